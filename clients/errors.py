@@ -1,0 +1,212 @@
+"""Everything that can go wrong, once.
+
+::
+
+    GatewayError
+     ├─ Unauthenticated        who are you?                      401  sign in again
+     ├─ Forbidden              not for your role                 403
+     ├─ NotFound               does not exist, or is not yours   404
+     ├─ BadUserInput           change what you sent              400
+     ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, …
+     ├─ RateLimited            wait ``retry_after_seconds``      429
+     ├─ BudgetExceeded         the user's budget is spent        402
+     ├─ PayloadTooLarge        send less                         413
+     ├─ Overloaded             this gateway is full              503  retry
+     └─ UpstreamFailure        a service behind the gateway …
+         ├─ UpstreamUnavailable   … could not be asked           503  CONNECT, BREAKER_OPEN, BULKHEAD_FULL
+         ├─ UpstreamTimeout       … did not answer in time       504  CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE
+         └─ UpstreamError         … answered badly               502  STATUS, DECODE, CUT, CREDENTIAL, MODEL
+
+GraphQL's ``extensions``, the REST body, the OpenAI envelope, the metric label and the log field are all read off
+these classes. Anything that is not a ``GatewayError`` is ``INTERNAL_ERROR`` with the request id and not a word more.
+Messages are safe to show: they never carry an upstream's own text, a secret, or another user's ids.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorCode(StrEnum):
+    """The closed set of ``extensions.code`` values."""
+
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    BAD_USER_INPUT = "BAD_USER_INPUT"
+    CONFLICT = "CONFLICT"
+    RATE_LIMITED = "RATE_LIMITED"
+    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
+    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
+    GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+    GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+    OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
+    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
+    UPSTREAM_ERROR = "UPSTREAM_ERROR"
+    OVERLOADED = "OVERLOADED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class Service(StrEnum):
+    """The services behind the gateway, as ``extensions.service`` and metric labels name them."""
+
+    AMS = "ams"
+    LETTA = "letta"
+    LITELLM = "litellm"
+    SUPABASE = "supabase"
+    REDIS = "redis"
+
+
+class GatewayError(Exception):
+    """Root of the tree: an error the caller may be told about.
+
+    Attributes:
+        code: what kind of error, from the closed set.
+        http_status: the status of an HTTP answer that carries nothing but this error.
+        message: a sentence that is safe to show.
+        reason: the fine cause (``BREAKER_OPEN``, ``RUN_BUSY``, …), or ``None``.
+        service: the upstream concerned, or ``None``.
+        retry_after_seconds: how long to wait before a retry, where that is known.
+        details: further safe facts for ``extensions`` (``{"runId": …}``).
+    """
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
+    http_status: ClassVar[int] = 500
+    can_retry: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        service: Service | None = None,
+        retry_after_seconds: float | None = None,
+        details: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.service = service
+        self.retry_after_seconds = retry_after_seconds
+        self.details = details or {}
+
+    @property
+    def retryable(self) -> bool:
+        """Whether sending the same request again can help."""
+        return self.can_retry
+
+
+class Unauthenticated(GatewayError):
+    """No token, or one that proves nothing."""
+
+    code = ErrorCode.UNAUTHENTICATED
+    http_status = 401
+
+
+class Forbidden(GatewayError):
+    """Signed in, but the role does not allow it."""
+
+    code = ErrorCode.FORBIDDEN
+    http_status = 403
+
+
+class NotFound(GatewayError):
+    """It does not exist, or belongs to somebody else: the caller cannot tell which."""
+
+    code = ErrorCode.NOT_FOUND
+    http_status = 404
+
+
+class BadUserInput(GatewayError):
+    """The request is understood and cannot be right."""
+
+    code = ErrorCode.BAD_USER_INPUT
+    http_status = 400
+
+
+class Conflict(GatewayError):
+    """The request collides with the present state (``RUN_BUSY``, ``KEY_REUSED``)."""
+
+    code = ErrorCode.CONFLICT
+    http_status = 409
+
+
+class RateLimited(GatewayError):
+    """Too many requests; ``retry_after_seconds`` says when to come back."""
+
+    code = ErrorCode.RATE_LIMITED
+    http_status = 429
+    can_retry = True
+
+
+class BudgetExceeded(GatewayError):
+    """The caller's model budget is spent. 402, so that SDKs do not retry it."""
+
+    code = ErrorCode.BUDGET_EXCEEDED
+    http_status = 402
+
+
+class PayloadTooLarge(GatewayError):
+    """The body is over the limit."""
+
+    code = ErrorCode.PAYLOAD_TOO_LARGE
+    http_status = 413
+
+
+class Overloaded(GatewayError):
+    """This gateway has no room for the request right now."""
+
+    code = ErrorCode.OVERLOADED
+    http_status = 503
+    can_retry = True
+
+
+class UpstreamFailure(GatewayError):
+    """A service behind the gateway failed; ``service`` says which."""
+
+    can_retry = True
+
+
+class UpstreamUnavailable(UpstreamFailure):
+    """The service could not be asked: nothing was sent. Reasons: CONNECT, BREAKER_OPEN, BULKHEAD_FULL."""
+
+    code = ErrorCode.UPSTREAM_UNAVAILABLE
+    http_status = 503
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """The service was asked and did not answer in time. Reasons: CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE."""
+
+    code = ErrorCode.UPSTREAM_TIMEOUT
+    http_status = 504
+
+
+class UpstreamError(UpstreamFailure):
+    """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL."""
+
+    code = ErrorCode.UPSTREAM_ERROR
+    http_status = 502
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        service: Service | None = None,
+        retry_after_seconds: float | None = None,
+        details: dict[str, str] | None = None,
+        can_retry: bool = True,
+    ) -> None:
+        super().__init__(
+            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
+        )
+        self._can_retry = can_retry
+
+    @property
+    def retryable(self) -> bool:
+        """Whether sending the same request again can help."""
+        return self._can_retry
