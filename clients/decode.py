@@ -1,0 +1,46 @@
+"""Bytes to records: one place where an upstream's answer is decoded, and where a bad one becomes an error."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from clients.errors import Service, UpstreamError
+
+T = TypeVar("T")
+
+_NAMES = {
+    Service.AMS: "AMS",
+    Service.LETTA: "Letta",
+    Service.LITELLM: "LiteLLM",
+    Service.SUPABASE: "Supabase",
+    Service.REDIS: "Redis",
+}
+
+
+def display_name(service: Service) -> str:
+    """The service's name as people write it, for messages."""
+    return _NAMES[service]
+
+
+def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode an upstream's answer.
+
+    Raises:
+        UpstreamError: reason ``DECODE``, when the body is no JSON or not of the expected shape.
+    """
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise undecodable(service) from error
+
+
+def undecodable(service: Service) -> UpstreamError:
+    """The error for an answer that cannot be understood."""
+    return UpstreamError(
+        f"{display_name(service)} answered something the gateway cannot read.",
+        reason="DECODE",
+        service=service,
+        can_retry=False,
+    )

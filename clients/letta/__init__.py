@@ -1,0 +1,1 @@
+"""Letta: stateful agents, their conversations, memory and runs."""

@@ -1,0 +1,246 @@
+"""The calls to Letta.
+
+One key sees every user's agents: Letta does not know who is asking. Nothing here decides who may; ``resolvers.access``
+does, before any write and before any byte of an answer.
+
+A *scope* names one conversation: ``conv-…``, or ``agent-…`` for that agent's own, default conversation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from clients.decode import decode, undecodable
+from clients.errors import BadUserInput, Conflict, NotFound, Service, UpstreamError
+from clients.letta.frames import Frame, decode_frame
+from clients.letta.messages import MessageRecord, decode_page
+from clients.letta.records import AgentState, ConversationRecord, RunRecord
+from clients.sse import sse_events
+from clients.upstream import Answer, CallScope, Upstream, UpstreamRejected
+
+MAX_PAGE = 100
+
+_AGENT = msgspec.json.Decoder(AgentState)
+_AGENTS = msgspec.json.Decoder(list[AgentState])
+_CONVERSATION = msgspec.json.Decoder(ConversationRecord)
+_CONVERSATIONS = msgspec.json.Decoder(list[ConversationRecord])
+_RUN = msgspec.json.Decoder(RunRecord)
+_INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include", "agent.tags")]
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_ID = re.compile(rf"(?:agent|conv|run|message|block|tool|passage|step)-{_UUID}\Z")
+
+
+class LettaTurn:
+    """An opened stream of one turn. ``background`` says whether Letta can take it up again by ``seq_id``."""
+
+    def __init__(self, frames: AsyncIterator[Frame], *, background: bool) -> None:
+        self.frames = frames
+        self.background = background
+
+
+def is_letta_id(value: str, kind: str) -> bool:
+    """Whether ``value`` has the form of a Letta id of ``kind`` (``agent``, ``conv``, ``run``, …).
+
+    Everything that goes into a Letta path is checked by this first, so that no id can be a path of its own.
+    """
+    return value.startswith(f"{kind}-") and _ID.match(value) is not None
+
+
+class Letta:
+    """Calls to Letta with the gateway's key."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+
+    async def agent(self, scope: CallScope, agent_id: str) -> AgentState:
+        """One agent's state, with blocks, tools and tags. Raises NotFound."""
+        answer = await self._get(scope, "agent", f"/v1/agents/{agent_id}", _INCLUDES)
+        return decode(Service.LETTA, _AGENT, answer.body)
+
+    async def agents_by_tag(
+        self, scope: CallScope, tag: str, *, limit: int, after: str | None = None
+    ) -> list[AgentState]:
+        """A page of agents that carry a tag, newest first; an unknown ``after`` is ignored by Letta."""
+        params = [("tags", tag), ("limit", str(limit)), ("order", "desc"), *_INCLUDES]
+        if after is not None:
+            params.append(("after", after))
+        answer = await self._get(scope, "agents", "/v1/agents/", params)
+        return decode(Service.LETTA, _AGENTS, answer.body)
+
+    async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+        """One conversation. Raises NotFound."""
+        answer = await self._get(scope, "conversation", f"/v1/conversations/{conversation_id}")
+        return decode(Service.LETTA, _CONVERSATION, answer.body)
+
+    async def conversations(
+        self, scope: CallScope, agent_id: str, *, limit: int, after: str | None = None
+    ) -> list[ConversationRecord]:
+        """A page of an agent's conversations, newest first."""
+        params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
+        if after is not None:
+            params.append(("after", after))
+        answer = await self._get(scope, "conversations", "/v1/conversations/", params)
+        return decode(Service.LETTA, _CONVERSATIONS, answer.body)
+
+    async def create_conversation(self, scope: CallScope, agent_id: str, summary: str | None) -> ConversationRecord:
+        """Start a conversation with an agent."""
+        answer = await self._call(
+            scope,
+            "conversation.create",
+            "POST",
+            "/v1/conversations/",
+            params=[("agent_id", agent_id)],
+            json={"summary": summary} if summary is not None else {},
+        )
+        return decode(Service.LETTA, _CONVERSATION, answer.body)
+
+    async def messages(
+        self,
+        scope: CallScope,
+        conversation: str,
+        *,
+        limit: int,
+        newest_first: bool,
+        before: str | None = None,
+        after: str | None = None,
+    ) -> list[MessageRecord]:
+        """A page of a conversation's messages, oldest first in the answer.
+
+        ``newest_first`` says from which end it is taken. ``limit`` counts Letta's messages, each of which can be
+        several here. ``before`` and ``after`` are Letta ids. Raises NotFound for a position that does not exist.
+        """
+        params = [("limit", str(limit)), ("order", "desc" if newest_first else "asc")]
+        params += [("before", before)] if before else []
+        params += [("after", after)] if after else []
+        if conversation.startswith("agent-"):
+            path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
+        else:
+            path = f"/v1/conversations/{conversation}/messages"
+        answer = await self._get(scope, "messages", path, params)
+        return decode_page(answer.body, conversation, newest_first=newest_first)
+
+    async def run(self, scope: CallScope, run_id: str) -> RunRecord:
+        """One run. Raises NotFound."""
+        answer = await self._get(scope, "run", f"/v1/runs/{run_id}")
+        return decode(Service.LETTA, _RUN, answer.body)
+
+    async def cancel(self, scope: CallScope, run: RunRecord) -> None:
+        """Stop a run. A run that is over already is no error."""
+        try:
+            await self.upstream.request(
+                scope, "run.cancel", "POST", f"/v1/agents/{run.agent_id}/messages/cancel", json={"run_ids": [run.id]}
+            )
+        except UpstreamRejected as rejected:
+            if rejected.status != 409:
+                raise _translate(rejected) from rejected
+
+    @asynccontextmanager
+    async def send(
+        self, scope: CallScope, conversation: str, content: str | list[dict[str, Any]], *, otid: str, idle_seconds: float
+    ) -> AsyncIterator[LettaTurn]:
+        """Send a message and read the turn it starts.
+
+        Asked for in the background, so that the turn can be taken up again. A Letta without Redis answers that with
+        503 before anything has run; the message is then sent in the foreground.
+
+        Raises:
+            Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
+        """
+        background = True
+        async with self._open(scope, conversation, content, otid, idle_seconds, background=True) as turn:
+            if turn is not None:
+                yield turn
+                return
+            background = False
+        async with self._open(scope, conversation, content, otid, idle_seconds, background=background) as turn:
+            if turn is None:
+                raise UpstreamError("Letta refused the message.", reason="STATUS", service=Service.LETTA)
+            yield turn
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        scope: CallScope,
+        conversation: str,
+        content: str | list[dict[str, Any]],
+        otid: str,
+        idle_seconds: float,
+        *,
+        background: bool,
+    ) -> AsyncIterator[LettaTurn | None]:
+        body: dict[str, Any] = {
+            "messages": [{"role": "user", "content": content, "otid": otid}],
+            "streaming": True,
+            "stream_tokens": True,
+            "background": background,
+        }
+        path = f"/v1/conversations/{conversation}/messages"
+        if conversation.startswith("agent-"):
+            path, body["agent_id"] = "/v1/conversations/default/messages", conversation
+        expected = frozenset({503}) if background else frozenset()
+        try:
+            async with self.upstream.stream(
+                scope, "send", "POST", path, json=body, expect=expected, read_seconds=idle_seconds
+            ) as answer:
+                if answer.status == 503:
+                    yield None
+                    return
+                events = sse_events(answer.chunks(), Service.LETTA)
+                yield LettaTurn((decode_frame(event, conversation) async for event in events), background=background)
+        except UpstreamRejected as rejected:
+            raise _translate(rejected) from rejected
+
+    async def _get(
+        self, scope: CallScope, operation: str, path: str, params: list[tuple[str, str]] | None = None
+    ) -> Answer:
+        return await self._call(scope, operation, "GET", path, params=params)
+
+    async def _call(
+        self,
+        scope: CallScope,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        params: list[tuple[str, str]] | None = None,
+        json: object = None,
+    ) -> Answer:
+        try:
+            return await self.upstream.request(scope, operation, method, path, params=params, json=json)
+        except UpstreamRejected as rejected:
+            raise _translate(rejected) from rejected
+
+
+class _Refusal(msgspec.Struct):
+    run_id: str | None = None
+
+
+_REFUSAL = msgspec.json.Decoder(_Refusal)
+
+
+def _translate(rejected: UpstreamRejected) -> Exception:
+    """What a refusal by Letta means to the caller. Its own text can leak internals and is never passed on."""
+    match rejected.status:
+        case 404:
+            return NotFound("Not found.", service=Service.LETTA)
+        case 400 | 422:
+            return BadUserInput("Letta refused the request.", service=Service.LETTA)
+        case 409:
+            run_id = decode(Service.LETTA, _REFUSAL, rejected.body).run_id
+            return Conflict(
+                "The conversation is busy with another run." if run_id else "Letta refused: the state conflicts.",
+                reason="RUN_BUSY" if run_id else None,
+                service=Service.LETTA,
+                details={"runId": run_id} if run_id else None,
+            )
+        case 401 | 403:
+            return UpstreamError(
+                "Letta refused the gateway's credential.", reason="CREDENTIAL", service=Service.LETTA, can_retry=False
+            )
+        case _:
+            return undecodable(Service.LETTA)

@@ -1,0 +1,91 @@
+"""The frames of a Letta stream, in the order the contract gives them.
+
+``ping`` (carries the run's id) → messages and their deltas → ``stop_reason`` → ``usage_statistics`` → ``[DONE]``.
+A failed model call is ``stop_reason`` + ``event: error``; a cancelled run ends at its ``stop_reason``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from clients.decode import decode
+from clients.errors import Service
+from clients.letta.messages import MessageRecord, decode_message
+from clients.letta.records import Usage
+from clients.sse import SseEvent
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """Letta is still there; the first one tells the run's id."""
+
+    run_id: str | None
+
+
+class MessageFrame(msgspec.Struct, frozen=True):
+    """A message, whole or, in token mode, a piece of one. ``seq_id`` only in background runs."""
+
+    message: MessageRecord
+    seq_id: int | None
+
+
+class StopReason(msgspec.Struct, frozen=True):
+    """Why the turn ended: ``end_turn``, ``requires_approval``, ``cancelled``, ``llm_api_error``, …"""
+
+    reason: str
+
+
+class ErrorFrame(msgspec.Struct, frozen=True):
+    """The turn failed. ``error_type`` is Letta's (``llm_rate_limit``, ``llm_error``, …); its text is never shown."""
+
+    error_type: str
+
+
+class Done(msgspec.Struct, frozen=True):
+    """``[DONE]``: nothing follows."""
+
+
+Frame = Ping | MessageFrame | StopReason | Usage | ErrorFrame | Done
+
+
+class _Wire(msgspec.Struct):
+    message_type: str = ""
+    run_id: str | None = None
+    seq_id: int | None = None
+    stop_reason: str = ""
+    error_type: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_input_tokens: int | None = None
+
+
+_WIRE = msgspec.json.Decoder(_Wire)
+
+
+def decode_frame(event: SseEvent, scope: str) -> Frame:
+    """One event of the stream as a frame.
+
+    Raises:
+        UpstreamError: reason ``DECODE``.
+    """
+    if event.data == b"[DONE]":
+        return Done()
+    wire = decode(Service.LETTA, _WIRE, event.data)
+    match wire.message_type:
+        case "ping":
+            return Ping(wire.run_id)
+        case "stop_reason":
+            return StopReason(wire.stop_reason)
+        case "usage_statistics":
+            return Usage(
+                prompt_tokens=wire.prompt_tokens,
+                completion_tokens=wire.completion_tokens,
+                total_tokens=wire.total_tokens,
+                reasoning_tokens=wire.reasoning_tokens,
+                cached_prompt_tokens=wire.cached_input_tokens,
+            )
+        case "error_message":
+            return ErrorFrame(wire.error_type)
+        case _:
+            return MessageFrame(decode_message(event.data, scope), wire.seq_id)

@@ -1,0 +1,301 @@
+"""Messages as Letta lists and streams them, decoded to one record class per ``message_type``.
+
+One Letta message id can be several messages at once (a reasoning and an assistant message share it): ``otid`` tells
+them apart. What this gateway has never heard of is kept whole as an ``OpaqueMessage``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from itertools import groupby
+from typing import Any, ClassVar
+
+import msgspec
+
+from clients.decode import decode
+from clients.errors import Service
+
+
+class MessageRole(StrEnum):
+    """Who speaks in a message."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+    TOOL = "tool"
+    UNKNOWN = "unknown"
+
+
+class ContentPart(msgspec.Struct):
+    """One part of a message's content; parts that are not text have no ``text``."""
+
+    type: str = "text"
+    text: str | None = None
+
+
+class ToolCall(msgspec.Struct):
+    """A call the model asks for. ``arguments`` is JSON text, as the model wrote it, valid or not."""
+
+    tool_call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolReturn(msgspec.Struct):
+    """What a tool gave back."""
+
+    tool_call_id: str | None = None
+    status: str | None = None
+    tool_return: Any = None
+
+
+Content = str | list[ContentPart] | None
+
+
+def text_of(content: Content) -> str | None:
+    """The text of a message's content: its text parts, joined."""
+    if content is None or isinstance(content, str):
+        return content
+    return "".join(part.text for part in content if part.text is not None)
+
+
+class MessageRecord(msgspec.Struct, kw_only=True):
+    """What every message has.
+
+    Attributes:
+        letta_id: ``message-…``; shared by the messages of one group.
+        otid: tells the messages of a group apart; for a user message, the id its sender chose.
+        scope: where it was read: ``conv-…``, or ``agent-…`` for an agent's default conversation.
+        ordinal: place within its group, from 0.
+        group_size: how many messages share its Letta id.
+    """
+
+    role: ClassVar[MessageRole] = MessageRole.UNKNOWN
+
+    letta_id: str = msgspec.field(default="", name="id")
+    otid: str | None = None
+    date: datetime | None = None
+    step_id: str | None = None
+    run_id: str | None = None
+    message_type: str = ""
+    scope: str = ""
+    ordinal: int = 0
+    group_size: int = 1
+
+    @property
+    def text(self) -> str | None:
+        """The words of the message, if it has any."""
+        return None
+
+
+class _Spoken(MessageRecord, kw_only=True):
+    content: Content = None
+
+    @property
+    def text(self) -> str | None:
+        """The words of the message, if it has any."""
+        return text_of(self.content)
+
+
+class UserMessage(_Spoken, kw_only=True):
+    """What the user said."""
+
+    role: ClassVar[MessageRole] = MessageRole.USER
+
+
+class AssistantMessage(_Spoken, kw_only=True):
+    """What the agent said."""
+
+    role: ClassVar[MessageRole] = MessageRole.ASSISTANT
+
+
+class SystemMessage(_Spoken, kw_only=True):
+    """Instructions, and Letta's own notices such as a compaction."""
+
+    role: ClassVar[MessageRole] = MessageRole.SYSTEM
+
+
+class ReasoningMessage(MessageRecord, kw_only=True):
+    """What the model thought before it spoke."""
+
+    role: ClassVar[MessageRole] = MessageRole.ASSISTANT
+    reasoning: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The reasoning."""
+        return self.reasoning
+
+
+class _Calling(MessageRecord, kw_only=True):
+    role: ClassVar[MessageRole] = MessageRole.ASSISTANT
+    tool_call: ToolCall | None = None
+    listed_calls: list[ToolCall] | ToolCall | None = msgspec.field(default=None, name="tool_calls")
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls; Letta sends a list in step mode and one object in token mode."""
+        calls = self.listed_calls if self.listed_calls is not None else self.tool_call
+        if calls is None:
+            return []
+        return calls if isinstance(calls, list) else [calls]
+
+
+class ToolCallMessage(_Calling, kw_only=True):
+    """The agent calls tools."""
+
+
+class ApprovalRequestMessage(_Calling, kw_only=True):
+    """The agent asks leave to call tools."""
+
+
+class ToolReturnMessage(MessageRecord, kw_only=True):
+    """What a tool gave back."""
+
+    role: ClassVar[MessageRole] = MessageRole.TOOL
+    name: str | None = None
+    tool_call_id: str | None = None
+    status: str | None = None
+    tool_return: Any = None
+
+    @property
+    def text(self) -> str | None:
+        """What came back, as text."""
+        if self.tool_return is None or isinstance(self.tool_return, str):
+            return self.tool_return
+        return msgspec.json.encode(self.tool_return).decode()
+
+
+class ApprovalResponseMessage(MessageRecord, kw_only=True):
+    """A person's decision on an approval request."""
+
+    role: ClassVar[MessageRole] = MessageRole.USER
+    approve: bool | None = None
+    reason: str | None = None
+
+
+class EventMessage(MessageRecord, kw_only=True):
+    """Something that happened in the conversation, such as a summary of what left the context window."""
+
+    role: ClassVar[MessageRole] = MessageRole.SYSTEM
+    event_type: str | None = None
+    summary: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The summary, where there is one."""
+        return self.summary
+
+
+class OpaqueMessage(MessageRecord, kw_only=True):
+    """A message of a type this gateway does not know, kept whole. ``json`` is the decoded object."""
+
+    json: Any = None
+
+    @property
+    def type(self) -> str:
+        """Letta's name for the type."""
+        return self.message_type
+
+
+class _Head(msgspec.Struct):
+    message_type: str = ""
+
+
+class _Alert(msgspec.Struct):
+    type: str = ""
+    message: str = ""
+
+
+_CLASSES: dict[str, type[MessageRecord]] = {
+    "user_message": UserMessage,
+    "assistant_message": AssistantMessage,
+    "system_message": SystemMessage,
+    "reasoning_message": ReasoningMessage,
+    "hidden_reasoning_message": ReasoningMessage,
+    "tool_call_message": ToolCallMessage,
+    "tool_return_message": ToolReturnMessage,
+    "approval_request_message": ApprovalRequestMessage,
+    "approval_response_message": ApprovalResponseMessage,
+    "event_message": EventMessage,
+    "event": EventMessage,
+    "summary_message": EventMessage,
+}
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_HEAD = msgspec.json.Decoder(_Head)
+_ALERT = msgspec.json.Decoder(_Alert)
+_ANY = msgspec.json.Decoder()
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for kind, cls in _CLASSES.items()}
+
+
+def decode_message(raw: bytes, scope: str) -> MessageRecord:
+    """One message, listed or streamed, read in ``scope``.
+
+    Raises:
+        UpstreamError: reason ``DECODE``.
+    """
+    kind = decode(Service.LETTA, _HEAD, raw).message_type
+    decoder = _DECODERS.get(kind)
+    record: MessageRecord
+    if decoder is None:
+        body = decode(Service.LETTA, _ANY, raw)
+        record = OpaqueMessage(message_type=kind, json=body, letta_id=str(body.get("id") or ""), otid=body.get("otid"))
+    else:
+        record = decode(Service.LETTA, decoder, raw)
+    if isinstance(record, UserMessage) and (alert := _system_alert(record.text)) is not None:
+        record = _as_system(record, alert)
+    record.scope = scope
+    return record
+
+
+def _system_alert(text: str | None) -> str | None:
+    """Letta's compaction notices come as user messages with a ``system_alert`` inside; its text, or ``None``."""
+    if not text or "system_alert" not in text[:200] or not text.lstrip().startswith("{"):
+        return None
+    try:
+        alert = _ALERT.decode(text.encode())
+    except msgspec.DecodeError:
+        return None
+    return alert.message if alert.type == "system_alert" else None
+
+
+def _as_system(record: UserMessage, alert: str) -> SystemMessage:
+    return SystemMessage(
+        letta_id=record.letta_id,
+        otid=record.otid,
+        date=record.date,
+        step_id=record.step_id,
+        run_id=record.run_id,
+        message_type=record.message_type,
+        content=alert,
+    )
+
+
+def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageRecord]:
+    """A page of messages, oldest first whatever order Letta sent.
+
+    Letta's ``default`` conversation answers oldest first even under ``order=desc``; the dates tell. Messages of one
+    group keep their order under both, so a page is turned over group by group.
+    """
+    records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
+    groups = [_numbered(group) for _, group in groupby(records, key=lambda record: record.letta_id)]
+    if newest_first and not _ascending(records):
+        groups.reverse()
+    return [record for group in groups for record in group]
+
+
+def _numbered(group: Iterable[MessageRecord]) -> list[MessageRecord]:
+    members = list(group)
+    for ordinal, member in enumerate(members):
+        member.ordinal, member.group_size = ordinal, len(members)
+    return members
+
+
+def _ascending(records: list[MessageRecord]) -> bool:
+    """Whether a page asked for newest first came oldest first all the same."""
+    dates = [record.date for record in records if record.date is not None]
+    if len(dates) > 1 and dates[0] != dates[-1]:
+        return dates[0] < dates[-1]
+    return bool(records) and records[0].scope.startswith("agent-")

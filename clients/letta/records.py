@@ -1,0 +1,122 @@
+"""Records decoded from Letta 0.16.8's answers. Only fields that are used are modelled; unknown ones are ignored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. ``UNKNOWN`` is whatever a newer Letta may invent."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> RunStatus:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
+class MemoryBlockRecord(msgspec.Struct, kw_only=True):
+    """A block of core memory: what the agent always has before its eyes. ``limit`` is in characters."""
+
+    id: str
+    label: str
+    value: str
+    limit: int | None = None
+    description: str | None = None
+    read_only: bool = False
+
+
+class ToolRecord(msgspec.Struct, kw_only=True):
+    """A tool attached to an agent."""
+
+    id: str
+    name: str | None = None
+    description: str | None = None
+
+
+class _LlmConfig(msgspec.Struct):
+    handle: str | None = None
+    model: str | None = None
+
+
+class AgentState(msgspec.Struct, kw_only=True):
+    """An agent's state as Letta keeps it. ``model`` is a handle with its provider's prefix, ``openai/gpt-4o-mini``."""
+
+    id: str
+    name: str | None = None
+    description: str | None = None
+    model: str | None = None
+    llm_config: _LlmConfig | None = None
+    tags: list[str] = []
+    blocks: list[MemoryBlockRecord] = []
+    tools: list[ToolRecord] = []
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def model_name(self) -> str | None:
+        """The model as LiteLLM names it: the handle without its provider's prefix."""
+        handle = self.model or (self.llm_config.handle or self.llm_config.model if self.llm_config else None)
+        return handle.split("/", 1)[-1] if handle else None
+
+
+class ConversationRecord(msgspec.Struct, kw_only=True):
+    """A conversation with an agent.
+
+    An agent's own, default conversation has no record in Letta; here its id is ``conversation:<agent id>``.
+    """
+
+    id: str
+    agent_id: str
+    summary: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    last_message_at: datetime | None = None
+
+
+class RunRecord(msgspec.Struct, kw_only=True):
+    """One turn's work: from the message that started it to its stop reason."""
+
+    id: str
+    agent_id: str | None = None
+    conversation_id: str | None = None
+    raw_status: str = msgspec.field(default="", name="status")
+    stop_reason: str | None = None
+    background: bool | None = None
+    created_at: datetime | None = None
+    ended_at: datetime | None = msgspec.field(default=None, name="completed_at")
+    ttft_ns: int | None = None
+
+    @property
+    def status(self) -> RunStatus:
+        """The status, ``UNKNOWN`` for one this gateway has never heard of."""
+        return RunStatus(self.raw_status)
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When it ended. Letta sends this one time without a zone; it is UTC."""
+        return self.ended_at.replace(tzinfo=UTC) if self.ended_at and self.ended_at.tzinfo is None else self.ended_at
+
+    @property
+    def time_to_first_token_ms(self) -> int | None:
+        """From the run's start to its first token, in milliseconds."""
+        return None if self.ttft_ns is None else round(self.ttft_ns / 1_000_000)
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """Tokens of a turn or a completion, and its cost in US dollars where the upstream tells it."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
+    cost_usd: float | None = None

@@ -1,0 +1,234 @@
+"""LiteLLM: models and completions, paid for by the caller's own virtual key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from clients.decode import decode, undecodable
+from clients.errors import (
+    BadUserInput,
+    BudgetExceeded,
+    Forbidden,
+    GatewayError,
+    NotFound,
+    RateLimited,
+    Service,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from clients.sse import SseEvent, sse_events
+from clients.upstream import Answer, CallScope, Upstream, UpstreamRejected
+
+PASSED_HEADERS = re.compile(
+    r"x-litellm-(call-id|model-id|model-group|response-cost|key-spend)\Z|llm_provider-|retry-after\Z"
+)
+"""Response headers that are worth passing on to an OpenAI SDK (LiteLLM contract)."""
+
+_MILLION = 1_000_000
+
+
+class ModelMode(StrEnum):
+    """What a model is for."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    IMAGE_GENERATION = "image_generation"
+    AUDIO_TRANSCRIPTION = "audio_transcription"
+    AUDIO_SPEECH = "audio_speech"
+    RERANK = "rerank"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ModelMode:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
+class ModelRecord(msgspec.Struct, kw_only=True):
+    """A model as a key may call it: one model group of LiteLLM's router."""
+
+    name: str = msgspec.field(name="model_group")
+    providers: list[str] = []
+    raw_mode: str | None = msgspec.field(default=None, name="mode")
+    context: float | None = msgspec.field(default=None, name="max_input_tokens")
+    output: float | None = msgspec.field(default=None, name="max_output_tokens")
+    input_cost: float | None = msgspec.field(default=None, name="input_cost_per_token")
+    output_cost: float | None = msgspec.field(default=None, name="output_cost_per_token")
+    supports_function_calling: bool | None = None
+    supports_vision: bool | None = None
+    supports_reasoning: bool | None = None
+
+    @property
+    def provider(self) -> str | None:
+        """Who serves it; the first where a group has several."""
+        return self.providers[0] if self.providers else None
+
+    @property
+    def mode(self) -> ModelMode:
+        """What it is for. A group that does not say is taken for chat, as LiteLLM does."""
+        return ModelMode(self.raw_mode or "chat")
+
+    @property
+    def context_window(self) -> int | None:
+        """How many tokens go in."""
+        return None if self.context is None else int(self.context)
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """How many tokens come out at most."""
+        return None if self.output is None else int(self.output)
+
+    @property
+    def input_usd_per_million_tokens(self) -> Decimal | None:
+        """Price of a million tokens in."""
+        return _per_million(self.input_cost)
+
+    @property
+    def output_usd_per_million_tokens(self) -> Decimal | None:
+        """Price of a million tokens out."""
+        return _per_million(self.output_cost)
+
+
+class _WireGroups(msgspec.Struct):
+    data: list[ModelRecord]
+
+
+_GROUPS = msgspec.json.Decoder(_WireGroups)
+
+
+class CompletionStream:
+    """An opened completion stream: response headers, and events as they come."""
+
+    def __init__(self, headers: dict[str, str], events: AsyncIterator[SseEvent]) -> None:
+        self.headers = headers
+        self.events = events
+
+
+class LiteLLM:
+    """Calls to LiteLLM. ``key`` is the virtual key that pays for a call."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+
+    async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
+        """The models that ``key`` may call."""
+        answer = await self._call(scope, "models", "GET", "/model_group/info", key)
+        return decode(Service.LITELLM, _GROUPS, answer.body).data
+
+    async def openai_models(self, scope: CallScope, key: str) -> Answer:
+        """``GET /v1/models`` as LiteLLM answers it."""
+        return await self._call(scope, "v1.models", "GET", "/v1/models", key)
+
+    async def complete(self, scope: CallScope, key: str, body: bytes) -> Answer:
+        """A whole chat completion: OpenAI's request body in, the answer's bytes out."""
+        return await self._call(scope, "chat.completions", "POST", "/v1/chat/completions", key, content=body)
+
+    @asynccontextmanager
+    async def stream(
+        self, scope: CallScope, key: str, body: bytes, *, idle_seconds: float
+    ) -> AsyncIterator[CompletionStream]:
+        """A streamed chat completion. Leaving the context closes LiteLLM's side at once."""
+        try:
+            async with self.upstream.stream(
+                scope,
+                "chat.completions.stream",
+                "POST",
+                "/v1/chat/completions",
+                content=body,
+                headers={**_bearer(key), "content-type": "application/json", "accept": "text/event-stream"},
+                read_seconds=idle_seconds,
+            ) as answer:
+                yield CompletionStream(passed_headers(answer.headers), sse_events(answer.chunks(), Service.LITELLM))
+        except UpstreamRejected as rejected:
+            raise _translate(rejected) from rejected
+
+    async def _call(
+        self, scope: CallScope, operation: str, method: str, path: str, key: str, *, content: bytes | None = None
+    ) -> Answer:
+        headers = _bearer(key)
+        if content is not None:
+            headers["content-type"] = "application/json"
+        try:
+            return await self.upstream.request(scope, operation, method, path, content=content, headers=headers)
+        except UpstreamRejected as rejected:
+            raise _translate(rejected) from rejected
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def _per_million(per_token: float | None) -> Decimal | None:
+    if per_token is None:
+        return None
+    price = (Decimal(str(per_token)) * _MILLION).normalize()
+    return price if price.as_tuple().exponent != "F" else None
+
+
+def passed_headers(headers: dict[str, str]) -> dict[str, str]:
+    """The part of LiteLLM's response headers that goes to the caller."""
+    return {name: value for name, value in headers.items() if PASSED_HEADERS.match(name)}
+
+
+class _WireError(msgspec.Struct):
+    message: str | None = None
+    type: str | None = None
+
+
+class _WireRefusal(msgspec.Struct):
+    error: _WireError = msgspec.field(default_factory=_WireError)
+
+
+_REFUSAL = msgspec.json.Decoder(_WireRefusal)
+_UNKNOWN_MODEL = re.compile(r"Invalid model name passed in model=")
+_CONTEXT_LENGTH = re.compile(r"maximum context length|context_length_exceeded|ContextWindowExceeded", re.IGNORECASE)
+
+
+def _translate(rejected: UpstreamRejected) -> GatewayError:
+    """What a refusal by LiteLLM means to the caller.
+
+    The key is the platform's, not the caller's: its refusal is never a 401 to them.
+    """
+    try:
+        wire = _REFUSAL.decode(rejected.body).error
+    except msgspec.DecodeError:
+        return undecodable(Service.LITELLM)
+    at = {"service": Service.LITELLM}
+    match rejected.status:
+        case 400 if _UNKNOWN_MODEL.search(wire.message or ""):
+            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", **at)
+        case 404:
+            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", **at)
+        case 400 if _CONTEXT_LENGTH.search(wire.message or ""):
+            return BadUserInput("The messages are longer than the model's context.", reason="CONTEXT_LENGTH", **at)
+        case 400 | 413 | 415:
+            return BadUserInput("LiteLLM refused the request: a parameter is missing or wrong.", **at)
+        case 422 if wire.type == "budget_exceeded":
+            return BudgetExceeded("The budget is spent.", **at)
+        case 422:
+            return BadUserInput("LiteLLM refused the request: a parameter is missing or wrong.", **at)
+        case 403:
+            return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", **at)
+        case 429:
+            return RateLimited("The model's rate limit is reached.", retry_after_seconds=_retry_after(rejected), **at)
+        case 408:
+            return UpstreamTimeout("The model did not answer in time.", reason="TOTAL", **at)
+        case 401:
+            return UpstreamError("LiteLLM refused the key.", reason="CREDENTIAL", can_retry=False, **at)
+        case _:
+            return undecodable(Service.LITELLM)
+
+
+def _retry_after(rejected: UpstreamRejected) -> float | None:
+    """Seconds to wait; an upstream provider's own header counts where LiteLLM sends none."""
+    value = rejected.headers.get("retry-after") or rejected.headers.get("llm_provider-retry-after")
+    try:
+        return max(0.0, float(value)) if value else None
+    except ValueError:
+        return None
