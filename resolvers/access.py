@@ -1,0 +1,101 @@
+"""The one place that decides what a principal may see and touch.
+
+AMS says who owns what. What is not yours does not exist: an agent, conversation or run of somebody else is NOT_FOUND,
+the same as one that was never made. Letta is asked for nothing before that is decided, but the one read that learns
+which agent a conversation or run belongs to.
+"""
+
+from __future__ import annotations
+
+from clients.ams import AgentRow, Profile
+from clients.errors import NotFound, Service, UpstreamError
+from clients.letta.client import is_letta_id
+from clients.letta.records import ConversationRecord, RunRecord
+from resolvers.context import RequestContext
+
+DEFAULT_PREFIX = "conversation:"
+"""``conversation:<agent id>`` is the id of an agent's default conversation, which has no record in Letta."""
+
+
+class Access:
+    """What one principal may see, within one operation."""
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+
+    async def profile(self) -> Profile:
+        """The principal's own profile in AMS."""
+        return await self._context.loaders.profile.load(self._context.principal.user_id)
+
+    async def agent(self, agent_id: str) -> AgentRow:
+        """The principal's agent of that id. Raises NotFound."""
+        if is_letta_id(agent_id, "agent"):
+            for row in (await self.profile()).agents:
+                if row.agent_id == agent_id:
+                    return row
+        raise not_found("agent")
+
+    async def conversation(self, conversation_id: str) -> ConversationRecord:
+        """The conversation of that id, with an agent of the principal's. Raises NotFound."""
+        if conversation_id.startswith(DEFAULT_PREFIX):
+            row = await self._agent_or("conversation", conversation_id.removeprefix(DEFAULT_PREFIX))
+            return default_conversation(row.agent_id)
+        if not is_letta_id(conversation_id, "conv") or not (await self.profile()).agents:
+            raise not_found("conversation")
+        try:
+            record = await self._context.loaders.conversation.load(conversation_id)
+        except NotFound as error:
+            raise not_found("conversation") from error
+        await self._agent_or("conversation", record.agent_id)
+        return record
+
+    async def run(self, run_id: str) -> RunRecord:
+        """The run of that id, by an agent of the principal's. Raises NotFound."""
+        if not is_letta_id(run_id, "run") or not (await self.profile()).agents:
+            raise not_found("run")
+        try:
+            record = await self._context.loaders.run.load(run_id)
+        except NotFound as error:
+            raise not_found("run") from error
+        await self._agent_or("run", record.agent_id or "")
+        return record
+
+    async def scope(self, scope: str) -> None:
+        """Whether a message scope (``conv-…`` or ``agent-…``) is the principal's. Raises NotFound."""
+        if scope.startswith("agent-"):
+            await self._agent_or("message", scope)
+        else:
+            await self.conversation(scope)
+
+    async def model_key(self) -> str:
+        """The key that pays for the principal's model calls: their own, else the platform's."""
+        key = (await self.profile()).litellm_key or self._context.resources.platform_key
+        if key is None:
+            raise UpstreamError(
+                "No key is set up to pay for your model calls.",
+                reason="CREDENTIAL",
+                service=Service.LITELLM,
+                can_retry=False,
+            )
+        return key
+
+    async def _agent_or(self, kind: str, agent_id: str) -> AgentRow:
+        try:
+            return await self.agent(agent_id)
+        except NotFound as error:
+            raise not_found(kind) from error
+
+
+def not_found(kind: str) -> NotFound:
+    """The one answer for what does not exist and for what is somebody else's."""
+    return NotFound(f"No such {kind}.")
+
+
+def default_conversation(agent_id: str) -> ConversationRecord:
+    """An agent's own conversation, which Letta keeps no record of."""
+    return ConversationRecord(id=f"{DEFAULT_PREFIX}{agent_id}", agent_id=agent_id)
+
+
+def scope_of(conversation: ConversationRecord) -> str:
+    """Where Letta keeps the conversation's messages: ``conv-…``, or ``agent-…`` for a default conversation."""
+    return conversation.agent_id if conversation.id.startswith(DEFAULT_PREFIX) else conversation.id

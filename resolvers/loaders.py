@@ -1,0 +1,93 @@
+"""Every read of one operation goes through a loader here: batched where the upstream can, and never made twice."""
+
+from __future__ import annotations
+
+from clients.ams import MAX_IDS_PER_CALL, Profile, TemplateRecord
+from clients.errors import NotFound, UpstreamError
+from clients.letta.client import MAX_PAGE
+from clients.letta.messages import MessageRecord
+from clients.letta.records import AgentState, ConversationRecord, RunRecord
+from clients.litellm import ModelRecord
+from resolvers.context import RequestContext
+from resolvers.loading import Loader, each, settled
+
+MessageWindow = tuple[str, int, bool, str | None, str | None]
+"""A page of messages: scope, limit, newest first, before, after."""
+
+
+class Loaders:
+    """The loaders of one operation, each made when first asked for."""
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+        self.profile: Loader[str, Profile] = Loader(each(self._profile))
+        self.agent_state: Loader[str, AgentState] = Loader(self._agent_states)
+        self.template: Loader[str, TemplateRecord | None] = Loader(self._templates, max_batch=MAX_IDS_PER_CALL)
+        self.models: Loader[str, dict[str, ModelRecord]] = Loader(each(self._models))
+        self.conversation: Loader[str, ConversationRecord] = Loader(each(self._conversation))
+        self.conversations: Loader[tuple[str, int, str | None], list[ConversationRecord]] = Loader(
+            each(self._conversations)
+        )
+        self.messages: Loader[MessageWindow, list[MessageRecord]] = Loader(each(self._messages))
+        self.run: Loader[str, RunRecord] = Loader(each(self._run))
+
+    async def _profile(self, user_id: str) -> Profile:
+        return await self._context.resources.ams.profile(self._context.scope, user_id)
+
+    async def _templates(self, slugs: list[str]) -> list[TemplateRecord | None | Exception]:
+        context = self._context
+        found = await context.resources.ams.templates(context.scope, context.principal.user_id, slugs)
+        return list(found)
+
+    async def _models(self, key: str) -> dict[str, ModelRecord]:
+        records = await self._context.resources.litellm.models(self._context.scope, key)
+        return {record.name: record for record in records}
+
+    async def _conversation(self, conversation_id: str) -> ConversationRecord:
+        return await self._context.resources.letta.conversation(self._context.scope, conversation_id)
+
+    async def _conversations(self, key: tuple[str, int, str | None]) -> list[ConversationRecord]:
+        agent_id, limit, after = key
+        letta = self._context.resources.letta
+        return await letta.conversations(self._context.scope, agent_id, limit=limit, after=after)
+
+    async def _messages(self, key: MessageWindow) -> list[MessageRecord]:
+        conversation, limit, newest_first, before, after = key
+        return await self._context.resources.letta.messages(
+            self._context.scope, conversation, limit=limit, newest_first=newest_first, before=before, after=after
+        )
+
+    async def _run(self, run_id: str) -> RunRecord:
+        return await self._context.resources.letta.run(self._context.scope, run_id)
+
+    async def _agent_states(self, agent_ids: list[str]) -> list[AgentState | Exception]:
+        """Several agents by the tag AMS gives a user's agents, a page at a time; strays one by one.
+
+        Ids that were not asked for are dropped: a tag proves nothing.
+        """
+        found: dict[str, AgentState] = await self._tagged(set(agent_ids)) if len(agent_ids) > 1 else {}
+        strays = [agent_id for agent_id in agent_ids if agent_id not in found]
+        letta, scope = self._context.resources.letta, self._context.scope
+        singles = await settled(letta.agent(scope, agent_id) for agent_id in strays)
+        answers: dict[str, AgentState | Exception] = {**found, **dict(zip(strays, singles, strict=True))}
+        return [_existing(answers[agent_id]) for agent_id in agent_ids]
+
+    async def _tagged(self, wanted: set[str]) -> dict[str, AgentState]:
+        letta, scope = self._context.resources.letta, self._context.scope
+        tag = f"user:{self._context.principal.user_id}"
+        found: dict[str, AgentState] = {}
+        after: str | None = None
+        while True:
+            states = await letta.agents_by_tag(scope, tag, limit=MAX_PAGE, after=after)
+            fresh = {state.id: state for state in states if state.id in wanted and state.id not in found}
+            found |= fresh
+            if len(states) < MAX_PAGE or not fresh or len(found) == len(wanted):
+                return found
+            after = states[-1].id
+
+
+def _existing(answer: AgentState | Exception) -> AgentState | Exception:
+    """AMS says the agent exists; a Letta that has no such agent has lost it, and the caller did nothing wrong."""
+    if isinstance(answer, NotFound):
+        return UpstreamError("The agent's state is gone from Letta.", reason="STATE_MISSING", service=answer.service)
+    return answer

@@ -1,0 +1,180 @@
+"""What a token stream is made of. An event is also the record of its GraphQL type; ``cursor`` is its place in the log.
+
+The kernel numbers an event when it appends it. Merged deltas carry the cursor of the last one in them, so that the
+text after any cursor, concatenated, is exact.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from clients.errors import ErrorCode
+from clients.letta.messages import MessageRecord
+from clients.letta.records import Usage
+
+
+class StreamOutcome(StrEnum):
+    """How a stream ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StreamStatus(StrEnum):
+    """Where a stream stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class OnDisconnect(StrEnum):
+    """What happens upstream when the last reader leaves."""
+
+    CANCEL = "cancel"
+    CONTINUE = "continue"
+
+
+class DetachReason(StrEnum):
+    """Why a reader was let go while the stream goes on."""
+
+    SLOW = "slow"
+    DRAINING = "draining"
+    SIGNED_OUT = "signed_out"
+
+
+class Event(msgspec.Struct, kw_only=True):
+    """Root of the events."""
+
+    cursor: str = ""
+
+    @property
+    def size(self) -> int:
+        """Its weight in bytes, about, for bounds."""
+        return 64
+
+
+class Started(Event, kw_only=True):
+    """The first event of every log. ``replayed`` is set for the reader: clear what you had."""
+
+    stream_id: str
+    run_id: str | None = None
+    user_message: MessageRecord | None = None
+    resumable: bool = False
+    replayed: bool = False
+
+
+class TextDelta(Event, kw_only=True):
+    """More of the answer. ``message_id`` is the id of the message it belongs to, ``None`` in a completion."""
+
+    message_id: str | None = None
+    text: str
+
+    @property
+    def size(self) -> int:
+        """Its weight in bytes, about, for bounds."""
+        return 64 + len(self.text)
+
+
+class ReasoningDelta(TextDelta, kw_only=True):
+    """More of what the model thinks."""
+
+
+class ToolCallDelta(Event, kw_only=True):
+    """More of a tool call. Its name and id come once, its arguments in pieces."""
+
+    message_id: str | None = None
+    index: int = 0
+    tool_call_id: str | None = None
+    name: str | None = None
+    arguments_delta: str = ""
+
+    @property
+    def size(self) -> int:
+        """Its weight in bytes, about, for bounds."""
+        return 128 + len(self.arguments_delta)
+
+
+class MessageAdded(Event, kw_only=True):
+    """A message stands: whole, with its final id."""
+
+    message: MessageRecord
+
+    @property
+    def size(self) -> int:
+        """Its weight in bytes, about, for bounds."""
+        return 256 + len(self.message.text or "")
+
+
+class ApprovalRequested(MessageAdded, kw_only=True):
+    """The turn waits for a person's decision on tool calls."""
+
+    run_id: str | None = None
+
+
+class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a stream failed."""
+
+    code: ErrorCode
+    message: str
+    reason: str | None = None
+
+
+class Ended(Event, kw_only=True):
+    """The end, once per log."""
+
+    outcome: StreamOutcome
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: StreamFailure | None = None
+    run_id: str | None = None
+    scope: str | None = None
+
+
+class Detached(Event, kw_only=True):
+    """This reader is let go; the stream goes on. Never in the log; ``cursor`` is the last one it was given."""
+
+    reason: DetachReason
+
+
+class Raw(Event, kw_only=True):
+    """An upstream event that means nothing in the graph and is passed on at the OpenAI door."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A place in the log: an event and, in a completion, the upstream bytes it came in: empty where there are none to pass on.
+
+    """
+
+    seq: int
+    event: Event
+    raw: bytes = b""
+
+
+def merge(first: Event, second: Event) -> Event | None:
+    """Two deltas as one, if they continue one another; else ``None``."""
+    if isinstance(first, TextDelta) and type(first) is type(second):
+        joined = type(first)(cursor=second.cursor, message_id=first.message_id, text=first.text + second.text)
+        return joined if first.message_id == second.message_id else None
+    if isinstance(first, ToolCallDelta) and isinstance(second, ToolCallDelta):
+        return _merged_call(first, second)
+    return None
+
+
+def _merged_call(first: ToolCallDelta, second: ToolCallDelta) -> ToolCallDelta | None:
+    same = (first.message_id, first.index) == (second.message_id, second.index)
+    another = second.tool_call_id is not None and second.tool_call_id != first.tool_call_id
+    if not same or another:
+        return None
+    return ToolCallDelta(
+        cursor=second.cursor,
+        message_id=first.message_id,
+        index=first.index,
+        tool_call_id=first.tool_call_id,
+        name=first.name if first.name is not None else second.name,
+        arguments_delta=first.arguments_delta + second.arguments_delta,
+    )

@@ -1,0 +1,139 @@
+"""One stream's events, in memory: appended once, read from any cursor by any number of readers.
+
+A reader is a position in the log, so a slow one costs nothing but its position: what waits for it is merged when it
+comes back, and past a bound it is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from clients.errors import BadUserInput
+from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, Started, merge
+
+
+class StreamLog:
+    """An append-only log that ends with exactly one ``Ended``."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self._weights: list[int] = [0]
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def ended(self) -> Ended | None:
+        """The end, once it is there."""
+        last = self.entries[-1].event if self.entries else None
+        return last if isinstance(last, Ended) else None
+
+    @property
+    def weight(self) -> int:
+        """The bytes it holds, about."""
+        return self._weights[-1]
+
+    def append(self, event: Event, raw: bytes = b"") -> None:
+        """Add an event and number it. Nothing comes after the end.
+
+        Raises:
+            RuntimeError: when the log has ended.
+        """
+        if self.ended is not None:
+            raise RuntimeError("a stream has one end")
+        entry = Entry(len(self.entries) + 1, event, raw)
+        event.cursor = str(entry.seq)
+        self.entries.append(entry)
+        self._weights.append(self.weight + event.size + len(raw))
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def position(self, after: str | None) -> int:
+        """How many entries stand before and at a cursor.
+
+        Raises:
+            BadUserInput: when no event of this stream has that cursor.
+        """
+        if after is None:
+            return 0
+        if not (after.isascii() and after.isdecimal() and len(after) < 16) or int(after) > len(self.entries):
+            raise BadUserInput("The cursor is not one of this stream.", reason="CURSOR")
+        return int(after)
+
+    def waiting(self, position: int) -> int:
+        """The bytes that stand after a position, about."""
+        return self.weight - self._weights[position]
+
+    async def more(self, position: int) -> None:
+        """Wait until something stands after a position."""
+        if len(self.entries) > position:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+
+async def read_entries(log: StreamLog, position: int = 0) -> AsyncIterator[Entry]:
+    """Every entry after a position, as it is appended, to the end."""
+    while True:
+        await log.more(position)
+        for entry in log.entries[position:]:
+            position = entry.seq
+            yield entry
+            if isinstance(entry.event, Ended):
+                return
+
+
+async def read_events(log: StreamLog, after: str | None, *, coalesce: float, max_waiting: int) -> AsyncIterator[Event]:
+    """The graph's events after a cursor, deltas that came together merged, to the end.
+
+    Leading edge: an event goes out at once if ``coalesce`` seconds have passed since the last one, else it waits for
+    the rest of that time and takes with it what has come. With 0, every event goes out by itself.
+
+    A reader for whom more than ``max_waiting`` bytes wait, because it did not come back for them, gets ``Detached``.
+    """
+    position = log.position(after)
+    replayed = position == 0 and len(log.entries) > 1
+    clock = asyncio.get_running_loop().time
+    started_at, sent = position, clock() - coalesce
+    while True:
+        await log.more(position)
+        behind = position > started_at and log.waiting(position) > max_waiting
+        if behind:
+            yield Detached(cursor=str(position), reason=DetachReason.SLOW)
+            return
+        if coalesce and (rest := sent + coalesce - clock()) > 0 and log.ended is None:
+            await asyncio.sleep(rest)
+        batch = log.entries[position:]
+        position = batch[-1].seq
+        for event in _merged(batch) if coalesce else (entry.event for entry in batch):
+            yield _replayed(event) if replayed and isinstance(event, Started) else event
+            if isinstance(event, Ended):
+                return
+        sent = clock()
+
+
+def _replayed(event: Started) -> Started:
+    return Started(
+        cursor=event.cursor,
+        stream_id=event.stream_id,
+        run_id=event.run_id,
+        user_message=event.user_message,
+        resumable=event.resumable,
+        replayed=True,
+    )
+
+
+def _merged(batch: list[Entry]) -> list[Event]:
+    events: list[Event] = []
+    for entry in batch:
+        joined = merge(events[-1], entry.event) if events else None
+        if joined is None:
+            events.append(entry.event)
+        else:
+            events[-1] = joined
+    return events
