@@ -187,6 +187,7 @@ class StreamHub:
         self._streams[stream.id] = stream
         self._metrics.stream_started(kind)
         stream.pump = asyncio.create_task(self._pump(stream))
+        stream.pump.add_done_callback(lambda _: self._end(stream, Ended(outcome=StreamOutcome.CANCELLED)))
         return stream
 
     async def _opened(self, stream: Stream) -> None:
@@ -234,6 +235,7 @@ class StreamHub:
             return False
         stream.opened.set_exception(error)
         stream.opened.exception()
+        self._end(stream, _failed(error))
         self._forget(stream)
         return True
 

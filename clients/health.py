@@ -1,0 +1,22 @@
+"""What every service behind the gateway offers the health check."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from clients.errors import Service
+from clients.upstream import CallScope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How to ask one service whether it is there.
+
+    ``ping`` raises ``GatewayError`` when it is not; ``breaker_state`` answers ``None`` where there is no breaker.
+    """
+
+    service: Service
+    ping: Callable[[CallScope], Awaitable[None]]
+    breaker_state: Callable[[], str | None]
+    embedded: bool

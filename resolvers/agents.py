@@ -1,0 +1,93 @@
+"""Agents: AMS's row, joined with Letta's state and LiteLLM's model."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+from strawberry import Parent
+
+from clients.ams import AgentRow, TemplateRecord
+from clients.letta.records import AgentState, ConversationRecord, MemoryBlockRecord, ToolRecord
+from clients.litellm import ModelRecord
+from resolvers.access import default_conversation
+from resolvers.context import RequestContext
+from resolvers.info import Info
+from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Place(msgspec.Struct, array_like=True):
+    """A place in the list of agents; it holds even when the agent is deleted meanwhile."""
+
+    created_at: datetime
+    agent_id: str
+
+
+async def agent_page(context: RequestContext, asked: Window) -> Page[AgentRow]:
+    """The principal's agents, newest first."""
+    rows = sorted((await context.access.profile()).agents, key=_newest_first)
+    total = len(rows)
+    if asked.cursor is not None:
+        place = decode_cursor(asked.cursor, _Place)
+        mark = (-place.created_at.timestamp(), place.agent_id)
+        rows = [row for row in rows if (_newest_first(row) < mark if asked.backward else _newest_first(row) > mark)]
+    more = len(rows) > asked.size
+    chosen = rows[max(0, len(rows) - asked.size) :] if asked.backward else rows[: asked.size]
+    edges = [Edge(row, encode_cursor(_Place(row.created_at or _LONG_AGO, row.agent_id))) for row in chosen]
+    return page(edges, asked, more=more, total=total)
+
+
+def _newest_first(row: AgentRow) -> tuple[float, str]:
+    return (-(row.created_at or _LONG_AGO).timestamp(), row.agent_id)
+
+
+async def _state(row: AgentRow, context: RequestContext) -> AgentState:
+    return await context.loaders.agent_state.load(row.agent_id)
+
+
+async def name(row: Parent[AgentRow], info: Info) -> str | None:
+    """The agent's name, from Letta."""
+    return (await _state(row, info.context)).name
+
+
+async def description(row: Parent[AgentRow], info: Info) -> str | None:
+    """What the agent is for, from Letta."""
+    return (await _state(row, info.context)).description
+
+
+async def tags(row: Parent[AgentRow], info: Info) -> list[str]:
+    """The agent's tags in Letta, without those that the platform keeps for itself."""
+    return [tag for tag in (await _state(row, info.context)).tags if not tag.startswith("user:")]
+
+
+async def tools(row: Parent[AgentRow], info: Info) -> list[ToolRecord]:
+    """The tools attached to the agent."""
+    return (await _state(row, info.context)).tools
+
+
+async def memory_blocks(
+    row: Parent[AgentRow], info: Info, labels: list[str] | None = None
+) -> list[MemoryBlockRecord]:
+    """The agent's core memory, all of it or the blocks of some labels."""
+    blocks = (await _state(row, info.context)).blocks
+    return blocks if labels is None else [block for block in blocks if block.label in labels]
+
+
+async def model(row: Parent[AgentRow], info: Info) -> ModelRecord | None:
+    """The model the agent thinks with, if the owner's key may call it."""
+    context = info.context
+    model_name = (await _state(row, context)).model_name
+    models = await context.loaders.models.load(await context.access.model_key())
+    return models.get(model_name) if model_name else None
+
+
+async def template(row: Parent[AgentRow], info: Info) -> TemplateRecord | None:
+    """The template the agent was made from."""
+    return await info.context.loaders.template.load(row.template_id) if row.template_id else None
+
+
+def conversation_of(row: Parent[AgentRow]) -> ConversationRecord:
+    """The agent's own conversation."""
+    return default_conversation(row.agent_id)

@@ -1,0 +1,21 @@
+"""Models, as the principal's own key may call them."""
+
+from __future__ import annotations
+
+from clients.errors import NotFound
+from clients.litellm import ModelMode, ModelRecord
+from resolvers.context import RequestContext
+
+
+async def models(context: RequestContext, mode: ModelMode | None) -> list[ModelRecord]:
+    """The models the principal may call, by name; one mode's, or all."""
+    known = await context.loaders.models.load(await context.access.model_key())
+    return sorted((m for m in known.values() if mode is None or m.mode is mode), key=lambda m: m.name)
+
+
+async def model_by_name(context: RequestContext, name: str) -> ModelRecord:
+    """One model. Raises NotFound."""
+    known = await context.loaders.models.load(await context.access.model_key())
+    if name not in known:
+        raise NotFound("No such model.")
+    return known[name]

@@ -1,0 +1,177 @@
+"""A Letta turn as a stream's source: frames in, events out.
+
+Deltas go out as they come. Whole messages are read back from Letta when a step is over, because only the list tells
+their final form: each is added once, with the id it will be read under for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from clients.errors import ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
+from clients.letta.client import LettaTurn
+from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
+from clients.letta.messages import (
+    ApprovalRequestMessage,
+    AssistantMessage,
+    MessageRecord,
+    ReasoningMessage,
+    ToolCallMessage,
+    UserMessage,
+)
+from clients.letta.records import Usage
+from resolvers.context import RequestContext
+from resolvers.messages import message_node_id
+from resolvers.streams.clocks import timed
+from resolvers.streams.events import (
+    ApprovalRequested,
+    Ended,
+    Event,
+    MessageAdded,
+    ReasoningDelta,
+    Started,
+    StreamFailure,
+    StreamOutcome,
+    TextDelta,
+    ToolCallDelta,
+)
+
+READ_BACK = 50
+"""How many of the newest messages are looked through for those of the turn, at a time."""
+
+
+class LettaSource:
+    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``; ``otid`` is the sent message's own."""
+
+    def __init__(self, context: RequestContext, scope: str, content: str | list[dict[str, Any]], otid: str) -> None:
+        self._context = context
+        self._scope = scope
+        self._content = content
+        self._otid = otid
+        self.run_id: str | None = None
+        self._step: str | None = None
+        self._seen: set[str] = set()
+        self._stop: str | None = None
+        self._usage: Usage | None = None
+
+    @property
+    def user_message(self) -> UserMessage:
+        """The message that was sent, before Letta has stored it."""
+        parts = self._content
+        text = parts if isinstance(parts, str) else "".join(str(part.get("text", "")) for part in parts)
+        return UserMessage(otid=self._otid, scope=self._scope, content=text, run_id=self.run_id)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
+        """Send the message. See ``Source.open``."""
+        clocks = self._context.resources.clocks
+        letta = self._context.resources.letta
+        async with letta.send(
+            self._context.model_scope(), self._scope, self._content, otid=self._otid, idle_seconds=clocks.idle
+        ) as turn:
+            yield self._events(turn)
+
+    async def _events(self, turn: LettaTurn) -> AsyncIterator[tuple[Event, bytes]]:
+        started = False
+        failed: ErrorFrame | None = None
+        async for frame in timed(turn.frames, self._context.resources.clocks, Service.LETTA, is_token=_is_token):
+            if not started and isinstance(frame, Ping | MessageFrame):
+                self.run_id = frame.run_id if isinstance(frame, Ping) else frame.message.run_id
+                started = True
+                yield Started(stream_id="", run_id=self.run_id, user_message=self.user_message), b""
+            if isinstance(frame, ErrorFrame):
+                failed = frame
+            elif isinstance(frame, Done):
+                break
+            else:
+                async for event in self._from(frame):
+                    yield event, b""
+            if self._stop == "cancelled":
+                break
+        if self._stop is None and failed is None:
+            raise UpstreamError("Letta's answer was cut off.", reason="CUT", service=Service.LETTA)
+        async for event in self._added():
+            yield event, b""
+        yield self._ended(failed), b""
+
+    async def _from(self, frame: Frame) -> AsyncIterator[Event]:
+        match frame:
+            case MessageFrame(message=message):
+                if self._step not in {None, message.step_id}:
+                    async for event in self._added():
+                        yield event
+                self._step = message.step_id
+                for event in _deltas(message):
+                    yield event
+            case StopReason(reason=reason):
+                self._stop = self._stop or reason
+            case Usage():
+                self._usage = frame
+            case _:
+                pass
+
+    async def _added(self) -> AsyncIterator[Event]:
+        """The turn's messages that have been stored since the last look, oldest first."""
+        with suppress(GatewayError, asyncio.TimeoutError):
+            for message in await self._stored():
+                node_id = message_node_id(message)
+                if node_id in self._seen:
+                    continue
+                self._seen.add(node_id)
+                if isinstance(message, ApprovalRequestMessage):
+                    yield ApprovalRequested(message=message, run_id=self.run_id)
+                else:
+                    yield MessageAdded(message=message)
+
+    async def _stored(self) -> list[MessageRecord]:
+        context = self._context.renewed()
+        newest = await context.resources.letta.messages(context.scope, self._scope, limit=READ_BACK, newest_first=True)
+        return [message for message in newest if message.run_id == self.run_id or message.otid == self._otid]
+
+    def _ended(self, failed: ErrorFrame | None) -> Ended:
+        reason = None if self._stop is None else self._stop.upper()
+        if failed is not None or (self._stop or "").endswith("error"):
+            failure = _model_failure(failed)
+            return Ended(outcome=StreamOutcome.FAILED, finish_reason=reason, error=failure, usage=self._usage)
+        outcome = StreamOutcome.CANCELLED if self._stop == "cancelled" else StreamOutcome.COMPLETED
+        return Ended(outcome=outcome, finish_reason=reason, usage=self._usage, run_id=self.run_id, scope=self._scope)
+
+
+def _is_token(frame: Frame) -> bool:
+    return isinstance(frame, MessageFrame | StopReason | ErrorFrame)
+
+
+def _deltas(message: MessageRecord) -> list[Event]:
+    node_id = message_node_id(message)
+    match message:
+        case AssistantMessage() if message.text:
+            return [TextDelta(message_id=node_id, text=message.text)]
+        case ReasoningMessage() if message.text:
+            return [ReasoningDelta(message_id=node_id, text=message.text)]
+        case ToolCallMessage() | ApprovalRequestMessage():
+            return [
+                ToolCallDelta(
+                    message_id=node_id,
+                    index=index,
+                    tool_call_id=call.tool_call_id,
+                    name=call.name,
+                    arguments_delta=call.arguments or "",
+                )
+                for index, call in enumerate(message.tool_calls)
+            ]
+        case _:
+            return []
+
+
+def _model_failure(failed: ErrorFrame | None) -> StreamFailure:
+    if failed is not None and failed.error_type == "llm_rate_limit":
+        return StreamFailure(
+            code=ErrorCode.RATE_LIMITED, message="The model's rate limit is reached.", reason="MODEL_RATE_LIMIT"
+        )
+    if failed is not None and failed.error_type == "llm_timeout":
+        timeout = UpstreamTimeout("The model did not answer in time.", reason="TOTAL")
+        return StreamFailure(code=timeout.code, message=timeout.message, reason=timeout.reason)
+    return StreamFailure(code=ErrorCode.UPSTREAM_ERROR, message="The model call failed.", reason="MODEL")

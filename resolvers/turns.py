@@ -1,0 +1,128 @@
+"""Turns and completions: starting them, and reading what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+
+from clients.errors import BadUserInput
+from clients.letta.records import RunRecord
+from resolvers.access import default_conversation, scope_of
+from resolvers.context import RequestContext
+from resolvers.streams.completions import CompletionSource
+from resolvers.streams.events import Ended, Event, OnDisconnect, Started
+from resolvers.streams.hub import Stream
+from resolvers.streams.letta import LettaSource
+from resolvers.streams.log import read_entries
+
+MAX_KEY = 200
+
+
+def fingerprint(*parts: object) -> str:
+    """A digest of an input, to tell a repeated request from another one under the same key."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+async def message_scope(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
+    """Where a message goes, once it is proved to be the principal's. Raises NotFound."""
+    if agent_id is not None:
+        return scope_of(default_conversation((await context.access.agent(agent_id)).agent_id))
+    if conversation_id is None:
+        raise BadUserInput("Say which agent or conversation the message is for.")
+    return scope_of(await context.access.conversation(conversation_id))
+
+
+async def send_message(
+    context: RequestContext,
+    *,
+    scope: str,
+    content: list[dict[str, Any]],
+    on_disconnect: OnDisconnect,
+    key: str,
+) -> AbstractAsyncContextManager[Stream]:
+    """Start a turn in a scope that is the principal's, or attach to the one that ``key`` has started."""
+    _checked(key)
+    return context.resources.streams.started(
+        context.principal.user_id,
+        kind="turn",
+        source=lambda: LettaSource(context, scope, content, str(uuid.uuid4())),
+        on_disconnect=on_disconnect,
+        key=f"message:{key}",
+        fingerprint=fingerprint(scope, content),
+    )
+
+
+async def start_completion(
+    context: RequestContext, *, body: dict[str, Any], on_disconnect: OnDisconnect, key: str
+) -> AbstractAsyncContextManager[Stream]:
+    """Start a completion, or attach to the one that ``key`` has started. ``body`` is OpenAI's request."""
+    _checked(key)
+    pays = await context.access.model_key()
+    request = payable(body, own_key=pays != context.resources.platform_key, user_id=context.principal.user_id)
+    return context.resources.streams.started(
+        context.principal.user_id,
+        kind="completion",
+        source=lambda: CompletionSource(context, pays, msgspec.json.encode(request), wants_usage=True),
+        on_disconnect=on_disconnect,
+        key=f"completion:{key}",
+        fingerprint=fingerprint(body),
+    )
+
+
+def payable(body: dict[str, Any], *, own_key: bool, user_id: str) -> dict[str, Any]:
+    """The request as LiteLLM gets it: streamed, with usage; the caller is named where the platform's key pays."""
+    request = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    if not own_key:
+        request["user"] = user_id
+    return request
+
+
+async def events(
+    context: RequestContext, attached: AbstractAsyncContextManager[Stream], after: str | None = None
+) -> AsyncIterator[Event]:
+    """What a stream says, to a reader who stays attached as long as this is read."""
+    async with attached as stream:
+        async for event in context.resources.streams.events(stream, after):
+            yield event
+
+
+async def started(stream: Stream) -> Started:
+    """The stream's first event; a turn's run exists by then.
+
+    Raises:
+        BadUserInput: when the stream ended before it began.
+    """
+    async for entry in read_entries(stream.log):
+        if isinstance(entry.event, Started):
+            return entry.event
+        if isinstance(entry.event, Ended):
+            break
+    raise BadUserInput("The turn ended before it began.", reason="ENDED")
+
+
+async def finished(stream: Stream, seconds: float) -> Ended | None:
+    """The stream's end, if it comes within a time."""
+    try:
+        async with asyncio.timeout(seconds):
+            async for entry in read_entries(stream.log, max(0, len(stream.log.entries) - 1)):
+                if isinstance(entry.event, Ended):
+                    return entry.event
+    except TimeoutError:
+        return None
+    return None
+
+
+async def run_of(context: RequestContext, run_id: str | None) -> RunRecord | None:
+    """The run behind a stream of the principal's."""
+    return None if run_id is None else await context.access.run(run_id)
+
+
+def _checked(key: str) -> None:
+    if not 1 <= len(key) <= MAX_KEY:
+        raise BadUserInput(f"A key has 1 to {MAX_KEY} characters.", reason="KEY")
