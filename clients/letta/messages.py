@@ -85,6 +85,11 @@ class MessageRecord(msgspec.Struct, kw_only=True):
     group_size: int = 1
 
     @property
+    def created_at(self) -> datetime | None:
+        """When it was stored; ``None`` while Letta has not stored it yet."""
+        return self.date
+
+    @property
     def text(self) -> str | None:
         """The words of the message, if it has any."""
         return None

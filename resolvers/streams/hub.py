@@ -15,7 +15,6 @@ from resolvers.streams.events import (
     Ended,
     Event,
     OnDisconnect,
-    ReasoningDelta,
     Started,
     StreamFailure,
     StreamOutcome,
@@ -87,13 +86,15 @@ class Stream:
         ended = self.log.ended
         return StreamStatus.RUNNING if ended is None else StreamStatus(ended.outcome.value)
 
-    def snapshot(self) -> tuple[str, str]:
-        """The text so far and the cursor it reaches to, taken together."""
-        parts = (entry.event for entry in self.log.entries)
-        text = "".join(
-            event.text for event in parts if isinstance(event, TextDelta) and not isinstance(event, ReasoningDelta)
-        )
-        return text, str(len(self.log.entries))
+    @property
+    def text(self) -> str:
+        """The answer so far, up to ``last_cursor``: read together, in one step, they are one snapshot."""
+        return "".join(entry.event.text for entry in self.log.entries if type(entry.event) is TextDelta)
+
+    @property
+    def last_cursor(self) -> str:
+        """The cursor of the newest event."""
+        return str(len(self.log.entries))
 
 
 class StreamHub:

@@ -1,0 +1,70 @@
+"""Conversations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+from strawberry import Parent
+
+from clients.letta.messages import MessageRecord
+from clients.letta.records import ConversationRecord
+from resolvers import conversations, messages
+from resolvers.access import scope_of
+from resolvers.info import Info
+from resolvers.paging import Edge, Page, window
+from schema.base import answered_by, described, reads
+from schema.connections import PageInfo
+from schema.node import Node
+
+if TYPE_CHECKING:
+    from schema.agent import Agent
+    from schema.message import MessageConnection
+
+
+async def _messages(
+    record: Parent[ConversationRecord],
+    info: Info,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+) -> Page[MessageRecord]:
+    asked = window(first, after, last, before, newest=True)
+    return await messages.message_page(info.context, scope_of(record), asked)
+
+
+@strawberry.type(description="A conversation with one of your agents.")
+@reads(ConversationRecord)
+class Conversation(Node):
+    """The GraphQL face of ConversationRecord."""
+
+    agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
+        conversations.agent, "The agent it is held with."
+    )
+    summary: str | None = described("What it is about, in a few words.")
+    messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
+        _messages, "Its messages, oldest first; without arguments the newest 20."
+    )
+    last_message_at: datetime | None = described("When something was last said; null for a default conversation.")
+    created_at: datetime | None = described("When it was started; null for a default conversation.")
+
+
+@strawberry.type(description="A conversation in its place in a list.")
+@reads(Edge)
+class ConversationEdge:
+    """Relay edge."""
+
+    node: Conversation = described("The conversation.")
+    cursor: str = described("Its place in the list.")
+
+
+@strawberry.type(description="A page of conversations, newest first.")
+@reads(Page)
+class ConversationConnection:
+    """Relay connection."""
+
+    edges: list[ConversationEdge] = described("The conversations in their places.")
+    nodes: list[Conversation] = described("The conversations.")
+    page_info: PageInfo = described("What lies on either side of the page.")

@@ -1,0 +1,170 @@
+"""Messages: an interface, and one type per kind."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+from strawberry import Parent
+from strawberry.scalars import JSON
+
+from clients.letta import messages as records
+from clients.letta.records import ConversationRecord, RunRecord
+from resolvers import turns
+from resolvers.access import default_conversation
+from resolvers.info import Info
+from resolvers.paging import Edge, Page
+from schema.base import answered_by, described, reads
+from schema.connections import PageInfo
+from schema.node import Node
+
+if TYPE_CHECKING:
+    from schema.conversation import Conversation
+    from schema.run import Run
+
+MessageRole = strawberry.enum(records.MessageRole, name="MessageRole", description="Who speaks in a message.")
+
+
+async def _conversation(record: Parent[records.MessageRecord], info: Info) -> ConversationRecord:
+    if record.scope.startswith("agent-"):
+        return default_conversation(record.scope)
+    return await info.context.access.conversation(record.scope)
+
+
+async def _run(record: Parent[records.MessageRecord], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, record.run_id)
+
+
+@strawberry.interface(description="Something that was said, thought or done in a conversation.")
+class Message(Node):
+    """What every message has."""
+
+    role: MessageRole = described("Who speaks.")
+    text: str | None = described("Its words, where it has any.")
+    created_at: datetime | None = described("When it was stored; null in a stream, before it has been.")
+    conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
+        _conversation, "The conversation it stands in."
+    )
+    run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
+        _run, "The run it belongs to.", optional=True
+    )
+
+
+@strawberry.type(description="One call that the model asks for.")
+@reads(records.ToolCall)
+class ToolCall:
+    """The GraphQL face of ToolCall."""
+
+    tool_call_id: str | None = described("Ties the call to its return.")
+    name: str | None = described("The tool's name.")
+    arguments: str | None = described("JSON text as the model wrote it, valid or not.")
+
+
+@strawberry.type(description="What you said.")
+@reads(records.UserMessage)
+class UserMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+
+@strawberry.type(description="What the agent said.")
+@reads(records.AssistantMessage)
+class AssistantMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+
+@strawberry.type(description="What the model thought before it spoke.")
+@reads(records.ReasoningMessage)
+class ReasoningMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+
+@strawberry.type(description="Instructions to the agent, and notices such as a compaction of its context.")
+@reads(records.SystemMessage)
+class SystemMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+
+@strawberry.type(description="The agent calls tools.")
+@reads(records.ToolCallMessage)
+class ToolCallMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+    tool_calls: list[ToolCall] = described("The calls.")
+
+
+@strawberry.type(description="What a tool gave back.")
+@reads(records.ToolReturnMessage)
+class ToolReturnMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+    name: str | None = described("The tool's name.")
+    tool_call_id: str | None = described("The call it answers.")
+    status: str | None = described("`success` or `error`, as Letta says.")
+
+
+@strawberry.type(description="The agent asks leave to call tools.")
+@reads(records.ApprovalRequestMessage)
+class ApprovalRequestMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+    tool_calls: list[ToolCall] = described("The calls it wants to make.")
+
+
+@strawberry.type(description="A person's decision on an approval request.")
+@reads(records.ApprovalResponseMessage)
+class ApprovalResponseMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+    approve: bool | None = described("Whether leave was given.")
+    reason: str | None = described("Why, in the person's words.")
+
+
+@strawberry.type(description="Something that happened in the conversation.")
+@reads(records.EventMessage)
+class EventMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+    event_type: str | None = described("What happened, in Letta's word.")
+
+
+@strawberry.type(description="A message of a kind this gateway does not know, as Letta gave it.")
+@reads(records.OpaqueMessage)
+class OpaqueMessage(Message):
+    """The GraphQL face of the record of that name."""
+
+    type: str = described("Letta's name for the kind.")
+    json: JSON = described("The whole message.")
+
+
+@strawberry.type(description="A message in its place in a conversation.")
+@reads(Edge)
+class MessageEdge:
+    """Relay edge."""
+
+    node: Message = described("The message.")
+    cursor: str = described("Its place in the conversation.")
+
+
+@strawberry.type(description="A page of messages, oldest first.")
+@reads(Page)
+class MessageConnection:
+    """Relay connection."""
+
+    edges: list[MessageEdge] = described("The messages in their places.")
+    nodes: list[Message] = described("The messages.")
+    page_info: PageInfo = described("What lies on either side of the page.")
+
+
+KINDS = [
+    UserMessage,
+    AssistantMessage,
+    ReasoningMessage,
+    SystemMessage,
+    ToolCallMessage,
+    ToolReturnMessage,
+    ApprovalRequestMessage,
+    ApprovalResponseMessage,
+    EventMessage,
+    OpaqueMessage,
+]

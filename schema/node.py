@@ -1,0 +1,82 @@
+"""Global ids: one string per thing, stable, opaque to clients.
+
+Where an upstream's id is global and typed it is the id; else it is prefixed, so that another subgraph can compute it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strawberry
+from strawberry import ID, Parent
+
+from clients.ams import AgentRow, TemplateRecord
+from clients.errors import NotFound
+from clients.letta.messages import MessageRecord
+from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord, ToolRecord
+from clients.litellm import ModelRecord
+from resolvers import messages, models
+from resolvers.context import RequestContext
+from resolvers.principal import Principal
+from resolvers.streams.hub import Stream
+from schema.base import derived
+
+USER, MODEL, TEMPLATE = "user:", "model:", "template:"
+
+
+def global_id(record: Parent[Any]) -> ID:
+    """The id of whatever the record is."""
+    match record:
+        case MessageRecord():
+            value = messages.message_node_id(record)
+        case AgentRow():
+            value = record.agent_id
+        case Principal():
+            value = f"{USER}{record.user_id}"
+        case ModelRecord():
+            value = f"{MODEL}{record.name}"
+        case TemplateRecord():
+            value = f"{TEMPLATE}{record.id}"
+        case ConversationRecord() | MemoryBlockRecord() | RunRecord() | ToolRecord() | Stream():
+            value = record.id
+        case _:
+            raise TypeError(f"{type(record).__name__} is no node")
+    return ID(value)
+
+
+@strawberry.interface(description="Anything that has an id and can be read again by it.")
+class Node:
+    """GraphQL Global Object Identification."""
+
+    id: ID = derived(global_id, "Global, stable, opaque: keep it, compare it, never take it apart.")
+
+
+async def resolve(context: RequestContext, node_id: str) -> object:
+    """The record behind a global id. Raises NotFound for what does not exist or is somebody else's."""
+    access = context.access
+    kind = node_id.split(":", 1)[0] if ":" in node_id else node_id.split("-", 1)[0]
+    match kind:
+        case "agent":
+            return await access.agent(node_id)
+        case "conv" | "conversation":
+            return await access.conversation(node_id)
+        case "run":
+            return await access.run(node_id)
+        case "message":
+            return await messages.message_by_id(context, node_id)
+        case "model":
+            return await models.model_by_name(context, node_id.removeprefix(MODEL))
+        case "stream":
+            return context.resources.streams.get(node_id, context.principal.user_id)
+        case "user" if node_id == f"{USER}{context.principal.user_id}":
+            return context.principal
+        case _:
+            return await _template(context, node_id)
+
+
+async def _template(context: RequestContext, node_id: str) -> TemplateRecord:
+    slug = node_id.removeprefix(TEMPLATE)
+    record = await context.loaders.template.load(slug) if node_id.startswith(TEMPLATE) and slug else None
+    if record is None:
+        raise NotFound("No such node.")
+    return record
