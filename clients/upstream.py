@@ -1,0 +1,360 @@
+"""The one guard on every upstream call: deadline → bulkhead → breaker → one attempt → observer.
+
+No client can be built without it. A call that is cancelled is neutral: it neither counts nor keeps a slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from clients.breaker import Breaker, BreakerOpen, BreakerState, Permit
+from clients.decode import display_name
+from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+
+NO_FAILURE = frozenset({408, 429, 501})
+"""Statuses of 4xx and 5xx that say nothing bad of the service's health."""
+
+Params = Sequence[tuple[str, str]] | Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallScope:
+    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds."""
+
+    request_id: str
+    deadline: float
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamLimits:
+    """Bounds on calls to one service. Times in seconds; ``queue`` is how long a call waits for a free slot."""
+
+    max_concurrent: int = 256
+    connect: float = 5.0
+    queue: float = 2.0
+    breaker_failures: int = 5
+    breaker_reset: float = 10.0
+
+
+class UpstreamObserver(Protocol):
+    """Who is told of every call. ``outcome``: ok, rejected, error, timeout, unavailable, cancelled."""
+
+    def call_ended(
+        self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
+    ) -> None: ...
+    def breaker_changed(self, service: Service, state: BreakerState) -> None: ...
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class UpstreamRejected(Exception):  # noqa: N818 - an answer, not a failure of ours
+    """The service refused with a 4xx. Its client says what that means; this must never reach a door."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"status {answer.status}")
+        self.status = answer.status
+        self.headers = answer.headers
+        self.body = answer.body
+
+
+class StreamedAnswer:
+    """An answer whose body is still coming."""
+
+    def __init__(self, guard: Upstream, response: httpx.Response, permit: _Call) -> None:
+        self.status = response.status_code
+        self.headers = _headers(response)
+        self._guard = guard
+        self._response = response
+        self._call = permit
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Bytes as they come. Raises UpstreamError (CUT) or UpstreamTimeout (IDLE)."""
+        try:
+            async for chunk in self._response.stream:  # type: ignore[union-attr]
+                yield chunk
+        except httpx.TransportError as error:
+            failure = self._guard.failure(error, idle="IDLE")
+            self._guard.count_failure()
+            self._call.outcome = _outcome(failure)
+            raise failure from error
+
+
+class _Call:
+    """What is told to the observer when a call is over."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+        self.outcome = "cancelled"
+        self.status: int | None = None
+
+
+class Upstream:
+    """One service behind its guard. ``headers`` go with every call; ``base_url`` has no slash at its end."""
+
+    def __init__(
+        self,
+        service: Service,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        limits: UpstreamLimits,
+        observer: UpstreamObserver,
+        transport: httpx.AsyncBaseTransport,
+    ) -> None:
+        self.service = service
+        self._client = httpx.AsyncClient(base_url=base_url, headers=dict(headers), transport=transport)
+        self._transport = transport
+        self._limits = limits
+        self._observer = observer
+        self._slots = asyncio.Semaphore(limits.max_concurrent)
+        self.in_flight = 0
+        self._breaker = Breaker(
+            service.value,
+            failures=limits.breaker_failures,
+            reset_seconds=limits.breaker_reset,
+            on_change=lambda state: observer.breaker_changed(service, state),
+        )
+
+    @property
+    def breaker_state(self) -> BreakerState:
+        """Where the service's breaker stands."""
+        return self._breaker.state
+
+    async def request(
+        self,
+        scope: CallScope,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        params: Params = None,
+        json: object = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        expect: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """One call, its whole answer. ``operation`` is its name in metrics; ``expect`` are statuses that are answers.
+
+        Raises:
+            UpstreamUnavailable, UpstreamTimeout, UpstreamError: see the error tree.
+            UpstreamRejected: on a 4xx that was not expected.
+        """
+        request = self._build(scope, method, path, params, json, content, headers)
+        async with self._guarded(scope, operation) as (call, permit):
+            try:
+                async with asyncio.timeout_at(_loop_time(scope.deadline)):
+                    response = await self._transport.handle_async_request(request)
+                    try:
+                        body = b"".join([chunk async for chunk in response.stream])  # type: ignore[union-attr]
+                    finally:
+                        await response.aclose()
+            except (TimeoutError, httpx.TransportError) as error:
+                permit.failed()
+                raise self.failure(error) from error
+            return self._judge(Answer(response.status_code, _headers(response), body), call, permit, expect)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        scope: CallScope,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        params: Params = None,
+        json: object = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        expect: frozenset[int] = frozenset(),
+        read_seconds: float | None = None,
+    ) -> AsyncIterator[StreamedAnswer]:
+        """One call whose body is read as it comes. Leaving the context closes the connection at once.
+
+        The opening is judged by the breaker; what is given up later is neutral. Raises as ``request`` does.
+        """
+        request = self._build(scope, method, path, params, json, content, headers, read_seconds)
+        async with self._guarded(scope, operation) as (call, permit):
+            try:
+                async with asyncio.timeout_at(_loop_time(scope.deadline)):
+                    response = await self._transport.handle_async_request(request)
+            except (TimeoutError, httpx.TransportError) as error:
+                permit.failed()
+                raise self.failure(error) from error
+            try:
+                if response.status_code >= 400 and response.status_code not in expect:
+                    answer = Answer(response.status_code, _headers(response), await self._rest(scope, response))
+                    self._judge(answer, call, permit, expect)
+                permit.succeeded()
+                call.outcome, call.status = "ok", response.status_code
+                yield StreamedAnswer(self, response, call)
+            finally:
+                await response.aclose()
+
+    async def ping(self, scope: CallScope, path: str) -> None:
+        """Ask whether the service is there. Goes past the breaker and tells it nothing. Raises GatewayError."""
+        request = self._build(scope, "GET", path, None, None, None, None)
+        try:
+            async with asyncio.timeout_at(_loop_time(scope.deadline)):
+                response = await self._transport.handle_async_request(request)
+                await response.aread()
+                await response.aclose()
+        except (TimeoutError, httpx.TransportError) as error:
+            raise self.failure(error) from error
+        if response.status_code >= 400:
+            raise self._bad_status(response.status_code)
+
+    async def aclose(self) -> None:
+        """Close the client and its transport."""
+        await self._client.aclose()
+
+    def count_failure(self) -> None:
+        """A stream that had opened well was cut."""
+        try:
+            permit = self._breaker.enter()
+        except BreakerOpen:
+            return
+        permit.failed()
+
+    def failure(self, error: Exception, *, idle: str = "DEADLINE") -> GatewayError:
+        """What an error on the wire means."""
+        name, service = display_name(self.service), self.service
+        match error:
+            case httpx.PoolTimeout():
+                return UpstreamUnavailable(f"Too many calls to {name}.", reason="BULKHEAD_FULL", service=service)
+            case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
+                return UpstreamUnavailable(f"{name} cannot be reached.", reason="CONNECT", service=service)
+            case TimeoutError():
+                return UpstreamTimeout(f"{name} did not answer in time.", reason="DEADLINE", service=service)
+            case httpx.TimeoutException():
+                return UpstreamTimeout(f"{name} did not answer in time.", reason=idle, service=service)
+            case _:
+                return UpstreamError(f"{name} broke off its answer.", reason="CUT", service=service)
+
+    @asynccontextmanager
+    async def _guarded(self, scope: CallScope, operation: str) -> AsyncIterator[tuple[_Call, Permit]]:
+        call = _Call()
+        try:
+            await self._enter(scope)
+            self.in_flight += 1
+            try:
+                permit = self._permit()
+                try:
+                    yield call, permit
+                finally:
+                    permit.release()
+            finally:
+                self.in_flight -= 1
+                self._slots.release()
+        except GatewayError as error:
+            call.outcome = _outcome(error)
+            raise
+        except UpstreamRejected as rejected:
+            call.outcome, call.status = "rejected", rejected.status
+            raise
+        finally:
+            seconds = time.monotonic() - call.began
+            self._observer.call_ended(self.service, operation, call.outcome, seconds, call.status, scope.request_id)
+
+    async def _enter(self, scope: CallScope) -> None:
+        """Through deadline and bulkhead."""
+        left = scope.deadline - time.monotonic()
+        if left <= 0:
+            raise self.failure(TimeoutError())
+        try:
+            async with asyncio.timeout(min(left, self._limits.queue)):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise self.failure(httpx.PoolTimeout("")) from error
+
+    def _permit(self) -> Permit:
+        try:
+            return self._breaker.enter()
+        except BreakerOpen as error:
+            raise UpstreamUnavailable(
+                f"{display_name(self.service)} is failing; it is left alone for a moment.",
+                reason="BREAKER_OPEN",
+                service=self.service,
+                retry_after_seconds=round(error.retry_after_seconds, 3),
+            ) from error
+
+    def _judge(self, answer: Answer, call: _Call, permit: Permit, expect: frozenset[int]) -> Answer:
+        """Tell the breaker, and tell an answer from a refusal from a failure."""
+        call.status = answer.status
+        if answer.status in expect or answer.status < 400:
+            permit.succeeded()
+            call.outcome = "ok"
+            return answer
+        if answer.status < 500 or answer.status in NO_FAILURE:
+            permit.succeeded()
+            raise UpstreamRejected(answer)
+        permit.failed()
+        raise self._bad_status(answer.status)
+
+    def _bad_status(self, status: int) -> UpstreamError:
+        return UpstreamError(
+            f"{display_name(self.service)} failed with status {status}.", reason="STATUS", service=self.service
+        )
+
+    async def _rest(self, scope: CallScope, response: httpx.Response) -> bytes:
+        try:
+            async with asyncio.timeout_at(_loop_time(scope.deadline)):
+                return await response.aread()
+        except (TimeoutError, httpx.TransportError) as error:
+            raise self.failure(error) from error
+
+    def _build(
+        self,
+        scope: CallScope,
+        method: str,
+        path: str,
+        params: Params,
+        json: object,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
+        read_seconds: float | None = None,
+    ) -> httpx.Request:
+        sent = {"x-request-id": scope.request_id, **(headers or {})}
+        if scope.traceparent is not None:
+            sent["traceparent"] = scope.traceparent
+        if json is not None:
+            content = msgspec.json.encode(json)
+            sent["content-type"] = "application/json"
+        timeout = httpx.Timeout(None, connect=self._limits.connect, read=read_seconds, pool=self._limits.queue)
+        query = httpx.QueryParams(list(params.items()) if isinstance(params, Mapping) else list(params or []))
+        return self._client.build_request(
+            method, path, params=query or None, content=content, headers=sent, timeout=timeout
+        )
+
+
+def _headers(response: httpx.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _loop_time(deadline: float) -> float:
+    """A ``time.monotonic`` deadline on the loop's own clock."""
+    return asyncio.get_running_loop().time() + (deadline - time.monotonic())
+
+
+def _outcome(error: GatewayError) -> str:
+    match error:
+        case UpstreamTimeout():
+            return "timeout"
+        case UpstreamUnavailable():
+            return "unavailable"
+        case _:
+            return "error"

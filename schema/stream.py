@@ -1,0 +1,202 @@
+"""Streams and what they say."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+from strawberry import ID, Parent
+
+from clients.errors import ErrorCode as ErrorCodeEnum
+from clients.letta.messages import MessageRecord
+from clients.letta.records import ConversationRecord, RunRecord
+from clients.letta.records import Usage as UsageRecord
+from resolvers import turns
+from resolvers.access import default_conversation
+from resolvers.info import Info
+from resolvers.messages import message_edge
+from resolvers.paging import Edge
+from resolvers.streams import events
+from resolvers.streams.hub import Stream as StreamRecord
+from schema.base import answered_by, derived, described, reads
+from schema.message import MessageEdge
+from schema.node import Node
+from schema.run import Run
+
+if TYPE_CHECKING:
+    from schema.conversation import Conversation
+
+ErrorCode = strawberry.enum(
+    ErrorCodeEnum, name="ErrorCode", description="The values of `extensions.code`: a small, closed set."
+)
+StreamStatus = strawberry.enum(events.StreamStatus, name="StreamStatus", description="Where a stream stands.")
+StreamOutcome = strawberry.enum(events.StreamOutcome, name="StreamOutcome", description="How a stream ended.")
+DetachReason = strawberry.enum(
+    events.DetachReason, name="DetachReason", description="Why a reader was let go while the stream goes on."
+)
+OnDisconnect = strawberry.enum(
+    events.OnDisconnect, name="OnDisconnect", description="What happens upstream when the last reader leaves."
+)
+
+
+async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, record.run_id)
+
+
+@strawberry.type(description="An answer as it comes, and for a while afterwards.")
+@reads(StreamRecord)
+class Stream(Node):
+    """The GraphQL face of the kernel's Stream."""
+
+    status: StreamStatus = described("Where it stands.")
+    started_at: datetime = described("When it was started.")
+    expires_at: datetime | None = described("Until when it can be read again; null while it runs.")
+    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    text: str = described("The answer so far. One snapshot with `lastCursor`: show it, then subscribe `after` that.")
+    last_cursor: str = described("The cursor of the newest event in `text`.")
+
+
+@strawberry.type(description="Tokens, and what they cost.")
+@reads(UsageRecord)
+class Usage:
+    """The GraphQL face of Usage."""
+
+    prompt_tokens: int | None = described("Tokens that went in.")
+    completion_tokens: int | None = described("Tokens that came out.")
+    total_tokens: int | None = described("Both together.")
+    reasoning_tokens: int | None = described("Those of the tokens that came out which were thoughts.")
+    cached_prompt_tokens: int | None = described("Those of the tokens that went in which were cached.")
+    cost_usd: float | None = described("The cost in US dollars, where it is known.")
+
+
+@strawberry.type(description="Why a stream failed.")
+@reads(events.StreamFailure)
+class StreamFailure:
+    """The GraphQL face of StreamFailure."""
+
+    code: ErrorCode = described("As `extensions.code` of an error.")
+    reason: str | None = described("As `extensions.reason` of an error.")
+    message: str = described("A sentence for people.")
+
+
+@strawberry.interface(description="Something a stream says.")
+class StreamEvent:
+    """What every event has."""
+
+    cursor: str = described("Its place in the stream: subscribe `after` it and nothing is lost or doubled.")
+
+
+def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
+    context = info.context
+    return context.resources.streams.get(record.stream_id, context.principal.user_id)
+
+
+def _user_message_edge(record: Parent[events.Started]) -> Edge[MessageRecord] | None:
+    return None if record.user_message is None else message_edge(record.user_message)
+
+
+@strawberry.type(description="The first event of every stream.")
+@reads(events.Started)
+class StreamStarted(StreamEvent):
+    """The GraphQL face of Started."""
+
+    stream: Stream = derived(_stream, "The stream.")
+    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    user_message_edge: MessageEdge | None = derived(_user_message_edge, "What you sent; null for a completion.")
+    resumable: bool = described("Whether the upstream can be taken up again if this gateway goes down.")
+    replayed: bool = described("Whether what follows has been said before: clear what you had.")
+
+
+@strawberry.type(description="More of the answer.")
+@reads(events.TextDelta)
+class TextDelta(StreamEvent):
+    """The GraphQL face of the event of that name."""
+
+    message_id: ID | None = described("The message it belongs to; null in a completion.")
+    text: str = described("What to append.")
+
+
+@strawberry.type(description="More of what the model thinks.")
+@reads(events.ReasoningDelta)
+class ReasoningDelta(StreamEvent):
+    """The GraphQL face of the event of that name."""
+
+    message_id: ID | None = described("The message it belongs to; null in a completion.")
+    text: str = described("What to append.")
+
+
+@strawberry.type(description="More of a tool call.")
+@reads(events.ToolCallDelta)
+class ToolCallDelta(StreamEvent):
+    """The GraphQL face of the event of that name."""
+
+    message_id: ID | None = described("The message it belongs to; null in a completion.")
+    index: int = described("Which of the calls that are made at once.")
+    tool_call_id: ID | None = described("The call's id, with its first piece.")
+    name: str | None = described("The tool's name, with its first piece.")
+    arguments_delta: str = described("What to append to the arguments' JSON text.")
+
+
+def _edge(record: Parent[events.MessageAdded]) -> Edge[MessageRecord]:
+    return message_edge(record.message)
+
+
+@strawberry.type(description="A message stands: whole, with its final id.")
+@reads(events.MessageAdded)
+class MessageAdded(StreamEvent):
+    """The GraphQL face of the event of that name."""
+
+    edge: MessageEdge = derived(_edge, "The message in its place.")
+
+
+@strawberry.type(description="The turn waits for your decision on tool calls.")
+@reads(events.ApprovalRequested)
+class ApprovalRequested(StreamEvent):
+    """The GraphQL face of the event of that name."""
+
+    edge: MessageEdge = derived(_edge, "The request in its place.")
+    run: Run | None = answered_by(_run, "The run that waits.")
+
+
+async def _ended_conversation(record: Parent[events.Ended], info: Info) -> ConversationRecord | None:
+    if record.scope is None:
+        return None
+    if record.scope.startswith("agent-"):
+        return default_conversation(record.scope)
+    return await info.context.access.conversation(record.scope)
+
+
+@strawberry.type(description="The end: once, and nothing after it.")
+@reads(events.Ended)
+class StreamEnded(StreamEvent):
+    """The GraphQL face of Ended."""
+
+    outcome: StreamOutcome = described("How it ended.")
+    finish_reason: str | None = described("Why the model stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`.")
+    usage: Usage | None = described("Tokens and cost, as far as known.")
+    error: StreamFailure | None = described("Why it failed.")
+    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
+        _ended_conversation, "The conversation as it is now; null for a completion.", optional=True
+    )
+
+
+@strawberry.type(description="This reader is let go; the stream goes on. Subscribe again `after` the cursor.")
+@reads(events.Detached)
+class ReaderDetached(StreamEvent):
+    """The GraphQL face of Detached."""
+
+    reason: DetachReason = described("Why.")
+
+
+KINDS = [
+    StreamStarted,
+    TextDelta,
+    ReasoningDelta,
+    ToolCallDelta,
+    MessageAdded,
+    ApprovalRequested,
+    StreamEnded,
+    ReaderDetached,
+]
