@@ -45,6 +45,7 @@ async def send_message(
     content: list[dict[str, Any]],
     on_disconnect: OnDisconnect,
     key: str,
+    reads: bool = True,
 ) -> AbstractAsyncContextManager[Stream]:
     """Start a turn in a scope that is the principal's, or attach to the one that ``key`` has started."""
     _checked(key)
@@ -55,11 +56,12 @@ async def send_message(
         on_disconnect=on_disconnect,
         key=f"message:{key}",
         fingerprint=fingerprint(scope, content),
+        reads=reads,
     )
 
 
 async def start_completion(
-    context: RequestContext, *, body: dict[str, Any], on_disconnect: OnDisconnect, key: str
+    context: RequestContext, *, body: dict[str, Any], on_disconnect: OnDisconnect, key: str, reads: bool = True
 ) -> AbstractAsyncContextManager[Stream]:
     """Start a completion, or attach to the one that ``key`` has started. ``body`` is OpenAI's request."""
     _checked(key)
@@ -72,6 +74,7 @@ async def start_completion(
         on_disconnect=on_disconnect,
         key=f"completion:{key}",
         fingerprint=fingerprint(body),
+        reads=reads,
     )
 
 

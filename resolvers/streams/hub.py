@@ -71,6 +71,7 @@ class Stream:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     expires_at: datetime | None = None
     readers: int = 0
+    was_read: bool = False
     opened: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     pump: asyncio.Task[None] | None = None
     grace: asyncio.TimerHandle | None = None
@@ -128,8 +129,11 @@ class StreamHub:
         on_disconnect: OnDisconnect,
         key: str | None = None,
         fingerprint: str = "",
+        reads: bool = True,
     ) -> AsyncIterator[Stream]:
-        """Start a stream, or attach to what the same key has started, as a reader for as long as the context lasts.
+        """Start a stream, or attach to what the same key has started, for as long as the context lasts.
+
+        Without ``reads`` the caller only starts it, for somebody else to read.
 
         Raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input.
@@ -140,14 +144,15 @@ class StreamHub:
             stream = self._start(owner_id, kind, source(), on_disconnect)
             if key is not None:
                 self._keys[owner_id, key] = (fingerprint, stream)
-        async with self.attached(stream):
+        async with self.attached(stream, reads=reads):
             await self._opened(stream)
             yield stream
 
     @asynccontextmanager
-    async def attached(self, stream: Stream) -> AsyncIterator[Stream]:
+    async def attached(self, stream: Stream, *, reads: bool = True) -> AsyncIterator[Stream]:
         """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream."""
         stream.readers += 1
+        stream.was_read = stream.was_read or reads
         if stream.grace is not None:
             stream.grace.cancel()
             stream.grace = None
@@ -254,7 +259,8 @@ class StreamHub:
         self._later(self.limits.retention, self._forget, stream)
 
     def _abandon(self, stream: Stream) -> None:
-        if stream.on_disconnect is OnDisconnect.CANCEL:
+        """The last one has left. A stream that nobody has read yet was started to be read: it gets its grace."""
+        if stream.on_disconnect is OnDisconnect.CANCEL and stream.was_read:
             self.cancel(stream)
         else:
             stream.grace = self._later(self.limits.grace, self._leave, stream)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from clients.errors import BadUserInput
-from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, Started, merge
+from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, Raw, Started, merge
 
 
 class StreamLog:
@@ -110,7 +110,7 @@ async def read_events(log: StreamLog, after: str | None, *, coalesce: float, max
             await asyncio.sleep(rest)
         batch = log.entries[position:]
         position = batch[-1].seq
-        for event in _merged(batch) if coalesce else (entry.event for entry in batch):
+        for event in _merged(batch) if coalesce else _meant(batch):
             yield _replayed(event) if replayed and isinstance(event, Started) else event
             if isinstance(event, Ended):
                 return
@@ -128,12 +128,17 @@ def _replayed(event: Started) -> Started:
     )
 
 
+def _meant(batch: list[Entry]) -> list[Event]:
+    """The events that mean something in the graph."""
+    return [entry.event for entry in batch if not isinstance(entry.event, Raw)]
+
+
 def _merged(batch: list[Entry]) -> list[Event]:
     events: list[Event] = []
-    for entry in batch:
-        joined = merge(events[-1], entry.event) if events else None
+    for event in _meant(batch):
+        joined = merge(events[-1], event) if events else None
         if joined is None:
-            events.append(entry.event)
+            events.append(event)
         else:
             events[-1] = joined
     return events

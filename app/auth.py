@@ -1,0 +1,103 @@
+"""Sign-in: a bearer token becomes a principal, or nothing does.
+
+Supabase signs with HS256 and the project's secret; whatever ``kid`` stands in the header is no obstacle (Supabase
+contract). Everything is checked: algorithm, signature, ``exp``, ``aud``, ``iss``, ``sub`` and ``role``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from typing import Any
+
+import jwt
+
+from clients.errors import Unauthenticated
+from resolvers.principal import Principal, Role
+
+AUDIENCE = "authenticated"
+LEEWAY_SECONDS = 5
+MAX_TOKEN_CHARS = 8192
+_CACHE_SIZE = 10_000
+
+
+class Authenticator:
+    """Verifies tokens of one issuer. A verified token is remembered, by its digest, until it expires."""
+
+    def __init__(self, *, secret: str, issuer: str) -> None:
+        self._secret = secret
+        self._issuer = issuer
+        self._known: dict[bytes, Principal] = {}
+
+    def principal(self, authorization: str | None) -> Principal:
+        """The principal of an ``Authorization`` value.
+
+        Raises:
+            Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED`` or ``TOKEN_INVALID``.
+        """
+        token = _bearer(authorization)
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._known.get(digest)
+        if known is None:
+            known = self._verified(token)
+            if len(self._known) >= _CACHE_SIZE:
+                self._known.pop(next(iter(self._known)))
+            self._known[digest] = known
+        if known.expires_at + LEEWAY_SECONDS <= time.time():
+            raise _expired()
+        return known
+
+    def _verified(self, token: str) -> Principal:
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                audience=AUDIENCE,
+                issuer=self._issuer,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp", "sub", "aud", "iss"]},
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise _expired() from error
+        except (jwt.InvalidTokenError, ValueError) as error:
+            raise _invalid() from error
+        return _principal(claims)
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    """``user_metadata`` is set by the user and never authorizes; ``app_metadata`` is set by the server."""
+    if claims.get("role") != "authenticated":
+        raise _invalid()
+    try:
+        user_id = str(uuid.UUID(claims["sub"]))
+    except ValueError as error:
+        raise _invalid() from error
+    metadata = claims.get("app_metadata")
+    admin = isinstance(metadata, dict) and metadata.get("role") == "admin"
+    email = claims.get("email")
+    return Principal(
+        user_id=user_id,
+        role=Role.ADMIN if admin else Role.USER,
+        expires_at=float(claims["exp"]),
+        email=email if isinstance(email, str) else None,
+    )
+
+
+def _bearer(authorization: str | None) -> str:
+    if not authorization:
+        raise Unauthenticated("Sign in: the request has no bearer token.", reason="TOKEN_MISSING")
+    scheme, _, token = authorization.strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
+        raise _invalid()
+    return token
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("The token is not valid.", reason="TOKEN_INVALID")
+
+
+def _expired() -> Unauthenticated:
+    return Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")

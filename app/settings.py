@@ -1,0 +1,177 @@
+"""The gateway's settings: every variable it knows, typed and frozen, wrong ones refused with one line each.
+
+The real environment wins over ``.env``; an empty value is an unset one. Secrets are ``SecretStr`` and never printed.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOCALHOST_ORIGIN = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
+MIN_SECRET_BYTES = 32
+
+
+class Environment(StrEnum):
+    """Where the gateway runs. Only production refuses what is convenient and insecure."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. ``problems`` has one line each, naming the variable and no secret."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must be an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+Url = Annotated[str | None, AfterValidator(_url)]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+_NOT_YET: dict[str, Any] = {"enforced": False}
+
+
+class Settings(BaseSettings):
+    """All of them. Field names in capitals are the variables' names; units are in the names where there is one."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    environment: Annotated[Environment, BeforeValidator(_lower)] = Environment.DEVELOPMENT
+    ams_base_url: Url = None
+    letta_base_url: Url = None
+    litellm_base_url: Url = None
+    supabase_url: Url = None
+    supabase_jwt_secret: SecretStr | None = None
+    supabase_service_key: SecretStr | None = None
+    letta_api_key: SecretStr | None = None
+    litellm_api_key: SecretStr | None = None
+    agent_secret_master_key: SecretStr | None = Field(default=None, json_schema_extra=_NOT_YET)
+    allowed_origins: str | None = None
+    host: str | None = None
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    public_url: Url = Field(default=None, json_schema_extra=_NOT_YET)
+    metrics_token: SecretStr | None = None
+    log_level: Annotated[str, BeforeValidator(_upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    max_concurrent_requests: Count = 1000
+    max_body_bytes: Count = 1_000_000
+    max_query_depth: Count = 15
+    max_query_tokens: Count = 5000
+    request_timeout: Seconds = 30.0
+    connect_timeout_seconds: Seconds = 5.0
+    llm_timeout_seconds: Seconds = 600.0
+    shutdown_grace_seconds: Seconds = 10.0
+    breaker_reset_seconds: Seconds = 10.0
+    stream_first_token_seconds: Seconds = 120.0
+    stream_idle_seconds: Seconds = 60.0
+    stream_grace_seconds: Annotated[float, Field(ge=0)] = 60.0
+    stream_retention_seconds: Seconds = 300.0
+    stream_heartbeat_seconds: Seconds = 15.0
+    stream_coalesce_milliseconds: Annotated[int, Field(ge=0, le=1000)] = 16
+    rate_limit_general: Count = Field(default=1000, json_schema_extra=_NOT_YET)
+    redis_url: Annotated[str | None, Field(pattern="^(rediss?|unix)://")] = None
+    redis_password: SecretStr | None = None
+
+    @classmethod
+    def load(cls, **values: Any) -> Settings:
+        """The settings of this process: given values, environment, ``.env``.
+
+        Raises:
+            SettingsError: with a line for each problem.
+        """
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            raise SettingsError([_line(problem) for problem in error.errors()]) from None
+        if problems := settings.problems():
+            raise SettingsError(problems)
+        return settings
+
+    @property
+    def is_production(self) -> bool:
+        """Whether what is convenient and insecure is refused."""
+        return self.environment is Environment.PRODUCTION
+
+    @property
+    def embedded_services(self) -> frozenset[str]:
+        """The services that the gateway stands in for: those without a URL."""
+        urls = {"ams": self.ams_base_url, "letta": self.letta_base_url, "litellm": self.litellm_base_url}
+        return frozenset(name for name, url in urls.items() if url is None)
+
+    @property
+    def development_tokens(self) -> bool:
+        """Whether tokens made by ``agentgraph token`` sign in."""
+        return self.supabase_url is None and self.supabase_jwt_secret is None and not self.is_production
+
+    @property
+    def bind_host(self) -> str:
+        """Where to listen: on this machine alone while development tokens sign in, unless ``HOST`` says otherwise."""
+        return self.host or ("127.0.0.1" if self.development_tokens else "0.0.0.0")  # noqa: S104 - a server's default
+
+    @property
+    def cors_origins(self) -> tuple[str, ...]:
+        """Origins that may call from a browser, besides ``cors_origin_regex``."""
+        return tuple(origin.strip().rstrip("/") for origin in (self.allowed_origins or "").split(",") if origin.strip())
+
+    @property
+    def cors_origin_regex(self) -> str | None:
+        """Outside production, without ``ALLOWED_ORIGINS``: any port of this machine."""
+        return LOCALHOST_ORIGIN if self.allowed_origins is None and not self.is_production else None
+
+    def problems(self) -> list[str]:
+        """What does not fit together, a line each."""
+        found = [*self._production_problems()] if self.is_production else []
+        secret = self.supabase_jwt_secret
+        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            found.append(f"SUPABASE_JWT_SECRET: must have at least {MIN_SECRET_BYTES} bytes")
+        if (self.supabase_url is None) != (secret is None) and not self.is_production:
+            missing = "SUPABASE_URL" if self.supabase_url is None else "SUPABASE_JWT_SECRET"
+            found.append(f"{missing}: needed, since the other half of SUPABASE_URL and SUPABASE_JWT_SECRET is set")
+        if self.ams_base_url is not None and self.supabase_service_key is None:
+            found.append("SUPABASE_SERVICE_KEY: needed for the AMS at AMS_BASE_URL")
+        if self.letta_base_url is not None and self.letta_api_key is None:
+            found.append("LETTA_API_KEY: needed for the Letta at LETTA_BASE_URL")
+        if self.litellm_base_url is not None and self.ams_base_url is None and self.litellm_api_key is None:
+            found.append("LITELLM_API_KEY: needed for the LiteLLM at LITELLM_BASE_URL, since the embedded AMS knows no keys")
+        if "*" in self.cors_origins and self.is_production:
+            found.append("ALLOWED_ORIGINS: * is not allowed in production")
+        return found
+
+    def _production_problems(self) -> list[str]:
+        needed = {
+            "AMS_BASE_URL": self.ams_base_url,
+            "LETTA_BASE_URL": self.letta_base_url,
+            "LITELLM_BASE_URL": self.litellm_base_url,
+            "SUPABASE_URL": self.supabase_url,
+            "SUPABASE_JWT_SECRET": self.supabase_jwt_secret,
+        }
+        return [f"{name}: needed when ENVIRONMENT is production" for name, value in needed.items() if value is None]
+
+
+def _line(problem: Any) -> str:
+    name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"

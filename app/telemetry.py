@@ -1,0 +1,124 @@
+"""Metrics and logs: one Prometheus registry and one JSON log per app, labels from closed sets, no secrets, no prompts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Enum, Histogram, generate_latest
+
+from clients.breaker import BreakerState
+from clients.errors import Service
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+def make_logger(level: str, out: TextIO | None = None) -> Any:
+    """A logger that writes one JSON object per line."""
+    return structlog.wrap_logger(
+        structlog.WriteLogger(out or sys.stdout),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=lambda value, **_: orjson.dumps(value, default=str).decode()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Telemetry:
+    """What the process counts and says. Implements the observers of the rooms below."""
+
+    def __init__(self, log: Any) -> None:
+        self.log = log
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "agentgraph_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
+        )
+        self._request_seconds = Histogram(
+            "agentgraph_request_seconds", "Time to the last byte.", ["route"], buckets=_BUCKETS, registry=self.registry
+        )
+        self._operations = Counter(
+            "agentgraph_operations", "GraphQL operations.", ["type", "outcome"], registry=self.registry
+        )
+        self._calls = Counter(
+            "agentgraph_upstream_calls",
+            "Upstream calls by outcome.",
+            ["service", "operation", "outcome"],
+            registry=self.registry,
+        )
+        self._call_seconds = Histogram(
+            "agentgraph_upstream_seconds",
+            "Time to the end of an upstream call.",
+            ["service", "operation"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._breaker = Enum(
+            "agentgraph_breaker",
+            "State of a service's breaker.",
+            ["service"],
+            states=[state.value for state in BreakerState],
+            registry=self.registry,
+        )
+        self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
+        self._first = Histogram(
+            "agentgraph_first_token_seconds", "Time to first token.", ["kind"], buckets=_BUCKETS, registry=self.registry
+        )
+        for service in (Service.AMS, Service.LETTA, Service.LITELLM):
+            self._breaker.labels(service.value).state(BreakerState.CLOSED.value)
+
+    def exposition(self) -> bytes:
+        """The metrics in Prometheus' text format. Slow with many series: call it in a thread."""
+        return generate_latest(self.registry)
+
+    def request_ended(self, route: str, method: str, status: int, seconds: float, request_id: str) -> None:
+        """One request was answered."""
+        self._requests.labels(route, method, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+        self.log.info(
+            "request", route=route, method=method, status=status, ms=round(seconds * 1000, 1), request_id=request_id
+        )
+
+    def operation_ended(self, kind: str, outcome: str) -> None:
+        """One GraphQL operation came to its end."""
+        self._operations.labels(kind, outcome).inc()
+
+    def call_ended(
+        self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
+    ) -> None:
+        """One upstream call ended."""
+        self._calls.labels(service.value, operation, outcome).inc()
+        self._call_seconds.labels(service.value, operation).observe(seconds)
+        self.log.info(
+            "upstream",
+            service=service.value,
+            operation=operation,
+            outcome=outcome,
+            status=status,
+            ms=round(seconds * 1000, 1),
+            request_id=request_id,
+        )
+
+    def breaker_changed(self, service: Service, state: BreakerState) -> None:
+        """A breaker changed its state."""
+        self._breaker.labels(service.value).state(state.value)
+        self.log.warning("breaker", service=service.value, state=state.value)
+
+    def stream_started(self, kind: str) -> None:
+        """A stream began."""
+        self.log.debug("stream started", kind=kind)
+
+    def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """A stream came to its end."""
+        self._streams.labels(kind, outcome).inc()
+        self.log.info("stream", kind=kind, outcome=outcome, ms=round(seconds * 1000, 1))
+
+    def first_token(self, kind: str, seconds: float) -> None:
+        """A stream's first token came."""
+        self._first.labels(kind).observe(seconds)

@@ -1,0 +1,22 @@
+"""The schema, built once per process."""
+
+from __future__ import annotations
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from schema import message, mutation, stream
+from schema.mutation import Mutation
+from schema.query import Query
+from schema.subscription import Subscription
+
+
+def build_schema() -> strawberry.Schema:
+    """The whole graph. ``schema/schema.graphql`` is this, printed."""
+    return strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        types=[*message.KINDS, *stream.KINDS, mutation.ConversationBusy, stream.ErrorCode],
+        config=StrawberryConfig(auto_camel_case=True),
+    )

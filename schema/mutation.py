@@ -1,0 +1,138 @@
+"""What can be done."""
+
+from __future__ import annotations
+
+import strawberry
+from strawberry import Parent
+
+from clients.errors import Conflict
+from clients.letta.messages import MessageRecord
+from clients.letta.records import ConversationRecord, RunRecord
+from resolvers import conversations, turns
+from resolvers.info import Info
+from resolvers.messages import message_edge
+from resolvers.paging import Edge
+from resolvers.streams.hub import Stream as StreamRecord
+from schema.base import answered_by, described, reads
+from schema.conversation import ConversationEdge
+from schema.inputs import CompletionInput, CreateConversationInput, SendMessageInput, required_key
+from schema.message import MessageEdge
+from schema.run import Run
+from schema.stream import Stream
+
+
+@strawberry.interface(description="An outcome that a person acts on.")
+class UserError:
+    """What every such outcome has."""
+
+    message: str = described("A sentence for people.")
+
+
+async def _busy_run(record: Parent[Conflict], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, record.details.get("runId"))
+
+
+@strawberry.type(description="The conversation is busy with another run: wait for it, or cancel it.")
+@reads(Conflict)
+class ConversationBusy(UserError):
+    """The GraphQL face of Conflict, reason RUN_BUSY."""
+
+    run: Run | None = answered_by(_busy_run, "The run it is busy with.")
+
+
+class _Payload:
+    def __init__(
+        self,
+        errors: list[Conflict],
+        stream: StreamRecord | None = None,
+        run_id: str | None = None,
+        user_message_edge: Edge[MessageRecord] | None = None,
+        conversation_edge: Edge[ConversationRecord] | None = None,
+    ) -> None:
+        self.errors = errors
+        self.stream = stream
+        self.run_id = run_id
+        self.user_message_edge = user_message_edge
+        self.conversation_edge = conversation_edge
+
+
+async def _run(record: Parent[_Payload], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, record.run_id)
+
+
+@strawberry.type(description="A message was sent, and a turn begun.")
+@reads(_Payload)
+class SendMessagePayload:
+    """Payload of ``sendMessage``."""
+
+    user_message_edge: MessageEdge | None = described("What you sent, for the end of `messages`.")
+    run: Run | None = answered_by(_run, "The turn's run.", optional=True)
+    stream: Stream | None = described("Where the answer comes: subscribe to it.")
+    errors: list[UserError] = described("Outcomes to act on; empty when the message went out.")
+
+
+@strawberry.type(description="A completion was begun.")
+@reads(_Payload)
+class StartCompletionPayload:
+    """Payload of ``startCompletion``."""
+
+    stream: Stream | None = described("Where the answer comes: subscribe to it.")
+    errors: list[UserError] = described("Outcomes to act on; empty when the completion began.")
+
+
+@strawberry.type(description="A conversation was started.")
+@reads(_Payload)
+class CreateConversationPayload:
+    """Payload of ``createConversation``."""
+
+    conversation_edge: ConversationEdge | None = described("The conversation, for the front of `conversations`.")
+    errors: list[UserError] = described("Outcomes to act on; empty when it was started.")
+
+
+async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noqa: A002 - the argument's name
+    context = info.context
+    key = required_key(input.idempotency_key)
+    scope = await turns.message_scope(context, input.to.agent_id or None, input.to.conversation_id or None)
+    attached = await turns.send_message(
+        context, scope=scope, content=input.parts(), on_disconnect=input.on_disconnect, key=key, reads=False
+    )
+    try:
+        async with attached as stream:
+            started = await turns.started(stream)
+            await turns.finished(stream, min(input.wait_seconds, context.resources.clocks.llm_total))
+    except Conflict as conflict:
+        if conflict.reason != "RUN_BUSY":
+            raise
+        return _Payload([conflict])
+    edge = message_edge(started.user_message) if started.user_message else None
+    return _Payload([], stream, started.run_id, edge)
+
+
+async def _start_completion(info: Info, input: CompletionInput) -> _Payload:  # noqa: A002 - the argument's name
+    key = required_key(input.idempotency_key)
+    attached = await turns.start_completion(
+        info.context, body=input.body(), on_disconnect=input.on_disconnect, key=key, reads=False
+    )
+    async with attached as stream:
+        return _Payload([], stream)
+
+
+async def _create_conversation(info: Info, input: CreateConversationInput) -> _Payload:  # noqa: A002 - as above
+    edge = await conversations.create(info.context, input.agent_id, input.summary)
+    return _Payload([], conversation_edge=edge)
+
+
+@strawberry.type(description="What can be done.")
+class Mutation:
+    """The root of mutations."""
+
+    send_message: SendMessagePayload = strawberry.mutation(
+        resolver=_send_message,
+        description="Send a message to an agent. Answers as soon as the run exists; subscribe to its stream.",
+    )
+    start_completion: StartCompletionPayload = strawberry.mutation(
+        resolver=_start_completion, description="Ask a model for a completion; subscribe to its stream."
+    )
+    create_conversation: CreateConversationPayload = strawberry.mutation(
+        resolver=_create_conversation, description="Start a conversation with one of your agents."
+    )

@@ -1,0 +1,35 @@
+"""The gateway and what stands behind it."""
+
+from __future__ import annotations
+
+import strawberry
+
+from clients.errors import Service as ServiceEnum
+from resolvers import platform
+from schema.base import described, reads
+
+ServiceName = strawberry.enum(ServiceEnum, name="ServiceName", description="A service behind the gateway.")
+HealthStatus = strawberry.enum(
+    platform.HealthStatus, name="HealthStatus", description="Whether a service answers."
+)
+
+
+@strawberry.type(description="How one service behind the gateway is.")
+@reads(platform.ServiceHealth)
+class ServiceHealth:
+    """The GraphQL face of ServiceHealth."""
+
+    service: ServiceName = described("Which service.")
+    status: HealthStatus = described("Whether it answered just now.")
+    breaker: str | None = described("`closed` lets calls through, `open` refuses them, `half-open` tries one.")
+    embedded: bool = described("Whether it is the stand-in that ships with the gateway.")
+
+
+@strawberry.type(description="The gateway and what stands behind it.")
+@reads(platform.PlatformRecord)
+class Platform:
+    """The GraphQL face of PlatformRecord."""
+
+    version: str = described("The gateway's version (SemVer).")
+    degraded: bool = described("Whether any service is down.")
+    services: list[ServiceHealth] = described("Each service behind the gateway.")

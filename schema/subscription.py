@@ -1,0 +1,51 @@
+"""What can be followed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import strawberry
+from strawberry import ID
+
+from resolvers import turns
+from resolvers.info import Info
+from schema.inputs import CompletionInput, SendMessageInput
+from schema.stream import StreamEvent
+
+
+@strawberry.type(description="What can be followed. Each subscription ends with one `StreamEnded`.")
+class Subscription:
+    """The root of subscriptions."""
+
+    @strawberry.subscription(description="Read a stream of yours, from its start or after a cursor. No side effect.")
+    async def stream(self, info: Info, id: ID, after: str | None = None) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+        """Attach to a stream."""
+        streams = info.context.resources.streams
+        stream = streams.get(id, info.context.principal.user_id)
+        async for event in turns.events(info.context, streams.attached(stream), after):
+            yield event  # type: ignore[misc]
+
+    @strawberry.subscription(
+        description="Send a message and read the answer. `streamKey` is yours to choose: the same key again attaches "
+        "to what it has started, so that a client which re-sends its subscription never pays twice."
+    )
+    async def message(self, info: Info, input: SendMessageInput, stream_key: ID) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+        """Start a turn, or attach to it."""
+        context = info.context
+        scope = await turns.message_scope(context, input.to.agent_id or None, input.to.conversation_id or None)
+        attached = await turns.send_message(
+            context, scope=scope, content=input.parts(), on_disconnect=input.on_disconnect, key=stream_key
+        )
+        async for event in turns.events(context, attached):
+            yield event  # type: ignore[misc]
+
+    @strawberry.subscription(
+        description="Ask a model for a completion and read it. `streamKey` works as for `message`."
+    )
+    async def completion(self, info: Info, input: CompletionInput, stream_key: ID) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+        """Start a completion, or attach to it."""
+        attached = await turns.start_completion(
+            info.context, body=input.body(), on_disconnect=input.on_disconnect, key=stream_key
+        )
+        async for event in turns.events(info.context, attached):
+            yield event  # type: ignore[misc]

@@ -1,0 +1,46 @@
+"""The signed-in user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+from strawberry import Parent
+
+from clients.ams import AgentRow
+from resolvers import agents, users
+from resolvers.info import Info
+from resolvers.paging import Page, window
+from resolvers.principal import Principal
+from resolvers.principal import Role as RoleEnum
+from schema.base import answered_by, described, reads
+from schema.node import Node
+
+if TYPE_CHECKING:
+    from schema.agent import AgentConnection
+
+Role = strawberry.enum(RoleEnum, name="Role", description="What a user may do beyond their own things.")
+
+
+async def _agents(
+    user: Parent[Principal],  # noqa: ARG001 - agents are always the principal's
+    info: Info,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+) -> Page[AgentRow]:
+    return await agents.agent_page(info.context, window(first, after, last, before))
+
+
+@strawberry.type(description="You, as your token says.")
+@reads(Principal)
+class User(Node):
+    """The GraphQL face of Principal."""
+
+    email: str | None = described("Your address.")
+    role: Role = described("What you may do.")
+    name: str | None = answered_by(users.name, "Your name on the platform.", optional=True)
+    agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
+        _agents, "Your agents, newest first."
+    )
