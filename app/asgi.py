@@ -1,0 +1,94 @@
+"""What the bare ASGI doors share: reading a bounded body, answering, noticing that the client has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from clients.errors import BadUserInput, PayloadTooLarge
+
+T = TypeVar("T")
+
+
+class ClientLeft(Exception):  # noqa: N818 - a fact, not a failure
+    """The client closed the connection; there is nobody to answer."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A request header, or ``None``."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request's body.
+
+    Raises:
+        PayloadTooLarge: for more than ``limit`` bytes, before they are read where the length is declared.
+        ClientLeft: when the client goes before the end.
+    """
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {limit} bytes.")
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """A JSON object. Raises BadUserInput."""
+    try:
+        value = orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise BadUserInput("The body is not valid JSON.", reason="JSON") from error
+    if not isinstance(value, dict):
+        raise BadUserInput("The body must be a JSON object.", reason="JSON")
+    return value
+
+
+async def respond(
+    send: Send, status: int, body: bytes, content_type: str, headers: dict[str, str] | None = None
+) -> None:
+    """A whole answer."""
+    raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+    raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled when the client leaves. Raises ClientLeft."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(left(receive))
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientLeft
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def left(receive: Receive) -> None:
+    """Returns when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

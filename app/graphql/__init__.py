@@ -1,0 +1,1 @@
+"""GraphQL as a protocol: documents, execution, errors, and the transports that carry them."""
