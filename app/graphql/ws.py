@@ -1,0 +1,252 @@
+"""GraphQL over WebSocket: the graphql-transport-ws protocol.
+
+A socket carries many operations; each runs as a task of its own with a context of its own. Pings on the wire, with a
+deadline for the pong, are uvicorn's (``ws_ping_interval``); those of the protocol are answered here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from enum import IntEnum
+from typing import Any
+
+import orjson
+from graphql import OperationType
+from starlette.types import Receive, Scope, Send
+
+from app.asgi import header
+from app.doors import Doors
+from app.graphql.documents import Operation
+from app.graphql.engine import Payload
+from app.graphql.errors import RequestError, gateway_extensions, request_error, shaped
+from app.graphql.http import GraphQLRequest, parse_request
+from clients.errors import ErrorCode, GatewayError, Unauthenticated
+from resolvers.principal import Principal
+
+PROTOCOL = "graphql-transport-ws"
+INIT_SECONDS = 10.0
+MAX_OPERATIONS = 100
+
+
+class Close(IntEnum):
+    """The protocol's close codes, as far as they are used."""
+
+    INVALID_MESSAGE = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    SUBPROTOCOL = 4406
+    INIT_TIMEOUT = 4408
+    DUPLICATE = 4409
+    TOO_MANY = 4429
+
+
+class _Closed(Exception):  # noqa: N818 - how a session ends
+    def __init__(self, code: Close, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class GraphQLWebSocket:
+    """The WebSocket half of ``/graphql``, as bare ASGI. ``grace`` is how long streams outlive their socket's token."""
+
+    def __init__(self, doors: Doors, *, grace: float, init_seconds: float = INIT_SECONDS) -> None:
+        self._doors = doors
+        self._grace = grace
+        self._init_seconds = init_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket to its end."""
+        await receive()
+        if PROTOCOL not in scope.get("subprotocols", []):
+            await send({"type": "websocket.accept"})
+            reason = f"Speak {PROTOCOL}."
+            await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
+            return
+        await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
+        await _Session(self._doors, scope, receive, send, self._grace, self._init_seconds).run()
+
+
+class _Session:
+    def __init__(
+        self, doors: Doors, scope: Scope, receive: Receive, send: Send, grace: float, init_seconds: float
+    ) -> None:
+        self._doors = doors
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._grace = grace
+        self._init_seconds = init_seconds
+        self._principal: Principal | None = None
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._over: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._expired = False
+
+    async def run(self) -> None:
+        """Read until either side ends it; then stop every operation."""
+        reader = asyncio.create_task(self._read())
+        try:
+            await asyncio.wait({reader, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            closed = self._over.result() if self._over.done() else reader.result()
+            if closed is not None:
+                await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
+        finally:
+            if self._expiry is not None:
+                self._expiry.cancel()
+            tasks = [reader, *self._operations.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self) -> _Closed | None:
+        try:
+            async with asyncio.timeout(self._init_seconds) as init:
+                while (text := await self._next()) is not None:
+                    await self._handle(_message(text))
+                    if self._principal is not None:
+                        init.reschedule(None)
+        except TimeoutError:
+            return _Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
+        except _Closed as closed:
+            return closed
+        return None
+
+    async def _next(self) -> str | bytes | None:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text: str | bytes | None = message.get("text")
+        return text if text is not None else message.get("bytes", b"")
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "connection_init":
+                await self._init(message.get("payload"))
+            case "ping":
+                await self._tell({"type": "pong", **_payload_of(message)})
+            case "pong":
+                pass
+            case "subscribe":
+                self._subscribe(_id(message), message.get("payload"))
+            case "complete":
+                if task := self._operations.pop(_id(message), None):
+                    task.cancel()
+            case _:
+                raise _Closed(Close.INVALID_MESSAGE, "Invalid message type")
+
+    async def _init(self, payload: object) -> None:
+        if self._principal is not None:
+            raise _Closed(Close.TOO_MANY, "Too many initialisation requests")
+        if payload is not None and not isinstance(payload, dict):
+            raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
+        parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
+        given = parameters.get("authorization", header(self._scope, b"authorization"))
+        try:
+            self._principal = self._doors.authenticator.principal(given if isinstance(given, str) else None)
+        except Unauthenticated as error:
+            raise _Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
+        left = max(0.0, self._principal.expires_at - time.time())
+        self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
+        await self._tell({"type": "connection_ack"})
+
+    def _expire(self) -> None:
+        """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
+        self._expired = True
+        if self._operations:
+            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._sign_out)
+        else:
+            self._sign_out()
+
+    def _sign_out(self) -> None:
+        if not self._over.done():
+            self._over.set_result(_Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
+
+    def _subscribe(self, operation_id: str, payload: object) -> None:
+        if self._principal is None:
+            raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
+        if operation_id in self._operations:
+            raise _Closed(Close.DUPLICATE, f"Subscriber for {operation_id} already exists")
+        if not isinstance(payload, dict):
+            raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
+        task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
+        self._operations[operation_id] = task
+        task.add_done_callback(lambda done: self._done(operation_id, done))
+
+    def _done(self, operation_id: str, task: asyncio.Task[None]) -> None:
+        if self._operations.get(operation_id) is task:
+            del self._operations[operation_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._doors.telemetry.log.error("websocket operation", exc_info=error)
+        if self._expired and not self._operations:
+            self._sign_out()
+
+    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
+        request_id: str = self._scope["state"]["request_id"]
+        told = False
+        try:
+            operation, request = self._prepared(payload)
+            async with aclosing(self._answers(operation, request, principal)) as answers:
+                async for answer in answers:
+                    if not told and "data" not in answer:
+                        await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
+                        return
+                    told = True
+                    await self._tell({"id": operation_id, "type": "next", "payload": answer})
+        except GatewayError as error:
+            shape = shaped(error.message, gateway_extensions(error, request_id))
+            await self._tell({"id": operation_id, "type": "error", "payload": [shape]})
+            return
+        except RequestError as error:
+            await self._tell({"id": operation_id, "type": "error", "payload": error.errors})
+            return
+        await self._tell({"id": operation_id, "type": "complete"})
+
+    def _prepared(self, payload: dict[str, Any]) -> tuple[Operation, GraphQLRequest]:
+        if self._expired:
+            raise Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
+        if len(self._operations) > MAX_OPERATIONS:
+            raise request_error(
+                ErrorCode.RATE_LIMITED, f"A socket runs at most {MAX_OPERATIONS} operations at a time.", 429
+            )
+        request = parse_request(payload)
+        return self._doors.engine.documents.operation(request.query, request.operation_name), request
+
+    async def _answers(
+        self, operation: Operation, request: GraphQLRequest, principal: Principal
+    ) -> AsyncIterator[Payload]:
+        context = self._doors.context(principal, self._scope["state"]["request_id"])
+        engine = self._doors.engine
+        if operation.kind is OperationType.SUBSCRIPTION:
+            async with aclosing(engine.subscribe(operation, request.variables, context)) as answers:
+                async for answer in answers:
+                    yield answer
+        else:
+            yield await engine.execute(operation, request.variables, context)
+
+    async def _tell(self, message: dict[str, Any]) -> None:
+        await self._send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
+
+
+def _message(text: str | bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise _Closed(Close.INVALID_MESSAGE, "Invalid JSON") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise _Closed(Close.INVALID_MESSAGE, "A message is an object with a type")
+    return message
+
+
+def _id(message: dict[str, Any]) -> str:
+    operation_id = message.get("id")
+    if not isinstance(operation_id, str) or not operation_id:
+        raise _Closed(Close.INVALID_MESSAGE, "id must be a string")
+    return operation_id
+
+
+def _payload_of(message: dict[str, Any]) -> dict[str, Any]:
+    return {"payload": message["payload"]} if "payload" in message else {}
