@@ -1,0 +1,112 @@
+"""The fault switch, and the log of calls: in front of each embedded service."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.embedded.state import State
+
+MAX_CALLS = 5000
+
+
+@dataclass
+class Fault:
+    """What is wrong with a service now. ``latency`` in seconds; ``cut_after`` in bytes of body."""
+
+    down: bool = False
+    hang: bool = False
+    latency: float = 0.0
+    status: int | None = None
+    cut_after: int | None = None
+
+
+class Dropped(Exception):  # noqa: N818 - makes the server drop the connection
+    """Raised to break a connection off."""
+
+
+class FaultSwitch:
+    """A service behind its fault, each call noted."""
+
+    def __init__(self, app: ASGIApp, service: str, faults: dict[str, Fault], state: State) -> None:
+        self._app = app
+        self._service = service
+        self._faults = faults
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call, or fail it."""
+        if scope["type"] != "http":
+            return
+        self._note(scope)
+        fault = self._faults.get(self._service, Fault())
+        if fault.down:
+            _drop(scope)
+            return
+        if fault.hang:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        if fault.latency:
+            await asyncio.sleep(fault.latency)
+        if fault.status is not None:
+            await JSONResponse({"detail": "fault"}, fault.status)(scope, receive, send)
+            return
+        await self._app(scope, receive, _cutting(scope, send, fault.cut_after) if fault.cut_after is not None else send)
+
+    def _note(self, scope: Scope) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        query = scope["query_string"].decode()
+        self._state.calls.append(
+            {"service": self._service, "method": scope["method"], "path": path + (f"?{query}" if query else "")}
+        )
+        del self._state.calls[:-MAX_CALLS]
+
+
+def _drop(scope: Scope) -> None:
+    transport = scope["extensions"].get("agentgraph.transport") if "extensions" in scope else None
+    if transport is None:
+        raise Dropped
+    transport.abort()
+
+
+def _cutting(scope: Scope, send: Send, limit: int) -> Send:
+    sent = 0
+
+    async def cutting(message: Message) -> None:
+        nonlocal sent
+        body = message.get("body", b"")
+        if message["type"] == "http.response.body" and sent + len(body) > limit:
+            _drop(scope)
+            raise Dropped
+        sent += len(body)
+        await send(message)
+
+    return cutting
+
+
+def control(state: State, faults: dict[str, Fault], services: frozenset[str]) -> Any:
+    """The endpoint of the switch: GET shows, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears."""
+
+    async def switch(request: Request) -> Response:
+        if request.method == "DELETE":
+            faults.clear()
+        elif request.method == "PUT":
+            try:
+                body = orjson.loads(await request.body())
+                service = body.pop("service")
+                if service not in services:
+                    raise ValueError(service)
+                faults[service] = Fault(**body)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                known = ", ".join(sorted(services))
+                return JSONResponse({"error": f"service (one of {known}) and the fields of a fault"}, 400)
+        return JSONResponse({name: asdict(fault) for name, fault in faults.items()})
+
+    return switch
