@@ -67,7 +67,11 @@ class LoopbackServer:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
-        listener = socket.create_server(("127.0.0.1", self._port), backlog=2048)
+        # asyncio turns Nagle's algorithm off only where the protocol is named
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        listener.listen(2048)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             self._app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=0, ws="none"
