@@ -14,7 +14,7 @@ from clients.errors import BadUserInput, PayloadTooLarge
 T = TypeVar("T")
 
 
-class ClientLeft(Exception):  # noqa: N818 - a fact, not a failure
+class ClientLeft(Exception):
     """The client closed the connection; there is nobody to answer."""
 
 

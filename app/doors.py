@@ -27,8 +27,6 @@ class Doors:
         """The principal of a request; ``None`` without a token. Raises Unauthenticated for a bad one."""
         return None if authorization is None else self.authenticator.principal(authorization)
 
-    def context(
-        self, principal: Principal | None, request_id: str, traceparent: str | None = None
-    ) -> RequestContext:
+    def context(self, principal: Principal | None, request_id: str, traceparent: str | None = None) -> RequestContext:
         """A context for one operation."""
         return RequestContext(self.resources, principal, request_id, traceparent)

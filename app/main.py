@@ -126,9 +126,7 @@ async def _open(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack)
         ),
         platform_key=_secret(settings.litellm_api_key),
     )
-    engine = Engine(
-        build_schema(), telemetry, max_tokens=settings.max_query_tokens, max_depth=settings.max_query_depth
-    )
+    engine = Engine(build_schema(), telemetry, max_tokens=settings.max_query_tokens, max_depth=settings.max_query_depth)
     return Doors(
         engine=engine,
         authenticator=_authenticator(settings),

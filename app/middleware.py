@@ -18,7 +18,17 @@ from clients.errors import ErrorCode, Overloaded
 REQUEST_ID = "X-Request-ID"
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ROUTES = frozenset(
-    {"/graphql", "/v1/chat/completions", "/v1/models", "/ping", "/health", "/metrics", "/docs", "/redoc", "/openapi.json"}
+    {
+        "/graphql",
+        "/v1/chat/completions",
+        "/v1/models",
+        "/ping",
+        "/health",
+        "/metrics",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+    }
 )
 
 
@@ -63,8 +73,8 @@ class RequestScope:
                 await _overloaded(identified, request_id)
             else:
                 await self._app(scope, receive, identified)
-        except Exception as error:  # noqa: BLE001 - the last line: the client learns the request id and nothing else
-            self._telemetry.log.error("internal error", request_id=request_id, exc_info=error)
+        except Exception:
+            self._telemetry.log.exception("internal error", request_id=request_id)
             if status == 499:
                 await _internal(identified, request_id)
         finally:

@@ -111,7 +111,7 @@ class OpenAIDoor:
         context: RequestContext,
         key: str,
         body: dict[str, Any],
-        own_key: bool,  # noqa: FBT001 - positional within this class
+        own_key: bool,
         scope: Scope,
         receive: Receive,
         send: Send,

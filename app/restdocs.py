@@ -62,7 +62,10 @@ def _paths() -> dict[str, Any]:
 
 def _operation(summary: str) -> dict[str, Any]:
     failure = {"description": "OpenAI's error body.", "content": {"application/json": {"schema": _ERROR}}}
-    answer = {"description": "As OpenAI's API answers.", "content": {"application/json": {"schema": {"type": "object"}}}}
+    answer = {
+        "description": "As OpenAI's API answers.",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
     return {
         "tags": ["openai"],
         "summary": summary,

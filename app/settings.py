@@ -156,7 +156,9 @@ class Settings(BaseSettings):
         if self.letta_base_url is not None and self.letta_api_key is None:
             found.append("LETTA_API_KEY: needed for the Letta at LETTA_BASE_URL")
         if self.litellm_base_url is not None and self.ams_base_url is None and self.litellm_api_key is None:
-            found.append("LITELLM_API_KEY: needed for the LiteLLM at LITELLM_BASE_URL, since the embedded AMS knows no keys")
+            found.append(
+                "LITELLM_API_KEY: needed for the LiteLLM at LITELLM_BASE_URL, since the embedded AMS knows no keys"
+            )
         if "*" in self.cors_origins and self.is_production:
             found.append("ALLOWED_ORIGINS: * is not allowed in production")
         return found

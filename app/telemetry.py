@@ -1,4 +1,4 @@
-"""Metrics and logs: one Prometheus registry and one JSON log per app, labels from closed sets, no secrets, no prompts."""
+"""Metrics and logs: one Prometheus registry and one JSON log per app; closed label sets, no secrets, no prompts."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half-open"
 
 
-class BreakerOpen(Exception):  # noqa: N818 - a state, met by callers as UpstreamUnavailable
+class BreakerOpen(Exception):
     """The breaker refuses. ``retry_after_seconds`` is when it will let a trial through."""
 
     def __init__(self, retry_after_seconds: float) -> None:
@@ -126,7 +126,7 @@ class Breaker:
             self._on_change(self.state)
 
 
-class _Failed(Exception):  # noqa: N818 - what pybreaker is told, never seen by anybody
+class _Failed(Exception):
     pass
 
 

@@ -199,28 +199,39 @@ def _translate(rejected: UpstreamRejected) -> GatewayError:
         wire = _REFUSAL.decode(rejected.body).error
     except msgspec.DecodeError:
         return undecodable(Service.LITELLM)
-    at = {"service": Service.LITELLM}
     match rejected.status:
         case 400 if _UNKNOWN_MODEL.search(wire.message or ""):
-            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", **at)
+            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
         case 404:
-            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", **at)
+            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
         case 400 if _CONTEXT_LENGTH.search(wire.message or ""):
-            return BadUserInput("The messages are longer than the model's context.", reason="CONTEXT_LENGTH", **at)
+            return BadUserInput(
+                "The messages are longer than the model's context.", reason="CONTEXT_LENGTH", service=Service.LITELLM
+            )
         case 400 | 413 | 415:
-            return BadUserInput("LiteLLM refused the request: a parameter is missing or wrong.", **at)
+            return BadUserInput(
+                "LiteLLM refused the request: a parameter is missing or wrong.", service=Service.LITELLM
+            )
         case 422 if wire.type == "budget_exceeded":
-            return BudgetExceeded("The budget is spent.", **at)
+            return BudgetExceeded("The budget is spent.", service=Service.LITELLM)
         case 422:
-            return BadUserInput("LiteLLM refused the request: a parameter is missing or wrong.", **at)
+            return BadUserInput(
+                "LiteLLM refused the request: a parameter is missing or wrong.", service=Service.LITELLM
+            )
         case 403:
-            return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", **at)
+            return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", service=Service.LITELLM)
         case 429:
-            return RateLimited("The model's rate limit is reached.", retry_after_seconds=_retry_after(rejected), **at)
+            return RateLimited(
+                "The model's rate limit is reached.",
+                retry_after_seconds=_retry_after(rejected),
+                service=Service.LITELLM,
+            )
         case 408:
-            return UpstreamTimeout("The model did not answer in time.", reason="TOTAL", **at)
+            return UpstreamTimeout("The model did not answer in time.", reason="TOTAL", service=Service.LITELLM)
         case 401:
-            return UpstreamError("LiteLLM refused the key.", reason="CREDENTIAL", can_retry=False, **at)
+            return UpstreamError(
+                "LiteLLM refused the key.", reason="CREDENTIAL", can_retry=False, service=Service.LITELLM
+            )
         case _:
             return undecodable(Service.LITELLM)
 

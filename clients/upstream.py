@@ -50,8 +50,11 @@ class UpstreamObserver(Protocol):
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
-    ) -> None: ...
-    def breaker_changed(self, service: Service, state: BreakerState) -> None: ...
+    ) -> None:
+        """One call ended."""
+
+    def breaker_changed(self, service: Service, state: BreakerState) -> None:
+        """A breaker changed its state."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -62,7 +65,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class UpstreamRejected(Exception):  # noqa: N818 - an answer, not a failure of ours
+class UpstreamRejected(Exception):
     """The service refused with a 4xx. Its client says what that means; this must never reach a door."""
 
     def __init__(self, answer: Answer) -> None:

@@ -67,9 +67,7 @@ async def tools(row: Parent[AgentRow], info: Info) -> list[ToolRecord]:
     return (await _state(row, info.context)).tools
 
 
-async def memory_blocks(
-    row: Parent[AgentRow], info: Info, labels: list[str] | None = None
-) -> list[MemoryBlockRecord]:
+async def memory_blocks(row: Parent[AgentRow], info: Info, labels: list[str] | None = None) -> list[MemoryBlockRecord]:
     """The agent's core memory, all of it or the blocks of some labels."""
     blocks = (await _state(row, info.context)).blocks
     return blocks if labels is None else [block for block in blocks if block.label in labels]

@@ -34,7 +34,7 @@ class Loaders:
     async def _profile(self, user_id: str) -> Profile:
         return await self._context.resources.ams.profile(self._context.scope, user_id)
 
-    async def _templates(self, slugs: list[str]) -> list[TemplateRecord | None | Exception]:
+    async def _templates(self, slugs: list[str]) -> list[TemplateRecord | Exception | None]:
         context = self._context
         found = await context.resources.ams.templates(context.scope, context.principal.user_id, slugs)
         return list(found)

@@ -23,7 +23,7 @@ class Loader(Generic[K, V]):
     """
 
     def __init__(self, batch: Callable[[list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = 100) -> None:
-        self._inner: Any = DataLoader(batch_load_fn=batch, max_batch_size=max_batch)
+        self._inner: Any = DataLoader(batch_load_fn=cast("Any", batch), max_batch_size=max_batch)
         self._watched: set[asyncio.Future[V]] = set()
 
     async def load(self, key: K) -> V:

@@ -14,7 +14,7 @@ from clients.letta.records import ConversationRecord, MemoryBlockRecord, ToolRec
 from resolvers import agents, conversations, messages
 from resolvers.info import Info
 from resolvers.paging import Edge, Page, window
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, derived, described, reads
 from schema.connections import PageInfo
 from schema.node import Node
 
@@ -45,15 +45,16 @@ class Tool(Node):
     description: str | None = described("What the model is told it does.")
 
 
+def _slug(record: Parent[TemplateRecord]) -> str:
+    return record.id
+
+
 @strawberry.type(description="A family of versions that agents are made from.")
 @reads(TemplateRecord)
 class Template(Node):
     """The GraphQL face of TemplateRecord."""
 
-    @strawberry.field(description="Its short name, unique on the platform.")
-    def slug(self: Parent[TemplateRecord]) -> str:
-        """AMS calls it the template's id."""
-        return self.id
+    slug: str = derived(_slug, "Its short name, unique on the platform.")
 
     name: str | None = described("Its name.")
     description: str | None = described("What agents made from it are for.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from clients.errors import ErrorCode
 from schema import message, mutation, stream
 from schema.mutation import Mutation
 from schema.query import Query
@@ -17,6 +18,6 @@ def build_schema() -> strawberry.Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=[*message.KINDS, *stream.KINDS, mutation.ConversationBusy, stream.ErrorCode],
+        types=[*message.KINDS, *stream.KINDS, mutation.ConversationBusy, ErrorCode],
         config=StrawberryConfig(auto_camel_case=True),
     )

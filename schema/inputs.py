@@ -10,8 +10,7 @@ from strawberry import ID, UNSET
 from strawberry.scalars import JSON
 
 from clients.errors import BadUserInput
-from resolvers.streams.events import OnDisconnect as OnDisconnectEnum
-from schema.stream import OnDisconnect
+from resolvers.streams.events import OnDisconnect
 
 MAX_TEXT = 200_000
 
@@ -49,7 +48,7 @@ class SendMessageInput:
     to: MessageTarget = strawberry.field(description="Where it goes.")
     content: list[ContentPartInput] = strawberry.field(description="What you say.")
     on_disconnect: OnDisconnect = strawberry.field(
-        default=OnDisconnectEnum.CONTINUE,
+        default=OnDisconnect.CONTINUE,
         description="What happens to this stream when its last reader leaves. The run itself always goes on.",
     )
     wait_seconds: int = strawberry.field(
@@ -104,7 +103,7 @@ class CompletionInput:
     tool_choice: JSON | None = strawberry.field(default=None, description="Which tool to call (OpenAI's form).")
     response_format: JSON | None = strawberry.field(default=None, description="JSON mode and the like (OpenAI's form).")
     on_disconnect: OnDisconnect = strawberry.field(
-        default=OnDisconnectEnum.CANCEL, description="What happens upstream when the last reader leaves."
+        default=OnDisconnect.CANCEL, description="What happens upstream when the last reader leaves."
     )
     idempotency_key: str | None = strawberry.field(
         default=None,

@@ -10,6 +10,7 @@ from strawberry import Parent
 from strawberry.scalars import JSON
 
 from clients.letta import messages as records
+from clients.letta.messages import MessageRole
 from clients.letta.records import ConversationRecord, RunRecord
 from resolvers import turns
 from resolvers.access import default_conversation
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from schema.conversation import Conversation
     from schema.run import Run
 
-MessageRole = strawberry.enum(records.MessageRole, name="MessageRole", description="Who speaks in a message.")
+strawberry.enum(MessageRole, name="MessageRole", description="Who speaks in a message.")
 
 
 async def _conversation(record: Parent[records.MessageRecord], info: Info) -> ConversationRecord:

@@ -6,12 +6,11 @@ from decimal import Decimal
 
 import strawberry
 
-from clients.litellm import ModelMode as ModelModeEnum
-from clients.litellm import ModelRecord
+from clients.litellm import ModelMode, ModelRecord
 from schema.base import described, reads
 from schema.node import Node
 
-ModelMode = strawberry.enum(ModelModeEnum, name="ModelMode", description="What a model is for.")
+strawberry.enum(ModelMode, name="ModelMode", description="What a model is for.")
 
 
 @strawberry.type(description="A model that your key may call.")

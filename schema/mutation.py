@@ -14,6 +14,7 @@ from resolvers.messages import message_edge
 from resolvers.paging import Edge
 from resolvers.streams.hub import Stream as StreamRecord
 from schema.base import answered_by, described, reads
+from schema.base import derived as done_by
 from schema.conversation import ConversationEdge
 from schema.inputs import CompletionInput, CreateConversationInput, SendMessageInput, required_key
 from schema.message import MessageEdge
@@ -126,13 +127,13 @@ async def _create_conversation(info: Info, input: CreateConversationInput) -> _P
 class Mutation:
     """The root of mutations."""
 
-    send_message: SendMessagePayload = strawberry.mutation(
-        resolver=_send_message,
-        description="Send a message to an agent. Answers as soon as the run exists; subscribe to its stream.",
+    send_message: SendMessagePayload = done_by(
+        _send_message,
+        "Send a message to an agent. Answers as soon as the run exists; subscribe to its stream.",
     )
-    start_completion: StartCompletionPayload = strawberry.mutation(
-        resolver=_start_completion, description="Ask a model for a completion; subscribe to its stream."
+    start_completion: StartCompletionPayload = done_by(
+        _start_completion, "Ask a model for a completion; subscribe to its stream."
     )
-    create_conversation: CreateConversationPayload = strawberry.mutation(
-        resolver=_create_conversation, description="Start a conversation with one of your agents."
+    create_conversation: CreateConversationPayload = done_by(
+        _create_conversation, "Start a conversation with one of your agents."
     )

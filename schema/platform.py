@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import strawberry
 
-from clients.errors import Service as ServiceEnum
+from clients.errors import Service
 from resolvers import platform
+from resolvers.platform import HealthStatus
 from schema.base import described, reads
 
-ServiceName = strawberry.enum(ServiceEnum, name="ServiceName", description="A service behind the gateway.")
-HealthStatus = strawberry.enum(
-    platform.HealthStatus, name="HealthStatus", description="Whether a service answers."
-)
+strawberry.enum(Service, name="ServiceName", description="A service behind the gateway.")
+strawberry.enum(HealthStatus, name="HealthStatus", description="Whether a service answers.")
 
 
 @strawberry.type(description="How one service behind the gateway is.")
@@ -19,7 +18,7 @@ HealthStatus = strawberry.enum(
 class ServiceHealth:
     """The GraphQL face of ServiceHealth."""
 
-    service: ServiceName = described("Which service.")
+    service: Service = described("Which service.")
     status: HealthStatus = described("Whether it answered just now.")
     breaker: str | None = described("`closed` lets calls through, `open` refuses them, `half-open` tries one.")
     embedded: bool = described("Whether it is the stand-in that ships with the gateway.")

@@ -7,7 +7,7 @@ from strawberry import ID
 
 from clients.ams import AgentRow
 from clients.letta.records import ConversationRecord, RunRecord
-from clients.litellm import ModelRecord
+from clients.litellm import ModelMode, ModelRecord
 from resolvers import models
 from resolvers.info import Info
 from resolvers.platform import PlatformRecord
@@ -16,7 +16,7 @@ from resolvers.streams.hub import Stream as StreamRecord
 from schema.agent import Agent
 from schema.base import answered_by, derived
 from schema.conversation import Conversation
-from schema.model import Model, ModelMode
+from schema.model import Model
 from schema.node import Node, resolve
 from schema.platform import Platform
 from schema.run import Run
@@ -68,5 +68,3 @@ class Query:
     stream: Stream | None = answered_by(_stream, "One of your streams, while it runs and for a while afterwards.")
     models: list[Model] | None = answered_by(_models, "The models your key may call, by name; of one mode, or all.")
     platform: Platform = derived(_platform, "The gateway and what stands behind it.")
-
-

@@ -9,8 +9,7 @@ import strawberry
 from strawberry import Parent
 
 from clients.ams import AgentRow
-from clients.letta.records import ConversationRecord, RunRecord
-from clients.letta.records import RunStatus as RunStatusEnum
+from clients.letta.records import ConversationRecord, RunRecord, RunStatus
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, reads
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from schema.agent import Agent
     from schema.conversation import Conversation
 
-RunStatus = strawberry.enum(RunStatusEnum, name="RunStatus", description="Where a run stands.")
+strawberry.enum(RunStatus, name="RunStatus", description="Where a run stands.")
 
 
 async def _agent(record: Parent[RunRecord], info: Info) -> AgentRow:

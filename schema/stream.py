@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 from strawberry import ID, Parent
 
-from clients.errors import ErrorCode as ErrorCodeEnum
+from clients.errors import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, RunRecord
 from clients.letta.records import Usage as UsageRecord
@@ -18,6 +18,7 @@ from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
 from resolvers.streams import events
+from resolvers.streams.events import DetachReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.hub import Stream as StreamRecord
 from schema.base import answered_by, derived, described, reads
 from schema.message import MessageEdge
@@ -27,17 +28,11 @@ from schema.run import Run
 if TYPE_CHECKING:
     from schema.conversation import Conversation
 
-ErrorCode = strawberry.enum(
-    ErrorCodeEnum, name="ErrorCode", description="The values of `extensions.code`: a small, closed set."
-)
-StreamStatus = strawberry.enum(events.StreamStatus, name="StreamStatus", description="Where a stream stands.")
-StreamOutcome = strawberry.enum(events.StreamOutcome, name="StreamOutcome", description="How a stream ended.")
-DetachReason = strawberry.enum(
-    events.DetachReason, name="DetachReason", description="Why a reader was let go while the stream goes on."
-)
-OnDisconnect = strawberry.enum(
-    events.OnDisconnect, name="OnDisconnect", description="What happens upstream when the last reader leaves."
-)
+strawberry.enum(ErrorCode, name="ErrorCode", description="The values of `extensions.code`: a small, closed set.")
+strawberry.enum(StreamStatus, name="StreamStatus", description="Where a stream stands.")
+strawberry.enum(StreamOutcome, name="StreamOutcome", description="How a stream ended.")
+strawberry.enum(DetachReason, name="DetachReason", description="Why a reader was let go while the stream goes on.")
+strawberry.enum(OnDisconnect, name="OnDisconnect", description="What happens upstream when the last reader leaves.")
 
 
 async def _run(record: Parent[Any], info: Info) -> RunRecord | None:

@@ -11,15 +11,14 @@ from clients.ams import AgentRow
 from resolvers import agents, users
 from resolvers.info import Info
 from resolvers.paging import Page, window
-from resolvers.principal import Principal
-from resolvers.principal import Role as RoleEnum
+from resolvers.principal import Principal, Role
 from schema.base import answered_by, described, reads
 from schema.node import Node
 
 if TYPE_CHECKING:
     from schema.agent import AgentConnection
 
-Role = strawberry.enum(RoleEnum, name="Role", description="What a user may do beyond their own things.")
+strawberry.enum(Role, name="Role", description="What a user may do beyond their own things.")
 
 
 async def _agents(

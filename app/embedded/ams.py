@@ -44,9 +44,7 @@ class EmbeddedAms:
             "description": template["description"],
             "model": f"{self._model_prefix}{template['model']}",
             "embedding": self._embedding,
-            "memory_blocks": [
-                {"label": label, "value": text.format(**template)} for label, text in MEMORY.items()
-            ],
+            "memory_blocks": [{"label": label, "value": text.format(**template)} for label, text in MEMORY.items()],
             "tags": [f"user:{user.id}"],
             "include_base_tools": False,
         }

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.embedded.state import State
 
 MAX_CALLS = 5000
+TRANSPORT = "agentgraph.transport"
+"""The scope extension by which the server hands out a connection's transport."""
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Fault:
     cut_after: int | None = None
 
 
-class Dropped(Exception):  # noqa: N818 - makes the server drop the connection
+class Dropped(Exception):
     """Raised to break a connection off."""
 
 
@@ -70,10 +72,8 @@ class FaultSwitch:
 
 
 def _drop(scope: Scope) -> None:
-    transport = scope["extensions"].get("agentgraph.transport") if "extensions" in scope else None
-    if transport is None:
-        raise Dropped
-    transport.abort()
+    """Break the connection off, without an answer or in the middle of one."""
+    scope["extensions"][TRANSPORT].abort()
 
 
 def _cutting(scope: Scope, send: Send, limit: int) -> Send:
@@ -84,14 +84,14 @@ def _cutting(scope: Scope, send: Send, limit: int) -> Send:
         body = message.get("body", b"")
         if message["type"] == "http.response.body" and sent + len(body) > limit:
             _drop(scope)
-            raise Dropped
+            return
         sent += len(body)
         await send(message)
 
     return cutting
 
 
-def control(state: State, faults: dict[str, Fault], services: frozenset[str]) -> Any:
+def control(faults: dict[str, Fault], services: frozenset[str]) -> Any:
     """The endpoint of the switch: GET shows, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears."""
 
     async def switch(request: Request) -> Response:
@@ -101,9 +101,8 @@ def control(state: State, faults: dict[str, Fault], services: frozenset[str]) ->
             try:
                 body = orjson.loads(await request.body())
                 service = body.pop("service")
-                if service not in services:
-                    raise ValueError(service)
-                faults[service] = Fault(**body)
+                known_service = {name: name for name in services}[service]
+                faults[known_service] = Fault(**body)
             except (ValueError, TypeError, KeyError, AttributeError):
                 known = ", ".join(sorted(services))
                 return JSONResponse({"error": f"service (one of {known}) and the fields of a fault"}, 400)

@@ -169,7 +169,9 @@ class EmbeddedLetta:
         agent, scope = found
         if (busy := self._state.busy(scope)) is not None:
             run_id = busy.body["id"]
-            text = f"CONFLICT: Cannot send a new message: Another request (run_id={run_id}) is currently being processed"
+            text = (
+                f"CONFLICT: Cannot send a new message: Another request (run_id={run_id}) is currently being processed"
+            )
             return JSONResponse({"detail": text, "run_id": run_id}, 409)
         background = bool(body.get("background"))
         if background and not self._redis:

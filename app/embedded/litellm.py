@@ -41,7 +41,9 @@ class EmbeddedLiteLLM:
         """The service."""
         return Starlette(
             routes=[
-                Route("/health/liveliness", lambda _: PlainTextResponse('"I\'m alive!"', media_type="application/json")),
+                Route(
+                    "/health/liveliness", lambda _: PlainTextResponse('"I\'m alive!"', media_type="application/json")
+                ),
                 Route("/health/readiness", lambda _: JSONResponse({"status": "healthy", "db": "connected"})),
                 Route("/v1/models", self._models),
                 Route("/model_group/info", self._groups),

@@ -82,9 +82,11 @@ def seed(state: State, letta: EmbeddedLetta | None) -> None:
     """Fill an empty platform; without a Letta of our own, everything but agents."""
     state.templates = {template["id"]: template for template in TEMPLATES}
     state.models = {name: _group(facts) for name, facts in MODELS.items()}
-    for user in state.users.values() if letta is not None else ():
+    if letta is None:
+        return
+    for user in state.users.values():
         for number, (name, template_id) in enumerate(reversed(_AGENTS[user.id])):
-            _agent(state, letta, user, name, state.templates[template_id], number)
+            _agent(letta, user, name, state.templates[template_id], number)
 
 
 def _group(facts: Json) -> Json:
@@ -107,9 +109,7 @@ def _id(kind: str, *parts: object) -> str:
     return f"{kind}-{uuid.uuid5(_NAMESPACE, '/'.join(map(str, parts)))}"
 
 
-def _agent(state: State, letta: EmbeddedLetta | None, user: User, name: str, template: Json, number: int) -> None:
-    if letta is None:
-        return
+def _agent(letta: EmbeddedLetta, user: User, name: str, template: Json, number: int) -> None:
     created = (_EPOCH + timedelta(days=number)).isoformat().replace("+00:00", "Z")
     agent_id = _id("agent", user.id, name)
     agent = letta.make_agent(
@@ -141,7 +141,7 @@ def _talk(agent: Agent, scope: str, lines: list[tuple[str, str]], at: datetime) 
     groups: list[list[Json]] = []
     thought: Json | None = None
     for number, (kind, text) in enumerate(lines):
-        base = {
+        base: Json = {
             "id": _id("message", scope, number),
             "date": (at + timedelta(minutes=number)).isoformat(),
             "step_id": _id("step", scope, number),
@@ -167,7 +167,15 @@ def _said(kind: str, text: str, scope: str, number: int) -> Json:
         return {"message_type": "tool_call_message", "tool_call": call, "tool_calls": [call]}
     if kind == "alert":
         alert = f'{{\n  "type": "system_alert",\n  "message": "{text}"\n}}'
-        return {"message_type": "user_message", "content": alert, "otid": str(uuid.uuid5(_NAMESPACE, f"{scope}{number}"))}
+        return {
+            "message_type": "user_message",
+            "content": alert,
+            "otid": str(uuid.uuid5(_NAMESPACE, f"{scope}{number}")),
+        }
     if kind == "user":
-        return {"message_type": "user_message", "content": text, "otid": str(uuid.uuid5(_NAMESPACE, f"{scope}{number}"))}
+        return {
+            "message_type": "user_message",
+            "content": text,
+            "otid": str(uuid.uuid5(_NAMESPACE, f"{scope}{number}")),
+        }
     return {"message_type": "assistant_message", "content": text}

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.embedded import seed
 from app.embedded.ams import EmbeddedAms
-from app.embedded.faults import Fault, FaultSwitch, control
+from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, control
 from app.embedded.letta import EmbeddedLetta
 from app.embedded.litellm import EmbeddedLiteLLM
 from app.embedded.state import State
@@ -48,11 +49,27 @@ class EmbeddedOptions:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to whoever runs the loop."""
+    """A uvicorn server that leaves signals to whoever runs the loop, and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """Hands out the connection, for a fault that breaks it off."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
 
 
 class LoopbackServer:
@@ -74,12 +91,17 @@ class LoopbackServer:
         listener.listen(2048)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            self._app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=0, ws="none"
+            self._app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=0,
+            ws="none",
+            http=_Protocol,
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
-        while not self._server.started and not self._task.done():
-            await asyncio.sleep(0.005)
+        await self._server.is_up.wait()
 
     async def stop(self) -> None:
         """Stop at once, open streams and all."""
@@ -155,7 +177,7 @@ class EmbeddedPlatform:
                 self.state.calls.clear()
             return JSONResponse(seen)
 
-        switch = control(self.state, self.faults, self.options.services)
+        switch = control(self.faults, self.options.services)
         routes = [
             Route("/_embedded/faults", switch, methods=["GET", "PUT", "DELETE"]),
             Route("/_embedded/stats", stats),

@@ -126,7 +126,14 @@ class _Turn:
     def say(self, frame: Json, *, numbered: bool = False) -> None:
         if numbered:
             seq = len(self._run.frames) + 1 if self._background else None
-            frame = {"date": now(), "otid": None, "step_id": None, **frame, "seq_id": seq, "run_id": self._run.body["id"]}
+            frame = {
+                "date": now(),
+                "otid": None,
+                "step_id": None,
+                **frame,
+                "seq_id": seq,
+                "run_id": self._run.body["id"],
+            }
         self._run.say(f"data: {orjson.dumps(frame).decode()}\n\n")
 
     def _message(self, message_id: str, kind: str, *, index: int | None = None, **more: Any) -> Json:

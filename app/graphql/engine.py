@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ class Engine:
     """Runs operations on the schema."""
 
     def __init__(self, schema: strawberry.Schema, telemetry: Telemetry, *, max_tokens: int, max_depth: int) -> None:
-        self._schema = schema._schema  # noqa: SLF001 - graphql-core's schema, which Strawberry keeps to itself
+        self._schema = schema._schema
         self._telemetry = telemetry
         self.documents = Documents(self._schema, max_tokens=max_tokens, max_depth=max_depth)
 
@@ -39,14 +39,14 @@ class Engine:
             operation_name=operation.name,
             executor_class=StrawberryGraphQLCoreExecutionContext,
         )
-        answer = cast("ExecutionResult", await result if inspect.isawaitable(result) else result)
+        answer = await result if inspect.isawaitable(result) else result
         payload = self._payload(answer, context)
         self._count(operation, payload)
         return payload
 
     async def subscribe(
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext
-    ) -> AsyncIterator[Payload]:
+    ) -> AsyncGenerator[Payload, None]:
         """The answers to a subscription, each with loaders of its own. A failure is the last of them."""
         executor = StrawberryGraphQLCoreExecutionContext.build(
             self._schema,

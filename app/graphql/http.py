@@ -71,9 +71,7 @@ class GraphQLHttp:
         if principal is None and not (operation.introspection_only and self._doors.open_introspection):
             self._doors.authenticator.principal(None)
         if operation.kind is OperationType.SUBSCRIPTION:
-            raise request_error(
-                ErrorCode.BAD_USER_INPUT, "Subscriptions need a WebSocket (graphql-transport-ws).", 406
-            )
+            raise request_error(ErrorCode.BAD_USER_INPUT, "Subscriptions need a WebSocket (graphql-transport-ws).", 406)
         if scope["method"] == "GET" and operation.kind is OperationType.MUTATION:
             error = request_error(ErrorCode.BAD_USER_INPUT, "Mutations need POST.", 405)
             error.headers["Allow"] = "POST"
@@ -142,9 +140,7 @@ def _negotiated(accept: str | None) -> str:
         if offered is not None and quality > 0 and (best is None or quality > best[0]):
             best = (quality, offered)
     if best is None:
-        raise request_error(
-            ErrorCode.BAD_USER_INPUT, f"This address answers {RESPONSE_JSON} or {PLAIN_JSON}.", 406
-        )
+        raise request_error(ErrorCode.BAD_USER_INPUT, f"This address answers {RESPONSE_JSON} or {PLAIN_JSON}.", 406)
     return best[1]
 
 

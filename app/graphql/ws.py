@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from enum import IntEnum
 from typing import Any
@@ -43,7 +43,7 @@ class Close(IntEnum):
     TOO_MANY = 4429
 
 
-class _Closed(Exception):  # noqa: N818 - how a session ends
+class _Closed(Exception):
     def __init__(self, code: Close, reason: str) -> None:
         super().__init__(reason)
         self.code = code
@@ -90,7 +90,7 @@ class _Session:
         """Read until either side ends it; then stop every operation."""
         reader = asyncio.create_task(self._read())
         try:
-            await asyncio.wait({reader, self._over}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([reader, self._over], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
             closed = self._over.result() if self._over.done() else reader.result()
             if closed is not None:
                 await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
@@ -217,7 +217,7 @@ class _Session:
 
     async def _answers(
         self, operation: Operation, request: GraphQLRequest, principal: Principal
-    ) -> AsyncIterator[Payload]:
+    ) -> AsyncGenerator[Payload, None]:
         context = self._doors.context(principal, self._scope["state"]["request_id"])
         engine = self._doors.engine
         if operation.kind is OperationType.SUBSCRIPTION:

@@ -141,7 +141,13 @@ class Letta:
 
     @asynccontextmanager
     async def send(
-        self, scope: CallScope, conversation: str, content: str | list[dict[str, Any]], *, otid: str, idle_seconds: float
+        self,
+        scope: CallScope,
+        conversation: str,
+        content: str | list[dict[str, Any]],
+        *,
+        otid: str,
+        idle_seconds: float,
     ) -> AsyncIterator[LettaTurn]:
         """Send a message and read the turn it starts.
 

@@ -29,7 +29,7 @@ class MessageFrame(msgspec.Struct, frozen=True):
 
 
 class StopReason(msgspec.Struct, frozen=True):
-    """Why the turn ended: ``end_turn``, ``requires_approval``, ``cancelled``, ``llm_api_error``, …"""
+    """Why the turn ended: ``end_turn``, ``requires_approval``, ``cancelled``, ``llm_api_error``."""
 
     reason: str
 

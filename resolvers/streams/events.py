@@ -146,9 +146,7 @@ class Raw(Event, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A place in the log: an event and, in a completion, the upstream bytes it came in: empty where there are none to pass on.
-
-    """
+    """A place in the log: an event and, in a completion, the upstream bytes to pass on with it, if any."""
 
     seq: int
     event: Event

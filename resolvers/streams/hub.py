@@ -53,9 +53,14 @@ class StreamLimits:
 class StreamMetrics(Protocol):
     """What is counted of streams."""
 
-    def stream_started(self, kind: str) -> None: ...
-    def stream_ended(self, kind: str, outcome: str, seconds: float) -> None: ...
-    def first_token(self, kind: str, seconds: float) -> None: ...
+    def stream_started(self, kind: str) -> None:
+        """A stream began."""
+
+    def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """A stream ended."""
+
+    def first_token(self, kind: str, seconds: float) -> None:
+        """Its first token came."""
 
 
 @dataclass(eq=False, kw_only=True)

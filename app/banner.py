@@ -1,0 +1,37 @@
+"""What is said at the start: what is embedded and what is real, where everything is, and a first query."""
+
+from __future__ import annotations
+
+from app.settings import Settings
+
+FIRST_QUERY = "{ viewer { email agents(first: 3) { nodes { name model { name } } } } }"
+
+
+def banner(settings: Settings, *, version: str, port: int, token: str | None) -> str:
+    """The start-up text. ``token`` is a development token, where those sign in."""
+    host = "127.0.0.1" if settings.bind_host in {"0.0.0.0", "::"} else settings.bind_host  # noqa: S104 - compared only
+    base = f"http://{host}:{port}"
+    urls = {"AMS": settings.ams_base_url, "Letta": settings.letta_base_url, "LiteLLM": settings.litellm_base_url}
+    lines = [f"agentgraph {version} ({settings.environment.value})", ""]
+    lines += [f"  {name:<8} {url or 'embedded'}" for name, url in urls.items()]
+    places = {
+        "GraphQL": f"{base}/graphql  (POST, GET; subscriptions: graphql-transport-ws)",
+        "OpenAI": f"{base}/v1",
+        "REST docs": f"{base}/docs",
+        "Health": f"{base}/health  {base}/metrics",
+    }
+    lines += ["", *(f"  {name:<10} {place}" for name, place in places.items())]
+    if token is not None:
+        lines += [
+            "",
+            "  A development token for Ada, good for a day. Such tokens sign in only while SUPABASE_URL and",
+            "  SUPABASE_JWT_SECRET are unset and ENVIRONMENT is not production:",
+            "",
+            f"export TOKEN={token}",
+            "",
+            "  A first query to paste:",
+            "",
+            f'curl -s {base}/graphql -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\',
+            f'  -d \'{{"query": "{FIRST_QUERY}"}}\'',
+        ]
+    return "\n".join([*lines, ""])

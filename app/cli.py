@@ -1,0 +1,132 @@
+"""The ``agentgraph`` command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import sys
+import uuid
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import uvicorn
+
+from app import devtokens
+from app.banner import banner
+from app.embedded.seed import PEOPLE
+from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.settings import Settings, SettingsError
+
+
+class UsageError(Exception):
+    """The command cannot be carried out; the text says why, in a line or a few."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command. Answers the exit status: 0, or 1 with the reason on standard error, or 2 for bad usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (UsageError, SettingsError) as error:
+        print(f"agentgraph: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="agentgraph", description="One graph over an AI agent platform.")
+    parser.add_argument("--version", action="version", version=f"agentgraph {version('agentgraph')}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    serve = commands.add_parser("serve", help="start the gateway; settings come from the environment and .env")
+    serve.set_defaults(run=_serve)
+    embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
+    embedded.add_argument("--port", type=int, default=8100)
+    embedded.set_defaults(run=_embedded)
+    token = commands.add_parser("token", help="print a development token")
+    token.add_argument("--user", default="ada", help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
+    token.add_argument("--hours", type=float, default=devtokens.LIFETIME_SECONDS / 3600)
+    token.add_argument("--admin", action="store_true")
+    token.set_defaults(run=_token)
+    schema = commands.add_parser("schema", help="print the graph's schema")
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _serve(_: argparse.Namespace) -> None:
+    settings = Settings.load()
+    token = _make_token("ada") if settings.development_tokens else None
+    listener = _listen(settings.bind_host, settings.port)
+    port = listener.getsockname()[1]
+    print(banner(settings, version=version("agentgraph"), port=port, token=token), flush=True)
+    config = uvicorn.Config(
+        "app.main:create_app",
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_ping_interval=settings.stream_heartbeat_seconds,
+        ws_ping_timeout=settings.stream_heartbeat_seconds,
+        ws_max_size=settings.max_body_bytes,
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}. Set PORT or HOST.") from error
+    listener.listen(2048)
+    return listener
+
+
+def _embedded(options: argparse.Namespace) -> None:
+    async def serve() -> None:
+        platform = EmbeddedPlatform(EmbeddedOptions(port=options.port))
+        try:
+            await platform.start()
+        except OSError as error:
+            raise UsageError(f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}") from error
+        keys = platform.options
+        print(f"AMS_BASE_URL={platform.urls['ams']}\nSUPABASE_SERVICE_KEY={keys.ams_key}")
+        print(f"LETTA_BASE_URL={platform.urls['letta']}\nLETTA_API_KEY={keys.letta_key}")
+        print(f"LITELLM_BASE_URL={platform.urls['litellm']}", flush=True)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await platform.stop()
+
+    asyncio.run(serve())
+
+
+def _token(options: argparse.Namespace) -> None:
+    if not Settings.load().development_tokens:
+        raise UsageError("development tokens do not sign in here: Supabase is set up, or this is production")
+    print(_make_token(options.user, hours=options.hours, admin=options.admin))
+
+
+def _make_token(user: str, *, hours: float | None = None, admin: bool = False) -> str:
+    lifetime = devtokens.LIFETIME_SECONDS if hours is None else hours * 3600
+    user_id, email, _ = PEOPLE.get(user.lower(), (user, None, None))
+    try:
+        user_id = str(uuid.UUID(user_id))
+    except ValueError as error:
+        raise UsageError(f"no such user: {user}. Use {', '.join(PEOPLE)} or a UUID.") from error
+    secret = devtokens.dev_secret()
+    return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=lifetime, admin=admin)
+
+
+def _schema(_: argparse.Namespace) -> None:
+    from schema.build import build_schema  # noqa: PLC0415 - the other commands start faster without it
+
+    print(build_schema().as_str())
