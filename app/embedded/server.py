@@ -163,8 +163,12 @@ class EmbeddedPlatform:
 
     async def stop(self) -> None:
         """Stop everything."""
-        await self._letta.stop()
+        await self.stop_runs()
         await self._server.stop()
+
+    async def stop_runs(self) -> None:
+        """Stop what goes on without a server: turns, and AMS's way to Letta."""
+        await self._letta.stop()
         await self._to_letta.aclose()
 
     def _app(self) -> Starlette:

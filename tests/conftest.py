@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support.capabilities import CAPABILITIES, Capabilities
+from tests.support.stack import Stack, embedded_stack, real_stack
+
+REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, (what, _, _) in CAPABILITIES.items():
+        config.addinivalue_line("markers", f"{name}: {what}")
+    config.pluginmanager.register(Capabilities())
+
+
+@pytest.fixture(autouse=True)
+def _own_data_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
+    return
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    """A gateway and what stands behind it, each on a port of its own."""
+    async with real_stack() if REAL else embedded_stack() as running:
+        yield running

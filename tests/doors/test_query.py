@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.support.stack import GRACE, Stack
+
+DASHBOARD = """{ viewer { email agents(first: 10) { nodes { name template { name } model { name }
+  memoryBlocks { label value } conversations(first: 3) { nodes { summary
+  messages(last: 5) { nodes { __typename createdAt } } } } } } } }"""
+
+
+async def test_one_query_across_agents_conversations_and_models(stack: Stack) -> None:
+    agent_id = await stack.make_agent(name="Dashboard agent")
+    created = await stack.graphql(
+        'mutation($a: ID!) { createConversation(input: {agentId: $a, summary: "hello"}) {'
+        " conversationEdge { cursor node { id summary agent { id } } } errors { message } } }",
+        {"a": agent_id},
+    )
+    edge = created["data"]["createConversation"]["conversationEdge"]
+    assert edge["node"]["summary"] == "hello"
+    assert edge["node"]["agent"]["id"] == agent_id
+    answer = await stack.graphql(DASHBOARD)
+    assert "errors" not in answer
+    assert answer["data"]["viewer"]["email"] == "ada@example.com"
+    agent = next(a for a in answer["data"]["viewer"]["agents"]["nodes"] if a["name"] == "Dashboard agent")
+    assert agent["template"] == {"name": "Support bot"}
+    assert agent["model"] == {"name": stack.chat_model}
+    assert {block["label"] for block in agent["memoryBlocks"]} == {"persona", "human"}
+    assert agent["conversations"]["nodes"][0]["summary"] == "hello"
+
+
+async def test_somebody_elses_agent_does_not_exist(stack: Stack) -> None:
+    agent_id = await stack.make_agent(GRACE)
+    stack.platform.state.calls.clear()
+    for field in ("agent", "node"):
+        answer = await stack.graphql(f"query($id: ID!) {{ {field}(id: $id) {{ id }} }}", {"id": agent_id})
+        assert answer["data"] == {field: None}
+        assert answer["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    sent = await stack.graphql(
+        'mutation($id: ID!) { sendMessage(input: {to: {agentId: $id}, content: [{text: "hi"}],'
+        ' idempotencyKey: "k"}) { stream { id } } }',
+        {"id": agent_id},
+    )
+    assert sent["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    made = await stack.graphql(
+        "mutation($id: ID!) { createConversation(input: {agentId: $id}) { errors { message } } }", {"id": agent_id}
+    )
+    assert made["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    assert stack.calls("letta") == []
+
+
+async def test_messages_page_exactly_in_both_directions(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    for number in range(3):
+        await stack.graphql(
+            "mutation($i: SendMessageInput!) { sendMessage(input: $i) { errors { message } } }",
+            {
+                "i": {
+                    "to": {"agentId": agent_id},
+                    "content": [{"text": f"message {number} [[tokens=2 delay=0 reasoning=1]]"}],
+                    "idempotencyKey": f"page-{agent_id}-{number}",
+                    "waitSeconds": 20,
+                }
+            },
+        )
+    fields = "edges { cursor node { id __typename } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor }"
+    whole = await stack.graphql(
+        f"query($a: ID!) {{ agent(id: $a) {{ messages(first: 100) {{ {fields} }} }} }}", {"a": agent_id}
+    )
+    expected = [edge["node"]["id"] for edge in whole["data"]["agent"]["messages"]["edges"]]
+    assert len(expected) == len(set(expected)) == 10
+    for size in (1, 2, 3):
+        for arguments, at, more in (
+            ("first: $n, after: $c", "endCursor", "hasNextPage"),
+            ("last: $n, before: $c", "startCursor", "hasPreviousPage"),
+        ):
+            seen: list[str] = []
+            cursor = None
+            while True:
+                answer = await stack.graphql(
+                    f"query($a: ID!, $n: Int, $c: String) {{ agent(id: $a) {{ messages({arguments}) {{ {fields} }} }} }}",
+                    {"a": agent_id, "n": size, "c": cursor},
+                )
+                page = answer["data"]["agent"]["messages"]
+                ids = [edge["node"]["id"] for edge in page["edges"]]
+                seen = [*seen, *ids] if at == "endCursor" else [*ids, *seen]
+                cursor = page["pageInfo"][at]
+                if not page["pageInfo"][more]:
+                    break
+            assert seen == expected, (size, arguments)
+    for node_id in expected:
+        answer = await stack.graphql("query($id: ID!) { node(id: $id) { id } }", {"id": node_id})
+        assert answer["data"]["node"]["id"] == node_id
+
+
+@pytest.mark.parametrize("arguments", ["first: 1, last: 1", "first: 101", "first: -1", 'after: "nonsense"'])
+async def test_paging_arguments_that_cannot_be_right(stack: Stack, arguments: str) -> None:
+    answer = await stack.graphql(f"{{ viewer {{ email agents({arguments}) {{ nodes {{ id }} }} }} }}")
+    assert answer["data"]["viewer"]["agents"] is None
+    assert answer["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"

