@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import strawberry
 from strawberry import Parent
 
@@ -29,14 +30,19 @@ class UserError:
     message: str = described("A sentence for people.")
 
 
-async def _busy_run(record: Parent[Conflict], info: Info) -> RunRecord | None:
-    return await turns.run_of(info.context, record.details.get("runId"))
+class _Busy(msgspec.Struct, frozen=True):
+    message: str
+    run_id: str | None
+
+
+async def _busy_run(record: Parent[_Busy], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, record.run_id)
 
 
 @strawberry.type(description="The conversation is busy with another run: wait for it, or cancel it.")
-@reads(Conflict)
+@reads(_Busy)
 class ConversationBusy(UserError):
-    """The GraphQL face of Conflict, reason RUN_BUSY."""
+    """A Conflict, reason RUN_BUSY, as data."""
 
     run: Run | None = answered_by(_busy_run, "The run it is busy with.")
 
@@ -44,7 +50,7 @@ class ConversationBusy(UserError):
 class _Payload:
     def __init__(
         self,
-        errors: list[Conflict],
+        errors: list[_Busy],
         stream: StreamRecord | None = None,
         run_id: str | None = None,
         user_message_edge: Edge[MessageRecord] | None = None,
@@ -104,7 +110,7 @@ async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noq
     except Conflict as conflict:
         if conflict.reason != "RUN_BUSY":
             raise
-        return _Payload([conflict])
+        return _Payload([_Busy(conflict.message, conflict.details.get("runId"))])
     edge = message_edge(started.user_message) if started.user_message else None
     return _Payload([], stream, started.run_id, edge)
 
