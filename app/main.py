@@ -80,7 +80,9 @@ def create_app(settings: Settings | None = None, telemetry: Telemetry | None = N
         async with AsyncExitStack() as stack:
             gate.doors = doors = await _open(settings, telemetry, stack)
             gate.graphql, gate.openai = GraphQLHttp(doors), OpenAIDoor(doors)
-            gate.socket = GraphQLWebSocket(doors, grace=settings.stream_grace_seconds)
+            gate.socket = GraphQLWebSocket(
+                doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
+            )
             yield
 
     api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan)

@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     max_query_depth: Count = 15
     max_query_tokens: Count = 5000
     request_timeout: Seconds = 30.0
+    socket_init_seconds: Seconds = 10.0
     connect_timeout_seconds: Seconds = 5.0
     llm_timeout_seconds: Seconds = 600.0
     shutdown_grace_seconds: Seconds = 10.0

@@ -27,7 +27,6 @@ from clients.errors import ErrorCode, GatewayError, Unauthenticated
 from resolvers.principal import Principal
 
 PROTOCOL = "graphql-transport-ws"
-INIT_SECONDS = 10.0
 MAX_OPERATIONS = 100
 
 
@@ -53,7 +52,7 @@ class _Closed(Exception):
 class GraphQLWebSocket:
     """The WebSocket half of ``/graphql``, as bare ASGI. ``grace`` is how long streams outlive their socket's token."""
 
-    def __init__(self, doors: Doors, *, grace: float, init_seconds: float = INIT_SECONDS) -> None:
+    def __init__(self, doors: Doors, *, grace: float, init_seconds: float) -> None:
         self._doors = doors
         self._grace = grace
         self._init_seconds = init_seconds

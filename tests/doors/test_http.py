@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.stack import Stack
+
+POST = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "BAD_USER_INPUT"),
+        (b"null", 400, "BAD_USER_INPUT"),
+        (b"[1]", 400, "BAD_USER_INPUT"),
+        (b"\xff\xfe", 400, "BAD_USER_INPUT"),
+        (b"[" * 20_000, 400, "BAD_USER_INPUT"),
+        (b'{"query": 1}', 400, "BAD_USER_INPUT"),
+        (b'{"query": "{ viewer { id } }", "variables": []}', 400, "BAD_USER_INPUT"),
+        (b'{"query": "{ viewer { id } }", "operationName": 1}', 400, "BAD_USER_INPUT"),
+        (b'{"query": "{ viewer { id }"}', 200, "GRAPHQL_PARSE_FAILED"),
+        (b'{"query": "{ nope }"}', 200, "GRAPHQL_VALIDATION_FAILED"),
+        (b'{"query": "query A { viewer { id } } query B { viewer { id } }"}', 200, "OPERATION_RESOLUTION_FAILURE"),
+        (b'{"query": "query($a: Int!) { viewer { agents(first: $a) { nodes { id } } } }"}', 200, "BAD_USER_INPUT"),
+        (b'{"extensions": {"persistedQuery": {"version": 1}}}', 200, "PERSISTED_QUERY_NOT_FOUND"),
+        (json.dumps({"query": "{" + "a" * 3 + "{ a" * 3000 + "}" * 3001}).encode(), 200, "QUERY_TOO_COMPLEX"),
+        (json.dumps({"query": "{" * 20_000}).encode(), 200, "QUERY_TOO_COMPLEX"),
+        (b'{"query": "' + b" " * 1_000_001 + b'"}', 413, "PAYLOAD_TOO_LARGE"),
+    ],
+)
+async def test_what_cannot_be_right_gets_a_clear_error(stack: Stack, body: bytes, status: int, code: str) -> None:
+    response = await stack.client.post("/graphql", content=body, headers=POST | stack.headers())
+    assert response.status_code == status
+    assert response.json()["errors"][0]["extensions"]["code"] == code
+    assert "data" not in response.json()
+    assert "Traceback" not in response.text
+
+
+async def test_too_deep(stack: Stack) -> None:
+    query = "{ viewer { " + "agents { nodes { defaultConversation { agent { conversations { nodes { agent { " * 4
+    query += "id" + " }" * 30
+    answer = await stack.graphql(query)
+    assert answer["errors"][0]["extensions"]["reason"] == "DEPTH"
+
+
+async def test_a_bomb_of_fragments_is_refused_at_once(stack: Stack) -> None:
+    fragments = " ".join(f"fragment F{n} on User {{ ...F{n + 1} ...F{n + 1} }}" for n in range(25))
+    answer = await stack.graphql(f"{{ viewer {{ ...F0 }} }} {fragments} fragment F25 on User {{ nope }}")
+    assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+
+async def test_get_and_its_limits(stack: Stack) -> None:
+    ok = await stack.client.get("/graphql", params={"query": "{ viewer { email } }"}, headers=stack.headers())
+    assert ok.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
+    mutation = 'mutation { createConversation(input: {agentId: "x"}) { errors { message } } }'
+    refused = await stack.client.get("/graphql", params={"query": mutation}, headers=stack.headers())
+    assert refused.status_code == 405
+    assert refused.headers["allow"] == "POST"
+    assert (await stack.client.put("/graphql", headers=stack.headers())).status_code == 405
+    form = await stack.client.post("/graphql", data={"query": "{ viewer { id } }"}, headers=stack.headers())
+    assert form.status_code == 415
+    subscription = {"query": 'subscription { stream(id: "x") { cursor } }'}
+    assert (await stack.client.post("/graphql", json=subscription, headers=stack.headers())).status_code == 406
+
+
+async def test_media_types(stack: Stack) -> None:
+    new = stack.headers() | {"accept": "application/graphql-response+json"}
+    good = await stack.client.post("/graphql", json={"query": "{ viewer { id } }"}, headers=new)
+    assert good.headers["content-type"].startswith("application/graphql-response+json")
+    bad = await stack.client.post("/graphql", json={"query": "{ nope }"}, headers=new)
+    assert bad.status_code == 400
+    page = await stack.client.post(
+        "/graphql", json={"query": "{ viewer { id } }"}, headers=new | {"accept": "text/html"}
+    )
+    assert page.status_code == 406
+
+
+async def test_what_operators_ask_for(stack: Stack) -> None:
+    await stack.graphql("{ viewer { agents { nodes { name } } } }")
+    assert (await stack.client.get("/ping")).json() == {"status": "ok"}
+    health = (await stack.client.get("/health")).json()
+    assert health["status"] == "ok"
+    assert set(health["services"]) == {"ams", "letta", "litellm"}
+    metrics = (await stack.client.get("/metrics")).text
+    assert 'agentgraph_upstream_calls_total{operation="me",outcome="ok",service="ams"} 1.0' in metrics
+    assert 'agentgraph_requests_total{method="POST",route="/graphql",status="200"} 1.0' in metrics
+    assert 'agentgraph_breaker{agentgraph_breaker="closed",service="letta"} 1.0' in metrics
+    document = (await stack.client.get("/openapi.json")).json()
+    assert {"/v1/chat/completions", "/v1/models", "/ping", "/health", "/metrics"} <= set(document["paths"])
+    for path in ("/docs", "/redoc"):
+        assert (await stack.client.get(path)).status_code == 200

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import openai
+import pytest
+
+from tests.support.stack import ADA, Stack, until
+
+
+@pytest.fixture
+async def sdk(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as client:
+        yield client
+
+
+def asking(stack: Stack, directive: str) -> dict:
+    return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}]}
+
+
+async def test_models_and_a_completion(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+    models = [model.id async for model in await sdk.models.list()]
+    assert stack.chat_model in models
+    assert (await sdk.models.retrieve(stack.chat_model)).id == stack.chat_model
+    whole = await sdk.chat.completions.create(**asking(stack, "tokens=3 delay=0"))
+    assert whole.choices[0].message.content == "tok0 tok1 tok2"
+    assert whole.usage is not None
+
+
+async def test_the_first_chunk_comes_while_the_model_is_talking(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+    stream = await sdk.chat.completions.create(**asking(stack, "tokens=12 delay=0.1"), stream=True)
+    text, talking = "", None
+    async for chunk in stream:
+        text += chunk.choices[0].delta.content or ""
+        if text and talking is None:
+            talking = (await stack.model_stats())["inflight"]
+        assert chunk.usage is None
+    assert talking == 1
+    assert text == " ".join(f"tok{n}" for n in range(12))
+
+
+async def test_usage_is_streamed_to_a_client_that_asked(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+    stream = await sdk.chat.completions.create(
+        **asking(stack, "tokens=2 delay=0"), stream=True, stream_options={"include_usage": True}
+    )
+    usages = [chunk.usage async for chunk in stream if chunk.usage is not None]
+    assert [usage.completion_tokens for usage in usages] == [2]
+
+
+async def test_a_bad_key_and_an_unknown_model(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        await sdk.with_options(api_key="sk-nonsense").models.list()
+    for stream in (False, True):
+        asked = asking(stack, "tokens=1") | {"model": "nope", "stream": stream}
+        with pytest.raises(openai.NotFoundError) as caught:
+            await sdk.chat.completions.create(**asked)
+        assert caught.value.code == "model_not_found"
+
+
+async def test_a_run_of_calls_crosses_a_tokens_expiry(stack: Stack) -> None:
+    given: list[str] = []
+
+    async def provide() -> str:
+        # the first token is over at once, its leeway included; the provider is asked again for every call
+        lifetime = -60 if not given else 600
+        given.append(stack.token(ADA, lifetime_seconds=lifetime))
+        return given[-1]
+
+    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=provide, max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError):
+            await client.models.list()
+        for _ in range(3):
+            await client.models.list()
+    assert len(given) == 4
+
+
+async def test_leaving_a_stream_closes_the_upstream(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+    before = await stack.model_stats()
+    stream = await sdk.chat.completions.create(**asking(stack, "tokens=200 delay=0.05"), stream=True)
+    await anext(aiter(stream))
+    await stream.close()
+
+    async def left() -> bool:
+        now = await stack.model_stats()
+        return now["disconnected"] == before["disconnected"] + 1 and now["inflight"] == before["inflight"]
+
+    await until(left)
+
+
+async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
+    response = await stack.client.post(
+        "/v1/chat/completions",
+        json=asking(stack, "tokens=4 delay=0 error=cut") | {"stream": True},
+        headers=stack.headers(),
+    )
+    events = [part for part in response.text.split("\n\n") if part]
+    assert response.status_code == 200
+    assert "[DONE]" not in response.text
+    assert sum('"error"' in event for event in events) == 1
+    assert events[-1].startswith('data: {"error"')
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("{", 400), ("[1]", 400), ('{"model": 1}', 400), ('{"model": "x", "messages": []}' + " " * 1_000_001, 413)],
+)
+async def test_bodies_that_cannot_be_right(stack: Stack, body: str, status: int) -> None:
+    response = await stack.client.post("/v1/chat/completions", content=body, headers=stack.headers())
+    assert response.status_code == status
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+async def test_an_address_that_does_not_exist(stack: Stack) -> None:
+    for path in ("/v1/key/generate", "/v1/../key/generate", "/v1/chat/completions/"):
+        response = await stack.client.post(path, json={}, headers=stack.headers())
+        assert response.status_code == 404
+    assert (await stack.client.get("/v1/chat/completions", headers=stack.headers())).status_code == 405
+
+
+async def test_many_streams_side_by_side(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+    async def one(tokens: int) -> str:
+        stream = await sdk.chat.completions.create(**asking(stack, f"tokens={tokens} delay=0.005"), stream=True)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    texts = await asyncio.gather(*(one(n) for n in range(1, 21)))
+    assert texts == [" ".join(f"tok{i}" for i in range(n)) for n in range(1, 21)]

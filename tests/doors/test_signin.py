@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import time
+
+import jwt
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from app import devtokens
+from tests.support.stack import ADA, Stack, opened_socket
+
+ORIGIN = "http://localhost:5173"
+
+
+def forged(**changes: object) -> str:
+    claims = {
+        "sub": ADA,
+        "role": "authenticated",
+        "aud": "authenticated",
+        "iss": devtokens.ISSUER,
+        "exp": time.time() + 600,
+        **changes,
+    }
+    return jwt.encode(
+        {name: value for name, value in claims.items() if value is not None},
+        devtokens.dev_secret(),
+        algorithm="HS256",
+        headers={"kid": "whatever"},
+    )
+
+
+def unsigned() -> str:
+    return jwt.encode({"sub": ADA, "exp": time.time() + 60}, None, algorithm="none")
+
+
+BAD = {
+    "expired": lambda: forged(exp=time.time() - 60),
+    "no exp": lambda: forged(exp=None),
+    "other audience": lambda: forged(aud="anon"),
+    "other issuer": lambda: forged(iss="https://evil.example"),
+    "service role": lambda: forged(role="service_role"),
+    "sub is no uuid": lambda: forged(sub="admin"),
+    "alg none": unsigned,
+    "other secret": lambda: jwt.encode({"sub": ADA, "exp": time.time() + 60}, "x" * 40, algorithm="HS256"),
+    "nonsense": lambda: "nonsense",
+    "very long": lambda: "x" * 10_000,
+}
+
+
+@pytest.mark.parametrize("kind", ["missing", *BAD])
+async def test_without_a_good_token_there_is_401_and_4403(stack: Stack, kind: str) -> None:
+    headers = {"origin": ORIGIN} | ({} if kind == "missing" else {"authorization": f"Bearer {BAD[kind]()}"})
+    response = await stack.client.post("/graphql", json={"query": "{ viewer { email } }"}, headers=headers)
+    assert response.status_code == 401
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["x-request-id"] == response.json()["errors"][0]["extensions"]["requestId"]
+    assert response.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    rest = await stack.client.get("/v1/models", headers=headers)
+    assert rest.status_code == 401
+    assert rest.json()["error"]["code"] == "invalid_api_key"
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+        payload = "{}" if kind == "missing" else f'{{"authorization": "{headers["authorization"]}"}}'
+        await socket.send(f'{{"type": "connection_init", "payload": {payload}}}')
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4403
+    assert stack.calls("ams") == []
+
+
+async def test_a_kid_in_the_header_is_no_obstacle(stack: Stack) -> None:
+    headers = {"authorization": f"Bearer {forged()}"}
+    response = await stack.client.post("/graphql", json={"query": "{ viewer { id } }"}, headers=headers)
+    assert response.json() == {"data": {"viewer": {"id": f"user:{ADA}"}}}
+
+
+async def test_introspection_needs_no_token_outside_production(stack: Stack) -> None:
+    response = await stack.client.post("/graphql", json={"query": "{ __schema { queryType { name } } }"})
+    assert response.json()["data"]["__schema"]["queryType"]["name"] == "Query"
+
+
+async def test_preflight_and_request_id(stack: Stack) -> None:
+    asked = {
+        "origin": ORIGIN,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+    }
+    response = await stack.client.options("/graphql", headers=asked)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    foreign = await stack.client.options("/graphql", headers=asked | {"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in foreign.headers
+    kept = await stack.client.get("/ping", headers={"x-request-id": "mine-1"})
+    assert kept.headers["x-request-id"] == "mine-1"
+    replaced = await stack.client.get("/ping", headers={"x-request-id": "not plain {}"})
+    assert replaced.headers["x-request-id"] != "not plain {}"
+
+
+async def test_a_socket_closes_when_its_token_expires(stack: Stack) -> None:
+    async with opened_socket(stack, stack.token(lifetime_seconds=1)) as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.hear()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4403
+
+
+async def test_no_secret_and_no_prompt_in_the_log(stack: Stack) -> None:
+    token = stack.token()
+    await stack.client.post(
+        "/v1/chat/completions",
+        json={
+            "model": stack.chat_model,
+            "messages": [{"role": "user", "content": "my own words [[tokens=1 delay=0]]"}],
+        },
+        headers={"authorization": f"Bearer {token}"},
+    )
+    log = stack.log.getvalue()
+    assert '"event":"upstream"' in log
+    keys = [token, "my own words", stack.platform.options.ams_key, stack.platform.options.user_key]
+    assert [key for key in keys if key in log] == []

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.stack import Stack, embedded_stack, opened_socket
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("12", 4400),
+        ("{", 4400),
+        ('{"id": {}}', 4400),
+        ('{"type": "nope"}', 4400),
+        ('{"type": "subscribe", "payload": {"query": "{ viewer { id } }"}}', 4400),
+        ('{"type": "subscribe", "id": "1", "payload": 1}', 4400),
+        ('{"type": "connection_init"}', 4429),
+    ],
+)
+async def test_messages_that_cannot_be_right_close_the_socket(stack: Stack, message: str, code: int) -> None:
+    async with opened_socket(stack) as socket:
+        await socket.socket.send(message)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.hear()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == code
+
+
+async def test_subscribing_before_the_init(stack: Stack) -> None:
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+        await socket.send('{"type": "subscribe", "id": "1", "payload": {"query": "{ viewer { id } }"}}')
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+async def test_a_socket_that_never_inits_is_closed() -> None:
+    async with embedded_stack(socket_init_seconds=0.05) as stack:
+        url = stack.url.replace("http", "ws") + "/graphql"
+        async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4408
+
+
+async def test_another_protocol_is_told(stack: Stack) -> None:
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, proxy=None) as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4406
+
+
+async def test_queries_and_mutations_run_on_the_socket_too(stack: Stack) -> None:
+    async with opened_socket(stack) as socket:
+        answers = [answer async for answer in socket.events("{ viewer { email } }")]
+        assert answers == [{"email": "ada@example.com"}]
+        await socket.tell(type="ping", payload={"n": 1})
+        assert await socket.hear() == {"type": "pong", "payload": {"n": 1}}
+        await socket.subscribe("{ nope }")
+        message = await socket.hear()
+        assert message["type"] == "error"
+        assert message["payload"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
