@@ -22,6 +22,9 @@ from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout
 NO_FAILURE = frozenset({408, 429, 501})
 """Statuses of 4xx and 5xx that say nothing bad of the service's health."""
 
+_PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
+"""The transport does not decompress: ask for nothing compressed."""
+
 Params = Sequence[tuple[str, str]] | Mapping[str, str] | None
 
 
@@ -120,7 +123,7 @@ class Upstream:
         transport: httpx.AsyncBaseTransport,
     ) -> None:
         self.service = service
-        self._client = httpx.AsyncClient(base_url=base_url, headers=dict(headers), transport=transport)
+        self._client = httpx.AsyncClient(base_url=base_url, headers=_PLAIN | headers, transport=transport)
         self._transport = transport
         self._limits = limits
         self._observer = observer

@@ -76,8 +76,8 @@ class Documents:
                 return _too_complex(f"The document is more than {self._max_depth} levels deep.", "DEPTH")
             errors = validate(self._schema, document, max_errors=_MAX_ERRORS)
         except GraphQLError as error:
-            if "tokens" in error.message and "Parsing aborted" in error.message:
-                return _too_complex(f"The document has more than {self._max_tokens} tokens.", "TOKENS")
+            if "Parsing aborted" in error.message:
+                return _too_complex("The document is too large or nested too deeply.", "SIZE")
             return _invalid([error], ErrorCode.GRAPHQL_PARSE_FAILED)
         except RecursionError:
             return _too_complex("The document is nested too deeply.", "DEPTH")

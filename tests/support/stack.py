@@ -121,6 +121,7 @@ async def real_stack() -> AsyncIterator[Stack]:
         await server.start()
         stack.push_async_callback(server.stop)
         platform.reach_letta(letta, key)
+        stack.push_async_callback(platform.stop_runs)
         given = {
             "ams_base_url": server.url,
             "supabase_service_key": platform.options.ams_key,

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from app.embedded.seed import ADA
+from tests.doors.test_query import DASHBOARD
+from tests.support.stack import Stack
+
+
+async def test_the_dashboard_costs_a_bounded_number_of_calls(stack: Stack) -> None:
+    agents = len(stack.platform.state.users[ADA].rows)
+    await stack.graphql(DASHBOARD)
+    assert [call.split("?")[0] for call in stack.calls("ams")] == ["GET /me", "GET /templates"]
+    assert stack.calls("litellm") == ["GET /model_group/info"]
+    kinds = Counter(re.sub(r"conv-[^/]+", "{id}", call.split("?")[0]) for call in stack.calls("letta"))
+    assert kinds == {
+        "GET /v1/agents/": 1,
+        "GET /v1/conversations/": agents,
+        "GET /v1/conversations/{id}/messages": 2 * agents,
+    }
+    assert len(set(stack.calls("letta"))) == len(stack.calls("letta"))
+
+
+async def test_a_repeated_id_costs_nothing(stack: Stack) -> None:
+    agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
+    fields = "name model { name } template { name } conversations(first: 3) { nodes { id messages(last: 5) { nodes { id } } } }"
+    await stack.graphql(f'{{ a: agent(id: "{agent_id}") {{ {fields} }} }}')
+    once = {service: stack.calls(service) for service in ("ams", "letta", "litellm")}
+    stack.platform.state.calls.clear()
+    aliases = " ".join(f'a{n}: agent(id: "{agent_id}") {{ {fields} }}' for n in range(5))
+    await stack.graphql(f"{{ {aliases} }}")
+    assert {service: Counter(stack.calls(service)) for service in once} == {k: Counter(v) for k, v in once.items()}
+
+
+async def test_profiles_of_all_three_shapes(stack: Stack) -> None:
+    user = stack.platform.state.users[ADA]
+    ids = {row["agent_id"] for row in user.rows}
+    for shape, expected in (("list", ids), ("object", ids), ("single", {user.rows[0]["agent_id"]})):
+        user.shape = shape
+        answer = await stack.graphql("{ viewer { agents { totalCount nodes { id name } } } }")
+        assert "errors" not in answer
+        assert {node["id"] for node in answer["data"]["viewer"]["agents"]["nodes"]} == expected
+
+
+async def test_a_user_whom_ams_has_never_seen(stack: Stack) -> None:
+    stranger = "c0c0c0c0-3333-4333-8333-000000000003"
+    answer = await stack.graphql("{ viewer { name agents { nodes { id } } } }", user=stranger)
+    assert answer == {"data": {"viewer": {"name": None, "agents": {"nodes": []}}}}
+    assert stack.calls("letta") == []

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.embedded.faults import Fault
+from app.embedded.seed import ADA
+from tests.support.stack import Stack
+
+QUERY = """{ viewer { email agents { nodes { version name template { slug } model { name }
+  conversations(first: 1) { nodes { id } } } } } models { name } platform { degraded services { service status } } }"""
+CONNECT = "UPSTREAM_UNAVAILABLE"
+
+
+def nulls(answer: dict) -> dict[str, tuple[str, str]]:
+    """Each null with an error: its path without list indices, and the error's service and code."""
+    found = {}
+    for error in answer["errors"]:
+        value = answer["data"]
+        for key in error["path"]:
+            value = value[key]
+        assert value is None
+        path = ".".join(key for key in error["path"] if isinstance(key, str))
+        found[path] = (error["extensions"]["service"], error["extensions"]["code"])
+    return found
+
+
+EXPECTED = {
+    "ams": {"viewer.agents": ("ams", CONNECT), "models": ("ams", CONNECT)},
+    "letta": {f"viewer.agents.nodes.{field}": ("letta", CONNECT) for field in ("name", "model", "conversations")},
+    "litellm": {"viewer.agents.nodes.model": ("litellm", CONNECT), "models": ("litellm", CONNECT)},
+}
+
+
+@pytest.mark.parametrize("service", list(EXPECTED))
+async def test_one_dead_service_nulls_its_own_paths_alone(stack: Stack, service: str) -> None:
+    await stack.servers[service].stop()
+    answer = await stack.graphql(QUERY)
+    assert nulls(answer) == EXPECTED[service]
+    assert answer["data"]["viewer"]["email"] == "ada@example.com"
+    assert answer["data"]["platform"]["degraded"] is True
+    status = {one["service"]: one["status"] for one in answer["data"]["platform"]["services"]}
+    assert status == {name: "DOWN" if name == service.upper() else "OK" for name in ("AMS", "LETTA", "LITELLM")}
+    if service != "ams":
+        rows = [node["version"] for node in answer["data"]["viewer"]["agents"]["nodes"]]
+        assert rows == [row["version"] for row in stack.platform.state.users[ADA].rows]
+    health = await stack.client.get("/health")
+    assert (health.status_code, health.json()["status"]) == (200, "degraded")
+
+
+async def test_five_failures_open_the_breaker_and_one_success_closes_it(stack: Stack) -> None:
+    async def ask() -> dict:
+        errors = (await stack.graphql("{ viewer { agents { nodes { id } } } }")).get("errors", [{"extensions": {}}])
+        return errors[0]["extensions"]
+
+    stack.platform.faults["ams"] = Fault(status=503)
+    for _ in range(5):
+        assert (await ask())["reason"] == "STATUS"
+    before = len(stack.calls("ams"))
+    refused = await ask()
+    assert (refused["code"], refused["reason"]) == (CONNECT, "BREAKER_OPEN")
+    assert 0 < refused["retryAfterSeconds"] <= 0.2
+    assert len(stack.calls("ams")) == before
+    assert (
+        'agentgraph_breaker{agentgraph_breaker="open",service="ams"} 1.0' in (await stack.client.get("/metrics")).text
+    )
+    stack.platform.faults.clear()
+    async with asyncio.timeout(5):
+        while await ask():
+            pass
+    assert (
+        'agentgraph_breaker{agentgraph_breaker="closed",service="ams"} 1.0' in (await stack.client.get("/metrics")).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(Fault(down=True), "CUT"), (Fault(cut_after=10), "CUT"), (Fault(status=500), "STATUS")]
+)
+async def test_each_fault_has_its_reason(stack: Stack, fault: Fault, reason: str) -> None:
+    stack.platform.faults["ams"] = fault
+    answer = await stack.graphql("{ viewer { agents { nodes { id } } } }")
+    assert answer["errors"][0]["extensions"]["reason"] == reason
+
+
+async def test_an_open_breaker_at_the_openai_door(stack: Stack) -> None:
+    await stack.servers["litellm"].stop()
+    for _ in range(6):
+        response = await stack.client.get("/v1/models", headers=stack.headers())
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "breaker_open"
+    assert int(response.headers["retry-after"]) >= 1
