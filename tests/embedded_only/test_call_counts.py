@@ -24,7 +24,8 @@ async def test_the_dashboard_costs_a_bounded_number_of_calls(stack: Stack) -> No
 
 async def test_a_repeated_id_costs_nothing(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
-    fields = "name model { name } template { name } conversations(first: 3) { nodes { id messages(last: 5) { nodes { id } } } }"
+    fields = """name model { name } template { name }
+        conversations(first: 3) { nodes { id messages(last: 5) { nodes { id } } } }"""
     await stack.graphql(f'{{ a: agent(id: "{agent_id}") {{ {fields} }} }}')
     once = {service: stack.calls(service) for service in ("ams", "letta", "litellm")}
     stack.platform.state.calls.clear()

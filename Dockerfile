@@ -1,0 +1,23 @@
+FROM python:3.11-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/agentgraph
+COPY requirements.lock ./
+RUN /opt/agentgraph/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY clients clients
+COPY resolvers resolvers
+COPY schema schema
+RUN /opt/agentgraph/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --create-home --home-dir /home/agentgraph agentgraph
+COPY --from=build /opt/agentgraph /opt/agentgraph
+ENV PATH=/opt/agentgraph/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000
+USER 10001
+WORKDIR /home/agentgraph
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/ping', timeout=2)"]
+ENTRYPOINT ["agentgraph"]
+CMD ["serve"]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from app.settings import Environment, Settings, SettingsError
+
+EXAMPLE = Path(__file__).parents[2] / "env.example"
+
+
+def load(**values: object) -> Settings:
+    return Settings.load(_env_file=None, **values)
+
+
+def test_nothing_set_is_development_with_everything_embedded() -> None:
+    settings = load()
+    assert settings.environment is Environment.DEVELOPMENT
+    assert settings.embedded_services == {"ams", "letta", "litellm"}
+    assert settings.development_tokens
+    assert settings.bind_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"port": "x"}, ["PORT"]),
+        ({"request_timeout": 0}, ["REQUEST_TIMEOUT"]),
+        ({"letta_base_url": "letta:8283"}, ["LETTA_BASE_URL"]),
+        ({"environment": "prod"}, ["ENVIRONMENT"]),
+        ({"log_level": "loud"}, ["LOG_LEVEL"]),
+        ({"supabase_url": "https://x.example"}, ["SUPABASE_JWT_SECRET"]),
+        ({"supabase_url": "https://x.example", "supabase_jwt_secret": "s3cret"}, ["SUPABASE_JWT_SECRET"]),
+        ({"letta_base_url": "https://l.example"}, ["LETTA_API_KEY"]),
+        ({"ams_base_url": "https://a.example"}, ["SUPABASE_SERVICE_KEY"]),
+        ({"litellm_base_url": "https://m.example"}, ["LITELLM_API_KEY"]),
+        (
+            {"environment": "production"},
+            ["AMS_BASE_URL", "LETTA_BASE_URL", "LITELLM_BASE_URL", "SUPABASE_URL", "SUPABASE_JWT_SECRET"],
+        ),
+    ],
+)
+def test_each_problem_is_a_line_that_names_its_variable(values: dict[str, object], names: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(**values)
+    assert [line.split(":")[0] for line in caught.value.problems] == names
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_environment_is_read_and_an_empty_value_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "9000")
+    monkeypatch.setenv("AMS_BASE_URL", "")
+    settings = load()
+    assert settings.port == 9000
+    assert settings.ams_base_url is None
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1", "https://localhost:8443"])
+def test_any_port_of_this_machine_may_call_outside_production(origin: str) -> None:
+    assert re.fullmatch(load().cors_origin_regex or "", origin)
+
+
+def test_env_example_is_complete_and_fits_docker() -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    fields = Settings.model_fields
+    assert {name.lower() for name in given} == set(fields)
+    for name, value in given.items():
+        default = fields[name.lower()].default
+        assert value == ("" if default is None else str(getattr(default, "value", default))), name
+        assert not set(value) & set("\"'#"), name
+    text = "\n".join(lines)
+    for name, info in fields.items():
+        block = re.search(rf"((?:^#.*\n)+)^{name.upper()}=", text, re.MULTILINE)
+        assert block, f"{name} has no comment"
+        marked = "Not enforced yet" in block[1]
+        assert marked == (info.json_schema_extra is not None), name

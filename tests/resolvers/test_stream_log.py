@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.errors import BadUserInput
+from resolvers.streams.events import (
+    Detached,
+    DetachReason,
+    Ended,
+    Event,
+    Raw,
+    ReasoningDelta,
+    Started,
+    StreamOutcome,
+    TextDelta,
+    ToolCallDelta,
+)
+from resolvers.streams.log import StreamLog, read_events
+
+deltas = st.one_of(
+    st.builds(TextDelta, message_id=st.sampled_from(["a", "b", None]), text=st.text(min_size=1, max_size=5)),
+    st.builds(ReasoningDelta, message_id=st.sampled_from(["a", None]), text=st.text(min_size=1, max_size=5)),
+    st.builds(ToolCallDelta, index=st.integers(0, 1), arguments_delta=st.text(min_size=1, max_size=5)),
+    st.builds(Raw),
+)
+
+
+def said(events: list[Event]) -> dict[tuple[str, object], str]:
+    """What a reader has, per kind and message, once it has concatenated its deltas."""
+    has: dict[tuple[str, object], str] = {}
+    for event in events:
+        if isinstance(event, TextDelta):
+            key = (type(event).__name__, event.message_id)
+            has[key] = has.get(key, "") + event.text
+        elif isinstance(event, ToolCallDelta):
+            key = ("call", event.index)
+            has[key] = has.get(key, "") + event.arguments_delta
+    return has
+
+
+def filled(events: list[Event]) -> StreamLog:
+    log = StreamLog()
+    for event in [Started(stream_id="s"), *events, Ended(outcome=StreamOutcome.COMPLETED)]:
+        log.append(event)
+    return log
+
+
+async def read(log: StreamLog, after: str | None, coalesce: float) -> list[Event]:
+    return [event async for event in read_events(log, after, coalesce=coalesce, max_waiting=1 << 30)]
+
+
+@given(st.lists(deltas, max_size=20), st.data(), st.sampled_from([0, 0.001]))
+def test_the_text_after_any_cursor_concatenated_is_exact(
+    events: list[Event], data: st.DataObject, coalesce: float
+) -> None:
+    log = filled(events)
+    whole = asyncio.run(read(log, None, coalesce))
+    cut = data.draw(st.integers(1, len(whole)))
+    before, cursor = whole[:cut], whole[cut - 1].cursor
+    if isinstance(whole[cut - 1], Ended):
+        return
+    after = asyncio.run(read(log, cursor, coalesce))
+    assert said([*before, *after]) == said(events)
+    assert [type(event) for event in [*before, *after]].count(Ended) == 1
+    cursors = [int(event.cursor) for event in [*before, *after]]
+    assert cursors == sorted(set(cursors))
+
+
+def test_nothing_comes_after_the_end() -> None:
+    log = filled([])
+    with pytest.raises(RuntimeError):
+        log.append(TextDelta(text="more"))
+
+
+@pytest.mark.parametrize("cursor", ["-1", "3", "x", "", "٣", "9" * 20])
+async def test_a_cursor_of_no_event(cursor: str) -> None:
+    with pytest.raises(BadUserInput):
+        await read(filled([]), cursor, 0)
+
+
+async def test_a_slow_reader_is_let_go_with_a_cursor_and_the_others_are_not() -> None:
+    log = StreamLog()
+    log.append(Started(stream_id="s"))
+    slow = read_events(log, None, coalesce=0.001, max_waiting=1000)
+    first = await anext(slow)
+    for _ in range(20):
+        log.append(TextDelta(text="x" * 100))
+    detached = await anext(slow)
+    assert isinstance(detached, Detached)
+    assert (detached.reason, detached.cursor) == (DetachReason.SLOW, first.cursor)
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    rest = await read(log, detached.cursor, 0)
+    assert sum(len(event.text) for event in rest if isinstance(event, TextDelta)) == 2000

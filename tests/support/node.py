@@ -1,0 +1,25 @@
+"""Runs a script of ``tests/node`` and reads the JSON lines it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[1] / "node"
+
+
+async def run_node(script: str, **args: Any) -> list[Any]:
+    """What the script printed. Its failure is an AssertionError with what it wrote to standard error."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        script,
+        json.dumps(args),
+        cwd=FOLDER,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return [json.loads(line) for line in out.decode().splitlines() if line]
