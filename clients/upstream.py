@@ -123,7 +123,7 @@ class Upstream:
         transport: httpx.AsyncBaseTransport,
     ) -> None:
         self.service = service
-        self._client = httpx.AsyncClient(base_url=base_url, headers=_PLAIN | headers, transport=transport)
+        self._client = httpx.AsyncClient(base_url=base_url, headers={**_PLAIN, **headers}, transport=transport)
         self._transport = transport
         self._limits = limits
         self._observer = observer

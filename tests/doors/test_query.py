@@ -77,7 +77,8 @@ async def test_messages_page_exactly_in_both_directions(stack: Stack) -> None:
             seen: list[str] = []
             cursor = None
             while True:
-                query = f"query($a: ID!, $n: Int, $c: String) {{ agent(id: $a) {{ messages({arguments}) {{ {fields} }} }} }}"
+                asked = f"agent(id: $a) {{ messages({arguments}) {{ {fields} }} }}"
+                query = f"query($a: ID!, $n: Int, $c: String) {{ {asked} }}"
                 answer = await stack.graphql(query, {"a": agent_id, "n": size, "c": cursor})
                 page = answer["data"]["agent"]["messages"]
                 ids = [edge["node"]["id"] for edge in page["edges"]]
