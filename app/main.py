@@ -30,13 +30,14 @@ from app.restdocs import describe
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
 from clients.ams import Ams
+from clients.calls import CallScope, UpstreamLimits
 from clients.errors import Service
 from clients.health import HealthCheck
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
 from clients.redis import redis_check
 from clients.transport import AiohttpTransport
-from clients.upstream import CallScope, Upstream, UpstreamLimits
+from clients.upstream import Upstream
 from resolvers.context import Clocks, Resources
 from resolvers.platform import Health
 from resolvers.streams.hub import StreamHub, StreamLimits

@@ -10,9 +10,10 @@ from datetime import datetime
 
 import msgspec
 
+from clients.calls import Answer, CallScope, UpstreamRejected
 from clients.decode import decode, undecodable
 from clients.errors import BadUserInput, NotFound, Service, UpstreamError
-from clients.upstream import Answer, CallScope, Upstream, UpstreamRejected
+from clients.upstream import Upstream
 
 MAX_IDS_PER_CALL = 100
 """How many ids ``GET /templates?ids=`` takes (AMS contract)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from clients.calls import CallScope
 from clients.errors import Service
-from clients.upstream import CallScope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
+from clients.calls import Answer, CallScope, UpstreamRejected
 from clients.decode import decode, undecodable
 from clients.errors import (
     BadUserInput,
@@ -23,7 +24,7 @@ from clients.errors import (
     UpstreamTimeout,
 )
 from clients.sse import SseEvent, sse_events
-from clients.upstream import Answer, CallScope, Upstream, UpstreamRejected
+from clients.upstream import Upstream
 
 PASSED_HEADERS = re.compile(
     r"x-litellm-(call-id|model-id|model-group|response-cost|key-spend)\Z|llm_provider-|retry-after\Z"

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from clients.calls import CallScope
 from clients.errors import Service, UpstreamUnavailable
 from clients.health import HealthCheck
-from clients.upstream import CallScope
 
 _SECONDS = 2.0
 

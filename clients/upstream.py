@@ -9,13 +9,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Protocol
 
 import httpx
 import msgspec
 
 from clients.breaker import Breaker, BreakerOpen, BreakerState, Permit
+from clients.calls import Answer, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
 from clients.decode import display_name
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 
@@ -26,56 +25,6 @@ _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "
 """The transport does not decompress: ask for nothing compressed."""
 
 Params = Sequence[tuple[str, str]] | Mapping[str, str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class CallScope:
-    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds."""
-
-    request_id: str
-    deadline: float
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamLimits:
-    """Bounds on calls to one service. Times in seconds; ``queue`` is how long a call waits for a free slot."""
-
-    max_concurrent: int = 256
-    connect: float = 5.0
-    queue: float = 2.0
-    breaker_failures: int = 5
-    breaker_reset: float = 10.0
-
-
-class UpstreamObserver(Protocol):
-    """Who is told of every call. ``outcome``: ok, rejected, error, timeout, unavailable, cancelled."""
-
-    def call_ended(
-        self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
-    ) -> None:
-        """One call ended."""
-
-    def breaker_changed(self, service: Service, state: BreakerState) -> None:
-        """A breaker changed its state."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class UpstreamRejected(Exception):
-    """The service refused with a 4xx. Its client says what that means; this must never reach a door."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(f"status {answer.status}")
-        self.status = answer.status
-        self.headers = answer.headers
-        self.body = answer.body
 
 
 class StreamedAnswer:

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from clients.ams import Ams
+from clients.calls import CallScope
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
-from clients.upstream import CallScope
 from resolvers.principal import Principal
 
 if TYPE_CHECKING:

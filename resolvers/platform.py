@@ -7,9 +7,9 @@ from enum import StrEnum
 
 import msgspec
 
+from clients.calls import CallScope
 from clients.errors import GatewayError, Service
 from clients.health import HealthCheck
-from clients.upstream import CallScope
 
 
 class HealthStatus(StrEnum):

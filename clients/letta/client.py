@@ -15,13 +15,14 @@ from typing import Any
 
 import msgspec
 
+from clients.calls import Answer, CallScope, UpstreamRejected
 from clients.decode import decode, undecodable
 from clients.errors import BadUserInput, Conflict, NotFound, Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import AgentState, ConversationRecord, RunRecord
 from clients.sse import sse_events
-from clients.upstream import Answer, CallScope, Upstream, UpstreamRejected
+from clients.upstream import Upstream
 
 MAX_PAGE = 100
 

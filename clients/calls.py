@@ -1,0 +1,61 @@
+"""The vocabulary of upstream calls: for whom, within what bounds, with what answer, and who is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from clients.breaker import BreakerState
+from clients.errors import Service
+
+
+@dataclass(frozen=True, slots=True)
+class CallScope:
+    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds."""
+
+    request_id: str
+    deadline: float
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamLimits:
+    """Bounds on calls to one service. Times in seconds; ``queue`` is how long a call waits for a free slot."""
+
+    max_concurrent: int = 256
+    connect: float = 5.0
+    queue: float = 2.0
+    breaker_failures: int = 5
+    breaker_reset: float = 10.0
+
+
+class UpstreamObserver(Protocol):
+    """Who is told of every call. ``outcome``: ok, rejected, error, timeout, unavailable, cancelled."""
+
+    def call_ended(
+        self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
+    ) -> None:
+        """One call ended."""
+
+    def breaker_changed(self, service: Service, state: BreakerState) -> None:
+        """A breaker changed its state."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class UpstreamRejected(Exception):
+    """The service refused with a 4xx. Its client says what that means; this must never reach a door."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"status {answer.status}")
+        self.status = answer.status
+        self.headers = answer.headers
+        self.body = answer.body
