@@ -51,18 +51,14 @@ class EmbeddedAms:
         answer = await self._letta.post("/v1/agents/", json=body)
         answer.raise_for_status()
         agent: Json = answer.json()
-        at = now()
-        user.rows.insert(
-            0,
-            {
-                "agent_id": agent["id"],
-                "template_id": template["id"],
-                "version": template["latest_version"],
-                "created_at": at,
-                "updated_at": at,
-            },
-        )
+        user.rows.insert(0, _row(agent["id"], now(), template))
         return agent
+
+    async def adopt_agents(self, user: User) -> None:
+        """Take over the agents in Letta that carry the user's tag."""
+        answer = await self._letta.get("/v1/agents/", params={"tags": f"user:{user.id}", "limit": 100})
+        answer.raise_for_status()
+        user.rows = [_row(agent["id"], agent["created_at"], None) for agent in answer.json()]
 
     def _user(self, request: Request) -> User | None:
         return self._state.users.get(request.headers.get("x-user-id", ""))
@@ -132,6 +128,16 @@ class EmbeddedAms:
         if key is not None:
             self._state.created[key] = answer
         return JSONResponse(answer)
+
+
+def _row(agent_id: str, at: str, template: Json | None) -> Json:
+    return {
+        "agent_id": agent_id,
+        "template_id": template["id"] if template else None,
+        "version": template["latest_version"] if template else None,
+        "created_at": at,
+        "updated_at": at,
+    }
 
 
 def _ids(request: Request) -> list[str]:

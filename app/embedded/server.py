@@ -153,13 +153,20 @@ class EmbeddedPlatform:
         self._to_letta.headers["authorization"] = f"Bearer {key}"
 
     async def start(self) -> None:
-        """Serve, and with a real Letta make the seeded users' agents there."""
+        """Serve; with a real Letta, the users' agents are those that carry their tags there."""
         await self._server.start()
         self.urls = {name: f"{self._server.url}/{name}" for name in self.options.services}
         if self.options.letta_url is not None:
             self.reach_letta(self.options.letta_url, self.options.letta_api_key or "")
+            await self._adopt()
         else:
             self.reach_letta(f"{self._server.url}/letta", self.options.letta_key)
+
+    async def _adopt(self) -> None:
+        """AMS's rows are in memory: after a start they are learnt from Letta. One that is down has none to tell."""
+        for user in self.state.users.values():
+            with contextlib.suppress(httpx.HTTPError):
+                await self.ams.adopt_agents(user)
 
     async def stop(self) -> None:
         """Stop everything."""

@@ -81,7 +81,7 @@ class LettaSource:
             if not started and isinstance(frame, Ping | MessageFrame):
                 self.run_id = frame.run_id if isinstance(frame, Ping) else frame.message.run_id
                 started = True
-                yield Started(stream_id="", run_id=self.run_id, user_message=self.user_message), b""
+                yield self._started(resumable=turn.background), b""
             if isinstance(frame, ErrorFrame):
                 failed = frame
             elif isinstance(frame, Done):
@@ -96,6 +96,9 @@ class LettaSource:
         async for event in self._added():
             yield event, b""
         yield self._ended(failed), b""
+
+    def _started(self, *, resumable: bool) -> Started:
+        return Started(stream_id="", run_id=self.run_id, user_message=self.user_message, resumable=resumable)
 
     async def _from(self, frame: Frame) -> AsyncIterator[Event]:
         match frame:

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+PLUGIN = """
+import pytest
+from tests.support import capabilities
+capabilities.CAPABILITIES["needs_node"] = ("node tests", lambda: False, "no Node.js")
+def pytest_configure(config):
+    for name in capabilities.CAPABILITIES:
+        config.addinivalue_line("markers", name)
+    config.pluginmanager.register(capabilities.Capabilities())
+"""
+TESTS = """
+import pytest
+def test_runs(): pass
+@pytest.mark.needs_node
+def test_needs(): pass
+"""
+
+
+@pytest.mark.parametrize(("require", "status"), [("", 0), ("1", 1)])
+def test_what_was_not_run_is_named_and_can_fail(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, require: str, status: int
+) -> None:
+    monkeypatch.setenv("REQUIRE_ALL", require)
+    pytester.makeconftest(PLUGIN)
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert result.ret == status
+    assert result.outlines[-1] == "not run: 1 node tests (no Node.js)"

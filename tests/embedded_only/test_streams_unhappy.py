@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from tests.doors.test_streams import COMPLETION, MESSAGE, completion, text_of
+from tests.support.stack import embedded_stack, opened_socket
+
+
+async def test_a_letta_without_redis_is_sent_to_in_the_foreground() -> None:
+    async with embedded_stack(letta_redis=False) as stack, opened_socket(stack) as socket:
+        agent_id = await stack.make_agent()
+        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=3 delay=0]]"}]}
+        events = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
+        sends = [call for call in stack.calls("letta") if call.startswith("POST /v1/conversations/default/messages")]
+        health = (await stack.client.get("/health")).json()["services"]["letta"]["breaker"]
+    assert events[0]["resumable"] is False
+    assert text_of(events) == "tok0 tok1 tok2"
+    assert len(sends) == 2
+    assert health == "closed"
+
+
+async def test_a_letta_with_redis_can_take_a_turn_up_again() -> None:
+    async with embedded_stack() as stack, opened_socket(stack) as socket:
+        agent_id = await stack.make_agent()
+        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=1 delay=0]]"}]}
+        events = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
+    assert events[0]["resumable"] is True
+
+
+async def test_a_silent_model_is_covered_by_heartbeats_and_a_late_refusal_is_in_the_stream() -> None:
+    async with embedded_stack(stream_heartbeat_seconds=0.05, stream_idle_seconds=0.4) as stack:
+        asked = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "[[error=hang]]"}]}
+        response = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
+    assert response.status_code == 200
+    assert response.text.startswith(": ping\n\n: ping\n\n")
+    assert response.text.count('data: {"error"') == 1
+    assert "[DONE]" not in response.text
+
+
+async def test_each_clock_has_its_reason() -> None:
+    clocks = {
+        "FIRST_TOKEN": ({"stream_first_token_seconds": 0.1}, "tokens=3 first=5"),
+        "IDLE": ({"stream_idle_seconds": 0.1}, "tokens=3 delay=5"),
+        "TOTAL": ({"llm_timeout_seconds": 0.3}, "tokens=500 delay=0.05"),
+    }
+
+    async def reason(settings: dict, directive: str) -> str:
+        async with embedded_stack(**settings) as stack, opened_socket(stack) as socket:
+            agent_id = await stack.make_agent()
+            given = {"to": {"agentId": agent_id}, "content": [{"text": f"hi [[{directive}]]"}]}
+            events = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
+            assert events[-1]["error"]["code"] == "UPSTREAM_TIMEOUT"
+            return str(events[-1]["error"]["reason"])
+
+    reasons = await asyncio.gather(*(reason(*case) for case in clocks.values()))
+    assert reasons == list(clocks)
+
+
+async def test_with_coalescing_off_every_token_is_a_frame() -> None:
+    async with embedded_stack(stream_coalesce_milliseconds=0) as stack, opened_socket(stack) as socket:
+        variables = {"i": completion(stack, "tokens=40 delay=0"), "k": str(uuid.uuid4())}
+        events = [event async for event in socket.events(COMPLETION, variables)]
+    assert [event["text"].strip() for event in events if event["__typename"] == "TextDelta"] == [
+        f"tok{n}" for n in range(40)
+    ]
+
+
+async def test_null_token_counts_become_zero() -> None:
+    async with embedded_stack() as stack:
+        asked = {"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "[[tokens=1 delay=0]]"}]}
+        whole = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+        streamed = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
+    assert whole.json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
+    assert '"cached_tokens":0' in streamed.text
+    assert "null" not in streamed.text
