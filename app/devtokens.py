@@ -54,7 +54,7 @@ def make_token(
         "aud": "authenticated",
         "iss": issuer,
         "iat": int(now),
-        "exp": int(now + lifetime_seconds),
+        "exp": now + lifetime_seconds,
         "session_id": str(uuid.uuid4()),
         "app_metadata": {"role": "admin"} if admin else {},
     }

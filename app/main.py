@@ -56,14 +56,16 @@ class _Gate:
         self.openai: ASGIApp | None = None
         self.doors: Doors | None = None
 
-    def to(self, name: str) -> Any:
-        """An ASGI application that hands over to the one of that name."""
 
-        class Handover:
-            async def __call__(_, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N805 - the gate is self
-                await getattr(self, name)(scope, receive, send)
+class _Handover:
+    """An ASGI application that hands over to the one that the gate has by that name."""
 
-        return Handover()
+    def __init__(self, gate: _Gate, name: str) -> None:
+        self._gate = gate
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await getattr(self._gate, self._name)(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None, telemetry: Telemetry | None = None) -> ASGIApp:
@@ -88,9 +90,9 @@ def create_app(settings: Settings | None = None, telemetry: Telemetry | None = N
 
     api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan)
     api.router.routes += [
-        Route("/graphql", gate.to("graphql")),
-        WebSocketRoute("/graphql", gate.to("socket")),
-        Route("/v1/{path:path}", gate.to("openai")),
+        Route("/graphql", _Handover(gate, "graphql")),
+        WebSocketRoute("/graphql", _Handover(gate, "socket")),
+        Route("/v1/{path:path}", _Handover(gate, "openai")),
     ]
     _operations(api, gate)
     describe(api)
