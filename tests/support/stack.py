@@ -85,6 +85,10 @@ async def until(check: Any, seconds: float = 5) -> Any:
     return result
 
 
+async def stop_all(servers: dict[str, LoopbackServer]) -> None:
+    await asyncio.gather(*(server.stop() for server in servers.values()))
+
+
 @asynccontextmanager
 async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
     """Embedded services, each on a port of its own so that each can be killed."""
@@ -92,9 +96,9 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
     options = platform.options
     async with AsyncExitStack() as stack:
         servers = {name: LoopbackServer(platform.service(name)) for name in ("ams", "letta", "litellm")}
+        stack.push_async_callback(stop_all, servers)
         for server in servers.values():
             await server.start()
-            stack.push_async_callback(server.stop)
         platform.reach_letta(servers["letta"].url, options.letta_key)
         stack.push_async_callback(platform.stop_runs)
         given = {

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from app.auth import Authenticator
+from app.banner import banner
+from app.cli import main
+from app.devtokens import ISSUER, data_dir, dev_secret
+from app.embedded.seed import GRACE
+from app.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_token_signs_its_user_in(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["token", "--user", "grace"]) == 0
+    token = capsys.readouterr().out.strip()
+    principal = Authenticator(secret=dev_secret(), issuer=ISSUER).principal(f"Bearer {token}")
+    assert (principal.user_id, principal.email) == (GRACE, "grace@example.com")
+    assert (data_dir() / "dev-secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_development_token_where_it_would_not_sign_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUPABASE_URL", "https://x.example")
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "s" * 32)
+    assert main(["token"]) == 1
+    assert capsys.readouterr().err.startswith("agentgraph: development tokens do not sign in here")
+
+
+def test_wrong_settings_stop_the_start_a_line_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("PORT=many\nLETTA_BASE_URL=nowhere\n")
+    assert main(["serve"]) == 1
+    names = sorted(line.removeprefix("agentgraph: ").split(":")[0] for line in capsys.readouterr().err.splitlines())
+    assert names == ["LETTA_BASE_URL", "PORT"]
+
+
+def test_a_port_that_is_taken_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
+        assert main(["serve"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_version_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, status in ((["--version"], 0), ([], 2), (["nope"], 2)):
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == status
+    assert capsys.readouterr().out.startswith("agentgraph 0.")
+
+
+def test_the_banner_says_what_is_embedded_and_shows_no_secret() -> None:
+    settings = Settings(_env_file=None, letta_base_url="https://letta.example", letta_api_key="k" * 20)
+    text = banner(settings, version="1", port=8000, token="TOKEN")
+    assert "Letta    https://letta.example" in text
+    assert "AMS      embedded" in text
+    assert "export TOKEN=TOKEN" in text
+    assert "k" * 20 not in text

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from clients.breaker import BreakerState
+from clients.calls import CallScope, UpstreamLimits, UpstreamRejected
+from clients.errors import Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from clients.upstream import Upstream
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+        self.states: list[BreakerState] = []
+
+    def call_ended(
+        self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
+    ) -> None:
+        self.outcomes.append(outcome)
+
+    def breaker_changed(self, service: Service, state: BreakerState) -> None:
+        self.states.append(state)
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """The transport is the seam: what it does is the test's."""
+
+    def __init__(self, act: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
+        self.act = act
+        self.calls = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        return await self.act(request)
+
+
+def guard(
+    act: Callable[[httpx.Request], Awaitable[httpx.Response]], **limits: float
+) -> tuple[Upstream, Wire, Observer]:
+    wire, observer = Wire(act), Observer()
+    bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
+    upstream = Upstream(
+        Service.AMS, "http://ams", headers={"authorization": "secret"}, limits=bounds, observer=observer, transport=wire
+    )
+    return upstream, wire, observer
+
+
+def scope(seconds: float = 5) -> CallScope:
+    return CallScope("request-1", time.monotonic() + seconds, "00-trace")
+
+
+def answering(status: int) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=b"{}")
+
+    return act
+
+
+async def forever(_: httpx.Request) -> httpx.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def ask(upstream: Upstream, seconds: float = 5) -> None:
+    await upstream.request(scope(seconds), "me", "GET", "/me")
+
+
+async def test_the_scope_and_the_credential_go_along() -> None:
+    seen: list[httpx.Request] = []
+
+    async def act(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=b"{}", headers={"Set-Cookie": "a=b"})
+
+    upstream, _, observer = guard(act)
+    await upstream.request(scope(), "x", "POST", "/x", params=[("a", "1"), ("a", "2")], json={"b": 1})
+    await ask(upstream)
+    assert seen[0].headers["x-request-id"] == "request-1"
+    assert seen[0].headers["traceparent"] == "00-trace"
+    assert seen[0].headers["authorization"] == "secret"
+    assert seen[0].headers["accept-encoding"] == "identity"
+    assert str(seen[0].url) == "http://ams/x?a=1&a=2"
+    assert seen[0].content == b'{"b":1}'
+    assert "cookie" not in seen[1].headers
+    assert observer.outcomes == ["ok", "ok"]
+
+
+async def test_a_deadline_that_is_past_costs_no_call() -> None:
+    upstream, wire, observer = guard(answering(200))
+    with pytest.raises(UpstreamTimeout) as caught:
+        await ask(upstream, -1)
+    assert caught.value.reason == "DEADLINE"
+    assert wire.calls == 0
+    assert observer.outcomes == ["timeout"]
+
+
+async def test_a_deadline_ends_a_call_and_counts_as_a_failure() -> None:
+    upstream, _, observer = guard(forever, breaker_failures=1)
+    with pytest.raises(UpstreamTimeout):
+        await ask(upstream, 0.02)
+    assert upstream.breaker_state is BreakerState.OPEN
+    assert observer.states == [BreakerState.OPEN]
+    assert upstream.in_flight == 0
+
+
+async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
+    upstream, wire, observer = guard(forever, max_concurrent=2, breaker_failures=1)
+    tasks = [asyncio.create_task(ask(upstream)) for _ in range(2)]
+    while wire.calls < 2:
+        await asyncio.sleep(0)
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await ask(upstream)
+    assert caught.value.reason == "BULKHEAD_FULL"
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert upstream.in_flight == 0
+    assert upstream.breaker_state is BreakerState.CLOSED
+    assert observer.outcomes == ["unavailable", "cancelled", "cancelled"]
+    wire.act = answering(200)
+    await asyncio.gather(ask(upstream), ask(upstream))
+
+
+@pytest.mark.parametrize(("status", "failures"), [(500, 3), (503, 3), (404, 0), (401, 0), (408, 0), (429, 0), (200, 0)])
+async def test_what_counts_as_a_failure(status: int, failures: int) -> None:
+    upstream, _, _ = guard(answering(status), breaker_failures=3)
+    for _ in range(3):
+        try:
+            await ask(upstream)
+        except (UpstreamError, UpstreamRejected):
+            pass
+    assert upstream.breaker_state is (BreakerState.OPEN if failures == 3 else BreakerState.CLOSED)
+
+
+async def test_half_open_lets_one_trial_through_and_a_cancelled_one_gives_its_place_back() -> None:
+    upstream, wire, _ = guard(answering(500), breaker_failures=1, breaker_reset=0.001)
+    with pytest.raises(UpstreamError):
+        await ask(upstream)
+    await asyncio.sleep(0.002)
+    wire.act = forever
+    trial = asyncio.create_task(ask(upstream))
+    while wire.calls < 2:
+        await asyncio.sleep(0)
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await ask(upstream)
+    assert caught.value.reason == "BREAKER_OPEN"
+    trial.cancel()
+    await asyncio.gather(trial, return_exceptions=True)
+    assert upstream.breaker_state is BreakerState.HALF_OPEN
+    wire.act = answering(200)
+    await ask(upstream)
+    assert upstream.breaker_state is BreakerState.CLOSED
+
+
+async def test_a_late_answer_from_before_says_nothing_of_the_present_state() -> None:
+    release = asyncio.Event()
+
+    async def late(_: httpx.Request) -> httpx.Response:
+        await release.wait()
+        return httpx.Response(200, content=b"{}")
+
+    upstream, wire, _ = guard(late, breaker_failures=1)
+    slow = asyncio.create_task(ask(upstream))
+    while wire.calls < 1:
+        await asyncio.sleep(0)
+    wire.act = answering(500)
+    with pytest.raises(UpstreamError):
+        await ask(upstream)
+    release.set()
+    await slow
+    assert upstream.breaker_state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (httpx.ConnectError("http://secret@ams"), "CONNECT"),
+        (httpx.ConnectTimeout(""), "CONNECT"),
+        (httpx.PoolTimeout(""), "BULKHEAD_FULL"),
+        (httpx.ReadTimeout(""), "DEADLINE"),
+        (httpx.RemoteProtocolError("their words"), "CUT"),
+    ],
+)
+async def test_each_error_on_the_wire_has_its_reason_and_a_safe_message(error: Exception, reason: str) -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    upstream, _, _ = guard(act)
+    with pytest.raises((UpstreamError, UpstreamTimeout, UpstreamUnavailable)) as caught:
+        await ask(upstream)
+    assert caught.value.reason == reason
+    assert "secret" not in caught.value.message
+    assert "their words" not in caught.value.message
