@@ -60,8 +60,8 @@ async def test_a_bad_key_and_an_unknown_model(stack: Stack, sdk: openai.AsyncOpe
 
 
 async def test_a_run_of_calls_crosses_a_tokens_expiry(stack: Stack) -> None:
-    # good for half a second more, by the leeway
-    given = [stack.token(ADA, lifetime_seconds=0.5 - LEEWAY_SECONDS)]
+    # good for three seconds more, by the leeway
+    given = [stack.token(ADA, lifetime_seconds=3 - LEEWAY_SECONDS)]
 
     async def provide() -> str:
         return given[-1]
