@@ -119,6 +119,10 @@ class Telemetry:
         self._streams.labels(kind, outcome).inc()
         self.log.info("stream", kind=kind, outcome=outcome, ms=round(seconds * 1000, 1))
 
+    def source_broke(self, kind: str, error: Exception) -> None:
+        """A source failed in a way that is the gateway's own fault: in full, for the log alone."""
+        self.log.error("internal error", kind=kind, exc_info=error)
+
     def first_token(self, kind: str, seconds: float) -> None:
         """A stream's first token came."""
         self._first.labels(kind).observe(seconds)

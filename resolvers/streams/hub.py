@@ -59,6 +59,9 @@ class StreamMetrics(Protocol):
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
         """A stream ended."""
 
+    def source_broke(self, kind: str, error: Exception) -> None:
+        """A source failed in a way that is the gateway's own fault."""
+
     def first_token(self, kind: str, seconds: float) -> None:
         """Its first token came."""
 
@@ -218,10 +221,9 @@ class StreamHub:
             if self._refused(stream, error):
                 return
             self._end(stream, _failed(error))
-        except Exception:
-            # whatever went wrong in a source, its readers must be told, and learn nothing of the inside
+        except Exception as error:  # noqa: BLE001 - whatever went wrong in a source, its readers must be told
+            self._metrics.source_broke(stream.kind, error)
             self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=_INTERNAL))
-            raise
 
     async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
         loop = asyncio.get_running_loop()

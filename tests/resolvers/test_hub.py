@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from clients.errors import Conflict, ErrorCode, NotFound
+from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome, TextDelta
+from resolvers.streams.hub import Stream, StreamHub, StreamLimits
+from resolvers.streams.log import read_entries
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.broken: list[Exception] = []
+
+    def stream_started(self, kind: str) -> None: ...
+    def first_token(self, kind: str, seconds: float) -> None: ...
+
+    def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        self.ended.append(outcome)
+
+    def source_broke(self, kind: str, error: Exception) -> None:
+        self.broken.append(error)
+
+
+class Scripted:
+    """A source that says what it is told, and remembers whether it was opened and closed."""
+
+    def __init__(self, *script: Event | Exception | asyncio.Event, refuses: Exception | None = None) -> None:
+        self.run_id = None
+        self.script = script
+        self.refuses = refuses
+        self.opened = self.closed = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
+        self.opened += 1
+        if self.refuses is not None:
+            raise self.refuses
+        try:
+            yield self.said()
+        finally:
+            self.closed += 1
+
+    async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
+        for line in self.script:
+            if isinstance(line, asyncio.Event):
+                await line.wait()
+            elif isinstance(line, Exception):
+                raise line
+            else:
+                yield line, b""
+
+
+def hub(**limits: float) -> tuple[StreamHub, Metrics]:
+    metrics = Metrics()
+    return StreamHub(StreamLimits(**{"coalesce": 0, **limits}), metrics), metrics
+
+
+def starting(streams: StreamHub, source: Scripted, **more: object):
+    options = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
+    return streams.started("user", **options)
+
+
+async def end_of(stream: Stream) -> Ended:
+    _ = [entry async for entry in read_entries(stream.log)]
+    assert stream.log.ended is not None
+    return stream.log.ended
+
+
+async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() -> None:
+    streams, metrics = hub()
+    error = ValueError("an inside story")
+    async with starting(streams, Scripted(Started(stream_id=""), error)) as stream:
+        ended = await end_of(stream)
+    assert ended.outcome is StreamOutcome.FAILED
+    assert ended.error is not None
+    assert (ended.error.code, "story" in ended.error.message) == (ErrorCode.INTERNAL_ERROR, False)
+    assert metrics.broken == [error]
+
+
+async def test_a_source_that_just_stops_has_been_cut() -> None:
+    streams, _ = hub()
+    async with starting(streams, Scripted(Started(stream_id=""), TextDelta(text="a"))) as stream:
+        ended = await end_of(stream)
+    assert ended.error is not None
+    assert ended.error.reason == "CUT"
+
+
+async def test_a_refusal_reaches_everybody_who_waits_and_leaves_the_key_free() -> None:
+    streams, _ = hub()
+    refusing = Scripted(refuses=NotFound("No."))
+
+    async def attempt(source: Scripted) -> None:
+        async with starting(streams, source, key="k"):
+            pass
+
+    results = await asyncio.gather(attempt(refusing), attempt(refusing), return_exceptions=True)
+    assert [type(result) for result in results] == [NotFound, NotFound]
+    assert refusing.opened == 1
+    async with starting(streams, Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED)), key="k"):
+        pass
+
+
+async def test_the_last_reader_closes_the_source_and_no_earlier_one_does() -> None:
+    streams, metrics = hub()
+    source = Scripted(Started(stream_id=""), asyncio.Event())
+    async with starting(streams, source) as stream:
+        async with streams.attached(stream):
+            pass
+        assert source.closed == 0
+    assert stream.pump is not None
+    await stream.pump
+    assert source.closed == 1
+    assert metrics.ended == ["cancelled"]
+
+
+async def test_a_stream_that_continues_outlives_its_reader_for_its_grace() -> None:
+    streams, _ = hub(grace=0.01)
+    source = Scripted(Started(stream_id=""), asyncio.Event())
+    async with starting(streams, source, on_disconnect=OnDisconnect.CONTINUE) as stream:
+        pass
+    assert source.closed == 0
+    assert (await end_of(stream)).outcome is StreamOutcome.CANCELLED
+
+
+async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None:
+    streams, _ = hub()
+    source = Scripted(Started(stream_id=""), asyncio.Event())
+    async with starting(streams, source, key="k", fingerprint="a") as stream:
+        with pytest.raises(Conflict):
+            async with starting(streams, source, key="k", fingerprint="b"):
+                pass
+        async with starting(streams, source, key="k", fingerprint="a") as same:
+            assert same is stream
+        with pytest.raises(NotFound):
+            streams.get(stream.id, "somebody else")
+    await streams.aclose()
+    assert source.opened == 1
