@@ -94,7 +94,7 @@ async def test_leaving_a_stream_closes_the_upstream(stack: Stack, sdk: openai.As
 async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
     response = await stack.client.post(
         "/v1/chat/completions",
-        json=asking(stack, "tokens=4 delay=0 error=cut") | {"stream": True},
+        json=asking(stack, "tokens=8 delay=0.05 error=cut") | {"stream": True},
         headers=stack.headers(),
     )
     events = [part for part in response.text.split("\n\n") if part]
