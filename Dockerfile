@@ -13,11 +13,12 @@ RUN /opt/agentgraph/bin/python -m pip install --no-cache-dir --no-deps --no-buil
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --create-home --home-dir /home/agentgraph agentgraph
 COPY --from=build /opt/agentgraph /opt/agentgraph
-ENV PATH=/opt/agentgraph/bin:$PATH PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=8000
+ENV PATH=/opt/agentgraph/bin:$PATH PYTHONUNBUFFERED=1
 USER 10001
 WORKDIR /home/agentgraph
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/ping', timeout=2)"]
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ.get(\"PORT\") or 8000}/ping', timeout=2)"]
 ENTRYPOINT ["agentgraph"]
-CMD ["serve"]
+# Not ENV HOST: the empty HOST of an --env-file would win over it, and leave the container deaf.
+CMD ["serve", "--host", "0.0.0.0"]

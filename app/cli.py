@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"agentgraph {version('agentgraph')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     serve = commands.add_parser("serve", help="start the gateway; settings come from the environment and .env")
+    serve.add_argument("--host", help="the address to listen on where HOST is not set")
     serve.set_defaults(run=_serve)
     embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
     embedded.add_argument("--port", type=int, default=8100)
@@ -55,8 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(_: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace) -> None:
     settings = Settings.load()
+    if settings.host is None and options.host:
+        settings = settings.model_copy(update={"host": options.host})
     token = _make_token("ada") if settings.development_tokens else None
     listener = _listen(settings.bind_host, settings.port)
     port = listener.getsockname()[1]

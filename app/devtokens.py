@@ -5,8 +5,10 @@ The secret lies in the user's data folder, so that ``agentgraph token`` and a ru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -23,17 +25,27 @@ def data_dir() -> Path:
 
 
 def dev_secret() -> str:
-    """The secret that development tokens are signed with, made at first use and readable by its owner alone."""
+    """The secret that development tokens are signed with, made at first use and readable by its owner alone.
+
+    Of several processes that start at once, one makes it and all read it.
+    """
     path = data_dir() / "dev-secret"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _publish(path, secrets.token_urlsafe(48))
+    return path.read_text()
+
+
+def _publish(path: Path, text: str) -> None:
+    """Give the file its name only once it is whole, so that no reader sees it empty; the first one stays."""
+    handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    with os.fdopen(handle, "w") as file:
-        secret = secrets.token_urlsafe(48)
-        file.write(secret)
-    return secret
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()
 
 
 def make_token(

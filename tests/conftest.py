@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from app.settings import Settings
 from tests.support.capabilities import CAPABILITIES, Capabilities
 from tests.support.stack import Stack, embedded_stack, real_stack
 
@@ -15,6 +16,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, (what, _, _) in CAPABILITIES.items():
         config.addinivalue_line("markers", f"{name}: {what}")
     config.pluginmanager.register(Capabilities())
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the shell happens to export (HOST, PORT, …) is no input of a test; the real upstreams' addresses are."""
+    for name in () if REAL else Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture(autouse=True)

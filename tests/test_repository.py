@@ -18,6 +18,12 @@ def test_lock_files_name_no_host(name: str) -> None:
     assert not re.search(r"https?://|--index-url|--find-links|\"resolved\"", text)
 
 
+def test_an_env_file_with_an_empty_host_does_not_deafen_the_image() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert "HOST=" not in text
+    assert 'CMD ["serve", "--host", "0.0.0.0"]' in text
+
+
 def test_dependencies_are_locked_with_hashes() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     packages = [line for line in lines if re.match(r"^[a-z0-9]", line)]

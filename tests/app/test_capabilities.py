@@ -17,6 +17,7 @@ import pytest
 def test_runs(): pass
 @pytest.mark.needs_node
 def test_needs(): pass
+def test_leaves(): pytest.skip("for a reason of its own")
 """
 
 
@@ -29,4 +30,4 @@ def test_what_was_not_run_is_named_and_can_fail(
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     assert result.ret == status
-    assert result.outlines[-1] == "not run: 1 node tests (no Node.js)"
+    assert result.outlines[-1] == "not run: 1 node tests (no Node.js), 1 other tests (reasons above)"

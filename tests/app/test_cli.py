@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_a_port_that_is_taken_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
         monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
         assert main(["serve"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_processes_that_start_at_once_agree_on_the_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    with ThreadPoolExecutor(8) as threads:
+        made = set(threads.map(lambda _: dev_secret(), range(64)))
+    assert len(made) == 1
+    assert len(made.pop()) >= 32
+    assert [path.name for path in data_dir().iterdir()] == ["dev-secret"]
 
 
 def test_version_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:

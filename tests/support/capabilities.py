@@ -47,6 +47,7 @@ class Capabilities:
 
     def __init__(self) -> None:
         self.missing: Counter[str] = Counter()
+        self.others = 0
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         lacking = {name for name, (_, check, _) in CAPABILITIES.items() if not check()}
@@ -55,11 +56,13 @@ class Capabilities:
                 what, _, why = CAPABILITIES[name]
                 self.missing[f"{what} ({why})"] += 1
                 item.add_marker(pytest.mark.skip(reason=why))
+                break
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         unrun = sum(len(reporter.stats.get(kind, [])) for kind in ("skipped", "xfailed")) if reporter else 0
+        self.others = max(0, unrun - self.missing.total())
         if require_all() and unrun and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -67,4 +70,6 @@ class Capabilities:
         if config.getoption("collectonly"):
             return
         parts = [f"{count} {what}" for what, count in self.missing.items()]
+        if self.others:
+            parts.append(f"{self.others} other tests (reasons above)")
         print(f"not run: {', '.join(parts)}" if parts else "every test was run")
