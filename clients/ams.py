@@ -6,14 +6,18 @@ credential authorizes the call.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
 
-from clients.calls import Answer, CallScope, UpstreamRejected
+from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import decode, undecodable
 from clients.errors import BadUserInput, NotFound, Service, UpstreamError
 from clients.upstream import Upstream
+
+_ABSENT = frozenset({404, 405})
+"""How a deployment answers that lacks an optional endpoint (AMS contract)."""
 
 MAX_IDS_PER_CALL = 100
 """How many ids ``GET /templates?ids=`` takes (AMS contract)."""
@@ -84,16 +88,6 @@ class TemplateRecord(msgspec.Struct, kw_only=True):
     tags: list[str] = []
 
 
-class CreatedAgent(msgspec.Struct):
-    """What ``POST /agents/create`` answers, as far as it is used."""
-
-    id: str
-
-
-class _WireCreated(msgspec.Struct):
-    agent: CreatedAgent
-
-
 class _WireTemplates(msgspec.Struct):
     templates: list[TemplateRecord] = []
 
@@ -111,7 +105,7 @@ class Ams:
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """The user's profile and agents; ``profile_exists`` is false for a user AMS has never seen."""
-        answer = await self._get(scope, "me", "/me", user_id)
+        answer = await self._ask(scope, Call(operation="me", path="/me"), user_id)
         wire = decode(Service.AMS, _PROFILE, answer.body)
         return Profile(
             id=wire.id,
@@ -128,26 +122,18 @@ class Ams:
 
         An AMS without this endpoint (404, 405) yields records that know their slug alone.
         """
-        try:
-            answer = await self.upstream.request(
-                scope, "templates", "GET", "/templates", params={"ids": ",".join(ids)}, headers=_as_user(user_id)
-            )
-        except UpstreamRejected as rejected:
-            if rejected.status in {404, 405}:
-                return [TemplateRecord(id=slug) for slug in ids]
-            raise _translate(rejected) from rejected
+        call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))], expect=_ABSENT)
+        answer = await self._ask(scope, call, user_id)
+        if answer.status in _ABSENT:
+            return [TemplateRecord(id=slug) for slug in ids]
         found = {record.id: record for record in decode(Service.AMS, _TEMPLATES, answer.body).templates}
         return [found.get(slug) for slug in ids]
 
-    async def _get(self, scope: CallScope, operation: str, path: str, user_id: str) -> Answer:
+    async def _ask(self, scope: CallScope, call: Call, user_id: str) -> Answer:
         try:
-            return await self.upstream.request(scope, operation, "GET", path, headers=_as_user(user_id))
+            return await self.upstream.request(scope, replace(call, headers={"X-User-Id": user_id}))
         except UpstreamRejected as rejected:
             raise _translate(rejected) from rejected
-
-
-def _as_user(user_id: str) -> dict[str, str]:
-    return {"X-User-Id": user_id}
 
 
 def _rows(wire: _WireProfile, user_id: str) -> list[AgentRow]:

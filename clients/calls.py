@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -13,19 +14,45 @@ from clients.errors import Service
 
 @dataclass(frozen=True, slots=True)
 class CallScope:
-    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds."""
+    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds; ``clock`` is the reason it gives."""
 
     request_id: str
     deadline: float
     traceparent: str | None = None
+    clock: str = "DEADLINE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is asked of a service.
+
+    Attributes:
+        operation: its name in metrics, from a closed set.
+        path: from the service's base URL; ids in it have been checked.
+        json: a body to encode; ``content`` is one that is bytes already.
+        expect: statuses from 400 on that are answers all the same.
+    """
+
+    operation: str
+    method: str = "GET"
+    path: str
+    params: Sequence[tuple[str, str]] = ()
+    json: object = None
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    expect: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamLimits:
-    """Bounds on calls to one service. Times in seconds; ``queue`` is how long a call waits for a free slot."""
+    """Bounds on calls to one service. Times in seconds.
+
+    ``queue`` is how long a call waits for a free slot, ``write`` how long a piece of its body may take to go out.
+    """
 
     max_concurrent: int = 256
     connect: float = 5.0
+    write: float = 10.0
     queue: float = 2.0
     breaker_failures: int = 5
     breaker_reset: float = 10.0

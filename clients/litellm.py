@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from clients.calls import Answer, CallScope, UpstreamRejected
+from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import decode, undecodable
 from clients.errors import (
     BadUserInput,
@@ -119,50 +119,43 @@ class LiteLLM:
 
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """The models that ``key`` may call."""
-        answer = await self._call(scope, "models", "GET", "/model_group/info", key)
+        answer = await self._ask(scope, Call(operation="models", path="/model_group/info", headers=_bearer(key)))
         return decode(Service.LITELLM, _GROUPS, answer.body).data
 
     async def openai_models(self, scope: CallScope, key: str) -> Answer:
         """``GET /v1/models`` as LiteLLM answers it."""
-        return await self._call(scope, "v1.models", "GET", "/v1/models", key)
+        return await self._ask(scope, Call(operation="v1.models", path="/v1/models", headers=_bearer(key)))
 
     async def complete(self, scope: CallScope, key: str, body: bytes) -> Answer:
         """A whole chat completion: OpenAI's request body in, the answer's bytes out."""
-        return await self._call(scope, "chat.completions", "POST", "/v1/chat/completions", key, content=body)
+        return await self._ask(scope, _completion("chat.completions", key, body))
 
     @asynccontextmanager
     async def stream(
-        self, scope: CallScope, key: str, body: bytes, *, idle_seconds: float
+        self, scope: CallScope, key: str, body: bytes, *, opens_within: float
     ) -> AsyncIterator[CompletionStream]:
         """A streamed chat completion. Leaving the context closes LiteLLM's side at once."""
+        call = _completion("chat.completions.stream", key, body)
         try:
-            async with self.upstream.stream(
-                scope,
-                "chat.completions.stream",
-                "POST",
-                "/v1/chat/completions",
-                content=body,
-                headers={**_bearer(key), "content-type": "application/json", "accept": "text/event-stream"},
-                read_seconds=idle_seconds,
-            ) as answer:
+            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
                 yield CompletionStream(passed_headers(answer.headers), sse_events(answer.chunks(), Service.LITELLM))
         except UpstreamRejected as rejected:
             raise _translate(rejected) from rejected
 
-    async def _call(
-        self, scope: CallScope, operation: str, method: str, path: str, key: str, *, content: bytes | None = None
-    ) -> Answer:
-        headers = _bearer(key)
-        if content is not None:
-            headers["content-type"] = "application/json"
+    async def _ask(self, scope: CallScope, call: Call) -> Answer:
         try:
-            return await self.upstream.request(scope, operation, method, path, content=content, headers=headers)
+            return await self.upstream.request(scope, call)
         except UpstreamRejected as rejected:
             raise _translate(rejected) from rejected
 
 
 def _bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
+
+
+def _completion(operation: str, key: str, body: bytes) -> Call:
+    headers = {**_bearer(key), "content-type": "application/json"}
+    return Call(operation=operation, method="POST", path="/v1/chat/completions", content=body, headers=headers)
 
 
 def _per_million(per_token: float | None) -> Decimal | None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import httpx
 import msgspec
 
 from clients.breaker import Breaker, BreakerOpen, BreakerState, Permit
-from clients.calls import Answer, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
+from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
 from clients.decode import display_name
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 
@@ -24,38 +24,36 @@ NO_FAILURE = frozenset({408, 429, 501})
 _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
 """The transport does not decompress: ask for nothing compressed."""
 
-Params = Sequence[tuple[str, str]] | Mapping[str, str] | None
 
-
-class StreamedAnswer:
-    """An answer whose body is still coming."""
-
-    def __init__(self, guard: Upstream, response: httpx.Response, permit: _Call) -> None:
-        self.status = response.status_code
-        self.headers = _headers(response)
-        self._guard = guard
-        self._response = response
-        self._call = permit
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Bytes as they come. Raises UpstreamError (CUT) or UpstreamTimeout (IDLE)."""
-        try:
-            async for chunk in self._response.stream:  # type: ignore[union-attr]
-                yield chunk
-        except httpx.TransportError as error:
-            failure = self._guard.failure(error, idle="IDLE")
-            self._guard.count_failure()
-            self._call.outcome = _outcome(failure)
-            raise failure from error
-
-
-class _Call:
+class _Report:
     """What is told to the observer when a call is over."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.outcome = "cancelled"
         self.status: int | None = None
+
+
+class StreamedAnswer:
+    """An answer whose body is still coming."""
+
+    def __init__(self, guard: Upstream, response: httpx.Response, report: _Report) -> None:
+        self.status = response.status_code
+        self.headers = _headers(response)
+        self._guard = guard
+        self._response = response
+        self._report = report
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Bytes as they come, for as long as it takes: the reader keeps the clocks. Raises UpstreamError (CUT)."""
+        try:
+            async for chunk in self._response.stream:  # type: ignore[union-attr]
+                yield chunk
+        except httpx.TransportError as error:
+            failure = self._guard.failure(error)
+            self._guard.count_failure()
+            self._report.outcome = _outcome(failure)
+            raise failure from error
 
 
 class Upstream:
@@ -75,6 +73,7 @@ class Upstream:
         self._client = httpx.AsyncClient(base_url=base_url, headers={**_PLAIN, **headers}, transport=transport)
         self._transport = transport
         self._limits = limits
+        self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write, pool=limits.queue)
         self._observer = observer
         self._slots = asyncio.Semaphore(limits.max_concurrent)
         self.in_flight = 0
@@ -90,88 +89,57 @@ class Upstream:
         """Where the service's breaker stands."""
         return self._breaker.state
 
-    async def request(
-        self,
-        scope: CallScope,
-        operation: str,
-        method: str,
-        path: str,
-        *,
-        params: Params = None,
-        json: object = None,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        expect: frozenset[int] = frozenset(),
-    ) -> Answer:
-        """One call, its whole answer. ``operation`` is its name in metrics; ``expect`` are statuses that are answers.
+    async def request(self, scope: CallScope, call: Call) -> Answer:
+        """One call, its whole answer.
 
         Raises:
             UpstreamUnavailable, UpstreamTimeout, UpstreamError: see the error tree.
             UpstreamRejected: on a 4xx that was not expected.
         """
-        request = self._build(scope, method, path, params, json, content, headers)
-        async with self._guarded(scope, operation) as (call, permit):
+        async with self._guarded(scope, call) as (report, permit):
             try:
                 async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                    response = await self._transport.handle_async_request(request)
-                    try:
-                        body = b"".join([chunk async for chunk in response.stream])  # type: ignore[union-attr]
-                    finally:
-                        await response.aclose()
+                    answer = await self._whole(scope, call)
             except (TimeoutError, httpx.TransportError) as error:
                 permit.failed()
-                raise self.failure(error) from error
-            return self._judge(Answer(response.status_code, _headers(response), body), call, permit, expect)
+                raise self.failure(error, scope.clock) from error
+            return self._judge(answer, call, report, permit)
 
     @asynccontextmanager
-    async def stream(
-        self,
-        scope: CallScope,
-        operation: str,
-        method: str,
-        path: str,
-        *,
-        params: Params = None,
-        json: object = None,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        expect: frozenset[int] = frozenset(),
-        read_seconds: float | None = None,
-    ) -> AsyncIterator[StreamedAnswer]:
+    async def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> AsyncIterator[StreamedAnswer]:
         """One call whose body is read as it comes. Leaving the context closes the connection at once.
 
-        The opening is judged by the breaker; what is given up later is neutral. Raises as ``request`` does.
+        The service has ``opens_within`` seconds to begin its answer (reason ``FIRST_TOKEN``). The opening is judged
+        by the breaker; what is given up later is neutral. Raises as ``request`` does.
         """
-        request = self._build(scope, method, path, params, json, content, headers, read_seconds)
-        async with self._guarded(scope, operation) as (call, permit):
+        async with self._guarded(scope, call) as (report, permit):
+            opening = time.monotonic() + opens_within
+            clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
             try:
-                async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                    response = await self._transport.handle_async_request(request)
+                async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
+                    response = await self._transport.handle_async_request(self._build(scope, call))
             except (TimeoutError, httpx.TransportError) as error:
                 permit.failed()
-                raise self.failure(error) from error
+                raise self.failure(error, clock) from error
             try:
-                if response.status_code >= 400 and response.status_code not in expect:
-                    answer = Answer(response.status_code, _headers(response), await self._rest(scope, response))
-                    self._judge(answer, call, permit, expect)
+                if response.status_code >= 400 and response.status_code not in call.expect:
+                    body = await self._rest(scope, response)
+                    self._judge(Answer(response.status_code, _headers(response), body), call, report, permit)
                 permit.succeeded()
-                call.outcome, call.status = "ok", response.status_code
-                yield StreamedAnswer(self, response, call)
+                report.outcome, report.status = "ok", response.status_code
+                yield StreamedAnswer(self, response, report)
             finally:
                 await response.aclose()
 
     async def ping(self, scope: CallScope, path: str) -> None:
         """Ask whether the service is there. Goes past the breaker and tells it nothing. Raises GatewayError."""
-        request = self._build(scope, "GET", path, None, None, None, None)
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                response = await self._transport.handle_async_request(request)
-                await response.aread()
-                await response.aclose()
+                answer = await self._whole(scope, Call(operation="ping", path=path))
         except (TimeoutError, httpx.TransportError) as error:
-            raise self.failure(error) from error
-        if response.status_code >= 400:
-            raise self._bad_status(response.status_code)
+            raise self.failure(error, scope.clock) from error
+        if answer.status >= 400:
+            raise self._bad_status(answer.status)
 
     async def aclose(self) -> None:
         """Close the client and its transport."""
@@ -185,51 +153,51 @@ class Upstream:
             return
         permit.failed()
 
-    def failure(self, error: Exception, *, idle: str = "DEADLINE") -> GatewayError:
-        """What an error on the wire means."""
+    def failure(self, error: Exception, clock: str = "DEADLINE") -> GatewayError:
+        """What an error on the wire means; ``clock`` is the reason where time ran out."""
         name, service = display_name(self.service), self.service
         match error:
             case httpx.PoolTimeout():
                 return UpstreamUnavailable(f"Too many calls to {name}.", reason="BULKHEAD_FULL", service=service)
             case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
                 return UpstreamUnavailable(f"{name} cannot be reached.", reason="CONNECT", service=service)
-            case TimeoutError():
-                return UpstreamTimeout(f"{name} did not answer in time.", reason="DEADLINE", service=service)
-            case httpx.TimeoutException():
-                return UpstreamTimeout(f"{name} did not answer in time.", reason=idle, service=service)
+            case TimeoutError() | httpx.TimeoutException():
+                return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service)
             case _:
                 return UpstreamError(f"{name} broke off its answer.", reason="CUT", service=service)
 
     @asynccontextmanager
-    async def _guarded(self, scope: CallScope, operation: str) -> AsyncIterator[tuple[_Call, Permit]]:
-        call = _Call()
+    async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
+        report = _Report()
         try:
             await self._enter(scope)
             self.in_flight += 1
             try:
                 permit = self._permit()
                 try:
-                    yield call, permit
+                    yield report, permit
                 finally:
                     permit.release()
             finally:
                 self.in_flight -= 1
                 self._slots.release()
         except GatewayError as error:
-            call.outcome = _outcome(error)
+            report.outcome = _outcome(error)
             raise
         except UpstreamRejected as rejected:
-            call.outcome, call.status = "rejected", rejected.status
+            report.outcome, report.status = "rejected", rejected.status
             raise
         finally:
-            seconds = time.monotonic() - call.began
-            self._observer.call_ended(self.service, operation, call.outcome, seconds, call.status, scope.request_id)
+            seconds = time.monotonic() - report.began
+            self._observer.call_ended(
+                self.service, call.operation, report.outcome, seconds, report.status, scope.request_id
+            )
 
     async def _enter(self, scope: CallScope) -> None:
         """Through deadline and bulkhead."""
         left = scope.deadline - time.monotonic()
         if left <= 0:
-            raise self.failure(TimeoutError())
+            raise self.failure(TimeoutError(), scope.clock)
         try:
             async with asyncio.timeout(min(left, self._limits.queue)):
                 await self._slots.acquire()
@@ -247,12 +215,27 @@ class Upstream:
                 retry_after_seconds=round(error.retry_after_seconds, 3),
             ) from error
 
-    def _judge(self, answer: Answer, call: _Call, permit: Permit, expect: frozenset[int]) -> Answer:
+    async def _whole(self, scope: CallScope, call: Call) -> Answer:
+        response = await self._transport.handle_async_request(self._build(scope, call))
+        try:
+            body = b"".join([chunk async for chunk in response.stream])  # type: ignore[union-attr]
+        finally:
+            await response.aclose()
+        return Answer(response.status_code, _headers(response), body)
+
+    async def _rest(self, scope: CallScope, response: httpx.Response) -> bytes:
+        try:
+            async with asyncio.timeout_at(_loop_time(scope.deadline)):
+                return await response.aread()
+        except (TimeoutError, httpx.TransportError) as error:
+            raise self.failure(error, scope.clock) from error
+
+    def _judge(self, answer: Answer, call: Call, report: _Report, permit: Permit) -> Answer:
         """Tell the breaker, and tell an answer from a refusal from a failure."""
-        call.status = answer.status
-        if answer.status in expect or answer.status < 400:
+        report.status = answer.status
+        if answer.status in call.expect or answer.status < 400:
             permit.succeeded()
-            call.outcome = "ok"
+            report.outcome = "ok"
             return answer
         if answer.status < 500 or answer.status in NO_FAILURE:
             permit.succeeded()
@@ -265,34 +248,17 @@ class Upstream:
             f"{display_name(self.service)} failed with status {status}.", reason="STATUS", service=self.service
         )
 
-    async def _rest(self, scope: CallScope, response: httpx.Response) -> bytes:
-        try:
-            async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                return await response.aread()
-        except (TimeoutError, httpx.TransportError) as error:
-            raise self.failure(error) from error
-
-    def _build(
-        self,
-        scope: CallScope,
-        method: str,
-        path: str,
-        params: Params,
-        json: object,
-        content: bytes | None,
-        headers: Mapping[str, str] | None,
-        read_seconds: float | None = None,
-    ) -> httpx.Request:
-        sent = {"x-request-id": scope.request_id, **(headers or {})}
+    def _build(self, scope: CallScope, call: Call) -> httpx.Request:
+        sent = {"x-request-id": scope.request_id, **call.headers}
         if scope.traceparent is not None:
             sent["traceparent"] = scope.traceparent
-        if json is not None:
-            content = msgspec.json.encode(json)
+        content = call.content
+        if call.json is not None:
+            content = msgspec.json.encode(call.json)
             sent["content-type"] = "application/json"
-        timeout = httpx.Timeout(None, connect=self._limits.connect, read=read_seconds, pool=self._limits.queue)
-        query = httpx.QueryParams(list(params.items()) if isinstance(params, Mapping) else list(params or []))
+        query = httpx.QueryParams(list(call.params)) if call.params else None
         return self._client.build_request(
-            method, path, params=query or None, content=content, headers=sent, timeout=timeout
+            call.method, call.path, params=query, content=content, headers=sent, timeout=self._timeout
         )
 
 

@@ -69,12 +69,12 @@ class RequestContext:
     @property
     def scope(self) -> CallScope:
         """For a call that answers this operation."""
-        return CallScope(request_id=self.request_id, deadline=self._deadline, traceparent=self.traceparent)
+        return CallScope(self.request_id, self._deadline, self.traceparent)
 
     def model_scope(self) -> CallScope:
         """For a call that waits for a model: bounded by the model's own total."""
         deadline = time.monotonic() + self.resources.clocks.llm_total
-        return CallScope(request_id=self.request_id, deadline=deadline, traceparent=self.traceparent)
+        return CallScope(self.request_id, deadline, self.traceparent, clock="TOTAL")
 
     def renewed(self) -> RequestContext:
         """The same operation at a later event: fresh loaders, fresh deadline."""

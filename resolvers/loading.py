@@ -34,10 +34,6 @@ class Loader(Generic[K, V]):
             shared.add_done_callback(lambda done: self._settle(key, done))
         return await asyncio.shield(shared)
 
-    def prime(self, key: K, value: V) -> None:
-        """Give a value that is known already."""
-        self._inner.prime(key, value)
-
     def _settle(self, key: K, done: asyncio.Future[V]) -> None:
         self._watched.discard(done)
         if done.cancelled() or done.exception() is not None:

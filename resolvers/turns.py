@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from clients.errors import BadUserInput
+from clients.errors import BadUserInput, Service, UpstreamError, UpstreamTimeout
 from clients.letta.records import RunRecord
 from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
@@ -38,7 +39,7 @@ async def message_scope(context: RequestContext, agent_id: str | None, conversat
     return scope_of(await context.access.conversation(conversation_id))
 
 
-async def send_message(
+def send_message(
     context: RequestContext,
     *,
     scope: str,
@@ -95,18 +96,24 @@ async def events(
             yield event
 
 
-async def started(stream: Stream) -> Started:
-    """The stream's first event; a turn's run exists by then.
+async def started(context: RequestContext, stream: Stream) -> Started:
+    """The first event of a turn's stream, within the operation's time; the run exists by then.
 
     Raises:
-        BadUserInput: when the stream ended before it began.
+        GatewayError: Letta's refusal, where it came late.
+        UpstreamTimeout: reason ``DEADLINE``. The turn may begin all the same: the same key attaches to it.
     """
-    async for entry in read_entries(stream.log):
-        if isinstance(entry.event, Started):
-            return entry.event
-        if isinstance(entry.event, Ended):
-            break
-    raise BadUserInput("The turn ended before it began.", reason="ENDED")
+    try:
+        async with asyncio.timeout(context.scope.deadline - time.monotonic()):
+            async for entry in read_entries(stream.log):
+                if isinstance(entry.event, Started):
+                    return entry.event
+                if isinstance(entry.event, Ended):
+                    break
+    except TimeoutError as error:
+        raise UpstreamTimeout("Letta has not begun the turn yet.", reason="DEADLINE", service=Service.LETTA) from error
+    stream.opened.result()
+    raise UpstreamError("Letta broke off before the turn began.", reason="CUT", service=Service.LETTA)
 
 
 async def finished(stream: Stream, seconds: float) -> Ended | None:

@@ -100,12 +100,12 @@ async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noq
     context = info.context
     key = required_key(input.idempotency_key)
     scope = await turns.message_scope(context, input.to.agent_id or None, input.to.conversation_id or None)
-    attached = await turns.send_message(
+    attached = turns.send_message(
         context, scope=scope, content=input.parts(), on_disconnect=input.on_disconnect, key=key, reads=False
     )
     try:
         async with attached as stream:
-            started = await turns.started(stream)
+            started = await turns.started(context, stream)
             await turns.finished(stream, min(input.wait_seconds, context.resources.clocks.llm_total))
     except Conflict as conflict:
         if conflict.reason != "RUN_BUSY":

@@ -33,7 +33,7 @@ class Subscription:
         """Start a turn, or attach to it."""
         context = info.context
         scope = await turns.message_scope(context, input.to.agent_id or None, input.to.conversation_id or None)
-        attached = await turns.send_message(
+        attached = turns.send_message(
             context, scope=scope, content=input.parts(), on_disconnect=input.on_disconnect, key=stream_key
         )
         async for event in turns.events(context, attached):

@@ -11,18 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from clients.calls import Answer, CallScope, UpstreamRejected
+from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import decode, undecodable
 from clients.errors import BadUserInput, Conflict, NotFound, Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import AgentState, ConversationRecord, RunRecord
 from clients.sse import sse_events
-from clients.upstream import Upstream
+from clients.upstream import StreamedAnswer, Upstream
 
 MAX_PAGE = 100
 
@@ -31,6 +32,9 @@ _AGENTS = msgspec.json.Decoder(list[AgentState])
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
 _CONVERSATIONS = msgspec.json.Decoder(list[ConversationRecord])
 _RUN = msgspec.json.Decoder(RunRecord)
+_NO_REDIS = frozenset({503})
+"""How a Letta without Redis answers a background run (Letta contract)."""
+
 _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include", "agent.tags")]
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID = re.compile(rf"(?:agent|conv|run|message|block|tool|passage|step)-{_UUID}\Z")
@@ -60,7 +64,7 @@ class Letta:
 
     async def agent(self, scope: CallScope, agent_id: str) -> AgentState:
         """One agent's state, with blocks, tools and tags. Raises NotFound."""
-        answer = await self._get(scope, "agent", f"/v1/agents/{agent_id}", _INCLUDES)
+        answer = await self._ask(scope, Call(operation="agent", path=f"/v1/agents/{agent_id}", params=_INCLUDES))
         return decode(Service.LETTA, _AGENT, answer.body)
 
     async def agents_by_tag(
@@ -70,12 +74,12 @@ class Letta:
         params = [("tags", tag), ("limit", str(limit)), ("order", "desc"), *_INCLUDES]
         if after is not None:
             params.append(("after", after))
-        answer = await self._get(scope, "agents", "/v1/agents/", params)
+        answer = await self._ask(scope, Call(operation="agents", path="/v1/agents/", params=params))
         return decode(Service.LETTA, _AGENTS, answer.body)
 
     async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
         """One conversation. Raises NotFound."""
-        answer = await self._get(scope, "conversation", f"/v1/conversations/{conversation_id}")
+        answer = await self._ask(scope, Call(operation="conversation", path=f"/v1/conversations/{conversation_id}"))
         return decode(Service.LETTA, _CONVERSATION, answer.body)
 
     async def conversations(
@@ -85,19 +89,19 @@ class Letta:
         params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
         if after is not None:
             params.append(("after", after))
-        answer = await self._get(scope, "conversations", "/v1/conversations/", params)
+        answer = await self._ask(scope, Call(operation="conversations", path="/v1/conversations/", params=params))
         return decode(Service.LETTA, _CONVERSATIONS, answer.body)
 
     async def create_conversation(self, scope: CallScope, agent_id: str, summary: str | None) -> ConversationRecord:
         """Start a conversation with an agent."""
-        answer = await self._call(
-            scope,
-            "conversation.create",
-            "POST",
-            "/v1/conversations/",
+        call = Call(
+            operation="conversation.create",
+            method="POST",
+            path="/v1/conversations/",
             params=[("agent_id", agent_id)],
             json={"summary": summary} if summary is not None else {},
         )
+        answer = await self._ask(scope, call)
         return decode(Service.LETTA, _CONVERSATION, answer.body)
 
     async def messages(
@@ -122,23 +126,24 @@ class Letta:
             path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
         else:
             path = f"/v1/conversations/{conversation}/messages"
-        answer = await self._get(scope, "messages", path, params)
+        answer = await self._ask(scope, Call(operation="messages", path=path, params=params))
         return decode_page(answer.body, conversation, newest_first=newest_first)
 
     async def run(self, scope: CallScope, run_id: str) -> RunRecord:
         """One run. Raises NotFound."""
-        answer = await self._get(scope, "run", f"/v1/runs/{run_id}")
+        answer = await self._ask(scope, Call(operation="run", path=f"/v1/runs/{run_id}"))
         return decode(Service.LETTA, _RUN, answer.body)
 
     async def cancel(self, scope: CallScope, run: RunRecord) -> None:
         """Stop a run. A run that is over already is no error."""
-        try:
-            await self.upstream.request(
-                scope, "run.cancel", "POST", f"/v1/agents/{run.agent_id}/messages/cancel", json={"run_ids": [run.id]}
-            )
-        except UpstreamRejected as rejected:
-            if rejected.status != 409:
-                raise _translate(rejected) from rejected
+        call = Call(
+            operation="run.cancel",
+            method="POST",
+            path=f"/v1/agents/{run.agent_id}/messages/cancel",
+            json={"run_ids": [run.id]},
+            expect=frozenset({409}),
+        )
+        await self._ask(scope, call)
 
     @asynccontextmanager
     async def send(
@@ -148,7 +153,7 @@ class Letta:
         content: str | list[dict[str, Any]],
         *,
         otid: str,
-        idle_seconds: float,
+        opens_within: float,
     ) -> AsyncIterator[LettaTurn]:
         """Send a message and read the turn it starts.
 
@@ -158,69 +163,41 @@ class Letta:
         Raises:
             Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
         """
-        background = True
-        async with self._open(scope, conversation, content, otid, idle_seconds, background=True) as turn:
-            if turn is not None:
-                yield turn
-                return
-            background = False
-        async with self._open(scope, conversation, content, otid, idle_seconds, background=background) as turn:
-            if turn is None:
-                raise UpstreamError("Letta refused the message.", reason="STATUS", service=Service.LETTA)
-            yield turn
-
-    @asynccontextmanager
-    async def _open(
-        self,
-        scope: CallScope,
-        conversation: str,
-        content: str | list[dict[str, Any]],
-        otid: str,
-        idle_seconds: float,
-        *,
-        background: bool,
-    ) -> AsyncIterator[LettaTurn | None]:
-        body: dict[str, Any] = {
-            "messages": [{"role": "user", "content": content, "otid": otid}],
-            "streaming": True,
-            "stream_tokens": True,
-            "background": background,
-        }
-        path = f"/v1/conversations/{conversation}/messages"
+        path, body = f"/v1/conversations/{conversation}/messages", _turn(content, otid)
         if conversation.startswith("agent-"):
             path, body["agent_id"] = "/v1/conversations/default/messages", conversation
-        expected = frozenset({503}) if background else frozenset()
+        call = Call(operation="send", method="POST", path=path, json=body | {"background": True}, expect=_NO_REDIS)
+        async with self._opened(scope, call, opens_within) as answer:
+            if answer.status not in _NO_REDIS:
+                yield LettaTurn(_frames(answer, conversation), background=True)
+                return
+        call = replace(call, json=body | {"background": False}, expect=frozenset())
+        async with self._opened(scope, call, opens_within) as answer:
+            yield LettaTurn(_frames(answer, conversation), background=False)
+
+    @asynccontextmanager
+    async def _opened(self, scope: CallScope, call: Call, opens_within: float) -> AsyncIterator[StreamedAnswer]:
         try:
-            async with self.upstream.stream(
-                scope, "send", "POST", path, json=body, expect=expected, read_seconds=idle_seconds
-            ) as answer:
-                if answer.status == 503:
-                    yield None
-                    return
-                events = sse_events(answer.chunks(), Service.LETTA)
-                yield LettaTurn((decode_frame(event, conversation) async for event in events), background=background)
+            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+                yield answer
         except UpstreamRejected as rejected:
             raise _translate(rejected) from rejected
 
-    async def _get(
-        self, scope: CallScope, operation: str, path: str, params: list[tuple[str, str]] | None = None
-    ) -> Answer:
-        return await self._call(scope, operation, "GET", path, params=params)
-
-    async def _call(
-        self,
-        scope: CallScope,
-        operation: str,
-        method: str,
-        path: str,
-        *,
-        params: list[tuple[str, str]] | None = None,
-        json: object = None,
-    ) -> Answer:
+    async def _ask(self, scope: CallScope, call: Call) -> Answer:
         try:
-            return await self.upstream.request(scope, operation, method, path, params=params, json=json)
+            return await self.upstream.request(scope, call)
         except UpstreamRejected as rejected:
             raise _translate(rejected) from rejected
+
+
+def _turn(content: str | list[dict[str, Any]], otid: str) -> dict[str, Any]:
+    message = {"role": "user", "content": content, "otid": otid}
+    return {"messages": [message], "streaming": True, "stream_tokens": True}
+
+
+async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
+    async for event in sse_events(answer.chunks(), Service.LETTA):
+        yield decode_frame(event, conversation)
 
 
 class _Refusal(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The clocks on a stream after it has opened: first token, idle between frames, total."""
+"""The clocks on a stream: first token, idle between frames, total. All but idle begin with the request."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ _MESSAGES = {
 }
 
 
-async def timed(
-    frames: AsyncIterator[T], clocks: Clocks, service: Service, *, is_token: Callable[[T], bool]
-) -> AsyncIterator[T]:
-    """The frames as they come, while they come in time.
+class StreamClocks:
+    """One stream's clocks. Made when its upstream is asked, so that the time it takes to open counts."""
 
-    Raises:
-        UpstreamTimeout: reason ``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``.
-    """
-    clock = asyncio.get_running_loop().time
-    end = clock() + clocks.llm_total
-    first_by: float | None = clock() + clocks.first_token
-    iterator = aiter(frames)
-    while True:
-        candidates = [(end, "TOTAL"), (clock() + clocks.idle, "IDLE")]
-        if first_by is not None:
-            candidates = [(end, "TOTAL"), (first_by, "FIRST_TOKEN")]
-        limit, reason = min(candidates)
-        try:
-            async with asyncio.timeout_at(limit):
-                frame = await anext(iterator, None)
-        except TimeoutError as error:
-            raise UpstreamTimeout(_MESSAGES[reason], reason=reason, service=service) from error
-        if frame is None:
-            return
-        if is_token(frame):
-            first_by = None
-        yield frame
+    def __init__(self, clocks: Clocks, service: Service) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._clocks = clocks
+        self._service = service
+        self._began = self._time()
+
+    async def timed(self, frames: AsyncIterator[T], *, is_token: Callable[[T], bool]) -> AsyncIterator[T]:
+        """The frames as they come, while they come in time.
+
+        Raises:
+            UpstreamTimeout: reason ``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``.
+        """
+        total = (self._began + self._clocks.llm_total, "TOTAL")
+        first = (self._began + self._clocks.first_token, "FIRST_TOKEN")
+        waiting_for_first = True
+        iterator = aiter(frames)
+        while True:
+            soonest = first if waiting_for_first else (self._time() + self._clocks.idle, "IDLE")
+            limit, reason = min(total, soonest)
+            try:
+                async with asyncio.timeout_at(limit):
+                    frame = await anext(iterator, None)
+            except TimeoutError as error:
+                raise UpstreamTimeout(_MESSAGES[reason], reason=reason, service=self._service) from error
+            if frame is None:
+                return
+            waiting_for_first = waiting_for_first and not is_token(frame)
+            yield frame

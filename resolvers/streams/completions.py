@@ -13,7 +13,7 @@ from clients.errors import ErrorCode, Service, UpstreamError
 from clients.letta.records import Usage
 from clients.sse import SseEvent
 from resolvers.context import RequestContext
-from resolvers.streams.clocks import timed
+from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -94,15 +94,17 @@ class CompletionSource:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
         """Ask for the completion. See ``Source.open``."""
-        litellm, clocks = self._context.resources.litellm, self._context.resources.clocks
-        scope = self._context.model_scope()
-        async with litellm.stream(scope, self._key, self._body, idle_seconds=clocks.idle) as stream:
+        resources = self._context.resources
+        clocks = StreamClocks(resources.clocks, Service.LITELLM)
+        async with resources.litellm.stream(
+            self._context.model_scope(), self._key, self._body, opens_within=resources.clocks.first_token
+        ) as stream:
             self.headers = stream.headers
-            yield self._events(stream.events)
+            yield self._events(clocks.timed(stream.events, is_token=lambda _: True))
 
     async def _events(self, events: AsyncIterator[SseEvent]) -> AsyncIterator[tuple[Event, bytes]]:
         yield Started(stream_id=""), b""
-        async for event in timed(events, self._context.resources.clocks, Service.LITELLM, is_token=lambda _: True):
+        async for event in events:
             if event.data == b"[DONE]":
                 cost = _cost(self.headers)
                 if cost is not None and self._usage is not None:

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from clients.errors import ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
-from clients.letta.client import LettaTurn
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
     ApprovalRequestMessage,
@@ -25,7 +24,7 @@ from clients.letta.messages import (
 from clients.letta.records import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
-from resolvers.streams.clocks import timed
+from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
     ApprovalRequested,
     Ended,
@@ -67,21 +66,26 @@ class LettaSource:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
         """Send the message. See ``Source.open``."""
-        clocks = self._context.resources.clocks
-        letta = self._context.resources.letta
-        async with letta.send(
-            self._context.model_scope(), self._scope, self._content, otid=self._otid, idle_seconds=clocks.idle
+        resources = self._context.resources
+        clocks = StreamClocks(resources.clocks, Service.LETTA)
+        async with resources.letta.send(
+            self._context.model_scope(),
+            self._scope,
+            self._content,
+            otid=self._otid,
+            opens_within=resources.clocks.first_token,
         ) as turn:
-            yield self._events(turn)
+            frames = clocks.timed(turn.frames, is_token=_is_token)
+            yield self._events(frames, resumable=turn.background)
 
-    async def _events(self, turn: LettaTurn) -> AsyncIterator[tuple[Event, bytes]]:
+    async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncIterator[tuple[Event, bytes]]:
         started = False
         failed: ErrorFrame | None = None
-        async for frame in timed(turn.frames, self._context.resources.clocks, Service.LETTA, is_token=_is_token):
-            if not started and isinstance(frame, Ping | MessageFrame):
-                self.run_id = frame.run_id if isinstance(frame, Ping) else frame.message.run_id
+        async for frame in frames:
+            if not started:
+                self.run_id = _run_id(frame)
                 started = True
-                yield self._started(resumable=turn.background), b""
+                yield self._started(resumable=resumable), b""
             if isinstance(frame, ErrorFrame):
                 failed = frame
             elif isinstance(frame, Done):
@@ -141,6 +145,14 @@ class LettaSource:
             return Ended(outcome=StreamOutcome.FAILED, finish_reason=reason, error=failure, usage=self._usage)
         outcome = StreamOutcome.CANCELLED if self._stop == "cancelled" else StreamOutcome.COMPLETED
         return Ended(outcome=outcome, finish_reason=reason, usage=self._usage, run_id=self.run_id, scope=self._scope)
+
+
+def _run_id(frame: Frame) -> str | None:
+    match frame:
+        case Ping(run_id=run_id) | MessageFrame(message=MessageRecord(run_id=run_id)):
+            return run_id
+        case _:
+            return None
 
 
 def _is_token(frame: Frame) -> bool:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from clients.breaker import BreakerState
-from clients.calls import CallScope, UpstreamLimits, UpstreamRejected
+from clients.calls import Call, CallScope, UpstreamLimits, UpstreamRejected
 from clients.errors import Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.upstream import Upstream
 
@@ -67,7 +67,7 @@ async def forever(_: httpx.Request) -> httpx.Response:
 
 
 async def ask(upstream: Upstream, seconds: float = 5) -> None:
-    await upstream.request(scope(seconds), "me", "GET", "/me")
+    await upstream.request(scope(seconds), Call(operation="me", path="/me"))
 
 
 async def test_the_scope_and_the_credential_go_along() -> None:
@@ -78,7 +78,8 @@ async def test_the_scope_and_the_credential_go_along() -> None:
         return httpx.Response(200, content=b"{}", headers={"Set-Cookie": "a=b"})
 
     upstream, _, observer = guard(act)
-    await upstream.request(scope(), "x", "POST", "/x", params=[("a", "1"), ("a", "2")], json={"b": 1})
+    call = Call(operation="x", method="POST", path="/x", params=[("a", "1"), ("a", "2")], json={"b": 1})
+    await upstream.request(scope(), call)
     await ask(upstream)
     assert seen[0].headers["x-request-id"] == "request-1"
     assert seen[0].headers["traceparent"] == "00-trace"

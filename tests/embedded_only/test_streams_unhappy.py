@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import pytest
+
 from tests.doors.test_streams import COMPLETION, MESSAGE, completion, text_of
 from tests.support.stack import embedded_stack, opened_socket
 
@@ -29,16 +31,18 @@ async def test_a_letta_with_redis_can_take_a_turn_up_again() -> None:
 
 
 async def test_a_silent_model_is_covered_by_heartbeats_and_a_late_refusal_is_in_the_stream() -> None:
-    async with embedded_stack(stream_heartbeat_seconds=0.05, stream_idle_seconds=0.4) as stack:
+    async with embedded_stack(stream_heartbeat_seconds=0.05, stream_first_token_seconds=0.4) as stack:
         asked = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "[[error=hang]]"}]}
         response = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
     assert response.status_code == 200
     assert response.text.startswith(": ping\n\n: ping\n\n")
     assert response.text.count('data: {"error"') == 1
+    assert '"code":"UPSTREAM_TIMEOUT"' in response.text
     assert "[DONE]" not in response.text
 
 
-async def test_each_clock_has_its_reason() -> None:
+@pytest.mark.parametrize("kind", ["message", "completion"])
+async def test_each_clock_has_its_reason(kind: str) -> None:
     clocks = {
         "FIRST_TOKEN": ({"stream_first_token_seconds": 0.1}, "tokens=3 first=5"),
         "IDLE": ({"stream_idle_seconds": 0.1}, "tokens=3 delay=5"),
@@ -46,10 +50,13 @@ async def test_each_clock_has_its_reason() -> None:
     }
 
     async def reason(settings: dict, directive: str) -> str:
-        async with embedded_stack(**settings) as stack, opened_socket(stack) as socket:
-            agent_id = await stack.make_agent()
-            given = {"to": {"agentId": agent_id}, "content": [{"text": f"hi [[{directive}]]"}]}
-            events = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
+        async with embedded_stack(**settings, stream_heartbeat_seconds=0.05) as stack, opened_socket(stack) as socket:
+            if kind == "message":
+                to = {"agentId": await stack.make_agent()}
+                query, given = MESSAGE, {"to": to, "content": [{"text": f"hi [[{directive}]]"}]}
+            else:
+                query, given = COMPLETION, completion(stack, directive)
+            events = [event async for event in socket.events(query, {"i": given, "k": "k"})]
             assert events[-1]["error"]["code"] == "UPSTREAM_TIMEOUT"
             return str(events[-1]["error"]["reason"])
 
