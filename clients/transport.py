@@ -21,6 +21,9 @@ from yarl import URL
 KEEPALIVE_SECONDS = 4.0
 """Shorter than any upstream's idle timeout (uvicorn's is 5), so that no request meets a connection that just closed."""
 
+PIECE_BYTES = 64 * 1024
+"""A body is written in pieces of this size, about what a connection's buffer takes without waiting."""
+
 _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (ce.ConnectionTimeoutError, httpx.ConnectTimeout),
     (ce.ServerTimeoutError, httpx.ReadTimeout),
@@ -111,6 +114,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request.
 
+        The request's body must be in memory: it is what a client builds from bytes.
+
         Raises:
             httpx.TransportError: ConnectTimeout, ConnectError, PoolTimeout: nothing was sent. Anything else: it may
                 have been.
@@ -122,6 +127,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise httpx.PoolTimeout("no free connection", request=request) from error
         try:
             response = await self._send(request, timeouts)
+        except httpx.WriteTimeout:
+            self._slots.leave()
+            raise
         except _CAUGHT as error:
             self._slots.leave()
             raise _translated(error, request) from error
@@ -145,14 +153,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             for name, value in request.headers.raw
             if name.lower() != b"transfer-encoding"
         )
-        return await self._open_session().request(
-            request.method,
-            URL(str(request.url), encoded=True),
-            headers=headers,
-            data=_content(request),
-            allow_redirects=False,
-            timeout=timeout,
-        )
+        writing = asyncio.timeout(None)
+        try:
+            async with writing:
+                return await self._open_session().request(
+                    request.method,
+                    URL(str(request.url), encoded=True),
+                    headers=headers,
+                    data=_content(request, writing, timeouts.get("write")),
+                    allow_redirects=False,
+                    timeout=timeout,
+                )
+        except TimeoutError as error:
+            if writing.expired():
+                raise httpx.WriteTimeout("the body was not taken", request=request) from error
+            raise
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -175,9 +190,17 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             self._session = None
 
 
-def _content(request: httpx.Request) -> bytes | AsyncIterable[bytes] | None:
-    try:
-        return request.content or None
-    except httpx.RequestNotRead:
-        stream = request.stream
-        return stream if isinstance(stream, AsyncIterable) else None
+def _content(
+    request: httpx.Request, writing: asyncio.Timeout, seconds: float | None
+) -> bytes | AsyncIterable[bytes] | None:
+    """The body. One that does not fit into the connection's buffer goes out in pieces, each under the write timeout."""
+    body = request.content
+    return _pieces(body, writing, seconds) if len(body) > PIECE_BYTES else body or None
+
+
+async def _pieces(body: bytes, writing: asyncio.Timeout, seconds: float | None) -> AsyncIterator[bytes]:
+    clock = asyncio.get_running_loop().time
+    for at in range(0, len(body), PIECE_BYTES):
+        writing.reschedule(None if seconds is None else clock() + seconds)
+        yield body[at : at + PIECE_BYTES]
+    writing.reschedule(None)

@@ -122,6 +122,44 @@ async def test_each_fault_has_its_error(answer: bytes, hold: bool, error: type[E
         await transport.aclose()
 
 
+async def test_a_large_body_goes_out_whole() -> None:
+    body = bytes(range(256)) * 2000
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        seen.append(await reader.readexactly(len(body)))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    transport = AiohttpTransport()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert (await httpx.AsyncClient(transport=transport).post(url, content=body)).status_code == 204
+        await transport.aclose()
+    assert b"content-length: 512000" in seen[0].lower()
+    assert b"transfer-encoding" not in seen[0].lower()
+    assert seen[1] == body
+
+
+async def test_a_body_that_is_not_taken_is_a_write_timeout() -> None:
+    left = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await left.wait()
+        writer.transport.abort()
+
+    transport = AiohttpTransport()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(30, write=0.1))
+        with pytest.raises(httpx.WriteTimeout):
+            await client.post(url, content=b"x" * 64_000_000)
+        assert transport.in_use == 0
+        left.set()
+        await transport.aclose()
+
+
 async def test_nobody_listening_is_a_connect_error() -> None:
     transport = AiohttpTransport()
     with pytest.raises(httpx.ConnectError):
