@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from clients.errors import BadUserInput, PayloadTooLarge
+from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLarge
 
 T = TypeVar("T")
 
@@ -26,13 +26,22 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:
     """The request's body.
 
     Raises:
         PayloadTooLarge: for more than ``limit`` bytes, before they are read where the length is declared.
+        BodyTimeout: when it has not come within ``seconds``.
         ClientLeft: when the client goes before the end.
     """
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read_body(scope, receive, limit)
+    except TimeoutError as error:
+        raise BodyTimeout("The body did not come in time.", reason="BODY_TIMEOUT") from error
+
+
+async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -71,6 +80,12 @@ async def respond(
     raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+def retry_after(error: GatewayError) -> dict[str, str]:
+    """The ``Retry-After`` header (RFC 9110, 10.2.3) of an answer that carries nothing but this error."""
+    seconds = error.retry_after_seconds
+    return {} if seconds is None else {"retry-after": str(max(1, round(seconds)))}
 
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import socket
 import sys
 import uuid
@@ -75,7 +76,7 @@ def _serve(options: argparse.Namespace) -> None:
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
         ws_max_size=settings.max_body_bytes,
-        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starlette.types import Receive, Scope
+
+from app.asgi import read_body
 from app.auth import Authenticator
 from app.graphql.engine import Engine
 from app.telemetry import Telemetry
@@ -23,9 +26,19 @@ class Doors:
     max_body_bytes: int
     metrics_token: str | None
 
-    def principal_or_none(self, authorization: str | None) -> Principal | None:
-        """The principal of a request; ``None`` without a token. Raises Unauthenticated for a bad one."""
-        return None if authorization is None else self.authenticator.principal(authorization)
+    async def body(self, scope: Scope, receive: Receive) -> bytes:
+        """A request's body, within the bounds on size and time. See ``read_body``."""
+        return await read_body(scope, receive, limit=self.max_body_bytes, seconds=self.resources.clocks.request)
+
+    def principal(self, authorization: str | None) -> Principal | None:
+        """The principal of a request; ``None`` only without a token, where introspection is open to anybody.
+
+        Raises:
+            Unauthenticated: see ``Authenticator.principal``.
+        """
+        if authorization is None and self.open_introspection:
+            return None
+        return self.authenticator.principal(authorization)
 
     def context(self, principal: Principal | None, request_id: str, traceparent: str | None = None) -> RequestContext:
         """A context for one operation."""

@@ -1,71 +1,28 @@
-"""Composition: settings in, an application out. Nothing is opened before its lifespan, nothing outlives it."""
+"""The gateway as an ASGI application: settings in, doors and middleware out. Nothing is opened before its lifespan."""
 
 from __future__ import annotations
 
-import asyncio
-import hmac
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from app import devtokens
-from app.auth import Authenticator
-from app.doors import Doors
-from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
-from app.graphql.engine import Engine
+from app.composition import open_doors
+from app.gate import Gate, Handover
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
-from app.middleware import REQUEST_ID, RequestScope
+from app.middleware import REQUEST_ID, RequestScope, Shield
 from app.openai import OpenAIDoor
+from app.operators import add_operators_routes
 from app.restdocs import describe
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
-from clients.ams import Ams
-from clients.calls import CallScope, UpstreamLimits
-from clients.errors import Service
-from clients.health import HealthCheck
-from clients.letta.client import Letta
-from clients.litellm import LiteLLM
-from clients.redis import redis_check
-from clients.transport import AiohttpTransport
-from clients.upstream import Upstream
-from resolvers.context import Clocks, Resources
-from resolvers.platform import Health
-from resolvers.streams.hub import StreamHub, StreamLimits
-from schema.build import build_schema
 
 EXPOSED_HEADERS = [REQUEST_ID, "X-Stream-Id", "Retry-After"]
-_HEALTH_SECONDS = 3.0
-
-
-class _Gate:
-    """Routes that exist before the lifespan, and find what it opened when they are called."""
-
-    def __init__(self) -> None:
-        self.graphql: ASGIApp | None = None
-        self.socket: ASGIApp | None = None
-        self.openai: ASGIApp | None = None
-        self.doors: Doors | None = None
-
-
-class _Handover:
-    """An ASGI application that hands over to the one that the gate has by that name."""
-
-    def __init__(self, gate: _Gate, name: str) -> None:
-        self._gate = gate
-        self._name = name
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await getattr(self._gate, self._name)(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None, telemetry: Telemetry | None = None) -> ASGIApp:
@@ -76,12 +33,12 @@ def create_app(settings: Settings | None = None, telemetry: Telemetry | None = N
     """
     settings = settings or Settings.load()
     telemetry = telemetry or Telemetry(make_logger(settings.log_level))
-    gate = _Gate()
+    gate = Gate()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            gate.doors = doors = await _open(settings, telemetry, stack)
+            gate.doors = doors = await open_doors(settings, telemetry, stack)
             gate.graphql, gate.openai = GraphQLHttp(doors), OpenAIDoor(doors)
             gate.socket = GraphQLWebSocket(
                 doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
@@ -90,13 +47,13 @@ def create_app(settings: Settings | None = None, telemetry: Telemetry | None = N
 
     api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan)
     api.router.routes += [
-        Route("/graphql", _Handover(gate, "graphql")),
-        WebSocketRoute("/graphql", _Handover(gate, "socket")),
-        Route("/v1/{path:path}", _Handover(gate, "openai")),
+        Route("/graphql", Handover(gate, "graphql")),
+        WebSocketRoute("/graphql", Handover(gate, "socket")),
+        Route("/v1/{path:path}", Handover(gate, "openai")),
     ]
-    _operations(api, gate)
+    add_operators_routes(api, gate)
     describe(api)
-    api.add_middleware(RequestScope, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests)
+    api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests)
     api.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
@@ -106,159 +63,5 @@ def create_app(settings: Settings | None = None, telemetry: Telemetry | None = N
         expose_headers=EXPOSED_HEADERS,
         max_age=600,
     )
+    api.add_middleware(RequestScope, telemetry=telemetry)
     return api
-
-
-async def _open(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack) -> Doors:
-    """Open everything, in the order that it will be closed backwards."""
-    settings, platform = await _with_embedded(settings, stack)
-    clients = {service: _client(settings, service, telemetry) for service in _URLS}
-    for upstream in clients.values():
-        stack.push_async_callback(upstream.aclose)
-    streams = StreamHub(_stream_limits(settings), telemetry)
-    stack.push_async_callback(streams.aclose)
-    resources = Resources(
-        ams=Ams(clients[Service.AMS]),
-        letta=Letta(clients[Service.LETTA]),
-        litellm=LiteLLM(clients[Service.LITELLM]),
-        streams=streams,
-        health=Health(await _checks(settings, clients, platform, stack), version("agentgraph")),
-        clocks=Clocks(
-            request=settings.request_timeout,
-            llm_total=settings.llm_timeout_seconds,
-            first_token=settings.stream_first_token_seconds,
-            idle=settings.stream_idle_seconds,
-        ),
-        platform_key=_secret(settings.litellm_api_key),
-    )
-    engine = Engine(build_schema(), telemetry, max_tokens=settings.max_query_tokens, max_depth=settings.max_query_depth)
-    return Doors(
-        engine=engine,
-        authenticator=_authenticator(settings),
-        resources=resources,
-        telemetry=telemetry,
-        open_introspection=not settings.is_production,
-        max_body_bytes=settings.max_body_bytes,
-        metrics_token=_secret(settings.metrics_token),
-    )
-
-
-async def _with_embedded(settings: Settings, stack: AsyncExitStack) -> tuple[Settings, EmbeddedPlatform | None]:
-    """Settings whose every upstream has a URL: what is not set is embedded."""
-    missing = settings.embedded_services
-    if not missing:
-        return settings, None
-    options = EmbeddedOptions(
-        services=missing,
-        letta_url=settings.letta_base_url,
-        letta_api_key=_secret(settings.letta_api_key),
-        litellm_is_real="litellm" not in missing,
-    )
-    platform = EmbeddedPlatform(options)
-    await platform.start()
-    stack.push_async_callback(platform.stop)
-    changes: dict[str, Any] = {f"{name}_base_url": platform.urls[name] for name in missing}
-    keys = {"ams": ("supabase_service_key", options.ams_key), "letta": ("letta_api_key", options.letta_key)}
-    changes |= {field: key for name, (field, key) in keys.items() if name in missing}
-    return Settings.load(**{**settings.model_dump(exclude_none=True), **changes}, _env_file=None), platform
-
-
-_URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.LITELLM: "litellm_base_url"}
-
-
-def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstream:
-    keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
-    key = _secret(keys.get(service))
-    limits = UpstreamLimits(connect=settings.connect_timeout_seconds, breaker_reset=settings.breaker_reset_seconds)
-    return Upstream(
-        service,
-        getattr(settings, _URLS[service]),
-        headers={"authorization": f"Bearer {key}"} if key else {},
-        limits=limits,
-        observer=telemetry,
-        transport=AiohttpTransport(limit=limits.max_concurrent),
-    )
-
-
-_PINGS = {Service.AMS: "/health", Service.LETTA: "/v1/health/", Service.LITELLM: "/health/liveliness"}
-
-
-async def _checks(
-    settings: Settings, clients: dict[Service, Upstream], platform: EmbeddedPlatform | None, stack: AsyncExitStack
-) -> list[HealthCheck]:
-    checks = []
-    for service, upstream in clients.items():
-
-        async def ping(scope: CallScope, upstream: Upstream = upstream, path: str = _PINGS[service]) -> None:
-            soon = time.monotonic() + _HEALTH_SECONDS
-            await upstream.ping(replace(scope, deadline=min(scope.deadline, soon)), path)
-
-        embedded = platform is not None and service.value in platform.urls
-        checks.append(
-            HealthCheck(
-                service=service,
-                ping=ping,
-                breaker_state=lambda upstream=upstream: upstream.breaker_state.value,  # type: ignore[misc]
-                embedded=embedded,
-            )
-        )
-    if settings.redis_url is not None:
-        checks.append(await redis_check(settings.redis_url, _secret(settings.redis_password), stack))
-    return checks
-
-
-def _stream_limits(settings: Settings) -> StreamLimits:
-    return StreamLimits(
-        grace=settings.stream_grace_seconds,
-        retention=settings.stream_retention_seconds,
-        heartbeat=settings.stream_heartbeat_seconds,
-        coalesce=settings.stream_coalesce_milliseconds / 1000,
-    )
-
-
-def _authenticator(settings: Settings) -> Authenticator:
-    if settings.supabase_jwt_secret is not None:
-        secret = settings.supabase_jwt_secret.get_secret_value()
-        return Authenticator(secret=secret, issuer=f"{settings.supabase_url}/auth/v1")
-    return Authenticator(secret=devtokens.dev_secret(), issuer=devtokens.ISSUER)
-
-
-def _secret(value: Any) -> str | None:
-    return None if value is None else str(value.get_secret_value())
-
-
-def _operations(api: FastAPI, gate: _Gate) -> None:
-    """What operators ask for."""
-
-    def insider(request: Request) -> bool:
-        token = gate.doors.metrics_token if gate.doors else None
-        given = request.headers.get("authorization", "")
-        return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
-
-    @api.get("/ping", tags=["operations"], summary="Whether the process is there.")
-    async def ping() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @api.get("/health", tags=["operations"], summary="The gateway and each service behind it.")
-    async def health(request: Request) -> JSONResponse:
-        doors = gate.doors
-        if doors is None:
-            return JSONResponse({"status": "starting"}, 503)
-        scope = CallScope(request.state.request_id, time.monotonic() + _HEALTH_SECONDS)
-        seen = await doors.resources.health.look(scope)
-        body: dict[str, Any] = {"status": "degraded" if seen.degraded else "ok"}
-        if insider(request):
-            services = {
-                one.service.value: {"status": one.status.value, "breaker": one.breaker, "embedded": one.embedded}
-                for one in seen.services
-            }
-            body |= {"version": seen.version, "services": services}
-        return JSONResponse(body)
-
-    @api.get("/metrics", tags=["operations"], summary="Metrics in Prometheus' text format.")
-    async def metrics(request: Request) -> Response:
-        doors = gate.doors
-        if doors is None or not insider(request):
-            return Response("a bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
-        body = await asyncio.to_thread(doors.telemetry.exposition)
-        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")

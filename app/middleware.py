@@ -1,4 +1,7 @@
-"""Pure ASGI middleware: request ids, the access log, the bound on concurrency. Outermost but for CORS."""
+"""Pure ASGI middleware. From the outside in: ``RequestScope``, CORS, ``Shield``.
+
+So whatever refuses a request, the answer has an id, is logged, and can be read by a page of an allowed origin.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,16 @@ import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import header, respond
-from app.graphql.errors import INTERNAL_MESSAGE, extensions, gateway_extensions, shaped
+from app.asgi import header, respond, retry_after
+from app.graphql.errors import INTERNAL_MESSAGE, told
+from app.openai import envelope
 from app.telemetry import Telemetry
-from clients.errors import ErrorCode, Overloaded
+from clients.errors import GatewayError, Overloaded
 
 REQUEST_ID = "X-Request-ID"
+CLIENT_LEFT = 499
+"""The status in log and metrics of a request whose client left before an answer began."""
+
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ROUTES = frozenset(
     {
@@ -30,6 +37,8 @@ _ROUTES = frozenset(
         "/openapi.json",
     }
 )
+_BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
 
 
 class RequestScope:
@@ -38,11 +47,9 @@ class RequestScope:
     A client's own ``X-Request-ID`` is kept if it is short and plain.
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, max_concurrent: int) -> None:
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
         self._app = app
         self._telemetry = telemetry
-        self._max_concurrent = max_concurrent
-        self._concurrent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
@@ -52,43 +59,64 @@ class RequestScope:
         given = header(scope, b"x-request-id")
         request_id = given if given is not None and _ID.fullmatch(given) else str(uuid.uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-        else:
-            await self._http(scope, receive, send, request_id)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        began, status = time.perf_counter(), 499
+        began, status = time.perf_counter(), CLIENT_LEFT
 
         async def identified(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in _BEGINS:
+                status = message.get("status", 101)
+                message.setdefault("headers", [])
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, identified)
+        finally:
+            route = scope["path"] if scope["path"] in _ROUTES else "other"
+            method = scope.get("method", "WEBSOCKET")
+            self._telemetry.request_ended(route, method, status, time.perf_counter() - began, request_id)
+
+
+class Shield:
+    """Bounds the requests that are served at a time, and turns an error of ours into a 500 without a word of it."""
+
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, max_concurrent: int) -> None:
+        self._app = app
+        self._telemetry = telemetry
+        self._max_concurrent = max_concurrent
+        self._concurrent = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
             await send(message)
 
         self._concurrent += 1
         try:
-            if self._concurrent > self._max_concurrent and scope["path"] not in {"/ping", "/health", "/metrics"}:
-                await _overloaded(identified, request_id)
+            if self._concurrent > self._max_concurrent and scope["path"] not in _ALWAYS_OPEN:
+                await _refuse(scope, send, Overloaded("The gateway is busy.", retry_after_seconds=1))
             else:
-                await self._app(scope, receive, identified)
+                await self._app(scope, receive, watched)
         except Exception:
-            self._telemetry.log.exception("internal error", request_id=request_id)
-            if status == 499:
-                await _internal(identified, request_id)
+            self._telemetry.log.exception("internal error", request_id=scope["state"]["request_id"])
+            if begun:
+                raise  # the server cuts the answer short: nothing else tells the client that it is not whole
+            await _refuse(scope, send, GatewayError(INTERNAL_MESSAGE))
         finally:
             self._concurrent -= 1
-            route = scope["path"] if scope["path"] in _ROUTES else "other"
-            self._telemetry.request_ended(route, scope["method"], status, time.perf_counter() - began, request_id)
 
 
-async def _overloaded(send: Send, request_id: str) -> None:
-    error = Overloaded("The gateway is busy.", retry_after_seconds=1)
-    body = orjson.dumps({"errors": [shaped(error.message, gateway_extensions(error, request_id))]})
-    await respond(send, error.http_status, body, "application/json", {"retry-after": "1"})
-
-
-async def _internal(send: Send, request_id: str) -> None:
-    facts = extensions(ErrorCode.INTERNAL_ERROR, request_id=request_id)
-    await respond(send, 500, orjson.dumps({"errors": [shaped(INTERNAL_MESSAGE, facts)]}), "application/json")
+async def _refuse(scope: Scope, send: Send, error: GatewayError) -> None:
+    """An error in the form of the door it was asked at."""
+    if scope["path"].startswith("/v1/"):
+        body = envelope(error)
+    else:
+        body = {"errors": told(error, scope["state"]["request_id"])}
+    await respond(send, error.http_status, orjson.dumps(body), "application/json", retry_after(error))

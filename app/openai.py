@@ -14,7 +14,7 @@ import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, parse_object, read_body, respond, unless_left
+from app.asgi import ClientLeft, header, parse_object, respond, retry_after, unless_left
 from app.doors import Doors
 from clients.errors import BadUserInput, ErrorCode, GatewayError, NotFound
 from clients.litellm import passed_headers
@@ -61,10 +61,7 @@ class OpenAIDoor:
         except ClientLeft:
             return
         except GatewayError as error:
-            headers = {}
-            if error.retry_after_seconds is not None:
-                headers["retry-after"] = str(max(1, round(error.retry_after_seconds)))
-            await respond(send, error.http_status, orjson.dumps(envelope(error)), JSON, headers)
+            await respond(send, error.http_status, orjson.dumps(envelope(error)), JSON, retry_after(error))
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = self._doors.authenticator.principal(header(scope, b"authorization"))
@@ -92,7 +89,7 @@ class OpenAIDoor:
         raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
 
     async def _completions(self, context: RequestContext, scope: Scope, receive: Receive, send: Send) -> None:
-        raw = await read_body(scope, receive, self._doors.max_body_bytes)
+        raw = await self._doors.body(scope, receive)
         body = parse_object(raw)
         if not isinstance(body.get("model"), str) or not isinstance(body.get("messages"), list):
             raise BadUserInput("model must be a string and messages a list.", reason="REQUEST")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOCALHOST_ORIGIN = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
@@ -105,12 +105,9 @@ class Settings(BaseSettings):
             SettingsError: with a line for each problem.
         """
         try:
-            settings = cls(**values)
+            return cls(**values)
         except ValidationError as error:
-            raise SettingsError([_line(problem) for problem in error.errors()]) from None
-        if problems := settings.problems():
-            raise SettingsError(problems)
-        return settings
+            raise SettingsError([line for problem in error.errors() for line in _lines(problem)]) from None
 
     @property
     def is_production(self) -> bool:
@@ -143,8 +140,14 @@ class Settings(BaseSettings):
         """Outside production, without ``ALLOWED_ORIGINS``: any port of this machine."""
         return LOCALHOST_ORIGIN if self.allowed_origins is None and not self.is_production else None
 
-    def problems(self) -> list[str]:
-        """What does not fit together, a line each."""
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        if problems := self._problems():
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _problems(self) -> list[str]:
+        """What does not fit together, a line each, naming the variable."""
         found = [*self._production_problems()] if self.is_production else []
         secret = self.supabase_jwt_secret
         if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
@@ -175,6 +178,8 @@ class Settings(BaseSettings):
         return [f"{name}: needed when ENVIRONMENT is production" for name, value in needed.items() if value is None]
 
 
-def _line(problem: Any) -> str:
-    name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
-    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+def _lines(problem: Any) -> list[str]:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["loc"]:
+        return [f"{str(problem['loc'][0]).upper()}: {message}"]
+    return message.splitlines()

@@ -7,6 +7,7 @@
      ├─ Forbidden              not for your role                 403
      ├─ NotFound               does not exist, or is not yours   404
      ├─ BadUserInput           change what you sent              400
+     │   └─ BodyTimeout        send it faster                    408
      ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, …
      ├─ RateLimited            wait ``retry_after_seconds``      429
      ├─ BudgetExceeded         the user's budget is spent        402
@@ -126,6 +127,13 @@ class BadUserInput(GatewayError):
 
     code = ErrorCode.BAD_USER_INPUT
     http_status = 400
+
+
+class BodyTimeout(BadUserInput):
+    """The request's body did not come in time."""
+
+    http_status = 408
+    can_retry = True
 
 
 class Conflict(GatewayError):

@@ -41,14 +41,20 @@ class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health:
-    """Asks every service how it is, side by side."""
+    """Asks every service how it is, side by side, for all who want to know at the same time at once."""
 
     def __init__(self, checks: list[HealthCheck], version: str) -> None:
         self._checks = checks
         self._version = version
+        self._looking: asyncio.Task[PlatformRecord] | None = None
 
     async def look(self, scope: CallScope) -> PlatformRecord:
-        """One look at every service. A service that does not answer is ``DOWN``; this never fails."""
+        """How every service is now. A service that does not answer is ``DOWN``; this never fails."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(scope))
+        return await asyncio.shield(self._looking)
+
+    async def _look(self, scope: CallScope) -> PlatformRecord:
         services = await asyncio.gather(*(self._one(check, scope) for check in self._checks))
         return PlatformRecord(version=self._version, services=list(services))
 

@@ -24,6 +24,9 @@ from app.graphql.errors import RequestError, extensions, request_error
 from clients.errors import ErrorCode
 
 _CACHE_SIZE = 1000
+_MAX_CACHED_CHARS = 20_000
+"""Longer documents are not remembered, so that what strangers send cannot fill the memory."""
+
 _MAX_ERRORS = 20
 
 
@@ -59,15 +62,20 @@ class Documents:
         """
         document = self._known.get(source)
         if document is None:
-            document = self._known[source] = self._checked(source)
-            if len(self._known) > _CACHE_SIZE:
-                self._known.popitem(last=False)
+            document = self._checked(source)
+            self._remember(source, document)
         else:
             self._known.move_to_end(source)
         if isinstance(document, RequestError):
             raise document
         node = _named(document, name)
         return Operation(document, node, introspection_only=_introspects_only(document, node))
+
+    def _remember(self, source: str, document: DocumentNode | RequestError) -> None:
+        if len(source) <= _MAX_CACHED_CHARS:
+            self._known[source] = document
+            if len(self._known) > _CACHE_SIZE:
+                self._known.popitem(last=False)
 
     def _checked(self, source: str) -> DocumentNode | RequestError:
         try:
@@ -115,8 +123,10 @@ def _depth(document: DocumentNode, limit: int) -> int:
     fragments, known = _fragments(document), {}
 
     def of_set(selections: SelectionSetNode | None, level: int) -> int:
-        if selections is None or level > limit * 4:
+        if selections is None:
             return 0
+        if level > limit * 4:  # nested in fragments, if not in fields
+            return limit + 1
         return max((of(node, level + 1) for node in selections.selections), default=0)
 
     def of(node: object, level: int) -> int:

@@ -65,6 +65,13 @@ def gateway_extensions(error: GatewayError, request_id: str) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
+def told(error: GatewayError | RequestError, request_id: str) -> list[dict[str, Any]]:
+    """The errors of a request that no operation came of, as they are sent."""
+    if isinstance(error, GatewayError):
+        return [shaped(error.message, gateway_extensions(error, request_id))]
+    return [{**one, "extensions": {**one["extensions"], "requestId": request_id}} for one in error.errors]
+
+
 def format_error(error: GraphQLError, request_id: str) -> dict[str, Any]:
     """One error of an execution, as it is sent. What is not meant for the caller is INTERNAL_ERROR."""
     original = error.original_error

@@ -10,11 +10,11 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, parse_object, read_body, respond, unless_left
+from app.asgi import ClientLeft, header, parse_object, respond, retry_after, unless_left
 from app.doors import Doors
 from app.graphql.documents import Operation
 from app.graphql.engine import Payload
-from app.graphql.errors import RequestError, gateway_extensions, request_error, shaped
+from app.graphql.errors import RequestError, request_error, told
 from clients.errors import BadUserInput, ErrorCode, GatewayError
 from resolvers.principal import Principal
 
@@ -50,16 +50,16 @@ class GraphQLHttp:
             return
         except GatewayError as error:
             status = error.http_status
-            payload = {"errors": [shaped(error.message, gateway_extensions(error, request_id))]}
+            payload, headers = {"errors": told(error, request_id)}, retry_after(error)
             if status == 401:
                 headers["WWW-Authenticate"] = "Bearer"
         except RequestError as error:
             status = 200 if error.well_formed and media == PLAIN_JSON else error.status
-            payload, headers = {"errors": _identified(error.errors, request_id)}, error.headers
+            payload, headers = {"errors": told(error, request_id)}, error.headers
         await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8", headers)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Payload:
-        principal = self._doors.principal_or_none(header(scope, b"authorization"))
+        principal = self._doors.principal(header(scope, b"authorization"))
         request = await self._request(scope, receive)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         self._allowed(scope, operation, principal)
@@ -68,7 +68,7 @@ class GraphQLHttp:
         return await unless_left(receive, work)
 
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
-        if principal is None and not (operation.introspection_only and self._doors.open_introspection):
+        if principal is None and not operation.introspection_only:
             self._doors.authenticator.principal(None)
         if operation.kind is OperationType.SUBSCRIPTION:
             raise request_error(ErrorCode.BAD_USER_INPUT, "Subscriptions need a WebSocket (graphql-transport-ws).", 406)
@@ -87,7 +87,7 @@ class GraphQLHttp:
         content_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
         if content_type != PLAIN_JSON:
             raise request_error(ErrorCode.BAD_USER_INPUT, "The body must be application/json.", 415)
-        return parse_request(parse_object(await read_body(scope, receive, self._doors.max_body_bytes)))
+        return parse_request(parse_object(await self._doors.body(scope, receive)))
 
 
 def parse_request(body: dict[str, Any]) -> GraphQLRequest:
@@ -153,8 +153,3 @@ def _quality(parameters: str) -> float:
             except ValueError:
                 return 0.0
     return 1.0
-
-
-def _identified(errors: list[dict[str, Any]], request_id: str) -> list[dict[str, Any]]:
-    """Errors of a remembered document, with this request's id."""
-    return [{**error, "extensions": {**error["extensions"], "requestId": request_id}} for error in errors]

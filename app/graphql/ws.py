@@ -17,13 +17,13 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import header
+from app.asgi import ClientLeft, header
 from app.doors import Doors
 from app.graphql.documents import Operation
 from app.graphql.engine import Payload
-from app.graphql.errors import RequestError, gateway_extensions, request_error, shaped
+from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import GraphQLRequest, parse_request
-from clients.errors import ErrorCode, GatewayError, Unauthenticated
+from clients.errors import GatewayError, RateLimited, Unauthenticated
 from resolvers.principal import Principal
 
 PROTOCOL = "graphql-transport-ws"
@@ -75,6 +75,7 @@ class _Session:
     ) -> None:
         self._doors = doors
         self._scope = scope
+        self._request_id: str = scope["state"]["request_id"]
         self._receive = receive
         self._send = send
         self._grace = grace
@@ -112,6 +113,8 @@ class _Session:
             return _Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
         except _Closed as closed:
             return closed
+        except ClientLeft:
+            return None
         return None
 
     async def _next(self) -> str | bytes | None:
@@ -176,48 +179,52 @@ class _Session:
         task.add_done_callback(lambda done: self._done(operation_id, done))
 
     def _done(self, operation_id: str, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # seen: only a client that left in mid-refusal leaves one
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._doors.telemetry.log.error("websocket operation", exc_info=error)
         if self._expired and not self._operations:
             self._sign_out()
 
     async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
-        request_id: str = self._scope["state"]["request_id"]
-        told = False
         try:
-            operation, request = self._prepared(payload)
-            async with aclosing(self._answers(operation, request, principal)) as answers:
-                async for answer in answers:
-                    if not told and "data" not in answer:
-                        await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
-                        return
-                    told = True
-                    await self._tell({"id": operation_id, "type": "next", "payload": answer})
-        except GatewayError as error:
-            shape = shaped(error.message, gateway_extensions(error, request_id))
-            await self._tell({"id": operation_id, "type": "error", "payload": [shape]})
+            await self._relay(operation_id, principal, payload)
+        except ClientLeft:
             return
-        except RequestError as error:
-            await self._tell({"id": operation_id, "type": "error", "payload": error.errors})
-            return
+        except (GatewayError, RequestError) as error:
+            await self._fail(operation_id, error)
+        except Exception:  # whatever went wrong, the client must not wait for ever
+            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+            await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
+
+    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
+        operation, request = self._prepared(payload)
+        begun = False
+        async with aclosing(self._answers(operation, request, principal)) as answers:
+            async for answer in answers:
+                if not begun and "data" not in answer:
+                    await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
+                    return
+                begun = True
+                await self._tell({"id": operation_id, "type": "next", "payload": answer})
         await self._tell({"id": operation_id, "type": "complete"})
+
+    async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
+        await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
 
     def _prepared(self, payload: dict[str, Any]) -> tuple[Operation, GraphQLRequest]:
         if self._expired:
             raise Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
         if len(self._operations) > MAX_OPERATIONS:
-            raise request_error(
-                ErrorCode.RATE_LIMITED, f"A socket runs at most {MAX_OPERATIONS} operations at a time.", 429
-            )
+            message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
+            raise RateLimited(message, reason="OPERATIONS")
         request = parse_request(payload)
         return self._doors.engine.documents.operation(request.query, request.operation_name), request
 
     async def _answers(
         self, operation: Operation, request: GraphQLRequest, principal: Principal
     ) -> AsyncGenerator[Payload, None]:
-        context = self._doors.context(principal, self._scope["state"]["request_id"])
+        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"))
         engine = self._doors.engine
         if operation.kind is OperationType.SUBSCRIPTION:
             async with aclosing(engine.subscribe(operation, request.variables, context)) as answers:
@@ -227,7 +234,10 @@ class _Session:
             yield await engine.execute(operation, request.variables, context)
 
     async def _tell(self, message: dict[str, Any]) -> None:
-        await self._send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
+        try:
+            await self._send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
+        except OSError as error:
+            raise ClientLeft from error
 
 
 def _message(text: str | bytes) -> dict[str, Any]:

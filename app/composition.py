@@ -1,0 +1,151 @@
+"""Composition: what the process owns, opened in order and closed backwards."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+from app import devtokens
+from app.auth import Authenticator
+from app.doors import Doors
+from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.graphql.engine import Engine
+from app.settings import Settings
+from app.telemetry import Telemetry
+from clients.ams import Ams
+from clients.calls import CallScope, UpstreamLimits
+from clients.errors import Service
+from clients.health import HealthCheck
+from clients.letta.client import Letta
+from clients.litellm import LiteLLM
+from clients.redis import redis_check
+from clients.transport import AiohttpTransport
+from clients.upstream import Upstream
+from resolvers.context import Clocks, Resources
+from resolvers.platform import Health
+from resolvers.streams.hub import StreamHub, StreamLimits
+from schema.build import build_schema
+
+HEALTH_SECONDS = 3.0
+"""How long a service may take to say that it is there."""
+
+
+async def open_doors(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack) -> Doors:
+    """Open everything, in the order that it will be closed backwards."""
+    settings, platform = await _with_embedded(settings, stack)
+    clients = {service: _client(settings, service, telemetry) for service in _URLS}
+    for upstream in clients.values():
+        stack.push_async_callback(upstream.aclose)
+    streams = StreamHub(_stream_limits(settings), telemetry)
+    stack.push_async_callback(streams.aclose)
+    resources = Resources(
+        ams=Ams(clients[Service.AMS]),
+        letta=Letta(clients[Service.LETTA]),
+        litellm=LiteLLM(clients[Service.LITELLM]),
+        streams=streams,
+        health=Health(await _checks(settings, clients, platform, stack), version("agentgraph")),
+        clocks=Clocks(
+            request=settings.request_timeout,
+            llm_total=settings.llm_timeout_seconds,
+            first_token=settings.stream_first_token_seconds,
+            idle=settings.stream_idle_seconds,
+        ),
+        platform_key=_secret(settings.litellm_api_key),
+    )
+    engine = Engine(build_schema(), telemetry, max_tokens=settings.max_query_tokens, max_depth=settings.max_query_depth)
+    return Doors(
+        engine=engine,
+        authenticator=_authenticator(settings),
+        resources=resources,
+        telemetry=telemetry,
+        open_introspection=not settings.is_production,
+        max_body_bytes=settings.max_body_bytes,
+        metrics_token=_secret(settings.metrics_token),
+    )
+
+
+async def _with_embedded(settings: Settings, stack: AsyncExitStack) -> tuple[Settings, EmbeddedPlatform | None]:
+    """Settings whose every upstream has a URL: what is not set is embedded."""
+    missing = settings.embedded_services
+    if not missing:
+        return settings, None
+    options = EmbeddedOptions(
+        services=missing,
+        letta_url=settings.letta_base_url,
+        letta_api_key=_secret(settings.letta_api_key),
+        litellm_is_real="litellm" not in missing,
+    )
+    platform = EmbeddedPlatform(options)
+    await platform.start()
+    stack.push_async_callback(platform.stop)
+    changes: dict[str, Any] = {f"{name}_base_url": platform.urls[name] for name in missing}
+    keys = {"ams": ("supabase_service_key", options.ams_key), "letta": ("letta_api_key", options.letta_key)}
+    changes |= {field: key for name, (field, key) in keys.items() if name in missing}
+    return Settings.load(**{**settings.model_dump(exclude_none=True), **changes}, _env_file=None), platform
+
+
+_URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.LITELLM: "litellm_base_url"}
+
+
+def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstream:
+    keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
+    key = _secret(keys.get(service))
+    limits = UpstreamLimits(connect=settings.connect_timeout_seconds, breaker_reset=settings.breaker_reset_seconds)
+    return Upstream(
+        service,
+        getattr(settings, _URLS[service]),
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        limits=limits,
+        observer=telemetry,
+        transport=AiohttpTransport(limit=limits.max_concurrent),
+    )
+
+
+_PINGS = {Service.AMS: "/health", Service.LETTA: "/v1/health/", Service.LITELLM: "/health/liveliness"}
+
+
+async def _checks(
+    settings: Settings, clients: dict[Service, Upstream], platform: EmbeddedPlatform | None, stack: AsyncExitStack
+) -> list[HealthCheck]:
+    checks = []
+    for service, upstream in clients.items():
+
+        async def ping(scope: CallScope, upstream: Upstream = upstream, path: str = _PINGS[service]) -> None:
+            soon = time.monotonic() + HEALTH_SECONDS
+            await upstream.ping(replace(scope, deadline=min(scope.deadline, soon)), path)
+
+        embedded = platform is not None and service.value in platform.urls
+        checks.append(
+            HealthCheck(
+                service=service,
+                ping=ping,
+                breaker_state=lambda upstream=upstream: upstream.breaker_state.value,  # type: ignore[misc]
+                embedded=embedded,
+            )
+        )
+    if settings.redis_url is not None:
+        checks.append(await redis_check(settings.redis_url, _secret(settings.redis_password), stack))
+    return checks
+
+
+def _stream_limits(settings: Settings) -> StreamLimits:
+    return StreamLimits(
+        grace=settings.stream_grace_seconds,
+        retention=settings.stream_retention_seconds,
+        heartbeat=settings.stream_heartbeat_seconds,
+        coalesce=settings.stream_coalesce_milliseconds / 1000,
+    )
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    if settings.supabase_jwt_secret is not None:
+        secret = settings.supabase_jwt_secret.get_secret_value()
+        return Authenticator(secret=secret, issuer=f"{settings.supabase_url}/auth/v1")
+    return Authenticator(secret=devtokens.dev_secret(), issuer=devtokens.ISSUER)
+
+
+def _secret(value: Any) -> str | None:
+    return None if value is None else str(value.get_secret_value())

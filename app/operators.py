@@ -1,0 +1,52 @@
+"""What operators ask for: ``/ping``, ``/health``, ``/metrics``."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.responses import JSONResponse
+
+from app.composition import HEALTH_SECONDS
+from app.gate import Gate
+from clients.calls import CallScope
+
+
+def add_operators_routes(api: FastAPI, gate: Gate) -> None:
+    """Add the routes to the application; they are open but for what ``METRICS_TOKEN`` guards."""
+
+    def insider(request: Request) -> bool:
+        token = gate.doors.metrics_token if gate.doors else None
+        given = request.headers.get("authorization", "")
+        return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+
+    @api.get("/ping", tags=["operations"], summary="Whether the process is there.")
+    async def ping() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/health", tags=["operations"], summary="The gateway and each service behind it.")
+    async def health(request: Request) -> JSONResponse:
+        doors = gate.doors
+        if doors is None:
+            return JSONResponse({"status": "starting"}, 503)
+        scope = CallScope(request.state.request_id, time.monotonic() + HEALTH_SECONDS)
+        seen = await doors.resources.health.look(scope)
+        body: dict[str, Any] = {"status": "degraded" if seen.degraded else "ok"}
+        if insider(request):
+            services = {
+                one.service.value: {"status": one.status.value, "breaker": one.breaker, "embedded": one.embedded}
+                for one in seen.services
+            }
+            body |= {"version": seen.version, "services": services}
+        return JSONResponse(body)
+
+    @api.get("/metrics", tags=["operations"], summary="Metrics in Prometheus' text format.")
+    async def metrics(request: Request) -> Response:
+        doors = gate.doors
+        if doors is None or not insider(request):
+            return Response("a bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
+        body = await asyncio.to_thread(doors.telemetry.exposition)
+        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
