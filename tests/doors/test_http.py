@@ -43,6 +43,9 @@ async def test_too_deep(stack: Stack) -> None:
     query += "id" + " }" * 30
     answer = await stack.graphql(query)
     assert answer["errors"][0]["extensions"]["reason"] == "DEPTH"
+    hidden = "{ " + "... { " * 61 + query[2:-2] + " }" * 61 + " }"
+    answer = await stack.graphql(hidden)
+    assert answer["errors"][0]["extensions"]["reason"] == "DEPTH"
 
 
 async def test_a_bomb_of_fragments_is_refused_at_once(stack: Stack) -> None:

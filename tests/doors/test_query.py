@@ -49,6 +49,47 @@ async def test_somebody_elses_agent_does_not_exist(stack: Stack) -> None:
     assert stack.calls("letta") == []
 
 
+async def test_somebody_elses_conversation_run_and_message_do_not_exist(stack: Stack) -> None:
+    agent_id = await stack.make_agent(GRACE)
+    made = await stack.graphql(
+        "mutation($id: ID!) { createConversation(input: {agentId: $id}) { conversationEdge { node { id } } } }",
+        {"id": agent_id},
+        user=GRACE,
+    )
+    conversation_id = made["data"]["createConversation"]["conversationEdge"]["node"]["id"]
+    sent = await stack.graphql(
+        "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } userMessageEdge { node { id } } } }",
+        {
+            "i": {
+                "to": {"conversationId": conversation_id},
+                "content": [{"text": "mine [[tokens=1 delay=0]]"}],
+                "idempotencyKey": conversation_id,
+                "waitSeconds": 20,
+            }
+        },
+        user=GRACE,
+    )
+    run_id = sent["data"]["sendMessage"]["run"]["id"]
+    message_id = sent["data"]["sendMessage"]["userMessageEdge"]["node"]["id"]
+    default_id = f"conversation:{agent_id}"
+    for field, node_id in (
+        ("conversation", conversation_id),
+        ("conversation", default_id),
+        ("run", run_id),
+        *(("node", known) for known in (conversation_id, default_id, run_id, message_id)),
+    ):
+        query = f"query($id: ID!) {{ {field}(id: $id) {{ id }} }}"
+        assert "errors" not in await stack.graphql(query, {"id": node_id}, user=GRACE)
+        answer = await stack.graphql(query, {"id": node_id})
+        assert answer["data"] == {field: None}
+        assert answer["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    refused = await stack.graphql(
+        "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }",
+        {"i": {"to": {"conversationId": conversation_id}, "content": [{"text": "hi"}], "idempotencyKey": "k"}},
+    )
+    assert refused["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+
+
 async def test_messages_page_exactly_in_both_directions(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for number in range(3):

@@ -87,13 +87,17 @@ async def test_preflight_and_request_id(stack: Stack) -> None:
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization",
     }
-    response = await stack.client.options("/graphql", headers=asked)
+    response = await stack.client.options("/graphql", headers=asked | {"x-request-id": "mine-0"})
     assert response.status_code == 200
+    assert response.headers["x-request-id"] == "mine-0"
     assert response.headers["access-control-allow-origin"] == ORIGIN
     foreign = await stack.client.options("/graphql", headers=asked | {"origin": "https://evil.example"})
     assert "access-control-allow-origin" not in foreign.headers
     kept = await stack.client.get("/ping", headers={"x-request-id": "mine-1"})
     assert kept.headers["x-request-id"] == "mine-1"
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, proxy=None, additional_headers={"x-request-id": "mine-2"}) as socket:
+        assert socket.response.headers["x-request-id"] == "mine-2"
     replaced = await stack.client.get("/ping", headers={"x-request-id": "not plain {}"})
     assert replaced.headers["x-request-id"] != "not plain {}"
 

@@ -4,6 +4,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from app.graphql.engine import Engine
 from tests.support.stack import Stack, embedded_stack, opened_socket
 
 
@@ -55,6 +56,23 @@ async def test_another_protocol_is_told(stack: Stack) -> None:
             await socket.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4406
+
+
+async def test_an_error_of_ours_ends_its_operation_alone(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("an inside story")
+
+    async with opened_socket(stack) as socket:
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, "execute", broken)
+            await socket.subscribe("{ viewer { id } }")
+            message = await socket.hear()
+        assert message["type"] == "error"
+        extensions = message["payload"][0]["extensions"]
+        assert (extensions["code"], "requestId" in extensions) == ("INTERNAL_ERROR", True)
+        assert "story" not in str(message)
+        assert "story" in stack.log.getvalue()
+        assert [answer async for answer in socket.events("{ viewer { email } }")] == [{"email": "ada@example.com"}]
 
 
 async def test_queries_and_mutations_run_on_the_socket_too(stack: Stack) -> None:

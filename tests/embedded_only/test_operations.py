@@ -5,6 +5,9 @@ import socket
 
 import pytest
 
+from app import devtokens
+from app.embedded.faults import Fault
+from app.embedded.seed import ADA
 from tests.support.capabilities import redis_path
 from tests.support.stack import embedded_stack, until
 
@@ -20,24 +23,63 @@ async def test_the_metrics_token_guards_metrics_and_the_details_of_health() -> N
 
 async def test_more_requests_than_there_is_room_for() -> None:
     async with embedded_stack(max_concurrent_requests=1) as stack:
-        stack.platform.faults["ams"] = stack.platform.faults.get("ams") or _hanging()
+        stack.platform.faults["ams"] = Fault(hang=True)
         slow = asyncio.create_task(stack.graphql("{ viewer { name } }"))
 
         async def asked() -> bool:
             return bool(stack.calls("ams"))
 
         await until(asked)
-        refused = await stack.client.post("/graphql", json={"query": "{ viewer { id } }"}, headers=stack.headers())
+        origin = {"origin": "http://localhost:5173"}
+        refused = await stack.client.post("/graphql", json={"query": "{ viewer { id } }"}, headers=origin)
         assert refused.status_code == 503
         assert refused.json()["errors"][0]["extensions"]["code"] == "OVERLOADED"
+        assert refused.headers["access-control-allow-origin"] == origin["origin"]
+        at_openai = await stack.client.get("/v1/models", headers=stack.headers())
+        assert (at_openai.status_code, at_openai.json()["error"]["code"]) == (503, "overloaded")
+        assert at_openai.headers["retry-after"] == "1"
         assert (await stack.client.get("/ping")).status_code == 200
         slow.cancel()
 
 
-def _hanging():
-    from app.embedded.faults import Fault
+async def test_a_body_that_does_not_come_in_time() -> None:
+    async with embedded_stack(request_timeout=0.1) as stack:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
+        for path in (b"/graphql", b"/v1/chat/completions"):
+            head = b"POST " + path + b" HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n"
+            token = f"authorization: Bearer {stack.token()}\r\n\r\n".encode()
+            writer.write(head + token + b'{"a"')
+            status = await reader.readline()
+            assert status.split()[1] == b"408"
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
+        writer.close()
 
-    return Fault(hang=True)
+
+async def test_nobody_reads_the_schema_without_a_token_in_production() -> None:
+    secret = "s" * 40
+    async with embedded_stack(
+        environment="production", supabase_url="https://project.example", supabase_jwt_secret=secret
+    ) as stack:
+        asked = {"query": "{ __schema { queryType { name } } }"}
+        refused = await stack.client.post("/graphql", json=asked)
+        assert refused.status_code == 401
+        nonsense = await stack.client.post("/graphql", content=b"{")
+        assert nonsense.status_code == 401
+        issuer = "https://project.example/auth/v1"
+        token = devtokens.make_token(secret, user_id=ADA, email=None, issuer=issuer)
+        read = await stack.client.post("/graphql", json=asked, headers={"authorization": f"Bearer {token}"})
+        assert read.json()["data"]["__schema"]["queryType"]["name"] == "Query"
+        development = await stack.client.post("/graphql", json=asked, headers=stack.headers())
+        assert development.status_code == 401
+
+
+async def test_many_who_ask_for_health_at_once_cost_one_look() -> None:
+    async with embedded_stack() as stack:
+        stack.platform.faults["letta"] = Fault(latency=0.2)
+        answers = await asyncio.gather(*(stack.client.get("/health") for _ in range(10)))
+        assert {answer.json()["status"] for answer in answers} == {"ok"}
+        assert stack.calls("letta") == ["GET /v1/health/"]
 
 
 @pytest.mark.needs_redis

@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 
+from app.embedded.faults import Fault
 from tests.doors.test_streams import COMPLETION, MESSAGE, completion, text_of
 from tests.support.stack import embedded_stack, opened_socket
 
@@ -62,6 +63,23 @@ async def test_each_clock_has_its_reason(kind: str) -> None:
 
     reasons = await asyncio.gather(*(reason(*case) for case in clocks.values()))
     assert reasons == list(clocks)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "reason"),
+    [(Fault(hang=True), "UPSTREAM_TIMEOUT", "DEADLINE"), (Fault(cut_after=0), "UPSTREAM_ERROR", "CUT")],
+    ids=["hangs", "is cut off"],
+)
+async def test_a_turn_that_never_begins_is_an_error_of_the_mutation(fault: Fault, code: str, reason: str) -> None:
+    async with embedded_stack(request_timeout=0.5, stream_heartbeat_seconds=0.05) as stack:
+        to = {"agentId": await stack.make_agent()}
+        stack.platform.faults["letta"] = fault
+        given = {"to": to, "content": [{"text": "hi [[tokens=1 delay=0]]"}], "idempotencyKey": "k"}
+        answer = await stack.graphql(
+            "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }", {"i": given}
+        )
+    extensions = answer["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["reason"], extensions["service"]) == (code, reason, "letta")
 
 
 async def test_with_coalescing_off_every_token_is_a_frame() -> None:
