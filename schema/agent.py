@@ -13,9 +13,9 @@ from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, ToolRecord
 from resolvers import agents, conversations, messages
 from resolvers.info import Info
-from resolvers.paging import Edge, Page, window
+from resolvers.paging import Page, window
 from schema.base import answered_by, derived, described, reads
-from schema.connections import PageInfo
+from schema.connections import CountedConnection
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -107,21 +107,6 @@ class Agent(Node):
     updated_at: datetime | None = described("When AMS last changed its row.")
 
 
-@strawberry.type(description="An agent in its place in a list.")
-@reads(Edge)
-class AgentEdge:
-    """Relay edge."""
-
-    node: Agent = described("The agent.")
-    cursor: str = described("Its place in the list.")
-
-
 @strawberry.type(description="A page of agents, newest first.")
-@reads(Page)
-class AgentConnection:
+class AgentConnection(CountedConnection[Agent]):
     """Relay connection."""
-
-    edges: list[AgentEdge] = described("The agents in their places.")
-    nodes: list[Agent] = described("The agents.")
-    page_info: PageInfo = described("What lies on either side of the page.")
-    total_count: int | None = described("How many there are in all.")

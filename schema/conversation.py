@@ -13,9 +13,9 @@ from clients.letta.records import ConversationRecord
 from resolvers import conversations, messages
 from resolvers.access import scope_of
 from resolvers.info import Info
-from resolvers.paging import Edge, Page, window
+from resolvers.paging import Page, window
 from schema.base import answered_by, described, reads
-from schema.connections import PageInfo
+from schema.connections import Connection, Edge
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -51,20 +51,9 @@ class Conversation(Node):
     created_at: datetime | None = described("When it was started; null for a default conversation.")
 
 
-@strawberry.type(description="A conversation in its place in a list.")
-@reads(Edge)
-class ConversationEdge:
-    """Relay edge."""
-
-    node: Conversation = described("The conversation.")
-    cursor: str = described("Its place in the list.")
-
-
 @strawberry.type(description="A page of conversations, newest first.")
-@reads(Page)
-class ConversationConnection:
+class ConversationConnection(Connection[Conversation]):
     """Relay connection."""
 
-    edges: list[ConversationEdge] = described("The conversations in their places.")
-    nodes: list[Conversation] = described("The conversations.")
-    page_info: PageInfo = described("What lies on either side of the page.")
+
+ConversationEdge = Edge[Conversation]

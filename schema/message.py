@@ -15,9 +15,8 @@ from clients.letta.records import ConversationRecord, RunRecord
 from resolvers import turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
-from resolvers.paging import Edge, Page
 from schema.base import answered_by, described, reads
-from schema.connections import PageInfo
+from schema.connections import Connection, Edge
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -138,24 +137,12 @@ class OpaqueMessage(Message):
     json: JSON = described("The whole message.")
 
 
-@strawberry.type(description="A message in its place in a conversation.")
-@reads(Edge)
-class MessageEdge:
-    """Relay edge."""
-
-    node: Message = described("The message.")
-    cursor: str = described("Its place in the conversation.")
-
-
 @strawberry.type(description="A page of messages, oldest first.")
-@reads(Page)
-class MessageConnection:
+class MessageConnection(Connection[Message]):
     """Relay connection."""
 
-    edges: list[MessageEdge] = described("The messages in their places.")
-    nodes: list[Message] = described("The messages.")
-    page_info: PageInfo = described("What lies on either side of the page.")
 
+MessageEdge = Edge[Message]
 
 KINDS = [
     UserMessage,

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from graphql import GraphQLObjectType
+from graphql import GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType, GraphQLScalarType
 from strawberry.types.base import StrawberryObjectDefinition
 
 from schema.build import build_schema
@@ -16,23 +20,95 @@ OBJECTS = [
     if isinstance(kind, GraphQLObjectType) and not name.startswith("__")
 ]
 ROOTS = {"Query", "Mutation", "Subscription"}
+UNIONS = {Union, UnionType}
+SCALARS = {
+    "String": str,
+    "ID": str,
+    "Int": int,
+    "Float": (int, float),
+    "Boolean": bool,
+    "DateTime": datetime,
+    "Decimal": Decimal,
+}
 
 
 def test_the_checked_in_schema_is_the_schema() -> None:
     assert SDL.read_text() == SCHEMA.as_str() + "\n", "make schema"
 
 
+def attribute_type(record: type, name: str) -> Any:
+    """What an attribute of a record holds, by its annotation or by its property's."""
+    attribute = getattr(record, name, None)
+    if isinstance(attribute, property):
+        return get_type_hints(attribute.fget)["return"]
+    hints = get_type_hints(record) | get_type_hints(record.__init__)
+    assert name in hints, f"{record.__name__} has no {name}"
+    hint = hints[name]
+    return get_args(hint)[0] if get_origin(hint) is ClassVar else hint
+
+
+def agrees(shown: Any, held: Any) -> bool:
+    """Whether a record's attribute can always be shown as a GraphQL type."""
+    if held is Any or isinstance(held, TypeVar):
+        return True
+    if isinstance(shown, GraphQLNonNull):
+        return not nullable(held) and agrees(shown.of_type, held)
+    parts = [part for part in get_args(held) if part is not NoneType] if get_origin(held) in UNIONS else [held]
+    return all(agrees_whole(shown, part) for part in parts)
+
+
+def agrees_whole(shown: Any, held: Any) -> bool:
+    if isinstance(held, TypeVar):
+        return True
+    if isinstance(shown, GraphQLList):
+        return get_origin(held) is list and agrees(shown.of_type, get_args(held)[0])
+    origin = get_origin(held) or held
+    if isinstance(shown, GraphQLScalarType):
+        return issubclass(origin, SCALARS[shown.name])
+    if isinstance(shown, GraphQLEnumType):
+        return shown.extensions["strawberry-definition"].wrapped_cls is origin
+    kinds = [shown] if isinstance(shown, GraphQLObjectType) else SCHEMA._schema.get_possible_types(shown)
+    records = {record for kind in kinds for record in kind.extensions["strawberry-definition"].origin.records}
+    return any(issubclass(record, origin) for record in records)
+
+
+def nullable(held: Any) -> bool:
+    return held is NoneType or (get_origin(held) in UNIONS and NoneType in get_args(held))
+
+
 @pytest.mark.parametrize("kind", [kind for kind in OBJECTS if kind.name not in ROOTS], ids=lambda kind: kind.name)
 def test_each_field_is_an_attribute_of_the_record_or_answered_by_a_resolver(kind: GraphQLObjectType) -> None:
     definition = kind.extensions["strawberry-definition"]
     assert isinstance(definition, StrawberryObjectDefinition)
-    records = definition.origin.records
+    fields = {field.extensions["strawberry-definition"].python_name: field for field in kind.fields.values()}
     for field in definition.fields:
         if field.base_resolver is not None:
             continue
-        for record in records:
-            has = hasattr(record, field.python_name) or field.python_name in getattr(record, "__annotations__", {})
-            assert has or record.__name__ == "_Payload", f"{record.__name__} has no {field.python_name}"
+        for record in definition.origin.records:
+            held = attribute_type(record, field.python_name)
+            assert agrees(fields[field.python_name].type, held), (
+                f"{kind.name}.{field.name} of {record.__name__}: {held}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("shown", "held", "agree"),
+    [
+        ("Agent.version", str, True),
+        ("Agent.version", int, False),
+        ("Template.versions", list[str], True),
+        ("Template.versions", list[str] | None, False),
+        ("Template.versions", list[str | None], False),
+        ("Run.status", str, False),
+        ("Page", dict, False),
+    ],
+)
+def test_a_disagreement_is_seen(shown: str, held: Any, agree: bool) -> None:
+    name, _, field = shown.partition(".")
+    if name == "Page":
+        name, field = "AgentConnection", "edges"
+    kind = SCHEMA._schema.type_map[name]
+    assert agrees(kind.fields[field].type, held) is agree
 
 
 @pytest.mark.parametrize("kind", OBJECTS, ids=lambda kind: kind.name)
