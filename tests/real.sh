@@ -3,13 +3,13 @@
 set -euo pipefail
 rig=$1 bin=$2
 [ -x "$rig/up.sh" ] || { echo "no rig at $rig: set RIG_DIR" >&2; exit 1; }
-letta=http://127.0.0.1:${LETTA_PORT:-19303}
-if ! curl -sf -o /dev/null "$letta/v1/health/"; then
+letta=http://127.0.0.1:${LETTA_PORT:-19303} litellm=http://127.0.0.1:${LITELLM_PORT:-19302}
+if ! curl -sf -o /dev/null "$letta/v1/health/" || ! curl -sf -o /dev/null "$litellm/health/liveliness"; then
   trap 'bash "$rig/down.sh"' EXIT
   bash "$rig/up.sh"
 fi
 export AGENTGRAPH_TEST_REAL=1
 export LETTA_BASE_URL=$letta LETTA_API_KEY=rig-letta-pass
-export LITELLM_BASE_URL=http://127.0.0.1:${LITELLM_PORT:-19302} LITELLM_API_KEY=sk-rig-master-1234
+export LITELLM_BASE_URL=$litellm LITELLM_API_KEY=sk-rig-master-1234
 export MODEL_URL=http://127.0.0.1:${FAKE_PORT:-19301}
 "$bin/python" -m pytest -q tests/doors

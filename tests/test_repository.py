@@ -18,6 +18,13 @@ def test_lock_files_name_no_host(name: str) -> None:
     assert not re.search(r"https?://|--index-url|--find-links|\"resolved\"", text)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_names_a_machines_folder_or_a_package_registry(name: str) -> None:
+    words = "|".join(["/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/", "pythonho" + "sted", "npm" + "js", "pypi" + r"\.org"])
+    text = (ROOT / name).read_bytes()
+    assert not re.search(words.encode(), text)
+
+
 def test_an_env_file_with_an_empty_host_does_not_deafen_the_image() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert "HOST=" not in text
