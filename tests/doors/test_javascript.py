@@ -29,6 +29,13 @@ async def test_graphql_ws_cut_off_resumed_and_sent_again(stack: Stack, kind: str
 
 
 @pytest.mark.needs_node
+async def test_the_graphql_over_http_audit_finds_nothing(stack: Stack) -> None:
+    results = await run_node("audit.mjs", url=stack.url, token=stack.token())
+    assert len(results) > 50
+    assert [result for result in results if result["status"] != "ok"] == []
+
+
+@pytest.mark.needs_node
 @pytest.mark.needs_chromium
 async def test_a_page_on_port_5173_can_read_a_refusal(stack: Stack) -> None:
     tokens = ["", "nonsense", stack.token()]
