@@ -24,8 +24,8 @@ from clients.litellm import LiteLLM
 from clients.redis import redis_check
 from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
-from resolvers.context import Clocks, Resources
 from resolvers.platform import Health
+from resolvers.resources import Clocks, Resources
 from resolvers.streams.hub import StreamHub, StreamLimits
 from schema.build import build_schema
 

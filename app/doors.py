@@ -10,8 +10,9 @@ from app.asgi import read_body
 from app.auth import Authenticator
 from app.graphql.engine import Engine
 from app.telemetry import Telemetry
-from resolvers.context import RequestContext, Resources
+from resolvers.context import RequestContext
 from resolvers.principal import Principal
+from resolvers.resources import Resources
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from clients.ams import AgentRow, Profile
 from clients.errors import NotFound, Service, UpstreamError
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord, RunRecord
-from resolvers.context import RequestContext
+from resolvers.loaders import Loaders
+from resolvers.principal import Principal
 
 DEFAULT_PREFIX = "conversation:"
 """``conversation:<agent id>`` is the id of an agent's default conversation, which has no record in Letta."""
@@ -20,12 +21,14 @@ DEFAULT_PREFIX = "conversation:"
 class Access:
     """What one principal may see, within one operation."""
 
-    def __init__(self, context: RequestContext) -> None:
-        self._context = context
+    def __init__(self, principal: Principal, loaders: Loaders, *, platform_key: str | None) -> None:
+        self._principal = principal
+        self._loaders = loaders
+        self._platform_key = platform_key
 
     async def profile(self) -> Profile:
         """The principal's own profile in AMS."""
-        return await self._context.loaders.profile.load(self._context.principal.user_id)
+        return await self._loaders.profile.load(self._principal.user_id)
 
     async def agent(self, agent_id: str) -> AgentRow:
         """The principal's agent of that id. Raises NotFound."""
@@ -43,7 +46,7 @@ class Access:
         if not is_letta_id(conversation_id, "conv") or not (await self.profile()).agents:
             raise not_found("conversation")
         try:
-            record = await self._context.loaders.conversation.load(conversation_id)
+            record = await self._loaders.conversation.load(conversation_id)
         except NotFound as error:
             raise not_found("conversation") from error
         await self._agent_or("conversation", record.agent_id)
@@ -54,7 +57,7 @@ class Access:
         if not is_letta_id(run_id, "run") or not (await self.profile()).agents:
             raise not_found("run")
         try:
-            record = await self._context.loaders.run.load(run_id)
+            record = await self._loaders.run.load(run_id)
         except NotFound as error:
             raise not_found("run") from error
         await self._agent_or("run", record.agent_id or "")
@@ -69,7 +72,7 @@ class Access:
 
     async def model_key(self) -> str:
         """The key that pays for the principal's model calls: their own, else the platform's."""
-        key = (await self.profile()).litellm_key or self._context.resources.platform_key
+        key = (await self.profile()).litellm_key or self._platform_key
         if key is None:
             raise UpstreamError(
                 "No key is set up to pay for your model calls.",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from clients.ams import MAX_IDS_PER_CALL, Profile, TemplateRecord
+from clients.calls import CallScope
 from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
 from clients.letta.records import AgentState, ConversationRecord, RunRecord
 from clients.litellm import ModelRecord
-from resolvers.context import RequestContext
 from resolvers.loading import Loader, each, settled
+from resolvers.principal import Principal
+from resolvers.resources import Resources
 
 MessageWindow = tuple[str, int, bool, str | None, str | None]
 """A page of messages: scope, limit, newest first, before, after."""
@@ -18,8 +20,10 @@ MessageWindow = tuple[str, int, bool, str | None, str | None]
 class Loaders:
     """The loaders of one operation, each made when first asked for."""
 
-    def __init__(self, context: RequestContext) -> None:
-        self._context = context
+    def __init__(self, resources: Resources, principal: Principal, scope: CallScope) -> None:
+        self._resources = resources
+        self._principal = principal
+        self._scope = scope
         self.profile: Loader[str, Profile] = Loader(each(self._profile))
         self.agent_state: Loader[str, AgentState] = Loader(self._agent_states)
         self.template: Loader[str, TemplateRecord | None] = Loader(self._templates, max_batch=MAX_IDS_PER_CALL)
@@ -32,33 +36,32 @@ class Loaders:
         self.run: Loader[str, RunRecord] = Loader(each(self._run))
 
     async def _profile(self, user_id: str) -> Profile:
-        return await self._context.resources.ams.profile(self._context.scope, user_id)
+        return await self._resources.ams.profile(self._scope, user_id)
 
     async def _templates(self, slugs: list[str]) -> list[TemplateRecord | Exception | None]:
-        context = self._context
-        found = await context.resources.ams.templates(context.scope, context.principal.user_id, slugs)
+        found = await self._resources.ams.templates(self._scope, self._principal.user_id, slugs)
         return list(found)
 
     async def _models(self, key: str) -> dict[str, ModelRecord]:
-        records = await self._context.resources.litellm.models(self._context.scope, key)
+        records = await self._resources.litellm.models(self._scope, key)
         return {record.name: record for record in records}
 
     async def _conversation(self, conversation_id: str) -> ConversationRecord:
-        return await self._context.resources.letta.conversation(self._context.scope, conversation_id)
+        return await self._resources.letta.conversation(self._scope, conversation_id)
 
     async def _conversations(self, key: tuple[str, int, str | None]) -> list[ConversationRecord]:
         agent_id, limit, after = key
-        letta = self._context.resources.letta
-        return await letta.conversations(self._context.scope, agent_id, limit=limit, after=after)
+        letta = self._resources.letta
+        return await letta.conversations(self._scope, agent_id, limit=limit, after=after)
 
     async def _messages(self, key: MessageWindow) -> list[MessageRecord]:
         conversation, limit, newest_first, before, after = key
-        return await self._context.resources.letta.messages(
-            self._context.scope, conversation, limit=limit, newest_first=newest_first, before=before, after=after
+        return await self._resources.letta.messages(
+            self._scope, conversation, limit=limit, newest_first=newest_first, before=before, after=after
         )
 
     async def _run(self, run_id: str) -> RunRecord:
-        return await self._context.resources.letta.run(self._context.scope, run_id)
+        return await self._resources.letta.run(self._scope, run_id)
 
     async def _agent_states(self, agent_ids: list[str]) -> list[AgentState | Exception]:
         """Several agents by the tag AMS gives a user's agents, a page at a time; strays one by one.
@@ -67,14 +70,14 @@ class Loaders:
         """
         found: dict[str, AgentState] = await self._tagged(set(agent_ids)) if len(agent_ids) > 1 else {}
         strays = [agent_id for agent_id in agent_ids if agent_id not in found]
-        letta, scope = self._context.resources.letta, self._context.scope
+        letta, scope = self._resources.letta, self._scope
         singles = await settled(letta.agent(scope, agent_id) for agent_id in strays)
         answers: dict[str, AgentState | Exception] = {**found, **dict(zip(strays, singles, strict=True))}
         return [_existing(answers[agent_id]) for agent_id in agent_ids]
 
     async def _tagged(self, wanted: set[str]) -> dict[str, AgentState]:
-        letta, scope = self._context.resources.letta, self._context.scope
-        tag = f"user:{self._context.principal.user_id}"
+        letta, scope = self._resources.letta, self._scope
+        tag = f"user:{self._principal.user_id}"
         found: dict[str, AgentState] = {}
         after: str | None = None
         while True:

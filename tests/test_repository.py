@@ -20,7 +20,9 @@ def test_lock_files_name_no_host(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_names_a_machines_folder_or_a_package_registry(name: str) -> None:
-    words = "|".join(["/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/", "pythonho" + "sted", "npm" + "js", "pypi" + r"\.org"])
+    words = "|".join(
+        ["/wo" + "rk/", "/ro" + "ot/", "/Us" + "ers/", "pythonho" + "sted", "npm" + "js", "pypi" + r"\.org"]
+    )
     text = (ROOT / name).read_bytes()
     assert not re.search(words.encode(), text)
 

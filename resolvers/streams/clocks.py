@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from clients.errors import Service, UpstreamTimeout
-from resolvers.context import Clocks
+from resolvers.resources import Clocks
 
 T = TypeVar("T")
 

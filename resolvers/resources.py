@@ -1,0 +1,34 @@
+"""What the process owns, as resolvers see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clients.ams import Ams
+from clients.letta.client import Letta
+from clients.litellm import LiteLLM
+from resolvers.platform import Health
+from resolvers.streams.hub import StreamHub
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """The time limits on calls, in seconds. ``request`` bounds everything but model work, which the others bound."""
+
+    request: float
+    llm_total: float
+    first_token: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What lives as long as the process. ``platform_key`` pays for users who have no virtual key of their own."""
+
+    ams: Ams
+    letta: Letta
+    litellm: LiteLLM
+    streams: StreamHub
+    health: Health
+    clocks: Clocks
+    platform_key: str | None
