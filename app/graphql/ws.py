@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from enum import IntEnum
 from typing import Any
 
 import orjson
-from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header
 from app.doors import Doors
 from app.graphql.documents import Operation
-from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import GraphQLRequest, parse_request
 from clients.errors import GatewayError, RateLimited, Unauthenticated
@@ -61,8 +58,10 @@ class GraphQLWebSocket:
         """Serve one socket to its end."""
         await receive()
         if PROTOCOL not in scope.get("subprotocols", []):
-            await send({"type": "websocket.accept"})
-            reason = f"Speak {PROTOCOL}."
+            # a browser shows the close code only where one of the protocols it offered was accepted
+            offered = scope.get("subprotocols") or [None]
+            await send({"type": "websocket.accept", "subprotocol": offered[0]})
+            reason = f"Speak {PROTOCOL} (npm graphql-ws)."
             await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
@@ -199,8 +198,9 @@ class _Session:
 
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
         operation, request = self._prepared(payload)
+        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"))
         begun = False
-        async with aclosing(self._answers(operation, request, principal)) as answers:
+        async with aclosing(self._doors.engine.answers(operation, request.variables, context)) as answers:
             async for answer in answers:
                 if not begun and "data" not in answer:
                     await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
@@ -220,18 +220,6 @@ class _Session:
             raise RateLimited(message, reason="OPERATIONS")
         request = parse_request(payload)
         return self._doors.engine.documents.operation(request.query, request.operation_name), request
-
-    async def _answers(
-        self, operation: Operation, request: GraphQLRequest, principal: Principal
-    ) -> AsyncGenerator[Payload, None]:
-        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"))
-        engine = self._doors.engine
-        if operation.kind is OperationType.SUBSCRIPTION:
-            async with aclosing(engine.subscribe(operation, request.variables, context)) as answers:
-                async for answer in answers:
-                    yield answer
-        else:
-            yield await engine.execute(operation, request.variables, context)
 
     async def _tell(self, message: dict[str, Any]) -> None:
         try:
