@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -96,11 +97,36 @@ class ModelRecord(msgspec.Struct, kw_only=True):
         return _per_million(self.output_cost)
 
 
+class KeyInfo(msgspec.Struct, kw_only=True):
+    """What a virtual key has spent and may spend. The key itself is not in it."""
+
+    spend: float = 0.0
+    max_budget: float | None = None
+    budget_reset_at: datetime | None = None
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+
+    @property
+    def spend_usd(self) -> Decimal:
+        """Spent so far, in US dollars."""
+        return _decimal(self.spend)
+
+    @property
+    def max_usd(self) -> Decimal | None:
+        """What may be spent, in US dollars."""
+        return None if self.max_budget is None else _decimal(self.max_budget)
+
+
+class _WireKey(msgspec.Struct):
+    info: KeyInfo
+
+
 class _WireGroups(msgspec.Struct):
     data: list[ModelRecord]
 
 
 _GROUPS = msgspec.json.Decoder(_WireGroups)
+_KEY = msgspec.json.Decoder(_WireKey)
 
 
 class CompletionStream:
@@ -121,6 +147,11 @@ class LiteLLM:
         """The models that ``key`` may call."""
         answer = await self._ask(scope, Call(operation="models", path="/model_group/info", headers=_bearer(key)))
         return decode(Service.LITELLM, _GROUPS, answer.body).data
+
+    async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
+        """What ``key`` has spent and may spend."""
+        answer = await self._ask(scope, Call(operation="key", path="/key/info", headers=_bearer(key)))
+        return decode(Service.LITELLM, _KEY, answer.body).info
 
     async def openai_models(self, scope: CallScope, key: str) -> Answer:
         """``GET /v1/models`` as LiteLLM answers it."""
@@ -161,8 +192,12 @@ def _completion(operation: str, key: str, body: bytes) -> Call:
 def _per_million(per_token: float | None) -> Decimal | None:
     if per_token is None:
         return None
-    price = (Decimal(str(per_token)) * _MILLION).normalize()
-    return price if price.as_tuple().exponent != "F" else None
+    return _decimal(per_token) * _MILLION
+
+
+def _decimal(value: float) -> Decimal:
+    """The number as LiteLLM wrote it."""
+    return Decimal(str(value))
 
 
 def passed_headers(headers: dict[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
 from clients.letta.records import AgentState, ConversationRecord, RunRecord
-from clients.litellm import ModelRecord
+from clients.litellm import KeyInfo, ModelRecord
 from resolvers.loading import Loader, each, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
@@ -34,6 +34,9 @@ class Loaders:
         )
         self.messages: Loader[MessageWindow, list[MessageRecord]] = Loader(each(self._messages))
         self.run: Loader[str, RunRecord] = Loader(each(self._run))
+        self.active_runs: Loader[str, list[RunRecord]] = Loader(self._active_runs)
+        self.block_agents: Loader[str, list[AgentState]] = Loader(each(self._block_agents))
+        self.key_info: Loader[str, KeyInfo] = Loader(each(self._key_info))
 
     async def _profile(self, user_id: str) -> Profile:
         return await self._resources.ams.profile(self._scope, user_id)
@@ -62,6 +65,16 @@ class Loaders:
 
     async def _run(self, run_id: str) -> RunRecord:
         return await self._resources.letta.run(self._scope, run_id)
+
+    async def _active_runs(self, agent_ids: list[str]) -> list[list[RunRecord] | Exception]:
+        runs = await self._resources.letta.active_runs(self._scope, agent_ids)
+        return [[run for run in runs if run.agent_id == agent_id] for agent_id in agent_ids]
+
+    async def _block_agents(self, block_id: str) -> list[AgentState]:
+        return await self._resources.letta.block_agents(self._scope, block_id)
+
+    async def _key_info(self, key: str) -> KeyInfo:
+        return await self._resources.litellm.key_info(self._scope, key)
 
     async def _agent_states(self, agent_ids: list[str]) -> list[AgentState | Exception]:
         """Several agents by the tag AMS gives a user's agents, a page at a time; strays one by one.

@@ -21,7 +21,8 @@ from clients.decode import decode, undecodable
 from clients.errors import BadUserInput, Conflict, NotFound, Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame
 from clients.letta.messages import MessageRecord, decode_page
-from clients.letta.records import AgentState, ConversationRecord, RunRecord
+from clients.letta.records import AgentState, ConversationRecord, MemoryBlockRecord, RunRecord
+from clients.letta.sending import Sent
 from clients.sse import sse_events
 from clients.upstream import StreamedAnswer, Upstream
 
@@ -32,6 +33,8 @@ _AGENTS = msgspec.json.Decoder(list[AgentState])
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
 _CONVERSATIONS = msgspec.json.Decoder(list[ConversationRecord])
 _RUN = msgspec.json.Decoder(RunRecord)
+_RUNS = msgspec.json.Decoder(list[RunRecord])
+_BLOCK = msgspec.json.Decoder(MemoryBlockRecord)
 _NO_REDIS = frozenset({503})
 """How a Letta without Redis answers a background run (Letta contract)."""
 
@@ -134,6 +137,22 @@ class Letta:
         answer = await self._ask(scope, Call(operation="run", path=f"/v1/runs/{run_id}"))
         return decode(Service.LETTA, _RUN, answer.body)
 
+    async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
+        """The runs of some agents that are still going, newest first."""
+        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("active", "true"), ("limit", str(MAX_PAGE))]
+        answer = await self._ask(scope, Call(operation="runs", path="/v1/runs/", params=params))
+        return decode(Service.LETTA, _RUNS, answer.body)
+
+    async def block_agents(self, scope: CallScope, block_id: str) -> list[AgentState]:
+        """The agents that a memory block is attached to: several may share it. Raises NotFound."""
+        answer = await self._ask(scope, Call(operation="block.agents", path=f"/v1/blocks/{block_id}/agents"))
+        return decode(Service.LETTA, _AGENTS, answer.body)
+
+    async def update_block(self, scope: CallScope, block_id: str, value: str) -> MemoryBlockRecord:
+        """Write a memory block. Raises NotFound, and BadUserInput where it does not fit."""
+        call = Call(operation="block.update", method="PATCH", path=f"/v1/blocks/{block_id}", json={"value": value})
+        return decode(Service.LETTA, _BLOCK, (await self._ask(scope, call)).body)
+
     async def cancel(self, scope: CallScope, run: RunRecord) -> None:
         """Stop a run. A run that is over already is no error."""
         call = Call(
@@ -150,12 +169,11 @@ class Letta:
         self,
         scope: CallScope,
         conversation: str,
-        content: str | list[dict[str, Any]],
+        sent: Sent,
         *,
-        otid: str,
         opens_within: float,
     ) -> AsyncIterator[LettaTurn]:
-        """Send a message and read the turn it starts.
+        """Send a message, or a decision, and read the turn it starts.
 
         Asked for in the background, so that the turn can be taken up again. A Letta without Redis answers that with
         503 before anything has run; the message is then sent in the foreground.
@@ -163,7 +181,7 @@ class Letta:
         Raises:
             Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
         """
-        path, body = f"/v1/conversations/{conversation}/messages", _turn(content, otid)
+        path, body = f"/v1/conversations/{conversation}/messages", _turn(sent)
         if conversation.startswith("agent-"):
             path, body["agent_id"] = "/v1/conversations/default/messages", conversation
         call = Call(operation="send", method="POST", path=path, json=body | {"background": True}, expect=_NO_REDIS)
@@ -190,9 +208,8 @@ class Letta:
             raise _translate(rejected) from rejected
 
 
-def _turn(content: str | list[dict[str, Any]], otid: str) -> dict[str, Any]:
-    message = {"role": "user", "content": content, "otid": otid}
-    return {"messages": [message], "streaming": True, "stream_tokens": True}
+def _turn(sent: Sent) -> dict[str, Any]:
+    return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
 
 
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:

@@ -21,7 +21,7 @@ from resolvers.streams.events import (
     StreamStatus,
     TextDelta,
 )
-from resolvers.streams.log import StreamLog, read_events
+from resolvers.streams.log import StreamLog, read_entries, read_events
 
 
 class Source(Protocol):
@@ -280,6 +280,12 @@ class StreamHub:
         """Close the upstream now; the log ends ``CANCELLED``."""
         if stream.pump is not None:
             stream.pump.cancel()
+
+    async def cancelled(self, stream: Stream) -> None:
+        """Cancel a stream and see it to its end; one that has ended stays as it is."""
+        self.cancel(stream)
+        async for _ in read_entries(stream.log, max(0, len(stream.log.entries) - 1)):
+            pass
 
     def _later(self, seconds: float, act: Callable[[Stream], None], stream: Stream) -> asyncio.TimerHandle:
         def run() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from clients.errors import ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
@@ -19,9 +18,9 @@ from clients.letta.messages import (
     MessageRecord,
     ReasoningMessage,
     ToolCallMessage,
-    UserMessage,
 )
 from clients.letta.records import Usage
+from clients.letta.sending import Sent
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks
@@ -43,25 +42,17 @@ READ_BACK = 50
 
 
 class LettaSource:
-    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``; ``otid`` is the sent message's own."""
+    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``."""
 
-    def __init__(self, context: RequestContext, scope: str, content: str | list[dict[str, Any]], otid: str) -> None:
+    def __init__(self, context: RequestContext, scope: str, sent: Sent) -> None:
         self._context = context
         self._scope = scope
-        self._content = content
-        self._otid = otid
+        self._sent = sent
         self.run_id: str | None = None
         self._step: str | None = None
         self._seen: set[str] = set()
         self._stop: str | None = None
         self._usage: Usage | None = None
-
-    @property
-    def user_message(self) -> UserMessage:
-        """The message that was sent, before Letta has stored it."""
-        parts = self._content
-        text = parts if isinstance(parts, str) else "".join(str(part.get("text", "")) for part in parts)
-        return UserMessage(otid=self._otid, scope=self._scope, content=text, run_id=self.run_id)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
@@ -69,11 +60,7 @@ class LettaSource:
         resources = self._context.resources
         clocks = StreamClocks(resources.clocks, Service.LETTA)
         async with resources.letta.send(
-            self._context.model_scope(),
-            self._scope,
-            self._content,
-            otid=self._otid,
-            opens_within=resources.clocks.first_token,
+            self._context.model_scope(), self._scope, self._sent, opens_within=resources.clocks.first_token
         ) as turn:
             frames = clocks.timed(turn.frames, is_token=_is_token)
             yield self._events(frames, resumable=turn.background)
@@ -102,7 +89,8 @@ class LettaSource:
         yield self._ended(failed), b""
 
     def _started(self, *, resumable: bool) -> Started:
-        return Started(stream_id="", run_id=self.run_id, user_message=self.user_message, resumable=resumable)
+        message = self._sent.record(self._scope, self.run_id)
+        return Started(stream_id="", run_id=self.run_id, user_message=message, resumable=resumable)
 
     async def _from(self, frame: Frame) -> AsyncIterator[Event]:
         match frame:
@@ -136,7 +124,7 @@ class LettaSource:
     async def _stored(self) -> list[MessageRecord]:
         context = self._context.renewed()
         newest = await context.resources.letta.messages(context.scope, self._scope, limit=READ_BACK, newest_first=True)
-        return [message for message in newest if message.run_id == self.run_id or message.otid == self._otid]
+        return [message for message in newest if message.run_id == self.run_id or message.otid == self._sent.otid]
 
     def _ended(self, failed: ErrorFrame | None) -> Ended:
         reason = None if self._stop is None else self._stop.upper()
