@@ -91,14 +91,15 @@ class Loaders:
     async def _tagged(self, wanted: set[str]) -> dict[str, AgentState]:
         letta, scope = self._resources.letta, self._scope
         tag = f"user:{self._principal.user_id}"
-        found: dict[str, AgentState] = {}
+        seen: dict[str, AgentState] = {}
         after: str | None = None
         while True:
             states = await letta.agents_by_tag(scope, tag, limit=MAX_PAGE, after=after)
-            fresh = {state.id: state for state in states if state.id in wanted and state.id not in found}
-            found |= fresh
-            if len(states) < MAX_PAGE or not fresh or len(found) == len(wanted):
-                return found
+            known = len(seen)
+            seen |= {state.id: state for state in states}
+            # Letta begins anew after an agent that it does not know: nothing new is the end as well
+            if len(states) < MAX_PAGE or len(seen) == known or wanted <= seen.keys():
+                return {agent_id: state for agent_id, state in seen.items() if agent_id in wanted}
             after = states[-1].id
 
 

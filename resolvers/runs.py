@@ -8,7 +8,7 @@ from clients.letta.records import ConversationRecord, RunRecord
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.streams.hub import Stream
+from resolvers.streams.stream import Stream
 
 
 async def active_run(record: Parent[ConversationRecord], info: Info) -> RunRecord | None:

@@ -21,9 +21,9 @@ from resolvers.context import RequestContext
 from resolvers.messages import message_by_id
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started
-from resolvers.streams.hub import Stream
 from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import read_entries
+from resolvers.streams.stream import Stream
 
 MAX_KEY = 200
 

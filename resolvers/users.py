@@ -7,7 +7,7 @@ from strawberry import Parent
 from clients.litellm import KeyInfo
 from resolvers.info import Info
 from resolvers.principal import Principal
-from resolvers.streams.hub import Stream
+from resolvers.streams.stream import Stream
 
 
 async def name(user: Parent[Principal], info: Info) -> str | None:  # noqa: ARG001 - the parent is the principal

@@ -16,7 +16,7 @@ from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
-from resolvers.streams.hub import Stream as StreamRecord
+from resolvers.streams.stream import Stream as StreamRecord
 from schema.agent import MemoryBlock
 from schema.base import answered_by, described, reads
 from schema.base import derived as done_by
@@ -157,7 +157,9 @@ async def _begun(
     try:
         async with attached as stream:
             started = await turns.started(context, stream)
-            await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total))
+            if wait_seconds > 0:
+                await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total))
+                context.refresh()
     except Conflict as conflict:
         if conflict.reason != "RUN_BUSY":
             raise

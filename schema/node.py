@@ -15,10 +15,10 @@ from clients.errors import NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord, ToolRecord
 from clients.litellm import ModelRecord
-from resolvers import messages, models
+from resolvers import messages, models, templates
 from resolvers.context import RequestContext
 from resolvers.principal import Principal
-from resolvers.streams.hub import Stream
+from resolvers.streams.stream import Stream
 from schema.base import derived
 
 USER, MODEL, TEMPLATE = "user:", "model:", "template:"
@@ -76,7 +76,6 @@ async def resolve(context: RequestContext, node_id: str) -> object:
 
 async def _template(context: RequestContext, node_id: str) -> TemplateRecord:
     slug = node_id.removeprefix(TEMPLATE)
-    record = await context.loaders.template.load(slug) if node_id.startswith(TEMPLATE) and slug else None
-    if record is None:
+    if not node_id.startswith(TEMPLATE) or not slug:
         raise NotFound("No such node.")
-    return record
+    return await templates.by_slug(context, slug)

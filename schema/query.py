@@ -12,7 +12,7 @@ from resolvers import models
 from resolvers.info import Info
 from resolvers.platform import PlatformRecord
 from resolvers.principal import Principal
-from resolvers.streams.hub import Stream as StreamRecord
+from resolvers.streams.stream import Stream as StreamRecord
 from schema.agent import Agent
 from schema.base import answered_by, derived
 from schema.conversation import Conversation

@@ -9,8 +9,9 @@ A *scope* names one conversation: ``conv-…``, or ``agent-…`` for that agent'
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,8 +36,8 @@ _CONVERSATIONS = msgspec.json.Decoder(list[ConversationRecord])
 _RUN = msgspec.json.Decoder(RunRecord)
 _RUNS = msgspec.json.Decoder(list[RunRecord])
 _BLOCK = msgspec.json.Decoder(MemoryBlockRecord)
-_NO_REDIS = frozenset({503})
-"""How a Letta without Redis answers a background run (Letta contract)."""
+NO_REDIS_SECONDS = 60.0
+"""How long a Letta without Redis is not asked for a background run again."""
 
 _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include", "agent.tags")]
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -64,6 +65,7 @@ class Letta:
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
+        self._foreground_until = 0.0
 
     async def agent(self, scope: CallScope, agent_id: str) -> AgentState:
         """One agent's state, with blocks, tools and tags. Raises NotFound."""
@@ -160,9 +162,12 @@ class Letta:
             method="POST",
             path=f"/v1/agents/{run.agent_id}/messages/cancel",
             json={"run_ids": [run.id]},
-            expect=frozenset({409}),
         )
-        await self._ask(scope, call)
+        try:
+            await self.upstream.request(scope, call)
+        except UpstreamRejected as rejected:
+            if rejected.status != 409:
+                raise _translate(rejected) from rejected
 
     @asynccontextmanager
     async def send(
@@ -175,30 +180,37 @@ class Letta:
     ) -> AsyncIterator[LettaTurn]:
         """Send a message, or a decision, and read the turn it starts.
 
-        Asked for in the background, so that the turn can be taken up again. A Letta without Redis answers that with
-        503 before anything has run; the message is then sent in the foreground.
+        Asked for in the background, so that the turn can be taken up again. A Letta without Redis refuses that before
+        anything has run; the message is then sent in the foreground, and so are others for a while.
 
         Raises:
             Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
         """
-        path, body = f"/v1/conversations/{conversation}/messages", _turn(sent)
+        path, body = f"/v1/conversations/{conversation}/messages", _body(sent)
         if conversation.startswith("agent-"):
             path, body["agent_id"] = "/v1/conversations/default/messages", conversation
-        call = Call(operation="send", method="POST", path=path, json=body | {"background": True}, expect=_NO_REDIS)
-        async with self._opened(scope, call, opens_within) as answer:
-            if answer.status not in _NO_REDIS:
-                yield LettaTurn(_frames(answer, conversation), background=True)
-                return
-        call = replace(call, json=body | {"background": False}, expect=frozenset())
-        async with self._opened(scope, call, opens_within) as answer:
-            yield LettaTurn(_frames(answer, conversation), background=False)
+        call = Call(operation="send", method="POST", path=path, model_work=True, is_refusal=_lacks_redis)
+        async with AsyncExitStack() as stack:
+            background = time.monotonic() >= self._foreground_until
+            try:
+                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+            except _NoRedis:
+                self._foreground_until = time.monotonic() + NO_REDIS_SECONDS
+                background = False
+                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+            yield LettaTurn(_frames(answer, conversation), background=background)
 
     @asynccontextmanager
-    async def _opened(self, scope: CallScope, call: Call, opens_within: float) -> AsyncIterator[StreamedAnswer]:
+    async def _turn(
+        self, scope: CallScope, call: Call, body: dict[str, Any], opens_within: float, background: bool
+    ) -> AsyncIterator[StreamedAnswer]:
+        call = replace(call, json=body | {"background": background})
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
                 yield answer
         except UpstreamRejected as rejected:
+            if rejected.status == 503:
+                raise _NoRedis from rejected
             raise _translate(rejected) from rejected
 
     async def _ask(self, scope: CallScope, call: Call) -> Answer:
@@ -208,7 +220,16 @@ class Letta:
             raise _translate(rejected) from rejected
 
 
-def _turn(sent: Sent) -> dict[str, Any]:
+class _NoRedis(Exception):
+    """Letta cannot run a turn in the background."""
+
+
+def _lacks_redis(answer: Answer) -> bool:
+    """Whether a 503 is Letta's refusal of a background run (Letta contract), not a Letta that is down."""
+    return answer.status == 503 and b"requires Redis" in answer.body
+
+
+def _body(sent: Sent) -> dict[str, Any]:
     return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
 
 
