@@ -19,6 +19,8 @@ from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.settings import Settings, SettingsError
 
+MAX_HOURS = 24 * 365
+
 
 class UsageError(Exception):
     """The command cannot be carried out; the text says why, in a line or a few."""
@@ -31,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except (UsageError, SettingsError) as error:
         print(f"agentgraph: {error}", file=sys.stderr)
+        return 1
+    except devtokens.DataFolderError as error:
+        print(f"agentgraph: cannot use the data folder {error}. Set XDG_DATA_HOME.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -45,16 +50,32 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="the address to listen on where HOST is not set")
     serve.set_defaults(run=_serve)
     embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
-    embedded.add_argument("--port", type=int, default=8100)
+    embedded.add_argument("--port", type=_port, default=8100)
     embedded.set_defaults(run=_embedded)
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--user", default="ada", help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
-    token.add_argument("--hours", type=float, default=devtokens.LIFETIME_SECONDS / 3600)
+    token.add_argument("--hours", type=_hours, default=devtokens.LIFETIME_SECONDS / 3600)
     token.add_argument("--admin", action="store_true")
     token.set_defaults(run=_token)
     schema = commands.add_parser("schema", help="print the graph's schema")
     schema.set_defaults(run=_schema)
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours <= MAX_HOURS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no lifetime: more than 0, at most {MAX_HOURS} hours")
+    return hours
 
 
 def _serve(options: argparse.Namespace) -> None:

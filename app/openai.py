@@ -87,6 +87,8 @@ class OpenAIDoor:
         body = parse_object(raw)
         if not isinstance(body.get("model"), str) or not isinstance(body.get("messages"), list):
             raise BadUserInput("model must be a string and messages a list.", reason="REQUEST")
+        if not isinstance(body.get("stream"), bool | None):
+            raise BadUserInput("stream must be true or false.", reason="REQUEST")
         key = await context.access.model_key()
         own_key = key != context.resources.platform_key
         if body.get("stream") is True:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,9 +36,34 @@ class SettingsError(Exception):
 def _url(value: str | None) -> str | None:
     if value is None:
         return None
-    if not value.startswith(("http://", "https://")):
+    if not _is_url(value, {"http", "https"}):
         raise ValueError("must be an http:// or https:// URL")
     return value.rstrip("/")
+
+
+def _redis_url(value: str | None) -> str | None:
+    if value is not None and not _is_url(value, {"redis", "rediss"}) and not value.startswith("unix:///"):
+        raise ValueError("must be a redis://, rediss:// or unix:// URL")
+    return value
+
+
+def _is_url(value: str, schemes: set[str]) -> bool:
+    """Whether it has a scheme, a host and, if any, a port that can be; and nothing that no URL has."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = value.isascii() and value.isprintable() and " " not in value
+    return plain and parts.scheme in schemes and bool(parts.hostname) and port != 0
+
+
+def _header(value: SecretStr | None) -> SecretStr | None:
+    """A secret that goes into a header."""
+    text = "" if value is None else value.get_secret_value()
+    if not text.isascii() or (text and not text.isprintable()):
+        raise ValueError("must be printable ASCII")
+    return value
 
 
 def _lower(value: Any) -> Any:
@@ -49,7 +75,9 @@ def _upper(value: Any) -> Any:
 
 
 Url = Annotated[str | None, AfterValidator(_url)]
-Seconds = Annotated[float, Field(gt=0)]
+RedisUrl = Annotated[str | None, AfterValidator(_redis_url)]
+HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
+Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
 Count = Annotated[int, Field(gt=0)]
 _NOT_YET: dict[str, Any] = {"enforced": False}
 
@@ -67,15 +95,15 @@ class Settings(BaseSettings):
     litellm_base_url: Url = None
     supabase_url: Url = None
     supabase_jwt_secret: SecretStr | None = None
-    supabase_service_key: SecretStr | None = None
-    letta_api_key: SecretStr | None = None
-    litellm_api_key: SecretStr | None = None
+    supabase_service_key: HeaderSecret = None
+    letta_api_key: HeaderSecret = None
+    litellm_api_key: HeaderSecret = None
     agent_secret_master_key: SecretStr | None = Field(default=None, json_schema_extra=_NOT_YET)
     allowed_origins: str | None = None
     host: str | None = None
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     public_url: Url = Field(default=None, json_schema_extra=_NOT_YET)
-    metrics_token: SecretStr | None = None
+    metrics_token: HeaderSecret = None
     log_level: Annotated[str, BeforeValidator(_upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     max_concurrent_requests: Count = 1000
     max_body_bytes: Count = 1_000_000
@@ -89,12 +117,12 @@ class Settings(BaseSettings):
     breaker_reset_seconds: Seconds = 10.0
     stream_first_token_seconds: Seconds = 120.0
     stream_idle_seconds: Seconds = 60.0
-    stream_grace_seconds: Annotated[float, Field(ge=0)] = 60.0
+    stream_grace_seconds: Annotated[float, Field(ge=0, le=10_000_000)] = 60.0
     stream_retention_seconds: Seconds = 300.0
     stream_heartbeat_seconds: Seconds = 15.0
     stream_coalesce_milliseconds: Annotated[int, Field(ge=0, le=1000)] = 16
     rate_limit_general: Count = Field(default=1000, json_schema_extra=_NOT_YET)
-    redis_url: Annotated[str | None, Field(pattern="^(rediss?|unix)://")] = None
+    redis_url: RedisUrl = None
     redis_password: SecretStr | None = None
 
     @classmethod
@@ -108,6 +136,8 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsError([line for problem in error.errors() for line in _lines(problem)]) from None
+        except UnicodeDecodeError:
+            raise SettingsError([".env: must be UTF-8 text"]) from None
 
     @property
     def is_production(self) -> bool:

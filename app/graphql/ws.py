@@ -17,14 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header
 from app.doors import Doors
-from app.graphql.documents import Operation
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
-from app.graphql.http import GraphQLRequest, parse_request
+from app.graphql.http import parse_request
 from clients.errors import GatewayError, RateLimited, Unauthenticated
 from resolvers.principal import Principal
 
 PROTOCOL = "graphql-transport-ws"
 MAX_OPERATIONS = 100
+MAX_ID_CHARS = 256
 
 
 class Close(IntEnum):
@@ -132,7 +132,7 @@ class _Session:
             case "pong":
                 pass
             case "subscribe":
-                self._subscribe(_id(message), message.get("payload"))
+                await self._subscribe(_id(message), message.get("payload"))
             case "complete":
                 if task := self._operations.pop(_id(message), None):
                     task.cancel()
@@ -166,16 +166,24 @@ class _Session:
         if not self._over.done():
             self._over.set_result(_Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
 
-    def _subscribe(self, operation_id: str, payload: object) -> None:
+    async def _subscribe(self, operation_id: str, payload: object) -> None:
         if self._principal is None:
             raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
         if operation_id in self._operations:
-            raise _Closed(Close.DUPLICATE, f"Subscriber for {operation_id} already exists")
+            raise _Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:81]} already exists")
         if not isinstance(payload, dict):
             raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
-        task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
-        self._operations[operation_id] = task
-        task.add_done_callback(lambda done: self._done(operation_id, done))
+        # refused here, not in a task: a client that does not read its refusals is not read any further
+        if self._expired:
+            expired = Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
+            await self._fail(operation_id, expired)
+        elif len(self._operations) >= MAX_OPERATIONS:
+            message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
+            await self._fail(operation_id, RateLimited(message, reason="OPERATIONS"))
+        else:
+            task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
+            self._operations[operation_id] = task
+            task.add_done_callback(lambda done: self._done(operation_id, done))
 
     def _done(self, operation_id: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -197,7 +205,8 @@ class _Session:
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
-        operation, request = self._prepared(payload)
+        request = parse_request(payload)
+        operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"))
         begun = False
         async with aclosing(self._doors.engine.answers(operation, request.variables, context)) as answers:
@@ -211,15 +220,6 @@ class _Session:
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
         await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
-
-    def _prepared(self, payload: dict[str, Any]) -> tuple[Operation, GraphQLRequest]:
-        if self._expired:
-            raise Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
-        if len(self._operations) > MAX_OPERATIONS:
-            message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
-            raise RateLimited(message, reason="OPERATIONS")
-        request = parse_request(payload)
-        return self._doors.engine.documents.operation(request.query, request.operation_name), request
 
     async def _tell(self, message: dict[str, Any]) -> None:
         try:
@@ -240,8 +240,8 @@ def _message(text: str | bytes) -> dict[str, Any]:
 
 def _id(message: dict[str, Any]) -> str:
     operation_id = message.get("id")
-    if not isinstance(operation_id, str) or not operation_id:
-        raise _Closed(Close.INVALID_MESSAGE, "id must be a string")
+    if not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID_CHARS:
+        raise _Closed(Close.INVALID_MESSAGE, f"id must be a string of 1 to {MAX_ID_CHARS} characters")
     return operation_id
 
 

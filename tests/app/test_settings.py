@@ -28,6 +28,16 @@ def test_nothing_set_is_development_with_everything_embedded() -> None:
         ({"port": "x"}, ["PORT"]),
         ({"request_timeout": 0}, ["REQUEST_TIMEOUT"]),
         ({"letta_base_url": "letta:8283"}, ["LETTA_BASE_URL"]),
+        *(
+            ({"letta_base_url": url, "letta_api_key": "k"}, ["LETTA_BASE_URL"])
+            for url in ("http://", "http://[", "http://x:99999", "http://a b", "https://bücher.example", "ftp://x")
+        ),
+        ({"redis_url": "redis://x:99999"}, ["REDIS_URL"]),
+        ({"redis_url": "http://x"}, ["REDIS_URL"]),
+        ({"letta_api_key": "schlüssel"}, ["LETTA_API_KEY"]),
+        ({"metrics_token": "a\nb"}, ["METRICS_TOKEN"]),
+        ({"shutdown_grace_seconds": "inf"}, ["SHUTDOWN_GRACE_SECONDS"]),
+        ({"request_timeout": "nan"}, ["REQUEST_TIMEOUT"]),
         ({"environment": "prod"}, ["ENVIRONMENT"]),
         ({"log_level": "loud"}, ["LOG_LEVEL"]),
         ({"supabase_url": "https://x.example"}, ["SUPABASE_JWT_SECRET"]),
