@@ -17,6 +17,7 @@ from app import devtokens
 from app.banner import banner
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.server import server_config
 from app.settings import Settings, SettingsError
 
 MAX_HOURS = 24 * 365
@@ -86,17 +87,11 @@ def _serve(options: argparse.Namespace) -> None:
     listener = _listen(settings.bind_host, settings.port)
     port = listener.getsockname()[1]
     print(banner(settings, version=version("agentgraph"), port=port, token=token), flush=True)
-    config = uvicorn.Config(
+    config = server_config(
         "app.main:create_app",
+        settings,
         factory=True,
         loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws_ping_interval=settings.stream_heartbeat_seconds,
-        ws_ping_timeout=settings.stream_heartbeat_seconds,
-        ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
     uvicorn.Server(config).run(sockets=[listener])

@@ -204,12 +204,12 @@ def _model_failed(answer: Answer) -> bool:
 def _per_million(per_token: float | None) -> Decimal | None:
     if per_token is None:
         return None
-    return _decimal(per_token) * _MILLION
+    return (_decimal(per_token) * _MILLION).normalize()
 
 
 def _decimal(value: float) -> Decimal:
-    """The number as LiteLLM wrote it."""
-    return Decimal(str(value))
+    """The number as LiteLLM wrote it, without zeros at its end."""
+    return Decimal(str(value)).normalize()
 
 
 def passed_headers(headers: dict[str, str]) -> dict[str, str]:

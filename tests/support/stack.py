@@ -142,7 +142,8 @@ async def _gateway(
 ) -> Stack:
     log = io.StringIO()
     telemetry = Telemetry(make_logger("INFO", log))
-    url = await stack.enter_async_context(served(create_app(Settings(_env_file=None, **given), telemetry)))
+    settings = Settings(_env_file=None, **given)
+    url = await stack.enter_async_context(served(create_app(settings, telemetry), settings))
     client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30, trust_env=False))
     return Stack(url, platform, telemetry, log, chat_model, real, client=client)
 
