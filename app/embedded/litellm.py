@@ -26,6 +26,10 @@ _FAILURES = {
     "503": (503, "internal_server_error"),
 }
 _CONTEXT = "litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens."
+_MODEL_FAILED = (
+    "litellm.InternalServerError: InternalServerError: OpenAIException - The server had an error\n\n"
+    "LiteLLM: model group failed with the error above. No fallback was attempted."
+)
 _CUT = "litellm.APIConnectionError: Response payload is not completed"
 
 
@@ -178,7 +182,7 @@ def _bad_key() -> Response:
 
 def _failed(failure: ModelFailure) -> Response:
     status, kind = _FAILURES.get(failure.kind, (500, "internal_server_error"))
-    text = _CONTEXT if failure.kind == "ctx" else "litellm: the model failed (embedded)"
+    text = _CONTEXT if failure.kind == "ctx" else _MODEL_FAILED
     return _refuse(status, kind, text, {"retry-after": "2"} if status == 429 else {})
 
 

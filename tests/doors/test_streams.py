@@ -11,7 +11,7 @@ from tests.support.stack import GRACE, Stack, until
 FIELDS = """ __typename cursor
   ... on StreamStarted { stream { id } replayed resumable userMessageEdge { node { id text } } }
   ... on TextDelta { messageId text }
-  ... on MessageAdded { edge { node { __typename id text } } }
+  ... on MessageAdded { edge { cursor node { __typename id text } } }
   ... on StreamEnded { outcome finishReason usage { completionTokens } error { code reason } } """
 MESSAGE = f"subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
 COMPLETION = f"subscription($i: CompletionInput!, $k: ID!) {{ completion(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
@@ -83,6 +83,37 @@ async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack,
     assert again[0]["replayed"] is True
     assert text_of(again) == expected(30)
     assert (await stack.model_stats())["total"] == before + 1
+
+
+async def test_a_page_opened_after_the_end_is_told_the_end(stack: Stack, door: str) -> None:
+    variables = {"i": completion(stack, "tokens=2 delay=0"), "k": str(uuid.uuid4())}
+    heard = [event async for event in events(stack, door, COMPLETION, variables)]
+    stream_id = heard[0]["stream"]["id"]
+    read = await stack.graphql("query($id: ID!) { stream(id: $id) { status text lastCursor } }", {"id": stream_id})
+    assert read["data"]["stream"] == {"status": "COMPLETED", "text": "tok0 tok1", "lastCursor": heard[-1]["cursor"]}
+    after = {"id": stream_id, "after": heard[-1]["cursor"]}
+    assert [event async for event in events(stack, door, STREAM, after)] == heard[-1:]
+
+
+async def test_the_cursors_of_a_streams_messages_are_exact(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    said = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=2 delay=0 reasoning=1]]"}]}
+    for _ in range(3):
+        turn = {"i": said, "k": str(uuid.uuid4())}
+        heard = [event async for event in events(stack, "event stream", MESSAGE, turn)]
+    edges = [event["edge"] for event in heard if event["__typename"] == "MessageAdded"]
+    assert [edge["node"]["__typename"] for edge in edges] == ["UserMessage", "ReasoningMessage", "AssistantMessage"]
+    query = """query($a: ID!, $first: Int, $after: String, $last: Int, $before: String) { agent(id: $a) {
+        messages(first: $first, after: $after, last: $last, before: $before) { nodes { id } } } }"""
+
+    async def page(**window: object) -> list[str]:
+        answer = await stack.graphql(query, {"a": agent_id, **window})
+        return [node["id"] for node in answer["data"]["agent"]["messages"]["nodes"]]
+
+    ids = [edge["node"]["id"] for edge in edges]
+    for place, edge in enumerate(edges):
+        assert await page(first=5, after=edge["cursor"]) == ids[place + 1 :]
+        assert (await page(last=3, before=edge["cursor"]))[-1:] == ids[place - 1 : place] or place == 0
 
 
 async def test_the_same_key_with_other_input_is_a_conflict(stack: Stack, door: str) -> None:
