@@ -138,6 +138,16 @@ class Ams:
         found = {record.id: record for record in decode(Service.AMS, _TEMPLATES, answer.body).templates}
         return [found.get(slug) for slug in ids]
 
+    async def template_page(
+        self, scope: CallScope, user_id: str, *, limit: int, after: str | None, search: str | None
+    ) -> list[TemplateRecord] | None:
+        """A page of the templates that the user may use; ``None`` from an AMS without this endpoint."""
+        params = [("limit", str(limit))]
+        params += [("after", after)] if after else []
+        params += [("search", search)] if search else []
+        answer = await self._optional(scope, Call(operation="templates", path="/templates", params=params), user_id)
+        return None if answer is None else decode(Service.AMS, _TEMPLATES, answer.body).templates
+
     async def _optional(self, scope: CallScope, call: Call, user_id: str) -> Answer | None:
         """The answer of an endpoint that a deployment may lack; ``None`` without it, remembered for a while."""
         if self._absent.get(call.operation, 0.0) > time.monotonic():

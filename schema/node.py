@@ -71,11 +71,12 @@ async def resolve(context: RequestContext, node_id: str) -> object:
         case "user" if node_id == f"{USER}{context.principal.user_id}":
             return context.principal
         case _:
-            return await _template(context, node_id)
+            return await templates.by_slug(context, template_slug(node_id))
 
 
-async def _template(context: RequestContext, node_id: str) -> TemplateRecord:
+def template_slug(node_id: str) -> str:
+    """The slug in a template's id. Raises NotFound for an id of anything else."""
     slug = node_id.removeprefix(TEMPLATE)
     if not node_id.startswith(TEMPLATE) or not slug:
         raise NotFound("No such node.")
-    return await templates.by_slug(context, slug)
+    return slug
