@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
 import math
 import socket
 import sys
 import uuid
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import uvicorn
 
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--admin", action="store_true")
     token.set_defaults(run=_token)
     schema = commands.add_parser("schema", help="print the graph's schema")
+    schema.add_argument("--check", metavar="FILE", type=Path, help="fail where FILE is not this schema, and show how")
     schema.set_defaults(run=_schema)
     return parser
 
@@ -146,7 +149,19 @@ def _make_token(user: str, *, hours: float | None = None, admin: bool = False) -
     return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=lifetime, admin=admin)
 
 
-def _schema(_: argparse.Namespace) -> None:
+def _schema(options: argparse.Namespace) -> None:
     from schema.build import build_schema  # noqa: PLC0415 - the other commands start faster without it
 
-    print(build_schema().as_str())
+    text = build_schema().as_str() + "\n"
+    if options.check is None:
+        print(text, end="")
+        return
+    try:
+        kept = options.check.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {options.check}: {error}") from error
+    difference = difflib.unified_diff(
+        kept.splitlines(), text.splitlines(), str(options.check), "this schema", lineterm=""
+    )
+    if lines := list(difference):
+        raise UsageError("\n".join([f"{options.check} is not this schema:", *lines[:40]]))

@@ -79,6 +79,19 @@ def test_an_env_file_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == "agentgraph: .env: must be UTF-8 text\n"
 
 
+def test_the_schema_is_printed_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    text = capsys.readouterr().out
+    kept = tmp_path / "schema.graphql"
+    kept.write_text(text)
+    assert main(["schema", "--check", str(kept)]) == 0
+    kept.write_text(text.replace("type Agent ", "type Agents "))
+    assert main(["schema", "--check", str(kept)]) == 1
+    assert "-type Agents implements" in capsys.readouterr().err
+    assert main(["schema", "--check", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith("agentgraph: cannot read")
+
+
 def test_version_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     wrong = [[], ["nope"], ["embedded", "--port", "99999"], ["embedded", "--port", "-1"], *_HOURS]
     for arguments, status in ((["--version"], 0), *((arguments, 2) for arguments in wrong)):
