@@ -85,7 +85,7 @@ class Keys:
 
     def sign_in(self, request: Request) -> Json:
         """The record of the request's key. Raises Refused."""
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        given = request.headers.get("authorization", "").partition(" ")[2].strip()
         if not given:
             raise Refused(401, "auth_error", "Authentication Error, No api key passed in.", param="None")
         record = self._state.keys.get(given)
