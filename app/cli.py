@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import difflib
 import math
 import socket
@@ -19,10 +20,12 @@ from app import devtokens
 from app.banner import banner
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.embedded.store import Store, StoreError, open_store, remove_store
 from app.server import server_config
 from app.settings import Settings, SettingsError
 
 MAX_HOURS = 24 * 365
+_YES = frozenset({"y", "yes"})
 
 
 class UsageError(Exception):
@@ -54,12 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
     embedded.add_argument("--port", type=_port, default=8100)
+    for command in (serve, embedded):
+        command.add_argument("--memory", action="store_true", help="forget the embedded platform's data at the end")
     embedded.set_defaults(run=_embedded)
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--user", default="ada", help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
     token.add_argument("--hours", type=_hours, default=devtokens.LIFETIME_SECONDS / 3600)
     token.add_argument("--admin", action="store_true")
     token.set_defaults(run=_token)
+    reset = commands.add_parser("reset", help="remove what the embedded platform has kept")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.set_defaults(run=_reset)
     schema = commands.add_parser("schema", help="print the graph's schema")
     schema.add_argument("--check", metavar="FILE", type=Path, help="fail where FILE is not this schema, and show how")
     schema.set_defaults(run=_schema)
@@ -86,14 +94,22 @@ def _serve(options: argparse.Namespace) -> None:
     settings = Settings.load()
     if settings.host is None and options.host:
         settings = settings.model_copy(update={"host": options.host})
+    with contextlib.ExitStack() as opened:
+        store = None if options.memory or not settings.embedded_services else _open_store()
+        if store is not None:
+            opened.callback(store.close)
+        _run(settings, _listen(settings.bind_host, settings.port), store)
+
+
+def _run(settings: Settings, listener: socket.socket, store: Store | None) -> None:
+    from app.main import create_app  # noqa: PLC0415 - the other commands start faster without it
+
     token = _make_token("ada") if settings.development_tokens else None
-    listener = _listen(settings.bind_host, settings.port)
     port = listener.getsockname()[1]
     print(banner(settings, version=version("agentgraph"), port=port, token=token), flush=True)
     config = server_config(
-        "app.main:create_app",
+        create_app(store=store),
         settings,
-        factory=True,
         loop="uvloop",
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
@@ -115,7 +131,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _embedded(options: argparse.Namespace) -> None:
     async def serve() -> None:
-        platform = EmbeddedPlatform(EmbeddedOptions(port=options.port))
+        store = None if options.memory else _open_store()
+        platform = EmbeddedPlatform(EmbeddedOptions(port=options.port), store)
         try:
             await platform.start()
         except OSError as error:
@@ -123,13 +140,46 @@ def _embedded(options: argparse.Namespace) -> None:
         keys = platform.options
         print(f"AMS_BASE_URL={platform.urls['ams']}\nSUPABASE_SERVICE_KEY={keys.ams_key}")
         print(f"LETTA_BASE_URL={platform.urls['letta']}\nLETTA_API_KEY={keys.letta_key}")
-        print(f"LITELLM_BASE_URL={platform.urls['litellm']}", flush=True)
+        print(f"LITELLM_BASE_URL={platform.urls['litellm']}\n")
+        print(f"# Its data is kept in {store_path()}" if store else "# Its data is in memory, and goes with it.")
+        print(f"# To make a service fail, and to see it: {platform.page_url}", flush=True)
         try:
             await asyncio.Event().wait()
         finally:
             await platform.stop()
 
     asyncio.run(serve())
+
+
+def store_path() -> Path:
+    """Where the embedded platform keeps its data."""
+    return devtokens.data_dir() / "embedded.sqlite3"
+
+
+def _open_store() -> Store:
+    try:
+        return open_store(store_path())
+    except StoreError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        raise devtokens.DataFolderError(f"{store_path().parent}: {error.strerror}") from error
+
+
+def _reset(options: argparse.Namespace) -> None:
+    path = store_path()
+    if not path.exists():
+        print(f"Nothing to remove: {path} does not exist")
+        return
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise UsageError(f"this removes {path}, the embedded platform's agents, messages and keys; add --yes")
+        if input(f"Remove {path}, the embedded platform's agents, messages and keys? [y/N] ").lower() not in _YES:
+            raise UsageError("nothing was removed")
+    try:
+        removed = remove_store(path)
+    except StoreError as error:
+        raise UsageError(str(error)) from error
+    print("\n".join(f"Removed {one}" for one in removed))
 
 
 def _token(options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from app import devtokens
 from app.auth import Authenticator
 from app.doors import Doors
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.embedded.store import Store
 from app.graphql.engine import Engine
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -33,9 +34,11 @@ HEALTH_SECONDS = 3.0
 """How long a service may take to say that it is there."""
 
 
-async def open_doors(settings: Settings, telemetry: Telemetry, stack: AsyncExitStack) -> Doors:
+async def open_doors(
+    settings: Settings, telemetry: Telemetry, stack: AsyncExitStack, store: Store | None = None
+) -> Doors:
     """Open everything, in the order that it will be closed backwards."""
-    settings, platform = await _with_embedded(settings, stack)
+    settings, platform = await _with_embedded(settings, stack, store)
     clients = {service: _client(settings, service, telemetry) for service in _URLS}
     for upstream in clients.values():
         stack.push_async_callback(upstream.aclose)
@@ -67,7 +70,9 @@ async def open_doors(settings: Settings, telemetry: Telemetry, stack: AsyncExitS
     )
 
 
-async def _with_embedded(settings: Settings, stack: AsyncExitStack) -> tuple[Settings, EmbeddedPlatform | None]:
+async def _with_embedded(
+    settings: Settings, stack: AsyncExitStack, store: Store | None
+) -> tuple[Settings, EmbeddedPlatform | None]:
     """Settings whose every upstream has a URL: what is not set is embedded."""
     missing = settings.embedded_services
     if not missing:
@@ -78,9 +83,10 @@ async def _with_embedded(settings: Settings, stack: AsyncExitStack) -> tuple[Set
         letta_api_key=_secret(settings.letta_api_key),
         litellm_is_real="litellm" not in missing,
     )
-    platform = EmbeddedPlatform(options)
+    platform = EmbeddedPlatform(options, store)
     await platform.start()
     stack.push_async_callback(platform.stop)
+    options = platform.options
     changes: dict[str, Any] = {f"{name}_base_url": platform.urls[name] for name in missing}
     keys = {"ams": ("supabase_service_key", options.ams_key), "letta": ("letta_api_key", options.letta_key)}
     changes |= {field: key for name, (field, key) in keys.items() if name in missing}

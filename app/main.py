@@ -12,6 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from app.composition import open_doors
+from app.embedded.store import Store
 from app.gate import Gate, Handover
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
@@ -25,8 +26,10 @@ from app.telemetry import Telemetry, make_logger
 EXPOSED_HEADERS = [REQUEST_ID, "X-Stream-Id", "Retry-After"]
 
 
-def create_app(settings: Settings | None = None, telemetry: Telemetry | None = None) -> ASGIApp:
-    """The gateway as an ASGI application.
+def create_app(
+    settings: Settings | None = None, telemetry: Telemetry | None = None, *, store: Store | None = None
+) -> ASGIApp:
+    """The gateway as an ASGI application. What it embeds is kept in ``store``; without one, in memory.
 
     Raises:
         SettingsError: when the environment's settings cannot be used.
@@ -38,7 +41,7 @@ def create_app(settings: Settings | None = None, telemetry: Telemetry | None = N
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            gate.doors = doors = await open_doors(settings, telemetry, stack)
+            gate.doors = doors = await open_doors(settings, telemetry, stack, store)
             gate.graphql, gate.openai = GraphQLHttp(doors), OpenAIDoor(doors)
             gate.socket = GraphQLWebSocket(
                 doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.embedded.state import State
@@ -97,7 +99,31 @@ def _cutting(scope: Scope, send: Send, limit: int) -> Send:
     return cutting
 
 
-def control(faults: dict[str, Fault], services: frozenset[str]) -> Any:
+def routes(faults: dict[str, Fault], services: frozenset[str], state: State) -> list[Route]:
+    """The page of the switch, and what it and tests talk to."""
+
+    async def page(_: Request) -> Response:
+        text = files("app.embedded").joinpath("page.html").read_text("utf-8")
+        return HTMLResponse(text.replace("{{services}}", " ".join(sorted(services))))
+
+    async def stats(_: Request) -> Response:
+        return JSONResponse(asdict(state.stats))
+
+    async def calls(request: Request) -> Response:
+        seen = list(state.calls)
+        if request.method == "DELETE":
+            state.calls.clear()
+        return JSONResponse(seen)
+
+    return [
+        Route("/_embedded/", page),
+        Route("/_embedded/faults", _control(faults, services), methods=["GET", "PUT", "DELETE"]),
+        Route("/_embedded/stats", stats),
+        Route("/_embedded/calls", calls, methods=["GET", "DELETE"]),
+    ]
+
+
+def _control(faults: dict[str, Fault], services: frozenset[str]) -> Any:
     """The endpoint of the switch: GET shows, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears."""
 
     async def switch(request: Request) -> Response:

@@ -1,8 +1,9 @@
 """A deterministic model that streams words at a human pace.
 
 A directive in the last user message steers it, for tests and demonstrations:
-``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME]]``. With ``tokens`` it says
-``tok0 tok1 …``.
+``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME approve=1]]``. With ``tokens``
+it says ``tok0 tok1 …``; with ``tool`` it calls that tool first, and with ``approve`` the call waits for a person's
+leave.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from app.embedded.state import Json, ModelStats
 
@@ -48,11 +50,19 @@ class Answer:
     delay: float
     error: str | None
     prompt_tokens: int
+    approve: bool = False
 
     @property
     def words(self) -> list[str]:
         """The text, word by word."""
         return _WORDS.findall(self.text)
+
+    def after(self, tool: str, *, approve: bool) -> Answer:
+        """What is said instead once a person has decided about a call; a text that was asked for stays."""
+        if self.text.startswith("tok0"):
+            return self
+        said = f"Thank you. I have called {tool}, and it is done." if approve else f"All right, I leave {tool} alone."
+        return replace(self, text=f"{said} {self.text.split('. ', 1)[-1]}", error=None)
 
 
 def text_of(message: Json) -> str:
@@ -66,7 +76,7 @@ def text_of(message: Json) -> str:
 
 def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
     """What the model says to a conversation: the same to the same."""
-    asked = next((text_of(message) for message in reversed(messages) if message.get("role") == "user"), "")
+    asked = words_of(messages)
     match = _DIRECTIVE.search(asked)
     said = dict(part.partition("=")[::2] for part in match[1].split()) if match else {}
     text = "tok" + " tok".join(str(n) for n in range(int(said["tokens"]))) if "tokens" in said else _speech(asked)
@@ -78,7 +88,36 @@ def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
         delay=float(said.get("delay", 1 / words_per_second)),
         error=said.get("error"),
         prompt_tokens=max(1, sum(len(text_of(message)) for message in messages) // 4),
+        approve=said.get("approve", "0") != "0",
     )
+
+
+def words_of(messages: list[Json]) -> str:
+    """What the user said last."""
+    return next((text_of(message) for message in reversed(messages) if message.get("role") == "user"), "")
+
+
+def instance_of(schema: Any, text: str) -> Any:
+    """Something that fits a JSON schema, with ``text`` for a string: a tool's arguments, or an answer in JSON."""
+    if not isinstance(schema, dict):
+        return text
+    if schema.get("enum"):
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "object":
+            properties = schema.get("properties") or {}
+            return {name: instance_of(properties.get(name), text) for name in schema.get("required") or properties}
+        case "array":
+            return [instance_of(schema.get("items"), text)]
+        case "integer":
+            return 1
+        case "number":
+            return 1.0
+        case "boolean":
+            return True
+        case "null":
+            return None
+    return text
 
 
 def _speech(asked: str) -> str:

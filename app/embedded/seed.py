@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 
+from app.embedded.ams.agentfile import AgentFile, prompt_of, read
+from app.embedded.ams.agents import row
+from app.embedded.ams.templates import Templates
 from app.embedded.letta import EmbeddedLetta
+from app.embedded.letta.shapes import tool
+from app.embedded.letta.tools import REFUND_TOOL
+from app.embedded.letta.turns import otid_of
+from app.embedded.litellm.keys import make_key
 from app.embedded.state import Agent, Json, State, User
-from app.embedded.turns import otid_of
 
 ADA = "a0a0a0a0-1111-4111-8111-000000000001"
 GRACE = "b0b0b0b0-2222-4222-8222-000000000002"
@@ -22,32 +29,39 @@ MODELS: dict[str, Json] = {
     "gemini-2.5-flash": {"mode": "chat", "max_input_tokens": 1048576, "cost": (3e-07, 2.5e-06), "vision": True},
     "text-embedding-3-small": {"mode": "embedding", "max_input_tokens": 8191, "cost": (2e-08, 0.0), "vision": False},
 }
-TEMPLATES: list[Json] = [
-    {
-        "id": "support-bot",
-        "name": "Support bot",
-        "description": "Answers customers' questions and knows when to ask a person.",
-        "latest_version": "1.2.0",
-        "versions": ["1.0.0", "1.1.0", "1.2.0"],
-        "is_public": True,
-        "tags": ["support"],
-        "model": "gpt-4o-mini",
-    },
-    {
-        "id": "researcher",
-        "name": "Researcher",
-        "description": "Reads widely, keeps notes, and says where each fact comes from.",
-        "latest_version": "2.0.1",
-        "versions": ["1.0.0", "2.0.0", "2.0.1"],
-        "is_public": True,
-        "tags": ["research"],
-        "model": "gpt-4.1",
-    },
-]
+TEMPLATES = (
+    *(("support-bot", version) for version in ("1.0.0", "1.1.0", "1.2.0")),
+    *(("researcher", version) for version in ("1.0.0", "2.0.0", "2.0.1")),
+    ("concierge", "1.0.0"),
+)
+"""The Agent Files in ``ams/seeds``, in the order they were published."""
+
 _AGENTS = {
-    ADA: [("Shop helpdesk", "support-bot"), ("Paper trail", "researcher"), ("Night shift", "support-bot")],
-    GRACE: [("Compiler historian", "researcher"), ("Front desk", "support-bot")],
+    ADA: [
+        ("Shop helpdesk", "support-bot", "1.2.0"),
+        ("Paper trail", "researcher", "2.0.1"),
+        ("Night shift", "support-bot", "1.0.0"),
+    ],
+    GRACE: [("Compiler historian", "researcher", "1.0.0"), ("Front desk", "support-bot", "1.2.0")],
 }
+_TOOLS: list[tuple[str, str, Json, bool | None]] = [
+    ("conversation_search", "Search what was said before.", {"query": {"type": "string"}}, None),
+    (
+        "memory_insert",
+        "Write into a memory block.",
+        {"label": {"type": "string"}, "new_string": {"type": "string"}},
+        None,
+    ),
+    ("find_order", "Look an order up.", {"query": {"type": "string"}}, None),
+    (REFUND_TOOL, "Pay money back.", {"amount": {"type": "number"}, "reason": {"type": "string"}}, True),
+]
+_PASSAGES = (
+    "Parcels that miss the Tuesday van leave the depot on Wednesday morning.",
+    "Refunds above fifty euros are looked at twice.",
+)
+BUDGET_USD = 5.0
+"""What each user's key may spend."""
+
 _TALKS: list[tuple[str, list[tuple[str, str]]]] = [
     (
         "Where is my parcel?",
@@ -73,20 +87,37 @@ _TALKS: list[tuple[str, list[tuple[str, str]]]] = [
 ]
 
 
-def people(litellm_keys: dict[str, str | None]) -> dict[str, User]:
-    """The users by id, each with the virtual key that pays for them."""
-    return {uid: User(uid, email, name, litellm_keys.get(uid)) for uid, email, name in PEOPLE.values()}
+def seed_people(state: State, user_key: str) -> None:
+    """The users, each with a virtual key that pays for them, and the templates they may use."""
+    for user_id, email, name in PEOPLE.values():
+        key = f"{user_key}-{user_id}"
+        make_key(state, key, user_id, key_alias=name.lower(), max_budget=BUDGET_USD)
+        state.keep_user(User(user_id, email, name, key))
+    templates = Templates(state)
+    for template_id, version in TEMPLATES:
+        templates.publish(read_seed(template_id, version), by=None)
 
 
-def seed(state: State, letta: EmbeddedLetta | None) -> None:
-    """Fill an empty platform; without a Letta of our own, everything but agents."""
-    state.templates = {template["id"]: template for template in TEMPLATES}
+def read_seed(template_id: str, version: str) -> AgentFile:
+    """An Agent File that comes with the platform."""
+    source = files("app.embedded.ams").joinpath("seeds", f"{template_id}-{version}.yaml")
+    return read(source.read_text("utf-8"))
+
+
+def seed_models(state: State) -> None:
+    """The models that LiteLLM knows."""
     state.models = {name: _group(facts) for name, facts in MODELS.items()}
-    if letta is None:
-        return
+
+
+def seed_letta(state: State, letta: EmbeddedLetta) -> None:
+    """The tools of Letta, and each user's agents with what was said to them."""
+    for name, description, properties, approval in _TOOLS:
+        made = tool(_id("tool", name), name, description, properties, approval=approval)
+        state.keep("tool", state.tools, made["id"], made)
     for user in state.users.values():
-        for number, (name, template_id) in enumerate(reversed(_AGENTS[user.id])):
-            _agent(letta, user, name, state.templates[template_id], number)
+        for number, (name, template_id, version) in enumerate(reversed(_AGENTS[user.id])):
+            _agent(state, letta, user, name, read_seed(template_id, version), number)
+        state.keep_rows(user)
 
 
 def _group(facts: Json) -> Json:
@@ -109,56 +140,66 @@ def _id(kind: str, *parts: object) -> str:
     return f"{kind}-{uuid.uuid5(_NAMESPACE, '/'.join(map(str, parts)))}"
 
 
-def _agent(letta: EmbeddedLetta, user: User, name: str, template: Json, number: int) -> None:
+def _agent(state: State, letta: EmbeddedLetta, user: User, name: str, file: AgentFile, number: int) -> None:
     created = (_EPOCH + timedelta(days=number)).isoformat().replace("+00:00", "Z")
-    agent_id = _id("agent", user.id, name)
-    agent = letta.make_agent(
+    agent_id, content = _id("agent", user.id, name), file.content
+    agent = letta.agents.make(
         {
             "id": agent_id,
             "name": name,
-            "description": template["description"],
-            "model": f"openai-proxy/{template['model']}",
+            "description": file.template["description"],
+            "model": "openai-proxy/" + content["engine"]["model"].split("/", 1)[-1],
             "embedding": "openai/text-embedding-3-small",
             "tags": [f"user:{user.id}"],
-            "system": f"You are {name}. {template['description']}",
+            "system": prompt_of(content, agent_name=name, variables={}),
             "memory_blocks": [
                 {"id": _id("block", agent_id, "persona"), "label": "persona", "value": f"I am {name}, and I am brief."},
                 {"id": _id("block", agent_id, "human"), "label": "human", "value": f"{user.name} prefers plain words."},
             ],
-            "tools": [{"id": _id("tool", "find_order"), "name": "find_order", "description": "Look an order up."}],
+            "tools": content.get("tools"),
+            "include_base_tools": False,
         }
     )
     agent.body |= {"created_at": created, "updated_at": created}
-    row = {"agent_id": agent_id, "template_id": template["id"], "version": template["latest_version"]}
-    user.rows.insert(0, {**row, "created_at": created, "updated_at": created})
+    state.keep_agent(agent)
+    user.rows.insert(0, row(agent_id, created, file.template["id"], file.template["version"], {}))
+    for index, text in enumerate(_PASSAGES):
+        passage_id = _id("passage", agent_id, index)
+        made = {"id": passage_id, "agent_id": agent_id, "text": text, "tags": None, "created_at": created}
+        state.keep("passage", state.passages, passage_id, made, agent_id)
     for index, (summary, lines) in enumerate(_TALKS):
-        conversation = letta.make_conversation(agent, summary, _id("conv", agent_id, index))
-        _talk(agent, conversation["id"], lines, _EPOCH + timedelta(days=number, hours=index))
-    _talk(agent, agent.id, _TALKS[number % 2][1], _EPOCH + timedelta(days=number, hours=5))
+        conversation = letta.conversations.make(agent, summary, _id("conv", agent_id, index))
+        _talk(state, agent, conversation["id"], lines, _EPOCH + timedelta(days=number, hours=index))
+    _talk(state, agent, agent.id, _TALKS[number % 2][1], _EPOCH + timedelta(days=number, hours=5))
 
 
-def _talk(agent: Agent, scope: str, lines: list[tuple[str, str]], at: datetime) -> None:
+def _talk(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], at: datetime) -> None:
     groups: list[list[Json]] = []
     thought: Json | None = None
     for number, (kind, text) in enumerate(lines):
         base: Json = {
             "id": _id("message", scope, number),
             "date": (at + timedelta(minutes=number)).isoformat(),
+            **dict.fromkeys(("name", "sender_id", "is_err", "seq_id")),
             "step_id": _id("step", scope, number),
             "run_id": None,
         }
         if kind == "reasoning":
-            thought = {"message_type": "reasoning_message", "reasoning": text}
+            spoken = {"source": "reasoner_model", "reasoning": text, "signature": None}
+            thought = {"message_type": "reasoning_message", **spoken}
             continue
         said = _said(kind, text, scope, number)
         group = [said] if thought is None else [thought, said]
         groups.append([{**base, "otid": otid_of(base["id"], n), **part} for n, part in enumerate(group)])
         thought = None
-    agent.messages[scope][0][0]["date"] = at.isoformat()
-    agent.messages[scope] += groups
+    head = agent.messages[scope][0]
+    head[0]["date"] = at.isoformat()
+    state.keep_group(agent, scope, head)
+    state.add_messages(agent, scope, groups)
     if scope in agent.conversations:
         stamp = (at + timedelta(minutes=len(lines))).isoformat().replace("+00:00", "Z")
-        agent.conversations[scope] |= {"created_at": stamp, "updated_at": stamp, "last_message_at": stamp}
+        dates = dict.fromkeys(("created_at", "updated_at", "last_message_at"), stamp)
+        state.keep_conversation(agent, {**agent.conversations[scope], **dates})
 
 
 def _said(kind: str, text: str, scope: str, number: int) -> Json:

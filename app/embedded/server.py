@@ -7,23 +7,23 @@ import contextlib
 import secrets
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.embedded import seed
 from app.embedded.ams import EmbeddedAms
-from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, control
+from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, routes
 from app.embedded.letta import EmbeddedLetta
 from app.embedded.litellm import EmbeddedLiteLLM
+from app.embedded.restore import restore
 from app.embedded.state import State
+from app.embedded.store import Memory, Store
 
 ALL = frozenset({"ams", "letta", "litellm"})
 
@@ -115,19 +115,21 @@ class LoopbackServer:
 
 
 class EmbeddedPlatform:
-    """The services, each behind its fault switch, at ``/ams``, ``/letta``, ``/litellm`` of one port."""
+    """The services, each behind its fault switch, at ``/ams``, ``/letta``, ``/litellm`` of one port.
 
-    def __init__(self, options: EmbeddedOptions | None = None) -> None:
-        self.options = options = options or EmbeddedOptions()
-        self.state = State()
+    What ``store`` has kept is taken up again, keys included; without one all is forgotten at the end.
+    """
+
+    def __init__(self, options: EmbeddedOptions | None = None, store: Store | None = None) -> None:
+        options = options or EmbeddedOptions()
+        self.state = State(store=store or Memory(), letta=options.letta_url or "")
+        restore(self.state)
+        self.options = options = _with_kept_keys(self.state, options)
         self.faults: dict[str, Fault] = {}
-        keys = {uid: None if options.litellm_is_real else f"{options.user_key}-{uid}" for uid in (seed.ADA, seed.GRACE)}
-        self.state.users = seed.people(keys)
         self._letta = EmbeddedLetta(
             self.state, key=options.letta_key, words_per_second=options.words_per_second, redis=options.letta_redis
         )
-        real = options.letta_url is not None
-        seed.seed(self.state, None if real else self._letta)
+        self._seed()
         self._to_letta = httpx.AsyncClient(timeout=30, trust_env=False)
         self.ams = EmbeddedAms(
             self.state,
@@ -136,12 +138,26 @@ class EmbeddedPlatform:
             model_prefix="openai-proxy/",
             embedding="openai/text-embedding-3-small",
         )
-        litellm = EmbeddedLiteLLM(
-            self.state, {key: None for key in keys.values() if key}, words_per_second=options.words_per_second
-        )
+        litellm = EmbeddedLiteLLM(self.state, words_per_second=options.words_per_second)
         self._apps: dict[str, ASGIApp] = {"ams": self.ams.app(), "letta": self._letta.app(), "litellm": litellm.app()}
         self._server = LoopbackServer(self._app(), options.port)
         self.urls: dict[str, str] = {}
+        self.page_url = ""
+
+    def _seed(self) -> None:
+        """Fill what is empty, once: what a user has deleted does not come back at the next start."""
+        state, options = self.state, self.options
+        seed.seed_models(state)
+        with state.store.together():
+            if "people" not in state.marks:
+                seed.seed_people(state, options.user_key)
+                state.mark("people", value=True)
+            if options.letta_url is None and "letta" not in state.marks:
+                seed.seed_letta(state, self._letta)
+                state.mark("letta", value=True)
+        keys = {record["info"]["user_id"]: key for key, record in state.keys.items()}
+        for user in state.users.values():
+            user.litellm_key = None if options.litellm_is_real else keys.get(user.id)
 
     def service(self, name: str) -> ASGIApp:
         """One service behind its fault switch, to be served by itself."""
@@ -156,42 +172,42 @@ class EmbeddedPlatform:
         """Serve; with a real Letta, the users' agents are those that carry their tags there."""
         await self._server.start()
         self.urls = {name: f"{self._server.url}/{name}" for name in self.options.services}
+        self.page_url = f"{self._server.url}/_embedded/"
         if self.options.letta_url is not None:
             self.reach_letta(self.options.letta_url, self.options.letta_api_key or "")
             await self._adopt()
         else:
             self.reach_letta(f"{self._server.url}/letta", self.options.letta_key)
+        await self.ams.start()
 
     async def _adopt(self) -> None:
-        """AMS's rows are in memory: after a start they are learnt from Letta. One that is down has none to tell."""
+        """Learn from a real Letta which agents there are now. One that is down has none to tell."""
         for user in self.state.users.values():
             with contextlib.suppress(httpx.HTTPError):
                 await self.ams.adopt_agents(user)
 
     async def stop(self) -> None:
-        """Stop everything."""
+        """Stop everything, and let go of the store."""
         await self.stop_runs()
         await self._server.stop()
+        self.state.store.close()
 
     async def stop_runs(self) -> None:
-        """Stop what goes on without a server: turns, and AMS's way to Letta."""
+        """Stop what goes on without a server: turns, queued upgrades, and AMS's way to Letta."""
         await self._letta.stop()
+        await self.ams.stop()
         await self._to_letta.aclose()
 
     def _app(self) -> Starlette:
-        async def stats(_: Request) -> JSONResponse:
-            return JSONResponse(asdict(self.state.stats))
+        switches = routes(self.faults, self.options.services, self.state)
+        return Starlette(routes=[*switches, *(Mount(f"/{name}", self.service(name)) for name in self.options.services)])
 
-        async def calls(request: Request) -> JSONResponse:
-            seen = list(self.state.calls)
-            if request.method == "DELETE":
-                self.state.calls.clear()
-            return JSONResponse(seen)
 
-        switch = control(self.faults, self.options.services)
-        routes = [
-            Route("/_embedded/faults", switch, methods=["GET", "PUT", "DELETE"]),
-            Route("/_embedded/stats", stats),
-            Route("/_embedded/calls", calls, methods=["GET", "DELETE"]),
-        ]
-        return Starlette(routes=[*routes, *(Mount(f"/{name}", self.service(name)) for name in self.options.services)])
+def _with_kept_keys(state: State, options: EmbeddedOptions) -> EmbeddedOptions:
+    """The keys that are kept win over fresh ones, so that what was set up with them goes on working."""
+    names = ("ams_key", "letta_key", "user_key")
+    kept = state.marks.get("keys")
+    if kept is None:
+        kept = {name: getattr(options, name) for name in names}
+        state.mark("keys", kept)
+    return replace(options, **kept)

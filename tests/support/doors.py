@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
-from tests.support.stack import Stack, opened_socket
+from tests.support.stack import ADA, Stack, opened_socket
 
 DOORS = ("websocket", "event stream", "multipart")
 ACCEPTS = {"event stream": "text/event-stream", "multipart": "multipart/mixed;subscriptionSpec=1.0, application/json"}
@@ -26,29 +26,27 @@ class Refused(Exception):
 
 
 async def events(
-    stack: Stack, door: str, query: str, variables: dict[str, Any] | None = None
+    stack: Stack, door: str, query: str, variables: dict[str, Any] | None = None, *, user: str = ADA
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The events of one subscription to its end; closing the generator is leaving. Raises Refused."""
-    read = _by_websocket(stack, query, variables) if door == "websocket" else _by_http(stack, door, query, variables)
+    asked = {"query": query, "variables": variables or {}}
+    read = _by_websocket(stack, asked, user) if door == "websocket" else _by_http(stack, door, asked, user)
     async for payload in read:
         assert "errors" not in payload, payload
         yield next(iter(payload["data"].values()))
 
 
-async def _by_websocket(stack: Stack, query: str, variables: dict[str, Any] | None) -> AsyncIterator[dict[str, Any]]:
-    async with opened_socket(stack) as socket:
-        await socket.subscribe(query, variables)
+async def _by_websocket(stack: Stack, asked: dict[str, Any], user: str) -> AsyncIterator[dict[str, Any]]:
+    async with opened_socket(stack, stack.token(user)) as socket:
+        await socket.subscribe(**asked)
         while (message := await socket.hear())["type"] != "complete":
             if message["type"] == "error":
                 raise Refused(message["payload"], None)
             yield message["payload"]
 
 
-async def _by_http(
-    stack: Stack, door: str, query: str, variables: dict[str, Any] | None
-) -> AsyncIterator[dict[str, Any]]:
-    headers = stack.headers() | {"accept": ACCEPTS[door]}
-    asked = {"query": query, "variables": variables or {}}
+async def _by_http(stack: Stack, door: str, asked: dict[str, Any], user: str) -> AsyncIterator[dict[str, Any]]:
+    headers = stack.headers(user) | {"accept": ACCEPTS[door]}
     async with stack.client.stream("POST", "/graphql", json=asked, headers=headers) as response:
         if not response.headers["content-type"].startswith(ACCEPTS[door].split(";")[0]):
             raise Refused(orjson.loads(await response.aread())["errors"], response.status_code)

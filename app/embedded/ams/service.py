@@ -1,0 +1,115 @@
+"""The embedded AMS's routes, put together, behind its key and the caller's id."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import httpx
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.embedded.ams.agents import Agents
+from app.embedded.ams.answers import Handler, Refused, RequestHandler, ok
+from app.embedded.ams.templates import Templates
+from app.embedded.state import Json, State, User
+
+_PROFILE = ("id", "email", "name", "litellm_key", "letta_agent_id", "agent_status", "created_at", "updated_at")
+_SINCE = "2026-01-05T09:00:00Z"
+
+
+class EmbeddedAms:
+    """AMS. ``letta`` reaches the Letta that agents are made in, embedded or real."""
+
+    def __init__(self, state: State, *, key: str, letta: httpx.AsyncClient, model_prefix: str, embedding: str) -> None:
+        self._state = state
+        self._key = key
+        self.templates = Templates(state)
+        self._agents = Agents(state, self.templates, letta=letta, model_prefix=model_prefix, embedding=embedding)
+        self._at_work: dict[str, asyncio.Lock] = {}
+
+    def app(self) -> Starlette:
+        """The service."""
+        routes = [("GET", "/me", self._me), *self.templates.routes(), *self._agents.routes()]
+        guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
+        return Starlette(routes=[Route("/health", self._health), *guarded])
+
+    async def make_agent(self, user: User, template: Json, name: str | None = None) -> Json:
+        """Make an agent in Letta from a template's latest version, and its row."""
+        return await self._agents.make(user, template, name)
+
+    async def adopt_agents(self, user: User) -> None:
+        """Take over the agents in Letta that carry the user's tag. Raises httpx's errors."""
+        await self._agents.adopt(user)
+
+    async def start(self) -> None:
+        """Go on with what was queued."""
+        await self._agents.take_up()
+
+    async def stop(self) -> None:
+        """Stop what goes on between requests."""
+        await self._agents.stop()
+
+    def _guarded(self, handler: Handler) -> RequestHandler:
+        async def guarded(request: Request) -> Response:
+            if request.headers.get("authorization") != f"Bearer {self._key}":
+                return JSONResponse({"error": "Unauthorized"}, 401)
+            caller = request.headers.get("x-user-id")
+            if not caller:
+                return JSONResponse({"error": "X-User-Id is missing"}, 400)
+            try:
+                return await self._once(request, handler, self._state.users.get(caller))
+            except Refused as refusal:
+                return JSONResponse(refusal.body, refusal.status)
+
+        return guarded
+
+    async def _once(self, request: Request, handler: Handler, user: User | None) -> Response:
+        """Do what a mutation's idempotency key stands for once; the same request again has the same answer."""
+        key = request.headers.get("idempotency-key")
+        if key is None or request.method == "GET":
+            return await handler(request, user)
+        name = f"{user.id if user else ''} {key}"
+        about = hashlib.sha256(await request.body()).hexdigest() + f" {request.method} {request.url.path}"
+        lock = self._at_work.setdefault(name, asyncio.Lock())
+        try:
+            async with lock:
+                known = self._state.created.get(name)
+                if known is None:
+                    answer = await handler(request, user)
+                    known = {"about": about, "status": answer.status_code, "body": bytes(answer.body).decode()}
+                    self._state.keep("created", self._state.created, name, known)
+        finally:
+            self._at_work.pop(name, None)
+        if known["about"] != about:
+            raise Refused(409, "The Idempotency-Key was used for another request")
+        media_type = "application/json" if known["body"] else None
+        return Response(known["body"], known["status"], media_type=media_type)
+
+    async def _health(self, _: Request) -> JSONResponse:
+        checks = {"database": "ok", "proxy_service": "ok", "letta_api_key": "ok"}
+        return JSONResponse({"status": "ok", "checks": checks})
+
+    async def _me(self, _: Request, user: User | None) -> Response:
+        if user is None:
+            return ok({**dict.fromkeys(_PROFILE), "profile_exists": False})
+        rows = [{name: value for name, value in row.items() if name != "variables"} for row in user.rows]
+        profile: Json = {
+            "id": user.id,
+            "email": user.email,
+            "name": user.name,
+            "litellm_key": user.litellm_key,
+            "letta_agent_id": rows[0]["agent_id"] if rows else None,
+            "agent_status": "registered" if rows else None,
+            "created_at": _SINCE,
+            "updated_at": _SINCE,
+            "profile_exists": True,
+        }
+        if user.shape == "list":
+            profile["agents"] = rows
+        elif user.shape == "object":
+            profile["agents"] = {row["agent_id"]: {"name": None, "status": "registered"} for row in rows}
+        return Response(orjson.dumps(profile), media_type="application/json")

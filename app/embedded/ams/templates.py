@@ -1,0 +1,122 @@
+"""Templates: validating, publishing and listing Agent Files."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.embedded.ams.agentfile import AgentFile, Version, read
+from app.embedded.ams.answers import Handler, Refused, ids_of, ok, text_of
+from app.embedded.state import Json, State, User, now
+
+_MAX_PAGE = 100
+
+
+class Templates:
+    """The routes of templates."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Method, path, handler."""
+        return [
+            ("GET", "/templates", self._list),
+            ("POST", "/templates/validate", self._validate),
+            ("POST", "/templates/publish", self._publish),
+            ("GET", "/templates/{id}/versions/{version}", self._version),
+        ]
+
+    async def _validate(self, request: Request, _: User | None) -> Response:
+        file = read(await text_of(request))
+        return ok({"format": file.format, "validation": {"valid": not file.errors, "errors": file.errors}})
+
+    async def _publish(self, request: Request, user: User | None) -> Response:
+        file = read(await text_of(request))
+        if file.errors:
+            raise Refused(400, "The Agent File is not valid", file.errors)
+        template_id, version = file.template["id"], file.template["version"]
+        known = self._state.templates.get(template_id)
+        if known is not None:
+            if not self._may_use(known, user):
+                raise Refused(404, "Template not found")
+            if version in known["versions"]:
+                raise Refused(409, f"Version {version} of {template_id} exists")
+            if Version(version) <= Version(known["latest_version"]):
+                raise Refused(400, f"Version {version} is not above the latest, {known['latest_version']}")
+        self.publish(file, by=user.id if user else None)
+        answer = {"template_id": template_id, "version": version, "checksum": file.checksum, "is_latest": True}
+        return ok(answer)
+
+    def publish(self, file: AgentFile, *, by: str | None) -> None:
+        """Take a valid file up as its template's latest version."""
+        said, known = file.template, self._state.templates.get(file.template["id"], {})
+        template = {
+            "id": said["id"],
+            "name": said["name"],
+            "description": said.get("description", known.get("description")),
+            "latest_version": said["version"],
+            "versions": [*known.get("versions", []), said["version"]],
+            "is_public": bool(said.get("is_public", known.get("is_public", True))),
+            "tags": [str(tag) for tag in said.get("tags") or known.get("tags") or []],
+            "owner": known["owner"] if known else by,
+        }
+        release = {"source": file.source, "checksum": file.checksum, "published_at": now(), "published_by": by}
+        with self._state.store.together():
+            self._state.keep("template", self._state.templates, said["id"], template)
+            self._state.keep("release", self._state.releases, f"{said['id']}@{said['version']}", release)
+
+    async def _list(self, request: Request, user: User | None) -> Response:
+        query = request.query_params
+        shown = [template for template in self._state.templates.values() if self._may_use(template, user)]
+        if "ids" in query:
+            wanted = ids_of(request)
+            return ok({"templates": [_shown(template) for template in shown if template["id"] in wanted]})
+        search = query.get("search", "").lower()
+        shown = [template for template in shown if search in _searched(template)]
+        ids = [template["id"] for template in shown]
+        begin = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
+        limit = query.get("limit", str(_MAX_PAGE))
+        if not limit.isdecimal():
+            raise Refused(400, "limit must be a number")
+        page = shown[begin : begin + min(int(limit), _MAX_PAGE)]
+        return ok({"templates": [_shown(template) for template in page]})
+
+    async def _version(self, request: Request, user: User | None) -> Response:
+        template_id, version = request.path_params["id"], request.path_params["version"]
+        template = self.usable(template_id, user)
+        release = self._state.releases.get(f"{template_id}@{version}")
+        if release is None:
+            raise Refused(404, "Version not found")
+        is_latest = version == template["latest_version"]
+        return ok({"template_id": template_id, "version": version, "is_latest": is_latest, **release})
+
+    def usable(self, template_id: str, user: User | None) -> Json:
+        """A template that the user may use. Raises Refused."""
+        template = self._state.templates.get(template_id)
+        if template is None or not self._may_use(template, user):
+            raise Refused(404, "Template not found")
+        return template
+
+    def file(self, template: Json, version: str) -> AgentFile:
+        """A published file. Raises Refused."""
+        release = self._state.releases.get(f"{template['id']}@{version}")
+        if release is None:
+            raise Refused(404, f"{template['id']} has no version {version}")
+        return read(release["source"])
+
+    def migrations(self, template: Json) -> list[Json]:
+        """The migrations that a template's versions bring, newest version first."""
+        newest = sorted(template["versions"], key=Version, reverse=True)
+        return [one for version in newest for one in self.file(template, version).content.get("migrations") or []]
+
+    def _may_use(self, template: Json, user: User | None) -> bool:
+        return bool(template["is_public"]) or (user is not None and template.get("owner") == user.id)
+
+
+def _shown(template: Json) -> Json:
+    return {name: value for name, value in template.items() if name not in {"owner", "model"}}
+
+
+def _searched(template: Json) -> str:
+    return " ".join([template["id"], template["name"], template["description"] or "", *template["tags"]]).lower()

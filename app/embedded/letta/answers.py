@@ -1,0 +1,121 @@
+"""What Letta's routes share: reading a request, refusing it, turning pages. Statuses and texts are as recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.embedded.state import Agent, Json, State
+
+Handler = Callable[[Request], Awaitable[Response]]
+Routes = list[tuple[str, str, Handler]]
+"""Method, path, handler."""
+
+_AGENT_ID = re.compile(r"agent-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_MIN_ID = 41
+
+
+class Refused(Exception):
+    """The request is answered with an error."""
+
+    def __init__(self, status: int, body: Json) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+def refused(status: int, text: str) -> Refused:
+    """An error with a text."""
+    return Refused(status, {"detail": text})
+
+
+def missing(kind: str, key: str) -> Refused:
+    """There is no such thing."""
+    return refused(404, f"{kind} not found with id='['{key}']'")
+
+
+def invalid(kind: str, place: tuple[str, ...], message: str, given: Any) -> Refused:
+    """The request has not the form it must have."""
+    problem = {"type": kind, "loc": place, "msg": message, "input": given}
+    return Refused(422, {"trace_id": "", "detail": str([problem])})
+
+
+async def body_of(request: Request) -> Json:
+    """The request's JSON object; nothing is an empty one. Raises Refused."""
+    raw = await request.body()
+    try:
+        body = orjson.loads(raw or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise invalid("json_invalid", ("body", "1"), "JSON decode error", {}) from error
+    if not isinstance(body, dict):
+        raise invalid("model_attributes_type", ("body",), "Input should be a valid dictionary", body)
+    return body
+
+
+def agent_of(state: State, agent_id: str) -> Agent:
+    """An agent. Raises Refused."""
+    if not _AGENT_ID.match(agent_id):
+        message = "String should match pattern 'agent-{uuid4}'"
+        raise invalid("string_pattern_mismatch", ("path", "agent_id"), message, agent_id)
+    agent = state.agents.get(agent_id)
+    if agent is None:
+        raise refused(404, f"Agent with ID {agent_id} not found")
+    return agent
+
+
+def conversation_of(state: State, conversation_id: str) -> tuple[Agent, Json]:
+    """A conversation and its agent. Raises Refused."""
+    if len(conversation_id) < _MIN_ID:
+        message = f"String should have at least {_MIN_ID} characters"
+        raise invalid("string_too_short", ("path", "conversation_id"), message, conversation_id)
+    found = state.conversation(conversation_id)
+    if found is None:
+        raise missing("Conversation", conversation_id)
+    return found
+
+
+def scope_of(state: State, conversation_id: str, agent_id: str | None) -> tuple[Agent, str]:
+    """The agent and scope of a conversation; ``default`` is the agent's own. Raises Refused."""
+    if conversation_id == "default":
+        return agent_of(state, agent_id or ""), agent_id or ""
+    return conversation_of(state, conversation_id)[0], conversation_id
+
+
+def limit_of(request: Request, default: int) -> int:
+    """How long a page may be. Raises Refused: a negative limit is a database error, as recorded."""
+    given = request.query_params.get("limit", str(default))
+    try:
+        limit = int(given)
+    except ValueError as error:
+        message = "Input should be a valid integer, unable to parse string as an integer"
+        raise invalid("int_parsing", ("query", "limit"), message, given) from error
+    if limit < 0:
+        raise refused(500, "A database error occurred.")
+    return limit
+
+
+def page(items: Sequence[Json], request: Request, *, default: int, order: str = "desc") -> list[Json]:
+    """A page of what is listed oldest first. An unknown ``after`` or ``before`` is ignored."""
+    query = request.query_params
+    ordered = list(items) if query.get("order", order) == "asc" else list(items)[::-1]
+    ids = [item["id"] for item in ordered]
+    after, before = query.get("after"), query.get("before")
+    begin = ids.index(after) + 1 if after in ids else 0
+    end = ids.index(before) if before in ids else len(ids)
+    limit = limit_of(request, default)
+    return ordered[begin:end][:limit] if before not in ids else ordered[begin:end][-limit:]
+
+
+def truth(value: str | None) -> bool:
+    """A query's flag."""
+    return (value or "").lower() in {"1", "true", "yes", "on"}
+
+
+def ok(body: Any) -> JSONResponse:
+    """A success."""
+    return JSONResponse(body)

@@ -1,0 +1,99 @@
+"""Conversations with an agent, apart from its own, default one."""
+
+from __future__ import annotations
+
+import copy
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.embedded.letta.answers import Routes, agent_of, body_of, conversation_of, ok, page, refused, scope_of
+from app.embedded.letta.shapes import CONVERSATION
+from app.embedded.letta.views import system_message
+from app.embedded.state import Agent, Json, State, new_id, now
+
+_PATCHABLE = frozenset({"summary", "model", "model_settings", "last_message_at"})
+
+
+class Conversations:
+    """The routes of conversations; their messages are ``Messages``'."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def routes(self) -> Routes:
+        """Method, path, handler."""
+        one = "/v1/conversations/{id}"
+        return [
+            ("GET", "/v1/conversations/", self._list),
+            ("POST", "/v1/conversations/", self._create),
+            ("GET", one, self._get),
+            ("PATCH", one, self._patch),
+            ("DELETE", one, self._delete),
+            ("POST", one + "/fork", self._fork),
+            ("POST", one + "/cancel", self._cancel),
+        ]
+
+    def make(self, agent: Agent, summary: str | None, conversation_id: str | None = None) -> Json:
+        """Make a conversation as ``POST /v1/conversations/`` does."""
+        at = now()
+        own = {"id": conversation_id or new_id("conv"), "agent_id": agent.id, "summary": summary}
+        body: Json = {**CONVERSATION, **own, "created_at": at, "updated_at": at}
+        with self._state.store.together():
+            self._state.keep_conversation(agent, body)
+            self._state.add_messages(agent, body["id"], [[system_message(agent)]])
+        return body
+
+    async def _list(self, request: Request) -> Response:
+        agent = self._state.agents.get(request.query_params.get("agent_id", ""))
+        if agent is None:
+            return ok([])
+        wanted = (request.query_params.get("summary_search") or "").lower()
+        found = [one for one in agent.conversations.values() if wanted in (one["summary"] or "").lower()]
+        return ok(page(found, request, default=50))
+
+    async def _create(self, request: Request) -> Response:
+        agent, body = agent_of(self._state, request.query_params.get("agent_id", "")), await body_of(request)
+        made = self.make(agent, body.get("summary"))
+        made |= {name: body[name] for name in ("model", "model_settings") if name in body}
+        return ok(made)
+
+    async def _get(self, request: Request) -> Response:
+        agent, conversation = conversation_of(self._state, request.path_params["id"])
+        ids = [group[0]["id"] for group in agent.messages[conversation["id"]]]
+        return ok({**conversation, "in_context_message_ids": ids})
+
+    async def _patch(self, request: Request) -> Response:
+        agent, conversation = conversation_of(self._state, request.path_params["id"])
+        changes = {name: value for name, value in (await body_of(request)).items() if name in _PATCHABLE}
+        changed = {**conversation, **changes, "updated_at": now()}
+        self._state.keep_conversation(agent, changed)
+        return ok(changed)
+
+    async def _delete(self, request: Request) -> Response:
+        agent, conversation = conversation_of(self._state, request.path_params["id"])
+        if (run := self._state.busy(conversation["id"])) is not None and run.task is not None:
+            run.task.cancel()
+        self._state.drop_conversation(agent, conversation["id"])
+        return ok(None)
+
+    async def _fork(self, request: Request) -> Response:
+        """Make another conversation that begins with the messages of this one, which keep their ids."""
+        agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
+        origin = agent.conversations.get(scope)
+        with self._state.store.together():
+            made = self.make(agent, origin["summary"] if origin else None)
+            self._state.add_messages(agent, made["id"], copy.deepcopy(agent.messages[scope][1:]))
+            if origin is not None:
+                made["last_message_at"] = origin["last_message_at"]
+            self._state.keep_conversation(agent, made)
+        return ok(made)
+
+    async def _cancel(self, request: Request) -> Response:
+        agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
+        run = self._state.busy(scope)
+        if run is None or run.task is None:
+            kind = "conversation" if scope in agent.conversations else "agent"
+            raise refused(409, f"CONFLICT: No active runs to cancel for {kind} {scope}")
+        run.task.cancel()
+        return ok({run.id: "cancelled"})

@@ -1,0 +1,211 @@
+"""Messages: listed as Letta lists them, quirks and all, and sent, which starts a turn."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from app.embedded.letta.answers import (
+    Refused,
+    Routes,
+    agent_of,
+    body_of,
+    invalid,
+    limit_of,
+    ok,
+    refused,
+    scope_of,
+    truth,
+)
+from app.embedded.letta.runs import frames
+from app.embedded.letta.shapes import RUN
+from app.embedded.letta.turns import play
+from app.embedded.state import Agent, Json, Run, State, new_id, now
+
+_NO_REDIS = "INTERNAL_SERVER_ERROR: Background streaming requires Redis to be running."
+_WAITS = (
+    "CONFLICT: Cannot send a new message: The agent is waiting for approval on a tool call. "
+    "Please approve or deny the pending request before continuing."
+)
+_NOTHING_WAITS = (
+    "INVALID_ARGUMENT: Cannot process approval response: No tool call is currently awaiting approval. "
+    "Please send a regular message to interact with the agent."
+)
+_STATUS = {"llm_rate_limit": 429}
+
+
+class Messages:
+    """The routes of messages. Without ``redis`` background runs are refused, as Letta refuses them."""
+
+    def __init__(self, state: State, *, words_per_second: float, redis: bool) -> None:
+        self._state = state
+        self._words_per_second = words_per_second
+        self._redis = redis
+
+    def routes(self) -> Routes:
+        """Method, path, handler."""
+        return [
+            ("GET", "/v1/conversations/{id}/messages", self._of_conversation),
+            ("POST", "/v1/conversations/{id}/messages", self._to_conversation),
+            ("GET", "/v1/agents/{id}/messages", self._of_agent),
+            ("POST", "/v1/agents/{id}/messages", self._to_agent),
+            ("POST", "/v1/agents/{id}/messages/stream", self._to_agent_streamed),
+            ("GET", "/v1/messages/{id}", self._by_id),
+        ]
+
+    async def _of_conversation(self, request: Request) -> Response:
+        agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
+        groups, newest = _window(agent.messages[scope], request, "")
+        # Measured: the default conversation answers oldest first whatever the order.
+        return ok(_flat(groups[::-1] if newest and scope.startswith("conv-") else groups))
+
+    async def _of_agent(self, request: Request) -> Response:
+        """The messages of all the agent's conversations, mixed, or of one."""
+        agent, wanted = agent_of(self._state, request.path_params["id"]), request.query_params.get("conversation_id")
+        scopes = [scope for scope in agent.messages if wanted in {None, scope}]
+        every = sorted(
+            (group for scope in scopes for group in agent.messages[scope]), key=lambda group: group[0]["date"]
+        )
+        groups, newest = _window(every, request, f" for agent '{agent.id}'")
+        return ok(_flat(groups[::-1] if newest else groups))
+
+    async def _by_id(self, request: Request) -> Response:
+        message_id = request.path_params["id"]
+        for agent in self._state.agents.values():
+            for groups in agent.messages.values():
+                for group in groups:
+                    if group[0]["id"] == message_id:
+                        return ok(group)
+        raise refused(404, f"Message with id {message_id} not found.")
+
+    async def _to_conversation(self, request: Request) -> Response:
+        body = await body_of(request)
+        agent, scope = scope_of(self._state, request.path_params["id"], body.get("agent_id"))
+        return await self._send(agent, scope, body, streaming=body.get("streaming", True), exclusive=True)
+
+    async def _to_agent(self, request: Request) -> Response:
+        agent, body = agent_of(self._state, request.path_params["id"]), await body_of(request)
+        return await self._send(agent, agent.id, body, streaming=body.get("streaming", False), exclusive=False)
+
+    async def _to_agent_streamed(self, request: Request) -> Response:
+        agent, body = agent_of(self._state, request.path_params["id"]), await body_of(request)
+        return await self._send(agent, agent.id, body, streaming=True, exclusive=False)
+
+    async def _send(self, agent: Agent, scope: str, body: Json, *, streaming: bool, exclusive: bool) -> Response:
+        """Start a turn and answer with its stream, or with its outcome.
+
+        An ``exclusive`` scope takes one turn at a time. An agent's own endpoint lets a second one through, as measured.
+        """
+        sent = _first_message(body)
+        body = {**body, "messages": [sent]}
+        busy = self._state.busy(scope)
+        if exclusive and busy is not None:
+            raise _is_busy(busy)
+        _check_approval(agent, scope, sent)
+        if sent.get("type") == "approval":
+            body["pending"] = agent.pending[scope]
+        background = streaming and bool(body.get("background"))
+        if background and not self._redis:
+            raise refused(503, _NO_REDIS)
+        if not streaming:
+            body = {**body, "stream_tokens": False, "background": False}
+        agent.pending.pop(scope, None)
+        run = self._start(agent, scope, body, background=background, streaming=streaming)
+        if streaming:
+            return StreamingResponse(frames(run, 0), media_type="text/event-stream")
+        await _over(run)
+        return _outcome(run)
+
+    def _start(self, agent: Agent, scope: str, body: Json, *, background: bool, streaming: bool) -> Run:
+        in_conversation = scope in agent.conversations
+        kind = "send_conversation_message" if in_conversation else "send_message"
+        own = {
+            "id": new_id("run"),
+            "status": "running",
+            "created_at": now(),
+            "agent_id": agent.id,
+            "conversation_id": scope if in_conversation else None,
+            "background": background,
+            "metadata": {"run_type": f"{kind}_streaming" if streaming else kind},
+        }
+        run = Run({**RUN, **own}, scope)
+        self._state.keep_run(run)
+        run.task = asyncio.create_task(play(self._state, agent, run, body, self._words_per_second))
+        return run
+
+
+def _first_message(body: Json) -> Json:
+    """The message a turn starts with: the first of ``messages``, or ``input``. Raises Refused."""
+    if body.get("input") is not None:
+        return {"role": "user", "content": body["input"]}
+    messages: Any = body.get("messages")
+    if not isinstance(messages, list):
+        raise invalid("list_type", ("body", "messages"), "Input should be a valid list", messages)
+    if not messages:
+        raise refused(422, "Messages must not be empty")
+    if not isinstance(messages[0], dict):
+        raise invalid("model_attributes_type", ("body", "messages", "0"), "Input should be an object", messages[0])
+    return messages[0]
+
+
+def _check_approval(agent: Agent, scope: str, sent: Json) -> None:
+    """A pending call wants a decision and nothing else; a decision wants its pending call. Raises Refused."""
+    pending = agent.pending.get(scope)
+    if sent.get("type") != "approval":
+        if pending is not None:
+            raise refused(409, _WAITS)
+        return
+    if pending is None:
+        raise refused(400, _NOTHING_WAITS)
+    request, call_id = pending["request"], pending["use"]["call_id"]
+    given = [one.get("tool_call_id") for one in sent.get("approvals") or []]
+    if given and given != [call_id]:
+        raise refused(400, f"INVALID_ARGUMENT: Invalid tool call IDs: Expected ['{call_id}'], got {given}")
+    named = sent.get("approval_request_id")
+    if named not in {None, request["id"]}:
+        raise refused(400, f"INVALID_ARGUMENT: Invalid approval request ID. Expected '{request['id']}', got '{named}'")
+
+
+def _is_busy(run: Run) -> Refused:
+    text = (
+        f"CONFLICT: Cannot send a new message: Another request (run_id={run.id}) is currently being processed "
+        "for this conversation. Please wait for it to complete."
+    )
+    return Refused(409, {"detail": text, "run_id": run.id})
+
+
+async def _over(run: Run) -> None:
+    while not run.over:
+        await run.changed.wait()
+
+
+def _outcome(run: Run) -> Response:
+    """A turn's answer to whoever does not stream."""
+    if run.error is not None:
+        return JSONResponse(run.error, _STATUS.get(run.error["error"]["type"], 500))
+    reason = {"message_type": "stop_reason", "stop_reason": run.body["stop_reason"]}
+    usage = {**run.usage, "message_type": "usage_statistics", "step_count": len(run.steps), "run_ids": None}
+    zeros = dict.fromkeys(("cached_input_tokens", "cache_write_tokens", "reasoning_tokens"), 0)
+    usage |= {**zeros, "context_tokens": run.steps[-1]["total_tokens"] if run.steps else 0}
+    return ok({"messages": run.said, "stop_reason": reason, "usage": usage, "logprobs": None, "turns": None})
+
+
+def _window(groups: list[list[Json]], request: Request, whose: str) -> tuple[list[list[Json]], bool]:
+    """The groups asked for, oldest first, and whether the newest were wanted. An unknown position is a 404."""
+    query = request.query_params
+    for side in ("before", "after"):
+        if side in query:
+            place = next((n for n, group in enumerate(groups) if group[0]["id"] == query[side]), None)
+            if place is None:
+                raise refused(404, f"No message found with id '{query[side]}'{whose}.")
+            groups = groups[:place] if side == "before" else groups[place + 1 :]
+    limit = limit_of(request, 100)
+    newest = query.get("order", "desc") == "desc" and not truth(query.get("ascending"))
+    return (groups[max(0, len(groups) - limit) :] if newest else groups[:limit]), newest
+
+
+def _flat(groups: list[list[Json]]) -> list[Json]:
+    return [message for group in groups for message in group]

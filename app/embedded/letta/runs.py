@@ -1,0 +1,142 @@
+"""Runs: what became of a message, and taking a background run's stream up again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from app.embedded.letta.answers import Routes, body_of, missing, ok, page, refused, truth
+from app.embedded.letta.turns import error_frame
+from app.embedded.state import Run, State, new_id, now_of_message
+
+PING_SECONDS = 5.0
+"""How long Letta is silent before it says that it is still there."""
+
+_NO_USAGE = {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0}
+
+
+class Runs:
+    """The routes of runs."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def routes(self) -> Routes:
+        """Method, path, handler."""
+        return [
+            ("GET", "/v1/runs/", self._list),
+            ("GET", "/v1/runs/active", self._active),
+            ("GET", "/v1/runs/{id}", self._get),
+            ("GET", "/v1/runs/{id}/usage", self._usage),
+            ("GET", "/v1/runs/{id}/steps", self._steps),
+            ("GET", "/v1/runs/{id}/messages", self._messages),
+            ("POST", "/v1/runs/{id}/stream", self._resume),
+            ("POST", "/v1/agents/{id}/messages/cancel", self._cancel),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        query = request.query_params
+        agents = {*query.getlist("agent_ids"), *query.getlist("agent_id")}
+        wanted = {name: query[name] for name in ("stop_reason", "conversation_id") if name in query}
+        statuses = set(query.getlist("statuses"))
+        found = [
+            run.body
+            for run in self._state.runs.values()
+            if (not agents or run.body["agent_id"] in agents)
+            and (not statuses or run.body["status"] in statuses)
+            and not (truth(query.get("active")) and run.over)
+            and ("background" not in query or truth(query["background"]) == run.body["background"])
+            and all(run.body[name] == value for name, value in wanted.items())
+        ]
+        return ok(page(found, request, default=100))
+
+    async def _active(self, request: Request) -> Response:
+        agents = set(request.query_params.getlist("agent_ids"))
+        runs = (run for run in self._state.runs.values() if not run.over)
+        return ok([run.body for run in runs if not agents or run.body["agent_id"] in agents][::-1])
+
+    async def _get(self, request: Request) -> Response:
+        return ok(self._known(request).body)
+
+    async def _usage(self, request: Request) -> Response:
+        usage = self._known(request).usage
+        counts = {name: usage.get(name, 0) for name in _NO_USAGE}
+        return ok({**counts, "prompt_tokens_details": None, "completion_tokens_details": None})
+
+    async def _steps(self, request: Request) -> Response:
+        return ok(page(self._known(request).steps, request, default=100))
+
+    async def _messages(self, request: Request) -> Response:
+        run = self._known(request)
+        agent = self._state.agents[run.body["agent_id"]]
+        groups = agent.messages.get(run.scope, [])
+        return ok([message for group in groups for message in group if message["run_id"] == run.id])
+
+    async def _resume(self, request: Request) -> Response:
+        run = self._known(request)
+        if not run.body["background"]:
+            raise refused(400, "INVALID_ARGUMENT: Run was not created in background mode, so it cannot be retrieved.")
+        after = int((await body_of(request)).get("starting_after") or 0)
+        if run.lost:
+            return StreamingResponse(iter(_farewell(run)), media_type="text/event-stream")
+        if after >= len(run.frames) and run.over:
+            return await _hang(request)
+        return StreamingResponse(frames(run, after), media_type="text/event-stream")
+
+    async def _cancel(self, request: Request) -> Response:
+        agent_id, wanted = request.path_params["id"], (await body_of(request)).get("run_ids")
+        active = [
+            run
+            for run in self._state.runs.values()
+            if not run.over and run.body["agent_id"] == agent_id and (wanted is None or run.id in wanted)
+        ]
+        if not active:
+            raise refused(409, f"CONFLICT: No active runs to cancel for agent {agent_id}")
+        for run in active:
+            if run.task is not None:
+                run.task.cancel()
+        return ok({run.id: "cancelled" for run in active})
+
+    def _known(self, request: Request) -> Run:
+        run = self._state.runs.get(request.path_params["id"])
+        if run is None:
+            raise missing("Run", request.path_params["id"])
+        return run
+
+
+async def frames(run: Run, after: int) -> AsyncIterator[str]:
+    """A run's frames after a number of them, as they are said, with pings in between. The run does not need us."""
+    sent = after
+    while True:
+        changed = run.changed
+        while sent < len(run.frames):
+            sent += 1
+            yield run.frames[sent - 1]
+        if run.over:
+            return
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await changed.wait()
+        except TimeoutError:
+            ping = {"id": new_id("ping"), "date": now_of_message(), "message_type": "ping", "run_id": run.id}
+            yield f"data: {orjson.dumps(ping).decode()}\n\n"
+
+
+def _farewell(run: Run) -> list[str]:
+    """The end of a run whose frames are gone."""
+    reason = {"message_type": "stop_reason", "stop_reason": run.body["stop_reason"]}
+    said = [f"data: {orjson.dumps(reason).decode()}\n\n"]
+    if run.body["status"] == "failed":
+        return [*said, error_frame(run.id, "internal_error", "The server stopped before the run was over.")]
+    return [*said, "data: [DONE]\n\n"]
+
+
+async def _hang(request: Request) -> Response:
+    """Past the end of a finished run Letta waits for what never comes, without so much as a status."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    return Response(status_code=499)

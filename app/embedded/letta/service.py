@@ -1,0 +1,68 @@
+"""The embedded Letta's routes, put together, behind its key."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.embedded.letta.agents import Agents
+from app.embedded.letta.answers import Handler, Refused, Routes, ok
+from app.embedded.letta.conversations import Conversations
+from app.embedded.letta.memory import Memory
+from app.embedded.letta.messages import Messages
+from app.embedded.letta.runs import Runs
+from app.embedded.letta.shapes import embedding_model, llm_model
+from app.embedded.state import State
+
+
+class EmbeddedLetta:
+    """Letta as 0.16.8 answers. Without ``redis`` background runs are refused, as Letta refuses them."""
+
+    def __init__(self, state: State, *, key: str, words_per_second: float, redis: bool) -> None:
+        self._state = state
+        self._key = key
+        self.agents = Agents(state)
+        self.conversations = Conversations(state)
+        self._messages = Messages(state, words_per_second=words_per_second, redis=redis)
+        self._rooms = (self.agents, self.conversations, self._messages, Memory(state), Runs(state))
+
+    def app(self) -> Starlette:
+        """The service."""
+        routes = [route for room in self._rooms for route in room.routes()] + self._models()
+        guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
+        health = Route("/v1/health/", lambda _: JSONResponse({"version": "0.16.8", "status": "ok"}))
+        return Starlette(routes=[health, *guarded])
+
+    async def stop(self) -> None:
+        """End every run that is still going."""
+        tasks = [run.task for run in self._state.runs.values() if run.task is not None and not run.over]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            if request.headers.get("authorization") != f"Bearer {self._key}":
+                return JSONResponse({"detail": "Unauthorized"}, 401)
+            try:
+                return await handler(request)
+            except Refused as refusal:
+                return JSONResponse(refusal.body, refusal.status)
+
+        return guarded
+
+    def _models(self) -> Routes:
+        def named(mode: str) -> list[str]:
+            return [name for name, model in self._state.models.items() if model["mode"] == mode]
+
+        async def models(_: Request) -> Response:
+            return ok([llm_model(name) for name in named("chat")])
+
+        async def embeddings(_: Request) -> Response:
+            return ok([embedding_model(name) for name in named("embedding")])
+
+        return [("GET", "/v1/models/", models), ("GET", "/v1/models/embedding", embeddings)]

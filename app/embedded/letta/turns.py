@@ -1,0 +1,316 @@
+"""A turn: what the embedded Letta does with a message. Said as frames; stored step by step, as Letta stores it.
+
+Without a call for a tool it is one step. A call and what the tool gives back are a step before it. A call that needs a
+person's leave ends the turn; the decision begins the next one, which goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+
+from app.embedded.letta.shapes import STEP
+from app.embedded.letta.tools import ToolUse, denied, result_of, tool_wanted, verdict
+from app.embedded.model import Answer, ModelFailure, answer_to, speak, text_of
+from app.embedded.state import Agent, Json, Run, State, new_id, now, now_of_message
+
+_KINDS = {"429": "llm_rate_limit"}
+_WORDS = {
+    "llm_rate_limit": "Rate limit exceeded for LLM model provider. Please wait before making another request.",
+    "llm_error": "An error occurred with the LLM request.",
+}
+_DETAIL = "INTERNAL_SERVER_ERROR: the embedded model failed"
+_PIECE = 6
+"""How many characters of a call's arguments come in one frame."""
+
+
+def otid_of(message_id: str, index: int) -> str:
+    """The ``otid`` of a message's part: its id with the last seven bits replaced, as Letta makes it."""
+    number = int(message_id.removeprefix("message-").replace("-", ""), 16)
+    digits = f"{(number & ~0x7F) | index:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def error_frame(run_id: str, kind: str, detail: str) -> str:
+    """The event of a turn that failed."""
+    error = {
+        "message_type": "error_message",
+        "run_id": run_id,
+        "error_type": kind,
+        "message": _WORDS.get(kind, "An unknown error occurred."),
+        "detail": detail,
+        "seq_id": None,
+    }
+    return f"event: error\ndata: {orjson.dumps(error).decode()}\n\n"
+
+
+async def play(state: State, agent: Agent, run: Run, body: Json, words_per_second: float) -> None:
+    """Play one turn to its end. ``body`` is the request; with an approval it has the ``pending`` call it decides."""
+    turn = Turn(state, agent, run, body)
+    try:
+        await turn.play(words_per_second)
+    except asyncio.CancelledError:
+        turn.end("cancelled", "cancelled")
+        turn.say({"message_type": "stop_reason", "stop_reason": "cancelled"})
+    except ModelFailure as failure:
+        turn.fail(failure)
+    finally:
+        run.over = True
+        if agent.id in state.agents:
+            state.keep_run(run)
+        run.wake()
+
+
+class Turn:
+    """One turn of one run."""
+
+    def __init__(self, state: State, agent: Agent, run: Run, body: Json) -> None:
+        self._state = state
+        self._agent = agent
+        self._run = run
+        self._sent: Json = body["messages"][0]
+        self._pending: Json = body.get("pending") or {}
+        self._background = bool(body.get("background"))
+        self._tokens = bool(body.get("stream_tokens"))
+        self._step = new_id("step")
+        self._began = time.monotonic_ns()
+        self._run.usage = {"completion_tokens": 0, "prompt_tokens": 0}
+
+    async def play(self, words_per_second: float) -> None:
+        """The turn, but for its failing."""
+        self.say({"id": new_id("ping"), "message_type": "ping"}, numbered=True)
+        if self._sent.get("type") == "approval":
+            await self._go_on(words_per_second)
+            return
+        answer = self._think(self._sent, words_per_second)
+        user = self._message(new_id("message"), "user_message", content=text_of(self._sent))
+        user["otid"] = self._sent.get("otid") or otid_of(user["id"], 0)
+        use = tool_wanted(self._state, self._agent, answer, user["content"])
+        if use is not None and use.approval:
+            self._ask(use, user, answer)
+            return
+        stored = [[user]]
+        if use is not None:
+            stored += self._call(use)
+            self._end_step(answer, len(use.arguments) // 4)
+            self._store(stored)
+            stored = []
+        await self._conclude(answer, stored)
+
+    async def _go_on(self, words_per_second: float) -> None:
+        """The rest of a turn that had stopped for a person's decision."""
+        pending = self._pending
+        use, (approve, reason) = ToolUse(**pending["use"]), verdict(self._sent)
+        response = self._approval(use, pending, approve=approve, reason=reason)
+        self._step = pending["request"]["step_id"]
+        text, status = (result_of(use), "success") if approve else (denied(reason), "error")
+        returned = self._returned(use, text, status, name=use.name if approve else None)
+        with self._state.store.together():
+            self._store([[response], [returned]])
+            self._state.keep_agent(self._agent)
+        self._step = new_id("step")
+        answer = self._think({"role": "user", "content": pending["asked"]}, words_per_second)
+        await self._conclude(answer.after(use.name, approve=approve), [])
+
+    def _think(self, sent: Json, words_per_second: float) -> Answer:
+        history = [_openai(message) for group in self._agent.messages[self._run.scope] for message in group]
+        return answer_to([*history, sent], words_per_second=words_per_second)
+
+    async def _conclude(self, answer: Answer, stored: list[list[Json]]) -> None:
+        group = await self._speak(answer)
+        with self._state.store.together():
+            self._end_step(answer, len(answer.words))
+            self._store([*stored, group])
+            self._finish("end_turn")
+
+    def _finish(self, reason: str) -> None:
+        self.end("completed", reason)
+        self.say({"message_type": "stop_reason", "stop_reason": reason})
+        self.say(self._usage())
+        self._run.say("data: [DONE]\n\n")
+
+    async def _speak(self, answer: Answer) -> list[Json]:
+        message_id, group = new_id("message"), []
+        if answer.reasoning:
+            thinking = {"source": "reasoner_model", "reasoning": answer.reasoning, "signature": None}
+            thought = self._message(message_id, "reasoning_message", index=0, **thinking)
+            group.append(thought)
+            for word in answer.reasoning.split(" ") if self._tokens else []:
+                self.say({**thought, "reasoning": f"{word} "}, numbered=True)
+            thought["reasoning"] = "".join(f"{word} " for word in answer.reasoning.split(" "))
+            if not self._tokens:
+                self.say(thought, numbered=True)
+        said = self._message(message_id, "assistant_message", content="", index=len(group))
+        async for word in speak(answer, self._state.stats):
+            said["content"] += word
+            self._note_first_token()
+            if self._tokens:
+                self.say({**said, "content": word}, numbered=True)
+        if not self._tokens:
+            self.say(said, numbered=True)
+        self._run.said += [*group, said]
+        return [*group, said]
+
+    def _note_first_token(self) -> None:
+        if self._run.body["ttft_ns"] is None:
+            self._run.body["ttft_ns"] = time.monotonic_ns() - self._began
+
+    def _call(self, use: ToolUse) -> list[list[Json]]:
+        """A call, and what the tool gives back."""
+        calling = self._calling("tool_call_message", use)
+        returned = self._returned(use, result_of(use), "success", name=use.name)
+        return [[calling], [returned]]
+
+    def _ask(self, use: ToolUse, user: Json, answer: Answer) -> None:
+        """Ask for leave to call a tool, and end the turn."""
+        request = self._calling("approval_request_message", use)
+        pending = {"use": use.as_json(), "request": request, "asked": text_of(self._sent)}
+        self._agent.pending[self._run.scope] = pending
+        with self._state.store.together():
+            self._end_step(answer, len(use.arguments) // 4)
+            self._store([[user], [request]])
+            self._state.keep_agent(self._agent)
+            self._finish("requires_approval")
+
+    def _calling(self, kind: str, use: ToolUse) -> Json:
+        """The message of a call, said in pieces or whole. A request for leave has its own id as ``otid``: recorded."""
+        calling = self._message(new_id("message"), kind, index=0)
+        if kind == "approval_request_message":
+            calling["otid"] = calling["id"]
+        pieces: list[Json] = [{"name": use.name, "tool_call_id": use.call_id}]
+        pieces += [
+            {"arguments": use.arguments[at : at + _PIECE], "tool_call_id": use.call_id}
+            for at in range(0, len(use.arguments), _PIECE)
+        ]
+        for piece in pieces if self._tokens else []:
+            self.say({**calling, "tool_call": piece, "tool_calls": piece}, numbered=True)
+        whole = {"name": use.name, "arguments": use.arguments, "tool_call_id": use.call_id}
+        calling |= {"tool_call": whole, "tool_calls": [whole]}
+        if not self._tokens:
+            self.say(calling, numbered=True)
+        self._run.said.append(calling)
+        return calling
+
+    def _returned(self, use: ToolUse, text: str, status: str, *, name: str | None) -> Json:
+        own = {"tool_return": text, "status": status, "tool_call_id": use.call_id, "stdout": None, "stderr": None}
+        returned = self._message(
+            new_id("message"), "tool_return_message", index=0, **own, tool_returns=[{"type": "tool", **own}]
+        )
+        returned["name"] = name
+        self.say(returned, numbered=True)
+        self._run.said.append(returned)
+        return returned
+
+    def _approval(self, use: ToolUse, pending: Json, *, approve: bool, reason: str | None) -> Json:
+        one = {"type": "approval", "tool_call_id": use.call_id, "approve": approve, "reason": reason}
+        request_id = pending["request"]["id"]
+        response = self._message(
+            new_id("message"),
+            "approval_response_message",
+            index=0,
+            approvals=[one],
+            approve=approve,
+            approval_request_id=request_id,
+            reason=reason,
+        )
+        response["otid"] = self._sent.get("otid") or response["otid"]
+        return response
+
+    def fail(self, failure: ModelFailure) -> None:
+        """The model failed: say so, and remember it for whoever does not stream."""
+        kind = _KINDS.get(failure.kind, "llm_error")
+        self._end_step(None, 0)
+        self.end("failed", "llm_api_error")
+        self._run.body["metadata"] = {**self._run.body["metadata"], "error": _DETAIL}
+        self._run.error = {"error": {"type": kind, "message": _WORDS[kind], "detail": _DETAIL}}
+        if failure.kind == "cut":
+            self.say({"message_type": "stop_reason", "stop_reason": "error"})
+        self.say({"message_type": "stop_reason", "stop_reason": "llm_api_error"})
+        self._run.say(error_frame(self._run.id, kind, _DETAIL))
+
+    def end(self, status: str, reason: str) -> None:
+        """Write down how the run ended."""
+        at = now()
+        took = time.monotonic_ns() - self._began
+        self._run.body |= {
+            "status": status,
+            "stop_reason": reason,
+            "completed_at": at.rstrip("Z"),
+            "total_duration_ns": took,
+        }
+        conversation = self._agent.conversations.get(self._run.scope)
+        if conversation is not None:
+            self._state.keep_conversation(self._agent, {**conversation, "last_message_at": at})
+
+    def say(self, frame: Json, *, numbered: bool = False) -> None:
+        """Say a frame; a numbered one has a ``seq_id`` in a background run."""
+        if numbered:
+            seq = len(self._run.frames) + 1 if self._background else None
+            shape = {"date": now_of_message(), "name": None, "otid": None, "sender_id": None, "step_id": None}
+            frame = {**shape, "is_err": None, **frame, "seq_id": seq, "run_id": self._run.id}
+        self._run.say(f"data: {orjson.dumps(frame).decode()}\n\n")
+
+    def _message(self, message_id: str, kind: str, *, index: int | None = None, **more: Any) -> Json:
+        return {
+            "id": message_id,
+            "date": now_of_message(),
+            "name": None,
+            "message_type": kind,
+            "otid": None if index is None else otid_of(message_id, index),
+            "sender_id": None,
+            "step_id": self._step,
+            "is_err": None,
+            "seq_id": None,
+            "run_id": self._run.id,
+            **more,
+        }
+
+    def _store(self, groups: list[list[Json]]) -> None:
+        if self._agent.id in self._state.agents:
+            self._state.add_messages(self._agent, self._run.scope, groups)
+
+    def _end_step(self, answer: Answer | None, completion_tokens: int) -> None:
+        """Write the step down and begin the next; without an answer it failed."""
+        prompt = answer.prompt_tokens if answer is not None else 0
+        counts = {"completion_tokens": completion_tokens, "prompt_tokens": prompt}
+        handle = str(self._agent.body["model"])
+        step = {
+            **STEP,
+            "id": self._step,
+            "run_id": self._run.id,
+            "agent_id": self._agent.id,
+            "model": handle.split("/", 1)[-1],
+            "model_handle": handle,
+            **counts,
+            "total_tokens": sum(counts.values()),
+            "stop_reason": "end_turn" if answer is not None else "llm_api_error",
+            "status": "success" if answer is not None else "failed",
+        }
+        if answer is None:
+            step |= {"error_type": "LLMServerError", "error_data": {"message": _DETAIL, "details": None}}
+        self._run.steps.append(step)
+        for name, count in counts.items():
+            self._run.usage[name] += count
+        self._run.usage["total_tokens"] = self._run.usage["completion_tokens"] + self._run.usage["prompt_tokens"]
+        self._step = new_id("step")
+
+    def _usage(self) -> Json:
+        last = self._run.steps[-1]
+        return {
+            "message_type": "usage_statistics",
+            **self._run.usage,
+            "step_count": len(self._run.steps),
+            "run_ids": None,
+            "cached_input_tokens": 0,
+            "cache_write_tokens": None if self._tokens else 0,
+            "reasoning_tokens": 0,
+            "context_tokens": last["total_tokens"],
+        }
+
+
+def _openai(message: Json) -> Json:
+    roles = {"user_message": "user", "assistant_message": "assistant", "system_message": "system"}
+    return {"role": roles.get(message["message_type"], "tool"), "content": message.get("content") or ""}

@@ -1,0 +1,53 @@
+"""What LiteLLM's routes share: reading a request, refusing it. Statuses, types and texts are the recorded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.embedded.state import Json
+
+Handler = Callable[[Request, Json], Awaitable[Response]]
+"""A handler is given the virtual key's record."""
+RequestHandler = Callable[[Request], Awaitable[Response]]
+Routes = list[tuple[str, str, Handler]]
+
+
+class Refused(Exception):
+    """The request is answered with an error."""
+
+    def __init__(
+        self, status: int, kind: str, message: str, *, param: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error: Json = {"message": message, "type": kind, "param": param, "code": str(status)}
+        self.headers = headers or {}
+
+    def response(self) -> Response:
+        """The answer."""
+        return JSONResponse({"error": self.error}, self.status, self.headers)
+
+
+async def body_of(request: Request) -> Json:
+    """The request's JSON object. Raises Refused."""
+    try:
+        body = orjson.loads(await request.body() or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, "invalid_request_error", "Invalid JSON payload") from error
+    if not isinstance(body, dict):
+        raise Refused(400, "invalid_request_error", "Invalid JSON payload")
+    return body
+
+
+def invalid(message: str) -> Refused:
+    """The request cannot be carried out as it stands."""
+    return Refused(400, "invalid_request_error", message)
+
+
+def ok(body: object, headers: dict[str, str] | None = None) -> Response:
+    """A success. Numbers keep every digit."""
+    return Response(orjson.dumps(body), media_type="application/json", headers=headers)

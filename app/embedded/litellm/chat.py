@@ -1,0 +1,291 @@
+"""Completions and embeddings, from the deterministic model."""
+
+from __future__ import annotations
+
+import struct
+import time
+import uuid
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import orjson
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok
+from app.embedded.litellm.keys import Keys
+from app.embedded.litellm.spend import Call, Ledger
+from app.embedded.model import Answer, ModelFailure, answer_to, instance_of, speak, words_of
+from app.embedded.state import Json, State
+from app.embedded.vectors import embed, words
+
+_FAILURES = {
+    "400": (400, "invalid_request_error"),
+    "401": (401, "auth_error"),
+    "404": (404, "invalid_request_error"),
+    "ctx": (400, "invalid_request_error"),
+    "429": (429, "throttling_error"),
+    "500": (500, "internal_server_error"),
+    "503": (503, "internal_server_error"),
+}
+_MODEL_FAILED = (
+    "litellm.InternalServerError: InternalServerError: OpenAIException - The server had an error\n\n"
+    "LiteLLM: model group failed with the error above. No fallback was attempted."
+)
+_CONTEXT = "litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens."
+_CUT = "litellm.APIConnectionError: Response payload is not completed"
+_PIECE = 12
+"""How many characters of a call's arguments come in one chunk."""
+DIMENSIONS = 1536
+MAX_DIMENSIONS = 4096
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is going to be said: words, or a call of a tool. ``finish`` is why it ends."""
+
+    answer: Answer
+    finish: str
+    tool: str | None = None
+    arguments: str = ""
+
+    @property
+    def tokens(self) -> int:
+        """How many come out."""
+        return len(words(self.arguments)) if self.tool else len(self.answer.words)
+
+
+class Chat:
+    """The routes that call a model."""
+
+    def __init__(self, state: State, keys: Keys, ledger: Ledger, *, words_per_second: float) -> None:
+        self._state = state
+        self._keys = keys
+        self._ledger = ledger
+        self._words_per_second = words_per_second
+
+    def routes(self) -> Routes:
+        """Method, path, handler."""
+        return [
+            ("POST", "/v1/chat/completions", self._chat),
+            ("POST", "/chat/completions", self._chat),
+            ("POST", "/v1/embeddings", self._embeddings),
+            ("POST", "/embeddings", self._embeddings),
+        ]
+
+    async def _chat(self, request: Request, record: Json) -> Response:
+        body = await body_of(request)
+        call = self._opened(record, body, "/chat/completions", "acompletion")
+        messages = body.get("messages")
+        if not isinstance(messages, list):
+            raise invalid("/chat/completions: Missing required parameter: 'messages'.")
+        reply = _reply(body, answer_to(messages, words_per_second=self._words_per_second))
+        if body.get("stream"):
+            wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            return await self._streamed(call, reply, wants_usage=wants_usage)
+        return await self._whole(call, reply)
+
+    def _opened(self, record: Json, body: Json, path: str, kind: str) -> Call:
+        """A call that the key may make. Raises Refused."""
+        model = body.get("model")
+        if not isinstance(model, str) or model not in self._state.models:
+            raise invalid(
+                f"{path}: Invalid model name passed in model={model}. "
+                "Call `/v1/models` to view available models for your key."
+            )
+        if model not in self._keys.allowed(record):
+            text = (
+                f"The requested model '{model}' is not available for this API key, or the model name is invalid. "
+                "Check the models available to you and try again."
+            )
+            raise Refused(403, "key_model_access_denied", text, param="model")
+        self._keys.admit(record)
+        return Call(record, model, kind, str(body.get("user") or ""))
+
+    async def _whole(self, call: Call, reply: Reply) -> Response:
+        try:
+            said = "".join([word async for word in speak(reply.answer, self._state.stats)])
+        except ModelFailure as failure:
+            raise self._failed(call, failure) from failure
+        message: Json = {"content": None if reply.tool else said, "role": "assistant"}
+        if reply.tool:
+            message["tool_calls"] = [_tool_call(reply)]
+        if reply.answer.reasoning:
+            message["reasoning_content"] = reply.answer.reasoning
+        cost = self._ledger.settle(call, reply.answer.prompt_tokens, reply.tokens)
+        completion = {
+            **_frame(call.model, "chat.completion"),
+            "choices": [{"finish_reason": reply.finish, "index": 0, "message": message}],
+            "usage": _usage(call.model, reply),
+        }
+        return ok(completion, self._headers(call, cost))
+
+    async def _streamed(self, call: Call, reply: Reply, *, wants_usage: bool) -> Response:
+        spoken = speak(reply.answer, self._state.stats)
+        try:
+            first = await anext(spoken, "")
+        except ModelFailure as failure:
+            raise self._failed(call, failure) from failure
+        return StreamingResponse(
+            self._events(call, reply, first, spoken, wants_usage=wants_usage),
+            media_type="text/event-stream",
+            headers=self._headers(call, 0.0),
+            background=BackgroundTask(spoken.aclose),  # type: ignore[attr-defined]
+        )
+
+    async def _events(
+        self, call: Call, reply: Reply, first: str, spoken: AsyncIterator[str], *, wants_usage: bool
+    ) -> AsyncIterator[bytes]:
+        frame = _frame(call.model, "chat.completion.chunk")
+        said, failed = 0, False
+        try:
+            for delta in _opening(reply):
+                yield _chunk(frame, delta)
+            if reply.tool is None:
+                said = 1
+                yield _chunk(frame, {"content": first})
+            async for word in spoken:
+                if reply.tool is None:
+                    said += 1
+                    yield _chunk(frame, {"content": word})
+            said = reply.tokens
+            yield _chunk(frame, {}, choice={"finish_reason": reply.finish})
+            if wants_usage:
+                cost = sum(self._ledger.cost(call.model, reply.answer.prompt_tokens, said))
+                yield _chunk(frame, {}, usage={**_usage(call.model, reply), "cost": cost})
+            yield b"data: [DONE]\n\n"
+        except ModelFailure:
+            failed = True
+            error = {"message": _CUT, "type": None, "param": None, "code": "500"}
+            yield b"data: " + orjson.dumps({"error": error}) + b"\n\n"
+        finally:
+            self._ledger.settle(call, reply.answer.prompt_tokens, said, failed=failed)
+            await spoken.aclose()  # type: ignore[attr-defined]
+
+    def _failed(self, call: Call, failure: ModelFailure) -> Refused:
+        self._ledger.settle(call, 0, 0, failed=True)
+        status, kind = _FAILURES.get(failure.kind, (500, "internal_server_error"))
+        text = _CONTEXT if failure.kind == "ctx" else _MODEL_FAILED
+        return Refused(status, kind, text, headers={"retry-after": "2"} if status == 429 else {})
+
+    def _headers(self, call: Call, cost: float) -> dict[str, str]:
+        return {
+            "x-litellm-call-id": call.id,
+            "x-litellm-model-id": f"{call.model}-id",
+            "x-litellm-model-name": f"openai/{call.model}",
+            "x-litellm-version": "1.106.2",
+            "x-litellm-model-group": call.model,
+            "x-litellm-response-cost": str(cost),
+            **self._keys.headers(call.record),
+        }
+
+    async def _embeddings(self, request: Request, record: Json) -> Response:
+        body = await body_of(request)
+        call = self._opened(record, body, "/embeddings", "aembedding")
+        given = body.get("input")
+        texts = [given] if isinstance(given, str) or _is_tokens(given) else given
+        dimensions = body.get("dimensions") or DIMENSIONS
+        if not isinstance(texts, list) or not texts:
+            raise invalid("/embeddings: Missing required parameter: 'input'.")
+        if not isinstance(dimensions, int) or not 0 < dimensions <= MAX_DIMENSIONS:
+            raise invalid(f"/embeddings: dimensions must be from 1 to {MAX_DIMENSIONS}.")
+        coded = body.get("encoding_format") == "base64"
+        vectors = [embed(text if isinstance(text, str) else str(text), dimensions) for text in texts]
+        data = [
+            {"embedding": _base64(vector) if coded else vector, "index": index, "object": "embedding"}
+            for index, vector in enumerate(vectors)
+        ]
+        tokens = sum(len(text) if _is_tokens(text) else max(1, len(words(str(text)))) for text in texts)
+        cost = self._ledger.settle(call, tokens, 0)
+        usage = {"completion_tokens": 0, "prompt_tokens": tokens, "total_tokens": tokens}
+        details = dict.fromkeys(("completion_tokens_details", "prompt_tokens_details"))
+        answer = {"model": call.model, "data": data, "object": "list", "usage": {**usage, **details}}
+        return ok(answer, self._headers(call, cost))
+
+
+def _reply(body: Json, answer: Answer) -> Reply:
+    """What is said to a request: a tool's call where one is asked for, JSON where that is, and no more than allowed."""
+    asked = words_of(body["messages"])
+    tools = {tool["function"]["name"]: tool["function"] for tool in _functions(body.get("tools"))}
+    if (name := _tool_wanted(body.get("tool_choice"), answer, list(tools))) is not None:
+        text = answer.text if answer.text.startswith("tok0") else asked
+        given = instance_of(tools.get(name, {}).get("parameters"), text)
+        arguments = orjson.dumps(given if isinstance(given, dict) else {"query": given}).decode()
+        return Reply(replace(answer, text=""), "tool_calls", name, arguments)
+    form = body.get("response_format") or {}
+    if form.get("type") == "json_object":
+        answer = replace(answer, text=orjson.dumps({"answer": answer.text}).decode())
+    elif form.get("type") == "json_schema":
+        schema = (form.get("json_schema") or {}).get("schema")
+        answer = replace(answer, text=orjson.dumps(instance_of(schema, answer.text)).decode())
+    limit = body.get("max_completion_tokens") or body.get("max_tokens")
+    if isinstance(limit, int) and 0 < limit < len(answer.words):
+        return Reply(replace(answer, text="".join(answer.words[:limit])), "length")
+    return Reply(answer, "stop")
+
+
+def _functions(tools: object) -> list[Json]:
+    given = tools if isinstance(tools, list) else []
+    return [tool for tool in given if isinstance(tool, dict) and "name" in (tool.get("function") or {})]
+
+
+def _tool_wanted(choice: object, answer: Answer, names: list[str]) -> str | None:
+    """The tool to call: the one that the message names by a directive, or the one that the request forces."""
+    if choice == "none" or not names:
+        return None
+    if answer.tool is not None:
+        return answer.tool
+    if isinstance(choice, dict):
+        return str((choice.get("function") or {}).get("name") or names[0])
+    return names[0] if choice == "required" else None
+
+
+def _tool_call(reply: Reply) -> Json:
+    return {
+        "function": {"arguments": reply.arguments, "name": reply.tool},
+        "id": f"call_{uuid.uuid4().hex[:24]}",
+        "type": "function",
+    }
+
+
+def _opening(reply: Reply) -> list[Json]:
+    """The deltas before the words: the role, the reasoning, a tool's call piece by piece."""
+    if reply.tool is None:
+        thought = [{"reasoning_content": reply.answer.reasoning}] if reply.answer.reasoning else []
+        return [{"content": "", "role": "assistant"}, *thought]
+    call = _tool_call(reply)
+    head = {**call, "function": {"arguments": "", "name": reply.tool}, "index": 0}
+    pieces = [reply.arguments[at : at + _PIECE] for at in range(0, len(reply.arguments), _PIECE)]
+    tail = [{"function": {"arguments": piece}, "type": "function", "index": 0} for piece in pieces]
+    return [{"role": "assistant"}, *({"tool_calls": [one]} for one in (head, *tail))]
+
+
+def _chunk(frame: Json, delta: Json, *, choice: Json | None = None, **more: object) -> bytes:
+    one = {**(choice or {}), "index": 0, "delta": delta}
+    return b"data: " + orjson.dumps({**frame, "choices": [one], **more}) + b"\n\n"
+
+
+def _frame(model: str, kind: str) -> Json:
+    return {"id": f"chatcmpl-{uuid.uuid4().hex[:20]}", "created": int(time.time()), "model": model, "object": kind}
+
+
+def _usage(model: str, reply: Reply) -> Json:
+    """Token counts. With Gemini the cached ones are null, which breaks strict clients: so it was seen."""
+    given, made = reply.answer.prompt_tokens, reply.tokens
+    usage: Json = {"completion_tokens": made, "prompt_tokens": given, "total_tokens": given + made}
+    if model.startswith("gemini"):
+        return {**usage, "prompt_tokens_details": {"cached_tokens": None}}
+    kinds = ("accepted_prediction_tokens", "audio_tokens", "reasoning_tokens", "rejected_prediction_tokens")
+    usage["completion_tokens_details"] = dict.fromkeys(kinds, 0)
+    return {**usage, "prompt_tokens_details": {"audio_tokens": 0, "cached_tokens": 0}}
+
+
+def _is_tokens(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, int) for one in value)
+
+
+def _base64(vector: list[float]) -> str:
+    """Little-endian 32-bit numbers, as OpenAI packs them."""
+    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

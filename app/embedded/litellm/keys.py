@@ -1,0 +1,172 @@
+"""Virtual keys: who they are for, what they may call, what they have spent, and how often they may be used."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.embedded.litellm.answers import Refused, Routes, body_of, ok
+from app.embedded.state import Json, State, now
+
+MINUTE = 60.0
+
+_INFO: Json = {
+    "soft_budget_cooldown": False,
+    "expires": None,
+    "models": [],
+    "aliases": {},
+    "config": {},
+    "router_settings": {},
+    "team_id": None,
+    "agent_id": None,
+    "project_id": None,
+    "permissions": {},
+    "max_parallel_requests": None,
+    "metadata": {},
+    "blocked": None,
+    "tpm_limit": None,
+    "rpm_limit": None,
+    "tpd_limit": None,
+    "max_budget": None,
+    "budget_duration": None,
+    "budget_reset_at": None,
+    "allowed_cache_controls": [],
+    "allowed_routes": [],
+    "key_type": "default",
+    "policies": [],
+    "access_group_ids": [],
+    "model_spend": {},
+    "model_max_budget": {},
+    "budget_fallbacks": {},
+    "budget_id": None,
+    "organization_id": None,
+    "object_permission_id": None,
+    "created_by": "default_user_id",
+    "updated_by": "default_user_id",
+    "settings_updated_at": None,
+}
+
+
+def hashed(key: str) -> str:
+    """How LiteLLM names a key without telling it."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def short(key: str) -> str:
+    """How LiteLLM shows a key to people."""
+    return f"sk-...{key[-4:]}"
+
+
+def make_key(state: State, key: str, user_id: str, **facts: Any) -> Json:
+    """Make a virtual key. ``facts`` are fields of ``/key/info`` such as ``max_budget``, ``rpm_limit``, ``models``."""
+    at = now()
+    own = {"key_name": short(key), "key_alias": f"key-{user_id[:8]}", "user_id": user_id, "spend": 0.0}
+    info = {**_INFO, **own, "created_at": at, "updated_at": at, **facts}
+    state.keep("key", state.keys, key, {"key": key, "info": info})
+    return state.keys[key]
+
+
+class Keys:
+    """Signing in with a key, its limits, and the routes that tell of it."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._used: dict[str, list[float]] = {}
+
+    def routes(self) -> Routes:
+        """Method, path, handler."""
+        return [("GET", "/key/info", self._info), ("POST", "/v2/key/info", self._many)]
+
+    def sign_in(self, request: Request) -> Json:
+        """The record of the request's key. Raises Refused."""
+        given = request.headers.get("authorization", "").partition(" ")[2].strip()
+        if not given:
+            raise Refused(401, "auth_error", "Authentication Error, No api key passed in.", param="None")
+        record = self._state.keys.get(given)
+        if record is None:
+            text = (
+                f"Authentication Error, Invalid proxy server token passed. Received API Key = {short(given)}, "
+                f"Key Hash (Token) ={hashed(given)}. Unable to find token in cache or `LiteLLM_VerificationTokenTable`"
+            )
+            raise Refused(401, "token_not_found_in_db", text, param="key")
+        info = record["info"]
+        if info["blocked"]:
+            text = "Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin."
+            raise Refused(401, "auth_error", text, param="None")
+        if info["expires"] is not None and datetime.fromisoformat(info["expires"]) < datetime.now(UTC):
+            text = f"Authentication Error - Expired Key. Key Expiry time {info['expires']}"
+            raise Refused(401, "expired_key", text, param=info["key_name"])
+        return record
+
+    def allowed(self, record: Json) -> list[str]:
+        """The models that a key may call; none named are all."""
+        named: list[str] = record["info"]["models"]
+        return [name for name in self._state.models if not named or name in named]
+
+    def admit(self, record: Json) -> None:
+        """Let a call through, as far as budget and rate go. Raises Refused."""
+        info = record["info"]
+        if info["max_budget"] is not None and info["spend"] >= info["max_budget"]:
+            text = (
+                f"Budget has been exceeded! Key={info['key_alias']} ({info['key_name']}) "
+                f"Current cost: {info['spend']}, Max budget: {info['max_budget']}"
+            )
+            raise Refused(422, "budget_exceeded", text)
+        limit = info["rpm_limit"]
+        if limit is None:
+            return
+        moment = time.monotonic()
+        used = [at for at in self._used.get(record["key"], []) if at > moment - MINUTE]
+        if len(used) >= limit:
+            wait = math.ceil(used[0] + MINUTE - moment)
+            text = (
+                f"Rate limit exceeded for api_key: {hashed(record['key'])}. Limit type: requests. "
+                f"Current limit: {limit}, Remaining: 0."
+            )
+            raise Refused(429, "throttling_error", text, headers={"retry-after": str(wait), **self.headers(record)})
+        self._used[record["key"]] = [*used, moment]
+
+    def headers(self, record: Json) -> dict[str, str]:
+        """What every answer says of the key."""
+        info = record["info"]
+        limits = {"x-litellm-key-rpm-limit": info["rpm_limit"], "x-litellm-key-max-budget": info["max_budget"]}
+        shown = {name: str(value) for name, value in limits.items() if value is not None}
+        return {**shown, "x-litellm-key-spend": str(info["spend"])}
+
+    def charge(self, record: Json, cost: float) -> None:
+        """Add to what a key has spent."""
+        info = {**record["info"], "spend": record["info"]["spend"] + cost, "updated_at": now()}
+        record["info"] = info
+        self._state.keep("key", self._state.keys, record["key"], record)
+
+    async def _info(self, request: Request, record: Json) -> Response:
+        wanted = request.query_params.get("key")
+        if wanted is None:
+            return ok({"key": hashed(record["key"]), "info": _shown(record)})
+        known = next((one for key, one in self._state.keys.items() if wanted in {key, hashed(key)}), None)
+        if known is None:
+            raise Refused(404, "not_found_error", "Key not found in database", param="key")
+        if known["info"]["user_id"] != record["info"]["user_id"]:
+            raise Refused(403, "auth_error", "You are not allowed to access this key's info.", param="key")
+        return ok({"key": wanted, "info": _shown(known)})
+
+    async def _many(self, request: Request, record: Json) -> Response:
+        wanted = (await body_of(request)).get("keys") or []
+        own = record["info"]["user_id"]
+        found = [
+            one
+            for key, one in self._state.keys.items()
+            if (key in wanted or hashed(key) in wanted) and one["info"]["user_id"] == own
+        ]
+        return ok({"key": wanted, "info": [_shown(one) for one in found]})
+
+
+def _shown(record: Json) -> Json:
+    info = record["info"]
+    return {**info, "total_spend": info["spend"]}

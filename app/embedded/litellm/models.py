@@ -1,0 +1,66 @@
+"""What is known of the models: the OpenAI list, groups with their prices, and LiteLLM's own page."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.embedded.litellm.answers import Refused, Routes, ok
+from app.embedded.litellm.keys import Keys
+from app.embedded.state import Json, State
+
+_CREATED = 1677610602
+
+
+class Models:
+    """The routes of models. A key sees those it may call."""
+
+    def __init__(self, state: State, keys: Keys) -> None:
+        self._state = state
+        self._keys = keys
+
+    def routes(self) -> Routes:
+        """Method, path, handler."""
+        return [
+            ("GET", "/v1/models", self._list),
+            ("GET", "/v1/models/{id}", self._one),
+            ("GET", "/model_group/info", self._groups),
+            ("GET", "/v1/model/info", self._info),
+            ("GET", "/model/info", self._info),
+        ]
+
+    async def _list(self, _: Request, record: Json) -> Response:
+        return ok({"data": [self._openai(name) for name in self._keys.allowed(record)], "object": "list"})
+
+    async def _one(self, request: Request, record: Json) -> Response:
+        name = request.path_params["id"]
+        if name not in self._keys.allowed(record):
+            text = f"The model `{name}` does not exist"
+            raise Refused(404, "invalid_request_error", text, param="model")
+        return ok(self._openai(name))
+
+    def _openai(self, name: str) -> Json:
+        model = self._state.models[name]
+        shape = {"id": name, "object": "model", "created": _CREATED, "owned_by": "openai", "mode": model["mode"]}
+        limits = {side: model[side] and int(model[side]) for side in ("max_input_tokens", "max_output_tokens")}
+        return {**shape, **limits}
+
+    async def _groups(self, _: Request, record: Json) -> Response:
+        return ok({"data": [{"model_group": name, **self._state.models[name]} for name in self._keys.allowed(record)]})
+
+    async def _info(self, _: Request, record: Json) -> Response:
+        return ok({"data": [self._page(name) for name in self._keys.allowed(record)]})
+
+    def _page(self, name: str) -> Json:
+        model = self._state.models[name]
+        shown = ("input_cost_per_token", "output_cost_per_token", "mode", "supports_function_calling")
+        info = {
+            **{field: model[field] for field in (*shown, "supports_vision", "supports_reasoning")},
+            **{side: model[side] and int(model[side]) for side in ("max_input_tokens", "max_output_tokens")},
+            "id": f"{name}-id",
+            "db_model": False,
+            "key": f"openai/{name}",
+            "max_tokens": None,
+            "litellm_provider": "openai",
+        }
+        return {"model_name": name, "litellm_params": {"model": f"openai/{name}"}, "model_info": info}

@@ -1,0 +1,215 @@
+"""What was called and what it cost, as a log and day by day."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.embedded.litellm.answers import Routes, ok
+from app.embedded.litellm.keys import Keys, hashed
+from app.embedded.state import Json, State
+
+_COUNTS = ("spend", "prompt_tokens", "completion_tokens", "total_tokens")
+_ZEROS = (
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "compression_saved_tokens",
+    "compression_savings_spend",
+    "prompt_caching_savings_spend",
+    "gateway_injected_caching_savings_spend",
+    "autorouter_savings_spend",
+)
+_SUMS = (*_COUNTS, "successful_requests", "failed_requests", "api_requests", "total_response_time_ms", "timed_requests")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to a model while it goes on."""
+
+    record: Json
+    model: str
+    kind: str
+    user: str
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    began: float = field(default_factory=time.time)
+
+
+class Ledger:
+    """Counts what calls cost, and the routes that tell of it."""
+
+    def __init__(self, state: State, keys: Keys) -> None:
+        self._state = state
+        self._keys = keys
+
+    def routes(self) -> Routes:
+        """Method, path, handler."""
+        return [("GET", "/spend/logs", self._logs), ("GET", "/user/daily/activity", self._daily)]
+
+    def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> tuple[float, float]:
+        """What tokens cost: those that went in, those that came out. In USD."""
+        prices = self._state.models[model]
+        given, made = prices["input_cost_per_token"] or 0.0, prices["output_cost_per_token"] or 0.0
+        return prompt_tokens * given, completion_tokens * made
+
+    def settle(self, call: Call, prompt_tokens: int, completion_tokens: int, *, failed: bool = False) -> float:
+        """Write a call down and charge its key. Answers the cost in USD."""
+        cost = 0.0 if failed else sum(self.cost(call.model, prompt_tokens, completion_tokens))
+        with self._state.store.together():
+            if cost:
+                self._keys.charge(call.record, cost)
+            self._state.add_spend(_entry(call, cost, prompt_tokens, completion_tokens, failed=failed))
+        return cost
+
+    def _own(self, request: Request, record: Json) -> list[Json]:
+        """The calls of the caller's own keys in the days asked for, both included."""
+        query = request.query_params
+        first, last = query.get("start_date", "")[:10], query.get("end_date", "9999")[:10]
+        user_id = record["info"]["user_id"]
+        return [
+            entry
+            for entry in self._state.spend
+            if entry["metadata"]["user_api_key_user_id"] == user_id
+            and first <= entry["startTime"][:10] <= last
+            and query.get("request_id") in {None, entry["request_id"]}
+            and query.get("api_key") in {None, entry["api_key"]}
+        ]
+
+    async def _logs(self, request: Request, record: Json) -> Response:
+        """Each call by itself; summed up by day unless ``summarize=false``."""
+        found = self._own(request, record)
+        if request.query_params.get("summarize") == "false":
+            return ok(found[::-1])
+        days = sorted({entry["startTime"][:10] for entry in found})
+        return ok([_day(day, [one for one in found if one["startTime"][:10] == day]) for day in days])
+
+    async def _daily(self, request: Request, record: Json) -> Response:
+        found = self._own(request, record)
+        days = sorted({entry["startTime"][:10] for entry in found}, reverse=True)
+        results = [
+            {"date": day, **_activity([entry for entry in found if entry["startTime"][:10] == day])} for day in days
+        ]
+        total = _metrics(found)
+        metadata = {
+            "total_spend": total["spend"],
+            "total_flat_cost": 0.0,
+            **{name if name.startswith("total_") else f"total_{name}": total[name] for name in (*_SUMS, *_ZEROS)},
+            "page": 1,
+            "total_pages": 1,
+            "has_more": False,
+            **dict.fromkeys(("api_key_limit", "total_api_keys", "entity_total_api_keys")),
+        }
+        return ok({"results": results, "metadata": metadata})
+
+
+def _entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, *, failed: bool) -> Json:
+    info, ended = call.record["info"], time.time()
+    key = hashed(call.record["key"])
+    status = "failure" if failed else "success"
+    return {
+        "request_id": call.id,
+        "call_type": call.kind,
+        "api_key": key,
+        "spend": cost,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "startTime": _time(call.began),
+        "endTime": _time(ended),
+        "request_duration_ms": int((ended - call.began) * 1000),
+        "completionStartTime": _time(ended),
+        "model": f"openai/{call.model}",
+        "model_id": f"{call.model}-id",
+        "model_group": call.model,
+        "custom_llm_provider": "openai",
+        "api_base": "",
+        "user": info["user_id"],
+        "metadata": {
+            "status": status,
+            "user_api_key": key,
+            "user_api_key_alias": info["key_alias"],
+            "user_api_key_user_id": info["user_id"],
+        },
+        "cache_hit": "False",
+        "cache_key": "Cache OFF",
+        "request_tags": [],
+        "team_id": "",
+        "organization_id": "",
+        "end_user": call.user,
+        "requester_ip_address": "127.0.0.1",
+        "status": status,
+        "litellm_call_id": call.id,
+    }
+
+
+def _time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _day(day: str, entries: list[Json]) -> Json:
+    spend = sum(entry["spend"] for entry in entries)
+    models = {
+        name: sum(entry["spend"] for entry in entries if entry["model_group"] == name)
+        for name in sorted({entry["model_group"] for entry in entries})
+    }
+    return {"startTime": day, "spend": spend, "users": {}, "models": models}
+
+
+def _activity(entries: list[Json]) -> Json:
+    """A day's numbers, and the same by model and by key."""
+    kinds = {"models": "model", "model_groups": "model_group", "providers": "custom_llm_provider"}
+    breakdown: dict[str, Any] = {"mcp_servers": {}}
+    for name, source in kinds.items():
+        breakdown[name] = {
+            value: {"metrics": _metrics(group), "metadata": {}, "api_key_breakdown": _by_key(group)}
+            for value, group in _grouped(entries, source)
+        }
+    endpoints = {"aembedding": "/embeddings", "acompletion": "/chat/completions"}
+    breakdown["endpoints"] = {
+        endpoints[kind]: {"metrics": _metrics(group), "metadata": {}, "api_key_breakdown": _by_key(group)}
+        for kind, group in _grouped(entries, "call_type")
+    }
+    breakdown["api_keys"] = _by_key(entries)
+    breakdown["entities"] = {
+        user: {"metrics": _metrics(group), "metadata": {}, "api_key_breakdown": _by_key(group)}
+        for user, group in _grouped(entries, "user")
+    }
+    return {"metrics": _metrics(entries), "breakdown": breakdown}
+
+
+def _by_key(entries: list[Json]) -> Json:
+    return {
+        key: {"metrics": _metrics(group), "metadata": _key_facts(group[0])}
+        for key, group in _grouped(entries, "api_key")
+    }
+
+
+def _key_facts(entry: Json) -> Json:
+    facts = entry["metadata"]
+    named = {"key_alias": facts["user_api_key_alias"], "user_id": facts["user_api_key_user_id"]}
+    return {**named, "team_id": None, "user_email": None, "key_exists": True}
+
+
+def _grouped(entries: list[Json], field_name: str) -> Iterable[tuple[str, list[Json]]]:
+    for value in dict.fromkeys(entry[field_name] for entry in entries):
+        yield value, [entry for entry in entries if entry[field_name] == value]
+
+
+def _metrics(entries: list[Json]) -> Json:
+    good = [entry for entry in entries if entry["status"] == "success"]
+    return {
+        **{name: sum(entry[name] for entry in entries) for name in _COUNTS},
+        "flat_cost": 0.0,
+        **dict.fromkeys(_ZEROS, 0),
+        "successful_requests": len(good),
+        "failed_requests": len(entries) - len(good),
+        "api_requests": len(entries),
+        "total_response_time_ms": sum(entry["request_duration_ms"] for entry in good),
+        "timed_requests": len(good),
+    }

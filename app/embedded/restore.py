@@ -1,0 +1,58 @@
+"""Taking up what a store has kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from app.embedded.state import Agent, Json, Run, State, User, now
+
+
+def restore(state: State) -> None:
+    """Fill an empty state from its store. A run that was going when the process died is found as failed."""
+    lost: list[Run] = []
+    rows: dict[str, list[Json]] = {}
+    takers: dict[str, Callable[[str, Any], None]] = {
+        "user": lambda key, body: state.users.__setitem__(key, User(**body, litellm_key=None)),
+        "rows": rows.__setitem__,
+        "mark": state.marks.__setitem__,
+        "agent": lambda key, body: state.agents.__setitem__(key, Agent(**body)),
+        "conversation": lambda key, body: state.agents[body["agent_id"]].conversations.__setitem__(key, body),
+        "message": lambda _, body: _message(state, body),
+        "run": lambda _, body: _run(state, body, lost),
+        "spend": lambda _, body: state.spend.append(body),
+        **{kind: shelf.__setitem__ for kind, shelf in _shelves(state).items()},
+    }
+    for kind, key, _, body in state.store.documents():
+        takers[kind](key, body)
+    for user in state.users.values():
+        user.rows = rows.get(f"{user.id} {state.letta}", [])
+    with state.store.together():
+        for run in lost:
+            state.keep_run(run)
+
+
+def _shelves(state: State) -> dict[str, dict[str, Json]]:
+    return {
+        "template": state.templates,
+        "release": state.releases,
+        "block": state.blocks,
+        "tool": state.tools,
+        "passage": state.passages,
+        "key": state.keys,
+        "created": state.created,
+        "upgrade": state.upgrades,
+    }
+
+
+def _message(state: State, body: Json) -> None:
+    state.agents[body["agent_id"]].messages.setdefault(body["scope"], []).append(body["group"])
+
+
+def _run(state: State, body: Json, lost: list[Run]) -> None:
+    run = Run(**body)
+    state.runs[run.id] = run
+    if not run.over:
+        run.over = run.lost = True
+        run.body |= {"status": "failed", "stop_reason": "error", "completed_at": now().rstrip("Z")}
+        lost.append(run)

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import base64
+import struct
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.embedded.litellm.keys import hashed, make_key
+from app.embedded.seed import ADA, GRACE
+from tests.support.embedded import Embedded, embedded, events_of
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+
+
+def ask(text: str, **more: object) -> dict:
+    return {"model": "gpt-4.1", "messages": [{"role": "user", "content": text}], **more}
+
+
+async def chat(services: Embedded, body: dict, **headers: str) -> dict:
+    answer = await services.litellm.post("/v1/chat/completions", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    whole: dict = answer.json()
+    return whole
+
+
+async def streamed(services: Embedded, body: dict) -> list:
+    answer = await services.litellm.post("/v1/chat/completions", json=body | {"stream": True})
+    assert answer.status_code == 200
+    return events_of(answer.text)
+
+
+async def test_a_call_is_paid_for_by_tokens_and_prices() -> None:
+    async with embedded() as services:
+        first = await services.litellm.post("/v1/chat/completions", json=ask("hi [[tokens=50 delay=0]]", user="u"))
+        usage = first.json()["usage"]
+        cost = usage["prompt_tokens"] * 2e-06 + 50 * 8e-06
+        assert usage["completion_tokens"] == 50
+        assert float(first.headers["x-litellm-response-cost"]) == pytest.approx(cost)
+        assert float(first.headers["x-litellm-key-spend"]) == pytest.approx(cost)
+        assert first.headers["x-litellm-key-max-budget"] == "5.0"
+        second = await streamed(services, ask("hi [[tokens=50 delay=0]]", stream_options={"include_usage": True}))
+        assert second[-1] == "[DONE]"
+        assert second[-2]["choices"] == [{"index": 0, "delta": {}}]
+        assert second[-2]["usage"]["cost"] == pytest.approx(cost)
+        info = (await services.litellm.get("/key/info")).json()
+        key = services.platform.state.users[ADA].litellm_key or ""
+        assert info["key"] == hashed(key)
+        assert info["info"]["spend"] == pytest.approx(2 * cost)
+        assert (info["info"]["key_name"], info["info"]["user_id"]) == (f"sk-...{key[-4:]}", ADA)
+
+        logs = (await services.litellm.get("/spend/logs?summarize=false")).json()
+        assert [log["spend"] for log in logs] == pytest.approx([cost, cost])
+        assert (logs[1]["end_user"], logs[1]["model"], logs[1]["status"]) == ("u", "openai/gpt-4.1", "success")
+        assert logs[1]["request_id"] == first.headers["x-litellm-call-id"]
+        today = datetime.now(UTC).date()
+        days = f"start_date={today - timedelta(days=1)}&end_date={today + timedelta(days=1)}"
+        daily = (await services.litellm.get(f"/user/daily/activity?{days}")).json()
+        (day,) = daily["results"]
+        assert (day["metrics"]["spend"], day["metrics"]["api_requests"]) == (pytest.approx(2 * cost), 2)
+        assert day["breakdown"]["models"]["openai/gpt-4.1"]["metrics"]["completion_tokens"] == 100
+        assert day["breakdown"]["api_keys"][hashed(key)]["metadata"]["key_alias"] == "ada"
+        assert daily["metadata"]["total_spend"] == pytest.approx(2 * cost)
+        assert daily["metadata"]["total_api_requests"] == 2
+        assert (await services.litellm.get("/spend/logs?summarize=false&start_date=2100-01-01")).json() == []
+        (summed,) = (await services.litellm.get("/spend/logs")).json()
+        assert summed["models"] == {"gpt-4.1": pytest.approx(2 * cost)}
+
+
+async def test_a_failed_call_is_counted_and_costs_nothing() -> None:
+    async with embedded() as services:
+        failed = await services.litellm.post("/v1/chat/completions", json=ask("[[error=503]]"))
+        assert failed.status_code == 503
+        cut = await streamed(services, ask("[[tokens=4 error=cut delay=0]]"))
+        assert cut[-1]["error"]["code"] == "500"
+        logs = (await services.litellm.get("/spend/logs?summarize=false")).json()
+        assert [(log["status"], log["spend"]) for log in logs] == [("failure", 0.0), ("failure", 0.0)]
+
+
+async def test_a_reader_who_leaves_pays_for_what_was_said() -> None:
+    async with embedded() as services:
+        body = ask("[[tokens=100 delay=0.05]]", stream=True)
+        async with services.litellm.stream("POST", "/v1/chat/completions", json=body) as answer:
+            lines = answer.aiter_lines()
+            said = 0
+            while said < 3:
+                said += '"content":"tok' in await anext(lines)
+        stats = services.platform.state.stats
+        while stats.inflight:
+            stats = services.platform.state.stats
+            (await services.litellm.get("/health/liveliness")).raise_for_status()
+        (log,) = (await services.litellm.get("/spend/logs?summarize=false")).json()
+        assert 3 <= log["completion_tokens"] < 100
+
+
+async def test_a_spent_budget_and_a_rate_limit() -> None:
+    async with embedded() as services:
+        state = services.platform.state
+        make_key(state, "sk-poor", ADA, max_budget=1e-06)
+        make_key(state, "sk-slow", ADA, rpm_limit=1)
+        poor, slow = {"authorization": "Bearer sk-poor"}, {"authorization": "Bearer sk-slow"}
+        await chat(services, ask("[[tokens=50 delay=0]]"), **poor)
+        spent = await services.litellm.post("/v1/chat/completions", json=ask("x"), headers=poor)
+        assert (spent.status_code, spent.json()["error"]["type"]) == (422, "budget_exceeded")
+        assert "Max budget: 1e-06" in spent.json()["error"]["message"]
+        await chat(services, ask("[[tokens=1 delay=0]]"), **slow)
+        limited = await services.litellm.post("/v1/chat/completions", json=ask("x"), headers=slow)
+        assert (limited.status_code, limited.json()["error"]["type"]) == (429, "throttling_error")
+        assert 0 < int(limited.headers["retry-after"]) <= 60
+        assert limited.headers["x-litellm-key-rpm-limit"] == "1"
+
+
+async def test_keys_that_do_not_sign_in() -> None:
+    async with embedded() as services:
+        state = services.platform.state
+        make_key(state, "sk-old", ADA, expires="2026-01-01T00:00:00+00:00")
+        make_key(state, "sk-shut", ADA, blocked=True)
+        for key, kind in (
+            ("", "auth_error"),
+            ("sk-nobody", "token_not_found_in_db"),
+            ("sk-old", "expired_key"),
+            ("sk-shut", "auth_error"),
+        ):
+            answer = await services.litellm.get("/v1/models", headers={"authorization": f"Bearer {key}".strip()})
+            assert (answer.status_code, answer.json()["error"]["type"]) == (401, kind)
+
+
+async def test_what_a_key_may_see_and_call() -> None:
+    async with embedded() as services:
+        make_key(services.platform.state, "sk-small", ADA, models=["gpt-4.1"])
+        small = {"authorization": "Bearer sk-small"}
+        models = (await services.litellm.get("/v1/models", headers=small)).json()
+        assert [model["id"] for model in models["data"]] == ["gpt-4.1"]
+        assert (await services.litellm.get("/v1/models/gpt-4.1")).json()["max_input_tokens"] == 1047576
+        assert (await services.litellm.get("/v1/models/gpt-4o-mini", headers=small)).status_code == 404
+        refused = await services.litellm.post(
+            "/v1/chat/completions", json=ask("x") | {"model": "gpt-4o-mini"}, headers=small
+        )
+        assert (refused.status_code, refused.json()["error"]["type"]) == (403, "key_model_access_denied")
+        unknown = await services.litellm.post("/v1/chat/completions", json=ask("x") | {"model": "nope"})
+        assert (unknown.status_code, unknown.json()["error"]["type"]) == (400, "invalid_request_error")
+        pages = (await services.litellm.get("/v1/model/info", headers=small)).json()["data"]
+        assert [(page["model_name"], page["model_info"]["output_cost_per_token"]) for page in pages] == [
+            ("gpt-4.1", 8e-06)
+        ]
+        groups = (await services.litellm.get("/model_group/info", headers=small)).json()["data"]
+        assert [group["model_group"] for group in groups] == ["gpt-4.1"]
+
+
+async def test_a_key_sees_its_own_users_keys_alone() -> None:
+    async with embedded() as services:
+        state = services.platform.state
+        mine, hers = state.users[ADA].litellm_key, state.users[GRACE].litellm_key
+        make_key(state, "sk-second", ADA, max_budget=1.0)
+        seen = (await services.litellm.get("/key/info?key=sk-second")).json()
+        assert (seen["key"], seen["info"]["max_budget"]) == ("sk-second", 1.0)
+        assert (await services.litellm.get(f"/key/info?key={hers}")).status_code == 403
+        missing = await services.litellm.get("/key/info?key=sk-nope")
+        assert (missing.status_code, missing.json()["error"]["type"]) == (404, "not_found_error")
+        many = (await services.litellm.post("/v2/key/info", json={"keys": [mine, "sk-second", hers, "sk-nope"]})).json()
+        assert [info["key_alias"] for info in many["info"]] == ["ada", f"key-{ADA[:8]}"]
+        assert (await services.litellm.post("/key/generate", json={})).status_code == 404
+
+
+async def test_tools_are_called_when_told_to_or_forced() -> None:
+    async with embedded() as services:
+        told = await chat(services, ask("weather? [[tool=get_weather tokens=3 delay=0]]", tools=[WEATHER]))
+        (choice,) = told["choices"]
+        assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+        (call,) = choice["message"]["tool_calls"]
+        assert call["function"] == {"arguments": '{"city":"tok0 tok1 tok2"}', "name": "get_weather"}
+        forced = await streamed(services, ask("weather? [[tokens=3]]", tools=[WEATHER], tool_choice="required"))
+        deltas = [event["choices"][0]["delta"] for event in forced[:-1]]
+        pieces = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+        assert deltas[0] == {"role": "assistant"}
+        assert (pieces[0]["function"]["name"], pieces[0]["index"]) == ("get_weather", 0)
+        assert "".join(piece["function"]["arguments"] for piece in pieces) == '{"city":"tok0 tok1 tok2"}'
+        assert forced[-2]["choices"][0]["finish_reason"] == "tool_calls"
+        named = {"type": "function", "function": {"name": "get_weather"}}
+        assert (await chat(services, ask("hi", tools=[WEATHER], tool_choice=named)))["choices"][0]["message"][
+            "tool_calls"
+        ]
+        plain = await chat(services, ask("hi [[tokens=1]]", tools=[WEATHER]))
+        assert plain["choices"][0]["message"]["content"] == "tok0"
+
+
+async def test_json_images_and_a_limit_of_tokens() -> None:
+    async with embedded() as services:
+        said = await chat(services, ask("[[tokens=2]]", response_format={"type": "json_object"}))
+        assert said["choices"][0]["message"]["content"] == '{"answer":"tok0 tok1"}'
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}, "who": {"enum": ["a", "b"]}}}
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        said = await chat(services, ask("[[tokens=2]]", response_format=form))
+        assert said["choices"][0]["message"]["content"] == '{"n":1,"who":"a"}'
+        parts = [{"type": "image_url", "image_url": {"url": "data:,"}}, {"type": "text", "text": "see [[tokens=1]]"}]
+        said = await chat(services, ask("") | {"messages": [{"role": "user", "content": parts}]})
+        assert said["choices"][0]["message"]["content"] == "tok0"
+        said = await chat(services, ask("[[tokens=9]]", max_tokens=3))
+        assert (said["choices"][0]["finish_reason"], said["usage"]["completion_tokens"]) == ("length", 3)
+
+
+async def test_embeddings_as_numbers_and_packed() -> None:
+    async with embedded() as services:
+
+        async def embed(**body: object) -> dict:
+            answer = await services.litellm.post("/v1/embeddings", json={"model": "text-embedding-3-small", **body})
+            assert answer.status_code == 200, answer.text
+            whole: dict = answer.json()
+            return whole
+
+        plain = await embed(input=["a", "b c"], dimensions=4)
+        assert [(one["index"], len(one["embedding"]), one["object"]) for one in plain["data"]] == [
+            (0, 4, "embedding"),
+            (1, 4, "embedding"),
+        ]
+        assert plain["usage"] == {
+            "completion_tokens": 0, "prompt_tokens": 3, "total_tokens": 3,
+            "completion_tokens_details": None, "prompt_tokens_details": None,
+        }  # fmt: skip
+        packed = await embed(input="a", dimensions=4, encoding_format="base64")
+        numbers = struct.unpack("<4f", base64.b64decode(packed["data"][0]["embedding"]))
+        assert numbers == pytest.approx(plain["data"][0]["embedding"], abs=1e-6)
+        assert len((await embed(input=[1, 2, 3]))["data"][0]["embedding"]) == 1536
+        for wrong in ({}, {"input": []}, {"input": "a", "dimensions": -1}, {"input": "a", "model": "nope"}):
+            body = {"model": "text-embedding-3-small", **wrong}
+            assert (await services.litellm.post("/v1/embeddings", json=body)).status_code == 400
+        assert (await services.litellm.get("/key/info")).json()["info"]["spend"] == pytest.approx(7 * 2e-08)

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.cli import main, store_path
+from app.embedded.store import StoreError, open_store, remove_store
+from tests.support.embedded import embedded
+from tests.support.process import serving
+from tests.support.stack import until
+
+HOME = {"XDG_DATA_HOME": "data"}
+"""The data folder of a process, beside where it runs."""
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+async def command(*arguments: str) -> tuple[int, str]:
+    """``agentgraph`` with these arguments: its exit status, and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", *arguments),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PORT": "0"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+def test_what_was_put_is_found_again_in_order() -> None:
+    with closing(open_store(store_path())) as store:
+        store.put("a", "2", {"n": 2})
+        store.put("a", "1", {"n": 1}, "owner")
+        store.put("a", "2", {"n": 3})
+        store.put("b", "1", [], "other")
+        store.drop_owned("other")
+        store.put("b", "2", [])
+        store.drop("b", "2")
+    with closing(open_store(store_path())) as store:
+        assert list(store.documents()) == [("a", "2", "", {"n": 3}), ("a", "1", "owner", {"n": 1})]
+    assert stat.S_IMODE(store_path().stat().st_mode) == 0o600
+
+
+def test_changes_made_together_are_kept_together() -> None:
+    with closing(open_store(store_path())) as store:
+
+        def half() -> None:
+            with store.together():
+                store.put("a", "1", 1)
+                with store.together():
+                    store.put("a", "2", 2)
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            half()
+        store.put("a", "3", 3)
+    with closing(open_store(store_path())) as store:
+        assert [key for _, key, _, _ in store.documents()] == ["3"]
+
+
+def test_a_file_belongs_to_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(open_store(store_path())):
+        with pytest.raises(StoreError, match="in use by another agentgraph"):
+            open_store(store_path())
+        with pytest.raises(StoreError, match="in use by another agentgraph"):
+            remove_store(store_path())
+        assert main(["reset", "--yes"]) == 1
+        assert "in use by another agentgraph" in capsys.readouterr().err
+    open_store(store_path()).close()
+
+
+def break_by_words(path: Path) -> None:
+    path.write_text("these are no documents " * 500)
+
+
+def break_by_holes(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    path.write_bytes(data)
+
+
+def make_older(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize("damage", [break_by_words, break_by_holes, make_older])
+def test_a_file_that_cannot_be_used_is_one_line_that_says_what_helps(
+    damage: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "0")
+    with closing(open_store(store_path())) as store:
+        store.put("a", "1", "x" * 20000)
+    damage(store_path())  # type: ignore[operator]
+    assert main(["serve"]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert said.endswith("Start afresh with: agentgraph reset\n")
+    assert main(["reset", "--yes"]) == 0
+    assert capsys.readouterr().out == f"Removed {store_path()}\n"
+    assert list(store_path().parent.iterdir()) == []
+    open_store(store_path()).close()
+
+
+async def test_reset_asks_first() -> None:
+    assert main(["reset"]) == 0
+    open_store(store_path()).close()
+    status, said = await command("reset")
+    assert (status, "add --yes" in said) == (1, True)
+    assert store_path().exists()
+
+
+async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    query = """{ viewer { agents(first: 50) { nodes { id name version memoryBlocks { label value }
+      messages(last: 5) { nodes { __typename id text } }
+      conversations(first: 10) { nodes { id summary messages(last: 5) { nodes { __typename id text } } } } } } } }"""
+
+    async def ask(url: str, token: str, document: str, variables: dict | None = None) -> dict:
+        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+            answer = await client.post(
+                f"{url}/graphql",
+                json={"query": document, "variables": variables or {}},
+                headers={"authorization": f"Bearer {token}"},
+            )
+        assert "errors" not in answer.json(), answer.text
+        data: dict = answer.json()["data"]
+        return data
+
+    async with serving(tmp_path, **HOME) as gateway:
+        first = await ask(gateway.url, gateway.token, query)
+        agent_id = first["viewer"]["agents"]["nodes"][0]["id"]
+        await ask(
+            gateway.url,
+            gateway.token,
+            "mutation($i: CreateConversationInput!) { createConversation(input: $i) { conversationEdge { cursor } } }",
+            {"i": {"agentId": agent_id, "summary": "Before the fall"}},
+        )
+        send = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
+        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=4 delay=0]]"}], "idempotencyKey": "k"}
+        await ask(gateway.url, gateway.token, send, {"i": given})
+
+        async def said() -> bool:
+            now = await ask(gateway.url, gateway.token, query)
+            return "tok0 tok1 tok2 tok3" in str(now["viewer"]["agents"]["nodes"][0]["messages"])
+
+        await until(said, seconds=20)
+        before = await ask(gateway.url, gateway.token, query)
+        gateway.process.send_signal(signal.SIGKILL)
+        await gateway.process.wait()
+    async with serving(tmp_path, **HOME) as gateway:
+        after = await ask(gateway.url, gateway.token, query)
+    assert after == before
+    assert "Before the fall" in str(after)
+
+
+async def test_a_second_gateway_does_not_share_the_file_silently(tmp_path: Path) -> None:
+    async with serving(tmp_path, **HOME):
+        for arguments in (("serve",), ("embedded", "--port", "0"), ("reset", "--yes")):
+            status, said = await command(*arguments)
+            assert (status, len(said.splitlines())) == (1, 1)
+            assert "in use by another agentgraph" in said
+
+
+async def test_every_kind_of_change_is_taken_up_again() -> None:
+    async with embedded(open_store(store_path())) as services:
+        options = services.platform.options
+        agent_id = services.agent_ids()[0]
+        core = f"/v1/agents/{agent_id}/core-memory/blocks"
+        await services.letta.patch(f"{core}/human", json={"value": "Ada likes tea."})
+        await services.letta.post(f"/v1/agents/{agent_id}/archival-memory", json={"text": "the sky is blue"})
+        await services.letta.patch(f"/v1/agents/{agent_id}", json={"name": "Renamed", "system": "Be kind."})
+        conversation = (
+            await services.letta.post(f"/v1/conversations/?agent_id={agent_id}", json={"summary": "s"})
+        ).json()
+        path = f"/v1/conversations/{conversation['id']}/messages"
+        asked = await services.tell(path, "refund 12 please [[tokens=2 tool=issue_refund]]")
+        assert asked["stop_reason"]["stop_reason"] == "requires_approval"
+        await services.ams.post("/agents/create", json={"template_id": "researcher"}, headers={"idempotency-key": "k"})
+        body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hi [[tokens=3 delay=0]]"}]}
+        assert (await services.litellm.post("/v1/chat/completions", json=body)).status_code == 200
+        doomed = services.agent_ids()[-1]
+        await services.ams.delete(f"/agents/{doomed}")
+
+        async def seen() -> list:
+            runs = (await services.letta.get(f"/v1/runs/?agent_ids={agent_id}")).json()
+            return [
+                (await services.ams.get("/me")).json(),
+                (await services.letta.get(f"/v1/agents/{agent_id}?include=agent.blocks&include=agent.tools")).json(),
+                (await services.letta.get(f"/v1/agents/{agent_id}/messages?limit=100")).json(),
+                (await services.letta.get(f"/v1/agents/{agent_id}/archival-memory")).json(),
+                (await services.letta.get(f"/v1/conversations/?agent_id={agent_id}")).json(),
+                (await services.letta.get("/v1/agents/")).json(),
+                runs,
+                (await services.letta.get(f"/v1/runs/{runs[0]['id']}/steps")).json(),
+                (await services.litellm.get("/key/info")).json(),
+                (await services.litellm.get("/spend/logs?summarize=false")).json(),
+                (await services.ams.get("/templates")).json(),
+            ]
+
+        before = await seen()
+    async with embedded(open_store(store_path())) as services:
+        kept = services.platform.options
+        assert (kept.ams_key, kept.letta_key, kept.user_key) == (options.ams_key, options.letta_key, options.user_key)
+        assert await seen() == before
+        assert doomed not in str(before)
+        again = await services.ams.post(
+            "/agents/create", json={"template_id": "researcher"}, headers={"idempotency-key": "k"}
+        )
+        assert again.json()["agent"]["id"] == before[0]["agents"][0]["agent_id"]
+        call_id = asked["messages"][-1]["tool_call"]["tool_call_id"]
+        decision = {"type": "approval", "approvals": [{"type": "approval", "tool_call_id": call_id, "approve": True}]}
+        answer = await services.letta.post(path, json={"messages": [decision], "streaming": False})
+        assert [message["message_type"] for message in answer.json()["messages"]] == [
+            "tool_return_message",
+            "assistant_message",
+        ]
+
+
+@asynccontextmanager
+async def embedded_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+    """``agentgraph embedded``, and a client for its Letta."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "embedded", "--port", "0"),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        said: dict[str, str] = {}
+        while "# To make a service fail, and to see it" not in said:
+            line = (await process.stdout.readline()).decode().strip()
+            name, _, value = line.partition(": " if line.startswith("#") else "=")
+            said[name] = value
+        headers = {"authorization": f"Bearer {said['LETTA_API_KEY']}"}
+        async with httpx.AsyncClient(base_url=said["LETTA_BASE_URL"], headers=headers, trust_env=False) as letta:
+            yield process, letta
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_kill_9_in_the_middle_of_a_run() -> None:
+    async with embedded_process() as (process, letta):
+        agent_id = (await letta.get("/v1/agents/?limit=1")).json()[0]["id"]
+        core, archival = f"/v1/agents/{agent_id}/core-memory/blocks/human", f"/v1/agents/{agent_id}/archival-memory"
+        await letta.patch(core, json={"value": "Grace likes tea."})
+        await letta.post(archival, json={"text": "the sky is blue"})
+        said = [{"role": "user", "content": "hi [[tokens=3 delay=0]]"}]
+        await letta.post(f"/v1/agents/{agent_id}/messages", json={"messages": said})
+        paths = (core, archival, f"/v1/agents/{agent_id}/messages", "/v1/agents/?include=agent.blocks")
+        before = [(await letta.get(path)).json() for path in paths]
+        body = {"messages": [{"role": "user", "content": "hi [[tokens=500 delay=1]]"}], "background": True}
+        async with letta.stream("POST", f"/v1/agents/{agent_id}/messages/stream", json=body) as answer:
+            await anext(answer.aiter_lines())
+            process.kill()
+            await process.wait()
+    async with embedded(open_store(store_path())) as services:
+        assert [(await services.letta.get(path)).json() for path in paths] == before
+        run = (await services.letta.get(f"/v1/runs/?agent_ids={agent_id}")).json()[0]
+        assert (run["status"], run["stop_reason"]) == ("failed", "error")
+        events = await services.events(f"/v1/runs/{run['id']}/stream", {"starting_after": 1})
+        assert [event["message_type"] for event in events] == ["stop_reason", "error_message"]
+        assert (await services.letta.get(f"/v1/runs/?agent_ids={agent_id}&active=true")).json() == []
+        assert (await services.tell(f"/v1/agents/{agent_id}/messages", "[[tokens=1]]"))["messages"]
+
+
+async def test_embedded_in_memory_leaves_no_file() -> None:
+    async with embedded() as services:
+        assert services.agent_ids()
+    assert not store_path().exists()
+
+
+async def test_rows_of_a_real_letta_are_kept_apart() -> None:
+    async with embedded() as real:
+        options = {"letta_url": real.platform.urls["letta"], "letta_api_key": real.platform.options.letta_key}
+        strangers = len(real.agent_ids())
+        async with embedded(open_store(store_path()), **options) as services:
+            made = (await services.ams.post("/agents/create", json={"template_id": "support-bot"})).json()["agent"]
+            assert len(services.agent_ids()) == strangers + 1
+        async with embedded(open_store(store_path())) as services:
+            assert made["id"] not in services.agent_ids()
+            assert len(services.agent_ids()) == strangers
+        async with embedded(open_store(store_path()), **options) as services:
+            row = services.platform.state.users[services.ams.headers["x-user-id"]].rows[0]
+            assert (row["agent_id"], row["template_id"]) == (made["id"], "support-bot")
+
+
+async def test_a_queued_upgrade_outlives_the_process() -> None:
+    store = open_store(store_path())
+    async with embedded(store) as services:
+        agent_id = services.agent_ids()[2]
+        await services.page.put("faults", json={"service": "letta", "status": 503})
+        body = {"use_latest": True, "dry_run": False, "use_queue": True}
+        assert (await services.ams.post(f"/agents/{agent_id}/upgrade", json=body)).status_code == 200
+    async with embedded(open_store(store_path())) as services:
+
+        async def is_applied() -> bool:
+            rows = (await services.ams.get(f"/agents?ids={agent_id}")).json()["agents"]
+            return bool(rows[0]["version"] == "1.2.0")
+
+        await until(is_applied)
+        assert services.platform.state.upgrades == {}
