@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvicorn
 
-from app import devtokens
+from app import devtokens, settingsdocs
 from app.banner import banner
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     reset = commands.add_parser("reset", help="remove what the embedded platform has kept")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=_reset)
+    settings = commands.add_parser("settings", help="print every setting, its default and its meaning")
+    settings.add_argument("--markdown", action="store_true", help="as a table, instead of as an env file")
+    settings.set_defaults(run=_settings)
     schema = commands.add_parser("schema", help="print the graph's schema")
     schema.add_argument("--check", metavar="FILE", type=Path, help="fail where FILE is not this schema, and show how")
     schema.set_defaults(run=_schema)
@@ -197,6 +200,10 @@ def _make_token(user: str, *, hours: float | None = None, admin: bool = False) -
         raise UsageError(f"no such user: {user}. Use {', '.join(PEOPLE)} or a UUID.") from error
     secret = devtokens.dev_secret()
     return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=lifetime, admin=admin)
+
+
+def _settings(options: argparse.Namespace) -> None:
+    print(settingsdocs.table() if options.markdown else settingsdocs.env_example(), end="")
 
 
 def _schema(options: argparse.Namespace) -> None:

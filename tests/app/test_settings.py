@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app import settingsdocs
 from app.settings import Environment, Settings, SettingsError
 
-EXAMPLE = Path(__file__).parents[2] / "env.example"
+ROOT = Path(__file__).parents[2]
 
 
 def load(**values: object) -> Settings:
@@ -71,18 +72,17 @@ def test_any_port_of_this_machine_may_call_outside_production(origin: str) -> No
     assert re.fullmatch(load().cors_origin_regex or "", origin)
 
 
-def test_env_example_is_complete_and_fits_docker() -> None:
-    lines = EXAMPLE.read_text().splitlines()
-    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    fields = Settings.model_fields
-    assert {name.lower() for name in given} == set(fields)
+def test_env_example_and_the_table_are_the_settings() -> None:
+    assert (ROOT / "env.example").read_text() == settingsdocs.env_example(), "make generated"
+    assert (ROOT / "docs" / "configuration.md").read_text() == settingsdocs.table(), "make generated"
+
+
+def test_env_example_is_complete_says_what_each_is_for_and_fits_docker() -> None:
+    lines = settingsdocs.env_example().splitlines()
+    given = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert {name.lower() for name in given} == set(Settings.model_fields)
     for name, value in given.items():
-        default = fields[name.lower()].default
-        assert value == ("" if default is None else str(getattr(default, "value", default))), name
         assert not set(value) & set("\"'#"), name
-    text = "\n".join(lines)
-    for name, info in fields.items():
-        block = re.search(rf"((?:^#.*\n)+)^{name.upper()}=", text, re.MULTILINE)
-        assert block, f"{name} has no comment"
-        marked = "Not enforced yet" in block[1]
-        assert marked == (info.json_schema_extra is not None), name
+    for name, info in Settings.model_fields.items():
+        assert info.description, name
+    assert load(**{name.lower(): value for name, value in given.items() if value}) == load()
