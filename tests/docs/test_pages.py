@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import PAGES, ROOT, anchor, headings, links, name_of, prose, snippets
+
+TRANSLATED = [(ROOT / f"{name}.md", ROOT / f"{name}.ru.md") for name in ("README", "API_CLIENT_GUIDE")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        target, _, place = link.partition("#")
+        if re.match(r"https?://", target):
+            assert re.fullmatch(r"https://[\w.-]+\.[a-z]+(/\S*)?|http://127\.0\.0\.1:\d+(/\S*)?", target), link
+            continue
+        file = page if not target else (page.parent / target).resolve()
+        assert file.exists(), link
+        assert not place or place in {anchor(text) for _, text in headings(file)}, link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_has_one_title_and_no_level_is_left_out(page: Path) -> None:
+    levels = [level for level, _ in headings(page)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+@pytest.mark.parametrize("pair", TRANSLATED, ids=lambda pair: name_of(pair[0]))
+def test_a_translation_has_the_same_headings_and_the_same_code(pair: tuple[Path, Path]) -> None:
+    original, translation = pair
+    assert [level for level, _ in headings(translation)] == [level for level, _ in headings(original)]
+    assert [(one.language, one.code) for one in snippets(translation)] == [
+        (one.language, one.code) for one in snippets(original)
+    ]
+    assert [link for link in links(translation) if "://" not in link and not link.startswith("#")] == [
+        link for link in links(original) if "://" not in link and not link.startswith("#")
+    ]
+    russian = len(re.findall("[а-яё]", prose(translation), re.IGNORECASE))
+    assert russian > len(prose(translation)) / 3
+
+
+def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links(page) if "://" not in link]
+    decisions = set((ROOT / "docs" / "decisions").glob("*.md"))
+    assert set(PAGES) - reached - decisions == set()

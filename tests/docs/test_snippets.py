@@ -1,0 +1,133 @@
+"""Every example of the docs, run as a reader would run it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.docs.markdown import PAGES, ROOT, Snippet, name_of, snippets
+from tests.support.capabilities import NODE_MODULES
+from tests.support.doors import event_stream
+from tests.support.process import Gateway, serving
+
+RUN = {"sh", "graphql", "js", "python"}
+SHOWN = {"json", "text", "ini", "tsx", "yaml"}
+WITH_CODE = [page for page in PAGES if snippets(page)]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+def test_each_block_says_what_it_is(page: Path) -> None:
+    assert {one.language for one in snippets(page)} <= RUN | SHOWN
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+def test_what_is_quoted_from_an_example_stands_there(page: Path) -> None:
+    sources = [path.read_text() for path in ROOT.glob("examples/*/src/**/*.ts*")]
+    for one in snippets(page):
+        if one.language == "tsx":
+            pieces = [piece.strip("\n") for piece in re.split(r"^// …$", one.code, flags=re.MULTILINE)]
+            assert any(all(piece in source for piece in pieces) for source in sources), one.code
+
+
+@pytest.mark.needs_node
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("page", [page for page in WITH_CODE if not page.name.endswith(".ru.md")], ids=name_of)
+async def test_the_examples_run(page: Path, tmp_path: Path) -> None:
+    mine = [one for one in snippets(page) if one.language in RUN]
+    if not mine:
+        return
+    async with serving(tmp_path) as gateway:
+        place = await Place.of(gateway, tmp_path)
+        for one in mine:
+            await place.run(one)
+
+
+class Place:
+    """Where examples are run: a gateway, a token, and ids to put where an example has ``agent-…``."""
+
+    def __init__(self, gateway: Gateway, folder: Path, client: httpx.AsyncClient, agent_id: str) -> None:
+        self.gateway = gateway
+        self.folder = folder
+        self.client = client
+        self.agent_id = agent_id
+        self.runners: dict[str, Callable[[str], Awaitable[str]]] = {
+            "sh": self.shell,
+            "graphql": self.graphql,
+            "js": self.node,
+            "python": self.python,
+        }
+
+    @classmethod
+    async def of(cls, gateway: Gateway, folder: Path) -> Place:
+        headers = {"authorization": f"Bearer {gateway.token}"}
+        client = httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60)
+        asked = {"query": "{ viewer { agents(first: 1) { nodes { id } } } }"}
+        answer = (await client.post("/graphql", json=asked)).json()
+        return cls(gateway, folder, client, answer["data"]["viewer"]["agents"]["nodes"][0]["id"])
+
+    async def run(self, snippet: Snippet) -> None:
+        code = snippet.code.replace("http://127.0.0.1:8000", self.gateway.url).replace("agent-…", self.agent_id)
+        code = code.replace("ws://127.0.0.1:8000", self.gateway.url.replace("http", "ws"))
+        try:
+            out = await self.runners[snippet.language](code)
+        except AssertionError as error:
+            raise AssertionError(f"{snippet.heading}\n{snippet.code}\n{error}") from error
+        assert "Traceback" not in out
+
+    async def graphql(self, code: str) -> str:
+        """One document: a subscription is read to its end, and nothing may fail."""
+        if not re.search(r"^\s*subscription", code, re.MULTILINE):
+            answer = (await self.client.post("/graphql", json={"query": code})).json()
+            assert "errors" not in answer, answer
+            return str(answer)
+        headers = {"accept": "text/event-stream"}
+        async with self.client.stream("POST", "/graphql", json={"query": code}, headers=headers) as response:
+            assert response.status_code == 200, await response.aread()
+            async with aclosing(event_stream(response)) as payloads:  # type: ignore[type-var]
+                heard = [payload async for payload in payloads]
+        assert not [payload for payload in heard if "errors" in payload], heard
+        return str(heard)
+
+    async def shell(self, code: str) -> str:
+        """The lines that a reader pastes. ``make`` itself is what runs this test: its targets must exist."""
+        targets = re.findall(r"^make ([\w-]+)", code, re.MULTILINE)
+        makefile = (ROOT / "Makefile").read_text()
+        assert [target for target in targets if f"\n{target}:" not in makefile] == []
+        kept = [line for line in code.splitlines() if not re.match(r"make |git clone|cd ", line)]
+        script = "\n".join(kept).replace(".venv/bin/agentgraph", f"{sys.executable} -m app")
+        return await self._process("bash", "-euc", script)
+
+    async def python(self, code: str) -> str:
+        file = self.folder / "example.py"
+        file.write_text(code)
+        return await self._process(sys.executable, str(file))
+
+    async def node(self, code: str) -> str:
+        file = self.folder / "example.mjs"
+        file.write_text(code)
+        modules = self.folder / "node_modules"
+        if not modules.exists():
+            modules.symlink_to(NODE_MODULES)
+        return await self._process("node", str(file))
+
+    async def _process(self, *command: str) -> str:
+        environment = {"TOKEN": self.gateway.token, "no_proxy": "*", "PYTHONPATH": str(ROOT)}
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(60):
+            out = (await process.communicate())[0].decode()
+        assert process.returncode == 0, out
+        return out
