@@ -163,7 +163,7 @@ def remove_store(path: Path) -> list[Path]:
         connection = _connect(path)
     except sqlite3.DatabaseError as error:
         if _is_taken(error):
-            raise _unusable(path, error) from error
+            raise StoreError(f"{path} is in use by another agentgraph. Stop that one first.") from error
     for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     if connection is not None:
@@ -212,7 +212,8 @@ _RESET = "Start afresh with: agentgraph reset"
 
 def _unusable(path: Path, error: Exception) -> StoreError:
     if _is_taken(error):
-        return StoreError(f"{path} is in use by another agentgraph. Stop that one first, or keep this one in --memory.")
+        text = f"{path} is in use by another agentgraph. Stop that one first, or start this one with --memory."
+        return StoreError(text)
     return StoreError(f"{path} cannot be read ({' '.join(str(error).split())}). {_RESET}")
 
 
