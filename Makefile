@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RIG_DIR ?= ../shared/rig
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run test test-real lint lock schema clean
+.PHONY: help run test test-real lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,8 +23,10 @@ test: $(VENV)/.test tests/node/node_modules/.installed ## Set up and pass every 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
-schema: $(VENV)/.run ## Write schema/schema.graphql anew
+generated: $(VENV)/.run ## Write anew what is made from the code: schema, env.example, the table of settings
 	$(BIN)/agentgraph schema > schema/schema.graphql
+	$(BIN)/agentgraph settings > env.example
+	$(BIN)/agentgraph settings --markdown > docs/configuration.md
 
 lock: ## Lock the dependencies anew
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv==0.13.9

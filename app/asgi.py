@@ -88,6 +88,22 @@ def retry_after(error: GatewayError) -> dict[str, str]:
     return {} if seconds is None else {"retry-after": str(max(1, round(seconds)))}
 
 
+STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
+"""What keeps proxies from holding a stream back."""
+
+
+async def begin(send: Send, content_type: str, headers: dict[str, str] | None = None) -> None:
+    """The head of an answer whose body comes bit by bit."""
+    fields = {"content-type": content_type, **STREAM_HEADERS, **(headers or {})}
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+async def write(send: Send, chunk: bytes, *, more: bool = True) -> None:
+    """A bit of a body."""
+    await send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client leaves. Raises ClientLeft."""
     task = asyncio.ensure_future(work)

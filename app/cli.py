@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import difflib
 import math
 import socket
 import sys
@@ -15,13 +16,15 @@ from pathlib import Path
 
 import uvicorn
 
-from app import devtokens
+from app import devtokens, settingsdocs
 from app.banner import banner
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store, StoreError, open_store, remove_store
+from app.server import server_config
 from app.settings import Settings, SettingsError
 
+MAX_HOURS = 24 * 365
 _YES = frozenset({"y", "yes"})
 
 
@@ -37,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, SettingsError) as error:
         print(f"agentgraph: {error}", file=sys.stderr)
         return 1
+    except devtokens.DataFolderError as error:
+        print(f"agentgraph: cannot use the data folder {error}. Set XDG_DATA_HOME.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -50,21 +56,41 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="the address to listen on where HOST is not set")
     serve.set_defaults(run=_serve)
     embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
-    embedded.add_argument("--port", type=int, default=8100)
+    embedded.add_argument("--port", type=_port, default=8100)
     for command in (serve, embedded):
         command.add_argument("--memory", action="store_true", help="forget the embedded platform's data at the end")
     embedded.set_defaults(run=_embedded)
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--user", default="ada", help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
-    token.add_argument("--hours", type=float, default=devtokens.LIFETIME_SECONDS / 3600)
+    token.add_argument("--hours", type=_hours, default=devtokens.LIFETIME_SECONDS / 3600)
     token.add_argument("--admin", action="store_true")
     token.set_defaults(run=_token)
     reset = commands.add_parser("reset", help="remove what the embedded platform has kept")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=_reset)
+    settings = commands.add_parser("settings", help="print every setting, its default and its meaning")
+    settings.add_argument("--markdown", action="store_true", help="as a table, instead of as an env file")
+    settings.set_defaults(run=_settings)
     schema = commands.add_parser("schema", help="print the graph's schema")
+    schema.add_argument("--check", metavar="FILE", type=Path, help="fail where FILE is not this schema, and show how")
     schema.set_defaults(run=_schema)
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+    return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours <= MAX_HOURS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no lifetime: more than 0, at most {MAX_HOURS} hours")
+    return hours
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -84,16 +110,10 @@ def _run(settings: Settings, listener: socket.socket, store: Store | None) -> No
     token = _make_token("ada") if settings.development_tokens else None
     port = listener.getsockname()[1]
     print(banner(settings, version=version("agentgraph"), port=port, token=token), flush=True)
-    config = uvicorn.Config(
+    config = server_config(
         create_app(store=store),
+        settings,
         loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws_ping_interval=settings.stream_heartbeat_seconds,
-        ws_ping_timeout=settings.stream_heartbeat_seconds,
-        ws_max_size=settings.max_body_bytes,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
     )
     uvicorn.Server(config).run(sockets=[listener])
@@ -144,6 +164,8 @@ def _open_store() -> Store:
         return open_store(store_path())
     except StoreError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise devtokens.DataFolderError(f"{store_path().parent}: {error.strerror}") from error
 
 
 def _reset(options: argparse.Namespace) -> None:
@@ -180,7 +202,23 @@ def _make_token(user: str, *, hours: float | None = None, admin: bool = False) -
     return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=lifetime, admin=admin)
 
 
-def _schema(_: argparse.Namespace) -> None:
+def _settings(options: argparse.Namespace) -> None:
+    print(settingsdocs.table() if options.markdown else settingsdocs.env_example(), end="")
+
+
+def _schema(options: argparse.Namespace) -> None:
     from schema.build import build_schema  # noqa: PLC0415 - the other commands start faster without it
 
-    print(build_schema().as_str())
+    text = build_schema().as_str() + "\n"
+    if options.check is None:
+        print(text, end="")
+        return
+    try:
+        kept = options.check.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {options.check}: {error}") from error
+    difference = difflib.unified_diff(
+        kept.splitlines(), text.splitlines(), str(options.check), "this schema", lineterm=""
+    )
+    if lines := list(difference):
+        raise UsageError("\n".join([f"{options.check} is not this schema:", *lines[:40]]))

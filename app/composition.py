@@ -106,7 +106,7 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
         headers={"authorization": f"Bearer {key}"} if key else {},
         limits=limits,
         observer=telemetry,
-        transport=AiohttpTransport(limit=limits.max_concurrent),
+        transport=AiohttpTransport(limit=limits.connections),
     )
 
 

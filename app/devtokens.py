@@ -19,6 +19,10 @@ ISSUER = "agentgraph-development"
 LIFETIME_SECONDS = 24 * 3600
 
 
+class DataFolderError(Exception):
+    """The user's data folder cannot be used; the text says which and why."""
+
+
 def data_dir() -> Path:
     """Where the gateway keeps a user's things (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "agentgraph"
@@ -27,13 +31,16 @@ def data_dir() -> Path:
 def dev_secret() -> str:
     """The secret that development tokens are signed with, made at first use and readable by its owner alone.
 
-    Of several processes that start at once, one makes it and all read it.
+    Of several processes that start at once, one makes it and all read it. Raises DataFolderError.
     """
     path = data_dir() / "dev-secret"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _publish(path, secrets.token_urlsafe(48))
-    return path.read_text()
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _publish(path, secrets.token_urlsafe(48))
+        return path.read_text()
+    except OSError as error:
+        raise DataFolderError(f"{path.parent}: {error.strerror}") from error
 
 
 def _publish(path: Path, text: str) -> None:

@@ -27,6 +27,11 @@ class Doors:
     max_body_bytes: int
     metrics_token: str | None
 
+    @property
+    def heartbeat(self) -> float:
+        """How often a quiet connection shows that it is alive, in seconds."""
+        return self.resources.streams.limits.heartbeat
+
     async def body(self, scope: Scope, receive: Receive) -> bytes:
         """A request's body, within the bounds on size and time. See ``read_body``."""
         return await read_body(scope, receive, limit=self.max_body_bytes, seconds=self.resources.clocks.request)

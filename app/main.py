@@ -48,7 +48,7 @@ def create_app(
             )
             yield
 
-    api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan)
+    api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan, redirect_slashes=False)
     api.router.routes += [
         Route("/graphql", Handover(gate, "graphql")),
         WebSocketRoute("/graphql", Handover(gate, "socket")),

@@ -63,7 +63,10 @@ class RequestScope:
 
         async def identified(message: Message) -> None:
             nonlocal status
-            if message["type"] in _BEGINS:
+            if message["type"] == "websocket.close" and status == CLIENT_LEFT:
+                await identified({"type": "websocket.http.response.start", "status": 403, "headers": []})
+                message = {"type": "websocket.http.response.body", "body": b"There is no socket here.\n"}
+            elif message["type"] in _BEGINS:
                 status = message.get("status", 101)
                 message.setdefault("headers", [])
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id

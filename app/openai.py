@@ -14,23 +14,17 @@ import msgspec
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, parse_object, respond, retry_after, unless_left
+from app.asgi import ClientLeft, begin, header, parse_object, respond, retry_after, unless_left, write
 from app.doors import Doors
 from clients.errors import BadUserInput, ErrorCode, GatewayError, NotFound
 from clients.litellm import passed_headers
 from resolvers.context import RequestContext
 from resolvers.streams.completions import CompletionSource, with_counts
 from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome
-from resolvers.streams.hub import Stream
 from resolvers.streams.log import StreamLog
 from resolvers.turns import payable
 
 JSON = "application/json"
-_STREAM_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",
-}
 _TYPES = {
     ErrorCode.UNAUTHENTICATED: "authentication_error",
     ErrorCode.FORBIDDEN: "permission_error",
@@ -93,6 +87,8 @@ class OpenAIDoor:
         body = parse_object(raw)
         if not isinstance(body.get("model"), str) or not isinstance(body.get("messages"), list):
             raise BadUserInput("model must be a string and messages a list.", reason="REQUEST")
+        if not isinstance(body.get("stream"), bool | None):
+            raise BadUserInput("stream must be true or false.", reason="REQUEST")
         key = await context.access.model_key()
         own_key = key != context.resources.platform_key
         if body.get("stream") is True:
@@ -127,15 +123,10 @@ class OpenAIDoor:
 
         async def relay() -> None:
             async with attached as stream:
-                await self._begin(send, stream, source.headers)
-                await _relay(send, stream.log, context.resources.streams.limits.heartbeat)
+                await begin(send, "text/event-stream; charset=utf-8", {"x-stream-id": stream.id, **source.headers})
+                await _relay(send, stream.log, self._doors.heartbeat)
 
         await unless_left(receive, relay())
-
-    async def _begin(self, send: Send, stream: Stream, passed: dict[str, str]) -> None:
-        headers = {**_STREAM_HEADERS, "x-stream-id": stream.id, **passed}
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
 
 
 async def _relay(send: Send, log: StreamLog, heartbeat: float) -> None:
@@ -146,20 +137,16 @@ async def _relay(send: Send, log: StreamLog, heartbeat: float) -> None:
             async with asyncio.timeout(heartbeat):
                 await log.more(position)
         except TimeoutError:
-            await _write(send, b": ping\n\n")
+            await write(send, b": ping\n\n")
             continue
         batch = log.entries[position:]
         position = batch[-1].seq
         chunk = b"".join(entry.raw for entry in batch)
         if log.ended is not None and batch[-1].event is log.ended:
-            await _write(send, chunk + _failure(log.ended), more=False)
+            await write(send, chunk + _failure(log.ended), more=False)
             return
         if chunk:
-            await _write(send, chunk)
-
-
-async def _write(send: Send, chunk: bytes, *, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": chunk, "more_body": more})
+            await write(send, chunk)
 
 
 def _failure(ended: Ended) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,9 +36,34 @@ class SettingsError(Exception):
 def _url(value: str | None) -> str | None:
     if value is None:
         return None
-    if not value.startswith(("http://", "https://")):
+    if not _is_url(value, {"http", "https"}):
         raise ValueError("must be an http:// or https:// URL")
     return value.rstrip("/")
+
+
+def _redis_url(value: str | None) -> str | None:
+    if value is not None and not _is_url(value, {"redis", "rediss"}) and not value.startswith("unix:///"):
+        raise ValueError("must be a redis://, rediss:// or unix:// URL")
+    return value
+
+
+def _is_url(value: str, schemes: set[str]) -> bool:
+    """Whether it has a scheme, a host and, if any, a port that can be; and nothing that no URL has."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = value.isascii() and value.isprintable() and " " not in value
+    return plain and parts.scheme in schemes and bool(parts.hostname) and port != 0
+
+
+def _header(value: SecretStr | None) -> SecretStr | None:
+    """A secret that goes into a header."""
+    text = "" if value is None else value.get_secret_value()
+    if not text.isascii() or (text and not text.isprintable()):
+        raise ValueError("must be printable ASCII")
+    return value
 
 
 def _lower(value: Any) -> Any:
@@ -49,7 +75,9 @@ def _upper(value: Any) -> Any:
 
 
 Url = Annotated[str | None, AfterValidator(_url)]
-Seconds = Annotated[float, Field(gt=0)]
+RedisUrl = Annotated[str | None, AfterValidator(_redis_url)]
+HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
+Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
 Count = Annotated[int, Field(gt=0)]
 _NOT_YET: dict[str, Any] = {"enforced": False}
 
@@ -58,44 +86,90 @@ class Settings(BaseSettings):
     """All of them. Field names in capitals are the variables' names; units are in the names where there is one."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", env_ignore_empty=True, extra="ignore", hide_input_in_errors=True
+        frozen=True,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     environment: Annotated[Environment, BeforeValidator(_lower)] = Environment.DEVELOPMENT
+    """Where the gateway runs: development, test, staging or production. Only production refuses what is convenient and
+    insecure: embedded upstreams, development tokens, calls from any origin of this machine.
+    """
     ams_base_url: Url = None
+    """The Agent Management Service. Empty: the embedded one."""
     letta_base_url: Url = None
+    """Letta. Empty: the embedded one."""
     litellm_base_url: Url = None
+    """The LiteLLM proxy. Empty: the embedded one."""
     supabase_url: Url = None
+    """The Supabase project that signs users in. Empty, with SUPABASE_JWT_SECRET: development tokens sign in."""
     supabase_jwt_secret: SecretStr | None = None
-    supabase_service_key: SecretStr | None = None
-    letta_api_key: SecretStr | None = None
-    litellm_api_key: SecretStr | None = None
+    """The project's HS256 secret, 32 bytes or more."""
+    supabase_service_key: HeaderSecret = None
+    """The gateway's own credential for AMS."""
+    letta_api_key: HeaderSecret = None
+    """The gateway's key for Letta."""
+    litellm_api_key: HeaderSecret = None
+    """Pays for users who have no virtual key of their own."""
     agent_secret_master_key: SecretStr | None = Field(default=None, json_schema_extra=_NOT_YET)
+    """The key from which agents' secrets are derived."""
     allowed_origins: str | None = None
+    """Origins that may call from a browser, separated by commas. Empty: any port of localhost and 127.0.0.1 outside
+    production, none in production.
+    """
     host: str | None = None
+    """The address to listen on. Empty: 127.0.0.1 while development tokens sign in, else 0.0.0.0."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """The port to listen on."""
     public_url: Url = Field(default=None, json_schema_extra=_NOT_YET)
-    metrics_token: SecretStr | None = None
+    """Where Letta reaches this gateway."""
+    metrics_token: HeaderSecret = None
+    """A bearer token that /metrics and the details of /health ask for. Empty: open."""
     log_level: Annotated[str, BeforeValidator(_upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
+    """Requests at a time; more are refused with 503. Sockets do not count."""
     max_body_bytes: Count = 1_000_000
+    """The largest body and the largest WebSocket message, in bytes."""
     max_query_depth: Count = 15
+    """How deep a query may be nested."""
     max_query_tokens: Count = 5000
+    """How many tokens a query may have."""
     request_timeout: Seconds = 30.0
+    """Bounds everything but model work, in seconds."""
     socket_init_seconds: Seconds = 10.0
+    """How long a socket may take to introduce itself, in seconds."""
     connect_timeout_seconds: Seconds = 5.0
+    """How long connecting to an upstream may take, in seconds."""
     llm_timeout_seconds: Seconds = 600.0
+    """Bounds model work, in seconds."""
     shutdown_grace_seconds: Seconds = 10.0
+    """How long a stopping gateway waits for what is under way, in seconds."""
     breaker_reset_seconds: Seconds = 10.0
+    """How long an open breaker leaves its upstream alone, in seconds."""
     stream_first_token_seconds: Seconds = 120.0
+    """How long a model may take to its first token, in seconds."""
     stream_idle_seconds: Seconds = 60.0
-    stream_grace_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How long a model may pause within an answer, in seconds."""
+    stream_grace_seconds: Annotated[float, Field(ge=0, le=10_000_000)] = 60.0
+    """How long a stream without readers is kept going, in seconds."""
     stream_retention_seconds: Seconds = 300.0
+    """How long a stream can be read again after its end, in seconds."""
     stream_heartbeat_seconds: Seconds = 15.0
+    """How often a quiet connection shows that it is alive, in seconds."""
     stream_coalesce_milliseconds: Annotated[int, Field(ge=0, le=1000)] = 16
+    """Tokens that come closer together than this share a frame at the GraphQL doors, in milliseconds. 0: each has its
+    own.
+    """
     rate_limit_general: Count = Field(default=1000, json_schema_extra=_NOT_YET)
-    redis_url: Annotated[str | None, Field(pattern="^(rediss?|unix)://")] = None
+    """Requests per user and minute."""
+    redis_url: RedisUrl = None
+    """Redis or Valkey. So far /health asks whether it is there, and state is kept in memory."""
     redis_password: SecretStr | None = None
+    """Its password, where the URL has none."""
 
     @classmethod
     def load(cls, **values: Any) -> Settings:
@@ -108,6 +182,8 @@ class Settings(BaseSettings):
             return cls(**values)
         except ValidationError as error:
             raise SettingsError([line for problem in error.errors() for line in _lines(problem)]) from None
+        except UnicodeDecodeError:
+            raise SettingsError([".env: must be UTF-8 text"]) from None
 
     @property
     def is_production(self) -> bool:

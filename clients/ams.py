@@ -6,6 +6,7 @@ credential authorizes the call.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,6 +19,9 @@ from clients.upstream import Upstream
 
 _ABSENT = frozenset({404, 405})
 """How a deployment answers that lacks an optional endpoint (AMS contract)."""
+
+ABSENT_SECONDS = 60.0
+"""How long a missing endpoint is not asked for again."""
 
 MAX_IDS_PER_CALL = 100
 """How many ids ``GET /templates?ids=`` takes (AMS contract)."""
@@ -77,9 +81,13 @@ class _OldAgentRow(msgspec.Struct):
 
 
 class TemplateRecord(msgspec.Struct, kw_only=True):
-    """A template: the family of versions that agents are made from. ``id`` is its slug."""
+    """A template: the family of versions that agents are made from.
+
+    ``id`` is its slug; ``described`` is false where AMS tells no more than that.
+    """
 
     id: str
+    described: bool = True
     name: str | None = None
     description: str | None = None
     latest_version: str | None = None
@@ -102,6 +110,7 @@ class Ams:
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
+        self._absent: dict[str, float] = {}
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """The user's profile and agents; ``profile_exists`` is false for a user AMS has never seen."""
@@ -120,14 +129,36 @@ class Ams:
     async def templates(self, scope: CallScope, user_id: str, ids: list[str]) -> list[TemplateRecord | None]:
         """Templates by slug, in the order asked, ``None`` where AMS answers none.
 
-        An AMS without this endpoint (404, 405) yields records that know their slug alone.
+        An AMS without this endpoint yields records that know their slug alone, whether there is such a template or not.
         """
-        call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))], expect=_ABSENT)
-        answer = await self._ask(scope, call, user_id)
-        if answer.status in _ABSENT:
-            return [TemplateRecord(id=slug) for slug in ids]
+        call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))])
+        answer = await self._optional(scope, call, user_id)
+        if answer is None:
+            return [TemplateRecord(id=slug, described=False) for slug in ids]
         found = {record.id: record for record in decode(Service.AMS, _TEMPLATES, answer.body).templates}
         return [found.get(slug) for slug in ids]
+
+    async def template_page(
+        self, scope: CallScope, user_id: str, *, limit: int, after: str | None, search: str | None
+    ) -> list[TemplateRecord] | None:
+        """A page of the templates that the user may use; ``None`` from an AMS without this endpoint."""
+        params = [("limit", str(limit))]
+        params += [("after", after)] if after else []
+        params += [("search", search)] if search else []
+        answer = await self._optional(scope, Call(operation="templates", path="/templates", params=params), user_id)
+        return None if answer is None else decode(Service.AMS, _TEMPLATES, answer.body).templates
+
+    async def _optional(self, scope: CallScope, call: Call, user_id: str) -> Answer | None:
+        """The answer of an endpoint that a deployment may lack; ``None`` without it, remembered for a while."""
+        if self._absent.get(call.operation, 0.0) > time.monotonic():
+            return None
+        try:
+            return await self.upstream.request(scope, replace(call, headers={"X-User-Id": user_id}))
+        except UpstreamRejected as rejected:
+            if rejected.status not in _ABSENT:
+                raise _translate(rejected) from rejected
+            self._absent[call.operation] = time.monotonic() + ABSENT_SECONDS
+            return None
 
     async def _ask(self, scope: CallScope, call: Call, user_id: str) -> Answer:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,7 +30,9 @@ class Call:
         operation: its name in metrics, from a closed set.
         path: from the service's base URL; ids in it have been checked.
         json: a body to encode; ``content`` is one that is bytes already.
-        expect: statuses from 400 on that are answers all the same.
+        model_work: whether it waits for a model. It has a bulkhead of its own, and when its time runs out that says
+            nothing of the service.
+        is_refusal: tells a 5xx that is about this call from one that is about the service.
     """
 
     operation: str
@@ -40,7 +42,8 @@ class Call:
     json: object = None
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    expect: frozenset[int] = frozenset()
+    model_work: bool = False
+    is_refusal: Callable[[Answer], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +51,22 @@ class UpstreamLimits:
     """Bounds on calls to one service. Times in seconds.
 
     ``queue`` is how long a call waits for a free slot, ``write`` how long a piece of its body may take to go out.
+    ``fair`` is how long a service must have had before its silence counts against it.
     """
 
     max_concurrent: int = 256
+    max_model_calls: int = 1024
+    fair: float = 1.0
     connect: float = 5.0
     write: float = 10.0
     queue: float = 2.0
     breaker_failures: int = 5
     breaker_reset: float = 10.0
+
+    @property
+    def connections(self) -> int:
+        """How many a transport needs: for both bulkheads, and some to ask whether the service is there."""
+        return self.max_concurrent + self.max_model_calls + 16
 
 
 class UpstreamObserver(Protocol):
@@ -79,7 +90,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class UpstreamRejected(Exception):
-    """The service refused with a 4xx. Its client says what that means; this must never reach a door."""
+    """The service refused this call. Its client says what that means; this must never reach a door."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(f"status {answer.status}")

@@ -218,3 +218,12 @@ class UpstreamError(UpstreamFailure):
     def retryable(self) -> bool:
         """Whether sending the same request again can help."""
         return self._can_retry
+
+
+def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
+    """A class and all below it, itself last, so that its own status wins for a code they share."""
+    return [*(one for child in kind.__subclasses__() for one in _family(child)), kind]
+
+
+HTTP_STATUS = {kind.code: kind.http_status for kind in _family(GatewayError)}
+"""The status of each code that has a class."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -96,11 +97,36 @@ class ModelRecord(msgspec.Struct, kw_only=True):
         return _per_million(self.output_cost)
 
 
+class KeyInfo(msgspec.Struct, kw_only=True):
+    """What a virtual key has spent and may spend. The key itself is not in it."""
+
+    spend: float = 0.0
+    max_budget: float | None = None
+    budget_reset_at: datetime | None = None
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+
+    @property
+    def spend_usd(self) -> Decimal:
+        """Spent so far, in US dollars."""
+        return _decimal(self.spend)
+
+    @property
+    def max_usd(self) -> Decimal | None:
+        """What may be spent, in US dollars."""
+        return None if self.max_budget is None else _decimal(self.max_budget)
+
+
+class _WireKey(msgspec.Struct):
+    info: KeyInfo
+
+
 class _WireGroups(msgspec.Struct):
     data: list[ModelRecord]
 
 
 _GROUPS = msgspec.json.Decoder(_WireGroups)
+_KEY = msgspec.json.Decoder(_WireKey)
 
 
 class CompletionStream:
@@ -121,6 +147,11 @@ class LiteLLM:
         """The models that ``key`` may call."""
         answer = await self._ask(scope, Call(operation="models", path="/model_group/info", headers=_bearer(key)))
         return decode(Service.LITELLM, _GROUPS, answer.body).data
+
+    async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
+        """What ``key`` has spent and may spend."""
+        answer = await self._ask(scope, Call(operation="key", path="/key/info", headers=_bearer(key)))
+        return decode(Service.LITELLM, _KEY, answer.body).info
 
     async def openai_models(self, scope: CallScope, key: str) -> Answer:
         """``GET /v1/models`` as LiteLLM answers it."""
@@ -154,15 +185,31 @@ def _bearer(key: str) -> dict[str, str]:
 
 
 def _completion(operation: str, key: str, body: bytes) -> Call:
-    headers = {**_bearer(key), "content-type": "application/json"}
-    return Call(operation=operation, method="POST", path="/v1/chat/completions", content=body, headers=headers)
+    return Call(
+        operation=operation,
+        method="POST",
+        path="/v1/chat/completions",
+        content=body,
+        headers={**_bearer(key), "content-type": "application/json"},
+        model_work=True,
+        is_refusal=_model_failed,
+    )
+
+
+def _model_failed(answer: Answer) -> bool:
+    """Whether a 5xx is a model's failure that LiteLLM reports: it is well itself, and other models may be too."""
+    return any(name.startswith("llm_provider-") for name in answer.headers) or b"LiteLLM: model group" in answer.body
 
 
 def _per_million(per_token: float | None) -> Decimal | None:
     if per_token is None:
         return None
-    price = (Decimal(str(per_token)) * _MILLION).normalize()
-    return price if price.as_tuple().exponent != "F" else None
+    return (_decimal(per_token) * _MILLION).normalize()
+
+
+def _decimal(value: float) -> Decimal:
+    """The number as LiteLLM wrote it, without zeros at its end."""
+    return Decimal(str(value)).normalize()
 
 
 def passed_headers(headers: dict[str, str]) -> dict[str, str]:
@@ -194,24 +241,8 @@ def _translate(rejected: UpstreamRejected) -> GatewayError:
     except msgspec.DecodeError:
         return undecodable(Service.LITELLM)
     match rejected.status:
-        case 400 if _UNKNOWN_MODEL.search(wire.message or ""):
-            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
-        case 404:
-            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
-        case 400 if _CONTEXT_LENGTH.search(wire.message or ""):
-            return BadUserInput(
-                "The messages are longer than the model's context.", reason="CONTEXT_LENGTH", service=Service.LITELLM
-            )
-        case 400 | 413 | 415:
-            return BadUserInput(
-                "LiteLLM refused the request: a parameter is missing or wrong.", service=Service.LITELLM
-            )
-        case 422 if wire.type == "budget_exceeded":
-            return BudgetExceeded("The budget is spent.", service=Service.LITELLM)
-        case 422:
-            return BadUserInput(
-                "LiteLLM refused the request: a parameter is missing or wrong.", service=Service.LITELLM
-            )
+        case 400 | 404 | 413 | 415 | 422:
+            return _bad_request(rejected.status, wire)
         case 403:
             return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", service=Service.LITELLM)
         case 429:
@@ -223,11 +254,31 @@ def _translate(rejected: UpstreamRejected) -> GatewayError:
         case 408:
             return UpstreamTimeout("The model did not answer in time.", reason="TOTAL", service=Service.LITELLM)
         case 401:
-            return UpstreamError(
-                "LiteLLM refused the key.", reason="CREDENTIAL", can_retry=False, service=Service.LITELLM
-            )
+            return _bad_key()
+        case status if status >= 500:
+            return UpstreamError("The model failed.", reason="MODEL", service=Service.LITELLM)
         case _:
             return undecodable(Service.LITELLM)
+
+
+def _bad_request(status: int, wire: _WireError) -> GatewayError:
+    """What LiteLLM means by a request that it calls malformed; its types and words tell, its statuses do not."""
+    message = wire.message or ""
+    if wire.type == "no_db_connection":
+        return _bad_key()
+    if status == 422 and wire.type == "budget_exceeded":
+        return BudgetExceeded("The budget is spent.", service=Service.LITELLM)
+    if status == 404 or _UNKNOWN_MODEL.search(message):
+        return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
+    if _CONTEXT_LENGTH.search(message):
+        return BadUserInput(
+            "The messages are longer than the model's context.", reason="CONTEXT_LENGTH", service=Service.LITELLM
+        )
+    return BadUserInput("LiteLLM refused the request: a parameter is missing or wrong.", service=Service.LITELLM)
+
+
+def _bad_key() -> UpstreamError:
+    return UpstreamError("LiteLLM refused the key.", reason="CREDENTIAL", can_retry=False, service=Service.LITELLM)
 
 
 def _retry_after(rejected: UpstreamRejected) -> float | None:

@@ -13,6 +13,7 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 """An event larger than this is no token: the stream is given up."""
 
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LONGEST_BOUNDARY = 4
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 
@@ -30,11 +31,13 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
     Raises:
         UpstreamError: reason ``DECODE``, when one event outgrows ``MAX_EVENT_BYTES``.
     """
-    buffer = b""
+    buffer = bytearray()
     async for chunk in chunks:
+        seen = max(0, len(buffer) - _LONGEST_BOUNDARY + 1)
         buffer += chunk
-        while match := _BOUNDARY.search(buffer):
-            raw, buffer = buffer[: match.end()], buffer[match.end() :]
+        while match := _BOUNDARY.search(buffer, seen):
+            raw, seen = bytes(buffer[: match.end()]), 0
+            del buffer[: match.end()]
             if (event := _parse(raw)) is not None:
                 yield event
         if len(buffer) > MAX_EVENT_BYTES:

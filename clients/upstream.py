@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import msgspec
@@ -20,6 +20,9 @@ from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout
 
 NO_FAILURE = frozenset({408, 429, 501})
 """Statuses of 4xx and 5xx that say nothing bad of the service's health."""
+
+_REFUSAL_SECONDS = 5.0
+"""How long the body of a refusal may take, where an answer was to be streamed."""
 
 _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
 """The transport does not decompress: ask for nothing compressed."""
@@ -76,6 +79,7 @@ class Upstream:
         self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write, pool=limits.queue)
         self._observer = observer
         self._slots = asyncio.Semaphore(limits.max_concurrent)
+        self._model_slots = asyncio.Semaphore(limits.max_model_calls)
         self.in_flight = 0
         self._breaker = Breaker(
             service.value,
@@ -94,15 +98,12 @@ class Upstream:
 
         Raises:
             UpstreamUnavailable, UpstreamTimeout, UpstreamError: see the error tree.
-            UpstreamRejected: on a 4xx that was not expected.
+            UpstreamRejected: where the service refused this call.
         """
         async with self._guarded(scope, call) as (report, permit):
-            try:
+            with self._timed(call, permit, scope.clock):
                 async with asyncio.timeout_at(_loop_time(scope.deadline)):
                     answer = await self._whole(scope, call)
-            except (TimeoutError, httpx.TransportError) as error:
-                permit.failed()
-                raise self.failure(error, scope.clock) from error
             return self._judge(answer, call, report, permit)
 
     @asynccontextmanager
@@ -113,23 +114,25 @@ class Upstream:
         by the breaker; what is given up later is neutral. Raises as ``request`` does.
         """
         async with self._guarded(scope, call) as (report, permit):
-            opening = time.monotonic() + opens_within
-            clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
+            response = await self._open(scope, call, permit, opens_within)
             try:
-                async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
-                    response = await self._transport.handle_async_request(self._build(scope, call))
-            except (TimeoutError, httpx.TransportError) as error:
-                permit.failed()
-                raise self.failure(error, clock) from error
-            try:
-                if response.status_code >= 400 and response.status_code not in call.expect:
-                    body = await self._rest(scope, response)
+                if response.status_code >= 400:
+                    with self._timed(call, permit, scope.clock):
+                        async with asyncio.timeout_at(min(_loop_time(scope.deadline), _in(_REFUSAL_SECONDS))):
+                            body = await response.aread()
                     self._judge(Answer(response.status_code, _headers(response), body), call, report, permit)
                 permit.succeeded()
                 report.outcome, report.status = "ok", response.status_code
                 yield StreamedAnswer(self, response, report)
             finally:
                 await response.aclose()
+
+    async def _open(self, scope: CallScope, call: Call, permit: Permit, opens_within: float) -> httpx.Response:
+        opening = time.monotonic() + opens_within
+        clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
+        with self._timed(call, permit, clock):
+            async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
+                return await self._transport.handle_async_request(self._build(scope, call))
 
     async def ping(self, scope: CallScope, path: str) -> None:
         """Ask whether the service is there. Goes past the breaker and tells it nothing. Raises GatewayError."""
@@ -166,11 +169,30 @@ class Upstream:
             case _:
                 return UpstreamError(f"{name} broke off its answer.", reason="CUT", service=service)
 
+    @contextmanager
+    def _timed(self, call: Call, permit: Permit, clock: str) -> Iterator[None]:
+        """Errors on the wire, counted and translated; ``clock`` is the reason where time ran out.
+
+        Time that runs out counts only where the service had a fair share of it: a caller that comes with a deadline
+        as good as past says nothing of the service.
+        """
+        began = time.monotonic()
+        try:
+            yield
+        except TimeoutError as error:
+            if not call.model_work and time.monotonic() - began >= self._limits.fair:
+                permit.failed()
+            raise self.failure(error, clock) from error
+        except httpx.TransportError as error:
+            permit.failed()
+            raise self.failure(error, clock) from error
+
     @asynccontextmanager
     async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
         report = _Report()
+        slots = self._model_slots if call.model_work else self._slots
         try:
-            await self._enter(scope)
+            await self._enter(scope, slots)
             self.in_flight += 1
             try:
                 permit = self._permit()
@@ -180,7 +202,7 @@ class Upstream:
                     permit.release()
             finally:
                 self.in_flight -= 1
-                self._slots.release()
+                slots.release()
         except GatewayError as error:
             report.outcome = _outcome(error)
             raise
@@ -193,14 +215,14 @@ class Upstream:
                 self.service, call.operation, report.outcome, seconds, report.status, scope.request_id
             )
 
-    async def _enter(self, scope: CallScope) -> None:
+    async def _enter(self, scope: CallScope, slots: asyncio.Semaphore) -> None:
         """Through deadline and bulkhead."""
         left = scope.deadline - time.monotonic()
         if left <= 0:
             raise self.failure(TimeoutError(), scope.clock)
         try:
             async with asyncio.timeout(min(left, self._limits.queue)):
-                await self._slots.acquire()
+                await slots.acquire()
         except TimeoutError as error:
             raise self.failure(httpx.PoolTimeout("")) from error
 
@@ -223,21 +245,15 @@ class Upstream:
             await response.aclose()
         return Answer(response.status_code, _headers(response), body)
 
-    async def _rest(self, scope: CallScope, response: httpx.Response) -> bytes:
-        try:
-            async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                return await response.aread()
-        except (TimeoutError, httpx.TransportError) as error:
-            raise self.failure(error, scope.clock) from error
-
     def _judge(self, answer: Answer, call: Call, report: _Report, permit: Permit) -> Answer:
         """Tell the breaker, and tell an answer from a refusal from a failure."""
         report.status = answer.status
-        if answer.status in call.expect or answer.status < 400:
+        if answer.status < 400:
             permit.succeeded()
             report.outcome = "ok"
             return answer
-        if answer.status < 500 or answer.status in NO_FAILURE:
+        refused = answer.status < 500 or answer.status in NO_FAILURE
+        if refused or (call.is_refusal is not None and call.is_refusal(answer)):
             permit.succeeded()
             raise UpstreamRejected(answer)
         permit.failed()
@@ -269,6 +285,10 @@ def _headers(response: httpx.Response) -> dict[str, str]:
 def _loop_time(deadline: float) -> float:
     """A ``time.monotonic`` deadline on the loop's own clock."""
     return asyncio.get_running_loop().time() + (deadline - time.monotonic())
+
+
+def _in(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
 
 
 def _outcome(error: GatewayError) -> str:

@@ -63,6 +63,18 @@ class Access:
         await self._agent_or("run", record.agent_id or "")
         return record
 
+    async def writable_block(self, block_id: str) -> None:
+        """Whether every agent that a memory block is attached to is the principal's. Raises NotFound."""
+        mine = {row.agent_id for row in (await self.profile()).agents}
+        if not is_letta_id(block_id, "block") or not mine:
+            raise not_found("memory block")
+        try:
+            agents = await self._loaders.block_agents.load(block_id)
+        except NotFound as error:
+            raise not_found("memory block") from error
+        if not agents or not {agent.id for agent in agents} <= mine:
+            raise not_found("memory block")
+
     async def scope(self, scope: str) -> None:
         """Whether a message scope (``conv-…`` or ``agent-…``) is the principal's. Raises NotFound."""
         if scope.startswith("agent-"):

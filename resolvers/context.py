@@ -38,6 +38,12 @@ class RequestContext:
             raise PermissionError("an operation without a principal reached a resolver")
         return self._principal
 
+    def refresh(self) -> None:
+        """Begin anew, after a wait that was asked for: fresh loaders, fresh deadline."""
+        self.scope = CallScope(self.request_id, time.monotonic() + self.resources.clocks.request, self.traceparent)
+        self.__dict__.pop("access", None)
+        self.__dict__.pop("loaders", None)
+
     def model_scope(self) -> CallScope:
         """For a call that waits for a model: bounded by the model's own total."""
         deadline = time.monotonic() + self.resources.clocks.llm_total

@@ -8,7 +8,7 @@ from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
 from clients.letta.records import AgentState, ConversationRecord, RunRecord
-from clients.litellm import ModelRecord
+from clients.litellm import KeyInfo, ModelRecord
 from resolvers.loading import Loader, each, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
@@ -34,6 +34,9 @@ class Loaders:
         )
         self.messages: Loader[MessageWindow, list[MessageRecord]] = Loader(each(self._messages))
         self.run: Loader[str, RunRecord] = Loader(each(self._run))
+        self.active_runs: Loader[str, list[RunRecord]] = Loader(self._active_runs)
+        self.block_agents: Loader[str, list[AgentState]] = Loader(each(self._block_agents))
+        self.key_info: Loader[str, KeyInfo] = Loader(each(self._key_info))
 
     async def _profile(self, user_id: str) -> Profile:
         return await self._resources.ams.profile(self._scope, user_id)
@@ -63,6 +66,16 @@ class Loaders:
     async def _run(self, run_id: str) -> RunRecord:
         return await self._resources.letta.run(self._scope, run_id)
 
+    async def _active_runs(self, agent_ids: list[str]) -> list[list[RunRecord] | Exception]:
+        runs = await self._resources.letta.active_runs(self._scope, agent_ids)
+        return [[run for run in runs if run.agent_id == agent_id] for agent_id in agent_ids]
+
+    async def _block_agents(self, block_id: str) -> list[AgentState]:
+        return await self._resources.letta.block_agents(self._scope, block_id)
+
+    async def _key_info(self, key: str) -> KeyInfo:
+        return await self._resources.litellm.key_info(self._scope, key)
+
     async def _agent_states(self, agent_ids: list[str]) -> list[AgentState | Exception]:
         """Several agents by the tag AMS gives a user's agents, a page at a time; strays one by one.
 
@@ -78,14 +91,15 @@ class Loaders:
     async def _tagged(self, wanted: set[str]) -> dict[str, AgentState]:
         letta, scope = self._resources.letta, self._scope
         tag = f"user:{self._principal.user_id}"
-        found: dict[str, AgentState] = {}
+        seen: dict[str, AgentState] = {}
         after: str | None = None
         while True:
             states = await letta.agents_by_tag(scope, tag, limit=MAX_PAGE, after=after)
-            fresh = {state.id: state for state in states if state.id in wanted and state.id not in found}
-            found |= fresh
-            if len(states) < MAX_PAGE or not fresh or len(found) == len(wanted):
-                return found
+            known = len(seen)
+            seen |= {state.id: state for state in states}
+            # Letta begins anew after an agent that it does not know: nothing new is the end as well
+            if len(states) < MAX_PAGE or len(seen) == known or wanted <= seen.keys():
+                return {agent_id: state for agent_id, state in seen.items() if agent_id in wanted}
             after = states[-1].id
 
 

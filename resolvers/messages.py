@@ -24,14 +24,14 @@ class _Place(msgspec.Struct, array_like=True):
         letta_id: the group's Letta id; empty for a user message that Letta has not stored yet.
         ordinal: the message's place in its group.
         last: whether it is the last of its group.
-        older: the Letta id before the group, empty at the start of the conversation.
+        older: the Letta id before the group, empty at the start of the conversation, ``None`` where it is not known.
         otid: a user message's own id.
     """
 
     letta_id: str
     ordinal: int = 0
     last: bool = True
-    older: str = ""
+    older: str | None = None
     otid: str = ""
 
 
@@ -42,14 +42,14 @@ def message_node_id(message: MessageRecord) -> str:
     had stored the message, so the id in the stream is the id read back later. Without an ``otid``, the type and the
     place within the group tell messages apart.
     """
-    if isinstance(message, UserMessage) and message.otid:
+    if message.message_type == "user_message" and message.otid:
         return f"{PREFIX}{message.scope}::{message.otid}"
     mark = message.otid or f"{message.message_type}.{message.ordinal}"
     return f"{PREFIX}{message.scope}:{message.letta_id.removeprefix(_LETTA)}:{mark}"
 
 
-def message_edge(message: MessageRecord, older: str = "") -> Edge[MessageRecord]:
-    """The message in its place; ``older`` is the Letta id that stands before its group."""
+def message_edge(message: MessageRecord, older: str | None = None) -> Edge[MessageRecord]:
+    """The message in its place; ``older`` is the Letta id that stands before its group, where that is known."""
     place = _Place(
         message.letta_id,
         message.ordinal,
@@ -121,11 +121,22 @@ async def _place(context: RequestContext, scope: str, cursor: str | None) -> _Pl
     if place.letta_id and is_letta_id(place.letta_id, "message"):
         if place.older and not is_letta_id(place.older, "message"):
             raise _not_here()
-        return place
+        return place if place.older is not None else await _placed(context, scope, place)
     try:
         return _Place((await _by_otid(context, scope, place.otid)).letta_id)
     except NotFound as error:
         raise _not_here() from error
+
+
+async def _placed(context: RequestContext, scope: str, place: _Place) -> _Place:
+    """A place seen in a stream, with what stands before it: asked for only where a group is cut in two."""
+    if place.ordinal == 0 and place.last:
+        return place
+    try:
+        before = await context.loaders.messages.load((scope, 1, True, place.letta_id, None))
+    except NotFound as error:
+        raise _not_here() from error
+    return _Place(place.letta_id, place.ordinal, place.last, before[-1].letta_id if before else "", place.otid)
 
 
 async def _backward(

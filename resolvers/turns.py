@@ -13,14 +13,17 @@ from typing import Any
 import msgspec
 
 from clients.errors import BadUserInput, Service, UpstreamError, UpstreamTimeout
+from clients.letta.messages import ApprovalRequestMessage
 from clients.letta.records import RunRecord
+from clients.letta.sending import SentDecision, SentMessage
 from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
+from resolvers.messages import message_by_id
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started
-from resolvers.streams.hub import Stream
 from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import read_entries
+from resolvers.streams.stream import Stream
 
 MAX_KEY = 200
 
@@ -53,11 +56,45 @@ def send_message(
     return context.resources.streams.started(
         context.principal.user_id,
         kind="turn",
-        source=lambda: LettaSource(context, scope, content, str(uuid.uuid4())),
+        source=lambda: LettaSource(context, scope, SentMessage(content=content, otid=str(uuid.uuid4()))),
         on_disconnect=on_disconnect,
         key=f"message:{key}",
         fingerprint=fingerprint(scope, content),
         reads=reads,
+    )
+
+
+async def respond_to_approval(
+    context: RequestContext,
+    *,
+    request_id: str,
+    approve: bool,
+    reason: str | None,
+    on_disconnect: OnDisconnect,
+    key: str | None,
+) -> AbstractAsyncContextManager[Stream]:
+    """Go on with a turn that waits for a decision. Without a key, one request takes one decision.
+
+    Raises:
+        NotFound: where there is no such request, or it is not the principal's.
+        BadUserInput: reason ``NO_APPROVAL``, where the message asks for no decision.
+    """
+    request = await message_by_id(context, request_id)
+    if not isinstance(request, ApprovalRequestMessage):
+        raise BadUserInput("This message asks for no decision.", reason="NO_APPROVAL")
+    calls = [call.tool_call_id for call in request.tool_calls if call.tool_call_id]
+    otid = str(uuid.uuid4())
+    sent = SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid)
+    if key is not None:
+        _checked(key)
+    return context.resources.streams.started(
+        context.principal.user_id,
+        kind="turn",
+        source=lambda: LettaSource(context, request.scope, sent),
+        on_disconnect=on_disconnect,
+        key=f"approval:{request_id if key is None else key}",
+        fingerprint=fingerprint(request_id, approve, reason),
+        reads=False,
     )
 
 

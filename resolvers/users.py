@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from strawberry import Parent
 
+from clients.litellm import KeyInfo
 from resolvers.info import Info
 from resolvers.principal import Principal
+from resolvers.streams.stream import Stream
 
 
 async def name(user: Parent[Principal], info: Info) -> str | None:  # noqa: ARG001 - the parent is the principal
     """The user's name in AMS."""
     return (await info.context.access.profile()).name
+
+
+async def budget(user: Parent[Principal], info: Info) -> KeyInfo | None:  # noqa: ARG001 - the parent is the principal
+    """What the user's own key may spend."""
+    key = (await info.context.access.profile()).litellm_key
+    return None if key is None else await info.context.loaders.key_info.load(key)
+
+
+def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:
+    """The user's streams in this gateway, oldest first."""
+    mine = info.context.resources.streams.of(user.user_id)
+    return [stream for stream in mine if active is None or (stream.log.ended is None) is active]

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 from strawberry import Parent
 
-from clients.ams import AgentRow, TemplateRecord
+from clients.ams import AgentRow
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, ToolRecord
 from resolvers import agents, conversations, messages
 from resolvers.info import Info
 from resolvers.paging import Page, window
-from schema.base import answered_by, derived, described, reads
+from schema.base import answered_by, described, reads
 from schema.connections import CountedConnection
 from schema.node import Node
+from schema.template import Template
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation, ConversationConnection
@@ -43,23 +44,6 @@ class Tool(Node):
 
     name: str | None = described("The name the model calls it by.")
     description: str | None = described("What the model is told it does.")
-
-
-def _slug(record: Parent[TemplateRecord]) -> str:
-    return record.id
-
-
-@strawberry.type(description="A family of versions that agents are made from.")
-@reads(TemplateRecord)
-class Template(Node):
-    """The GraphQL face of TemplateRecord."""
-
-    slug: str = derived(_slug, "Its short name, unique on the platform.")
-
-    name: str | None = described("Its name.")
-    description: str | None = described("What agents made from it are for.")
-    latest_version: str | None = described("The newest version's number (SemVer).")
-    versions: list[str] = described("The numbers of its versions (SemVer).")
 
 
 async def _conversations(

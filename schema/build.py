@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
@@ -9,6 +11,7 @@ from clients.errors import ErrorCode
 from schema import message, mutation, stream
 from schema.mutation import Mutation
 from schema.query import Query
+from schema.scalars import DECIMAL
 from schema.subscription import Subscription
 
 
@@ -19,5 +22,5 @@ def build_schema() -> strawberry.Schema:
         mutation=Mutation,
         subscription=Subscription,
         types=[*message.KINDS, *stream.KINDS, mutation.ConversationBusy, ErrorCode],
-        config=StrawberryConfig(auto_camel_case=True),
+        config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL}),
     )

@@ -10,7 +10,7 @@ from strawberry import Parent
 
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord
-from resolvers import conversations, messages
+from resolvers import conversations, messages, runs
 from resolvers.access import scope_of
 from resolvers.info import Info
 from resolvers.paging import Page, window
@@ -21,6 +21,7 @@ from schema.node import Node
 if TYPE_CHECKING:
     from schema.agent import Agent
     from schema.message import MessageConnection
+    from schema.run import Run
 
 
 async def _messages(
@@ -46,6 +47,9 @@ class Conversation(Node):
     summary: str | None = described("What it is about, in a few words.")
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
         _messages, "Its messages, oldest first; without arguments the newest 20."
+    )
+    active_run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
+        runs.active_run, "The run it is busy with.", optional=True
     )
     last_message_at: datetime | None = described("When something was last said; null for a default conversation.")
     created_at: datetime | None = described("When it was started; null for a default conversation.")

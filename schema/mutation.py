@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 import msgspec
 import strawberry
 from strawberry import Parent
 
 from clients.errors import Conflict
 from clients.letta.messages import MessageRecord
-from clients.letta.records import ConversationRecord, RunRecord
-from resolvers import conversations, turns
+from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord
+from resolvers import conversations, memory, runs, turns
+from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
-from resolvers.streams.hub import Stream as StreamRecord
+from resolvers.streams.stream import Stream as StreamRecord
+from schema.agent import MemoryBlock
 from schema.base import answered_by, described, reads
 from schema.base import derived as done_by
 from schema.conversation import ConversationEdge
-from schema.inputs import CompletionInput, CreateConversationInput, SendMessageInput, required_key
+from schema.inputs import (
+    ApprovalDecision,
+    CancelRunInput,
+    CancelStreamInput,
+    CompletionInput,
+    CreateConversationInput,
+    RespondToApprovalInput,
+    SendMessageInput,
+    UpdateMemoryBlockInput,
+    required_key,
+)
 from schema.message import MessageEdge
 from schema.run import Run
 from schema.stream import Stream
@@ -47,20 +61,14 @@ class ConversationBusy(UserError):
     run: Run | None = answered_by(_busy_run, "The run it is busy with.")
 
 
-class _Payload:
-    def __init__(
-        self,
-        errors: list[_Busy],
-        stream: StreamRecord | None = None,
-        run_id: str | None = None,
-        user_message_edge: Edge[MessageRecord] | None = None,
-        conversation_edge: Edge[ConversationRecord] | None = None,
-    ) -> None:
-        self.errors = errors
-        self.stream = stream
-        self.run_id = run_id
-        self.user_message_edge = user_message_edge
-        self.conversation_edge = conversation_edge
+class _Payload(msgspec.Struct, frozen=True, kw_only=True):
+    errors: list[_Busy] = []
+    stream: StreamRecord | None = None
+    run_id: str | None = None
+    run: RunRecord | None = None
+    user_message_edge: Edge[MessageRecord] | None = None
+    conversation_edge: Edge[ConversationRecord] | None = None
+    memory_block: MemoryBlockRecord | None = None
 
 
 async def _run(record: Parent[_Payload], info: Info) -> RunRecord | None:
@@ -76,6 +84,43 @@ class SendMessagePayload:
     run: Run | None = answered_by(_run, "The turn's run.", optional=True)
     stream: Stream | None = described("Where the answer comes: subscribe to it.")
     errors: list[UserError] = described("Outcomes to act on; empty when the message went out.")
+
+
+@strawberry.type(description="A decision was taken, and the turn goes on.")
+@reads(_Payload)
+class RespondToApprovalPayload:
+    """Payload of ``respondToApproval``."""
+
+    run: Run | None = answered_by(_run, "The run that goes on with the turn.", optional=True)
+    stream: Stream | None = described("Where the answer comes: subscribe to it.")
+    errors: list[UserError] = described("Outcomes to act on; empty when the turn goes on.")
+
+
+@strawberry.type(description="A run was stopped.")
+@reads(_Payload)
+class CancelRunPayload:
+    """Payload of ``cancelRun``."""
+
+    run: Run | None = described("The run as it is now.")
+    errors: list[UserError] = described("Outcomes to act on; empty when the run is over.")
+
+
+@strawberry.type(description="A stream was stopped.")
+@reads(_Payload)
+class CancelStreamPayload:
+    """Payload of ``cancelStream``."""
+
+    stream: Stream | None = described("The stream as it is now.")
+    errors: list[UserError] = described("Outcomes to act on; empty when the stream is over.")
+
+
+@strawberry.type(description="A memory block was written.")
+@reads(_Payload)
+class UpdateMemoryBlockPayload:
+    """Payload of ``updateMemoryBlock``."""
+
+    memory_block: MemoryBlock | None = described("The block as it is now.")
+    errors: list[UserError] = described("Outcomes to act on; empty when it was written.")
 
 
 @strawberry.type(description="A completion was begun.")
@@ -103,16 +148,51 @@ async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noq
     attached = turns.send_message(
         context, scope=scope, content=input.parts(), on_disconnect=input.on_disconnect, key=key, reads=False
     )
+    return await _begun(context, attached, wait_seconds=input.wait_seconds)
+
+
+async def _begun(
+    context: RequestContext, attached: AbstractAsyncContextManager[StreamRecord], *, wait_seconds: int = 0
+) -> _Payload:
     try:
         async with attached as stream:
             started = await turns.started(context, stream)
-            await turns.finished(stream, min(input.wait_seconds, context.resources.clocks.llm_total))
+            if wait_seconds > 0:
+                await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total))
+                context.refresh()
     except Conflict as conflict:
         if conflict.reason != "RUN_BUSY":
             raise
-        return _Payload([_Busy(conflict.message, conflict.details.get("runId"))])
+        return _Payload(errors=[_Busy(conflict.message, conflict.details.get("runId"))])
     edge = message_edge(started.user_message) if started.user_message else None
-    return _Payload([], stream, started.run_id, edge)
+    return _Payload(stream=stream, run_id=started.run_id, user_message_edge=edge)
+
+
+async def _respond_to_approval(info: Info, input: RespondToApprovalInput) -> _Payload:  # noqa: A002 - as above
+    attached = await turns.respond_to_approval(
+        info.context,
+        request_id=input.request_id,
+        approve=input.decision is ApprovalDecision.APPROVE,
+        reason=input.reason,
+        on_disconnect=input.on_disconnect,
+        key=input.idempotency_key,
+    )
+    return await _begun(info.context, attached)
+
+
+async def _cancel_run(info: Info, input: CancelRunInput) -> _Payload:  # noqa: A002 - as above
+    return _Payload(run=await runs.cancel(info.context, input.run_id))
+
+
+async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:  # noqa: A002 - as above
+    streams = info.context.resources.streams
+    stream = streams.get(input.stream_id, info.context.principal.user_id)
+    await streams.cancelled(stream)
+    return _Payload(stream=stream)
+
+
+async def _update_memory_block(info: Info, input: UpdateMemoryBlockInput) -> _Payload:  # noqa: A002 - as above
+    return _Payload(memory_block=await memory.write(info.context, input.block_id, input.value))
 
 
 async def _start_completion(info: Info, input: CompletionInput) -> _Payload:  # noqa: A002 - the argument's name
@@ -121,12 +201,12 @@ async def _start_completion(info: Info, input: CompletionInput) -> _Payload:  # 
         info.context, body=input.body(), on_disconnect=input.on_disconnect, key=key, reads=False
     )
     async with attached as stream:
-        return _Payload([], stream)
+        return _Payload(stream=stream)
 
 
 async def _create_conversation(info: Info, input: CreateConversationInput) -> _Payload:  # noqa: A002 - as above
     edge = await conversations.create(info.context, input.agent_id, input.summary)
-    return _Payload([], conversation_edge=edge)
+    return _Payload(conversation_edge=edge)
 
 
 @strawberry.type(description="What can be done.")
@@ -139,6 +219,19 @@ class Mutation:
     )
     start_completion: StartCompletionPayload = done_by(
         _start_completion, "Ask a model for a completion; subscribe to its stream."
+    )
+    respond_to_approval: RespondToApprovalPayload = done_by(
+        _respond_to_approval,
+        "Decide on the tool calls that a turn waits for; it goes on at once.",
+    )
+    cancel_run: CancelRunPayload = done_by(
+        _cancel_run, "Stop a run. One that is over already stays as it is, which is no error."
+    )
+    cancel_stream: CancelStreamPayload = done_by(
+        _cancel_stream, "Stop a stream, and with it the model where it answers by itself. A run goes on: `cancelRun`."
+    )
+    update_memory_block: UpdateMemoryBlockPayload = done_by(
+        _update_memory_block, "Write a memory block of your agents."
     )
     create_conversation: CreateConversationPayload = done_by(
         _create_conversation, "Start a conversation with one of your agents."

@@ -15,10 +15,10 @@ from clients.errors import NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord, ToolRecord
 from clients.litellm import ModelRecord
-from resolvers import messages, models
+from resolvers import messages, models, templates
 from resolvers.context import RequestContext
 from resolvers.principal import Principal
-from resolvers.streams.hub import Stream
+from resolvers.streams.stream import Stream
 from schema.base import derived
 
 USER, MODEL, TEMPLATE = "user:", "model:", "template:"
@@ -71,12 +71,12 @@ async def resolve(context: RequestContext, node_id: str) -> object:
         case "user" if node_id == f"{USER}{context.principal.user_id}":
             return context.principal
         case _:
-            return await _template(context, node_id)
+            return await templates.by_slug(context, template_slug(node_id))
 
 
-async def _template(context: RequestContext, node_id: str) -> TemplateRecord:
+def template_slug(node_id: str) -> str:
+    """The slug in a template's id. Raises NotFound for an id of anything else."""
     slug = node_id.removeprefix(TEMPLATE)
-    record = await context.loaders.template.load(slug) if node_id.startswith(TEMPLATE) and slug else None
-    if record is None:
+    if not node_id.startswith(TEMPLATE) or not slug:
         raise NotFound("No such node.")
-    return record
+    return slug

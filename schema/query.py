@@ -5,22 +5,24 @@ from __future__ import annotations
 import strawberry
 from strawberry import ID
 
-from clients.ams import AgentRow
+from clients.ams import AgentRow, TemplateRecord
 from clients.letta.records import ConversationRecord, RunRecord
 from clients.litellm import ModelMode, ModelRecord
-from resolvers import models
+from resolvers import models, templates
 from resolvers.info import Info
+from resolvers.paging import Page, window
 from resolvers.platform import PlatformRecord
 from resolvers.principal import Principal
-from resolvers.streams.hub import Stream as StreamRecord
+from resolvers.streams.stream import Stream as StreamRecord
 from schema.agent import Agent
 from schema.base import answered_by, derived
 from schema.conversation import Conversation
 from schema.model import Model
-from schema.node import Node, resolve
+from schema.node import Node, resolve, template_slug
 from schema.platform import Platform
 from schema.run import Run
 from schema.stream import Stream
+from schema.template import Template, TemplateConnection
 from schema.user import User
 
 
@@ -48,6 +50,16 @@ def _stream(info: Info, id: ID) -> StreamRecord:  # noqa: A002 - the argument's 
     return info.context.resources.streams.get(id, info.context.principal.user_id)
 
 
+async def _template(info: Info, id: ID) -> TemplateRecord:  # noqa: A002 - the argument's name in the graph
+    return await templates.by_slug(info.context, template_slug(id))
+
+
+async def _templates(
+    info: Info, first: int | None = None, after: str | None = None, search: str | None = None
+) -> Page[TemplateRecord]:
+    return await templates.template_page(info.context, window(first, after), search)
+
+
 async def _models(info: Info, mode: ModelMode | None = None) -> list[ModelRecord]:
     return await models.models(info.context, mode)
 
@@ -66,5 +78,9 @@ class Query:
     conversation: Conversation | None = answered_by(_conversation, "A conversation with one of your agents.")
     run: Run | None = answered_by(_run, "A run of one of your agents.")
     stream: Stream | None = answered_by(_stream, "One of your streams, while it runs and for a while afterwards.")
+    template: Template | None = answered_by(_template, "A template that you may use.")
+    templates: TemplateConnection | None = answered_by(
+        _templates, "The templates you may use, in the order that AMS keeps them; with `search`, those that it matches."
+    )
     models: list[Model] | None = answered_by(_models, "The models your key may call, by name; of one mode, or all.")
     platform: Platform = derived(_platform, "The gateway and what stands behind it.")

@@ -10,6 +10,7 @@ from strawberry import Parent
 
 from clients.ams import AgentRow
 from clients.letta.records import ConversationRecord, RunRecord, RunStatus
+from resolvers import runs
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, reads
@@ -18,6 +19,7 @@ from schema.node import Node
 if TYPE_CHECKING:
     from schema.agent import Agent
     from schema.conversation import Conversation
+    from schema.stream import Stream
 
 strawberry.enum(RunStatus, name="RunStatus", description="Where a run stands.")
 
@@ -42,6 +44,9 @@ class Run(Node):
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(_agent, "The agent at work.")
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _conversation, "The conversation it happens in."
+    )
+    stream: Annotated[Stream, strawberry.lazy("schema.stream")] | None = answered_by(
+        runs.stream, "Where its answer can be read; null once that has expired.", optional=True
     )
     created_at: datetime | None = described("When it was started.")
     completed_at: datetime | None = described("When it ended.")

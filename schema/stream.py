@@ -19,7 +19,7 @@ from resolvers.messages import message_edge
 from resolvers.paging import Edge
 from resolvers.streams import events
 from resolvers.streams.events import DetachReason, OnDisconnect, StreamOutcome, StreamStatus
-from resolvers.streams.hub import Stream as StreamRecord
+from resolvers.streams.stream import Stream as StreamRecord
 from schema.base import answered_by, derived, described, reads
 from schema.message import MessageEdge
 from schema.node import Node

@@ -12,11 +12,13 @@ from resolvers import agents, users
 from resolvers.info import Info
 from resolvers.paging import Page, window
 from resolvers.principal import Principal, Role
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, derived, described, reads
+from schema.budget import Budget
 from schema.node import Node
 
 if TYPE_CHECKING:
     from schema.agent import AgentConnection
+    from schema.stream import Stream
 
 strawberry.enum(Role, name="Role", description="What a user may do beyond their own things.")
 
@@ -40,6 +42,13 @@ class User(Node):
     email: str | None = described("Your address.")
     role: Role = described("What you may do.")
     name: str | None = answered_by(users.name, "Your name on the platform.", optional=True)
+    budget: Budget | None = answered_by(
+        users.budget, "What your own key may spend; null where the platform's key pays for you.", optional=True
+    )
+    streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
+        users.streams,
+        "Your streams, oldest first: those still running, those at their end, or all.",
+    )
     agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
         _agents, "Your agents, newest first."
     )

@@ -22,13 +22,17 @@ TRANSPORT = "agentgraph.transport"
 
 @dataclass
 class Fault:
-    """What is wrong with a service now. ``latency`` in seconds; ``cut_after`` in bytes of body."""
+    """What is wrong with a service now. ``latency`` in seconds; ``cut_after`` in bytes of body.
+
+    ``path``, where given, is the only one concerned.
+    """
 
     down: bool = False
     hang: bool = False
     latency: float = 0.0
     status: int | None = None
     cut_after: int | None = None
+    path: str | None = None
 
 
 class Dropped(Exception):
@@ -50,6 +54,8 @@ class FaultSwitch:
             return
         self._note(scope)
         fault = self._faults.get(self._service, Fault())
+        if fault.path is not None and fault.path != scope["path"].removeprefix(scope.get("root_path", "")):
+            fault = Fault()
         if fault.down:
             _drop(scope)
             return

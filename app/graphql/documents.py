@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -15,34 +15,42 @@ from graphql import (
     InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
+    SelectionNode,
     SelectionSetNode,
     parse,
     validate,
 )
 
-from app.graphql.errors import RequestError, extensions, request_error
+from app.graphql.errors import RequestError, extensions, request_error, shaped
 from clients.errors import ErrorCode
 
-_CACHE_SIZE = 1000
+_CACHE_CHARS = 500_000
 _MAX_CACHED_CHARS = 20_000
-"""Longer documents are not remembered, so that what strangers send cannot fill the memory."""
+"""What is remembered in all, and of one document, so that what strangers send cannot fill the memory."""
 
+_MAX_MESSAGE = 500
 _MAX_ERRORS = 20
 
 
 class Operation:
     """One operation of a valid document."""
 
-    def __init__(self, document: DocumentNode, node: OperationDefinitionNode, *, introspection_only: bool) -> None:
+    def __init__(self, document: DocumentNode, node: OperationDefinitionNode) -> None:
         self.document = document
         self.node = node
         self.name = node.name.value if node.name else None
-        self.introspection_only = introspection_only
+        self.introspection_only = _introspects_only(document, node)
 
     @property
     def kind(self) -> OperationType:
         """Query, mutation or subscription."""
         return self.node.operation
+
+
+class _Refusal(NamedTuple):
+    """Why a document is refused. Not an exception: one that is raised again and again keeps whatever raised it."""
+
+    errors: list[dict[str, Any]]
 
 
 class Documents:
@@ -52,7 +60,8 @@ class Documents:
         self._schema = schema
         self._max_tokens = max_tokens
         self._max_depth = max_depth
-        self._known: OrderedDict[str, DocumentNode | RequestError] = OrderedDict()
+        self._known: OrderedDict[str, list[Operation] | _Refusal] = OrderedDict()
+        self._chars = 0
 
     def operation(self, source: str, name: str | None) -> Operation:
         """The operation that a request asks for.
@@ -60,24 +69,25 @@ class Documents:
         Raises:
             RequestError: for a document that does not parse or is not valid, and for a name it does not have.
         """
-        document = self._known.get(source)
-        if document is None:
-            document = self._checked(source)
-            self._remember(source, document)
+        known = self._known.get(source)
+        if known is None:
+            known = self._checked(source)
+            self._remember(source, known)
         else:
             self._known.move_to_end(source)
-        if isinstance(document, RequestError):
-            raise document
-        node = _named(document, name)
-        return Operation(document, node, introspection_only=_introspects_only(document, node))
+        if isinstance(known, _Refusal):
+            raise RequestError(known.errors, 400, well_formed=True)
+        return _named(known, name)
 
-    def _remember(self, source: str, document: DocumentNode | RequestError) -> None:
-        if len(source) <= _MAX_CACHED_CHARS:
-            self._known[source] = document
-            if len(self._known) > _CACHE_SIZE:
-                self._known.popitem(last=False)
+    def _remember(self, source: str, known: list[Operation] | _Refusal) -> None:
+        if len(source) > _MAX_CACHED_CHARS:
+            return
+        self._known[source] = known
+        self._chars += len(source)
+        while self._chars > _CACHE_CHARS:
+            self._chars -= len(self._known.popitem(last=False)[0])
 
-    def _checked(self, source: str) -> DocumentNode | RequestError:
+    def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:
             document = parse(source, max_tokens=self._max_tokens)
             if _depth(document, self._max_depth) > self._max_depth:
@@ -89,28 +99,35 @@ class Documents:
             return _invalid([error], ErrorCode.GRAPHQL_PARSE_FAILED)
         except RecursionError:
             return _too_complex("The document is nested too deeply.", "DEPTH")
-        return _invalid(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED) if errors else document
+        if errors:
+            return _invalid(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
+        return [Operation(document, node) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
 
 
-def _too_complex(message: str, reason: str) -> RequestError:
-    return request_error(ErrorCode.QUERY_TOO_COMPLEX, message, 400, well_formed=True, reason=reason)
+def _too_complex(message: str, reason: str) -> _Refusal:
+    return _Refusal([shaped(message, extensions(ErrorCode.QUERY_TOO_COMPLEX, reason=reason))])
 
 
-def _invalid(errors: list[GraphQLError], code: ErrorCode) -> RequestError:
-    shapes: list[dict[str, Any]] = [{**dict(error.formatted), "extensions": extensions(code)} for error in errors]
-    return RequestError(shapes, 400, well_formed=True)
+def _invalid(errors: list[GraphQLError], code: ErrorCode) -> _Refusal:
+    return _Refusal(
+        [{**dict(error.formatted), "message": _message(error), "extensions": extensions(code)} for error in errors]
+    )
 
 
-def _named(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
-    nodes = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    if name is not None:
-        nodes = [node for node in nodes if node.name is not None and node.name.value == name]
-    if len(nodes) == 1:
-        return nodes[0]
+def _message(error: GraphQLError) -> str:
+    """What is wrong with the document. A literal that Python cannot take is told without Python's own words."""
+    message = error.message.partition(", but encountered error")[0]
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
+
+
+def _named(operations: list[Operation], name: str | None) -> Operation:
+    found = operations if name is None else [one for one in operations if one.name == name]
+    if len(found) == 1:
+        return found[0]
     if name is not None:
         message = "The document has no operation of that name."
     else:
-        message = "The document has several operations: say which by operationName." if nodes else "No operation."
+        message = "The document has several operations: say which by operationName." if found else "No operation."
     raise request_error(ErrorCode.OPERATION_RESOLUTION_FAILURE, message, 400, well_formed=True)
 
 
@@ -149,19 +166,20 @@ def _depth(document: DocumentNode, limit: int) -> int:
 
 
 def _introspects_only(document: DocumentNode, operation: OperationDefinitionNode) -> bool:
-    """Whether an operation asks for nothing but the schema."""
-    fragments = _fragments(document)
+    """Whether an operation asks for nothing but the schema. Each fragment is looked at once."""
+    fragments, seen = _fragments(document), set[str]()
 
     def only(selections: SelectionSetNode) -> bool:
-        for node in selections.selections:
-            if isinstance(node, FieldNode):
-                if node.name.value not in {"__schema", "__type", "__typename"}:
-                    return False
-            elif isinstance(node, InlineFragmentNode):
-                if not only(node.selection_set):
-                    return False
-            elif isinstance(node, FragmentSpreadNode) and not only(fragments[node.name.value].selection_set):
-                return False
-        return True
+        return all(is_introspection(node) for node in selections.selections)
+
+    def is_introspection(node: SelectionNode) -> bool:
+        if isinstance(node, FieldNode):
+            return node.name.value in {"__schema", "__type", "__typename"}
+        if isinstance(node, InlineFragmentNode):
+            return only(node.selection_set)
+        if not isinstance(node, FragmentSpreadNode) or node.name.value in seen:
+            return True
+        seen.add(node.name.value)
+        return only(fragments[node.name.value].selection_set)
 
     return operation.operation is OperationType.QUERY and only(operation.selection_set)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 import strawberry
-from graphql import ExecutionResult, GraphQLError
+from graphql import ExecutionResult, GraphQLError, OperationType
 from graphql.execution import create_source_event_stream, execute_subscription_event
 from graphql.execution import execute as graphql_execute
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -43,6 +43,17 @@ class Engine:
         payload = self._payload(answer, context)
         self._count(operation, payload)
         return payload
+
+    async def answers(
+        self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext
+    ) -> AsyncGenerator[Payload, None]:
+        """All the answers to any operation: one to a query or mutation."""
+        if operation.kind is OperationType.SUBSCRIPTION:
+            async with aclosing(self.subscribe(operation, variables, context)) as answers:
+                async for answer in answers:
+                    yield answer
+        else:
+            yield await self.execute(operation, variables, context)
 
     async def subscribe(
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: POST and GET, by the GraphQL-over-HTTP specification."""
+"""GraphQL over HTTP: POST and GET, by the GraphQL-over-HTTP specification; subscriptions as streams."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import ClientLeft, header, parse_object, respond, retry_after, unless_left
 from app.doors import Doors
 from app.graphql.documents import Operation
-from app.graphql.engine import Payload
 from app.graphql.errors import RequestError, request_error, told
+from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
+from app.graphql.streamed import relay
 from clients.errors import BadUserInput, ErrorCode, GatewayError
 from resolvers.principal import Principal
-
-RESPONSE_JSON = "application/graphql-response+json"
-PLAIN_JSON = "application/json"
 
 
 class GraphQLRequest(msgspec.Struct):
@@ -31,47 +29,42 @@ class GraphQLRequest(msgspec.Struct):
 
 
 class GraphQLHttp:
-    """The HTTP half of ``/graphql``, as bare ASGI."""
+    """The HTTP half of ``/graphql``, as bare ASGI: one answer in one body, or many as a stream."""
 
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        media = PLAIN_JSON
-        headers: dict[str, str] = {}
-        request_id: str = scope["state"]["request_id"]
+        accepts = accepted(header(scope, b"accept"))
         try:
-            media = _negotiated(header(scope, b"accept"))
-            status, payload = 200, await self._answer(scope, receive)
-            if "data" not in payload and media == RESPONSE_JSON:
-                status = 400
+            await self._serve(scope, receive, send, accepts)
         except ClientLeft:
             return
-        except GatewayError as error:
-            status = error.http_status
-            payload, headers = {"errors": told(error, request_id)}, retry_after(error)
-            if status == 401:
-                headers["WWW-Authenticate"] = "Bearer"
-        except RequestError as error:
-            status = 200 if error.well_formed and media == PLAIN_JSON else error.status
-            payload, headers = {"errors": told(error, request_id)}, error.headers
-        await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8", headers)
+        except (GatewayError, RequestError) as error:
+            await _refuse(scope, send, accepts, error)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Payload:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, accepts: list[str]) -> None:
+        if not accepts:
+            raise _unacceptable(f"This address answers {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
         principal = self._doors.principal(header(scope, b"authorization"))
         request = await self._request(scope, receive)
-        operation = self._doors.engine.documents.operation(request.query, request.operation_name)
+        engine = self._doors.engine
+        operation = engine.documents.operation(request.query, request.operation_name)
         self._allowed(scope, operation, principal)
+        media = _chosen(accepts, operation)
         context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"))
-        work = self._doors.engine.execute(operation, request.variables, context)
-        return await unless_left(receive, work)
+        if (framing := FRAMINGS.get(media)) is not None:
+            answers = engine.answers(operation, request.variables, context)
+            await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat))
+            return
+        payload = await unless_left(receive, engine.execute(operation, request.variables, context))
+        status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
+        await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8")
 
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:
             self._doors.authenticator.principal(None)
-        if operation.kind is OperationType.SUBSCRIPTION:
-            raise request_error(ErrorCode.BAD_USER_INPUT, "Subscriptions need a WebSocket (graphql-transport-ws).", 406)
         if scope["method"] == "GET" and operation.kind is OperationType.MUTATION:
             error = request_error(ErrorCode.BAD_USER_INPUT, "Mutations need POST.", 405)
             error.headers["Allow"] = "POST"
@@ -123,33 +116,32 @@ def _from_query(query_string: bytes) -> GraphQLRequest:
     return parse_request(body)
 
 
-def _negotiated(accept: str | None) -> str:
-    """The answer's media type. Raises RequestError (406) where the client takes neither."""
-    if not accept:
-        return PLAIN_JSON
-    best: tuple[float, str] | None = None
-    for part in accept.split(","):
-        name, _, parameters = part.partition(";")
-        offered = {
-            RESPONSE_JSON: RESPONSE_JSON,
-            PLAIN_JSON: PLAIN_JSON,
-            "application/*": RESPONSE_JSON,
-            "*/*": PLAIN_JSON,
-        }.get(name.strip().lower())
-        quality = _quality(parameters)
-        if offered is not None and quality > 0 and (best is None or quality > best[0]):
-            best = (quality, offered)
-    if best is None:
-        raise request_error(ErrorCode.BAD_USER_INPUT, f"This address answers {RESPONSE_JSON} or {PLAIN_JSON}.", 406)
-    return best[1]
+def _chosen(accepts: list[str], operation: Operation) -> str:
+    """The form of an operation's answers that its client likes best. Raises RequestError (406) where there is none."""
+    subscribes = operation.kind is OperationType.SUBSCRIPTION
+    forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
+    for media in accepts:
+        if media in forms:
+            return media
+    raise _unacceptable(
+        f"Subscriptions are answered as {EVENT_STREAM} or {MULTIPART}, and over WebSocket (graphql-transport-ws)."
+        if subscribes
+        else f"Queries and mutations are answered as {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}."
+    )
 
 
-def _quality(parameters: str) -> float:
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
+def _unacceptable(message: str) -> RequestError:
+    return request_error(ErrorCode.BAD_USER_INPUT, message, 406)
+
+
+async def _refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayError | RequestError) -> None:
+    """Refuse a request. Plain JSON answers well-formed ones with 200 all the same (GraphQL over HTTP, 6.4.1)."""
+    media = next((media for media in accepts if media in WHOLE), None)
+    body = orjson.dumps({"errors": told(error, scope["state"]["request_id"])})
+    if isinstance(error, GatewayError):
+        status, headers = error.http_status, retry_after(error)
+        if status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+    else:
+        status, headers = 200 if error.well_formed and media == PLAIN_JSON else error.status, error.headers
+    await respond(send, status, body, f"{media or PLAIN_JSON}; charset=utf-8", headers)

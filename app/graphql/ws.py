@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from enum import IntEnum
 from typing import Any
 
 import orjson
-from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header
 from app.doors import Doors
-from app.graphql.documents import Operation
-from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
-from app.graphql.http import GraphQLRequest, parse_request
+from app.graphql.http import parse_request
 from clients.errors import GatewayError, RateLimited, Unauthenticated
 from resolvers.principal import Principal
 
 PROTOCOL = "graphql-transport-ws"
 MAX_OPERATIONS = 100
+MAX_ID_CHARS = 256
 
 
 class Close(IntEnum):
@@ -61,8 +58,10 @@ class GraphQLWebSocket:
         """Serve one socket to its end."""
         await receive()
         if PROTOCOL not in scope.get("subprotocols", []):
-            await send({"type": "websocket.accept"})
-            reason = f"Speak {PROTOCOL}."
+            # a browser shows the close code only where one of the protocols it offered was accepted
+            offered = scope.get("subprotocols") or [None]
+            await send({"type": "websocket.accept", "subprotocol": offered[0]})
+            reason = f"Speak {PROTOCOL} (npm graphql-ws)."
             await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
@@ -133,7 +132,7 @@ class _Session:
             case "pong":
                 pass
             case "subscribe":
-                self._subscribe(_id(message), message.get("payload"))
+                await self._subscribe(_id(message), message.get("payload"))
             case "complete":
                 if task := self._operations.pop(_id(message), None):
                     task.cancel()
@@ -167,16 +166,24 @@ class _Session:
         if not self._over.done():
             self._over.set_result(_Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
 
-    def _subscribe(self, operation_id: str, payload: object) -> None:
+    async def _subscribe(self, operation_id: str, payload: object) -> None:
         if self._principal is None:
             raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
         if operation_id in self._operations:
-            raise _Closed(Close.DUPLICATE, f"Subscriber for {operation_id} already exists")
+            raise _Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:81]} already exists")
         if not isinstance(payload, dict):
             raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
-        task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
-        self._operations[operation_id] = task
-        task.add_done_callback(lambda done: self._done(operation_id, done))
+        # refused here, not in a task: a client that does not read its refusals is not read any further
+        if self._expired:
+            expired = Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
+            await self._fail(operation_id, expired)
+        elif len(self._operations) >= MAX_OPERATIONS:
+            message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
+            await self._fail(operation_id, RateLimited(message, reason="OPERATIONS"))
+        else:
+            task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
+            self._operations[operation_id] = task
+            task.add_done_callback(lambda done: self._done(operation_id, done))
 
     def _done(self, operation_id: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -198,9 +205,11 @@ class _Session:
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
-        operation, request = self._prepared(payload)
+        request = parse_request(payload)
+        operation = self._doors.engine.documents.operation(request.query, request.operation_name)
+        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"))
         begun = False
-        async with aclosing(self._answers(operation, request, principal)) as answers:
+        async with aclosing(self._doors.engine.answers(operation, request.variables, context)) as answers:
             async for answer in answers:
                 if not begun and "data" not in answer:
                     await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
@@ -211,27 +220,6 @@ class _Session:
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
         await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
-
-    def _prepared(self, payload: dict[str, Any]) -> tuple[Operation, GraphQLRequest]:
-        if self._expired:
-            raise Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
-        if len(self._operations) > MAX_OPERATIONS:
-            message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
-            raise RateLimited(message, reason="OPERATIONS")
-        request = parse_request(payload)
-        return self._doors.engine.documents.operation(request.query, request.operation_name), request
-
-    async def _answers(
-        self, operation: Operation, request: GraphQLRequest, principal: Principal
-    ) -> AsyncGenerator[Payload, None]:
-        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"))
-        engine = self._doors.engine
-        if operation.kind is OperationType.SUBSCRIPTION:
-            async with aclosing(engine.subscribe(operation, request.variables, context)) as answers:
-                async for answer in answers:
-                    yield answer
-        else:
-            yield await engine.execute(operation, request.variables, context)
 
     async def _tell(self, message: dict[str, Any]) -> None:
         try:
@@ -252,8 +240,8 @@ def _message(text: str | bytes) -> dict[str, Any]:
 
 def _id(message: dict[str, Any]) -> str:
     operation_id = message.get("id")
-    if not isinstance(operation_id, str) or not operation_id:
-        raise _Closed(Close.INVALID_MESSAGE, "id must be a string")
+    if not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID_CHARS:
+        raise _Closed(Close.INVALID_MESSAGE, f"id must be a string of 1 to {MAX_ID_CHARS} characters")
     return operation_id
 
 

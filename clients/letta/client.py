@@ -9,8 +9,9 @@ A *scope* names one conversation: ``conv-…``, or ``agent-…`` for that agent'
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,8 @@ from clients.decode import decode, undecodable
 from clients.errors import BadUserInput, Conflict, NotFound, Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame
 from clients.letta.messages import MessageRecord, decode_page
-from clients.letta.records import AgentState, ConversationRecord, RunRecord
+from clients.letta.records import AgentState, ConversationRecord, MemoryBlockRecord, RunRecord
+from clients.letta.sending import Sent
 from clients.sse import sse_events
 from clients.upstream import StreamedAnswer, Upstream
 
@@ -32,8 +34,10 @@ _AGENTS = msgspec.json.Decoder(list[AgentState])
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
 _CONVERSATIONS = msgspec.json.Decoder(list[ConversationRecord])
 _RUN = msgspec.json.Decoder(RunRecord)
-_NO_REDIS = frozenset({503})
-"""How a Letta without Redis answers a background run (Letta contract)."""
+_RUNS = msgspec.json.Decoder(list[RunRecord])
+_BLOCK = msgspec.json.Decoder(MemoryBlockRecord)
+NO_REDIS_SECONDS = 60.0
+"""How long a Letta without Redis is not asked for a background run again."""
 
 _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include", "agent.tags")]
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -61,6 +65,7 @@ class Letta:
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
+        self._foreground_until = 0.0
 
     async def agent(self, scope: CallScope, agent_id: str) -> AgentState:
         """One agent's state, with blocks, tools and tags. Raises NotFound."""
@@ -134,6 +139,22 @@ class Letta:
         answer = await self._ask(scope, Call(operation="run", path=f"/v1/runs/{run_id}"))
         return decode(Service.LETTA, _RUN, answer.body)
 
+    async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
+        """The runs of some agents that are still going, newest first."""
+        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("active", "true"), ("limit", str(MAX_PAGE))]
+        answer = await self._ask(scope, Call(operation="runs", path="/v1/runs/", params=params))
+        return decode(Service.LETTA, _RUNS, answer.body)
+
+    async def block_agents(self, scope: CallScope, block_id: str) -> list[AgentState]:
+        """The agents that a memory block is attached to: several may share it. Raises NotFound."""
+        answer = await self._ask(scope, Call(operation="block.agents", path=f"/v1/blocks/{block_id}/agents"))
+        return decode(Service.LETTA, _AGENTS, answer.body)
+
+    async def update_block(self, scope: CallScope, block_id: str, value: str) -> MemoryBlockRecord:
+        """Write a memory block. Raises NotFound, and BadUserInput where it does not fit."""
+        call = Call(operation="block.update", method="PATCH", path=f"/v1/blocks/{block_id}", json={"value": value})
+        return decode(Service.LETTA, _BLOCK, (await self._ask(scope, call)).body)
+
     async def cancel(self, scope: CallScope, run: RunRecord) -> None:
         """Stop a run. A run that is over already is no error."""
         call = Call(
@@ -141,46 +162,55 @@ class Letta:
             method="POST",
             path=f"/v1/agents/{run.agent_id}/messages/cancel",
             json={"run_ids": [run.id]},
-            expect=frozenset({409}),
         )
-        await self._ask(scope, call)
+        try:
+            await self.upstream.request(scope, call)
+        except UpstreamRejected as rejected:
+            if rejected.status != 409:
+                raise _translate(rejected) from rejected
 
     @asynccontextmanager
     async def send(
         self,
         scope: CallScope,
         conversation: str,
-        content: str | list[dict[str, Any]],
+        sent: Sent,
         *,
-        otid: str,
         opens_within: float,
     ) -> AsyncIterator[LettaTurn]:
-        """Send a message and read the turn it starts.
+        """Send a message, or a decision, and read the turn it starts.
 
-        Asked for in the background, so that the turn can be taken up again. A Letta without Redis answers that with
-        503 before anything has run; the message is then sent in the foreground.
+        Asked for in the background, so that the turn can be taken up again. A Letta without Redis refuses that before
+        anything has run; the message is then sent in the foreground, and so are others for a while.
 
         Raises:
             Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
         """
-        path, body = f"/v1/conversations/{conversation}/messages", _turn(content, otid)
+        path, body = f"/v1/conversations/{conversation}/messages", _body(sent)
         if conversation.startswith("agent-"):
             path, body["agent_id"] = "/v1/conversations/default/messages", conversation
-        call = Call(operation="send", method="POST", path=path, json=body | {"background": True}, expect=_NO_REDIS)
-        async with self._opened(scope, call, opens_within) as answer:
-            if answer.status not in _NO_REDIS:
-                yield LettaTurn(_frames(answer, conversation), background=True)
-                return
-        call = replace(call, json=body | {"background": False}, expect=frozenset())
-        async with self._opened(scope, call, opens_within) as answer:
-            yield LettaTurn(_frames(answer, conversation), background=False)
+        call = Call(operation="send", method="POST", path=path, model_work=True, is_refusal=_lacks_redis)
+        async with AsyncExitStack() as stack:
+            background = time.monotonic() >= self._foreground_until
+            try:
+                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+            except _NoRedis:
+                self._foreground_until = time.monotonic() + NO_REDIS_SECONDS
+                background = False
+                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+            yield LettaTurn(_frames(answer, conversation), background=background)
 
     @asynccontextmanager
-    async def _opened(self, scope: CallScope, call: Call, opens_within: float) -> AsyncIterator[StreamedAnswer]:
+    async def _turn(
+        self, scope: CallScope, call: Call, body: dict[str, Any], opens_within: float, background: bool
+    ) -> AsyncIterator[StreamedAnswer]:
+        call = replace(call, json=body | {"background": background})
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
                 yield answer
         except UpstreamRejected as rejected:
+            if rejected.status == 503:
+                raise _NoRedis from rejected
             raise _translate(rejected) from rejected
 
     async def _ask(self, scope: CallScope, call: Call) -> Answer:
@@ -190,9 +220,17 @@ class Letta:
             raise _translate(rejected) from rejected
 
 
-def _turn(content: str | list[dict[str, Any]], otid: str) -> dict[str, Any]:
-    message = {"role": "user", "content": content, "otid": otid}
-    return {"messages": [message], "streaming": True, "stream_tokens": True}
+class _NoRedis(Exception):
+    """Letta cannot run a turn in the background."""
+
+
+def _lacks_redis(answer: Answer) -> bool:
+    """Whether a 503 is Letta's refusal of a background run (Letta contract), not a Letta that is down."""
+    return answer.status == 503 and b"requires Redis" in answer.body
+
+
+def _body(sent: Sent) -> dict[str, Any]:
+    return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
 
 
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:

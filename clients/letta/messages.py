@@ -43,12 +43,11 @@ class ToolCall(msgspec.Struct):
     arguments: str | None = None
 
 
-class ToolReturn(msgspec.Struct):
-    """What a tool gave back."""
+class Approval(msgspec.Struct):
+    """A decision on one call."""
 
-    tool_call_id: str | None = None
-    status: str | None = None
-    tool_return: Any = None
+    approve: bool | None = None
+    reason: str | None = None
 
 
 Content = str | list[ContentPart] | None
@@ -174,11 +173,24 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
 
 
 class ApprovalResponseMessage(MessageRecord, kw_only=True):
-    """A person's decision on an approval request."""
+    """A person's decision on an approval request, which may have been for several calls."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
-    approve: bool | None = None
-    reason: str | None = None
+    told: bool | None = msgspec.field(default=None, name="approve")
+    told_reason: str | None = msgspec.field(default=None, name="reason")
+    approvals: list[Approval] | None = None
+
+    @property
+    def approve(self) -> bool | None:
+        """Whether leave was given, for every call."""
+        if self.told is not None or not self.approvals:
+            return self.told
+        return all(approval.approve for approval in self.approvals)
+
+    @property
+    def reason(self) -> str | None:
+        """Why, in the person's words."""
+        return self.told_reason or next((one.reason for one in self.approvals or [] if one.reason), None)
 
 
 class EventMessage(MessageRecord, kw_only=True):
@@ -197,7 +209,7 @@ class EventMessage(MessageRecord, kw_only=True):
 class OpaqueMessage(MessageRecord, kw_only=True):
     """A message of a type this gateway does not know, kept whole. ``json`` is the decoded object."""
 
-    json: Any = None
+    json: Any = msgspec.field(default=None, name="agentgraph.json")
 
     @property
     def type(self) -> str:
@@ -232,6 +244,7 @@ _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
 _ANY = msgspec.json.Decoder()
+_OPAQUE = msgspec.json.Decoder(OpaqueMessage)
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for kind, cls in _CLASSES.items()}
 
 
@@ -246,7 +259,8 @@ def decode_message(raw: bytes, scope: str) -> MessageRecord:
     record: MessageRecord
     if decoder is None:
         body = decode(Service.LETTA, _ANY, raw)
-        record = OpaqueMessage(message_type=kind, json=body, letta_id=str(body.get("id") or ""), otid=body.get("otid"))
+        record = decode(Service.LETTA, _OPAQUE, raw)
+        record.json = body
     else:
         record = decode(Service.LETTA, decoder, raw)
     if isinstance(record, UserMessage) and (alert := _system_alert(record.text)) is not None:

@@ -35,7 +35,7 @@ class _Function(msgspec.Struct):
 
 
 class _ToolCall(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     id: str | None = None
     function: _Function | None = None
 
@@ -47,7 +47,8 @@ class _Delta(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
+    index: int | None = None
+    delta: _Delta | None = None
     finish_reason: str | None = None
 
 
@@ -65,7 +66,7 @@ class _Usage(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: msgspec.Raw = msgspec.Raw(b"")
 
@@ -123,13 +124,15 @@ class CompletionSource:
     def _from(self, chunk: _Chunk, raw: bytes) -> list[tuple[Event, bytes]]:
         """The chunk's events; its bytes go with the first of them."""
         events: list[Event] = []
-        for choice in chunk.choices[:1]:
-            self._finish = choice.finish_reason or self._finish
-            events += _deltas(choice.delta)
+        choices = chunk.choices or []
+        for choice in choices:
+            if not choice.index:  # the graph shows the first of several choices
+                self._finish = choice.finish_reason or self._finish
+                events += _deltas(choice.delta or _Delta())
         if chunk.usage is not None:
             self._usage = _usage(chunk.usage)
             raw = with_counts(raw)
-        bare = not events and not any(choice.finish_reason for choice in chunk.choices)
+        bare = not events and not any(choice.finish_reason for choice in choices)
         if chunk.usage is not None and bare and not self._wants_usage:
             return []
         first, *rest = events or [Raw()]
@@ -146,7 +149,7 @@ def _deltas(delta: _Delta) -> list[Event]:
         function = call.function or _Function()
         events.append(
             ToolCallDelta(
-                index=call.index,
+                index=call.index or 0,
                 tool_call_id=call.id,
                 name=function.name,
                 arguments_delta=function.arguments or "",

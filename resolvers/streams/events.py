@@ -14,6 +14,9 @@ from clients.errors import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 
+OVERHEAD_BYTES = 256
+"""What an event takes in memory besides its text, about."""
+
 
 class StreamOutcome(StrEnum):
     """How a stream ended."""
@@ -54,8 +57,8 @@ class Event(msgspec.Struct, kw_only=True):
 
     @property
     def size(self) -> int:
-        """Its weight in bytes, about, for bounds."""
-        return 64
+        """Its weight in memory in bytes, about, for bounds."""
+        return OVERHEAD_BYTES
 
 
 class Started(Event, kw_only=True):
@@ -77,7 +80,7 @@ class TextDelta(Event, kw_only=True):
     @property
     def size(self) -> int:
         """Its weight in bytes, about, for bounds."""
-        return 64 + len(self.text)
+        return OVERHEAD_BYTES + len(self.text)
 
 
 class ReasoningDelta(TextDelta, kw_only=True):
@@ -96,7 +99,7 @@ class ToolCallDelta(Event, kw_only=True):
     @property
     def size(self) -> int:
         """Its weight in bytes, about, for bounds."""
-        return 128 + len(self.arguments_delta)
+        return OVERHEAD_BYTES + len(self.arguments_delta)
 
 
 class MessageAdded(Event, kw_only=True):
@@ -107,7 +110,7 @@ class MessageAdded(Event, kw_only=True):
     @property
     def size(self) -> int:
         """Its weight in bytes, about, for bounds."""
-        return 256 + len(self.message.text or "")
+        return OVERHEAD_BYTES + len(self.message.text or "")
 
 
 class ApprovalRequested(MessageAdded, kw_only=True):

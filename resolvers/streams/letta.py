@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from clients.errors import ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
@@ -19,9 +18,9 @@ from clients.letta.messages import (
     MessageRecord,
     ReasoningMessage,
     ToolCallMessage,
-    UserMessage,
 )
 from clients.letta.records import Usage
+from clients.letta.sending import Sent
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks
@@ -42,26 +41,23 @@ READ_BACK = 50
 """How many of the newest messages are looked through for those of the turn, at a time."""
 
 
-class LettaSource:
-    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``; ``otid`` is the sent message's own."""
+READ_BACK_SECONDS = 5.0
+"""How long a look at what Letta has stored may take."""
 
-    def __init__(self, context: RequestContext, scope: str, content: str | list[dict[str, Any]], otid: str) -> None:
+
+class LettaSource:
+    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``."""
+
+    def __init__(self, context: RequestContext, scope: str, sent: Sent) -> None:
         self._context = context
         self._scope = scope
-        self._content = content
-        self._otid = otid
+        self._sent = sent
         self.run_id: str | None = None
         self._step: str | None = None
+        self._looking: asyncio.Task[list[MessageRecord]] | None = None
         self._seen: set[str] = set()
         self._stop: str | None = None
         self._usage: Usage | None = None
-
-    @property
-    def user_message(self) -> UserMessage:
-        """The message that was sent, before Letta has stored it."""
-        parts = self._content
-        text = parts if isinstance(parts, str) else "".join(str(part.get("text", "")) for part in parts)
-        return UserMessage(otid=self._otid, scope=self._scope, content=text, run_id=self.run_id)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
@@ -69,11 +65,7 @@ class LettaSource:
         resources = self._context.resources
         clocks = StreamClocks(resources.clocks, Service.LETTA)
         async with resources.letta.send(
-            self._context.model_scope(),
-            self._scope,
-            self._content,
-            otid=self._otid,
-            opens_within=resources.clocks.first_token,
+            self._context.model_scope(), self._scope, self._sent, opens_within=resources.clocks.first_token
         ) as turn:
             frames = clocks.timed(turn.frames, is_token=_is_token)
             yield self._events(frames, resumable=turn.background)
@@ -81,62 +73,84 @@ class LettaSource:
     async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncIterator[tuple[Event, bytes]]:
         started = False
         failed: ErrorFrame | None = None
-        async for frame in frames:
-            if not started:
-                self.run_id = _run_id(frame)
-                started = True
-                yield self._started(resumable=resumable), b""
-            if isinstance(frame, ErrorFrame):
-                failed = frame
-            elif isinstance(frame, Done):
-                break
-            else:
-                async for event in self._from(frame):
+        try:
+            async for frame in frames:
+                if not started:
+                    self.run_id = _run_id(frame)
+                    started = True
+                    yield self._started(resumable=resumable), b""
+                if isinstance(frame, Done):
+                    break
+                if isinstance(frame, ErrorFrame):
+                    failed = frame
+                for event in [*self._from(frame), *self._found()]:
                     yield event, b""
-            if self._stop == "cancelled":
-                break
-        if self._stop is None and failed is None:
-            raise UpstreamError("Letta's answer was cut off.", reason="CUT", service=Service.LETTA)
-        async for event in self._added():
-            yield event, b""
-        yield self._ended(failed), b""
+                if self._stop == "cancelled":
+                    break
+            if self._stop is None and failed is None:
+                raise UpstreamError("Letta's answer was cut off.", reason="CUT", service=Service.LETTA)
+            for event in await self._last_look():
+                yield event, b""
+            yield self._ended(failed), b""
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
 
     def _started(self, *, resumable: bool) -> Started:
-        return Started(stream_id="", run_id=self.run_id, user_message=self.user_message, resumable=resumable)
+        message = self._sent.record(self._scope, self.run_id)
+        return Started(stream_id="", run_id=self.run_id, user_message=message, resumable=resumable)
 
-    async def _from(self, frame: Frame) -> AsyncIterator[Event]:
+    def _from(self, frame: Frame) -> list[Event]:
         match frame:
             case MessageFrame(message=message):
-                if self._step not in {None, message.step_id}:
-                    async for event in self._added():
-                        yield event
+                if self._step not in {None, message.step_id} and self._looking is None:
+                    self._looking = asyncio.create_task(self._stored())
                 self._step = message.step_id
-                for event in _deltas(message):
-                    yield event
+                return _deltas(message)
             case StopReason(reason=reason):
                 self._stop = self._stop or reason
             case Usage():
                 self._usage = frame
             case _:
                 pass
+        return []
 
-    async def _added(self) -> AsyncIterator[Event]:
-        """The turn's messages that have been stored since the last look, oldest first."""
-        with suppress(GatewayError, asyncio.TimeoutError):
-            for message in await self._stored():
-                node_id = message_node_id(message)
-                if node_id in self._seen:
-                    continue
-                self._seen.add(node_id)
-                if isinstance(message, ApprovalRequestMessage):
-                    yield ApprovalRequested(message=message, run_id=self.run_id)
-                else:
-                    yield MessageAdded(message=message)
+    def _found(self) -> list[Event]:
+        """What a look at a finished step has found, once it is over. Tokens do not wait for it."""
+        looking = self._looking
+        if looking is None or not looking.done():
+            return []
+        self._looking = None
+        return [] if looking.exception() is not None else self._added(looking.result())
+
+    async def _last_look(self) -> list[Event]:
+        """What is still to be added at the end. A look that fails is tried once more; then the end comes without."""
+        for _ in range(2):
+            with suppress(GatewayError, TimeoutError):
+                return self._added(await self._stored())
+        return []
+
+    def _added(self, stored: list[MessageRecord]) -> list[Event]:
+        """The turn's messages that have not been added yet, oldest first."""
+        events: list[Event] = []
+        for message in stored:
+            node_id = message_node_id(message)
+            if node_id in self._seen:
+                continue
+            self._seen.add(node_id)
+            if isinstance(message, ApprovalRequestMessage):
+                events.append(ApprovalRequested(message=message, run_id=self.run_id))
+            else:
+                events.append(MessageAdded(message=message))
+        return events
 
     async def _stored(self) -> list[MessageRecord]:
         context = self._context.renewed()
-        newest = await context.resources.letta.messages(context.scope, self._scope, limit=READ_BACK, newest_first=True)
-        return [message for message in newest if message.run_id == self.run_id or message.otid == self._otid]
+        async with asyncio.timeout(READ_BACK_SECONDS):
+            newest = await context.resources.letta.messages(
+                context.scope, self._scope, limit=READ_BACK, newest_first=True
+            )
+        return [message for message in newest if message.run_id == self.run_id or message.otid == self._sent.otid]
 
     def _ended(self, failed: ErrorFrame | None) -> Ended:
         reason = None if self._stop is None else self._stop.upper()

@@ -66,8 +66,8 @@ class StreamLog:
         return self.weight - self._weights[position]
 
     async def more(self, position: int) -> None:
-        """Wait until something stands after a position."""
-        if len(self.entries) > position:
+        """Wait until something stands after a position, or nothing ever will."""
+        if len(self.entries) > position or self.ended is not None:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
@@ -78,7 +78,9 @@ class StreamLog:
 
 
 async def read_entries(log: StreamLog, position: int = 0) -> AsyncIterator[Entry]:
-    """Every entry after a position, as it is appended, to the end."""
+    """Every entry after a position, as it is appended, to the end; the end itself even where it stands before."""
+    if log.ended is not None:
+        position = min(position, len(log.entries) - 1)
     while True:
         await log.more(position)
         for entry in log.entries[position:]:
@@ -88,32 +90,39 @@ async def read_entries(log: StreamLog, position: int = 0) -> AsyncIterator[Entry
                 return
 
 
-async def read_events(log: StreamLog, after: str | None, *, coalesce: float, max_waiting: int) -> AsyncIterator[Event]:
+async def read_events(
+    log: StreamLog, after: str | None, *, coalesce: float, max_waiting: int, slow_after: float = 0.0
+) -> AsyncIterator[Event]:
     """The graph's events after a cursor, deltas that came together merged, to the end.
 
     Leading edge: an event goes out at once if ``coalesce`` seconds have passed since the last one, else it waits for
     the rest of that time and takes with it what has come. With 0, every event goes out by itself.
 
-    A reader for whom more than ``max_waiting`` bytes wait, because it did not come back for them, gets ``Detached``.
+    A reader that did not come back for ``slow_after`` seconds, while more than ``max_waiting`` bytes came to wait for
+    it, gets ``Detached``. One that comes after the end is told the end again.
     """
     position = log.position(after)
+    if log.ended is not None:
+        position = min(position, len(log.entries) - 1)
     replayed = position == 0 and len(log.entries) > 1
     clock = asyncio.get_running_loop().time
-    started_at, sent = position, clock() - coalesce
+    away, sent = 0.0, clock() - coalesce
+    began = position
     while True:
-        await log.more(position)
-        behind = position > started_at and log.waiting(position) > max_waiting
-        if behind:
+        if position > began and away >= slow_after and log.waiting(position) > max_waiting:
             yield Detached(cursor=str(position), reason=DetachReason.SLOW)
             return
+        await log.more(position)
         if coalesce and (rest := sent + coalesce - clock()) > 0 and log.ended is None:
             await asyncio.sleep(rest)
         batch = log.entries[position:]
         position = batch[-1].seq
+        sent = clock()
         for event in _merged(batch) if coalesce else _meant(batch):
             yield _replayed(event) if replayed and isinstance(event, Started) else event
             if isinstance(event, Ended):
                 return
+        away = clock() - sent
         sent = clock()
 
 

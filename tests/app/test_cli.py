@@ -13,6 +13,8 @@ from app.devtokens import ISSUER, data_dir, dev_secret
 from app.embedded.seed import GRACE
 from app.settings import Settings
 
+_HOURS = [["token", "--hours", hours] for hours in ("nan", "inf", "1e300", "-1", "0", "many")]
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +63,38 @@ def test_processes_that_start_at_once_agree_on_the_secret(monkeypatch: pytest.Mo
     assert [path.name for path in data_dir().iterdir()] == ["dev-secret"]
 
 
+def test_a_data_folder_that_cannot_be_used_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    for command in ("token", "serve"):
+        assert main([command]) == 1
+        assert capsys.readouterr().err.startswith(f"agentgraph: cannot use the data folder {tmp_path}")
+
+
+def test_an_env_file_that_is_no_text_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".env").write_bytes(b"PORT=\xff\xfe")
+    assert main(["token"]) == 1
+    assert capsys.readouterr().err == "agentgraph: .env: must be UTF-8 text\n"
+
+
+def test_the_schema_is_printed_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    text = capsys.readouterr().out
+    kept = tmp_path / "schema.graphql"
+    kept.write_text(text)
+    assert main(["schema", "--check", str(kept)]) == 0
+    kept.write_text(text.replace("type Agent ", "type Agents "))
+    assert main(["schema", "--check", str(kept)]) == 1
+    assert "-type Agents implements" in capsys.readouterr().err
+    assert main(["schema", "--check", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith("agentgraph: cannot read")
+
+
 def test_version_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, status in ((["--version"], 0), ([], 2), (["nope"], 2)):
+    wrong = [[], ["nope"], ["embedded", "--port", "99999"], ["embedded", "--port", "-1"], *_HOURS]
+    for arguments, status in ((["--version"], 0), *((arguments, 2) for arguments in wrong)):
         with pytest.raises(SystemExit) as left:
             main(arguments)
         assert left.value.code == status

@@ -33,7 +33,7 @@ SCALARS = {
 
 
 def test_the_checked_in_schema_is_the_schema() -> None:
-    assert SDL.read_text() == SCHEMA.as_str() + "\n", "make schema"
+    assert SDL.read_text() == SCHEMA.as_str() + "\n", "make generated"
 
 
 def attribute_type(record: type, name: str) -> Any:

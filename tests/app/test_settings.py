@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app import settingsdocs
 from app.settings import Environment, Settings, SettingsError
 
-EXAMPLE = Path(__file__).parents[2] / "env.example"
+ROOT = Path(__file__).parents[2]
 
 
 def load(**values: object) -> Settings:
@@ -28,6 +29,16 @@ def test_nothing_set_is_development_with_everything_embedded() -> None:
         ({"port": "x"}, ["PORT"]),
         ({"request_timeout": 0}, ["REQUEST_TIMEOUT"]),
         ({"letta_base_url": "letta:8283"}, ["LETTA_BASE_URL"]),
+        *(
+            ({"letta_base_url": url, "letta_api_key": "k"}, ["LETTA_BASE_URL"])
+            for url in ("http://", "http://[", "http://x:99999", "http://a b", "https://bücher.example", "ftp://x")
+        ),
+        ({"redis_url": "redis://x:99999"}, ["REDIS_URL"]),
+        ({"redis_url": "http://x"}, ["REDIS_URL"]),
+        ({"letta_api_key": "schlüssel"}, ["LETTA_API_KEY"]),
+        ({"metrics_token": "a\nb"}, ["METRICS_TOKEN"]),
+        ({"shutdown_grace_seconds": "inf"}, ["SHUTDOWN_GRACE_SECONDS"]),
+        ({"request_timeout": "nan"}, ["REQUEST_TIMEOUT"]),
         ({"environment": "prod"}, ["ENVIRONMENT"]),
         ({"log_level": "loud"}, ["LOG_LEVEL"]),
         ({"supabase_url": "https://x.example"}, ["SUPABASE_JWT_SECRET"]),
@@ -61,18 +72,17 @@ def test_any_port_of_this_machine_may_call_outside_production(origin: str) -> No
     assert re.fullmatch(load().cors_origin_regex or "", origin)
 
 
-def test_env_example_is_complete_and_fits_docker() -> None:
-    lines = EXAMPLE.read_text().splitlines()
-    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    fields = Settings.model_fields
-    assert {name.lower() for name in given} == set(fields)
+def test_env_example_and_the_table_are_the_settings() -> None:
+    assert (ROOT / "env.example").read_text() == settingsdocs.env_example(), "make generated"
+    assert (ROOT / "docs" / "configuration.md").read_text() == settingsdocs.table(), "make generated"
+
+
+def test_env_example_is_complete_says_what_each_is_for_and_fits_docker() -> None:
+    lines = settingsdocs.env_example().splitlines()
+    given = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+    assert {name.lower() for name in given} == set(Settings.model_fields)
     for name, value in given.items():
-        default = fields[name.lower()].default
-        assert value == ("" if default is None else str(getattr(default, "value", default))), name
         assert not set(value) & set("\"'#"), name
-    text = "\n".join(lines)
-    for name, info in fields.items():
-        block = re.search(rf"((?:^#.*\n)+)^{name.upper()}=", text, re.MULTILINE)
-        assert block, f"{name} has no comment"
-        marked = "Not enforced yet" in block[1]
-        assert marked == (info.json_schema_extra is not None), name
+    for name, info in Settings.model_fields.items():
+        assert info.description, name
+    assert load(**{name.lower(): value for name, value in given.items() if value}) == load()

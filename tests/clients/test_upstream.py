@@ -101,12 +101,58 @@ async def test_a_deadline_that_is_past_costs_no_call() -> None:
 
 
 async def test_a_deadline_ends_a_call_and_counts_as_a_failure() -> None:
-    upstream, _, observer = guard(forever, breaker_failures=1)
+    upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
     with pytest.raises(UpstreamTimeout):
         await ask(upstream, 0.02)
     assert upstream.breaker_state is BreakerState.OPEN
     assert observer.states == [BreakerState.OPEN]
     assert upstream.in_flight == 0
+
+
+async def test_time_that_runs_out_is_neutral_without_a_fair_share_of_it_and_where_a_model_is_waited_for() -> None:
+    upstream, _, _ = guard(forever, breaker_failures=1, fair=10)
+    with pytest.raises(UpstreamTimeout):
+        await ask(upstream, 0.02)
+    assert upstream.breaker_state is BreakerState.CLOSED
+    upstream, _, _ = guard(forever, breaker_failures=1, fair=0.01)
+    call = Call(operation="complete", path="/complete", model_work=True)
+    with pytest.raises(UpstreamTimeout):
+        await upstream.request(scope(0.05), call)
+    with pytest.raises(UpstreamTimeout) as caught:
+        async with upstream.stream(scope(5), call, opens_within=0.05):
+            pass
+    assert caught.value.reason == "FIRST_TOKEN"
+    assert upstream.breaker_state is BreakerState.CLOSED
+
+
+async def test_a_5xx_that_is_about_the_call_is_a_refusal() -> None:
+    upstream, _, observer = guard(answering(503), breaker_failures=1)
+    call = Call(operation="x", path="/x", is_refusal=lambda answer: answer.body == b"{}")
+    with pytest.raises(UpstreamRejected) as caught:
+        await upstream.request(scope(), call)
+    with pytest.raises(UpstreamRejected):
+        async with upstream.stream(scope(), call, opens_within=1):
+            pass
+    assert caught.value.status == 503
+    assert upstream.breaker_state is BreakerState.CLOSED
+    with pytest.raises(UpstreamError):
+        await upstream.request(scope(), Call(operation="x", path="/x", is_refusal=lambda _: False))
+    assert upstream.breaker_state is BreakerState.OPEN
+    assert observer.outcomes[:2] == ["rejected", "rejected"]
+
+
+async def test_model_work_and_requests_do_not_take_each_others_room() -> None:
+    upstream, wire, _ = guard(forever, max_model_calls=1)
+    model = Call(operation="complete", path="/complete", model_work=True)
+    waiting = asyncio.create_task(upstream.request(scope(), model))
+    while wire.calls < 1:
+        await asyncio.sleep(0)
+    with pytest.raises(UpstreamUnavailable):
+        await upstream.request(scope(), model)
+    wire.act = answering(200)
+    await ask(upstream)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 
 import pytest
 
+from app.graphql.errors import RequestError
 from tests.support.stack import Stack
 
 POST = {"content-type": "application/json"}
@@ -52,6 +55,41 @@ async def test_a_bomb_of_fragments_is_refused_at_once(stack: Stack) -> None:
     fragments = " ".join(f"fragment F{n} on User {{ ...F{n + 1} ...F{n + 1} }}" for n in range(25))
     answer = await stack.graphql(f"{{ viewer {{ ...F0 }} }} {fragments} fragment F25 on User {{ nope }}")
     assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+
+async def test_a_bomb_of_introspection_is_answered_at_once(stack: Stack) -> None:
+    levels = 200
+    fragments = " ".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(levels))
+    async with asyncio.timeout(10):
+        query = f"{{ ...F0 }} {fragments} fragment F{levels} on Query {{ __typename }}"
+        answer = await stack.client.post("/graphql", json={"query": query})
+    assert answer.json()["errors"][0]["extensions"]["code"] in {"QUERY_TOO_COMPLEX", "GRAPHQL_VALIDATION_FAILED"}
+    shallow = fragments.replace(f"...F{levels} ...F{levels}", "__typename").split(" fragment F12 ")[0]
+    query = f"{{ ...F0 }} {shallow} fragment F12 on Query {{ __typename }}"
+    answer = await stack.client.post("/graphql", json={"query": query})
+    assert answer.json() == {"data": {"__typename": "Query"}}
+
+
+async def test_a_refused_document_is_refused_anew_each_time(stack: Stack) -> None:
+    answers = [await stack.client.post("/graphql", json={"query": "{ nope }"}) for _ in range(3)]
+    ids = {answer.json()["errors"][0]["extensions"]["requestId"] for answer in answers}
+    assert len(ids) == 3
+    gc.collect()
+    kept = [one for one in gc.get_objects() if isinstance(one, RequestError)]
+    assert kept == []
+
+
+async def test_a_number_that_is_too_long_is_told_in_our_words(stack: Stack) -> None:
+    answer = await stack.graphql("{ viewer { agents(first: " + "9" * 5000 + ") { nodes { id } } } }")
+    message = answer["errors"][0]["message"]
+    assert "set_int_max_str_digits" not in message
+    assert len(message) < 600
+
+
+async def test_a_slash_at_the_end_leads_nowhere(stack: Stack) -> None:
+    answer = await stack.client.get("/graphql/", headers={"host": "evil.example"})
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
 
 
 async def test_get_and_its_limits(stack: Stack) -> None:

@@ -106,7 +106,13 @@ async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [("{", 400), ("[1]", 400), ('{"model": 1}', 400), ('{"model": "x", "messages": []}' + " " * 1_000_001, 413)],
+    [
+        ("{", 400),
+        ("[1]", 400),
+        ('{"model": 1}', 400),
+        ('{"model": "x", "messages": [], "stream": 1}', 400),
+        ('{"model": "x", "messages": []}' + " " * 1_000_001, 413),
+    ],
 )
 async def test_bodies_that_cannot_be_right(stack: Stack, body: str, status: int) -> None:
     response = await stack.client.post("/v1/chat/completions", content=body, headers=stack.headers())

@@ -5,7 +5,7 @@ import time
 import jwt
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import devtokens
 from tests.support.stack import ADA, Stack, opened_socket
@@ -98,6 +98,11 @@ async def test_preflight_and_request_id(stack: Stack) -> None:
     url = stack.url.replace("http", "ws") + "/graphql"
     async with connect(url, proxy=None, additional_headers={"x-request-id": "mine-2"}) as socket:
         assert socket.response.headers["x-request-id"] == "mine-2"
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(stack.url.replace("http", "ws") + "/nope", proxy=None):
+            pass
+    assert refused.value.response.status_code == 403
+    assert refused.value.response.headers["x-request-id"]
     replaced = await stack.client.get("/ping", headers={"x-request-id": "not plain {}"})
     assert replaced.headers["x-request-id"] != "not plain {}"
 

@@ -5,6 +5,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from app.graphql.engine import Engine
+from app.graphql.ws import MAX_OPERATIONS
+from tests.doors.test_streams import COMPLETION, completion
 from tests.support.stack import Stack, embedded_stack, opened_socket
 
 
@@ -18,6 +20,7 @@ from tests.support.stack import Stack, embedded_stack, opened_socket
         ('{"type": "subscribe", "payload": {"query": "{ viewer { id } }"}}', 4400),
         ('{"type": "subscribe", "id": "1", "payload": 1}', 4400),
         ('{"type": "connection_init"}', 4429),
+        ('{"type": "subscribe", "id": "' + "x" * 300 + '", "payload": {"query": "{ viewer { id } }"}}', 4400),
     ],
 )
 async def test_messages_that_cannot_be_right_close_the_socket(stack: Stack, message: str, code: int) -> None:
@@ -56,6 +59,18 @@ async def test_another_protocol_is_told(stack: Stack) -> None:
             await socket.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4406
+
+
+async def test_more_operations_than_a_socket_runs(stack: Stack) -> None:
+    waits = completion(stack, "tokens=5000 delay=0.05")
+    async with opened_socket(stack) as socket:
+        for _ in range(MAX_OPERATIONS):
+            await socket.subscribe(COMPLETION, {"i": waits, "k": "one"})
+        refused = await socket.subscribe("{ viewer { id } }")
+        while (message := await socket.hear())["id"] != refused:
+            assert message["type"] == "next"
+    assert message["type"] == "error"
+    assert message["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
 
 
 async def test_an_error_of_ours_ends_its_operation_alone(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import aclosing
 
 import pytest
 
-from tests.support.stack import GRACE, Stack, opened_socket, until
+from tests.support.doors import DOORS, Refused, events
+from tests.support.stack import GRACE, Stack, until
 
 FIELDS = """ __typename cursor
   ... on StreamStarted { stream { id } replayed resumable userMessageEdge { node { id text } } }
   ... on TextDelta { messageId text }
-  ... on MessageAdded { edge { node { __typename id text } } }
+  ... on MessageAdded { edge { cursor node { __typename id text } } }
   ... on StreamEnded { outcome finishReason usage { completionTokens } error { code reason } } """
 MESSAGE = f"subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
 COMPLETION = f"subscription($i: CompletionInput!, $k: ID!) {{ completion(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
@@ -28,24 +30,29 @@ def completion(stack: Stack, directive: str, **more: object) -> dict:
     return {"model": stack.chat_model, "messages": [{"role": "USER", "content": f"hi [[{directive}]]"}], **more}
 
 
-async def test_a_message_streams_and_reads_back_as_it_was_streamed(stack: Stack) -> None:
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> str:
+    """What holds for a stream holds at every door that it leaves by."""
+    return str(request.param)
+
+
+async def test_a_message_streams_and_reads_back_as_it_was_streamed(stack: Stack, door: str) -> None:
     agent_id = await stack.make_agent()
     variables = {
         "i": {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=12 delay=0.01]]"}]},
         "k": str(uuid.uuid4()),
     }
-    async with opened_socket(stack) as socket:
-        events = [event async for event in socket.events(MESSAGE, variables)]
-    assert events[0]["__typename"] == "StreamStarted"
-    assert [event["__typename"] for event in events].count("StreamEnded") == 1
-    assert events[-1]["outcome"] == "COMPLETED"
-    assert events[-1]["finishReason"] == "END_TURN"
-    assert text_of(events) == expected(12)
-    added = [event["edge"]["node"] for event in events if event["__typename"] == "MessageAdded"]
+    heard = [event async for event in events(stack, door, MESSAGE, variables)]
+    assert heard[0]["__typename"] == "StreamStarted"
+    assert [event["__typename"] for event in heard].count("StreamEnded") == 1
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert heard[-1]["finishReason"] == "END_TURN"
+    assert text_of(heard) == expected(12)
+    added = [event["edge"]["node"] for event in heard if event["__typename"] == "MessageAdded"]
     assert [node["__typename"] for node in added][-2:] == ["UserMessage", "AssistantMessage"]
-    assert events[0]["userMessageEdge"]["node"]["id"] == added[-2]["id"]
+    assert heard[0]["userMessageEdge"]["node"]["id"] == added[-2]["id"]
     assert added[-1]["text"] == expected(12)
-    assert {event["messageId"] for event in events if event["__typename"] == "TextDelta"} == {added[-1]["id"]}
+    assert {event["messageId"] for event in heard if event["__typename"] == "TextDelta"} == {added[-1]["id"]}
     answer = await stack.graphql(
         "query($a: ID!) { agent(id: $a) { messages(last: 2) { nodes { __typename id text } } } }", {"a": agent_id}
     )
@@ -53,7 +60,7 @@ async def test_a_message_streams_and_reads_back_as_it_was_streamed(stack: Stack)
 
 
 @pytest.mark.parametrize("kind", ["message", "completion"])
-async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack, kind: str) -> None:
+async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack, door: str, kind: str) -> None:
     agent_id = await stack.make_agent()
     directive = "tokens=30 delay=0.02"
     if kind == "message":
@@ -62,32 +69,61 @@ async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack,
         query, given = COMPLETION, completion(stack, directive, onDisconnect="CONTINUE")
     variables = {"i": given, "k": str(uuid.uuid4())}
     before = (await stack.model_stats())["total"]
-    events: list[dict] = []
-    async with opened_socket(stack) as socket:
-        async for event in socket.events(query, variables):
-            events.append(event)
-            if len(text_of(events)) > 20:
+    heard: list[dict] = []
+    async with aclosing(events(stack, door, query, variables)) as first:
+        async for event in first:
+            heard.append(event)
+            if len(text_of(heard)) > 20:
                 break
-    resume = {"id": events[0]["stream"]["id"], "after": events[-1]["cursor"]}
-    async with opened_socket(stack) as socket:
-        events += [event async for event in socket.events(STREAM, resume)]
-        again = [event async for event in socket.events(query, variables)]
-    assert text_of(events) == expected(30)
-    assert [event["__typename"] for event in events].count("StreamEnded") == 1
+    resume = {"id": heard[0]["stream"]["id"], "after": heard[-1]["cursor"]}
+    heard += [event async for event in events(stack, door, STREAM, resume)]
+    again = [event async for event in events(stack, door, query, variables)]
+    assert text_of(heard) == expected(30)
+    assert [event["__typename"] for event in heard].count("StreamEnded") == 1
     assert again[0]["replayed"] is True
     assert text_of(again) == expected(30)
     assert (await stack.model_stats())["total"] == before + 1
 
 
-async def test_the_same_key_with_other_input_is_a_conflict(stack: Stack) -> None:
+async def test_a_page_opened_after_the_end_is_told_the_end(stack: Stack, door: str) -> None:
+    variables = {"i": completion(stack, "tokens=2 delay=0"), "k": str(uuid.uuid4())}
+    heard = [event async for event in events(stack, door, COMPLETION, variables)]
+    stream_id = heard[0]["stream"]["id"]
+    read = await stack.graphql("query($id: ID!) { stream(id: $id) { status text lastCursor } }", {"id": stream_id})
+    assert read["data"]["stream"] == {"status": "COMPLETED", "text": "tok0 tok1", "lastCursor": heard[-1]["cursor"]}
+    after = {"id": stream_id, "after": heard[-1]["cursor"]}
+    assert [event async for event in events(stack, door, STREAM, after)] == heard[-1:]
+
+
+async def test_the_cursors_of_a_streams_messages_are_exact(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    said = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=2 delay=0 reasoning=1]]"}]}
+    for _ in range(3):
+        turn = {"i": said, "k": str(uuid.uuid4())}
+        heard = [event async for event in events(stack, "event stream", MESSAGE, turn)]
+    edges = [event["edge"] for event in heard if event["__typename"] == "MessageAdded"]
+    assert [edge["node"]["__typename"] for edge in edges] == ["UserMessage", "ReasoningMessage", "AssistantMessage"]
+    query = """query($a: ID!, $first: Int, $after: String, $last: Int, $before: String) { agent(id: $a) {
+        messages(first: $first, after: $after, last: $last, before: $before) { nodes { id } } } }"""
+
+    async def page(**window: object) -> list[str]:
+        answer = await stack.graphql(query, {"a": agent_id, **window})
+        return [node["id"] for node in answer["data"]["agent"]["messages"]["nodes"]]
+
+    ids = [edge["node"]["id"] for edge in edges]
+    for place, edge in enumerate(edges):
+        assert await page(first=5, after=edge["cursor"]) == ids[place + 1 :]
+        assert (await page(last=3, before=edge["cursor"]))[-1:] == ids[place - 1 : place] or place == 0
+
+
+async def test_the_same_key_with_other_input_is_a_conflict(stack: Stack, door: str) -> None:
     key = str(uuid.uuid4())
-    async with opened_socket(stack) as socket:
-        first = {"i": completion(stack, "tokens=1 delay=0"), "k": key}
-        _ = [event async for event in socket.events(COMPLETION, first)]
-        await socket.subscribe(COMPLETION, {"i": completion(stack, "tokens=2 delay=0"), "k": key})
-        message = await socket.hear()
-    assert message["type"] == "error"
-    assert message["payload"][0]["extensions"] | {"requestId": ""} == {
+    _ = [
+        event async for event in events(stack, door, COMPLETION, {"i": completion(stack, "tokens=1 delay=0"), "k": key})
+    ]
+    with pytest.raises(Refused) as refused:
+        await anext(events(stack, door, COMPLETION, {"i": completion(stack, "tokens=2 delay=0"), "k": key}))
+    assert refused.value.extensions | {"requestId": ""} == {
         "code": "CONFLICT",
         "reason": "KEY_REUSED",
         "requestId": "",
@@ -95,23 +131,23 @@ async def test_the_same_key_with_other_input_is_a_conflict(stack: Stack) -> None
     }
 
 
-async def test_leaving_a_completion_closes_the_upstream(stack: Stack) -> None:
+async def test_leaving_a_completion_closes_the_upstream(stack: Stack, door: str) -> None:
     before = await stack.model_stats()
-    async with opened_socket(stack) as socket:
-        variables = {"i": completion(stack, "tokens=200 delay=0.05"), "k": str(uuid.uuid4())}
-        operation_id = await socket.subscribe(COMPLETION, variables)
-        while (await socket.hear())["payload"]["data"]["completion"]["__typename"] != "TextDelta":
-            pass
-        await socket.tell(id=operation_id, type="complete")
+    variables = {"i": completion(stack, "tokens=200 delay=0.05"), "k": str(uuid.uuid4())}
+    async with aclosing(events(stack, door, COMPLETION, variables)) as heard:
+        async for event in heard:
+            if event["__typename"] == "TextDelta":
+                assert (await stack.model_stats())["inflight"] == before["inflight"] + 1
+                break
 
-        async def left() -> bool:
-            now = await stack.model_stats()
-            return now["disconnected"] == before["disconnected"] + 1 and now["inflight"] == before["inflight"]
+    async def left() -> bool:
+        now = await stack.model_stats()
+        return now["disconnected"] == before["disconnected"] + 1 and now["inflight"] == before["inflight"]
 
-        await until(left)
+    await until(left)
 
 
-async def test_a_mutation_starts_and_a_subscription_reads(stack: Stack) -> None:
+async def test_a_mutation_starts_and_a_subscription_reads(stack: Stack, door: str) -> None:
     agent_id = await stack.make_agent()
     given = {
         "to": {"agentId": agent_id},
@@ -126,9 +162,8 @@ async def test_a_mutation_starts_and_a_subscription_reads(stack: Stack) -> None:
     payload = sent["data"]["sendMessage"]
     assert payload["errors"] == []
     assert payload["run"]["id"].startswith("run-")
-    async with opened_socket(stack) as socket:
-        events = [event async for event in socket.events(STREAM, {"id": payload["stream"]["id"]})]
-    assert text_of(events) == expected(5)
+    heard = [event async for event in events(stack, door, STREAM, {"id": payload["stream"]["id"]})]
+    assert text_of(heard) == expected(5)
     read = await stack.graphql(
         "query($id: ID!) { stream(id: $id) { status text lastCursor run { status } } }",
         {"id": payload["stream"]["id"]},
@@ -163,33 +198,27 @@ async def test_a_failed_model_call_ends_the_turn_once(stack: Stack, error: str, 
         "i": {"to": {"agentId": agent_id}, "content": [{"text": f"x [[tokens=4 delay=0 error={error}]]"}]},
         "k": str(uuid.uuid4()),
     }
-    async with opened_socket(stack) as socket:
-        events = [event async for event in socket.events(MESSAGE, variables)]
-    assert [event["__typename"] for event in events].count("StreamEnded") == 1
-    assert events[-1]["outcome"] == "FAILED"
-    assert events[-1]["error"]["code"] == code
+    heard = [event async for event in events(stack, "event stream", MESSAGE, variables)]
+    assert [event["__typename"] for event in heard].count("StreamEnded") == 1
+    assert heard[-1]["outcome"] == "FAILED"
+    assert heard[-1]["error"]["code"] == code
 
 
-async def test_an_unknown_model_is_an_error_and_no_stream(stack: Stack) -> None:
-    async with opened_socket(stack) as socket:
-        given = completion(stack, "tokens=1") | {"model": "nope"}
-        await socket.subscribe(COMPLETION, {"i": given, "k": "x"})
-        message = await socket.hear()
-    assert message["type"] == "error"
-    assert message["payload"][0]["extensions"]["code"] == "NOT_FOUND"
-    assert message["payload"][0]["extensions"]["reason"] == "MODEL_NOT_FOUND"
+async def test_an_unknown_model_is_an_error_and_no_stream(stack: Stack, door: str) -> None:
+    given = completion(stack, "tokens=1") | {"model": "nope"}
+    with pytest.raises(Refused) as refused:
+        await anext(events(stack, door, COMPLETION, {"i": given, "k": "x"}))
+    assert (refused.value.code, refused.value.extensions["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+    # a client that takes plain JSON is told as it is told of any operation that fails
+    assert refused.value.status == {"event stream": 404, "multipart": 200, "websocket": None}[door]
 
 
-async def test_somebody_elses_stream_and_agent_do_not_exist(stack: Stack) -> None:
+async def test_somebody_elses_stream_and_agent_do_not_exist(stack: Stack, door: str) -> None:
     agent_id = await stack.make_agent(GRACE)
     stack.platform.state.calls.clear()
-    async with opened_socket(stack) as socket:
-        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi"}]}
-        await socket.subscribe(MESSAGE, {"i": given, "k": "x"})
-        message = await socket.hear()
-        await socket.subscribe(STREAM, {"id": f"stream:{uuid.uuid4()}"})
-        other = await socket.hear()
-    for heard in (message, other):
-        assert heard["type"] == "error"
-        assert heard["payload"][0]["extensions"]["code"] == "NOT_FOUND"
+    given = {"to": {"agentId": agent_id}, "content": [{"text": "hi"}]}
+    for query, variables in ((MESSAGE, {"i": given, "k": "x"}), (STREAM, {"id": f"stream:{uuid.uuid4()}"})):
+        with pytest.raises(Refused) as refused:
+            await anext(events(stack, door, query, variables))
+        assert refused.value.code == "NOT_FOUND"
     assert stack.calls("letta") == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from app.embedded.faults import Fault
 from app.embedded.seed import ADA
 from tests.doors.test_query import DASHBOARD
 from tests.support.stack import Stack
@@ -32,6 +33,35 @@ async def test_a_repeated_id_costs_nothing(stack: Stack) -> None:
     aliases = " ".join(f'a{n}: agent(id: "{agent_id}") {{ {fields} }}' for n in range(5))
     await stack.graphql(f"{{ {aliases} }}")
     assert {service: Counter(stack.calls(service)) for service in once} == {k: Counter(v) for k, v in once.items()}
+
+
+async def test_far_pages_of_many_agents_cost_pages_not_agents(stack: Stack) -> None:
+    for number in range(130):
+        await stack.make_agent(name=f"agent {number}")
+    query = "query($c: String) { viewer { agents(first: 20, after: $c) { nodes { name } pageInfo { endCursor } } } }"
+    cursor, names = None, []
+    for page in range(7):
+        stack.platform.state.calls.clear()
+        agents = (await stack.graphql(query, {"c": cursor}))["data"]["viewer"]["agents"]
+        cursor = agents["pageInfo"]["endCursor"]
+        names += [node["name"] for node in agents["nodes"]]
+        assert len(stack.calls("letta")) == (1 if page < 5 else 2)
+    assert len(set(names)) == 133
+
+
+async def test_without_templates_in_ams_those_of_ones_agents_exist(stack: Stack) -> None:
+    async def template(slug: str) -> dict | None:
+        query = "query($id: ID!) { node(id: $id) { ... on Template { slug name } } }"
+        return (await stack.graphql(query, {"id": f"template:{slug}"}))["data"]["node"]
+
+    assert await template("support-bot") == {"slug": "support-bot", "name": "Support bot"}
+    assert await template("never-existed") is None
+    stack.platform.faults["ams"] = Fault(status=404, path="/templates")
+    assert await template("support-bot") == {"slug": "support-bot", "name": None}
+    assert await template("never-existed") is None
+    stack.platform.state.calls.clear()
+    assert await template("support-bot") == {"slug": "support-bot", "name": None}
+    assert stack.calls("ams") == ["GET /me"]
 
 
 async def test_profiles_of_all_three_shapes(stack: Stack) -> None:

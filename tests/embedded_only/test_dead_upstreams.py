@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA
+from app.embedded.seed import ADA, GRACE
 from tests.support.stack import Stack
 
 QUERY = """{ viewer { email agents { nodes { version name template { slug } model { name }
@@ -72,6 +72,28 @@ async def test_five_failures_open_the_breaker_and_one_success_closes_it(stack: S
     assert (
         'agentgraph_breaker{agentgraph_breaker="closed",service="ams"} 1.0' in (await stack.client.get("/metrics")).text
     )
+
+
+async def test_a_failing_model_is_no_failing_service(stack: Stack) -> None:
+    asked = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "[[error=500]]"}]}
+    for stream in (True, False) * 4:
+        answer = await stack.client.post(
+            "/v1/chat/completions", json=asked | {"stream": stream}, headers=stack.headers()
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "model")
+    assert "errors" not in await stack.graphql("{ models { name } }", user=GRACE)
+
+
+async def test_a_letta_that_answers_503_opens_its_breaker_and_is_sent_nothing_twice(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    stack.platform.faults["letta"] = Fault(status=503)
+    stack.platform.state.calls.clear()
+    sent = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
+    for number in range(7):
+        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi"}], "idempotencyKey": str(number)}
+        answer = await stack.graphql(sent, {"i": given})
+    assert answer["errors"][0]["extensions"]["reason"] == "BREAKER_OPEN"
+    assert len(stack.calls("letta")) == 5
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
+from app.embedded.faults import Fault
 from tests.support.embedded import embedded
 
 
@@ -17,7 +19,7 @@ async def test_the_page_shows_a_form_for_each_service_and_needs_nothing_from_els
 
 async def test_what_the_page_sends_sets_and_clears_a_fault() -> None:
     async with embedded() as services:
-        none = {"down": False, "hang": False, "latency": 0, "status": None, "cut_after": None}
+        none = asdict(Fault())
         fault = {**none, "status": 503}
         shown = (await services.page.put("faults", json={"service": "ams", **fault})).json()
         assert shown["ams"] == fault

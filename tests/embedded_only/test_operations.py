@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -53,6 +54,23 @@ async def test_a_body_that_does_not_come_in_time() -> None:
             assert status.split()[1] == b"408"
             writer.close()
             reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
+        writer.close()
+
+
+async def test_a_head_that_is_too_large_or_does_not_come() -> None:
+    async with embedded_stack(request_timeout=0.2) as stack:
+        port = int(stack.url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):  # a connection's second request has bounds of its own
+            writer.write(b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await reader.readuntil(b'"ok"}')).startswith(b"HTTP/1.1 200")
+        writer.write(b"GET /ping HTTP/1.1\r\nx-large: " + b"x" * 100_000)
+        assert (await reader.read()).startswith(b"HTTP/1.1 431")
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /ping HTTP/1.1\r\nx-slow: ")
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
         writer.close()
 
 

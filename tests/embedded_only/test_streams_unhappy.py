@@ -2,23 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from contextlib import aclosing
 
 import pytest
 
 from app.embedded.faults import Fault
-from tests.doors.test_streams import COMPLETION, MESSAGE, completion, text_of
-from tests.support.stack import embedded_stack, opened_socket
+from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
+from tests.support.doors import events
+from tests.support.stack import embedded_stack, opened_socket, until
 
 
 async def test_a_letta_without_redis_is_sent_to_in_the_foreground() -> None:
     async with embedded_stack(letta_redis=False) as stack, opened_socket(stack) as socket:
         agent_id = await stack.make_agent()
         given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=3 delay=0]]"}]}
-        events = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
+        heard = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
         sends = [call for call in stack.calls("letta") if call.startswith("POST /v1/conversations/default/messages")]
         health = (await stack.client.get("/health")).json()["services"]["letta"]["breaker"]
-    assert events[0]["resumable"] is False
-    assert text_of(events) == "tok0 tok1 tok2"
+    assert heard[0]["resumable"] is False
+    assert text_of(heard) == "tok0 tok1 tok2"
     assert len(sends) == 2
     assert health == "closed"
 
@@ -27,8 +29,8 @@ async def test_a_letta_with_redis_can_take_a_turn_up_again() -> None:
     async with embedded_stack() as stack, opened_socket(stack) as socket:
         agent_id = await stack.make_agent()
         given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=1 delay=0]]"}]}
-        events = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
-    assert events[0]["resumable"] is True
+        heard = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
+    assert heard[0]["resumable"] is True
 
 
 async def test_a_silent_model_is_covered_by_heartbeats_and_a_late_refusal_is_in_the_stream() -> None:
@@ -57,9 +59,9 @@ async def test_each_clock_has_its_reason(kind: str) -> None:
                 query, given = MESSAGE, {"to": to, "content": [{"text": f"hi [[{directive}]]"}]}
             else:
                 query, given = COMPLETION, completion(stack, directive)
-            events = [event async for event in socket.events(query, {"i": given, "k": "k"})]
-            assert events[-1]["error"]["code"] == "UPSTREAM_TIMEOUT"
-            return str(events[-1]["error"]["reason"])
+            heard = [event async for event in socket.events(query, {"i": given, "k": "k"})]
+            assert heard[-1]["error"]["code"] == "UPSTREAM_TIMEOUT"
+            return str(heard[-1]["error"]["reason"])
 
     reasons = await asyncio.gather(*(reason(*case) for case in clocks.values()))
     assert reasons == list(clocks)
@@ -82,11 +84,67 @@ async def test_a_turn_that_never_begins_is_an_error_of_the_mutation(fault: Fault
     assert (extensions["code"], extensions["reason"], extensions["service"]) == (code, reason, "letta")
 
 
+async def test_waiting_for_an_answer_outlasts_the_time_of_a_request() -> None:
+    async with embedded_stack(request_timeout=0.5) as stack:
+        given = {
+            "to": {"agentId": await stack.make_agent()},
+            "content": [{"text": "hi [[tokens=2 delay=0 first=1]]"}],
+            "idempotencyKey": "k",
+            "waitSeconds": 20,
+        }
+        answer = await stack.graphql(
+            "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { status } stream { run { status } } } }",
+            {"i": given},
+        )
+    run = {"status": "COMPLETED"}
+    assert answer == {"data": {"sendMessage": {"run": run, "stream": {"run": run}}}}
+
+
+async def test_a_key_is_free_again_when_nobody_was_left_to_hear_the_refusal() -> None:
+    async with embedded_stack() as stack:
+        given = {
+            "to": {"agentId": await stack.make_agent()},
+            "content": [{"text": "hi [[tokens=1 delay=0]]"}],
+            "idempotencyKey": "k",
+        }
+        mutation = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
+        stack.platform.faults["letta"] = Fault(status=500, latency=0.3)
+        sent = asyncio.create_task(stack.graphql(mutation, {"i": given}))
+
+        async def asked() -> bool:
+            return any(call.startswith("POST") and "messages" in call for call in stack.calls("letta"))
+
+        await until(asked)
+        sent.cancel()
+
+        async def refused() -> bool:
+            return 'operation="send",outcome="error"' in (await stack.client.get("/metrics")).text
+
+        await until(refused)
+        stack.platform.faults.clear()
+        answer = await stack.graphql(mutation, {"i": given})
+        assert answer["data"]["sendMessage"]["run"]["id"].startswith("run-")
+
+
+async def test_tokens_do_not_wait_for_messages_that_letta_does_not_tell() -> None:
+    async with embedded_stack(request_timeout=0.5) as stack:
+        given = {"to": {"agentId": await stack.make_agent()}, "content": [{"text": "[[tokens=9 delay=0.01 tool=x]]"}]}
+        heard: list[dict] = []
+        async with aclosing(events(stack, "event stream", MESSAGE, {"i": given, "k": "k"})) as turn:
+            async for event in turn:
+                heard.append(event)
+                stack.platform.faults["letta"] = Fault(hang=True)
+                if event["__typename"] == "TextDelta" and text_of(heard) == expected(9):
+                    break
+        stack.platform.faults.clear()
+    assert "MessageAdded" not in {event["__typename"] for event in heard}
+
+
 async def test_with_coalescing_off_every_token_is_a_frame() -> None:
     async with embedded_stack(stream_coalesce_milliseconds=0) as stack, opened_socket(stack) as socket:
         variables = {"i": completion(stack, "tokens=40 delay=0"), "k": str(uuid.uuid4())}
-        events = [event async for event in socket.events(COMPLETION, variables)]
-    assert [event["text"].strip() for event in events if event["__typename"] == "TextDelta"] == [
+        heard = [event async for event in socket.events(COMPLETION, variables)]
+    assert [event["text"].strip() for event in heard if event["__typename"] == "TextDelta"] == [
         f"tok{n}" for n in range(40)
     ]
 

@@ -8,8 +8,9 @@ import pytest
 
 from clients.errors import Conflict, ErrorCode, NotFound
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome, TextDelta
-from resolvers.streams.hub import Stream, StreamHub, StreamLimits
+from resolvers.streams.hub import StreamHub, StreamLimits
 from resolvers.streams.log import read_entries
+from resolvers.streams.stream import Stream
 
 
 class Metrics:

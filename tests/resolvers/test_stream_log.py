@@ -82,6 +82,17 @@ async def test_a_cursor_of_no_event(cursor: str) -> None:
         await read(filled([]), cursor, 0)
 
 
+async def test_a_burst_is_no_slowness() -> None:
+    log = StreamLog()
+    log.append(Started(stream_id="s"))
+    prompt = read_events(log, None, coalesce=0, max_waiting=1000, slow_after=3600)
+    await anext(prompt)
+    for _ in range(20):
+        log.append(TextDelta(text="x" * 1000))
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    assert [type(event) async for event in prompt] == [TextDelta] * 20 + [Ended]
+
+
 async def test_a_slow_reader_is_let_go_with_a_cursor_and_the_others_are_not() -> None:
     log = StreamLog()
     log.append(Started(stream_id="s"))

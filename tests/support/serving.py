@@ -7,19 +7,20 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from app.embedded.server import _Server
+from app.server import server_config
+from app.settings import Settings
 
 
 @asynccontextmanager
-async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve ``app``; gives its URL."""
+async def served(app: ASGIApp, settings: Settings) -> AsyncIterator[str]:
+    """Serve ``app`` as the command does; gives its URL."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1)
+    config = server_config(app, settings, lifespan="on", timeout_graceful_shutdown=1)
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     up = asyncio.create_task(server.is_up.wait())

@@ -61,6 +61,19 @@ class Stack:
         agent = await self.platform.ams.make_agent(self.platform.state.users[user], template, name)
         return str(agent["id"])
 
+    async def require_approval(self, agent_id: str, tool: str) -> None:
+        """Make an agent's calls of a tool need leave. The embedded Letta is told by the message itself."""
+        if not self.real:
+            return
+        base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as letta:
+            [found] = (await letta.get("/v1/tools/", params={"name": tool})).raise_for_status().json()
+            path = f"/v1/agents/{agent_id}/tools"
+            (await letta.patch(f"{path}/attach/{found['id']}")).raise_for_status()
+            asked = {"requires_approval": True}
+            (await letta.patch(f"{path}/approval/{tool}", json=asked, params=asked)).raise_for_status()
+
     async def model_stats(self) -> dict[str, int]:
         """What the model has counted."""
         if not self.real:
@@ -142,7 +155,8 @@ async def _gateway(
 ) -> Stack:
     log = io.StringIO()
     telemetry = Telemetry(make_logger("INFO", log))
-    url = await stack.enter_async_context(served(create_app(Settings(_env_file=None, **given), telemetry)))
+    settings = Settings(_env_file=None, **given)
+    url = await stack.enter_async_context(served(create_app(settings, telemetry), settings))
     client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30, trust_env=False))
     return Stack(url, platform, telemetry, log, chat_model, real, client=client)
 

@@ -30,6 +30,10 @@ _FAILURES = {
     "500": (500, "internal_server_error"),
     "503": (503, "internal_server_error"),
 }
+_MODEL_FAILED = (
+    "litellm.InternalServerError: InternalServerError: OpenAIException - The server had an error\n\n"
+    "LiteLLM: model group failed with the error above. No fallback was attempted."
+)
 _CONTEXT = "litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens."
 _CUT = "litellm.APIConnectionError: Response payload is not completed"
 _PIECE = 12
@@ -163,7 +167,7 @@ class Chat:
     def _failed(self, call: Call, failure: ModelFailure) -> Refused:
         self._ledger.settle(call, 0, 0, failed=True)
         status, kind = _FAILURES.get(failure.kind, (500, "internal_server_error"))
-        text = _CONTEXT if failure.kind == "ctx" else "litellm: the model failed (embedded)"
+        text = _CONTEXT if failure.kind == "ctx" else _MODEL_FAILED
         return Refused(status, kind, text, headers={"retry-after": "2"} if status == 429 else {})
 
     def _headers(self, call: Call, cost: float) -> dict[str, str]:

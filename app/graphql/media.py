@@ -1,0 +1,97 @@
+"""What an answer looks like on the wire, and which of its forms a client takes (RFC 9110, 12.5.1)."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import orjson
+
+RESPONSE_JSON = "application/graphql-response+json"
+PLAIN_JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+MULTIPART = "multipart/mixed"
+
+WHOLE = (RESPONSE_JSON, PLAIN_JSON)
+"""One answer in one body (GraphQL over HTTP)."""
+
+_WILDCARDS = {"*/*": (PLAIN_JSON,), "application/*": (RESPONSE_JSON, PLAIN_JSON)}
+_KNOWN = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
+
+
+def accepted(accept: str | None) -> list[str]:
+    """The media types of ours that an ``Accept`` header takes, the client's favourite first."""
+    if not accept:
+        return [PLAIN_JSON]
+    ranked: list[tuple[float, str]] = []
+    for part in accept.split(","):
+        name, _, rest = part.partition(";")
+        name, parameters = name.strip().lower(), _parameters(rest)
+        quality = _quality(parameters.get("q"))
+        known = _WILDCARDS.get(name, (name,) if name in _KNOWN else ())
+        if quality > 0 and not (name == MULTIPART and not _is_subscription_spec(parameters)):
+            ranked += [(-quality, media) for media in known]
+    ranked.sort(key=lambda pair: pair[0])
+    return list(dict.fromkeys(media for _, media in ranked))
+
+
+def _parameters(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(";"))
+    return {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+
+
+def _quality(value: str | None) -> float:
+    try:
+        return 1.0 if value is None else float(value)
+    except ValueError:
+        return 0.0
+
+
+def _is_subscription_spec(parameters: dict[str, str]) -> bool:
+    """Whether multipart means subscriptions here, not incremental delivery of a query."""
+    return "deferspec" not in parameters and parameters.get("subscriptionspec", "1.0") == "1.0"
+
+
+class Framing(Protocol):
+    """How the answers of one operation follow one another in a body."""
+
+    content_type: str
+    begin: bytes
+    heartbeat: bytes
+    end: bytes
+
+    def answer(self, payload: dict[str, Any]) -> bytes:
+        """One answer."""
+
+
+class ServerSentEvents:
+    """GraphQL over Server-Sent Events, distinct connections mode. Lines end in LF: some clients split at that alone."""
+
+    content_type = f"{EVENT_STREAM}; charset=utf-8"
+    begin = b""
+    heartbeat = b":\n\n"
+    end = b"event: complete\ndata:\n\n"
+
+    def answer(self, payload: dict[str, Any]) -> bytes:
+        """A ``next`` event."""
+        return b"event: next\ndata: " + orjson.dumps(payload) + b"\n\n"
+
+
+class MultipartSubscription:
+    """Apollo's multipart protocol for subscriptions over HTTP, 1.0.
+
+    Each part is sent with the boundary that closes it: a client reads a part only when it has seen that.
+    """
+
+    content_type = f'{MULTIPART}; boundary="graphql"; subscriptionSpec="1.0"'
+    begin = b"\r\n--graphql"
+    heartbeat = b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql"
+    end = b"--\r\n"
+
+    def answer(self, payload: dict[str, Any]) -> bytes:
+        """A part with one payload."""
+        body = orjson.dumps({"payload": payload})
+        return b"\r\nContent-Type: application/json\r\n\r\n" + body + b"\r\n--graphql"
+
+
+FRAMINGS: dict[str, Framing] = {EVENT_STREAM: ServerSentEvents(), MULTIPART: MultipartSubscription()}
+"""The media types that carry many answers."""

@@ -1,0 +1,56 @@
+"""Many answers in one HTTP body: event streams and multipart, with heartbeats from the first byte on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from starlette.types import Send
+
+from app.asgi import begin, write
+from app.graphql.engine import Payload
+from app.graphql.errors import RequestError, status_of
+from app.graphql.media import Framing
+
+
+async def relay(send: Send, answers: AsyncGenerator[Payload, None], framing: Framing, heartbeat: float) -> None:
+    """Send answers as they come. The head waits for the first of them, but for one heartbeat at most.
+
+    Raises:
+        RequestError: when the first answer is that no operation came of the request.
+    """
+    begun = False
+    async with aclosing(_or_silence(answers, heartbeat)) as signs:
+        async for answer in signs:
+            if not begun:
+                if answer is not None and "data" not in answer:
+                    raise RequestError(answer["errors"], status_of(answer["errors"]), well_formed=True)
+                await begin(send, framing.content_type)
+            chunk = framing.heartbeat if answer is None else framing.answer(answer)
+            await write(send, chunk if begun else framing.begin + chunk)
+            begun = True
+    await write(send, framing.end, more=False)
+
+
+async def _or_silence(answers: AsyncGenerator[Payload, None], seconds: float) -> AsyncGenerator[Payload | None, None]:
+    """The answers, and ``None`` whenever nothing has come for a time. Closes what it reads."""
+    pending: asyncio.Task[Payload | None] | None = None
+    try:
+        while True:
+            pending = asyncio.create_task(_next(answers))
+            while not (await asyncio.wait({pending}, timeout=seconds))[0]:
+                yield None
+            answer = pending.result()
+            if answer is None:
+                return
+            yield answer
+    finally:
+        if pending is not None and not pending.done():
+            pending.cancel()
+            await asyncio.wait({pending})
+        await answers.aclose()
+
+
+async def _next(answers: AsyncGenerator[Payload, None]) -> Payload | None:
+    return await anext(answers, None)

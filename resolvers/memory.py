@@ -1,0 +1,12 @@
+"""Core memory: writing a block."""
+
+from __future__ import annotations
+
+from clients.letta.records import MemoryBlockRecord
+from resolvers.context import RequestContext
+
+
+async def write(context: RequestContext, block_id: str, value: str) -> MemoryBlockRecord:
+    """Write a memory block, every agent on which is the principal's. Raises NotFound."""
+    await context.access.writable_block(block_id)
+    return await context.resources.letta.update_block(context.scope, block_id, value)

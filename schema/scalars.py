@@ -1,0 +1,14 @@
+"""Scalars that are shown in a form of our own."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import strawberry
+
+DECIMAL = strawberry.scalar(
+    name="Decimal",
+    description="A number in decimal digits, as text: exact, never in scientific notation.",
+    serialize=lambda value: format(value, "f"),
+    parse_value=Decimal,
+)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.errors import Service, UpstreamError
+from clients.sse import MAX_EVENT_BYTES, SseEvent, sse_events
+
+lines = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=["Cs"]), max_size=12)
+events = st.lists(st.tuples(st.sampled_from(["message", "error"]), st.lists(lines, min_size=1, max_size=3)), max_size=6)
+
+
+async def pieces(body: bytes, cuts: list[int]) -> AsyncIterator[bytes]:
+    at = 0
+    for cut in sorted(cuts):
+        yield body[at:cut]
+        at = max(at, cut)
+    yield body[at:]
+
+
+async def split(body: bytes, cuts: list[int]) -> list[SseEvent]:
+    return [event async for event in sse_events(pieces(body, cuts), Service.LETTA)]
+
+
+@given(events, st.sampled_from(["\n", "\r\n", "\r"]), st.data())
+def test_events_come_out_whole_however_they_are_cut_and_their_lines_end(
+    said: list[tuple[str, list[str]]], newline: str, data: st.DataObject
+) -> None:
+    parts = []
+    for name, texts in said:
+        head = [f"event: {name}"] if name != "message" else []
+        parts.append(newline.join([": a comment", *head, *(f"data: {text}" for text in texts)]) + newline * 2)
+    body = "".join(parts).encode()
+    # a boundary of two bytes that a chunk cuts in two is found all the same
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
+    found = asyncio.run(split(body, cuts))
+    assert [(event.event, event.data.decode()) for event in found] == [(name, "\n".join(texts)) for name, texts in said]
+    assert b"".join(event.raw for event in found) == body
+
+
+async def test_a_large_event_in_small_pieces_is_looked_at_once() -> None:
+    body = b"data: " + b"x" * 1_000_000 + b"\n\n"
+    async with asyncio.timeout(20):
+        [event] = await split(body, list(range(0, len(body), 100)))
+    assert len(event.data) == 1_000_000
+
+
+async def test_an_event_that_outgrows_its_bound_is_given_up() -> None:
+    with pytest.raises(UpstreamError) as caught:
+        await split(b"data: " + b"x" * (MAX_EVENT_BYTES + 1), [])
+    assert caught.value.reason == "DECODE"
+
+
+async def test_what_never_ends_is_no_event() -> None:
+    assert await split(b"data: a\n\ndata: b\n", []) == [SseEvent(b"data: a\n\n", "message", b"a")]

@@ -1,0 +1,89 @@
+"""The doors a subscription leaves by, each read by a small client of its own that takes nothing on trust."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+
+from tests.support.stack import ADA, Stack, opened_socket
+
+DOORS = ("websocket", "event stream", "multipart")
+ACCEPTS = {"event stream": "text/event-stream", "multipart": "multipart/mixed;subscriptionSpec=1.0, application/json"}
+
+
+class Refused(Exception):
+    """No stream came of a subscription. ``status`` is HTTP's, where there is one."""
+
+    def __init__(self, errors: list[dict[str, Any]], status: int | None) -> None:
+        super().__init__(errors)
+        self.code = errors[0]["extensions"]["code"]
+        self.extensions = errors[0]["extensions"]
+        self.status = status
+
+
+async def events(
+    stack: Stack, door: str, query: str, variables: dict[str, Any] | None = None, *, user: str = ADA
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The events of one subscription to its end; closing the generator is leaving. Raises Refused."""
+    asked = {"query": query, "variables": variables or {}}
+    read = _by_websocket(stack, asked, user) if door == "websocket" else _by_http(stack, door, asked, user)
+    async for payload in read:
+        assert "errors" not in payload, payload
+        yield next(iter(payload["data"].values()))
+
+
+async def _by_websocket(stack: Stack, asked: dict[str, Any], user: str) -> AsyncIterator[dict[str, Any]]:
+    async with opened_socket(stack, stack.token(user)) as socket:
+        await socket.subscribe(**asked)
+        while (message := await socket.hear())["type"] != "complete":
+            if message["type"] == "error":
+                raise Refused(message["payload"], None)
+            yield message["payload"]
+
+
+async def _by_http(stack: Stack, door: str, asked: dict[str, Any], user: str) -> AsyncIterator[dict[str, Any]]:
+    headers = stack.headers(user) | {"accept": ACCEPTS[door]}
+    async with stack.client.stream("POST", "/graphql", json=asked, headers=headers) as response:
+        if not response.headers["content-type"].startswith(ACCEPTS[door].split(";")[0]):
+            raise Refused(orjson.loads(await response.aread())["errors"], response.status_code)
+        assert response.headers["cache-control"] == "no-cache, no-transform"
+        assert response.headers["x-accel-buffering"] == "no"
+        async for payload in (event_stream if door == "event stream" else multipart)(response):
+            yield payload
+
+
+async def event_stream(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The payloads of GraphQL over SSE; the stream must say that it is complete."""
+    buffer = b""
+    async for chunk in response.aiter_raw():
+        *events, buffer = (buffer + chunk).split(b"\n\n")
+        for event in events:
+            if event == b"event: complete\ndata:":
+                return
+            if not event.startswith(b":"):
+                head, _, data = event.partition(b"\ndata: ")
+                assert head == b"event: next", event
+                yield orjson.loads(data)
+    raise AssertionError("the event stream broke off")
+
+
+async def multipart(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The payloads of Apollo's multipart protocol; the body must close its last part."""
+    boundary = re.search('boundary="(.+?)"', response.headers["content-type"])
+    assert boundary
+    mark, buffer = f"\r\n--{boundary[1]}".encode(), b""
+    async for chunk in response.aiter_raw():
+        *parts, buffer = (buffer + chunk).split(mark)
+        for part in filter(None, parts):
+            head, body = part.split(b"\r\n\r\n")
+            assert head == b"\r\nContent-Type: application/json"
+            message = orjson.loads(body)
+            if message:
+                yield message["payload"]
+        if buffer == b"--\r\n":
+            return
+    raise AssertionError("the multipart body broke off")
