@@ -59,6 +59,14 @@ _PASSAGES = (
     "Parcels that miss the Tuesday van leave the depot on Wednesday morning.",
     "Refunds above fifty euros are looked at twice.",
 )
+_SAME_FOR_ALL: Json = {
+    **dict.fromkeys(("input_cost_per_pixel", "tpm", "rpm", "itpm", "otpm", "supported_reasoning_efforts")),
+    **dict.fromkeys(("supports_parallel_function_calling", "supports_web_search", "supports_url_context"), False),
+    **dict.fromkeys(("supports_fast_mode", "is_public_model_group"), False),
+    "supported_openai_params": ["max_tokens", "response_format", "stream", "tools", "tool_choice"],
+    **dict.fromkeys(("configurable_clientside_auth_params", "health_status", "health_response_time")),
+    "health_checked_at": None,
+}
 BUDGET_USD = 5.0
 """What each user's key may spend."""
 
@@ -132,6 +140,7 @@ def _group(facts: Json) -> Json:
         "supports_function_calling": chat,
         "supports_vision": facts["vision"],
         "supports_reasoning": False,
+        **_SAME_FOR_ALL,
     }
 
 
@@ -163,14 +172,18 @@ def _agent(state: State, letta: EmbeddedLetta, user: User, name: str, file: Agen
     agent.body |= {"created_at": created, "updated_at": created}
     state.keep_agent(agent)
     user.rows.insert(0, row(agent_id, created, file.template["id"], file.template["version"], {}))
-    for index, text in enumerate(_PASSAGES):
-        passage_id = _id("passage", agent_id, index)
-        made = {"id": passage_id, "agent_id": agent_id, "text": text, "tags": None, "created_at": created}
-        state.keep("passage", state.passages, passage_id, made, agent_id)
+    _remember(state, agent_id, created)
     for index, (summary, lines) in enumerate(_TALKS):
         conversation = letta.conversations.make(agent, summary, _id("conv", agent_id, index))
         _talk(state, agent, conversation["id"], lines, _EPOCH + timedelta(days=number, hours=index))
     _talk(state, agent, agent.id, _TALKS[number % 2][1], _EPOCH + timedelta(days=number, hours=5))
+
+
+def _remember(state: State, agent_id: str, at: str) -> None:
+    for index, text in enumerate(_PASSAGES):
+        passage_id = _id("passage", agent_id, index)
+        made = {"id": passage_id, "agent_id": agent_id, "text": text, "tags": None, "created_at": at}
+        state.keep("passage", state.passages, passage_id, made, agent_id)
 
 
 def _talk(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], at: datetime) -> None:

@@ -127,10 +127,14 @@ def open_store(path: Path) -> SqliteStore:
     """The documents in a file, which is made where there is none, readable by its owner alone.
 
     Raises:
-        StoreError: when another process has it, or when it is no such file, or one of another form.
+        StoreError: when another process has it, or when it cannot be made, is no such file, or is one of another form.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        text = f"{path} cannot be made ({error.strerror}). Set XDG_DATA_HOME to a folder of yours, or use --memory."
+        raise StoreError(text) from error
     try:
         connection = _connect(path)
     except sqlite3.DatabaseError as error:
@@ -159,7 +163,7 @@ def remove_store(path: Path) -> list[Path]:
         connection = _connect(path)
     except sqlite3.DatabaseError as error:
         if _is_taken(error):
-            raise _unusable(path, error) from error
+            raise StoreError(f"{path} is in use by another agentgraph. Stop that one first.") from error
     for suffix in ("", "-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     if connection is not None:
@@ -208,7 +212,8 @@ _RESET = "Start afresh with: agentgraph reset"
 
 def _unusable(path: Path, error: Exception) -> StoreError:
     if _is_taken(error):
-        return StoreError(f"{path} is in use by another agentgraph. Stop that one first, or keep this one in --memory.")
+        text = f"{path} is in use by another agentgraph. Stop that one first, or start this one with --memory."
+        return StoreError(text)
     return StoreError(f"{path} cannot be read ({' '.join(str(error).split())}). {_RESET}")
 
 

@@ -6,8 +6,8 @@ import uuid
 import pytest
 
 from app.embedded.ams.agentfile import Version, read
-from app.embedded.ams.upgrades import NoWay, patched, plan
-from app.embedded.seed import ADA
+from app.embedded.ams.upgrades import NoWay, difference, patched, plan
+from app.embedded.seed import ADA, TEMPLATES, read_seed
 from tests.support.embedded import Embedded, embedded
 from tests.support.stack import until
 
@@ -263,6 +263,20 @@ def test_a_circle_of_migrations_is_an_error() -> None:
         plan(ways, "1.0.0", "2.0.0")
     with pytest.raises(NoWay, match="No migrations"):
         plan(ways[:1], "1.0.0", "2.0.0")
+
+
+@pytest.mark.parametrize(("template_id", "version"), TEMPLATES)
+def test_the_files_that_come_with_it_are_valid_and_their_migrations_lead_to_them(
+    template_id: str, version: str
+) -> None:
+    file = read_seed(template_id, version)
+    assert file.errors == []
+    assert (file.template["id"], file.template["version"]) == (template_id, version)
+    for one in file.content.get("migrations", []):
+        before = read_seed(template_id, one["from"]).content
+        after = patched(before, difference(plan([one], one["from"], version)))
+        for part in ("persona", "engine", "tools"):
+            assert after[part] == file.content[part]
 
 
 def test_patches() -> None:

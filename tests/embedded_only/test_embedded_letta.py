@@ -226,6 +226,7 @@ async def test_a_background_run_is_taken_up_again_and_hangs_past_its_end() -> No
         assert kinds((await services.letta.get(f"/v1/runs/{run_id}/messages")).json()) == [
             "user_message", "assistant_message"
         ]  # fmt: skip
+        assert (await services.letta.post(resume, json={"starting_after": "x"})).status_code == 422
         foreground = await services.events(path, user("[[tokens=1]]"))
         refused = await services.letta.post(f"/v1/runs/{foreground[0]['run_id']}/stream", json={})
         assert refused.status_code == 400

@@ -68,7 +68,8 @@ async def test_passages_are_kept_searched_and_deleted() -> None:
         assert await found("query=blue&top_k=1") == ["the sea is blue and wide"]
         assert await found("query=blue&tags=sky") == ["the sky is blue"]
         assert await found("query=zebra") == []
-        assert (await services.letta.get(f"{path}/search")).status_code == 422
+        for wrong in ("", "?query=x&top_k=many"):
+            assert (await services.letta.get(f"{path}/search{wrong}")).status_code == 422
         assert (await services.letta.delete(f"{path}/{passage['id']}")).status_code == 200
         assert (await services.letta.delete(f"{path}/{passage['id']}")).status_code == 404
         others = f"/v1/agents/{services.agent_ids()[1]}/archival-memory/{newest[0]['id']}"

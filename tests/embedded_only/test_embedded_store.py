@@ -19,9 +19,6 @@ from tests.support.embedded import embedded
 from tests.support.process import serving
 from tests.support.stack import until
 
-HOME = {"XDG_DATA_HOME": "data"}
-"""The data folder of a process, beside where it runs."""
-
 
 @pytest.fixture(autouse=True)
 def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +122,40 @@ async def test_reset_asks_first() -> None:
     assert store_path().exists()
 
 
+@pytest.mark.parametrize(("answer", "is_gone"), [("y", True), ("", False)])
+def test_reset_does_what_it_is_told(monkeypatch: pytest.MonkeyPatch, answer: str, is_gone: bool) -> None:
+    open_store(store_path()).close()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    assert main(["reset"]) == (0 if is_gone else 1)
+    assert store_path().exists() is not is_gone
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    assert main(["embedded", "--port", "0"]) == 1
+    assert "use --memory" in capsys.readouterr().err
+
+
+async def test_an_agent_deleted_in_mid_turn_leaves_nothing_behind() -> None:
+    async with embedded(open_store(store_path())) as services:
+        agent_id = services.agent_ids()[0]
+        conversation = (await services.letta.get(f"/v1/conversations/?agent_id={agent_id}")).json()[0]
+        body = {"messages": [{"role": "user", "content": "[[tokens=9 delay=5]]"}]}
+        async with services.letta.stream("POST", f"/v1/conversations/{conversation['id']}/messages", json=body) as turn:
+            lines = turn.aiter_lines()
+            await anext(lines)
+            assert (await services.ams.delete(f"/agents/{agent_id}")).status_code == 204
+            rest = [line async for line in lines]
+            assert "cancelled" in rest[-2]
+    async with embedded(open_store(store_path())) as services:
+        assert agent_id not in services.platform.state.agents
+        assert agent_id not in services.agent_ids()
+
+
 async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     query = """{ viewer { agents(first: 50) { nodes { id name version memoryBlocks { label value }
       messages(last: 5) { nodes { __typename id text } }
@@ -141,7 +172,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
         data: dict = answer.json()["data"]
         return data
 
-    async with serving(tmp_path, **HOME) as gateway:
+    async with serving(tmp_path, keeps=True) as gateway:
         first = await ask(gateway.url, gateway.token, query)
         agent_id = first["viewer"]["agents"]["nodes"][0]["id"]
         await ask(
@@ -162,14 +193,14 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
         before = await ask(gateway.url, gateway.token, query)
         gateway.process.send_signal(signal.SIGKILL)
         await gateway.process.wait()
-    async with serving(tmp_path, **HOME) as gateway:
+    async with serving(tmp_path, keeps=True) as gateway:
         after = await ask(gateway.url, gateway.token, query)
     assert after == before
     assert "Before the fall" in str(after)
 
 
 async def test_a_second_gateway_does_not_share_the_file_silently(tmp_path: Path) -> None:
-    async with serving(tmp_path, **HOME):
+    async with serving(tmp_path, keeps=True):
         for arguments in (("serve",), ("embedded", "--port", "0"), ("reset", "--yes")):
             status, said = await command(*arguments)
             assert (status, len(said.splitlines())) == (1, 1)

@@ -23,10 +23,13 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(folder: Path, **settings: str) -> AsyncIterator[Gateway]:
-    """Run ``agentgraph serve`` in a folder, on a free port, until the context ends."""
+async def serving(folder: Path, *, keeps: bool = False, **settings: str) -> AsyncIterator[Gateway]:
+    """Run ``agentgraph serve`` in a folder, on a free port, until the context ends.
+
+    Its embedded platform is in memory, so that several can run, unless it ``keeps`` its data in the data folder.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "serve"),
+        *(sys.executable, "-m", "app", "serve", *([] if keeps else ["--memory"])),
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PORT": "0", **settings},
         stdout=asyncio.subprocess.PIPE,

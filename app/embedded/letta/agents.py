@@ -51,7 +51,7 @@ class Agents:
         ]
 
     def make(self, body: Json) -> Agent:
-        """Make an agent as ``POST /v1/agents/`` does. Raises Refused."""
+        """Make an agent as ``POST /v1/agents/`` does, but for the ids, which may be given here. Raises Refused."""
         _check(body)
         at, handle = now(), str(body["model"])
         agent = Agent(
@@ -104,7 +104,10 @@ class Agents:
         return ok([view(self._state, self._state.agents[body["id"]], include) for body in chosen])
 
     async def _create(self, request: Request) -> Response:
-        return ok(view(self._state, self.make(await body_of(request))))
+        body = {**await body_of(request), "id": None}
+        if isinstance(blocks := body.get("memory_blocks"), list):
+            body["memory_blocks"] = [{**block, "id": None} for block in blocks]
+        return ok(view(self._state, self.make(body)))
 
     async def _get(self, request: Request) -> Response:
         agent = agent_of(self._state, request.path_params["id"])

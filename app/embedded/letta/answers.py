@@ -88,15 +88,19 @@ def scope_of(state: State, conversation_id: str, agent_id: str | None) -> tuple[
 
 def limit_of(request: Request, default: int) -> int:
     """How long a page may be. Raises Refused: a negative limit is a database error, as recorded."""
-    given = request.query_params.get("limit", str(default))
-    try:
-        limit = int(given)
-    except ValueError as error:
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        raise invalid("int_parsing", ("query", "limit"), message, given) from error
+    limit = number_of(request.query_params.get("limit", default), ("query", "limit"))
     if limit < 0:
         raise refused(500, "A database error occurred.")
     return limit
+
+
+def number_of(given: Any, place: tuple[str, ...]) -> int:
+    """A whole number of a request. Raises Refused."""
+    try:
+        return int(given)
+    except (ValueError, TypeError) as error:
+        message = "Input should be a valid integer, unable to parse string as an integer"
+        raise invalid("int_parsing", place, message, given) from error
 
 
 def page(items: Sequence[Json], request: Request, *, default: int, order: str = "desc") -> list[Json]:

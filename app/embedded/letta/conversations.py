@@ -56,6 +56,7 @@ class Conversations:
         agent, body = agent_of(self._state, request.query_params.get("agent_id", "")), await body_of(request)
         made = self.make(agent, body.get("summary"))
         made |= {name: body[name] for name in ("model", "model_settings") if name in body}
+        self._state.keep_conversation(agent, made)
         return ok(made)
 
     async def _get(self, request: Request) -> Response:

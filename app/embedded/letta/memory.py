@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.embedded.letta.answers import Routes, agent_of, body_of, invalid, limit_of, missing, ok, page, refused
+from app.embedded.letta.answers import Routes, agent_of, body_of, invalid, missing, number_of, ok, page, refused
 from app.embedded.letta.shapes import BLOCK, DIMENSIONS, PASSAGE, embedding_config
 from app.embedded.letta.views import include_of, view
 from app.embedded.state import Agent, Json, State, new_id, now
@@ -144,7 +144,7 @@ class Memory:
             if not tags or (tags <= set(one["tags"] or []) if every else tags & set(one["tags"] or []))
         ]
         ranked = [one for score, one in sorted(found, key=lambda pair: -pair[0]) if score > 0]
-        results = [_result(one) for one in ranked[: int(query.get("top_k") or limit_of(request, 10))]]
+        results = [_result(one) for one in ranked[: number_of(query.get("top_k", 10), ("query", "top_k"))]]
         return ok({"results": results, "count": len(results)})
 
     async def _insert(self, request: Request) -> Response:

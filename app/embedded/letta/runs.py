@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.embedded.letta.answers import Routes, body_of, missing, ok, page, refused, truth
+from app.embedded.letta.answers import Routes, body_of, missing, number_of, ok, page, refused, truth
 from app.embedded.letta.turns import error_frame
 from app.embedded.state import Run, State, new_id, now_of_message
 
@@ -80,7 +80,7 @@ class Runs:
         run = self._known(request)
         if not run.body["background"]:
             raise refused(400, "INVALID_ARGUMENT: Run was not created in background mode, so it cannot be retrieved.")
-        after = int((await body_of(request)).get("starting_after") or 0)
+        after = number_of((await body_of(request)).get("starting_after") or 0, ("body", "starting_after"))
         if run.lost:
             return StreamingResponse(iter(_farewell(run)), media_type="text/event-stream")
         if after >= len(run.frames) and run.over:

@@ -242,7 +242,7 @@ class Turn:
             "total_duration_ns": took,
         }
         conversation = self._agent.conversations.get(self._run.scope)
-        if conversation is not None:
+        if conversation is not None and self._agent.id in self._state.agents:
             self._state.keep_conversation(self._agent, {**conversation, "last_message_at": at})
 
     def say(self, frame: Json, *, numbered: bool = False) -> None:

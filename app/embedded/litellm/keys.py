@@ -50,6 +50,11 @@ _INFO: Json = {
     "created_by": "default_user_id",
     "updated_by": "default_user_id",
     "settings_updated_at": None,
+    "auto_rotate": False,
+    "rotation_count": 0,
+    **dict.fromkeys(("rotation_interval", "key_rotation_at", "last_rotation_at", "last_active", "budget_limits")),
+    **dict.fromkeys(("litellm_budget_table", "litellm_organization_table", "litellm_project_table")),
+    **dict.fromkeys(("object_permission", "jwt_key_mappings")),
 }
 
 
@@ -141,7 +146,8 @@ class Keys:
 
     def charge(self, record: Json, cost: float) -> None:
         """Add to what a key has spent."""
-        info = {**record["info"], "spend": record["info"]["spend"] + cost, "updated_at": now()}
+        at = now()
+        info = {**record["info"], "spend": record["info"]["spend"] + cost, "updated_at": at, "last_active": at}
         record["info"] = info
         self._state.keep("key", self._state.keys, record["key"], record)
 
@@ -169,4 +175,5 @@ class Keys:
 
 def _shown(record: Json) -> Json:
     info = record["info"]
-    return {**info, "total_spend": info["spend"]}
+    status = "blocked" if info["blocked"] else "active"
+    return {**info, "total_spend": info["spend"], "status": status}

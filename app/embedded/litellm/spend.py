@@ -108,12 +108,28 @@ class Ledger:
         return ok({"results": results, "metadata": metadata})
 
 
+_ENTRY: Json = {
+    "custom_llm_provider": "openai",
+    "api_base": "",
+    "mcp_namespaced_tool_name": None,
+    "agent_id": None,
+    "cache_hit": "False",
+    "cache_key": "Cache OFF",
+    "request_tags": [],
+    "team_id": "",
+    "organization_id": "",
+    "requester_ip_address": "127.0.0.1",
+}
+
+
 def _entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, *, failed: bool) -> Json:
-    info, ended = call.record["info"], time.time()
-    key = hashed(call.record["key"])
+    """A line of the log."""
+    info, key, ended = call.record["info"], hashed(call.record["key"]), time.time()
     status = "failure" if failed else "success"
+    facts = {"status": status, "user_api_key": key, "user_api_key_alias": info["key_alias"]}
     return {
-        "request_id": call.id,
+        **_ENTRY,
+        **dict.fromkeys(("request_id", "session_id", "litellm_call_id"), call.id),
         "call_type": call.kind,
         "api_key": key,
         "spend": cost,
@@ -122,29 +138,15 @@ def _entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, 
         "completion_tokens": completion_tokens,
         "startTime": _time(call.began),
         "endTime": _time(ended),
-        "request_duration_ms": int((ended - call.began) * 1000),
         "completionStartTime": _time(ended),
+        "request_duration_ms": int((ended - call.began) * 1000),
         "model": f"openai/{call.model}",
         "model_id": f"{call.model}-id",
         "model_group": call.model,
-        "custom_llm_provider": "openai",
-        "api_base": "",
         "user": info["user_id"],
-        "metadata": {
-            "status": status,
-            "user_api_key": key,
-            "user_api_key_alias": info["key_alias"],
-            "user_api_key_user_id": info["user_id"],
-        },
-        "cache_hit": "False",
-        "cache_key": "Cache OFF",
-        "request_tags": [],
-        "team_id": "",
-        "organization_id": "",
         "end_user": call.user,
-        "requester_ip_address": "127.0.0.1",
+        "metadata": {**facts, "user_api_key_user_id": info["user_id"]},
         "status": status,
-        "litellm_call_id": call.id,
     }
 
 
