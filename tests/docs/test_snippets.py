@@ -45,9 +45,17 @@ async def test_the_examples_run(page: Path, tmp_path: Path) -> None:
     if not mine:
         return
     async with serving(tmp_path) as gateway:
-        place = await Place.of(gateway, tmp_path)
-        for one in mine:
-            await place.run(one)
+        headers = {"authorization": f"Bearer {gateway.token}"}
+        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as client:
+            place = Place(gateway, tmp_path, client, await first_agent(client))
+            for one in mine:
+                await place.run(one)
+
+
+async def first_agent(client: httpx.AsyncClient) -> str:
+    asked = {"query": "{ viewer { agents(first: 1) { nodes { id } } } }"}
+    answer = (await client.post("/graphql", json=asked)).json()
+    return str(answer["data"]["viewer"]["agents"]["nodes"][0]["id"])
 
 
 class Place:
@@ -64,14 +72,6 @@ class Place:
             "js": self.node,
             "python": self.python,
         }
-
-    @classmethod
-    async def of(cls, gateway: Gateway, folder: Path) -> Place:
-        headers = {"authorization": f"Bearer {gateway.token}"}
-        client = httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60)
-        asked = {"query": "{ viewer { agents(first: 1) { nodes { id } } } }"}
-        answer = (await client.post("/graphql", json=asked)).json()
-        return cls(gateway, folder, client, answer["data"]["viewer"]["agents"]["nodes"][0]["id"])
 
     async def run(self, snippet: Snippet) -> None:
         code = snippet.code.replace("http://127.0.0.1:8000", self.gateway.url).replace("agent-…", self.agent_id)
