@@ -127,14 +127,11 @@ def open_store(path: Path) -> SqliteStore:
     """The documents in a file, which is made where there is none, readable by its owner alone.
 
     Raises:
-        StoreError: when another process has it, or when it cannot be made, is no such file, or is one of another form.
+        StoreError: when another process has it, or when it is no such file, or one of another form.
+        OSError: when it cannot be made.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-    except OSError as error:
-        text = f"{path} cannot be made ({error.strerror}). Set XDG_DATA_HOME to a folder of yours, or use --memory."
-        raise StoreError(text) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
     try:
         connection = _connect(path)
     except sqlite3.DatabaseError as error:

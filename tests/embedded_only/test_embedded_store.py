@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
     assert main(["embedded", "--port", "0"]) == 1
-    assert "use --memory" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("agentgraph: cannot use the data folder")
 
 
 async def test_an_agent_deleted_in_mid_turn_leaves_nothing_behind() -> None:
