@@ -7,15 +7,21 @@ from app.settings import Settings
 FIRST_QUERY = "{ viewer { email agents(first: 3) { nodes { name model { name } } } } }"
 
 
-def banner(settings: Settings, *, version: str, port: int, token: str | None) -> str:
-    """The start-up text. ``token`` is a development token, where those sign in."""
+def banner(settings: Settings, *, version: str, port: int, token: str | None, kept_in: str | None = None) -> str:
+    """The start-up text.
+
+    ``token`` is a development token, where those sign in; ``kept_in`` is where the embedded platform keeps its data.
+    """
     host = "127.0.0.1" if settings.bind_host in {"0.0.0.0", "::"} else settings.bind_host  # noqa: S104 - compared only
     base = f"http://{host}:{port}"
     urls = {"AMS": settings.ams_base_url, "Letta": settings.letta_base_url, "LiteLLM": settings.litellm_base_url}
     lines = [f"agentgraph {version} ({settings.environment.value})", ""]
     lines += [f"  {name:<8} {url or 'embedded'}" for name, url in urls.items()]
+    if settings.embedded_services:
+        lines.append(f"  kept in  {kept_in}" if kept_in else "  What is done there is gone when the gateway stops.")
     places = {
-        "GraphQL": f"{base}/graphql  (POST, GET; subscriptions: graphql-transport-ws)",
+        "Start here": f"{base}/",
+        "GraphQL": f"{base}/graphql  (GraphiQL in a browser)",
         "OpenAI": f"{base}/v1",
         "REST docs": f"{base}/docs",
         "Health": f"{base}/health  {base}/metrics",

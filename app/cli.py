@@ -109,7 +109,8 @@ def _run(settings: Settings, listener: socket.socket, store: Store | None) -> No
 
     token = _make_token("ada") if settings.development_tokens else None
     port = listener.getsockname()[1]
-    print(banner(settings, version=version("agentgraph"), port=port, token=token), flush=True)
+    kept_in = None if store is None else str(store_path())
+    print(banner(settings, version=version("agentgraph"), port=port, token=token, kept_in=kept_in), flush=True)
     config = server_config(
         create_app(store=store),
         settings,

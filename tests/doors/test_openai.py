@@ -91,6 +91,24 @@ async def test_leaving_a_stream_closes_the_upstream(stack: Stack, sdk: openai.As
     await until(left)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_leaving_before_the_answer_closes_the_upstream(stack: Stack, stream: bool) -> None:
+    before = await stack.model_stats()
+    body = asking(stack, "tokens=3 first=30") | {"stream": stream}
+    asked = asyncio.create_task(stack.client.post("/v1/chat/completions", json=body, headers=stack.headers()))
+
+    async def talking() -> bool:
+        return (await stack.model_stats())["inflight"] == before["inflight"] + 1
+
+    await until(talking)
+    asked.cancel()
+
+    async def left() -> bool:
+        return (await stack.model_stats())["inflight"] == before["inflight"]
+
+    await until(left)
+
+
 async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
     response = await stack.client.post(
         "/v1/chat/completions",

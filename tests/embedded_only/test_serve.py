@@ -9,22 +9,10 @@ import sys
 from pathlib import Path
 
 import httpx
-import openai
 import pytest
 from websockets.asyncio.client import connect
 
 from tests.support.process import Gateway, serving
-from tests.support.stack import GraphQLSocket
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
-
-
-def example(heading: str, language: str) -> str:
-    """The first example of a language under a heading of the README."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    found = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    assert found
-    return found[1]
 
 
 async def shell(gateway: Gateway, script: str) -> dict:
@@ -45,35 +33,6 @@ async def test_the_query_that_the_start_prints_answers_when_pasted(tmp_path: Pat
         pasted = [line for line in gateway.banner.splitlines() if re.match("export |curl |  -d ", line)]
         answer = await shell(gateway, "\n".join(pasted))
     assert answer["data"]["viewer"]["email"] == "ada@example.com"
-
-
-async def test_the_readmes_examples(tmp_path: Path) -> None:
-    async with serving(tmp_path) as gateway:
-        answer = await shell(gateway, example("First query", "sh"))
-        assert answer["data"]["viewer"]["email"] == "ada@example.com"
-        assert answer["data"]["viewer"]["agents"]["nodes"][0]["model"]["name"]
-
-        headers = {"authorization": f"Bearer {gateway.token}"}
-        asked = {"query": "{ viewer { agents(first: 1) { nodes { id } } } }"}
-        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
-            read = (await client.post("/graphql", json=asked, headers=headers)).json()
-        agent_id = read["data"]["viewer"]["agents"]["nodes"][0]["id"]
-        url = gateway.url.replace("http", "ws") + "/graphql"
-        async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as connection:
-            socket = GraphQLSocket(connection)
-            await socket.tell(type="connection_init", payload={"authorization": f"Bearer {gateway.token}"})
-            assert (await socket.hear())["type"] == "connection_ack"
-            query = example("First subscription", "graphql").replace("agent-…", agent_id)
-            events = [event async for event in socket.events(query)]
-        assert "".join(event.get("text", "") for event in events)
-        assert events[-1]["outcome"] == "COMPLETED"
-
-        names: dict = {"TOKEN": gateway.token}
-        exec(example("OpenAI SDK", "python").replace("http://127.0.0.1:8000", gateway.url), names)
-        with names["client"] as client:
-            assert isinstance(client, openai.OpenAI)
-            models = await asyncio.to_thread(client.models.list)
-            assert "gpt-4o-mini" in {model.id for model in models.data}
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)

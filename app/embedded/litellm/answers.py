@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -51,3 +53,20 @@ def invalid(message: str) -> Refused:
 def ok(body: object, headers: dict[str, str] | None = None) -> Response:
     """A success. Numbers keep every digit."""
     return Response(orjson.dumps(body), media_type="application/json", headers=headers)
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """The answer, unless its client goes before it begins: then the model is left, as LiteLLM leaves it."""
+    answering, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else Response(status_code=499)
+    finally:
+        answering.cancel()
+        gone.cancel()
+        await asyncio.gather(answering, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

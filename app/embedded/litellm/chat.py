@@ -14,7 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok
+from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok, unless_gone
 from app.embedded.litellm.keys import Keys
 from app.embedded.litellm.spend import Call, Ledger
 from app.embedded.model import Answer, ModelFailure, answer_to, instance_of, speak, words_of
@@ -84,8 +84,8 @@ class Chat:
         reply = _reply(body, answer_to(messages, words_per_second=self._words_per_second))
         if body.get("stream"):
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            return await self._streamed(call, reply, wants_usage=wants_usage)
-        return await self._whole(call, reply)
+            return await unless_gone(request, self._streamed(call, reply, wants_usage=wants_usage))
+        return await unless_gone(request, self._whole(call, reply))
 
     def _opened(self, record: Json, body: Json, path: str, kind: str) -> Call:
         """A call that the key may make. Raises Refused."""
