@@ -101,10 +101,10 @@ def _services(settings: Settings) -> Markup:
 
 
 def _snippet(one: Snippet) -> str:
+    title = html.escape(one.title)
     return (
-        f'<section aria-labelledby="{one.name}-title"><h3 id="{one.name}-title">{html.escape(one.title)}</h3>'
-        f"<p>{html.escape(one.about)}</p>"
-        f'<div class="snippet"><pre id="{one.name}" tabindex="0"><code>{html.escape(one.text)}</code></pre>'
-        f'<button type="button" data-copy="{one.name}" aria-label="Copy: {html.escape(one.title)}">Copy</button>'
-        "</div></section>"
+        f'<section aria-labelledby="{one.name}-title"><div class="head"><h3 id="{one.name}-title">{title}</h3>'
+        f'<button type="button" data-copy="{one.name}" aria-label="Copy: {title}">Copy</button></div>'
+        f'<p>{html.escape(one.about)}</p><pre id="{one.name}" tabindex="0"><code>{html.escape(one.text)}</code></pre>'
+        "</section>"
     )

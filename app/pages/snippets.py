@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.banner import FIRST_QUERY
 
-_ASK = '-H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json"'
+_ASK = '\\\n  -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json"'
 _SUBSCRIPTION = (
     'subscription { completion(streamKey: \\"first\\", input: {model: \\"gpt-4o-mini\\", messages: '
     '[{role: USER, content: \\"Hello!\\"}]}) { ... on TextDelta { text } ... on StreamEnded { outcome } } }'
@@ -37,7 +37,7 @@ def snippets(base: str, token: str | None, *, development_tokens: bool) -> list[
             "subscription",
             "A first subscription",
             "Tokens as they come, as an event stream. The same over WebSocket: graphql-transport-ws.",
-            f'curl -sN {base}/graphql -H "Accept: text/event-stream" \\\n  {_ASK} \\\n'
+            f'curl -sN {base}/graphql -H "Accept: text/event-stream" {_ASK} \\\n'
             f'  -d \'{{"query": "{_SUBSCRIPTION}"}}\'',
         ),
         Snippet(

@@ -1,16 +1,16 @@
-// GraphiQL with nothing but its own server to reach: each saved operation is run, over either transport.
+// GraphiQL with nothing but its own server to reach: each saved operation is run, a subscription over either transport.
 import { browse } from './browser.mjs';
-import { openGraphiQL, over, run, tabs } from './graphiql_page.mjs';
+import { openGraphiQL, run, tabs } from './graphiql_page.mjs';
 import { args, say } from './lib.mjs';
 
 await browse(async (page, told) => {
   await openGraphiQL(page);
-  say({ tabs: await tabs(page), token: await page.getByLabel('Token').inputValue() });
+  const token = page.getByLabel('Token');
+  say({ tabs: await tabs(page), token: await token.inputValue(), hint: await page.locator('#token-hint').textContent() });
+  if (args.token) await token.fill(args.token);
   for (const { name, subscribes } of args.operations) {
-    for (const transport of subscribes ? ['SSE', 'WebSocket'] : ['SSE']) {
-      await over(page, transport);
-      say({ name, transport, ...(await run(page, name, subscribes)) });
-    }
+    if (!subscribes) say({ name, ...(await run(page, name)) });
+    else for (const transport of ['SSE', 'WebSocket']) say({ name, transport, ...(await run(page, name, transport)) });
   }
   say(told);
 });

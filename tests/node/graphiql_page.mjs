@@ -14,20 +14,20 @@ export async function openGraphiQL(page) {
 
 export const tabs = (page) => page.locator('.graphiql-tab-button').allTextContents();
 
-// Goes to a tab and presses Execute. For a subscription, what the pane under the answer says at its end; else the answer.
-export async function run(page, name, subscribes) {
+// Goes to a tab and presses Execute. For a query or mutation, the answer; for a subscription over a transport, what the
+// pane under the answer says at its end.
+export async function run(page, name, transport) {
   await page.locator('.graphiql-tab-button', { hasText: new RegExp(`^${name}$`) }).click();
   await page.locator('.graphiql-query-editor .view-lines').getByText(new RegExp(`${name}\\b`)).first().waitFor();
-  const answer = subscribes ? null : page.waitForResponse(isAnswerTo(name));
+  if (transport) await page.getByRole('radio', { name: transport }).check();
+  const answer = transport ? null : page.waitForResponse(isAnswerTo(name));
   await page.locator('.graphiql-execute-button').click();
-  if (!subscribes) {
+  if (answer) {
     const body = await (await answer).json();
     await page.locator('.graphiql-response .view-lines').getByText('data').first().waitFor();
     return body;
   }
-  const facts = page.locator('.run .facts', { hasText: /COMPLETED|FAILED|CANCELLED|STOPPED/ });
+  const facts = page.locator('.run .facts', { hasText: new RegExp(`${transport}: (COMPLETED|FAILED|CANCELLED|STOPPED)`) });
   await facts.waitFor();
   return { facts: await facts.textContent(), text: await page.locator('.run .text').textContent() };
 }
-
-export const over = (page, transport) => page.getByRole('radio', { name: transport }).check();

@@ -10,9 +10,10 @@ for (const colorScheme of ['light', 'dark']) {
     async (page) => {
       await page.goto(`${args.url}/`);
       await page.getByText(/Health: (ok|degraded)/).waitFor();
+      if (colorScheme === 'dark') await page.locator('main').evaluate((main) => main.lastElementChild.scrollIntoView());
       await shoot(page, `landing-${colorScheme}`);
       await openGraphiQL(page);
-      await run(page, 'Chat');
+      await run(page, 'Chat', 'SSE');
       await shoot(page, `graphiql-${colorScheme}`);
     },
     { colorScheme },
