@@ -1,3 +1,10 @@
+FROM node:20-slim AS pages
+WORKDIR /src
+COPY app/pages/graphiql/package.json app/pages/graphiql/package-lock.json app/pages/graphiql/.npmrc ./
+RUN npm ci
+COPY app/pages/graphiql ./
+RUN npm run build
+
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/agentgraph
@@ -5,6 +12,7 @@ COPY requirements.lock ./
 RUN /opt/agentgraph/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
+COPY --from=pages /src/dist app/pages/graphiql/dist
 COPY clients clients
 COPY resolvers resolvers
 COPY schema schema

@@ -3,17 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RIG_DIR ?= ../shared/rig
+PAGES := app/pages/graphiql
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run test test-real lock generated clean
+.PHONY: help run test test-real pages screenshots lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-run: $(VENV)/.run ## Set up and start the gateway on port 8000, with embedded upstreams unless .env names real ones
+run: $(VENV)/.run $(PAGES)/dist/.built ## Set up and start the gateway on port 8000, with embedded upstreams unless .env names real ones
 	@exec $(BIN)/agentgraph serve
 
-test: $(VENV)/.test tests/node/node_modules/.installed ## Set up and pass every check
+test: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy --no-error-summary
@@ -22,6 +23,11 @@ test: $(VENV)/.test tests/node/node_modules/.installed ## Set up and pass every 
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
+
+pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, where there is npm
+
+screenshots: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Take the pictures of docs/images anew
+	$(BIN)/python -m tests.support.screenshots docs/images
 
 generated: $(VENV)/.run ## Write anew what is made from the code: schema, env.example, the table of settings
 	$(BIN)/agentgraph schema > schema/schema.graphql
@@ -36,7 +42,7 @@ lock: ## Lock the dependencies anew
 		--custom-compile-command 'make lock' pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean: ## Remove what was set up
-	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
@@ -54,3 +60,12 @@ $(VENV)/.test: requirements-dev.lock pyproject.toml | $(BIN)/python
 
 tests/node/node_modules/.installed: tests/node/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/node && npm ci --silent --no-audit --no-fund && touch node_modules/.installed; fi
+
+# Where npm is missing or fails, GraphiQL and /docs come from a CDN, and everything else works as ever.
+$(PAGES)/dist/.built: $(PAGES)/package-lock.json $(PAGES)/vite.config.js $(wildcard $(PAGES)/*.html $(PAGES)/src/*)
+	@if command -v npm >/dev/null && cd $(PAGES) \
+		&& { [ node_modules/.installed -nt package-lock.json ] \
+			|| { npm ci --silent --fetch-retries=1 && touch node_modules/.installed; }; } \
+		&& npm run --silent build; \
+	then touch dist/.built; \
+	else echo "GraphiQL was not built, since npm is missing or failed: its page loads from a CDN instead."; fi

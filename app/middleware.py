@@ -26,6 +26,7 @@ CLIENT_LEFT = 499
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ROUTES = frozenset(
     {
+        "/",
         "/graphql",
         "/v1/chat/completions",
         "/v1/models",

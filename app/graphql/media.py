@@ -10,6 +10,7 @@ RESPONSE_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
 MULTIPART = "multipart/mixed"
+HTML = "text/html"
 
 WHOLE = (RESPONSE_JSON, PLAIN_JSON)
 """One answer in one body (GraphQL over HTTP)."""
@@ -22,16 +23,31 @@ def accepted(accept: str | None) -> list[str]:
     """The media types of ours that an ``Accept`` header takes, the client's favourite first."""
     if not accept:
         return [PLAIN_JSON]
-    ranked: list[tuple[float, str]] = []
+    found: list[str] = []
+    for name, parameters in _ranked(accept):
+        if not (name == MULTIPART and not _is_subscription_spec(parameters)):
+            found += _WILDCARDS.get(name, (name,) if name in _KNOWN else ())
+    return list(dict.fromkeys(found))
+
+
+def prefers_page(accept: str | None) -> bool:
+    """Whether a client names HTML, and likes nothing of ours as well or better: what a browser's address bar sends."""
+    for name, _ in _ranked(accept or ""):
+        if name == HTML or name in _KNOWN or name in _WILDCARDS:
+            return name == HTML
+    return False
+
+
+def _ranked(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """What an ``Accept`` header takes, with the parameters, the favourite first."""
+    ranked: list[tuple[float, str, dict[str, str]]] = []
     for part in accept.split(","):
         name, _, rest = part.partition(";")
-        name, parameters = name.strip().lower(), _parameters(rest)
-        quality = _quality(parameters.get("q"))
-        known = _WILDCARDS.get(name, (name,) if name in _KNOWN else ())
-        if quality > 0 and not (name == MULTIPART and not _is_subscription_spec(parameters)):
-            ranked += [(-quality, media) for media in known]
-    ranked.sort(key=lambda pair: pair[0])
-    return list(dict.fromkeys(media for _, media in ranked))
+        parameters = _parameters(rest)
+        if (quality := _quality(parameters.get("q"))) > 0:
+            ranked.append((-quality, name.strip().lower(), parameters))
+    ranked.sort(key=lambda one: one[0])
+    return [(name, parameters) for _, name, parameters in ranked]
 
 
 def _parameters(text: str) -> dict[str, str]:

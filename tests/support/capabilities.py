@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+BUILT_PAGES = Path(__file__).parents[2] / "app" / "pages" / "graphiql" / "dist" / "index.html"
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
 
 
@@ -33,6 +34,7 @@ def redis_path() -> str | None:
 CAPABILITIES = {
     "needs_node": ("node tests", lambda: shutil.which("node") and NODE_MODULES.is_dir(), "no Node.js"),
     "needs_chromium": ("browser tests", chromium_path, "no Chromium"),
+    "needs_pages": ("tests of built pages", BUILT_PAGES.is_file, "not built: make pages"),
     "needs_redis": ("Redis tests", redis_path, "no redis-server"),
 }
 

@@ -1,0 +1,43 @@
+"""The files that Vite built: scripts, styles, workers and fonts, under ``/pages``, where their names carry a hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
+
+PREFIX = "/pages"
+BUILT = Path(__file__).parent / "graphiql" / "dist"
+SOURCES = Path(__file__).parent / "graphiql" / "src"
+
+_FOR_GOOD = "public, max-age=31536000, immutable"
+
+
+def built(name: str) -> str | None:
+    """A built page's text; ``None`` where nothing was built."""
+    path = BUILT / name
+    return path.read_text() if path.is_file() else None
+
+
+class Files:
+    """Serves a folder. ``hashed`` files may be kept for good: a new text has a new name."""
+
+    def __init__(self, folder: Path, *, hashed: bool) -> None:
+        self._files = StaticFiles(directory=folder, check_dir=False)
+        self._headers = [
+            (b"cache-control", (_FOR_GOOD if hashed else "no-cache").encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            answer = await self._files.get_response(self._files.get_path(scope), scope)
+        except HTTPException as error:
+            answer = PlainTextResponse("There is no such file.\n", error.status_code)
+        else:
+            answer.raw_headers += self._headers
+        await answer(scope, receive, send)

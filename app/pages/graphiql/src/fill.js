@@ -1,0 +1,50 @@
+// Saved operations say <first agent> and the like in their variables. What those stand for is looked up at each run, so
+// that an operation works at its first click, whoever signs in.
+
+const LOOK_UP = `query WhatIsMine {
+  viewer {
+    agents(first: 1) { nodes { id memoryBlocks(labels: ["human"]) { id value } } }
+    streams { id }
+  }
+  models(mode: CHAT) { name }
+}`;
+
+const agent = (data) => data?.viewer?.agents?.nodes?.[0];
+const block = (data) => agent(data)?.memoryBlocks?.[0];
+
+const MEANING = {
+  '<first agent>': [(data) => agent(data)?.id, 'You have no agent yet.'],
+  '<first memory block>': [(data) => block(data)?.id, 'Your first agent has no memory block called human.'],
+  '<what stands there>': [(data) => block(data)?.value, 'Your first agent has no memory block called human.'],
+  '<first chat model>': [(data) => data?.models?.[0]?.name, 'Your key may call no chat model.'],
+  '<last stream>': [(data) => data?.viewer?.streams?.at(-1)?.id, 'There is no stream yet: run SendMessage first.'],
+};
+
+// Variables with every such word replaced, and what it was replaced by. `post` asks the graph.
+export async function fill(variables, post) {
+  const found = new Set();
+  walk(variables, (text) => (text === '<new key>' || Object.hasOwn(MEANING, text) ? found.add(text) && text : text));
+  if (found.size === 0) return { variables, filled: {} };
+  const filled = {};
+  if (found.delete('<new key>')) filled['<new key>'] = newKey();
+  if (found.size > 0) {
+    const { data, errors } = await post({ query: LOOK_UP });
+    for (const word of found) {
+      const [read, otherwise] = MEANING[word];
+      const value = read(data);
+      if (value === undefined || value === null) throw new Error(errors?.[0]?.message ?? otherwise);
+      filled[word] = value;
+    }
+  }
+  return { variables: walk(variables, (text) => (Object.hasOwn(filled, text) ? filled[text] : text)), filled };
+}
+
+// crypto.randomUUID exists in secure contexts only: not on a plain http page of another machine.
+const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, '0')).join('');
+
+function walk(value, change) {
+  if (typeof value === 'string') return change(value);
+  if (Array.isArray(value)) return value.map((item) => walk(item, change));
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, walk(item, change)]));
+}

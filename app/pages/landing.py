@@ -1,0 +1,110 @@
+"""The landing page at ``/``: what this is, where everything is, how it is, and what to paste first."""
+
+from __future__ import annotations
+
+import html
+import re
+from importlib.metadata import version
+
+from starlette.types import Receive, Scope, Send
+
+from app.asgi import header
+from app.pages.local import local_token
+from app.pages.page import Markup, digest, filled, page, policy, read
+from app.pages.snippets import Snippet, snippets
+from app.settings import Settings
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+_SERVICES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
+_PLACES = [
+    ("/graphql", "The graph. A browser gets GraphiQL, with saved operations to run."),
+    ("/v1", "The OpenAI door, for any OpenAI SDK: <code>/v1/chat/completions</code>, <code>/v1/models</code>."),
+    ("/docs", "The REST doors, described: OpenAPI."),
+    ("/health", "How the gateway and each service are."),
+    ("/metrics", "Metrics for Prometheus."),
+]
+_DEMO = ("/demo", "The chat example: a page that streams, made to be copied.")
+_NO_PAGE = frozenset({"/v1"})
+
+
+class Landing:
+    """The page. In production it says what this is and where the doors are, and no more."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        style, script = read("landing.css"), read("landing.js")
+        name = "landing-production.html" if settings.is_production else "landing.html"
+        self._page = filled(read(name), _Kept({"style": Markup(style), "script": Markup(script)}))
+        rules = {"style_src": digest(style), "img_src": "data:"}
+        if not settings.is_production:
+            rules |= {"script_src": digest(script), "connect_src": "'self'"}
+        self._policy = policy(**rules)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        token = local_token(scope, self._settings)
+        base = _base(scope)
+        values = {"base": base}
+        if not self._settings.is_production:
+            given = snippets(base, token, development_tokens=self._settings.development_tokens)
+            values |= {
+                "version": version("agentgraph"),
+                "environment": self._settings.environment.value,
+                "places": _places(scope),
+                "services": _services(self._settings),
+                "snippets": Markup("".join(map(_snippet, given))),
+            }
+        answer = page(filled(self._page, values), self._policy, secret=token is not None)
+        await answer(scope, receive, send)
+
+
+class _Kept(dict[str, str]):
+    """Values for some gaps; the others stay."""
+
+    def __missing__(self, name: str) -> str:
+        return Markup("{{" + name + "}}")
+
+
+def _base(scope: Scope) -> str:
+    """The address that the client used, if that is one."""
+    host = header(scope, b"host") or ""
+    if not _HOST.fullmatch(host):
+        host = "{}:{}".format(*(scope.get("server") or ("127.0.0.1", 8000)))
+    return f"{scope['scheme']}://{host}"
+
+
+def _places(scope: Scope) -> Markup:
+    """The table's rows; the chat example is among them where the application has it."""
+    routes = getattr(scope.get("app"), "routes", [])
+    demo = any(getattr(route, "path", "").partition("/{")[0] == _DEMO[0] for route in routes)
+    rows = [_PLACES[0], *([_DEMO] if demo else []), *_PLACES[1:]]
+    return Markup("".join(f'<tr><th scope="row">{_place(path)}</th><td>{about}</td></tr>' for path, about in rows))
+
+
+def _place(path: str) -> str:
+    return f"<code>{path}</code>" if path in _NO_PAGE else f'<a href="{path}"><code>{path}</code></a>'
+
+
+def _services(settings: Settings) -> Markup:
+    """A row for each service; the script fills in its health."""
+    kinds = {name: "embedded" if name in settings.embedded_services else "real" for name in _SERVICES}
+    names = dict(_SERVICES)
+    if settings.redis_url is not None:
+        names["redis"], kinds["redis"] = "Redis", "real"
+    return Markup(
+        "".join(
+            f'<tr data-service="{name}"><th scope="row">{title}</th><td>{kinds[name]}</td>'
+            '<td class="health">not looked yet</td></tr>'
+            for name, title in names.items()
+        )
+    )
+
+
+def _snippet(one: Snippet) -> str:
+    title = html.escape(one.title)
+    return (
+        f'<section aria-labelledby="{one.name}-title"><div class="head"><h3 id="{one.name}-title">{title}</h3>'
+        f'<button type="button" data-copy="{one.name}" aria-label="Copy: {title}">Copy</button></div>'
+        f'<p>{html.escape(one.about)}</p><pre id="{one.name}" tabindex="0"><code>{html.escape(one.text)}</code></pre>'
+        "</section>"
+    )

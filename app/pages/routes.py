@@ -1,0 +1,32 @@
+"""Where the pages are: ``/``, ``/docs`` and the files under ``/pages``. GraphiQL stands before its own door."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from app.pages.files import BUILT, PREFIX, SOURCES, Files, built
+from app.pages.landing import Landing
+from app.pages.page import page, policy
+from app.settings import Settings
+
+_DOCS_POLICY = policy(
+    script_src="'self'", style_src="'self' 'unsafe-inline'", img_src="'self' data:", connect_src="'self'"
+)
+
+
+def page_routes(settings: Settings) -> list[BaseRoute]:
+    """The routes. ``/docs`` is among them where it was built; FastAPI's own, which needs a CDN, stands in otherwise."""
+    routes: list[BaseRoute] = [
+        Route("/", Landing(settings), methods=["GET"]),
+        Mount(f"{PREFIX}/assets", Files(BUILT / "assets", hashed=True)),
+        Mount(f"{PREFIX}/src", Files(SOURCES, hashed=False)),
+    ]
+    if (text := built("docs.html")) is not None:
+
+        async def docs(_: Request) -> Response:
+            return page(text, _DOCS_POLICY)
+
+        routes.append(Route("/docs", docs))
+    return routes

@@ -1,0 +1,70 @@
+"""GraphiQL in a browser that can reach nothing but the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from graphql import OperationType, get_operation_ast, parse
+
+from app.devtokens import make_token
+from app.embedded.seed import ADA
+from app.pages.graphiql import operations
+from tests.support.capabilities import chromium_path
+from tests.support.node import run_node
+from tests.support.stack import KEY, Stack, embedded_stack
+
+pytestmark = [pytest.mark.needs_node, pytest.mark.needs_chromium, pytest.mark.needs_pages]
+SUPABASE = "http://127.0.0.1:1"
+
+
+def saved() -> list[dict[str, Any]]:
+    """Each saved operation's name, and whether it is a subscription."""
+    found = [get_operation_ast(parse(one["query"])) for one in operations()]
+    return [
+        {"name": one.name.value, "subscribes": one.operation is OperationType.SUBSCRIPTION}
+        for one in found
+        if one and one.name
+    ]
+
+
+@pytest.mark.timeout(120)
+async def test_each_saved_operation_runs_over_either_transport(stack: Stack) -> None:
+    opened, *runs, told = await run_node(
+        "graphiql.mjs", url=stack.url, chromium=chromium_path(), operations=saved(), token=None
+    )
+    assert opened["tabs"] == [one["name"] for one in saved()]
+    assert opened["token"].startswith("eyJ")
+    assert [run["name"] for run in runs if "transport" not in run] == [
+        one["name"] for one in saved() if not one["subscribes"]
+    ]
+    for run in runs:
+        assert "errors" not in run, run
+        if "transport" in run:
+            assert run["facts"].endswith(f"events over {run['transport']}: COMPLETED")
+            assert len(run["text"].split()) > 5
+    transports = {(run["name"], run["transport"]) for run in runs if "transport" in run}
+    names = {one["name"] for one in saved() if one["subscribes"]}
+    assert transports == {(name, transport) for name in names for transport in ("SSE", "WebSocket")}
+    assert told == {"elsewhere": [], "errors": []}
+
+
+async def test_where_supabase_signs_in_the_box_is_empty_with_a_hint_and_takes_a_token() -> None:
+    async with embedded_stack(supabase_url=SUPABASE, supabase_jwt_secret=KEY) as stack:
+        token = make_token(KEY, user_id=ADA, email="ada@example.com", issuer=f"{SUPABASE}/auth/v1")
+        asked = [{"name": "Budget", "subscribes": False}]
+        opened, run, told = await run_node(
+            "graphiql.mjs", url=stack.url, chromium=chromium_path(), operations=asked, token=token
+        )
+    assert opened["token"] == ""
+    assert "Supabase" in opened["hint"]
+    assert run["data"]["viewer"]["budget"]
+    assert told == {"elsewhere": [], "errors": []}
+
+
+async def test_stop_ends_a_stream_and_the_model_with_it(stack: Stack) -> None:
+    [stopped] = await run_node(
+        "graphiql_stop.mjs", url=stack.url, chromium=chromium_path(), transports=["SSE", "WebSocket"]
+    )
+    assert stopped == {"SSE": "STOPPED", "WebSocket": "STOPPED"}
+    assert (await stack.model_stats())["inflight"] == 0

@@ -1,0 +1,34 @@
+"""The front page and the REST door's description, in a browser that can reach nothing but the gateway."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.capabilities import chromium_path
+from tests.support.node import run_node
+from tests.support.stack import Stack
+
+pytestmark = [pytest.mark.needs_node, pytest.mark.needs_chromium]
+QUIET = {"elsewhere": [], "errors": []}
+
+
+async def test_the_front_page_shows_health_and_copies_its_snippets(stack: Stack) -> None:
+    whole, told = await run_node("landing.mjs", url=stack.url, chromium=chromium_path())
+    assert whole["health"] == {"ams": "ok", "letta": "ok", "litellm": "ok"}
+    assert whole["overall"].startswith("Health: ok")
+    assert whole["copied"] == whole["shown"]
+    assert whole["shown"]["token"].startswith("export TOKEN=")
+    assert whole["reached"] == ["Skip to the content", "Open GraphiQL"]
+    assert told == QUIET
+
+    await stack.servers["letta"].stop()
+    broken, told = await run_node("landing.mjs", url=stack.url, chromium=chromium_path())
+    assert broken["health"]["letta"].startswith("down")
+    assert broken["overall"].startswith("Health: degraded")
+    assert told == QUIET
+
+
+@pytest.mark.needs_pages
+async def test_the_rest_doors_description_needs_no_network(stack: Stack) -> None:
+    [told] = await run_node("docs.mjs", url=stack.url, chromium=chromium_path())
+    assert told == QUIET

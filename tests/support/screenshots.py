@@ -1,0 +1,26 @@
+"""``make screenshots``: the pictures of ``docs/images``, of a gateway as ``make run`` starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support.capabilities import chromium_path
+from tests.support.node import run_node
+from tests.support.process import serving
+
+
+async def take(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["XDG_DATA_HOME"] = home
+        async with serving(Path(home)) as gateway:
+            await run_node("screenshots.mjs", url=gateway.url, chromium=chromium_path(), folder=str(folder))
+
+
+if __name__ == "__main__":
+    images = Path(sys.argv[1]).resolve()
+    images.mkdir(parents=True, exist_ok=True)
+    asyncio.run(take(images))
