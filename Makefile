@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RIG_DIR ?= ../shared/rig
+WORKERS ?= 2
 PAGES := app/pages/graphiql
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
@@ -19,7 +20,7 @@ test: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## S
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"

@@ -45,33 +45,36 @@ def require_all() -> bool:
 
 
 class Capabilities:
-    """Skips what cannot run, and says so."""
+    """Skips what cannot run, and says so in the last line, whichever process ran the tests."""
 
     def __init__(self) -> None:
-        self.missing: Counter[str] = Counter()
-        self.others = 0
+        self.unrun: Counter[str] = Counter()
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         lacking = {name for name, (_, check, _) in CAPABILITIES.items() if not check()}
         for item in items:
             for name in lacking & {marker.name for marker in item.iter_markers()}:
-                what, _, why = CAPABILITIES[name]
-                self.missing[f"{what} ({why})"] += 1
-                item.add_marker(pytest.mark.skip(reason=why))
+                item.add_marker(pytest.mark.skip(reason=CAPABILITIES[name][2]))
                 break
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        unrun = sum(len(reporter.stats.get(kind, [])) for kind in ("skipped", "xfailed")) if reporter else 0
-        self.others = max(0, unrun - self.missing.total())
-        if require_all() and unrun and session.exitstatus == pytest.ExitCode.OK:
+        if _is_worker(session.config) or reporter is None:
+            return
+        known = {why: f"{what} ({why})" for what, _, why in CAPABILITIES.values()}
+        for report in [*reporter.stats.get("skipped", []), *reporter.stats.get("xfailed", [])]:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            self.unrun[known.get(reason.removeprefix("Skipped: "), "other tests (reasons above)")] += 1
+        if require_all() and self.unrun and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
-        if config.getoption("collectonly"):
+        if config.getoption("collectonly") or _is_worker(config):
             return
-        parts = [f"{count} {what}" for what, count in self.missing.items()]
-        if self.others:
-            parts.append(f"{self.others} other tests (reasons above)")
+        parts = [f"{count} {what}" for what, count in self.unrun.items()]
         print(f"not run: {', '.join(parts)}" if parts else "every test was run")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
