@@ -67,6 +67,7 @@ async def open_doors(
         open_introspection=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,
         metrics_token=_secret(settings.metrics_token),
+        fault_page=None if platform is None else f"{next(iter(platform.urls.values())).rpartition('/')[0]}/_embedded/",
     )
 
 

@@ -17,7 +17,11 @@ from resolvers.resources import Resources
 
 @dataclass(frozen=True, kw_only=True)
 class Doors:
-    """The process as its doors see it. ``open_introspection`` lets anybody read the schema (outside production)."""
+    """The process as its doors see it.
+
+    ``open_introspection`` lets anybody read the schema (outside production). ``fault_page`` is where the embedded
+    services' fault switch is, on this machine.
+    """
 
     engine: Engine
     authenticator: Authenticator
@@ -26,6 +30,7 @@ class Doors:
     open_introspection: bool
     max_body_bytes: int
     metrics_token: str | None
+    fault_page: str | None = None
 
     @property
     def heartbeat(self) -> float:

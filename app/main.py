@@ -52,7 +52,7 @@ def create_app(
 
     api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan, redirect_slashes=False)
     api.router.routes[:0] = [
-        *page_routes(settings),
+        *page_routes(settings, gate),
         Route("/graphql", GraphiQL(settings, Handover(gate, "graphql"))),
         WebSocketRoute("/graphql", Handover(gate, "socket")),
         Route("/v1/{path:path}", Handover(gate, "openai")),

@@ -6,6 +6,12 @@ const show = (cell, word, more) => {
   cell.className = `health ${word}`;
 };
 
+// Said aloud by screen readers, so only when it changes.
+const tell = (words) => {
+  const overall = byId('overall');
+  if (overall.textContent !== words) overall.textContent = words;
+};
+
 const look = async () => {
   try {
     const seen = await (await fetch('/health')).json();
@@ -15,9 +21,9 @@ const look = async () => {
       if (!one) cell.textContent = 'not told here';
       else show(cell, one.status.toLowerCase(), one.breaker && one.breaker !== 'closed' && `breaker ${one.breaker}`);
     }
-    byId('overall').textContent = `Health: ${seen.status}, at ${new Date().toLocaleTimeString()}.`;
+    tell(`Health: ${seen.status}.`);
   } catch {
-    byId('overall').textContent = 'Health: the gateway does not answer.';
+    tell('Health: the gateway does not answer.');
   }
 };
 

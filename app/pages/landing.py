@@ -9,7 +9,8 @@ from importlib.metadata import version
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import header
-from app.pages.local import local_token
+from app.gate import Gate
+from app.pages.local import is_local, local_token
 from app.pages.page import Markup, digest, filled, page, policy, read
 from app.pages.snippets import Snippet, snippets
 from app.settings import Settings
@@ -30,8 +31,9 @@ _NO_PAGE = frozenset({"/v1"})
 class Landing:
     """The page. In production it says what this is and where the doors are, and no more."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, gate: Gate) -> None:
         self._settings = settings
+        self._gate = gate
         style, script = read("landing.css"), read("landing.js")
         name = "landing-production.html" if settings.is_production else "landing.html"
         self._page = filled(read(name), _Kept({"style": Markup(style), "script": Markup(script)}))
@@ -52,10 +54,18 @@ class Landing:
                 "environment": self._settings.environment.value,
                 "places": _places(scope),
                 "services": _services(self._settings),
+                "faults": self._faults(scope),
                 "snippets": Markup("".join(map(_snippet, given))),
             }
         answer = page(filled(self._page, values), self._policy, secret=token is not None)
         await answer(scope, receive, send)
+
+    def _faults(self, scope: Scope) -> Markup:
+        """The way to the embedded services' fault switch, which only a browser of this machine can reach."""
+        url = self._gate.doors.fault_page if self._gate.doors else None
+        if url is None or not is_local(scope):
+            return Markup()
+        return Markup(f'<p>See what happens when one fails: <a href="{html.escape(url)}">the fault switch</a>.</p>')
 
 
 class _Kept(dict[str, str]):

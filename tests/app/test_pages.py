@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 from starlette.types import Scope
 
+from app.pages.landing import _places
 from app.pages.local import is_local
 from app.pages.page import Markup, digest, filled
 
@@ -32,3 +36,15 @@ def test_gaps_are_escaped_but_for_markup() -> None:
 
 def test_a_digest_is_what_csp_asks_for() -> None:
     assert digest("alert('Hello, world.');") == "'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='"
+
+
+@pytest.mark.parametrize(
+    ("route", "linked"),
+    [
+        (Mount("/demo", Response()), True),
+        (Route("/demo/{path:path}", Response()), True),
+        (Route("/demonstration", Response()), False),
+    ],
+)
+def test_the_chat_example_is_linked_where_there_is_one(route: Mount | Route, linked: bool) -> None:
+    assert ('href="/demo"' in _places({"app": Starlette(routes=[route])})) is linked

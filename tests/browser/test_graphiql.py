@@ -12,7 +12,7 @@ from app.embedded.seed import ADA
 from app.pages.graphiql import operations
 from tests.support.capabilities import chromium_path
 from tests.support.node import run_node
-from tests.support.stack import KEY, Stack, embedded_stack
+from tests.support.stack import KEY, Stack, embedded_stack, until
 
 pytestmark = [pytest.mark.needs_node, pytest.mark.needs_chromium, pytest.mark.needs_pages]
 SUPABASE = "http://127.0.0.1:1"
@@ -67,4 +67,8 @@ async def test_stop_ends_a_stream_and_the_model_with_it(stack: Stack) -> None:
         "graphiql_stop.mjs", url=stack.url, chromium=chromium_path(), transports=["SSE", "WebSocket"]
     )
     assert stopped == {"SSE": "STOPPED", "WebSocket": "STOPPED"}
-    assert (await stack.model_stats())["inflight"] == 0
+
+    async def idle() -> bool:
+        return (await stack.model_stats())["inflight"] == 0
+
+    await until(idle)

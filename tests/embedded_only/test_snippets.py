@@ -28,6 +28,10 @@ async def test_the_front_pages_snippets(tmp_path: Path) -> None:
     async with serving(tmp_path) as gateway:
         async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
             text = (await client.get("/")).text
+            switch = re.search(r'<a href="(.+?)">the fault switch', text)
+            assert switch
+            assert "letta" in (await client.get(switch[1])).text
+            assert "fault switch" not in (await client.get("/", headers={"host": "rebound.example"})).text
         found = re.findall(r'<pre id="(\w+)".*?><code>(.*?)</code></pre>', text, re.DOTALL)
         pasted = {name: html.unescape(snippet) for name, snippet in found}
         assert list(pasted) == ["token", "query", "subscription", "openai"]

@@ -64,8 +64,9 @@ function Run({ run, clear }) {
     run.transport !== null && [
       h(
         'p',
-        { key: 'facts', className: 'facts', role: 'status' },
-        `${run.events} events over ${run.transport === 'ws' ? 'WebSocket' : 'SSE'}: ${run.outcome ?? 'RUNNING'}`,
+        { key: 'facts', className: 'facts' },
+        `${run.events} events over ${run.transport === 'ws' ? 'WebSocket' : 'SSE'}: `,
+        h('span', { role: 'status' }, run.outcome ?? 'RUNNING'),
       ),
       h('p', { key: 'text', className: 'text' }, run.text),
     ],
@@ -89,7 +90,7 @@ function Bar({ token, setToken, transport, setTransport }) {
       label,
     );
   return [
-    h('a', { key: 'home', className: 'home', href: '/' }, 'agentgraph'),
+    h('h1', { key: 'home' }, h('a', { href: '/' }, 'agentgraph')),
     h(
       'div',
       { key: 'token', className: 'token' },
