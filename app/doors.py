@@ -13,6 +13,7 @@ from app.telemetry import Telemetry
 from resolvers.context import RequestContext
 from resolvers.principal import Principal
 from resolvers.resources import Resources
+from resolvers.streams.log import Leave
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,12 @@ class Doors:
             return None
         return self.authenticator.principal(authorization)
 
-    def context(self, principal: Principal | None, request_id: str, traceparent: str | None = None) -> RequestContext:
+    def context(
+        self,
+        principal: Principal | None,
+        request_id: str,
+        traceparent: str | None = None,
+        leave: Leave | None = None,
+    ) -> RequestContext:
         """A context for one operation."""
-        return RequestContext(self.resources, principal, request_id, traceparent)
+        return RequestContext(self.resources, principal, request_id, traceparent, leave)

@@ -14,21 +14,29 @@ from resolvers.access import Access
 from resolvers.loaders import Loaders
 from resolvers.principal import Principal
 from resolvers.resources import Resources
+from resolvers.streams.log import Leave
 
 
 class RequestContext:
     """One operation of one principal.
 
-    ``request_id`` ties its upstream calls and log lines together; ``scope`` is for the calls that answer it.
+    ``request_id`` ties its upstream calls and log lines together; ``scope`` is for the calls that answer it; ``leave``
+    tells its readers of streams when they are let go.
     """
 
     def __init__(
-        self, resources: Resources, principal: Principal | None, request_id: str, traceparent: str | None = None
+        self,
+        resources: Resources,
+        principal: Principal | None,
+        request_id: str,
+        traceparent: str | None = None,
+        leave: Leave | None = None,
     ) -> None:
         self.resources = resources
         self._principal = principal
         self.request_id = request_id
         self.traceparent = traceparent
+        self.leave = leave
         self.scope = CallScope(request_id, time.monotonic() + resources.clocks.request, traceparent)
 
     @property
@@ -51,7 +59,7 @@ class RequestContext:
 
     def renewed(self) -> RequestContext:
         """The same operation at a later event: fresh loaders, fresh deadline."""
-        return RequestContext(self.resources, self._principal, self.request_id, self.traceparent)
+        return RequestContext(self.resources, self._principal, self.request_id, self.traceparent, self.leave)
 
     @cached_property
     def access(self) -> Access:

@@ -129,7 +129,7 @@ async def events(
 ) -> AsyncIterator[Event]:
     """What a stream says, to a reader who stays attached as long as this is read."""
     async with attached as stream:
-        async for event in context.resources.streams.events(stream, after):
+        async for event in context.resources.streams.events(stream, after, context.leave):
             yield event
 
 

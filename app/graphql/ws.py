@@ -21,10 +21,14 @@ from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from clients.errors import GatewayError, RateLimited, Unauthenticated
 from resolvers.principal import Principal
+from resolvers.streams.events import DetachReason
+from resolvers.streams.log import Leave
 
 PROTOCOL = "graphql-transport-ws"
 MAX_OPERATIONS = 100
 MAX_ID_CHARS = 256
+LAST_WORDS_SECONDS = 1.0
+"""How long a socket that closes waits for its readers to be told."""
 
 
 class Close(IntEnum):
@@ -84,6 +88,7 @@ class _Session:
         self._over: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
+        self._leave = Leave()
 
     async def run(self) -> None:
         """Read until either side ends it; then stop every operation."""
@@ -158,9 +163,14 @@ class _Session:
         """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
         self._expired = True
         if self._operations:
-            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._sign_out)
+            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._let_go)
         else:
             self._sign_out()
+
+    def _let_go(self) -> None:
+        """The grace is over: readers are told so, with a cursor each, and the socket closes when they have heard it."""
+        self._leave.now(DetachReason.SIGNED_OUT)
+        self._expiry = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._sign_out)
 
     def _sign_out(self) -> None:
         if not self._over.done():
@@ -207,7 +217,7 @@ class _Session:
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
-        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"))
+        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"), self._leave)
         begun = False
         async with aclosing(self._doors.engine.answers(operation, request.variables, context)) as answers:
             async for answer in answers:

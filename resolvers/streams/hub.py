@@ -19,7 +19,7 @@ from resolvers.streams.events import (
     StreamFailure,
     StreamOutcome,
 )
-from resolvers.streams.log import read_entries, read_events
+from resolvers.streams.log import Leave, read_entries, read_events
 from resolvers.streams.shelf import Shelf
 from resolvers.streams.stream import Source, Stream
 
@@ -121,7 +121,7 @@ class StreamHub:
             if stream.readers == 0 and stream.log.ended is None:
                 self._abandon(stream)
 
-    def events(self, stream: Stream, after: str | None) -> AsyncIterator[Event]:
+    def events(self, stream: Stream, after: str | None, leave: Leave | None = None) -> AsyncIterator[Event]:
         """The stream's events after a cursor, as a GraphQL door sends them."""
         limits = self.limits
         return read_events(
@@ -130,6 +130,7 @@ class StreamHub:
             coalesce=limits.coalesce,
             max_waiting=limits.max_waiting,
             slow_after=limits.slow_after,
+            leave=leave,
         )
 
     async def aclose(self) -> None:

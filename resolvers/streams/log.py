@@ -13,6 +13,30 @@ from clients.errors import BadUserInput
 from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, Raw, Started, merge
 
 
+class Leave:
+    """Tells readers that they are let go, and why, while their streams go on."""
+
+    def __init__(self) -> None:
+        self.reason: DetachReason | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def now(self, reason: DetachReason) -> None:
+        """Let go every reader that was given this, those to come included."""
+        self.reason = reason
+        _wake(self._waiters)
+
+    def add(self, waiter: asyncio.Future[None]) -> None:
+        """Somebody who waits for more, and is to be woken."""
+        self._waiters.add(waiter)
+        waiter.add_done_callback(self._waiters.discard)
+
+
+def _wake(waiters: set[asyncio.Future[None]]) -> None:
+    for waiter in list(waiters):
+        if not waiter.done():
+            waiter.set_result(None)
+
+
 class StreamLog:
     """An append-only log that ends with exactly one ``Ended``."""
 
@@ -44,10 +68,7 @@ class StreamLog:
         event.cursor = str(entry.seq)
         self.entries.append(entry)
         self._weights.append(self.weight + event.size + len(raw))
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
+        _wake(self._waiters)
 
     def position(self, after: str | None) -> int:
         """How many entries stand before and at a cursor.
@@ -65,12 +86,14 @@ class StreamLog:
         """The bytes that stand after a position, about."""
         return self.weight - self._weights[position]
 
-    async def more(self, position: int) -> None:
-        """Wait until something stands after a position, or nothing ever will."""
+    async def more(self, position: int, leave: Leave | None = None) -> None:
+        """Wait until something stands after a position, or nothing ever will, or it is time to leave."""
         if len(self.entries) > position or self.ended is not None:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
+        if leave is not None:
+            leave.add(waiter)
         try:
             await waiter
         finally:
@@ -91,7 +114,13 @@ async def read_entries(log: StreamLog, position: int = 0) -> AsyncIterator[Entry
 
 
 async def read_events(
-    log: StreamLog, after: str | None, *, coalesce: float, max_waiting: int, slow_after: float = 0.0
+    log: StreamLog,
+    after: str | None,
+    *,
+    coalesce: float,
+    max_waiting: int,
+    slow_after: float = 0.0,
+    leave: Leave | None = None,
 ) -> AsyncIterator[Event]:
     """The graph's events after a cursor, deltas that came together merged, to the end.
 
@@ -99,7 +128,8 @@ async def read_events(
     the rest of that time and takes with it what has come. With 0, every event goes out by itself.
 
     A reader that did not come back for ``slow_after`` seconds, while more than ``max_waiting`` bytes came to wait for
-    it, gets ``Detached``. One that comes after the end is told the end again.
+    it, gets ``Detached``; so does everybody who is told to ``leave``. One that comes after the end is told the end
+    again.
     """
     position = log.position(after)
     if log.ended is not None:
@@ -112,7 +142,10 @@ async def read_events(
         if position > began and away >= slow_after and log.waiting(position) > max_waiting:
             yield Detached(cursor=str(position), reason=DetachReason.SLOW)
             return
-        await log.more(position)
+        await log.more(position, leave)
+        if leave is not None and leave.reason is not None:
+            yield Detached(cursor=str(position), reason=leave.reason)
+            return
         if coalesce and (rest := sent + coalesce - clock()) > 0 and log.ended is None:
             await asyncio.sleep(rest)
         batch = log.entries[position:]

@@ -8,7 +8,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import devtokens
-from tests.support.stack import ADA, Stack, opened_socket
+from tests.doors.test_streams import COMPLETION, STREAM, completion
+from tests.support.doors import events
+from tests.support.stack import ADA, Stack, embedded_stack, opened_socket
 
 ORIGIN = "http://localhost:5173"
 
@@ -113,6 +115,22 @@ async def test_a_socket_closes_when_its_token_expires(stack: Stack) -> None:
             await socket.hear()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4403
+
+
+async def test_a_reader_is_told_when_its_tokens_grace_is_over() -> None:
+    detached = COMPLETION.replace("cursor", "cursor ... on ReaderDetached { reason }", 1)
+    async with embedded_stack(stream_grace_seconds=0.3) as stack:
+        variables = {"i": completion(stack, "tokens=600 delay=0.02", onDisconnect="CONTINUE"), "k": "k"}
+        async with opened_socket(stack, stack.token(lifetime_seconds=1)) as socket:
+            heard = [event async for event in socket.events(detached, variables)]
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.hear()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4403
+        assert (heard[-1]["__typename"], heard[-1]["reason"]) == ("ReaderDetached", "SIGNED_OUT")
+        resume = {"id": heard[0]["stream"]["id"], "after": heard[-1]["cursor"]}
+        first = await anext(events(stack, "event stream", STREAM, resume))
+        assert first["cursor"] > heard[-1]["cursor"] or len(first["cursor"]) > len(heard[-1]["cursor"])
 
 
 async def test_no_secret_and_no_prompt_in_the_log(stack: Stack) -> None:
