@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,45 @@ def words(count: int) -> str:
 
 
 @asynccontextmanager
-async def chatting(stack: Stack) -> AsyncIterator[Page]:
+async def chatting(stack: Stack, url: str | None = None) -> AsyncIterator[Page]:
     """The page, signed in, in the default conversation of an agent that has said nothing yet."""
     agent_id = await stack.make_agent()
-    async with opened_page(stack.url) as page:
+    async with opened_page(url or stack.url) as page:
         await page.do("open", path=f"/demo/#/{agent_id}")
         await page.click("Sign in as Ada (development)")
         await page.do("see", selector=".message.SystemMessage")
         yield page
+
+
+class Wire:
+    """What lies between the browser and the gateway, and can be cut: every connection at once."""
+
+    def __init__(self, url: str) -> None:
+        self._port = int(url.rpartition(":")[2])
+        self._ends: set[asyncio.StreamWriter] = set()
+
+    @asynccontextmanager
+    async def laid(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            self.cut()
+
+    def cut(self) -> None:
+        for end in self._ends:
+            end.transport.abort()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._ends |= {writer, far_writer}
+        await asyncio.gather(self._copy(reader, far_writer), self._copy(far_reader, writer))
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65536):
+                target.write(data)
+                await target.drain()
+        target.close()
 
 
 async def standing(page: Page) -> list[dict[str, Any]]:
@@ -85,6 +117,17 @@ class TestInABrowser:
             assert [text.count(words(80)) for text in said(messages, "AssistantMessage")] == [1]
             assert len(said(messages, "UserMessage")) == 1
             assert (await stack.model_stats())["total"] == before + 1
+            assert await fresh(page) == messages
+
+    async def test_cut_off_it_goes_on_from_its_cursor(self, stack: Stack) -> None:
+        wire = Wire(stack.url)
+        async with wire.laid() as url, chatting(stack, url) as page:
+            await page.say("hi [[tokens=80 delay=0.05]]")
+            await page.see("tok9", ".live.AssistantMessage")
+            wire.cut()
+            messages = await standing(page)
+            assert [text.count(words(80)) for text in said(messages, "AssistantMessage")] == [1]
+            assert (await page.do("asked")).count("FollowStream") == 2
             assert await fresh(page) == messages
 
     async def test_stop_stops_the_model(self, stack: Stack) -> None:

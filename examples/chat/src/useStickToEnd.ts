@@ -1,21 +1,25 @@
-import { useLayoutEffect, useRef, type DependencyList, type RefObject } from 'react';
+import { useEffect, useLayoutEffect, useRef, type DependencyList, type RefObject } from 'react';
 
 const NEAR_PX = 80;
 
 /** Keeps a list scrolled to its end while it grows, unless the reader has scrolled away from there. */
 export function useStickToEnd<Element extends HTMLElement>(growing: DependencyList): RefObject<Element | null> {
   const list = useRef<Element>(null);
-  const height = useRef(0);
-  useLayoutEffect(() => {
+  const atEnd = useRef(true);
+  useEffect(() => {
     const element = list.current;
-    if (element === null) {
-      return;
+    function onScroll() {
+      if (element !== null) {
+        atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+      }
     }
-    const wasAtEnd = height.current - element.scrollTop - element.clientHeight < NEAR_PX;
-    if (wasAtEnd) {
-      element.scrollTop = element.scrollHeight;
+    element?.addEventListener('scroll', onScroll, { passive: true });
+    return () => element?.removeEventListener('scroll', onScroll);
+  }, []);
+  useLayoutEffect(() => {
+    if (list.current !== null && atEnd.current) {
+      list.current.scrollTop = list.current.scrollHeight;
     }
-    height.current = element.scrollHeight;
   }, growing);
   return list;
 }
