@@ -5,17 +5,18 @@ BIN := $(VENV)/bin
 RIG_DIR ?= ../shared/rig
 WORKERS ?= 2
 PAGES := app/pages/graphiql
+CHAT := examples/chat
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help run test test-real pages screenshots lock generated clean
+.PHONY: help run test test-real pages demo screenshots lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-run: $(VENV)/.run $(PAGES)/dist/.built ## Set up and start the gateway on port 8000, with embedded upstreams unless .env names real ones
+run: $(VENV)/.run $(PAGES)/dist/.built $(CHAT)/dist/.built ## Set up and start the gateway on port 8000, with embedded upstreams unless .env names real ones
 	@exec $(BIN)/agentgraph serve
 
-test: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
+test: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy --no-error-summary
@@ -26,6 +27,8 @@ test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors against
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
 pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, where there is npm
+
+demo: $(CHAT)/dist/.built ## Build the chat example, where there is npm
 
 screenshots: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Take the pictures of docs/images anew
 	$(BIN)/python -m tests.support.screenshots docs/images
@@ -43,7 +46,8 @@ lock: ## Lock the dependencies anew
 		--custom-compile-command 'make lock' pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean: ## Remove what was set up
-	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
+		$(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
@@ -70,3 +74,14 @@ $(PAGES)/dist/.built: $(PAGES)/package-lock.json $(PAGES)/vite.config.js $(wildc
 		&& npm run --silent build; \
 	then touch dist/.built; \
 	else echo "GraphiQL was not built, since npm is missing or failed: its page loads from a CDN instead."; fi
+
+# Where npm is missing or fails, there is no /demo, and everything else works as ever. The build checks the types too.
+$(CHAT)/dist/.built: schema/schema.graphql $(wildcard $(CHAT)/*.json $(CHAT)/*.mjs $(CHAT)/*.ts $(CHAT)/*.html $(CHAT)/public/* $(CHAT)/src/*.* $(CHAT)/src/graphql/*)
+	@mkdir -p $(CHAT)/dist
+	@if command -v npm >/dev/null && (cd $(CHAT) \
+		&& { [ node_modules/.installed -nt package-lock.json ] \
+			|| { npm ci --silent --fetch-retries=1 && touch node_modules/.installed; }; } \
+		&& npm run --silent build); \
+	then touch $@; \
+	else rm -f $(CHAT)/dist/index.html; \
+		echo "The chat example was not built, since npm is missing or failed: there is no /demo."; fi

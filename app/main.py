@@ -19,6 +19,7 @@ from app.graphql.ws import GraphQLWebSocket
 from app.middleware import REQUEST_ID, RequestScope, Shield
 from app.openai import OpenAIDoor
 from app.operators import add_operators_routes
+from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.restdocs import describe
@@ -53,6 +54,7 @@ def create_app(
     api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan, redirect_slashes=False)
     api.router.routes[:0] = [
         *page_routes(settings, gate),
+        *demo_routes(settings),
         Route("/graphql", GraphiQL(settings, Handover(gate, "graphql"))),
         WebSocketRoute("/graphql", Handover(gate, "socket")),
         Route("/v1/{path:path}", Handover(gate, "openai")),

@@ -31,10 +31,15 @@ def local_token(scope: Scope, settings: Settings) -> str | None:
 
 def is_local(scope: Scope) -> bool:
     """Whether a person at this machine opened the address, as far as a request can tell."""
-    names = [name for name, _ in scope["headers"]]
-    if _PROXIED.intersection(names) or b"origin" in names or names.count(b"host") != 1:
+    if header(scope, b"origin") is not None or header(scope, b"sec-fetch-dest") not in {None, "document"}:
         return False
-    if header(scope, b"sec-fetch-dest") not in {None, "document"}:
+    return is_from_this_machine(scope)
+
+
+def is_from_this_machine(scope: Scope) -> bool:
+    """Whether a request came from this machine, without a proxy, and by this machine's own name."""
+    names = [name for name, _ in scope["headers"]]
+    if _PROXIED.intersection(names) or names.count(b"host") != 1:
         return False
     return _LOOPBACK_NAME.fullmatch(header(scope, b"host") or "") is not None and _is_loopback(scope.get("client"))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 BUILT_PAGES = Path(__file__).parents[2] / "app" / "pages" / "graphiql" / "dist" / "index.html"
+BUILT_DEMO = Path(__file__).parents[2] / "examples" / "chat" / "dist" / "index.html"
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
 
 
@@ -35,6 +36,7 @@ CAPABILITIES = {
     "needs_node": ("node tests", lambda: shutil.which("node") and NODE_MODULES.is_dir(), "no Node.js"),
     "needs_chromium": ("browser tests", chromium_path, "no Chromium"),
     "needs_pages": ("tests of built pages", BUILT_PAGES.is_file, "not built: make pages"),
+    "needs_demo": ("tests of the chat example", BUILT_DEMO.is_file, "not built: make demo"),
     "needs_redis": ("Redis tests", redis_path, "no redis-server"),
 }
 

@@ -1,0 +1,18 @@
+import type { Problem } from './errors';
+
+/** An error in words, where it happened, with a way on where there is one. */
+export function ProblemNote({ problem, onRetry }: { problem: Problem; onRetry?: () => void }) {
+  return (
+    <div role="alert" className="problem">
+      <p>
+        {problem.text}
+        {problem.requestId !== null && <small> Request {problem.requestId}</small>}
+      </p>
+      {onRetry && (
+        <button type="button" onClick={onRetry}>
+          Try again
+        </button>
+      )}
+    </div>
+  );
+}

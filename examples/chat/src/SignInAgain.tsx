@@ -1,0 +1,17 @@
+import { useEffect, useRef } from 'react';
+import { SignIn } from './SignIn';
+
+/** Over the page, which keeps its place, its draft and its answer. The browser gives the focus back at the end. */
+export function SignInAgain() {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    const shown = dialog.current;
+    shown?.showModal();
+    return () => shown?.close();
+  }, []);
+  return (
+    <dialog ref={dialog} aria-label="Sign in again" onCancel={(event) => event.preventDefault()}>
+      <SignIn again />
+    </dialog>
+  );
+}
