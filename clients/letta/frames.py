@@ -35,9 +35,13 @@ class StopReason(msgspec.Struct, frozen=True):
 
 
 class ErrorFrame(msgspec.Struct, frozen=True):
-    """The turn failed. ``error_type`` is Letta's (``llm_rate_limit``, ``llm_error``, …); its text is never shown."""
+    """The turn failed. ``error_type`` is Letta's (``llm_rate_limit``, ``llm_error``, …); its text is never shown.
+
+    ``waits_for_approval``: nothing was done with the message, since the agent waits for a decision (tried on 0.16.8).
+    """
 
     error_type: str
+    waits_for_approval: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -53,6 +57,7 @@ class _Wire(msgspec.Struct):
     seq_id: int | None = None
     stop_reason: str = ""
     error_type: str = ""
+    message: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -60,6 +65,7 @@ class _Wire(msgspec.Struct):
     cached_input_tokens: int | None = None
 
 
+_WAITS = "waiting for approval"
 _WIRE = msgspec.json.Decoder(_Wire)
 
 
@@ -86,6 +92,6 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
                 cached_prompt_tokens=wire.cached_input_tokens,
             )
         case "error_message":
-            return ErrorFrame(wire.error_type)
+            return ErrorFrame(wire.error_type, waits_for_approval=_WAITS in wire.message)
         case _:
             return MessageFrame(decode_message(event.data, scope), wire.seq_id)

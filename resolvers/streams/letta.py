@@ -196,6 +196,12 @@ def _deltas(message: MessageRecord) -> list[Event]:
 
 
 def _model_failure(failed: ErrorFrame | None) -> StreamFailure:
+    if failed is not None and failed.waits_for_approval:
+        return StreamFailure(
+            code=ErrorCode.CONFLICT,
+            message="The agent waits for a decision on a tool call: approve or deny it first.",
+            reason="APPROVAL_PENDING",
+        )
     if failed is not None and failed.error_type == "llm_rate_limit":
         return StreamFailure(
             code=ErrorCode.RATE_LIMITED, message="The model's rate limit is reached.", reason="MODEL_RATE_LIMIT"

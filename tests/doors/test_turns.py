@@ -67,6 +67,16 @@ async def test_a_decision_is_its_owners_and_on_a_request_alone(stack: Stack) -> 
     assert wrong["errors"][0]["extensions"]["reason"] == "NO_APPROVAL"
 
 
+async def test_what_is_said_while_a_decision_is_waited_for_is_a_conflict_in_the_stream(stack: Stack) -> None:
+    request = await asked_for_leave(stack)
+    said = {"to": {"agentId": request["id"].split(":")[1]}, "content": [{"text": "hello? [[tokens=1 delay=0]]"}]}
+    heard = [event async for event in events(stack, "websocket", MESSAGE, {"i": said, "k": str(uuid.uuid4())})]
+    assert heard[-1]["outcome"] == "FAILED"
+    assert heard[-1]["error"] == {"code": "CONFLICT", "reason": "APPROVAL_PENDING"}
+    answer = await stack.graphql(RESPOND, {"i": {"requestId": request["id"], "decision": "DENY"}})
+    assert answer["data"]["respondToApproval"]["errors"] == []
+
+
 async def test_a_run_is_seen_followed_and_stopped(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     said = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=400 delay=0.05]]"}]}

@@ -255,12 +255,17 @@ async def test_a_refund_waits_for_a_person_and_is_allowed() -> None:
         assert asked[-3]["stop_reason"] == "requires_approval"
         call_id = pieces[0]["tool_call"]["tool_call_id"]
 
-        refused = await services.letta.post(path, json=user("hello?"))
-        assert refused.status_code == 409
-        assert "waiting for approval" in refused.json()["detail"]
-        assert "run_id" not in refused.json()
-        wrong = await services.letta.post(path, json=decision("call_x", approve=True))
-        assert wrong.status_code == 400
+        for sent, reason in (
+            (user("hello?"), "waiting for approval"),
+            (decision("call_x", approve=True), "Invalid tool call"),
+        ):
+            refused = await services.events(path, sent)  # a stream is told within itself, as the real server does
+            assert kinds(refused) == ["ping", "stop_reason", "error_message"]
+            assert refused[1]["stop_reason"] == "error"
+            assert (refused[2]["error_type"], reason in refused[2]["message"]) == ("internal_error", True)
+            whole = await services.letta.post(path, json={**sent, "streaming": False})
+            assert whole.status_code in {400, 409}
+            assert reason in whole.json()["detail"]
 
         went_on = await services.events(path, {**decision(call_id, approve=True), "stream_tokens": False})
         assert kinds(went_on) == [

@@ -104,15 +104,18 @@ class Messages:
         busy = self._state.busy(scope)
         if exclusive and busy is not None:
             raise _is_busy(busy)
-        _check_approval(agent, scope, sent)
-        if sent.get("type") == "approval":
-            body["pending"] = agent.pending[scope]
+        refusal = _approval_refused(agent, scope, sent)
+        if refusal is not None and not streaming:
+            raise refusal
         background = streaming and bool(body.get("background"))
         if background and not self._redis:
             raise refused(503, _NO_REDIS)
         if not streaming:
             body = {**body, "stream_tokens": False, "background": False}
-        agent.pending.pop(scope, None)
+        if refusal is not None:
+            body["refused"] = refusal.body["detail"]
+        elif (pending := agent.pending.pop(scope, None)) is not None:
+            body["pending"] = pending
         run = self._start(agent, scope, body, background=background, streaming=streaming)
         if streaming:
             return StreamingResponse(frames(run, 0), media_type="text/event-stream")
@@ -151,22 +154,21 @@ def _first_message(body: Json) -> Json:
     return messages[0]
 
 
-def _check_approval(agent: Agent, scope: str, sent: Json) -> None:
-    """A pending call wants a decision and nothing else; a decision wants its pending call. Raises Refused."""
+def _approval_refused(agent: Agent, scope: str, sent: Json) -> Refused | None:
+    """A pending call wants a decision and nothing else; a decision wants its pending call."""
     pending = agent.pending.get(scope)
     if sent.get("type") != "approval":
-        if pending is not None:
-            raise refused(409, _WAITS)
-        return
+        return None if pending is None else refused(409, _WAITS)
     if pending is None:
-        raise refused(400, _NOTHING_WAITS)
+        return refused(400, _NOTHING_WAITS)
     request, call_id = pending["request"], pending["use"]["call_id"]
     given = [one.get("tool_call_id") for one in sent.get("approvals") or []]
     if given and given != [call_id]:
-        raise refused(400, f"INVALID_ARGUMENT: Invalid tool call IDs: Expected ['{call_id}'], got {given}")
+        return refused(400, f"INVALID_ARGUMENT: Invalid tool call IDs: Expected ['{call_id}'], got {given}")
     named = sent.get("approval_request_id")
     if named not in {None, request["id"]}:
-        raise refused(400, f"INVALID_ARGUMENT: Invalid approval request ID. Expected '{request['id']}', got '{named}'")
+        return refused(400, f"INVALID_ARGUMENT: Invalid approval request ID. Expected '{request['id']}', got '{named}'")
+    return None
 
 
 def _is_busy(run: Run) -> Refused:

@@ -34,13 +34,13 @@ def otid_of(message_id: str, index: int) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-def error_frame(run_id: str, kind: str, detail: str) -> str:
+def error_frame(run_id: str, kind: str, detail: str, message: str | None = None) -> str:
     """The event of a turn that failed."""
     error = {
         "message_type": "error_message",
         "run_id": run_id,
         "error_type": kind,
-        "message": _WORDS.get(kind, "An unknown error occurred."),
+        "message": message or _WORDS.get(kind, "An unknown error occurred."),
         "detail": detail,
         "seq_id": None,
     }
@@ -48,7 +48,11 @@ def error_frame(run_id: str, kind: str, detail: str) -> str:
 
 
 async def play(state: State, agent: Agent, run: Run, body: Json, words_per_second: float) -> None:
-    """Play one turn to its end. ``body`` is the request; with an approval it has the ``pending`` call it decides."""
+    """Play one turn to its end.
+
+    ``body`` is the request. With an approval it has the ``pending`` call it decides; one that cannot be carried out has
+    in ``refused`` why, which a stream is told within itself.
+    """
     turn = Turn(state, agent, run, body)
     try:
         await turn.play(words_per_second)
@@ -73,6 +77,7 @@ class Turn:
         self._run = run
         self._sent: Json = body["messages"][0]
         self._pending: Json = body.get("pending") or {}
+        self._refused: str = body.get("refused") or ""
         self._background = bool(body.get("background"))
         self._tokens = bool(body.get("stream_tokens"))
         self._step = new_id("step")
@@ -82,6 +87,9 @@ class Turn:
     async def play(self, words_per_second: float) -> None:
         """The turn, but for its failing."""
         self.say({"id": new_id("ping"), "message_type": "ping"}, numbered=True)
+        if self._refused:
+            self._refuse()
+            return
         if self._sent.get("type") == "approval":
             await self._go_on(words_per_second)
             return
@@ -230,6 +238,11 @@ class Turn:
             self.say({"message_type": "stop_reason", "stop_reason": "error"})
         self.say({"message_type": "stop_reason", "stop_reason": "llm_api_error"})
         self._run.say(error_frame(self._run.id, kind, _DETAIL))
+
+    def _refuse(self) -> None:
+        self.end("failed", "error")
+        self.say({"message_type": "stop_reason", "stop_reason": "error"})
+        self._run.say(error_frame(self._run.id, "internal_error", self._refused, self._refused))
 
     def end(self, status: str, reason: str) -> None:
         """Write down how the run ended."""
