@@ -262,7 +262,7 @@ async def test_a_refund_waits_for_a_person_and_is_allowed() -> None:
             refused = await services.events(path, sent)  # a stream is told within itself, as the real server does
             assert kinds(refused) == ["ping", "stop_reason", "error_message"]
             assert refused[1]["stop_reason"] == "error"
-            assert (refused[2]["error_type"], reason in refused[2]["message"]) == ("internal_error", True)
+            assert (refused[2]["error_type"], reason in refused[2]["detail"]) == ("internal_error", True)
             whole = await services.letta.post(path, json={**sent, "streaming": False})
             assert whole.status_code in {400, 409}
             assert reason in whole.json()["detail"]
@@ -279,8 +279,9 @@ async def test_a_refund_waits_for_a_person_and_is_allowed() -> None:
             "assistant_message",
         ]  # fmt: skip
         assert stored[3]["approvals"][0]["approve"] is True
-        again = await services.letta.post(path, json=decision(call_id, approve=True))
-        assert again.status_code == 400
+        other = f"/v1/conversations/{await conversation_of(services, agent_id)}/messages"
+        unasked = await services.events(other, decision(call_id, approve=True))
+        assert "No tool call is currently awaiting approval" in unasked[2]["detail"]
 
 
 async def test_a_call_that_is_denied() -> None:

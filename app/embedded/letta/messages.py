@@ -31,7 +31,7 @@ _WAITS = (
     "Please approve or deny the pending request before continuing."
 )
 _NOTHING_WAITS = (
-    "INVALID_ARGUMENT: Cannot process approval response: No tool call is currently awaiting approval. "
+    "Cannot process approval response: No tool call is currently awaiting approval. "
     "Please send a regular message to interact with the agent."
 )
 _STATUS = {"llm_rate_limit": 429}
@@ -164,10 +164,10 @@ def _approval_refused(agent: Agent, scope: str, sent: Json) -> Refused | None:
     request, call_id = pending["request"], pending["use"]["call_id"]
     given = [one.get("tool_call_id") for one in sent.get("approvals") or []]
     if given and given != [call_id]:
-        return refused(400, f"INVALID_ARGUMENT: Invalid tool call IDs: Expected ['{call_id}'], got {given}")
+        return refused(400, f"Invalid tool call IDs. Expected '['{call_id}']', but received '{given}'.")
     named = sent.get("approval_request_id")
     if named not in {None, request["id"]}:
-        return refused(400, f"INVALID_ARGUMENT: Invalid approval request ID. Expected '{request['id']}', got '{named}'")
+        return refused(400, f"Invalid approval request ID. Expected '{request['id']}', got '{named}'")
     return None
 
 

@@ -22,6 +22,7 @@ _WORDS = {
     "llm_rate_limit": "Rate limit exceeded for LLM model provider. Please wait before making another request.",
     "llm_error": "An error occurred with the LLM request.",
 }
+_UNKNOWN = "An unknown error occurred with the LLM streaming request."
 _DETAIL = "INTERNAL_SERVER_ERROR: the embedded model failed"
 _PIECE = 6
 """How many characters of a call's arguments come in one frame."""
@@ -242,7 +243,8 @@ class Turn:
     def _refuse(self) -> None:
         self.end("failed", "error")
         self.say({"message_type": "stop_reason", "stop_reason": "error"})
-        self._run.say(error_frame(self._run.id, "internal_error", self._refused, self._refused))
+        told = self._refused if self._refused.startswith("CONFLICT") else _UNKNOWN
+        self._run.say(error_frame(self._run.id, "internal_error", self._refused, told))
 
     def end(self, status: str, reason: str) -> None:
         """Write down how the run ended."""

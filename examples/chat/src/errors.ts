@@ -8,6 +8,7 @@ export interface Problem {
   service: string | null;
   /** Whether the same request may go through later. */
   retryable: boolean;
+  retryAfterSeconds: number | null;
   requestId: string | null;
 }
 
@@ -27,7 +28,7 @@ export function problemOf(error: CombinedError): Problem {
   const [first] = error.graphQLErrors;
   if (first === undefined) {
     const text = 'The gateway cannot be reached. Check your connection.';
-    return { text, code: 'NETWORK', service: null, retryable: true, requestId: null };
+    return { text, code: 'NETWORK', service: null, retryable: true, retryAfterSeconds: null, requestId: null };
   }
   const said = first.extensions ?? {};
   const code = typeof said.code === 'string' ? said.code : '';
@@ -36,6 +37,7 @@ export function problemOf(error: CombinedError): Problem {
     code,
     service: typeof said.service === 'string' ? said.service.toUpperCase() : null,
     retryable: said.retryable === true,
+    retryAfterSeconds: typeof said.retryAfterSeconds === 'number' ? said.retryAfterSeconds : null,
     requestId: typeof said.requestId === 'string' ? said.requestId : null,
   };
 }

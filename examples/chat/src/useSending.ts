@@ -85,5 +85,5 @@ export function useSending({ conversationId, busy, onBegun, onBusy }: Options): 
 }
 
 function unknownRefusal(message = 'The message was not sent.'): Problem {
-  return { text: message, code: 'REFUSED', service: null, retryable: false, requestId: null };
+  return { text: message, code: 'REFUSED', service: null, retryable: false, retryAfterSeconds: null, requestId: null };
 }
