@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
@@ -15,8 +16,9 @@ from schema.scalars import DECIMAL
 from schema.subscription import Subscription
 
 
+@cache
 def build_schema() -> strawberry.Schema:
-    """The whole graph. ``schema/schema.graphql`` is this, printed."""
+    """The whole graph, made once: it never changes. ``schema/schema.graphql`` is this, printed."""
     return strawberry.Schema(
         query=Query,
         mutation=Mutation,

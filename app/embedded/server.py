@@ -54,6 +54,20 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        """End the main loop now, not at its next tick."""
+        self.should_exit = True
+        self._wake.set()
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await self._wake.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -106,8 +120,8 @@ class LoopbackServer:
     async def stop(self) -> None:
         """Stop at once, open streams and all."""
         if self._server is not None and self._task is not None:
-            self._server.should_exit = True
             self._server.force_exit = True
+            self._server.stop()
             for connection in list(self._server.server_state.connections):
                 if (transport := getattr(connection, "transport", None)) is not None:
                     transport.abort()

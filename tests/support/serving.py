@@ -32,5 +32,5 @@ async def served(app: ASGIApp, settings: Settings) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.stop()
         await task
