@@ -52,13 +52,17 @@ async def test_a_socket_that_never_inits_is_closed() -> None:
     assert closed.value.rcvd.code == 4408
 
 
-async def test_another_protocol_is_told(stack: Stack) -> None:
+@pytest.mark.parametrize("offered", [None, ["graphql-ws"]], ids=["none", "the legacy one"])
+async def test_another_protocol_is_told(stack: Stack, offered: list | None) -> None:
     url = stack.url.replace("http", "ws") + "/graphql"
-    async with connect(url, proxy=None) as socket:
+    # the legacy one is accepted before it is refused: a browser shows a close code of no other socket
+    async with connect(url, subprotocols=offered, proxy=None) as socket:
+        assert socket.subprotocol == (offered or [None])[0]
         with pytest.raises(ConnectionClosed) as closed:
             await socket.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4406
+    assert "graphql-transport-ws" in closed.value.rcvd.reason
 
 
 async def test_more_operations_than_a_socket_runs(stack: Stack) -> None:
