@@ -8,6 +8,9 @@ PAGES := app/pages/graphiql
 CHAT := examples/chat
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
+# What is to be set up is set up side by side.
+MAKEFLAGS += --jobs=3
+
 .PHONY: help run test test-real pages demo screenshots lock generated clean
 
 help: ## This list

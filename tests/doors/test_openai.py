@@ -98,13 +98,13 @@ async def test_leaving_before_the_answer_closes_the_upstream(stack: Stack, strea
     asked = asyncio.create_task(stack.client.post("/v1/chat/completions", json=body, headers=stack.headers()))
 
     async def talking() -> bool:
-        return (await stack.model_stats())["inflight"] == before["inflight"] + 1
+        return (await stack.model_stats())["total"] == before["total"] + 1
 
     await until(talking)
     asked.cancel()
 
     async def left() -> bool:
-        return (await stack.model_stats())["inflight"] == before["inflight"]
+        return (await stack.model_stats())["disconnected"] == before["disconnected"] + 1
 
     if stream or not stack.real:  # the real LiteLLM lets a whole completion run out, whoever has left
         await until(left)

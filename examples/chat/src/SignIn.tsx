@@ -54,7 +54,7 @@ function useDevelopmentToken(): string {
   const [offered, setOffered] = useState('');
   useEffect(() => {
     const leaving = new AbortController();
-    fetch(`${import.meta.env.BASE_URL}token`, { signal: leaving.signal })
+    fetch('/demo/token', { signal: leaving.signal })
       .then(async (answer) => {
         const body: unknown = answer.ok ? await answer.json() : null;
         if (typeof body === 'object' && body !== null && 'token' in body && typeof body.token === 'string') {
