@@ -108,7 +108,7 @@ class Shield:
                 await _refuse(scope, send, Overloaded("The gateway is busy.", retry_after_seconds=1))
             else:
                 await self._app(scope, receive, watched)
-        except Exception:
+        except Exception:  # the last place where an error of ours can still become an answer
             self._telemetry.log.exception("internal error", request_id=scope["state"]["request_id"])
             if begun:
                 raise  # the server cuts the answer short: nothing else tells the client that it is not whole

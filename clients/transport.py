@@ -133,8 +133,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except _CAUGHT as error:
             self._slots.leave()
             raise _translated(error, request) from error
-        except BaseException:
-            self._slots.leave()  # a cancelled call gives its slot back like any other
+        except BaseException:  # whatever ends it, a cancellation included
+            self._slots.leave()
             raise
         return httpx.Response(
             response.status,

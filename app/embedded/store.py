@@ -113,7 +113,7 @@ class SqliteStore:
         self._connection.execute("BEGIN")
         try:
             yield
-        except BaseException:
+        except BaseException:  # whatever ends it, a cancellation included, half of it is not kept
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
