@@ -5,6 +5,7 @@ from __future__ import annotations
 from strawberry import Parent
 
 from clients.litellm import KeyInfo
+from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream
@@ -17,8 +18,13 @@ async def name(user: Parent[Principal], info: Info) -> str | None:  # noqa: ARG0
 
 async def budget(user: Parent[Principal], info: Info) -> KeyInfo | None:  # noqa: ARG001 - the parent is the principal
     """What the user's own key may spend."""
-    key = (await info.context.access.profile()).litellm_key
-    return None if key is None else await info.context.loaders.key_info.load(key)
+    return await own_budget(info.context)
+
+
+async def own_budget(context: RequestContext) -> KeyInfo | None:
+    """What the principal's own key may spend; ``None`` where the platform's key pays."""
+    key = (await context.access.profile()).litellm_key
+    return None if key is None else await context.loaders.key_info.load(key)
 
 
 def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:

@@ -9,7 +9,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from clients.errors import ErrorCode
-from schema import message, mutation, stream
+from schema import message, outcomes, stream
 from schema.mutation import Mutation
 from schema.query import Query
 from schema.scalars import DECIMAL
@@ -23,6 +23,6 @@ def build_schema() -> strawberry.Schema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        types=[*message.KINDS, *stream.KINDS, mutation.ConversationBusy, ErrorCode],
+        types=[*message.KINDS, *stream.KINDS, *outcomes.KINDS, ErrorCode],
         config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL}),
     )

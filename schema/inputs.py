@@ -120,59 +120,6 @@ class CompletionInput:
         return body | {name: value for name, value in options.items() if value is not None}
 
 
-@strawberry.enum(description="What is decided on tool calls that a turn asks leave for.")
-class ApprovalDecision(StrEnum):
-    """Yes or no."""
-
-    APPROVE = "approve"
-    DENY = "deny"
-
-
-@strawberry.input(description="A decision on an approval request.")
-class RespondToApprovalInput:
-    """What goes on with a turn."""
-
-    request_id: ID = strawberry.field(description="The id of the `ApprovalRequestMessage`.")
-    decision: ApprovalDecision = strawberry.field(description="Whether the calls may be made.")
-    reason: str | None = strawberry.field(default=None, description="Why, for the agent to read.")
-    on_disconnect: OnDisconnect = strawberry.field(
-        default=OnDisconnect.CONTINUE, description="What happens to this stream when its last reader leaves."
-    )
-    idempotency_key: str | None = strawberry.field(
-        default=None, description="Without one, the request's id serves: a decision is not taken twice."
-    )
-
-
-@strawberry.input(description="A run to stop.")
-class CancelRunInput:
-    """What stops a run."""
-
-    run_id: ID = strawberry.field(description="The run.")
-
-
-@strawberry.input(description="A stream to stop.")
-class CancelStreamInput:
-    """What stops a stream."""
-
-    stream_id: ID = strawberry.field(description="The stream.")
-
-
-@strawberry.input(description="What is to stand in a memory block.")
-class UpdateMemoryBlockInput:
-    """What writes core memory."""
-
-    block_id: ID = strawberry.field(description="The block.")
-    value: str = strawberry.field(description="All that is to stand in it.")
-
-
-@strawberry.input(description="A conversation to start.")
-class CreateConversationInput:
-    """What makes a conversation."""
-
-    agent_id: ID = strawberry.field(description="The agent to hold it with.")
-    summary: str | None = strawberry.field(default=None, description="What it is about, in a few words.")
-
-
 def required_key(key: str | None) -> str:
     """The idempotency key of a mutation that needs one. Raises BadUserInput."""
     if key is None:

@@ -1,0 +1,90 @@
+"""What every mutation's payload has: ``errors``, the outcomes that a person acts on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+import strawberry
+from strawberry import Parent
+
+from clients.errors import GatewayError
+from clients.letta.records import RunRecord
+from resolvers import outcomes, turns, users
+from resolvers.info import Info
+from resolvers.outcomes import Outcome, outcome_of
+from schema.base import answered_by, described, reads
+
+if TYPE_CHECKING:
+    from schema.run import Run
+
+P = TypeVar("P", bound="PayloadRecord")
+
+
+class PayloadRecord(msgspec.Struct, kw_only=True):
+    """Root of what mutations return. Everything in it has a default, since a payload of errors has nothing else."""
+
+    errors: list[Outcome] = []
+
+
+def done_by(record: type[P], resolver: Callable[..., Awaitable[P]], description: str) -> Any:
+    """A mutation that one resolver carries out; an error that is an outcome becomes a ``record`` that says so."""
+
+    @wraps(resolver)
+    async def done(*args: Any, **arguments: Any) -> P:
+        try:
+            return await resolver(*args, **arguments)
+        except GatewayError as error:
+            outcome = outcome_of(error)
+            if outcome is None:
+                raise
+            return record(errors=[outcome])
+
+    return strawberry.field(resolver=done, description=description)
+
+
+@strawberry.interface(description="An outcome that a person acts on.")
+class UserError:
+    """What every such outcome has."""
+
+    message: str = described("A sentence for people.")
+
+
+@strawberry.type
+class Payload:
+    """Base of the payloads."""
+
+    errors: list[UserError] = described("Outcomes to act on; empty when it was done.")
+
+
+async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, record.run_id)
+
+
+@strawberry.type(description="The conversation is busy with another run: wait for it, or cancel it.")
+@reads(outcomes.Busy)
+class ConversationBusy(UserError):
+    """A Conflict, reason RUN_BUSY, as data."""
+
+    run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(_busy_run, "The run it is busy with.")
+
+
+async def _resets_at(record: Parent[outcomes.BudgetSpent], info: Info) -> datetime | None:  # noqa: ARG001 - the viewer's
+    budget = await users.own_budget(info.context)
+    return None if budget is None else budget.budget_reset_at
+
+
+@strawberry.type(description="The budget that pays for your model calls is spent.")
+@reads(outcomes.BudgetSpent)
+class BudgetExceeded(UserError):
+    """BUDGET_EXCEEDED, as data."""
+
+    resets_at: datetime | None = answered_by(
+        _resets_at, "When the next period begins; null where there are no periods.", optional=True
+    )
+
+
+KINDS = [ConversationBusy, BudgetExceeded]
