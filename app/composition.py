@@ -144,6 +144,7 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         retention=settings.stream_retention_seconds,
         heartbeat=settings.stream_heartbeat_seconds,
         coalesce=settings.stream_coalesce_milliseconds / 1000,
+        look=settings.stream_look_seconds,
     )
 
 

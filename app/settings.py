@@ -164,6 +164,8 @@ class Settings(BaseSettings):
     """Tokens that come closer together than this share a frame at the GraphQL doors, in milliseconds. 0: each has its
     own.
     """
+    stream_look_seconds: Seconds = 3.0
+    """How often a conversation that is followed is looked at in Letta, for turns begun elsewhere, in seconds."""
     rate_limit_general: Count = Field(default=1000, json_schema_extra=_NOT_YET)
     """Requests per user and minute."""
     redis_url: RedisUrl = None

@@ -60,6 +60,7 @@ def send_message(
         on_disconnect=on_disconnect,
         key=f"message:{key}",
         fingerprint=fingerprint(scope, content),
+        scope=scope,
         reads=reads,
     )
 
@@ -94,6 +95,7 @@ async def respond_to_approval(
         on_disconnect=on_disconnect,
         key=f"approval:{request_id if key is None else key}",
         fingerprint=fingerprint(request_id, approve, reason),
+        scope=request.scope,
         reads=False,
     )
 

@@ -8,12 +8,14 @@ import strawberry
 from strawberry import ID
 
 from resolvers import turns
+from resolvers.access import scope_of
 from resolvers.info import Info
+from resolvers.streams.follow import follow
 from schema.inputs import CompletionInput, SendMessageInput
 from schema.stream import StreamEvent
 
 
-@strawberry.type(description="What can be followed. Each subscription ends with one `StreamEnded`.")
+@strawberry.type(description="What can be followed. A subscription to one stream ends with its `StreamEnded`.")
 class Subscription:
     """The root of subscriptions."""
 
@@ -48,4 +50,16 @@ class Subscription:
             info.context, body=input.body(), on_disconnect=input.on_disconnect, key=stream_key
         )
         async for event in turns.events(info.context, attached):
+            yield event  # type: ignore[misc]
+
+    @strawberry.subscription(
+        description="Follow a conversation: whatever turn is or becomes active in it, wherever it was begun (another "
+        "tab, another client), each from its `StreamStarted` to its `StreamEnded`. It goes on until you leave. Its "
+        "cursors are its own: subscribe `after` the last one and nothing is lost or doubled."
+    )
+    async def conversation(self, info: Info, id: ID, after: str | None = None) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+        """Read one turn after another."""
+        conversation = await info.context.access.conversation(id)
+        scope = scope_of(conversation)
+        async for event in follow(info.context, scope, conversation.agent_id, after):
             yield event  # type: ignore[misc]

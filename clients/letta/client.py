@@ -145,6 +145,12 @@ class Letta:
         answer = await self._ask(scope, Call(operation="runs", path="/v1/runs/", params=params))
         return decode(Service.LETTA, _RUNS, answer.body)
 
+    async def runs(self, scope: CallScope, agent_ids: list[str], *, limit: int) -> list[RunRecord]:
+        """The newest runs of some agents, newest first."""
+        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("limit", str(limit)), ("order", "desc")]
+        answer = await self._ask(scope, Call(operation="runs", path="/v1/runs/", params=params))
+        return decode(Service.LETTA, _RUNS, answer.body)
+
     async def block_agents(self, scope: CallScope, block_id: str) -> list[AgentState]:
         """The agents that a memory block is attached to: several may share it. Raises NotFound."""
         answer = await self._ask(scope, Call(operation="block.agents", path=f"/v1/blocks/{block_id}/agents"))
@@ -199,6 +205,24 @@ class Letta:
                 background = False
                 answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
             yield LettaTurn(_frames(answer, conversation), background=background)
+
+    @asynccontextmanager
+    async def taken_up(
+        self, scope: CallScope, conversation: str, run_id: str, *, opens_within: float
+    ) -> AsyncIterator[LettaTurn]:
+        """The turn of a background run, from its start, whoever began it. Raises BadUserInput for another run."""
+        call = Call(
+            operation="run.stream",
+            method="POST",
+            path=f"/v1/runs/{run_id}/stream",
+            json={"starting_after": 0},
+            model_work=True,
+        )
+        try:
+            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+                yield LettaTurn(_frames(answer, conversation), background=True)
+        except UpstreamRejected as rejected:
+            raise _translate(rejected) from rejected
 
     @asynccontextmanager
     async def _turn(

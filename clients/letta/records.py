@@ -101,6 +101,11 @@ class RunRecord(msgspec.Struct, kw_only=True):
         return RunStatus(self.raw_status)
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self.status in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
+
+    @property
     def completed_at(self) -> datetime | None:
         """When it ended. Letta sends this one time without a zone; it is UTC."""
         return self.ended_at.replace(tzinfo=UTC) if self.ended_at and self.ended_at.tzinfo is None else self.ended_at

@@ -1,4 +1,7 @@
-"""What starts a turn: a message, or a decision on the tool calls that an earlier turn has asked leave for."""
+"""What starts a turn: a message, or a decision on the tool calls that an earlier turn has asked leave for.
+
+Or nothing: a turn that was begun elsewhere is taken up.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,18 @@ class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
 
     def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
         """Nothing of it is shown before Letta has stored it."""
+        return
+
+
+class FollowedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A turn that was begun elsewhere and is taken up: nothing is sent. Letta streams a ``background`` run again."""
+
+    run_id: str
+    background: bool
+    otid: str = ""
+
+    def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
+        """What began it is in the list of messages."""
         return
 
 

@@ -22,11 +22,15 @@ from resolvers.streams.events import (
 from resolvers.streams.log import Leave, read_entries, read_events
 from resolvers.streams.shelf import Shelf
 from resolvers.streams.stream import Source, Stream
+from resolvers.streams.waiters import Waiters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """Bounds on streams. Times in seconds, sizes in bytes."""
+    """Bounds on streams. Times in seconds, sizes in bytes.
+
+    ``look`` is how often a conversation that is followed is looked at in Letta, for turns begun elsewhere.
+    """
 
     grace: float = 60
     retention: float = 300
@@ -37,6 +41,7 @@ class StreamLimits:
     max_log: int = 16 * 1024 * 1024
     max_kept: int = 256 * 1024 * 1024
     max_streams_per_user: int = 100
+    look: float = 3
 
 
 class StreamMetrics(Protocol):
@@ -62,6 +67,8 @@ class StreamHub:
         self.limits = limits
         self._metrics = metrics
         self._shelf = Shelf(limits.max_kept)
+        self.begun = Waiters()
+        """Woken whenever a stream begins."""
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
         """The owner's stream of that id. Raises NotFound."""
@@ -81,6 +88,7 @@ class StreamHub:
         on_disconnect: OnDisconnect,
         key: str | None = None,
         fingerprint: str = "",
+        scope: str | None = None,
         reads: bool = True,
     ) -> AsyncIterator[Stream]:
         """Start a stream, or attach to what the same key has started, for as long as the context lasts.
@@ -101,6 +109,7 @@ class StreamHub:
                 on_disconnect=on_disconnect,
                 key=key,
                 fingerprint=fingerprint,
+                scope=scope,
             )
             self._start(stream)
         async with self.attached(stream, reads=reads):
@@ -151,6 +160,7 @@ class StreamHub:
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._pump(stream))
         stream.pump.add_done_callback(lambda _: self._end(stream, Ended(outcome=StreamOutcome.CANCELLED)))
+        self.begun.wake()
 
     async def _opened(self, stream: Stream) -> None:
         """Wait for the upstream to open, one heartbeat at most; a refusal after that is in the stream."""

@@ -1,4 +1,4 @@
-"""A Letta turn as a stream's source: frames in, events out.
+"""A Letta turn as a stream's source: frames in, events out. The turn is begun here, or taken up.
 
 Deltas go out as they come. Whole messages are read back from Letta when a step is over, because only the list tells
 their final form: each is added once, with the id it will be read under for good.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from clients.errors import ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
+from clients.letta.client import LettaTurn
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
     ApprovalRequestMessage,
@@ -19,8 +20,8 @@ from clients.letta.messages import (
     ReasoningMessage,
     ToolCallMessage,
 )
-from clients.letta.records import Usage
-from clients.letta.sending import Sent
+from clients.letta.records import RunRecord, Usage
+from clients.letta.sending import FollowedRun, Sent
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks
@@ -41,6 +42,9 @@ READ_BACK = 50
 """How many of the newest messages are looked through for those of the turn, at a time."""
 
 
+WATCH_SECONDS = 1.0
+"""How often a run is looked at that Letta does not stream again."""
+
 READ_BACK_SECONDS = 5.0
 """How long a look at what Letta has stored may take."""
 
@@ -48,11 +52,11 @@ READ_BACK_SECONDS = 5.0
 class LettaSource:
     """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``."""
 
-    def __init__(self, context: RequestContext, scope: str, sent: Sent) -> None:
+    def __init__(self, context: RequestContext, scope: str, sent: Sent | FollowedRun) -> None:
         self._context = context
         self._scope = scope
         self._sent = sent
-        self.run_id: str | None = None
+        self.run_id: str | None = sent.run_id if isinstance(sent, FollowedRun) else None
         self._step: str | None = None
         self._looking: asyncio.Task[list[MessageRecord]] | None = None
         self._seen: set[str] = set()
@@ -61,14 +65,37 @@ class LettaSource:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
-        """Send the message. See ``Source.open``."""
-        resources = self._context.resources
-        clocks = StreamClocks(resources.clocks, Service.LETTA)
-        async with resources.letta.send(
-            self._context.model_scope(), self._scope, self._sent, opens_within=resources.clocks.first_token
-        ) as turn:
+        """Send the message, or take up the run. See ``Source.open``."""
+        if isinstance(self._sent, FollowedRun) and not self._sent.background:
+            yield self._events(self._watched(self._sent.run_id), resumable=False)
+            return
+        clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
+        async with self._turn() as turn:
             frames = clocks.timed(turn.frames, is_token=_is_token)
             yield self._events(frames, resumable=turn.background)
+
+    def _turn(self) -> AbstractAsyncContextManager[LettaTurn]:
+        letta, clocks, sent = self._context.resources.letta, self._context.resources.clocks, self._sent
+        scope = self._context.model_scope()
+        if isinstance(sent, FollowedRun):
+            return letta.taken_up(scope, self._scope, sent.run_id, opens_within=clocks.first_token)
+        return letta.send(scope, self._scope, sent, opens_within=clocks.first_token)
+
+    async def _watched(self, run_id: str) -> AsyncIterator[Frame]:
+        """A run that Letta does not stream again, looked at until it is over."""
+        yield Ping(run_id)
+        try:
+            async with asyncio.timeout(self._context.resources.clocks.llm_total):
+                run = await self._look(run_id)
+                while not run.over:
+                    await asyncio.sleep(WATCH_SECONDS)
+                    run = await self._look(run_id)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The turn took too long.", reason="TOTAL", service=Service.LETTA) from error
+        yield StopReason(run.stop_reason or run.status.value)
+
+    async def _look(self, run_id: str) -> RunRecord:
+        return await self._context.resources.letta.run(self._context.renewed().scope, run_id)
 
     async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncIterator[tuple[Event, bytes]]:
         started = False
@@ -76,7 +103,7 @@ class LettaSource:
         try:
             async for frame in frames:
                 if not started:
-                    self.run_id = _run_id(frame)
+                    self.run_id = self.run_id or _run_id(frame)
                     started = True
                     yield self._started(resumable=resumable), b""
                 if isinstance(frame, Done):

@@ -11,30 +11,20 @@ from collections.abc import AsyncIterator
 
 from clients.errors import BadUserInput
 from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, Raw, Started, merge
+from resolvers.streams.waiters import Waiters, woken
 
 
-class Leave:
+class Leave(Waiters):
     """Tells readers that they are let go, and why, while their streams go on."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.reason: DetachReason | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
 
     def now(self, reason: DetachReason) -> None:
         """Let go every reader that was given this, those to come included."""
         self.reason = reason
-        _wake(self._waiters)
-
-    def add(self, waiter: asyncio.Future[None]) -> None:
-        """Somebody who waits for more, and is to be woken."""
-        self._waiters.add(waiter)
-        waiter.add_done_callback(self._waiters.discard)
-
-
-def _wake(waiters: set[asyncio.Future[None]]) -> None:
-    for waiter in list(waiters):
-        if not waiter.done():
-            waiter.set_result(None)
+        self.wake()
 
 
 class StreamLog:
@@ -43,7 +33,7 @@ class StreamLog:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self._weights: list[int] = [0]
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._grown = Waiters()
 
     @property
     def ended(self) -> Ended | None:
@@ -68,7 +58,7 @@ class StreamLog:
         event.cursor = str(entry.seq)
         self.entries.append(entry)
         self._weights.append(self.weight + event.size + len(raw))
-        _wake(self._waiters)
+        self._grown.wake()
 
     def position(self, after: str | None) -> int:
         """How many entries stand before and at a cursor.
@@ -90,14 +80,7 @@ class StreamLog:
         """Wait until something stands after a position, or nothing ever will, or it is time to leave."""
         if len(self.entries) > position or self.ended is not None:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        if leave is not None:
-            leave.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+        await woken(self._grown, *([] if leave is None else [leave]))
 
 
 async def read_entries(log: StreamLog, position: int = 0) -> AsyncIterator[Entry]:

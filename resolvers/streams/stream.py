@@ -34,6 +34,7 @@ class Stream:
         source: where its events come from, while it runs.
         key: what it was started by, if a client may start it again: its owner, and the client's own key.
         fingerprint: tells the input that the key was used with.
+        scope: the conversation it is a turn of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
         opened: done when the upstream has opened; has the refusal of one that would not.
         pump: what copies the source into the log.
         timer: what ends its grace or, after its end, its time on the shelf.
@@ -46,6 +47,7 @@ class Stream:
     on_disconnect: OnDisconnect
     key: str | None = None
     fingerprint: str = ""
+    scope: str | None = None
     log: StreamLog = field(default_factory=StreamLog)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     expires_at: datetime | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -30,13 +31,14 @@ async def events(
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The events of one subscription to its end; closing the generator is leaving. Raises Refused."""
     asked = {"query": query, "variables": variables or {}}
-    read = _by_websocket(stack, asked, user) if door == "websocket" else _by_http(stack, door, asked, user)
-    async for payload in read:
-        assert "errors" not in payload, payload
-        yield next(iter(payload["data"].values()))
+    door_of = _by_websocket(stack, asked, user) if door == "websocket" else _by_http(stack, door, asked, user)
+    async with aclosing(door_of) as read:
+        async for payload in read:
+            assert "errors" not in payload, payload
+            yield next(iter(payload["data"].values()))
 
 
-async def _by_websocket(stack: Stack, asked: dict[str, Any], user: str) -> AsyncIterator[dict[str, Any]]:
+async def _by_websocket(stack: Stack, asked: dict[str, Any], user: str) -> AsyncGenerator[dict[str, Any], None]:
     async with opened_socket(stack, stack.token(user)) as socket:
         await socket.subscribe(**asked)
         while (message := await socket.hear())["type"] != "complete":
@@ -45,7 +47,7 @@ async def _by_websocket(stack: Stack, asked: dict[str, Any], user: str) -> Async
             yield message["payload"]
 
 
-async def _by_http(stack: Stack, door: str, asked: dict[str, Any], user: str) -> AsyncIterator[dict[str, Any]]:
+async def _by_http(stack: Stack, door: str, asked: dict[str, Any], user: str) -> AsyncGenerator[dict[str, Any], None]:
     headers = stack.headers(user) | {"accept": ACCEPTS[door]}
     async with stack.client.stream("POST", "/graphql", json=asked, headers=headers) as response:
         if not response.headers["content-type"].startswith(ACCEPTS[door].split(";")[0]):

@@ -121,6 +121,7 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
             "letta_api_key": options.letta_key,
             "litellm_base_url": servers["litellm"].url,
             "breaker_reset_seconds": 0.2,
+            "stream_look_seconds": 0.2,
             **settings,
         }
         running = await _gateway(stack, given, platform, chat_model="gpt-4o-mini", real=False)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.doors.test_streams import expected, text_of
+from tests.support.doors import DOORS, Refused, events
+from tests.support.stack import GRACE, Stack, until
+
+FIELDS = """ __typename cursor
+  ... on StreamStarted { stream { id } run { id } replayed resumable userMessageEdge { node { id text } } }
+  ... on TextDelta { messageId text }
+  ... on MessageAdded { edge { node { __typename id text } } }
+  ... on StreamEnded { outcome finishReason run { status } } """
+FOLLOW = f"subscription($id: ID!, $after: String) {{ conversation(id: $id, after: $after) {{ {FIELDS} }} }}"
+STREAM = f"subscription($id: ID!) {{ stream(id: $id) {{ {FIELDS} }} }}"
+SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { errors { message } run { id } stream { id } } }"""
+CREATE = """mutation($a: ID!) { createConversation(input: {agentId: $a}) { conversationEdge { node { id } } } }"""
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> str:
+    """What holds for a followed conversation holds at every door."""
+    return str(request.param)
+
+
+async def conversation(stack: Stack) -> tuple[str, str]:
+    """An agent and a conversation with it."""
+    agent_id = await stack.make_agent()
+    answer = await stack.graphql(CREATE, {"a": agent_id})
+    return agent_id, answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
+
+
+async def send(stack: Stack, conversation_id: str, directive: str) -> dict[str, Any]:
+    """Send a message as another tab does."""
+    to = {"conversationId": conversation_id}
+    asked = {"to": to, "content": [{"text": f"hi [[{directive}]]"}], "idempotencyKey": str(uuid.uuid4())}
+    payload: dict[str, Any] = (await stack.graphql(SEND, {"i": asked}))["data"]["sendMessage"]
+    assert payload["errors"] == []
+    return payload
+
+
+async def turn(follower: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events of the next turn."""
+    heard = []
+    async for event in follower:
+        heard.append(event)
+        if event["__typename"] in {"StreamEnded", "ReaderDetached"}:
+            break
+    return heard
+
+
+@asynccontextmanager
+async def letta(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    """Letta itself, as somebody reaches it who does not come by the gateway."""
+    url, key = os.environ.get("LETTA_BASE_URL"), os.environ.get("LETTA_API_KEY")
+    if not stack.real:
+        url, key = stack.servers["letta"].url, stack.platform.options.letta_key
+    headers = {"authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=url or "", headers=headers, timeout=30, trust_env=False) as client:
+        yield client
+
+
+async def say_past_the_gateway(stack: Stack, conversation_id: str, directive: str, *, background: bool) -> None:
+    """Send a message to Letta itself, and read the answer to its end."""
+    body = {
+        "messages": [{"role": "user", "content": f"hi [[{directive}]]"}],
+        "streaming": True,
+        "stream_tokens": True,
+        "background": background,
+    }
+    async with letta(stack) as client:
+        (await client.post(f"/v1/conversations/{conversation_id}/messages", json=body)).raise_for_status()
+
+
+def following(
+    stack: Stack, door: str, conversation_id: str, after: str | None = None, **options: Any
+) -> aclosing[AsyncGenerator[dict[str, Any], None]]:
+    return aclosing(events(stack, door, FOLLOW, {"id": conversation_id, "after": after}, **options))
+
+
+async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack: Stack, door: str) -> None:
+    _, conversation_id = await conversation(stack)
+    async with following(stack, door, conversation_id) as follower:
+        for tokens in (5, 7):
+            first = asyncio.create_task(turn(follower))
+            sent = await send(stack, conversation_id, f"tokens={tokens} delay=0.01")
+            heard = await first
+            assert heard[0]["__typename"] == "StreamStarted"
+            assert heard[0]["stream"]["id"] == sent["stream"]["id"]
+            assert heard[0]["run"]["id"] == sent["run"]["id"]
+            assert text_of(heard) == expected(tokens)
+            assert heard[-1]["outcome"] == "COMPLETED"
+            own = [event async for event in events(stack, "websocket", STREAM, {"id": sent["stream"]["id"]})]
+            assert [event["edge"] for event in heard if event["__typename"] == "MessageAdded"] == [
+                event["edge"] for event in own if event["__typename"] == "MessageAdded"
+            ]
+
+
+async def test_who_comes_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) -> None:
+    _, conversation_id = await conversation(stack)
+    await send(stack, conversation_id, "tokens=40 delay=0.02")
+    async with following(stack, "websocket", conversation_id) as early:
+        async for event in early:
+            if event["__typename"] == "TextDelta":
+                break
+    async with following(stack, "websocket", conversation_id) as late:
+        heard = await turn(late)
+    assert heard[0]["__typename"] == "StreamStarted"
+    assert heard[0]["replayed"] is True
+    assert text_of(heard) == expected(40)
+
+
+async def test_nothing_is_lost_or_doubled_after_a_cursor_even_between_two_turns(stack: Stack, door: str) -> None:
+    _, conversation_id = await conversation(stack)
+    async with following(stack, door, conversation_id) as follower:
+        first = asyncio.create_task(turn(follower))
+        await send(stack, conversation_id, "tokens=6 delay=0.01")
+        whole = await first
+    await send(stack, conversation_id, "tokens=3")
+    middle = [event["__typename"] for event in whole].index("TextDelta")
+    async with following(stack, door, conversation_id, whole[middle]["cursor"]) as follower:
+        rest, second = await turn(follower), await turn(follower)
+    assert text_of(whole[: middle + 1] + rest) == expected(6)
+    assert rest[-1]["cursor"] == whole[-1]["cursor"]
+    assert second[0]["__typename"] == "StreamStarted"
+    assert text_of(second) == expected(3)
+
+
+@pytest.mark.parametrize("background", [True, False], ids=["streamed", "only stored"])
+async def test_a_turn_begun_past_the_gateway_is_followed_too(stack: Stack, background: bool) -> None:
+    _, conversation_id = await conversation(stack)
+    async with following(stack, "websocket", conversation_id) as follower:
+        first = asyncio.create_task(turn(follower))
+        await send(stack, conversation_id, "tokens=1")
+        await first
+        second = asyncio.create_task(turn(follower))
+        await say_past_the_gateway(stack, conversation_id, "tokens=8 delay=0.01", background=background)
+        heard = await second
+    assert heard[0]["__typename"] == "StreamStarted"
+    assert heard[0]["resumable"] is background
+    assert text_of(heard) == (expected(8) if background else "")
+    added = [event["edge"]["node"] for event in heard if event["__typename"] == "MessageAdded"]
+    assert [node["__typename"] for node in added][-2:] == ["UserMessage", "AssistantMessage"]
+    assert added[-1]["text"] == expected(8)
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert heard[-1]["run"]["status"] == "COMPLETED"
+
+
+async def test_the_default_conversation_is_followed_too(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    async with following(stack, "websocket", f"conversation:{agent_id}") as follower:
+        first = asyncio.create_task(turn(follower))
+        await send(stack, f"conversation:{agent_id}", "tokens=4")
+        assert text_of(await first) == expected(4)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "reason"),
+    [("nonsense", "CURSOR"), ("WyJzdHJlYW06bm93aGVyZSIsIjEiXQ", "CURSOR_EXPIRED"), ("WyJhIl0", "CURSOR")],
+)
+async def test_a_cursor_that_is_none_is_said_to_be_none(stack: Stack, cursor: str, reason: str, door: str) -> None:
+    _, conversation_id = await conversation(stack)
+    with pytest.raises(Refused) as refused:
+        async with following(stack, door, conversation_id, cursor) as follower:
+            await turn(follower)
+    assert (refused.value.code, refused.value.extensions["reason"]) == ("BAD_USER_INPUT", reason)
+
+
+async def test_a_cursor_of_another_conversation_is_not_one_of_this(stack: Stack) -> None:
+    agent_id, conversation_id = await conversation(stack)
+    async with following(stack, "websocket", conversation_id) as follower:
+        first = asyncio.create_task(turn(follower))
+        await send(stack, conversation_id, "tokens=1")
+        heard = await first
+    with pytest.raises(Refused) as refused:
+        async with following(stack, "websocket", f"conversation:{agent_id}", heard[0]["cursor"]) as follower:
+            await turn(follower)
+    assert refused.value.extensions["reason"] == "CURSOR"
+
+
+async def test_somebody_elses_conversation_does_not_exist(stack: Stack, door: str) -> None:
+    _, conversation_id = await conversation(stack)
+    with pytest.raises(Refused) as refused:
+        async with following(stack, door, conversation_id, user=GRACE) as follower:
+            await turn(follower)
+    assert refused.value.code == "NOT_FOUND"
+
+
+async def test_a_follower_who_leaves_takes_no_turn_with_him(stack: Stack) -> None:
+    _, conversation_id = await conversation(stack)
+    sent = await send(stack, conversation_id, "tokens=20 delay=0.02")
+    async with following(stack, "websocket", conversation_id) as follower:
+        await anext(follower)
+
+    async def status() -> bool:
+        answer = await stack.graphql("query($r: ID!) { run(id: $r) { status } }", {"r": sent["run"]["id"]})
+        return bool(answer["data"]["run"]["status"] == "COMPLETED")
+
+    await until(status)
