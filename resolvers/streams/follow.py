@@ -23,7 +23,7 @@ from resolvers.streams.letta import LettaSource
 from resolvers.streams.stream import Stream
 from resolvers.streams.waiters import woken
 
-NEWEST_RUNS = 20
+NEWEST_RUNS = 50
 """How many of an agent's runs are looked through for those begun elsewhere."""
 
 
@@ -46,6 +46,7 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
     """
     following = _Following(context, scope, agent_id)
     stream, cursor = following.resumed(after)
+    await following.begin(stream)
     while True:
         async with AsyncExitStack() as stack:
             if stream is None:
@@ -76,7 +77,7 @@ class _Following:
         self._agent_id = agent_id
         self._streams = context.resources.streams
         self._told = {stream.id for stream in self._mine() if stream.log.ended is not None}
-        self._runs: set[str] | None = None
+        self._runs: set[str] = set()
 
     def _mine(self) -> list[Stream]:
         streams = self._streams.of(self._context.principal.user_id)
@@ -85,7 +86,7 @@ class _Following:
     def told(self, stream: Stream) -> None:
         """A stream was read to its end."""
         self._told.add(stream.id)
-        if self._runs is not None and stream.run_id is not None:
+        if stream.run_id is not None:
             self._runs.add(stream.run_id)
 
     def resumed(self, after: str | None) -> tuple[Stream | None, str | None]:
@@ -104,8 +105,21 @@ class _Following:
         self._told = {earlier.id for earlier in mine[: mine.index(stream)]}
         return stream, place.cursor
 
+    async def begin(self, resumed: Stream | None) -> None:
+        """Take stock: runs that are over are told, but for those that came after the turn that a cursor is of.
+
+        Raises:
+            UpstreamFailure: where Letta cannot say; later looks wait for a Letta that is away.
+        """
+        runs = await self._newest()
+        ids = [run.id for run in runs]
+        if resumed is not None and resumed.run_id in ids:
+            self._runs = set(ids[ids.index(resumed.run_id) + 1 :])
+        else:
+            self._runs = {run.id for run in runs if run.over}
+
     async def next(self, stack: AsyncExitStack) -> Stream | None:
-        """The next turn, attached to; ``None`` when it is time to leave."""
+        """The next turn, attached to; ``None`` when it is time to leave. Raises NotFound once it is not theirs."""
         leave = self._context.leave
         while leave is None or leave.reason is None:
             stream = self._untold()
@@ -113,6 +127,7 @@ class _Following:
                 return await stack.enter_async_context(self._streams.attached(stream))
             run = await self._elsewhere()
             if run is not None and self._untold() is None:
+                await self._context.renewed().access.scope(self._scope)
                 with suppress(GatewayError):
                     return await stack.enter_async_context(self._taken_up(run))
             if self._untold() is None:
@@ -126,18 +141,18 @@ class _Following:
 
     async def _elsewhere(self) -> RunRecord | None:
         """The oldest new run of the conversation that no stream here is of. Letta may be away for a look."""
-        context = self._context.renewed()
         try:
-            runs = await context.resources.letta.runs(context.scope, [self._agent_id], limit=NEWEST_RUNS)
+            runs = await self._newest()
         except GatewayError:
             return None
+        told = self._runs | {stream.run_id for stream in self._mine() if stream.run_id is not None}
+        return next((run for run in reversed(runs) if run.id not in told), None)
+
+    async def _newest(self) -> list[RunRecord]:
+        context = self._context.renewed()
+        runs = await context.resources.letta.runs(context.scope, [self._agent_id], limit=NEWEST_RUNS)
         wanted = None if self._scope == self._agent_id else self._scope
-        runs = [run for run in runs if run.agent_id == self._agent_id and run.conversation_id == wanted]
-        if self._runs is None:
-            self._runs = {run.id for run in runs if run.over}
-        here = {stream.run_id for stream in self._mine()}
-        new = [run for run in runs if run.id not in self._runs and run.id not in here]
-        return new[-1] if new else None
+        return [run for run in runs if run.agent_id == self._agent_id and run.conversation_id == wanted]
 
     def _taken_up(self, run: RunRecord) -> AbstractAsyncContextManager[Stream]:
         taken = FollowedRun(run_id=run.id, background=run.background is True)

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 from clients.errors import ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
-from clients.letta.client import LettaTurn
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
     ApprovalRequestMessage,
@@ -22,6 +21,7 @@ from clients.letta.messages import (
 )
 from clients.letta.records import RunRecord, Usage
 from clients.letta.sending import FollowedRun, Sent
+from clients.letta.turns import LettaTurn
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks

@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -92,9 +94,25 @@ class Place:
         async with self.client.stream("POST", "/graphql", json={"query": code}, headers=headers) as response:
             assert response.status_code == 200, await response.aread()
             async with aclosing(event_stream(response)) as payloads:  # type: ignore[type-var]
-                heard = [payload async for payload in payloads]
+                if "conversation(id:" in code:
+                    heard = await self.followed(payloads)
+                else:
+                    heard = [payload async for payload in payloads]
         assert not [payload for payload in heard if "errors" in payload], heard
         return str(heard)
+
+    async def followed(self, payloads: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
+        """A conversation is followed without end: what is heard of one message that is sent meanwhile."""
+        asked = {"to": {"agentId": self.agent_id}, "content": [{"text": "hi"}], "idempotencyKey": str(uuid.uuid4())}
+        query = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { errors { message } } }"
+        sending = asyncio.create_task(self.client.post("/graphql", json={"query": query, "variables": {"i": asked}}))
+        heard = []
+        async for payload in payloads:
+            heard.append(payload)
+            if payload["data"]["conversation"]["__typename"] == "StreamEnded":
+                break
+        await sending
+        return heard
 
     async def shell(self, code: str) -> str:
         """The lines that a reader pastes. ``make`` itself is what runs this test: its targets must exist."""

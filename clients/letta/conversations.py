@@ -1,0 +1,71 @@
+"""Conversations, and the messages in them.
+
+A *scope* names one conversation: ``conv-…``, or ``agent-…`` for that agent's own, default conversation.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from clients.calls import Call, CallScope
+from clients.letta.messages import MessageRecord, decode_page
+from clients.letta.records import ConversationRecord
+from clients.letta.wire import Wire
+
+_CONVERSATION = msgspec.json.Decoder(ConversationRecord)
+_CONVERSATIONS = msgspec.json.Decoder(list[ConversationRecord])
+
+
+class ConversationCalls(Wire):
+    """Part of ``Letta``."""
+
+    async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+        """One conversation. Raises NotFound."""
+        call = Call(operation="conversation", path=f"/v1/conversations/{conversation_id}")
+        return await self.read(scope, _CONVERSATION, call)
+
+    async def conversations(
+        self, scope: CallScope, agent_id: str, *, limit: int, after: str | None = None
+    ) -> list[ConversationRecord]:
+        """A page of an agent's conversations, newest first."""
+        params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
+        if after is not None:
+            params.append(("after", after))
+        call = Call(operation="conversations", path="/v1/conversations/", params=params)
+        return await self.read(scope, _CONVERSATIONS, call)
+
+    async def create_conversation(self, scope: CallScope, agent_id: str, summary: str | None) -> ConversationRecord:
+        """Start a conversation with an agent."""
+        call = Call(
+            operation="conversation.create",
+            method="POST",
+            path="/v1/conversations/",
+            params=[("agent_id", agent_id)],
+            json={"summary": summary} if summary is not None else {},
+        )
+        return await self.read(scope, _CONVERSATION, call)
+
+    async def messages(
+        self,
+        scope: CallScope,
+        conversation: str,
+        *,
+        limit: int,
+        newest_first: bool,
+        before: str | None = None,
+        after: str | None = None,
+    ) -> list[MessageRecord]:
+        """A page of a conversation's messages, oldest first in the answer.
+
+        ``newest_first`` says from which end it is taken. ``limit`` counts Letta's messages, each of which can be
+        several here. ``before`` and ``after`` are Letta ids. Raises NotFound for a position that does not exist.
+        """
+        params = [("limit", str(limit)), ("order", "desc" if newest_first else "asc")]
+        params += [("before", before)] if before else []
+        params += [("after", after)] if after else []
+        if conversation.startswith("agent-"):
+            path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
+        else:
+            path = f"/v1/conversations/{conversation}/messages"
+        answer = await self.ask(scope, Call(operation="messages", path=path, params=params))
+        return decode_page(answer.body, conversation, newest_first=newest_first)

@@ -1,0 +1,44 @@
+"""Runs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from clients.calls import Call, CallScope, UpstreamRejected
+from clients.letta.records import RunRecord
+from clients.letta.wire import MAX_PAGE, Wire, translate
+
+_RUN = msgspec.json.Decoder(RunRecord)
+_RUNS = msgspec.json.Decoder(list[RunRecord])
+
+
+class RunCalls(Wire):
+    """Part of ``Letta``."""
+
+    async def run(self, scope: CallScope, run_id: str) -> RunRecord:
+        """One run. Raises NotFound."""
+        return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}"))
+
+    async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
+        """The runs of some agents that are still going, newest first."""
+        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("active", "true"), ("limit", str(MAX_PAGE))]
+        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
+
+    async def runs(self, scope: CallScope, agent_ids: list[str], *, limit: int) -> list[RunRecord]:
+        """The newest runs of some agents, newest first."""
+        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("limit", str(limit)), ("order", "desc")]
+        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
+
+    async def cancel(self, scope: CallScope, run: RunRecord) -> None:
+        """Stop a run. A run that is over already is no error."""
+        call = Call(
+            operation="run.cancel",
+            method="POST",
+            path=f"/v1/agents/{run.agent_id}/messages/cancel",
+            json={"run_ids": [run.id]},
+        )
+        try:
+            await self.upstream.request(scope, call)
+        except UpstreamRejected as rejected:
+            if rejected.status != 409:
+                raise translate(rejected) from rejected

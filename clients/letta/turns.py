@@ -1,0 +1,116 @@
+"""Turns: sending what starts one, and reading what it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from clients.calls import Answer, Call, CallScope, UpstreamRejected
+from clients.errors import Service
+from clients.letta.frames import Frame, decode_frame
+from clients.letta.sending import Sent
+from clients.letta.wire import Wire, translate
+from clients.sse import sse_events
+from clients.upstream import StreamedAnswer, Upstream
+
+NO_REDIS_SECONDS = 60.0
+"""How long a Letta without Redis is not asked for a background run again."""
+
+
+class LettaTurn:
+    """An opened stream of one turn. ``background`` says whether Letta can take it up again by ``seq_id``."""
+
+    def __init__(self, frames: AsyncIterator[Frame], *, background: bool) -> None:
+        self.frames = frames
+        self.background = background
+
+
+class TurnCalls(Wire):
+    """Part of ``Letta``."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(upstream)
+        self._foreground_until = 0.0
+
+    @asynccontextmanager
+    async def send(
+        self,
+        scope: CallScope,
+        conversation: str,
+        sent: Sent,
+        *,
+        opens_within: float,
+    ) -> AsyncIterator[LettaTurn]:
+        """Send a message, or a decision, and read the turn it starts.
+
+        Asked for in the background, so that the turn can be taken up again. A Letta without Redis refuses that before
+        anything has run; the message is then sent in the foreground, and so are others for a while.
+
+        Raises:
+            Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
+        """
+        path, body = f"/v1/conversations/{conversation}/messages", _body(sent)
+        if conversation.startswith("agent-"):
+            path, body["agent_id"] = "/v1/conversations/default/messages", conversation
+        call = Call(operation="send", method="POST", path=path, model_work=True, is_refusal=_lacks_redis)
+        async with AsyncExitStack() as stack:
+            background = time.monotonic() >= self._foreground_until
+            try:
+                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+            except _NoRedis:
+                self._foreground_until = time.monotonic() + NO_REDIS_SECONDS
+                background = False
+                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+            yield LettaTurn(_frames(answer, conversation), background=background)
+
+    @asynccontextmanager
+    async def taken_up(
+        self, scope: CallScope, conversation: str, run_id: str, *, opens_within: float
+    ) -> AsyncIterator[LettaTurn]:
+        """The turn of a background run, from its start, whoever began it. Raises BadUserInput for another run."""
+        call = Call(
+            operation="run.stream",
+            method="POST",
+            path=f"/v1/runs/{run_id}/stream",
+            json={"starting_after": 0},
+            model_work=True,
+        )
+        try:
+            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+                yield LettaTurn(_frames(answer, conversation), background=True)
+        except UpstreamRejected as rejected:
+            raise translate(rejected) from rejected
+
+    @asynccontextmanager
+    async def _turn(
+        self, scope: CallScope, call: Call, body: dict[str, Any], opens_within: float, background: bool
+    ) -> AsyncIterator[StreamedAnswer]:
+        call = replace(call, json=body | {"background": background})
+        try:
+            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+                yield answer
+        except UpstreamRejected as rejected:
+            if rejected.status == 503:
+                raise _NoRedis from rejected
+            raise translate(rejected) from rejected
+
+
+class _NoRedis(Exception):
+    """Letta cannot run a turn in the background."""
+
+
+def _lacks_redis(answer: Answer) -> bool:
+    """Whether a 503 is Letta's refusal of a background run (Letta contract), not a Letta that is down."""
+    return answer.status == 503 and b"requires Redis" in answer.body
+
+
+def _body(sent: Sent) -> dict[str, Any]:
+    return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
+
+
+async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
+    async for event in sse_events(answer.chunks(), Service.LETTA):
+        yield decode_frame(event, conversation)
