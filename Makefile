@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 # What is to be set up is set up side by side.
 MAKEFLAGS += --jobs=3
 
-.PHONY: help run test test-real pages demo screenshots lock generated clean
+.PHONY: help run test test-real pages demo screenshots released lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -40,6 +40,9 @@ generated: $(VENV)/.run ## Write anew what is made from the code: schema, env.ex
 	$(BIN)/agentgraph schema > schema/schema.graphql
 	$(BIN)/agentgraph settings > env.example
 	$(BIN)/agentgraph settings --markdown > docs/configuration.md
+
+released: ## At a release: from now on, breaking changes are told against the schema as it is now
+	cp schema/schema.graphql schema/released.graphql
 
 lock: ## Lock the dependencies anew
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv==0.13.9
