@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 # What is to be set up is set up side by side.
 MAKEFLAGS += --jobs=3
 
-.PHONY: help run test test-real pages demo screenshots released lock generated clean
+.PHONY: help run test test-real fuzz pages demo screenshots released lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -28,6 +28,9 @@ test: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_mod
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
+
+fuzz: $(VENV)/.test ## Ask 20,000 operations over the whole schema, other ones each time (FUZZ_EXAMPLES says how many)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest -q tests/embedded_only/test_query_fuzz.py
 
 pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, where there is npm
 

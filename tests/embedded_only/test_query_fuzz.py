@@ -1,0 +1,151 @@
+"""Operations over the whole schema, with random faults behind it: whatever is asked, the answer is one.
+
+``FUZZ_EXAMPLES`` says how many; without it they are the same ones each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import GraphQLObjectType, build_schema, parse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.embedded.faults import Fault
+from clients.errors import ErrorCode
+from tests.support import things
+from tests.support.queries import Operations, contradictions, silent_nulls
+from tests.support.stack import ADA, GRACE, Stack, embedded_stack
+
+SDL = (Path(__file__).parents[2] / "schema" / "schema.graphql").read_text()
+SCHEMA = build_schema(SDL)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1000"))
+CODES = {code.value for code in ErrorCode} - {"INTERNAL_ERROR", "UNAUTHENTICATED", "GRAPHQL_PARSE_FAILED"}
+TYPENAME = re.compile(r'"__typename":"(\w+)"')
+EVERY_LIST = """{
+  viewer { agents(first: 3) { edges { cursor node {
+    messages { edges { cursor } } conversations { edges { cursor } }
+  } } } }
+  templates { edges { cursor } }
+}"""
+CURSOR = re.compile(r'"cursor": "([^"]+)"')
+SOUND: list[tuple[str, Fault]] = []
+FAULTS = st.one_of(
+    st.just(SOUND),
+    st.just(SOUND),
+    st.just(SOUND),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ams", "letta", "litellm"]),
+            st.one_of(
+                st.builds(Fault, status=st.sampled_from([200, 204, 400, 401, 403, 404, 405, 409, 422, 429, 500, 503])),
+                st.builds(Fault, cut_after=st.sampled_from([0, 1, 50, 500])),
+                st.just(Fault(down=True)),
+            ),
+        ),
+        min_size=1,
+        max_size=2,
+    ),
+)
+
+
+class Platform:
+    """A gateway with things in it, for many operations."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self.runner = runner
+        self._stack = AsyncExitStack()
+        self.stack: Stack = runner.run(self._open())
+        self._headers = self.stack.headers()
+        self.seen: set[str] = set()
+        ids, cursors = runner.run(self._ids()), runner.run(self._cursors())
+        texts = {"after": cursors, "before": cursors, "model": ["gpt-4o-mini"], "idempotencyKey": ["k1", "k2", "k3"]}
+        self.operations = Operations(SCHEMA, ids, texts)
+
+    async def _open(self) -> Stack:
+        return await self._stack.enter_async_context(embedded_stack(breaker_reset_seconds=0.01, request_timeout=2))
+
+    async def _ids(self) -> dict[str, list[str]]:
+        makers = [things.agent, things.conversation, things.run, things.stream, things.message, things.block]
+        mine = {make.__name__: [await make(self.stack)] for make in makers}
+        [agent, *_] = await self.agents()
+        mine["agent"] += [agent["id"], await self.stack.make_agent(GRACE)]
+        mine["conversation"].append(f"conversation:{agent['id']}")
+        mine["request"] = [await things.approval_request(self.stack)]
+        return mine | {
+            "template": ["template:support-bot"],
+            "model": ["model:gpt-4o-mini"],
+            "user": ["user:nobody", f"user:{ADA}"],
+            "tool": [agent["tools"][0]["id"]],
+        }
+
+    async def agents(self) -> list[dict[str, Any]]:
+        seeded = await self.stack.graphql("{ viewer { agents { nodes { id tools { id } } } } }")
+        agents: list[dict[str, Any]] = seeded["data"]["viewer"]["agents"]["nodes"]
+        return agents
+
+    async def _cursors(self) -> list[str]:
+        """A cursor of each kind of list."""
+        answer = await self.stack.graphql(EVERY_LIST)
+        assert "errors" not in answer, answer
+        return CURSOR.findall(json.dumps(answer))
+
+    def answer(self, query: str, faults: list[tuple[str, Fault]]) -> dict[str, Any]:
+        self.stack.platform.faults.update(dict(faults))
+        try:
+            return self.runner.run(self._answer(query))
+        finally:
+            self.stack.platform.faults.clear()
+
+    async def _answer(self, query: str) -> dict[str, Any]:
+        response = await self.stack.client.post("/graphql", json={"query": query}, headers=self._headers)
+        answer: dict[str, Any] = response.json()
+        self.seen |= set(TYPENAME.findall(response.text))
+        return answer
+
+    def close(self) -> None:
+        self.runner.run(self._stack.aclose())
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        running = Platform(runner)
+        yield running
+        running.close()
+
+
+@pytest.mark.timeout(0 if EXAMPLES > 1000 else 150)
+def test_whatever_is_asked_the_answer_is_one(platform: Platform) -> None:
+    one_operation(platform)
+    kinds = {kind.name for kind in SCHEMA.type_map.values() if isinstance(kind, GraphQLObjectType)}
+    assert len(platform.seen) > len(kinds) / 3, "the operations hardly reach anything"
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(data=st.data(), faults=FAULTS)
+def one_operation(platform: Platform, data: st.DataObject, faults: list[Any]) -> None:
+    query = data.draw(st.composite(platform.operations.drawn)(), label="query")
+    answer = platform.answer(query, faults)
+    errors = answer.get("errors", [])
+    codes = {error["extensions"]["code"] for error in errors}
+    assert codes <= CODES, errors
+    if "GRAPHQL_VALIDATION_FAILED" not in codes:
+        document = parse(query)
+        assert contradictions(SCHEMA, document, answer.get("data")) == []
+        assert silent_nulls(SCHEMA, document, answer.get("data"), errors) == []

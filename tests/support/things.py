@@ -1,0 +1,83 @@
+"""Things that a user owns, made through the gateway, wherever Letta is. Each gives the thing's id."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tests.support.stack import ADA, Stack
+
+CREATE_CONVERSATION = (
+    "mutation($a: ID!) { createConversation(input: {agentId: $a}) { conversationEdge { node { id } } } }"
+)
+SEND = """mutation($i: SendMessageInput!) {
+  sendMessage(input: $i) { errors { message } run { id } stream { id } userMessageEdge { node { id } } }
+}"""
+
+Maker = Callable[[Stack], Awaitable[str]]
+
+
+async def done(stack: Stack, query: str, variables: dict[str, Any], *, user: str = ADA) -> dict[str, Any]:
+    """The payload of the one mutation in a document, which must have been carried out."""
+    answer = await stack.graphql(query, variables, user=user)
+    assert "errors" not in answer, answer
+    [payload] = answer["data"].values()
+    assert not payload.get("errors"), payload
+    result: dict[str, Any] = payload
+    return result
+
+
+async def agent(stack: Stack) -> str:
+    return await stack.make_agent()
+
+
+async def conversation(stack: Stack) -> str:
+    made = await done(stack, CREATE_CONVERSATION, {"a": await agent(stack)})
+    return str(made["conversationEdge"]["node"]["id"])
+
+
+async def sent(stack: Stack, directive: str = "tokens=2", *, agent_id: str | None = None) -> dict[str, Any]:
+    """A message sent to an agent of its own, and waited for."""
+    to = {"agentId": agent_id or await agent(stack)}
+    content = [{"text": f"hi [[{directive}]]"}]
+    asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
+    return await done(stack, SEND, {"i": asked})
+
+
+async def run(stack: Stack) -> str:
+    return str((await sent(stack))["run"]["id"])
+
+
+async def stream(stack: Stack) -> str:
+    return str((await sent(stack))["stream"]["id"])
+
+
+async def message(stack: Stack) -> str:
+    return str((await sent(stack))["userMessageEdge"]["node"]["id"])
+
+
+async def block(stack: Stack) -> str:
+    query = "query($a: ID!) { agent(id: $a) { memoryBlocks { id } } }"
+    answer = await stack.graphql(query, {"a": await agent(stack)})
+    return str(answer["data"]["agent"]["memoryBlocks"][0]["id"])
+
+
+async def approval_request(stack: Stack) -> str:
+    """A request that a turn waits with."""
+    agent_id = await agent(stack)
+    await stack.require_approval(agent_id, "memory_insert")
+    await sent(stack, "tokens=2 tool=memory_insert approve=1", agent_id=agent_id)
+    query = "query($a: ID!) { agent(id: $a) { messages(last: 5) { nodes { __typename id } } } }"
+    nodes = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]["messages"]["nodes"]
+    return next(str(node["id"]) for node in nodes if node["__typename"] == "ApprovalRequestMessage")
+
+
+async def say(stack: Stack, conversation_id: str) -> None:
+    """Begin a turn in a conversation."""
+    asked = {
+        "to": {"conversationId": conversation_id},
+        "content": [{"text": "hi [[tokens=2 delay=0.05]]"}],
+        "idempotencyKey": str(uuid.uuid4()),
+    }
+    await done(stack, SEND, {"i": asked})
