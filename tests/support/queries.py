@@ -37,8 +37,8 @@ JSONS = st.sampled_from(["{}", "[]", "null", '"x"', "1", '{a: [1, {b: null}], c:
 class Operations:
     """Operations over ``schema``.
 
-    ``ids`` are those of each kind of thing, which the name of an argument (``agentId``) or of its field (``agent(id:)``)
-    tells; ``texts`` are strings by the name of the argument that takes them.
+    ``ids`` are those of each kind of thing, told by the name of an argument (``agentId``) or of its field
+    (``agent(id:)``); ``texts`` are strings by the name of the argument that takes them.
     """
 
     def __init__(
