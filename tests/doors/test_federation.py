@@ -57,6 +57,7 @@ async def furnished_agent(stack: Stack, user: str = ADA) -> str:
         user=user,
     )
     assert "errors" not in done, done
+    await stack.require_approval(agent_id, "memory_insert")  # a real agent has no tool yet
     return agent_id
 
 

@@ -16,7 +16,8 @@ const CRM = parse(`
   type Query { tickets(first: Int): TicketConnection! }
   type TicketConnection { nodes: [Ticket!]! pageInfo: PageInfo! }
   type PageInfo @shareable { hasNextPage: Boolean! hasPreviousPage: Boolean! startCursor: String endCursor: String }
-  type Ticket @key(fields: "id") { id: ID! subject: String! assignedAgent: Agent customer: User }
+  interface Node { id: ID! }
+  type Ticket implements Node @key(fields: "id") { id: ID! subject: String! assignedAgent: Agent customer: User }
   type Agent @key(fields: "id") { id: ID! tickets: [Ticket!]! }
   type User @key(fields: "id", resolvable: false) { id: ID! }
 `);
