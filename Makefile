@@ -39,8 +39,9 @@ demo: $(CHAT)/dist/.built ## Build the chat example, where there is npm
 screenshots: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Take the pictures of docs/images anew
 	$(BIN)/python -m tests.support.screenshots docs/images
 
-generated: $(VENV)/.run ## Write anew what is made from the code: schema, env.example, the table of settings
+generated: $(VENV)/.run ## Write anew what is made from the code: schemas, env.example, the table of settings
 	$(BIN)/agentgraph schema > schema/schema.graphql
+	$(BIN)/agentgraph schema --federation > schema/subgraph.graphql
 	$(BIN)/agentgraph settings > env.example
 	$(BIN)/agentgraph settings --markdown > docs/configuration.md
 

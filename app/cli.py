@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     settings.set_defaults(run=_settings)
     schema = commands.add_parser("schema", help="print the graph's schema")
     schema.add_argument("--check", metavar="FILE", type=Path, help="fail where FILE is not this schema, and show how")
+    schema.add_argument("--federation", action="store_true", help="as a subgraph, for composition")
     schema.set_defaults(run=_schema)
     return parser
 
@@ -209,8 +210,9 @@ def _settings(options: argparse.Namespace) -> None:
 
 def _schema(options: argparse.Namespace) -> None:
     from schema.build import build_schema  # noqa: PLC0415 - the other commands start faster without it
+    from schema.federation import graph_sdl, subgraph_sdl  # noqa: PLC0415
 
-    text = build_schema().as_str() + "\n"
+    text = (subgraph_sdl if options.federation else graph_sdl)(build_schema())
     if options.check is None:
         print(text, end="")
         return

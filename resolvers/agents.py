@@ -8,13 +8,18 @@ import msgspec
 from strawberry import Parent
 
 from clients.ams import AgentRow, TemplateRecord
+from clients.errors import GatewayError
+from clients.letta.client import is_letta_id
 from clients.letta.records import AgentState, ConversationRecord, MemoryBlockRecord, ToolRecord
 from clients.litellm import ModelRecord
-from resolvers.access import default_conversation
+from resolvers.access import default_conversation, not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loaders import STATE_MISSING
+from resolvers.loading import settled
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
 
+_KINDS = {"block": "memory block", "tool": "tool"}
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,6 +76,30 @@ async def memory_blocks(row: Parent[AgentRow], info: Info, labels: list[str] | N
     """The agent's core memory, all of it or the blocks of some labels."""
     blocks = (await _state(row, info.context)).blocks
     return blocks if labels is None else [block for block in blocks if block.label in labels]
+
+
+async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord | ToolRecord:
+    """The memory block or tool of that id, as one of the principal's agents has it. Raises NotFound.
+
+    It is looked for among what their agents have, so nothing of anybody else's is ever read.
+    """
+    kind = node_id.split("-", 1)[0]
+    if not is_letta_id(node_id, kind):
+        raise not_found(_KINDS[kind])
+    rows = (await context.access.profile()).agents
+    states = await settled(_state(row, context) for row in rows)
+    for state in states:
+        if isinstance(state, AgentState) and (one := _attached_to(state, node_id)) is not None:
+            return one
+    for state in states:
+        if isinstance(state, GatewayError) and state.reason != STATE_MISSING:
+            raise state  # what is asked for may be there
+    raise not_found(_KINDS[kind])
+
+
+def _attached_to(state: AgentState, node_id: str) -> MemoryBlockRecord | ToolRecord | None:
+    block = next((block for block in state.blocks if block.id == node_id), None)
+    return block or next((tool for tool in state.tools if tool.id == node_id), None)
 
 
 async def model(row: Parent[AgentRow], info: Info) -> ModelRecord | None:

@@ -13,6 +13,9 @@ from resolvers.loading import Loader, each, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 
+STATE_MISSING = "STATE_MISSING"
+"""The reason of an agent that AMS knows and Letta has lost."""
+
 MessageWindow = tuple[str, int, bool, str | None, str | None]
 """A page of messages: scope, limit, newest first, before, after."""
 
@@ -106,5 +109,5 @@ class Loaders:
 def _existing(answer: AgentState | Exception) -> AgentState | Exception:
     """AMS says the agent exists; a Letta that has no such agent has lost it, and the caller did nothing wrong."""
     if isinstance(answer, NotFound):
-        return UpstreamError("The agent's state is gone from Letta.", reason="STATE_MISSING", service=answer.service)
+        return UpstreamError("The agent's state is gone from Letta.", reason=STATE_MISSING, service=answer.service)
     return answer

@@ -14,7 +14,7 @@ from clients.letta.records import ConversationRecord, MemoryBlockRecord, ToolRec
 from resolvers import agents, conversations, messages
 from resolvers.info import Info
 from resolvers.paging import Page, window
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, described, entity, reads
 from schema.connections import CountedConnection
 from schema.node import Node
 from schema.template import Template
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from schema.model import Model
 
 
-@strawberry.type(description="A block of core memory: what the agent always has before its eyes.")
+@entity(description="A block of core memory: what the agent always has before its eyes.")
 @reads(MemoryBlockRecord)
 class MemoryBlock(Node):
     """The GraphQL face of MemoryBlockRecord."""
@@ -37,7 +37,7 @@ class MemoryBlock(Node):
     read_only: bool = described("Whether the agent is kept from changing it.")
 
 
-@strawberry.type(description="A tool that an agent can call.")
+@entity(description="A tool that an agent can call.")
 @reads(ToolRecord)
 class Tool(Node):
     """The GraphQL face of ToolRecord."""
@@ -63,7 +63,7 @@ async def _messages(
     return await messages.message_page(info.context, row.agent_id, window(first, after, last, before, newest=True))
 
 
-@strawberry.type(description="An agent you own: AMS knows whose it is, Letta keeps its state.")
+@entity(description="An agent you own: AMS knows whose it is, Letta keeps its state.")
 @reads(AgentRow)
 class Agent(Node):
     """The GraphQL face of AgentRow; what Letta keeps is answered by resolvers."""

@@ -6,7 +6,7 @@ shows, and abstract types choose by it. A field is an attribute of the record or
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import strawberry
@@ -37,12 +37,23 @@ def reads(*records: type) -> Callable[[T], T]:
     return bind
 
 
-def answered_by(resolver: Callable[..., Any], description: str, *, optional: bool = False) -> Any:
+def entity(description: str) -> Callable[[T], T]:
+    """Class decorator in ``strawberry.type``'s place, for a node: another subgraph can refer to it by its id alone.
+
+    Whatever has this is an entity of Apollo Federation, and ``schema.node.resolve`` can read it again.
+    """
+    return strawberry.federation.type(keys=["id"], description=description)
+
+
+def answered_by(
+    resolver: Callable[..., Any], description: str, *, optional: bool = False, levels: Sequence[int] = (0,)
+) -> Any:
     """A field that one resolver answers.
 
-    ``optional`` fields can be null because there is nothing; the others carry ``@semanticNonNull``.
+    ``optional`` fields can be null because there is nothing; the others carry ``@semanticNonNull``, for the field
+    itself or, at other ``levels``, for the items of its list.
     """
-    directives = [] if optional else [SemanticNonNull()]
+    directives = [] if optional else [SemanticNonNull(levels=list(levels))]
     return strawberry.field(resolver=resolver, description=description, directives=directives)
 
 

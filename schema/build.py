@@ -10,6 +10,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from clients.errors import ErrorCode
 from schema import message, outcomes, stream
+from schema.federation import VERSION, federated
 from schema.mutation import Mutation
 from schema.query import Query
 from schema.scalars import DECIMAL
@@ -18,11 +19,12 @@ from schema.subscription import Subscription
 
 @cache
 def build_schema() -> strawberry.Schema:
-    """The whole graph, made once: it never changes. ``schema/schema.graphql`` is this, printed."""
-    return strawberry.Schema(
-        query=Query,
+    """The whole graph, made once: it never changes. ``schema.federation`` prints it, for clients and for composers."""
+    return strawberry.federation.Schema(
+        query=federated(Query),
         mutation=Mutation,
         subscription=Subscription,
         types=[*message.KINDS, *stream.KINDS, *outcomes.KINDS, ErrorCode],
         config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL}),
+        federation_version=VERSION,
     )

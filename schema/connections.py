@@ -12,7 +12,7 @@ from schema.base import described, reads
 T = TypeVar("T")
 
 
-@strawberry.type(description="What lies on either side of a page.")
+@strawberry.federation.type(shareable=True, description="What lies on either side of a page.")
 @reads(paging.PageInfo)
 class PageInfo:
     """Relay's PageInfo."""

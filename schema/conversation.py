@@ -14,7 +14,7 @@ from resolvers import conversations, messages, runs
 from resolvers.access import scope_of
 from resolvers.info import Info
 from resolvers.paging import Page, window
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, described, entity, reads
 from schema.connections import Connection, Edge
 from schema.node import Node
 
@@ -36,7 +36,7 @@ async def _messages(
     return await messages.message_page(info.context, scope_of(record), asked)
 
 
-@strawberry.type(description="A conversation with one of your agents.")
+@entity(description="A conversation with one of your agents.")
 @reads(ConversationRecord)
 class Conversation(Node):
     """The GraphQL face of ConversationRecord."""

@@ -15,7 +15,7 @@ from clients.letta.records import ConversationRecord, RunRecord
 from resolvers import turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, described, entity, reads
 from schema.connections import Connection, Edge
 from schema.node import Node
 
@@ -61,31 +61,31 @@ class ToolCall:
     arguments: str | None = described("JSON text as the model wrote it, valid or not.")
 
 
-@strawberry.type(description="What you said.")
+@entity(description="What you said.")
 @reads(records.UserMessage)
 class UserMessage(Message):
     """The GraphQL face of the record of that name."""
 
 
-@strawberry.type(description="What the agent said.")
+@entity(description="What the agent said.")
 @reads(records.AssistantMessage)
 class AssistantMessage(Message):
     """The GraphQL face of the record of that name."""
 
 
-@strawberry.type(description="What the model thought before it spoke.")
+@entity(description="What the model thought before it spoke.")
 @reads(records.ReasoningMessage)
 class ReasoningMessage(Message):
     """The GraphQL face of the record of that name."""
 
 
-@strawberry.type(description="Instructions to the agent, and notices such as a compaction of its context.")
+@entity(description="Instructions to the agent, and notices such as a compaction of its context.")
 @reads(records.SystemMessage)
 class SystemMessage(Message):
     """The GraphQL face of the record of that name."""
 
 
-@strawberry.type(description="The agent calls tools.")
+@entity(description="The agent calls tools.")
 @reads(records.ToolCallMessage)
 class ToolCallMessage(Message):
     """The GraphQL face of the record of that name."""
@@ -93,7 +93,7 @@ class ToolCallMessage(Message):
     tool_calls: list[ToolCall] = described("The calls.")
 
 
-@strawberry.type(description="What a tool gave back.")
+@entity(description="What a tool gave back.")
 @reads(records.ToolReturnMessage)
 class ToolReturnMessage(Message):
     """The GraphQL face of the record of that name."""
@@ -103,7 +103,7 @@ class ToolReturnMessage(Message):
     status: str | None = described("`success` or `error`, as Letta says.")
 
 
-@strawberry.type(description="The agent asks leave to call tools.")
+@entity(description="The agent asks leave to call tools.")
 @reads(records.ApprovalRequestMessage)
 class ApprovalRequestMessage(Message):
     """The GraphQL face of the record of that name."""
@@ -111,7 +111,7 @@ class ApprovalRequestMessage(Message):
     tool_calls: list[ToolCall] = described("The calls it wants to make.")
 
 
-@strawberry.type(description="A person's decision on an approval request.")
+@entity(description="A person's decision on an approval request.")
 @reads(records.ApprovalResponseMessage)
 class ApprovalResponseMessage(Message):
     """The GraphQL face of the record of that name."""
@@ -120,7 +120,7 @@ class ApprovalResponseMessage(Message):
     reason: str | None = described("Why, in the person's words.")
 
 
-@strawberry.type(description="Something that happened in the conversation.")
+@entity(description="Something that happened in the conversation.")
 @reads(records.EventMessage)
 class EventMessage(Message):
     """The GraphQL face of the record of that name."""
@@ -128,7 +128,7 @@ class EventMessage(Message):
     event_type: str | None = described("What happened, in Letta's word.")
 
 
-@strawberry.type(description="A message of a kind this gateway does not know, as Letta gave it.")
+@entity(description="A message of a kind this gateway does not know, as Letta gave it.")
 @reads(records.OpaqueMessage)
 class OpaqueMessage(Message):
     """The GraphQL face of the record of that name."""

@@ -7,13 +7,13 @@ from decimal import Decimal
 import strawberry
 
 from clients.litellm import ModelMode, ModelRecord
-from schema.base import described, reads
+from schema.base import described, entity, reads
 from schema.node import Node
 
 strawberry.enum(ModelMode, name="ModelMode", description="What a model is for.")
 
 
-@strawberry.type(description="A model that your key may call.")
+@entity(description="A model that your key may call.")
 @reads(ModelRecord)
 class Model(Node):
     """The GraphQL face of ModelRecord."""

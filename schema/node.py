@@ -5,23 +5,28 @@ Where an upstream's id is global and typed it is the id; else it is prefixed, so
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import strawberry
 from strawberry import ID, Parent
 
 from clients.ams import AgentRow, TemplateRecord
-from clients.errors import NotFound
+from clients.errors import BadUserInput, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord, ToolRecord
 from clients.litellm import ModelRecord
-from resolvers import messages, models, templates
+from resolvers import agents, messages, models, templates
 from resolvers.context import RequestContext
+from resolvers.loading import settled
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream
 from schema.base import derived
 
 USER, MODEL, TEMPLATE = "user:", "model:", "template:"
+
+MAX_NODES = 100
+"""How many nodes are read at once."""
 
 
 def global_id(record: Parent[Any]) -> ID:
@@ -64,6 +69,8 @@ async def resolve(context: RequestContext, node_id: str) -> object:
             return await access.run(node_id)
         case "message":
             return await messages.message_by_id(context, node_id)
+        case "block" | "tool":
+            return await agents.attached(context, node_id)
         case "model":
             return await models.model_by_name(context, node_id.removeprefix(MODEL))
         case "stream":
@@ -72,6 +79,22 @@ async def resolve(context: RequestContext, node_id: str) -> object:
             return context.principal
         case _:
             return await templates.by_slug(context, template_slug(node_id))
+
+
+async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list[object | Exception]:
+    """The records behind several global ids, in their order and read together; a failure stands in its own place.
+
+    Raises:
+        BadUserInput: for more than ``MAX_NODES`` ids, before any is read.
+    """
+    at_most(node_ids)
+    return await settled(resolve(context, node_id) for node_id in node_ids)
+
+
+def at_most(asked: Sequence[object]) -> None:
+    """Raises BadUserInput where more than ``MAX_NODES`` are asked for."""
+    if len(asked) > MAX_NODES:
+        raise BadUserInput(f"At most {MAX_NODES} at once.", reason="TOO_MANY")
 
 
 def template_slug(node_id: str) -> str:

@@ -18,7 +18,7 @@ from schema.agent import Agent
 from schema.base import answered_by, derived
 from schema.conversation import Conversation
 from schema.model import Model
-from schema.node import Node, resolve, template_slug
+from schema.node import Node, resolve, resolve_each, template_slug
 from schema.platform import Platform
 from schema.run import Run
 from schema.stream import Stream
@@ -32,6 +32,10 @@ def _viewer(info: Info) -> Principal:
 
 async def _node(info: Info, id: ID) -> object:  # noqa: A002 - the argument's name in the graph
     return await resolve(info.context, id)
+
+
+async def _nodes(info: Info, ids: list[ID]) -> list[object | Exception]:
+    return await resolve_each(info.context, ids)
 
 
 async def _agent(info: Info, id: ID) -> AgentRow:  # noqa: A002 - the argument's name in the graph
@@ -74,6 +78,12 @@ class Query:
 
     viewer: User = derived(_viewer, "You.")
     node: Node | None = answered_by(_node, "Anything by its global id.")
+    nodes: list[Node | None] = answered_by(
+        _nodes,
+        "Several things by their global ids, at most 100, in the order of the ids; null, with an error, for each that "
+        "there is not.",
+        levels=[1],
+    )
     agent: Agent | None = answered_by(_agent, "One of your agents.")
     conversation: Conversation | None = answered_by(_conversation, "A conversation with one of your agents.")
     run: Run | None = answered_by(_run, "A run of one of your agents.")

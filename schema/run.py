@@ -13,7 +13,7 @@ from clients.letta.records import ConversationRecord, RunRecord, RunStatus
 from resolvers import runs
 from resolvers.access import default_conversation
 from resolvers.info import Info
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, described, entity, reads
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def _conversation(record: Parent[RunRecord], info: Info) -> ConversationRe
     return await info.context.access.conversation(record.conversation_id)
 
 
-@strawberry.type(description="One turn's work: from the message that started it to the reason it stopped.")
+@entity(description="One turn's work: from the message that started it to the reason it stopped.")
 @reads(RunRecord)
 class Run(Node):
     """The GraphQL face of RunRecord."""

@@ -6,7 +6,7 @@ import strawberry
 from strawberry import Parent
 
 from clients.ams import TemplateRecord
-from schema.base import derived, described, reads
+from schema.base import derived, described, entity, reads
 from schema.connections import Connection
 from schema.node import Node
 
@@ -15,7 +15,7 @@ def _slug(record: Parent[TemplateRecord]) -> str:
     return record.id
 
 
-@strawberry.type(description="A family of versions that agents are made from.")
+@entity(description="A family of versions that agents are made from.")
 @reads(TemplateRecord)
 class Template(Node):
     """The GraphQL face of TemplateRecord."""

@@ -12,7 +12,7 @@ from resolvers import agents, users
 from resolvers.info import Info
 from resolvers.paging import Page, window
 from resolvers.principal import Principal, Role
-from schema.base import answered_by, derived, described, reads
+from schema.base import answered_by, derived, described, entity, reads
 from schema.budget import Budget
 from schema.node import Node
 
@@ -34,7 +34,7 @@ async def _agents(
     return await agents.agent_page(info.context, window(first, after, last, before))
 
 
-@strawberry.type(description="You, as your token says.")
+@entity(description="You, as your token says.")
 @reads(Principal)
 class User(Node):
     """The GraphQL face of Principal."""

@@ -28,6 +28,9 @@ _CACHE_CHARS = 500_000
 _MAX_CACHED_CHARS = 20_000
 """What is remembered in all, and of one document, so that what strangers send cannot fill the memory."""
 
+_INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
+"""What tells of the schema and of nothing else; ``_service`` is Apollo Federation's."""
+
 _MAX_MESSAGE = 500
 _MAX_ERRORS = 20
 
@@ -174,7 +177,7 @@ def _introspects_only(document: DocumentNode, operation: OperationDefinitionNode
 
     def is_introspection(node: SelectionNode) -> bool:
         if isinstance(node, FieldNode):
-            return node.name.value in {"__schema", "__type", "__typename"}
+            return node.name.value in _INTROSPECTION
         if isinstance(node, InlineFragmentNode):
             return only(node.selection_set)
         if not isinstance(node, FragmentSpreadNode) or node.name.value in seen:

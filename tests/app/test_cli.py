@@ -88,6 +88,11 @@ def test_the_schema_is_printed_and_compared(tmp_path: Path, capsys: pytest.Captu
     kept.write_text(text.replace("type Agent ", "type Agents "))
     assert main(["schema", "--check", str(kept)]) == 1
     assert "-type Agents implements" in capsys.readouterr().err
+    assert main(["schema", "--federation"]) == 0
+    kept.write_text(capsys.readouterr().out)
+    assert main(["schema", "--federation", "--check", str(kept)]) == 0
+    assert main(["schema", "--check", str(kept)]) == 1
+    assert '-type Agent implements Node @key(fields: "id")' in capsys.readouterr().err
     assert main(["schema", "--check", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.startswith("agentgraph: cannot read")
 

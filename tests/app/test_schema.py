@@ -7,13 +7,23 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from graphql import GraphQLEnumType, GraphQLList, GraphQLNonNull, GraphQLObjectType, GraphQLScalarType
+from graphql import (
+    GraphQLEnumType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLScalarType,
+    GraphQLUnionType,
+    build_ast_schema,
+    parse,
+)
 from strawberry.types.base import StrawberryObjectDefinition
 
 from schema.build import build_schema
+from schema.federation import entities, graph_sdl, subgraph_sdl
 
 SCHEMA = build_schema()
-SDL = Path(__file__).parents[2] / "schema" / "schema.graphql"
+FOLDER = Path(__file__).parents[2] / "schema"
 OBJECTS = [
     kind
     for name, kind in SCHEMA._schema.type_map.items()
@@ -32,8 +42,29 @@ SCALARS = {
 }
 
 
-def test_the_checked_in_schema_is_the_schema() -> None:
-    assert SDL.read_text() == SCHEMA.as_str() + "\n", "make generated"
+@pytest.mark.parametrize(("name", "printed"), [("schema", graph_sdl), ("subgraph", subgraph_sdl)])
+def test_the_checked_in_schemas_are_the_schema(name: str, printed: Any) -> None:
+    assert (FOLDER / f"{name}.graphql").read_text() == printed(SCHEMA), "make generated"
+
+
+def test_clients_are_given_all_of_the_schema_and_nothing_of_federation() -> None:
+    given = build_ast_schema(parse(graph_sdl(SCHEMA)))
+    served = SCHEMA._schema
+    federations = {"_Any", "_Entity", "_Service", "_FieldSet", "link__Import", "link__Purpose"}
+    assert served.type_map.keys() - given.type_map.keys() == federations
+    assert given.type_map.keys() <= served.type_map.keys()
+    for name, kind in given.type_map.items():
+        fields = getattr(served.type_map[name], "fields", {})
+        assert getattr(kind, "fields", {}).keys() == fields.keys() - {"_entities", "_service"}, name
+    assert not {"key", "link", "shareable"} & {directive.name for directive in given.directives}
+
+
+def test_every_node_but_a_stream_is_an_entity() -> None:
+    nodes = {kind.name for kind in SCHEMA._schema.get_possible_types(SCHEMA._schema.type_map["Node"])}
+    assert set(entities()) == nodes - {"Stream"}
+    union = SCHEMA._schema.type_map["_Entity"]
+    assert isinstance(union, GraphQLUnionType)
+    assert {kind.name for kind in union.types} == set(entities())
 
 
 def attribute_type(record: type, name: str) -> Any:

@@ -81,6 +81,12 @@ async def test_a_kid_in_the_header_is_no_obstacle(stack: Stack) -> None:
 async def test_introspection_needs_no_token_outside_production(stack: Stack) -> None:
     response = await stack.client.post("/graphql", json={"query": "{ __schema { queryType { name } } }"})
     assert response.json()["data"]["__schema"]["queryType"]["name"] == "Query"
+    rover = {"query": "query SubgraphIntrospectQuery { _service { sdl } }"}
+    assert "@link" in (await stack.client.post("/graphql", json=rover)).json()["data"]["_service"]["sdl"]
+    more = {
+        "query": '{ _service { sdl } _entities(representations: [{__typename: "User", id: "user:x"}]) { __typename } }'
+    }
+    assert (await stack.client.post("/graphql", json=more)).status_code == 401
 
 
 async def test_preflight_and_request_id(stack: Stack) -> None:

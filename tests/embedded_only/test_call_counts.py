@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+import pytest
+
 from app.embedded.faults import Fault
 from app.embedded.seed import ADA
 from tests.doors.test_query import DASHBOARD
@@ -33,6 +35,37 @@ async def test_a_repeated_id_costs_nothing(stack: Stack) -> None:
     aliases = " ".join(f'a{n}: agent(id: "{agent_id}") {{ {fields} }}' for n in range(5))
     await stack.graphql(f"{{ {aliases} }}")
     assert {service: Counter(stack.calls(service)) for service in once} == {k: Counter(v) for k, v in once.items()}
+
+
+@pytest.mark.parametrize("field", ["nodes(ids: $ids)", "_entities(representations: $agents)"])
+async def test_fifty_agents_by_id_cost_what_a_list_of_them_costs(stack: Stack, field: str) -> None:
+    ids = [await stack.make_agent(name=f"agent {number}") for number in range(50)]
+    fields = "name description tags model { name } template { name } memoryBlocks { value } tools { name }"
+    stack.platform.state.calls.clear()
+    listed = await stack.graphql(f"{{ viewer {{ agents(first: 50) {{ nodes {{ {fields} }} }} }} }}")
+    calls = {service: stack.calls(service) for service in ("ams", "letta", "litellm")}
+    assert {service: len(made) for service, made in calls.items()} == {"ams": 2, "letta": 1, "litellm": 1}
+    stack.platform.state.calls.clear()
+    asked = {"ids": ids, "agents": [{"__typename": "Agent", "id": one} for one in ids]}
+    head = "$ids: [ID!]!" if field.startswith("nodes") else "$agents: [_Any!]!"
+    answer = await stack.graphql(f"query({head}) {{ {field} {{ ... on Agent {{ {fields} }} }} }}", asked)
+    assert {service: stack.calls(service) for service in calls} == calls
+    assert list(answer["data"].values()) == [listed["data"]["viewer"]["agents"]["nodes"][::-1]]
+
+
+async def test_what_agents_have_is_found_among_them_by_one_call(stack: Stack) -> None:
+    listed = await stack.graphql("{ viewer { agents { nodes { memoryBlocks { id } tools { id } } } } }")
+    agents = listed["data"]["viewer"]["agents"]["nodes"]
+    ids = list({one["id"]: 0 for agent in agents for one in (*agent["memoryBlocks"], *agent["tools"])})
+    assert {one.split("-")[0] for one in ids} == {"block", "tool"}
+    stack.platform.state.calls.clear()
+    query = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+    assert (await stack.graphql(query, {"ids": ids}))["data"] == {"nodes": [{"id": one} for one in ids]}
+    assert len(stack.calls("letta")) == 1
+    stack.platform.faults["letta"] = Fault(status=500)
+    failed = await stack.graphql(query, {"ids": ids[:1]})
+    assert failed["data"] == {"nodes": [None]}
+    assert failed["errors"][0]["extensions"]["service"] == "letta"
 
 
 async def test_far_pages_of_many_agents_cost_pages_not_agents(stack: Stack) -> None:

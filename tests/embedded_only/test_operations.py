@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from app.embedded.faults import Fault
 from app.embedded.seed import ADA
 from tests.support.capabilities import redis_path
 from tests.support.stack import embedded_stack, until
+
+ROOT = Path(__file__).parents[2]
 
 
 async def test_the_metrics_token_guards_metrics_and_the_details_of_health() -> None:
@@ -80,14 +83,18 @@ async def test_nobody_reads_the_schema_without_a_token_in_production() -> None:
         environment="production", supabase_url="https://project.example", supabase_jwt_secret=secret
     ) as stack:
         asked = {"query": "{ __schema { queryType { name } } }"}
-        refused = await stack.client.post("/graphql", json=asked)
-        assert refused.status_code == 401
+        sdl = {"query": "{ ...F } fragment F on Query { _service { sdl } }"}
+        for query in (asked, sdl):
+            refused = await stack.client.post("/graphql", json=query)
+            assert refused.status_code == 401
         nonsense = await stack.client.post("/graphql", content=b"{")
         assert nonsense.status_code == 401
         issuer = "https://project.example/auth/v1"
         token = devtokens.make_token(secret, user_id=ADA, email=None, issuer=issuer)
         read = await stack.client.post("/graphql", json=asked, headers={"authorization": f"Bearer {token}"})
         assert read.json()["data"]["__schema"]["queryType"]["name"] == "Query"
+        composed = await stack.client.post("/graphql", json=sdl, headers={"authorization": f"Bearer {token}"})
+        assert composed.json()["data"]["_service"]["sdl"] == (ROOT / "schema" / "subgraph.graphql").read_text()
         development = await stack.client.post("/graphql", json=asked, headers=stack.headers())
         assert development.status_code == 401
 

@@ -1,0 +1,179 @@
+"""The graph as a subgraph of a larger one (Apollo Federation 2.9): its two fields, and its SDL.
+
+Every type that is made with ``schema.base.entity`` is an entity. They are read as ``nodes`` are: together, by the same
+rules of ownership, each failing alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import strawberry
+from graphql import (
+    IDLE,
+    SKIP,
+    DirectiveNode,
+    FieldDefinitionNode,
+    SchemaDefinitionNode,
+    TypeDefinitionNode,
+    Visitor,
+    parse,
+    visit,
+)
+from graphql import Node as AstNode
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.federation.schema import FederationAny
+from strawberry.federation.schema_directives import Key
+from strawberry.tools import create_type
+from strawberry.types.union import StrawberryUnion
+
+from clients.errors import BadUserInput, NotFound
+from resolvers.context import RequestContext
+from resolvers.info import Info
+from schema.base import SemanticNonNull, described, reads
+from schema.node import Node, at_most, resolve_each
+
+VERSION: Literal["2.9"] = "2.9"
+"""Of the specification. Composers refuse a subgraph that is newer than they are."""
+
+_DIRECTIVES = frozenset({"key", "shareable"})
+_MACHINERY = frozenset({"_Any", "_Entity", "_Service"})
+_FIELDS = frozenset({"_entities", "_service"})
+
+
+def entities() -> dict[str, Any]:
+    """Every entity by its name in the graph, of the modules that are imported."""
+    definitions = [kind.__strawberry_definition__ for kind in _below(Node)]
+    return {one.name: one.origin for one in definitions if any(isinstance(d, Key) for d in one.directives or ())}
+
+
+def _below(kind: Any) -> Iterator[Any]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
+
+
+class _Representation(NamedTuple):
+    """What another subgraph knows of one of our entities."""
+
+    kind: str
+    node_id: str
+
+
+def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUserInput:
+    """A representation as it was sent, or what is wrong with it."""
+    if not isinstance(value, dict):
+        return BadUserInput("A representation is an object.", reason="REPRESENTATION")
+    kind, node_id = value.get("__typename"), value.get("id")
+    if not isinstance(kind, str) or kind not in kinds:
+        return BadUserInput("__typename must name an entity of this subgraph.", reason="REPRESENTATION")
+    if not isinstance(node_id, str):
+        return BadUserInput("id must be a string: it is the entity's key.", reason="REPRESENTATION")
+    return _Representation(kind, node_id)
+
+
+async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[str, Any]) -> list[object]:
+    """The records behind representations, in their order; a failure stands in its own place."""
+    at_most(values)
+    asked = [_represented(value, kinds) for value in values]
+    good = [one for one in asked if isinstance(one, _Representation)]
+    found = dict(zip(good, await resolve_each(context, [one.node_id for one in good]), strict=True))
+    return [_of_its_kind(found[one], kinds[one.kind]) if isinstance(one, _Representation) else one for one in asked]
+
+
+def _of_its_kind(record: object, kind: Any) -> object:
+    """The record, if it is what its representation says that it is."""
+    return record if isinstance(record, Exception) or type(record) in kind.records else NotFound("No such entity.")
+
+
+class _Sdl(NamedTuple):
+    sdl: str
+
+
+@strawberry.type(name="_Service", description="This graph as a subgraph.")
+@reads(_Sdl)
+class _Service:
+    """Apollo Federation's ``_Service``."""
+
+    sdl: str = described("Its schema, for composition.")
+
+
+def _service(info: Info) -> _Sdl:
+    return _Sdl(subgraph_sdl(info.schema))
+
+
+def federated(query: type) -> type:
+    """``query`` with the two fields that Apollo Federation asks of a subgraph.
+
+    Strawberry would add its own, but its ``_entities`` has no cap, and one unknown ``__typename`` fails them all.
+    """
+    kinds = entities()
+    union = StrawberryUnion(
+        "_Entity",
+        type_annotations=tuple(StrawberryAnnotation(kinds[name]) for name in sorted(kinds)),
+        description="What other subgraphs can refer to.",
+    )
+
+    async def resolver(info: Info, representations: list[FederationAny]) -> list[object]:
+        return await _resolved(info.context, representations, kinds)
+
+    entities_field: Any = strawberry.field(
+        name="_entities",
+        graphql_type=list[union | None],  # type: ignore[valid-type]
+        resolver=resolver,
+        description="Apollo Federation's: entities by their keys, at most 100, each as `nodes` answers it.",
+        directives=[SemanticNonNull(levels=[1])],
+    )
+    service_field: Any = strawberry.field(
+        name="_service",
+        graphql_type=_Service,
+        resolver=_service,
+        description="Apollo Federation's: this graph as a subgraph.",
+    )
+    ours = create_type(query.__name__, [entities_field, service_field])
+    description = query.__strawberry_definition__.description  # type: ignore[attr-defined]
+    return strawberry.type(type(query.__name__, (query, ours), {}), description=description)
+
+
+@cache
+def subgraph_sdl(schema: strawberry.Schema) -> str:
+    """The schema as composers take it: what every subgraph has of itself is left out."""
+    return _without(schema.as_str(), _is_machinery)
+
+
+@cache
+def graph_sdl(schema: strawberry.Schema) -> str:
+    """The schema as clients use it: without anything of federation."""
+    return _without(schema.as_str(), lambda node: _is_machinery(node) or _is_for_composers(node))
+
+
+def _is_machinery(node: AstNode) -> bool:
+    if isinstance(node, TypeDefinitionNode):
+        return node.name.value in _MACHINERY
+    return isinstance(node, FieldDefinitionNode) and node.name.value in _FIELDS
+
+
+def _is_for_composers(node: AstNode) -> bool:
+    if isinstance(node, DirectiveNode):
+        return node.name.value in _DIRECTIVES
+    return isinstance(node, SchemaDefinitionNode)
+
+
+def _without(text: str, dropped: Callable[[AstNode], bool]) -> str:
+    """SDL without some of its nodes, and otherwise as it is written."""
+    found: list[AstNode] = []
+
+    class Find(Visitor):
+        def enter(self, node: AstNode, *_: Any) -> Any:
+            if dropped(node):
+                found.append(node)
+                return SKIP
+            return IDLE
+
+    visit(parse(text), Find())
+    for node in reversed(found):
+        start, end = (node.loc.start, node.loc.end) if node.loc else (0, 0)
+        text = text[:start].rstrip() + text[end:]
+    return text.strip() + "\n"
