@@ -81,3 +81,11 @@ async def say(stack: Stack, conversation_id: str) -> None:
         "idempotencyKey": str(uuid.uuid4()),
     }
     await done(stack, SEND, {"i": asked})
+
+
+async def tool(stack: Stack) -> str:
+    """A tool of an agent's; agents of the real Letta have none by themselves."""
+    agent_id = await agent(stack)
+    await stack.require_approval(agent_id, "memory_insert")
+    answer = await stack.graphql("query($a: ID!) { agent(id: $a) { tools { id } } }", {"a": agent_id})
+    return str(answer["data"]["agent"]["tools"][0]["id"])

@@ -1,0 +1,235 @@
+"""What is not yours does not exist: every field and mutation that takes an id by owner, other user, admin, nobody.
+
+The schema is walked for arguments of type ID; one without a row here fails. Ids that stand in a ``JSON`` or ``_Any``
+are named by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from graphql import GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectType, get_named_type
+
+from schema.build import build_schema
+from tests.support import things
+from tests.support.stack import ADA, GRACE, Stack
+from tests.support.things import Maker
+
+SCHEMA = build_schema()._schema
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+NO_ID = {
+    "Subscription.message(streamKey)": "a key of the caller's own making",
+    "Subscription.completion(streamKey)": "a key of the caller's own making",
+}
+"""Arguments of type ID that name nothing."""
+
+BY_HAND = {"Query._entities(representations)"}
+"""Ids that stand within a scalar."""
+
+LEARNS = re.compile(r"GET /v1/(?:conversations/conv-[^/]+|runs/run-[^/]+|steps/step-[^/]+|blocks/block-[^/]+/agents)\Z")
+"""The one call that comes before the decision: the read that learns whose a thing is (Letta contract)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A document that uses ``$id``, and what makes the thing. ``shared`` things are anybody's who has signed in."""
+
+    document: str
+    make: Maker
+    shared: bool = False
+
+
+def doing(mutation: str, given: str, make: Maker, *, selection: str = "errors { message }") -> Row:
+    """A mutation."""
+    return Row(f"mutation($id: ID!) {{ {mutation}(input: {{{given}}}) {{ {selection} }} }}", make)
+
+
+def reading(document: str, make: Maker, *, shared: bool = False) -> Row:
+    """A query."""
+    return Row(f"query($id: ID!) {{ {document} }}", make, shared)
+
+
+def following(document: str, make: Maker) -> Row:
+    """A subscription; its first event is enough."""
+    return Row(f"subscription($id: ID!) {{ {document} {{ __typename }} }}", make)
+
+
+async def first_model(stack: Stack) -> str:
+    return f"model:{stack.chat_model}"
+
+
+async def first_template(_: Stack) -> str:
+    return "template:support-bot"
+
+
+async def viewer(_: Stack) -> str:
+    return f"user:{ADA}"
+
+
+KEY = f'idempotencyKey: "{uuid.uuid4()}"'
+HELLO = 'content: [{text: "hi"}]'
+
+NODES: dict[str, tuple[Maker, bool]] = {
+    "Agent": (things.agent, False),
+    "Conversation": (things.conversation, False),
+    "MemoryBlock": (things.block, False),
+    "Message": (things.message, False),
+    "Model": (first_model, True),
+    "Run": (things.run, False),
+    "Stream": (things.stream, False),
+    "Template": (first_template, True),
+    "Tool": (things.tool, True),
+    "User": (viewer, False),
+}
+"""Whatever ``node`` reads, by type; all messages are read in one way."""
+
+ROWS: dict[str, list[Row]] = {
+    "Query.node(id)": [
+        reading("node(id: $id) { __typename id }", make, shared=shared) for make, shared in NODES.values()
+    ],
+    "Query.nodes(ids)": [
+        reading("nodes(ids: [$id]) { __typename id }", make, shared=shared) for make, shared in NODES.values()
+    ],
+    "Query._entities(representations)": [
+        reading(
+            f'_entities(representations: [{{__typename: "{name}" id: $id}}]) {{ ... on {name} {{ id }} }}',
+            make,
+            shared=shared,
+        )
+        for name, (make, shared) in NODES.items()
+        if name not in {"Stream", "Message"}
+    ],
+    "Query.agent(id)": [reading("agent(id: $id) { id }", things.agent)],
+    "Query.conversation(id)": [reading("conversation(id: $id) { id }", things.conversation)],
+    "Query.run(id)": [reading("run(id: $id) { id }", things.run)],
+    "Query.stream(id)": [reading("stream(id: $id) { id }", things.stream)],
+    "Query.template(id)": [reading("template(id: $id) { id }", first_template, shared=True)],
+    "Mutation.sendMessage(input.to.agentId)": [
+        doing("sendMessage", f"to: {{agentId: $id}} {HELLO} {KEY}", things.agent)
+    ],
+    "Mutation.sendMessage(input.to.conversationId)": [
+        doing("sendMessage", f"to: {{conversationId: $id}} {HELLO} {KEY}", things.conversation)
+    ],
+    "Mutation.respondToApproval(input.requestId)": [
+        doing("respondToApproval", "requestId: $id decision: APPROVE", things.approval_request)
+    ],
+    "Mutation.cancelRun(input.runId)": [doing("cancelRun", "runId: $id", things.run)],
+    "Mutation.cancelStream(input.streamId)": [doing("cancelStream", "streamId: $id", things.stream)],
+    "Mutation.updateMemoryBlock(input.blockId)": [doing("updateMemoryBlock", 'blockId: $id value: "v"', things.block)],
+    "Mutation.createConversation(input.agentId)": [doing("createConversation", "agentId: $id", things.agent)],
+    "Subscription.stream(id)": [following("stream(id: $id)", things.stream)],
+    "Subscription.conversation(id)": [following("conversation(id: $id)", things.conversation)],
+    "Subscription.message(input.to.agentId)": [
+        following(f'message(streamKey: "k" input: {{to: {{agentId: $id}} {HELLO}}})', things.agent)
+    ],
+    "Subscription.message(input.to.conversationId)": [
+        following(f'message(streamKey: "k" input: {{to: {{conversationId: $id}} {HELLO}}})', things.conversation)
+    ],
+}
+
+
+def id_arguments() -> Iterator[str]:
+    """``Type.field(path)`` of every argument, or field of an input, that is an ID."""
+    for kind in SCHEMA.type_map.values():
+        if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
+            for name, field in kind.fields.items():
+                for argument, taken in field.args.items():
+                    yield from (f"{kind.name}.{name}({path})" for path in id_paths(argument, taken.type))
+
+
+def id_paths(path: str, taken: Any) -> Iterator[str]:
+    named = get_named_type(taken)
+    if named.name == "ID":
+        yield path
+    elif isinstance(named, GraphQLInputObjectType):
+        for name, field in named.fields.items():
+            yield from id_paths(f"{path}.{name}", field.type)
+
+
+def test_every_argument_that_is_an_id_has_a_row() -> None:
+    assert set(id_arguments()) - NO_ID.keys() == ROWS.keys() - BY_HAND
+
+
+def test_every_node_has_a_row() -> None:
+    interface = SCHEMA.type_map["Node"]
+    assert isinstance(interface, GraphQLInterfaceType)
+    messages = {kind.name for kind in SCHEMA.get_possible_types(SCHEMA.type_map["Message"])}  # type: ignore[arg-type]
+    kinds = {kind.name for kind in SCHEMA.get_possible_types(interface)}
+    assert (kinds - messages) | {"Message"} == NODES.keys()
+
+
+CELLS = [pytest.param(row, id=f"{name} {row.make.__name__}") for name, rows in ROWS.items() for row in rows]
+OWNED = [cell for cell in CELLS if not cell.values[0].shared]  # type: ignore[attr-defined]
+
+
+async def asked(stack: Stack, row: Row, thing: str, token: str | None) -> dict[str, Any]:
+    """The answer to a row's document, whichever kind of operation it is."""
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    body = {"query": row.document, "variables": {"id": thing}}
+    if not row.document.startswith("subscription"):
+        response = await stack.client.post("/graphql", json=body, headers=headers)
+        answer: dict[str, Any] = response.json()
+        return answer
+    headers["accept"] = "text/event-stream"
+    async with stack.client.stream("POST", "/graphql", json=body, headers=headers) as response:
+        if response.headers["content-type"].startswith("application/"):
+            await response.aread()
+            refusal: dict[str, Any] = response.json()
+            return refusal
+        async for line in response.aiter_lines():
+            if line.startswith("event: next"):
+                return {"data": {"event": "came"}}
+    raise AssertionError("nothing came")
+
+
+@pytest.mark.parametrize("row", CELLS)
+async def test_to_its_owner_it_is_there(stack: Stack, row: Row) -> None:
+    thing = await row.make(stack)
+    if "conversation(id: $id) { __typename }" in row.document:
+        await things.say(stack, thing)
+    answer = await asked(stack, row, thing, stack.token())
+    assert "errors" not in answer, answer
+    [value] = answer["data"].values()
+    assert value not in (None, [None])
+    assert not (value.get("errors") if isinstance(value, dict) else None)
+
+
+@pytest.mark.parametrize("who", ["other user", "admin"])
+@pytest.mark.parametrize("row", OWNED)
+async def test_to_anybody_else_it_is_what_was_never_made(stack: Stack, row: Row, who: str) -> None:
+    own = await stack.make_agent(GRACE)
+    thing = await row.make(stack)
+    never_made = UUID.sub(lambda _: str(uuid.uuid4()), thing)
+    token = stack.token(GRACE, admin=who == "admin")
+    before = len(stack.platform.state.calls)
+    answer, unknown = [await asked(stack, row, one, token) for one in (thing, never_made)]
+    made = [f"{call['method']} {call['path']}" for call in stack.platform.state.calls[before:]]
+    assert all(value in (None, [None]) for value in (answer.get("data") or {}).values())
+    for refusal in (answer, unknown):
+        assert [error["extensions"].pop("requestId") for error in refusal["errors"]]
+    assert answer == unknown
+    assert answer["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    if not stack.real:
+        assert [
+            call for call in made if call != "GET /me" and not LEARNS.match(call) and not of_agents(call, own)
+        ] == []
+
+
+def of_agents(call: str, agent_id: str) -> bool:
+    """Whether a call reads the caller's own agents."""
+    return call.startswith((f"GET /v1/agents/{agent_id}?", f"GET /v1/agents/?tags=user%3A{GRACE}"))
+
+
+@pytest.mark.parametrize("row", CELLS)
+async def test_nobody_is_told_to_sign_in_and_nothing_is_asked_upstream(stack: Stack, row: Row) -> None:
+    thing = f"agent-{uuid.uuid4()}"
+    for token in (None, "no.such.token"):
+        before = len(stack.platform.state.calls)
+        answer = await asked(stack, row, thing, token)
+        assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+        assert len(stack.platform.state.calls) == before
