@@ -1,0 +1,124 @@
+// urql with Graphcache: pages that are shown as one list, and updates that put a message in its place.
+import { Client, fetchExchange } from '@urql/core';
+import { cacheExchange } from '@urql/exchange-graphcache';
+import { relayPagination } from '@urql/exchange-graphcache/extras';
+import { buildSchema, introspectionFromSchema } from 'graphql';
+import { readFile } from 'node:fs/promises';
+import { args } from '../lib.mjs';
+import { CONVERSATIONS, FOLLOW, MESSAGES, RESPOND, SAY, SEND, START } from './documents.mjs';
+import { counted, ownerOf, scenario } from './scenario.mjs';
+
+const sdl = await readFile(new URL('../../../schema/schema.graphql', import.meta.url), 'utf8');
+const schema = introspectionFromSchema(buildSchema(sdl));
+const FIELD = { Agent: 'agent', Conversation: 'conversation' };
+
+function makeClient() {
+  const { count, send } = counted();
+  const pages = new Map(); // by owner, the variables its list was opened with
+  const owners = new Map(); // by stream, the owner of the list that it is for
+
+  /** Puts a message at the end of the open `messages` of an agent or a conversation. */
+  function appendMessage(cache, owner, edge) {
+    const field = FIELD[owner.__typename];
+    cache.updateQuery({ query: MESSAGES[owner.__typename], variables: pages.get(owner.id) }, (data) => {
+      const list = data?.[field]?.messages;
+      if (!list || list.edges.some(({ node }) => node.id === edge.node.id)) return data;
+      const startCursor = list.pageInfo.startCursor || edge.cursor;
+      const pageInfo = { ...list.pageInfo, startCursor, endCursor: edge.cursor };
+      return { ...data, [field]: { ...data[field], messages: { ...list, edges: [...list.edges, edge], pageInfo } } };
+    });
+  }
+
+  const appended = (cache, owner, event) => {
+    const edge = event.edge ?? event.userMessageEdge;
+    if (edge) appendMessage(cache, owner, edge);
+  };
+
+  const cache = cacheExchange({
+    resolvers: { Agent: { messages: relayPagination() }, Conversation: { messages: relayPagination() } },
+    schema, // without it, an update cannot read what has fragments on several types
+    keys: {
+      MessageConnection: () => null,
+      MessageEdge: () => null,
+      ConversationConnection: () => null,
+      ConversationEdge: () => null,
+      PageInfo: () => null,
+      ToolCall: () => null,
+    },
+    updates: {
+      Mutation: {
+        sendMessage({ sendMessage: { stream, userMessageEdge } }, { input }, cache) {
+          owners.set(stream?.id, ownerOf(input.to));
+          appended(cache, ownerOf(input.to), { userMessageEdge });
+        },
+        createConversation({ createConversation: { conversationEdge: edge } }, { input }, cache) {
+          cache.updateQuery({ query: CONVERSATIONS, variables: { id: input.agentId } }, (data) => {
+            const list = data?.agent?.conversations;
+            if (!list || !edge) return data;
+            const endCursor = list.pageInfo.endCursor || edge.cursor;
+            const pageInfo = { ...list.pageInfo, startCursor: edge.cursor, endCursor };
+            const conversations = { ...list, edges: [edge, ...list.edges], pageInfo };
+            return { ...data, agent: { ...data.agent, conversations } };
+          });
+        },
+      },
+      Subscription: {
+        stream: ({ stream }, { id }, cache) => appended(cache, owners.get(id), stream),
+        message: ({ message }, { input }, cache) => appended(cache, ownerOf(input.to), message),
+      },
+    },
+  });
+
+  const client = new Client({
+    url: `${args.url}/graphql`,
+    exchanges: [cache, fetchExchange],
+    fetchSubscriptions: true,
+    preferGetMethod: false,
+    fetch: send,
+  });
+  const answer = async (request) => {
+    const { data, error } = await request.toPromise();
+    if (error) throw error;
+    return data;
+  };
+  const held = (query, variables) => client.readQuery(query, variables).data;
+  const list = (owner) => held(MESSAGES[owner.__typename], pages.get(owner.id))[FIELD[owner.__typename]].messages;
+  const listen = (query, variables) =>
+    new Promise((resolve, reject) => {
+      let last;
+      client.subscription(query, variables).subscribe(({ data, error, hasNext }) => {
+        if (error) reject(error);
+        if (data) last = Object.values(data)[0];
+        if (!hasNext) resolve(last);
+      });
+    });
+
+  return {
+    count,
+    cached: list,
+    cachedConversations: (id) => held(CONVERSATIONS, { id }).agent.conversations,
+    openConversations: (id) => answer(client.query(CONVERSATIONS, { id })),
+    async open(owner, last) {
+      pages.set(owner.id, { id: owner.id, last });
+      await answer(client.query(MESSAGES[owner.__typename], pages.get(owner.id)));
+    },
+    async older(owner) {
+      const before = list(owner).pageInfo.startCursor;
+      await answer(client.query(MESSAGES[owner.__typename], { id: owner.id, last: 20, before }));
+    },
+    async startConversation(agentId) {
+      const data = await answer(client.mutation(START, { input: { agentId, summary: 'A new one' } }));
+      return data.createConversation.conversationEdge.node.id;
+    },
+    send: async (input) => (await answer(client.mutation(SEND, { input }))).sendMessage.stream.id,
+    async respond(input, owner) {
+      const { stream } = (await answer(client.mutation(RESPOND, { input }))).respondToApproval;
+      owners.set(stream.id, owner);
+      return stream.id;
+    },
+    follow: (id) => listen(FOLLOW, { id }),
+    say: (input, streamKey) => listen(SAY, { input, streamKey }),
+  };
+}
+
+await scenario(makeClient);
