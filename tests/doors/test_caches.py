@@ -15,6 +15,7 @@ WORDS = {
     "plain": "hi [[tokens=3 delay=0 reasoning=1]]",
     "tool": "look it up [[tokens=4 delay=0.01 reasoning=1 tool=conversation_search]]",
     "approval": "do it [[tokens=2 delay=0 tool=memory_insert approve=1]]",
+    "failing": "hi [[tokens=3 delay=0 error=500]]",
 }
 
 
@@ -46,5 +47,7 @@ async def test_a_turn_streamed_into_an_open_list_equals_a_fresh_query(stack: Sta
     }
     said = [edge["node"]["__typename"] for edge in conversation["cached"]["edges"]]
     assert said.count("UserMessage") == said.count("AssistantMessage") == 2
-    assert [end["finishReason"] for end in turns["ends"]] == ["END_TURN", "REQUIRES_APPROVAL", *["END_TURN"] * 3]
+    assert [end["finishReason"] for end in turns["ends"]] == [
+        *("END_TURN", "REQUIRES_APPROVAL", "END_TURN", "END_TURN", "END_TURN", "LLM_API_ERROR"),
+    ]
     assert turns["refetches"] == 0

@@ -29,6 +29,20 @@ function appendMessage(cache, owner, edge) {
   });
 }
 
+/** Takes out what a turn that failed has left unsaid: Letta stores a message when the turn's first step is over. */
+function dropUnstored(cache, owner) {
+  cache.modify({
+    id: cache.identify(owner),
+    fields: {
+      messages(list, { readField }) {
+        const edges = list.edges.filter((one) => readField('createdAt', readField('node', one)) !== null);
+        const pageInfo = { ...list.pageInfo, endCursor: edges.at(-1)?.cursor ?? null };
+        return { ...list, edges, pageInfo };
+      },
+    },
+  });
+}
+
 /** Puts a new conversation in front of its agent's. */
 function prependConversation(cache, agentId, edge) {
   cache.modify({
@@ -66,6 +80,7 @@ function makeClient() {
           last = Object.values(data)[0];
           const edge = last.edge ?? last.userMessageEdge;
           if (edge) appendMessage(cache, owner, edge);
+          if (last.outcome && last.outcome !== 'COMPLETED') dropUnstored(cache, owner);
         },
         error: reject,
         complete: () => resolve(last),

@@ -21,16 +21,22 @@ const [Follow, Say] = await Promise.all(['FollowSubscription', 'SaySubscription'
 const QUERIES = { Agent, Conversation };
 const FIELD = { Agent: 'agent', Conversation: 'conversation' };
 
-/** Says where a list begins and ends once an edge has been added to it: @appendEdge leaves its `pageInfo` as it was. */
-function keepEnds(connectionId) {
-  return (store) => {
-    const list = store.get(connectionId);
-    const edges = list?.getLinkedRecords('edges');
-    if (!edges?.length) return;
-    const pageInfo = list.getLinkedRecord('pageInfo');
-    pageInfo.setValue(edges[0].getValue('cursor'), 'startCursor');
-    pageInfo.setValue(edges.at(-1).getValue('cursor'), 'endCursor');
-  };
+/** Says where a list begins and ends: @appendEdge leaves its `pageInfo` as it was. */
+function keepEnds(store, connectionId) {
+  const list = store.get(connectionId);
+  const edges = list?.getLinkedRecords('edges');
+  const pageInfo = list?.getLinkedRecord('pageInfo');
+  pageInfo?.setValue(edges[0]?.getValue('cursor') ?? null, 'startCursor');
+  pageInfo?.setValue(edges.at(-1)?.getValue('cursor') ?? null, 'endCursor');
+}
+
+/** Takes out what a turn that failed has left unsaid: Letta stores a message when the turn's first step is over. */
+function dropUnstored(store, connectionId) {
+  const list = store.get(connectionId);
+  for (const edge of list?.getLinkedRecords('edges') ?? []) {
+    const node = edge.getLinkedRecord('node');
+    if (node.getValue('createdAt') === null) ConnectionHandler.deleteNode(list, node.getDataID());
+  }
 }
 
 function makeClient() {
@@ -83,7 +89,11 @@ function makeClient() {
       relay.requestSubscription(environment, {
         subscription,
         variables: { ...variables, lists: [messagesOf(owner)] },
-        updater: keepEnds(messagesOf(owner)),
+        updater(store, data) {
+          const { outcome } = Object.values(data)[0];
+          if (outcome && outcome !== 'COMPLETED') dropUnstored(store, messagesOf(owner));
+          keepEnds(store, messagesOf(owner));
+        },
         onNext: (data) => (last = Object.values(data)[0]),
         onError: reject,
         onCompleted: () => resolve(last),
@@ -101,12 +111,12 @@ function makeClient() {
     async startConversation(agentId) {
       const id = ConnectionHandler.getConnectionID(agentId, 'Agent_conversations');
       const input = { agentId, summary: 'A new one' };
-      const data = await commit(Start, { input, lists: [id] }, keepEnds(id));
+      const data = await commit(Start, { input, lists: [id] }, (store) => keepEnds(store, id));
       return data.createConversation.conversationEdge.node.id;
     },
     async send(input) {
       const id = messagesOf(ownerOf(input.to));
-      return (await commit(Send, { input, lists: [id] }, keepEnds(id))).sendMessage.stream.id;
+      return (await commit(Send, { input, lists: [id] }, (store) => keepEnds(store, id))).sendMessage.stream.id;
     },
     respond: async (input) => (await commit(Respond, { input })).respondToApproval.stream.id,
     follow: (id, owner) => listen(Follow, { id }, owner),

@@ -39,6 +39,7 @@ export async function scenario(makeClient) {
   await send({ conversationId: conversation.id }, args.words.plain);
   const said = { to: { conversationId: conversation.id }, content: [{ text: args.words.plain }] };
   ends.push(await client.say(said, crypto.randomUUID()));
+  await send({ conversationId: conversation.id }, args.words.failing);
 
   const fresh = makeClient();
   await fresh.openConversations(agent.id);

@@ -17,22 +17,30 @@ function makeClient() {
   const pages = new Map(); // by owner, the variables its list was opened with
   const owners = new Map(); // by stream, the owner of the list that it is for
 
-  /** Puts a message at the end of the open `messages` of an agent or a conversation. */
-  function appendMessage(cache, owner, edge) {
+  /** Changes the edges of the open `messages` of an agent or a conversation. */
+  function changeMessages(cache, owner, change) {
     const field = FIELD[owner.__typename];
     cache.updateQuery({ query: MESSAGES[owner.__typename], variables: pages.get(owner.id) }, (data) => {
       const list = data?.[field]?.messages;
-      if (!list || list.edges.some(({ node }) => node.id === edge.node.id)) return data;
-      const startCursor = list.pageInfo.startCursor || edge.cursor;
-      const pageInfo = { ...list.pageInfo, startCursor, endCursor: edge.cursor };
-      return { ...data, [field]: { ...data[field], messages: { ...list, edges: [...list.edges, edge], pageInfo } } };
+      if (!list) return data;
+      const edges = change(list.edges);
+      const ends = { startCursor: edges[0]?.cursor ?? null, endCursor: edges.at(-1)?.cursor ?? null };
+      const messages = { ...list, edges, pageInfo: { ...list.pageInfo, ...ends } };
+      return { ...data, [field]: { ...data[field], messages } };
     });
   }
 
-  const appended = (cache, owner, event) => {
-    const edge = event.edge ?? event.userMessageEdge;
-    if (edge) appendMessage(cache, owner, edge);
-  };
+  /** Puts a message at the end. When a turn has failed, takes out what Letta has never stored. */
+  function heard(cache, owner, { edge, userMessageEdge, outcome }) {
+    const added = edge ?? userMessageEdge;
+    if (added) {
+      changeMessages(cache, owner, (edges) =>
+        edges.some(({ node }) => node.id === added.node.id) ? edges : [...edges, added],
+      );
+    } else if (outcome && outcome !== 'COMPLETED') {
+      changeMessages(cache, owner, (edges) => edges.filter(({ node }) => node.createdAt !== null));
+    }
+  }
 
   const cache = cacheExchange({
     resolvers: { Agent: { messages: relayPagination() }, Conversation: { messages: relayPagination() } },
@@ -49,7 +57,7 @@ function makeClient() {
       Mutation: {
         sendMessage({ sendMessage: { stream, userMessageEdge } }, { input }, cache) {
           owners.set(stream?.id, ownerOf(input.to));
-          appended(cache, ownerOf(input.to), { userMessageEdge });
+          heard(cache, ownerOf(input.to), { userMessageEdge });
         },
         createConversation({ createConversation: { conversationEdge: edge } }, { input }, cache) {
           cache.updateQuery({ query: CONVERSATIONS, variables: { id: input.agentId } }, (data) => {
@@ -63,8 +71,8 @@ function makeClient() {
         },
       },
       Subscription: {
-        stream: ({ stream }, { id }, cache) => appended(cache, owners.get(id), stream),
-        message: ({ message }, { input }, cache) => appended(cache, ownerOf(input.to), message),
+        stream: ({ stream }, { id }, cache) => heard(cache, owners.get(id), stream),
+        message: ({ message }, { input }, cache) => heard(cache, ownerOf(input.to), message),
       },
     },
   });
