@@ -21,8 +21,9 @@ SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   userMessageEdge { cursor node { id createdAt } } errors { message } } }"""
 
 # How many messages share a Letta id; "sent" is a user's, "foreign" one without an otid or a run of ours, "orphan" one
-# whose run is gone from Letta.
-groups = st.lists(st.sampled_from([1, 2, 3, "sent", "foreign", "orphan"]), max_size=8)
+# whose run is gone from Letta, "notice" Letta's own words, which come as a user's.
+KINDS: list[int | str] = [1, 2, 3, "sent", "foreign", "orphan", "notice"]
+groups = st.lists(st.sampled_from(KINDS), max_size=8)
 
 
 def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
@@ -34,6 +35,8 @@ def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
     user = {**common, "message_type": "user_message", "content": "words", "otid": str(uuid.uuid4())}
     if kind == "foreign":
         user |= {"run_id": None, "otid": None}
+    if kind == "notice":
+        user |= {"content": '{"type": "system_alert", "message": "words"}'}
     if kind == "sent":
         own = {"id": run_id, "agent_id": agent.id, "conversation_id": scope, "status": "completed", "background": False}
         stack.platform.state.keep_run(Run({**RUN, **own, "created_at": now(), "metadata": {}}, scope, over=True))
@@ -87,6 +90,16 @@ async def test_each_message_is_met_once_and_in_order(
             await grow(waiting.pop() if waiting else [])
     assert len(seen) == len(set(seen))
     assert seen == (await everything(stack, scope) if forward else at_first)
+
+
+async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conversation: tuple[Agent, str]) -> None:
+    agent, scope = conversation
+    stack.platform.state.add_messages(agent, scope, [made(stack, agent, scope, kind) for kind in KINDS])
+    ids = await everything(stack, scope)
+    assert len(ids) == len(set(ids)) >= 1 + 2 + 3 + 4
+    for node_id in ids:
+        answer = await stack.graphql("query($id: ID!) { node(id: $id) { id } }", {"id": node_id})
+        assert answer == {"data": {"node": {"id": node_id}}}
 
 
 async def pages(stack: Stack, scope: str, **window: Any) -> Json:

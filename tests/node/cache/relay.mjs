@@ -12,7 +12,7 @@ const { ConnectionHandler, Environment, Network, Observable, RecordSource, Store
 const folder = new URL('relay/', import.meta.url);
 mkdirSync(new URL('__generated__/', folder), { recursive: true });
 execFileSync(compiler, ['relay.config.json'], { cwd: folder });
-const document = async (name) => (await import(`./relay/__generated__/documents${name}.graphql.js`)).default;
+const document = async (name) => (await import(`./relay/__generated__/chat${name}.graphql.js`)).default;
 const [Agent, Conversation, Conversations] = await Promise.all(
   ['AgentQuery', 'ConversationQuery', 'ConversationsQuery'].map(document),
 );

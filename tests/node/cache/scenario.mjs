@@ -2,6 +2,9 @@
 // printed beside what a new client is answered.
 import { args, headers, say } from '../lib.mjs';
 
+/** How many messages a list is opened with: few, so that there are older ones to scroll up to. */
+export const NEWEST = 2;
+
 /** A `fetch` that carries the token and counts the queries. */
 export function counted() {
   const count = { queries: 0 };
@@ -20,10 +23,10 @@ export async function scenario(makeClient) {
   const client = makeClient();
   const agent = { __typename: 'Agent', id: args.agent };
   await client.openConversations(agent.id);
-  await client.open(agent, 2);
+  await client.open(agent, NEWEST);
   await client.older(agent);
   const conversation = { __typename: 'Conversation', id: await client.startConversation(args.agent) };
-  await client.open(conversation, 20);
+  await client.open(conversation, NEWEST);
   const asked = client.count.queries;
 
   const ends = [];

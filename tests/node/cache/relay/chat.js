@@ -2,7 +2,7 @@
 import { graphql } from 'relay-runtime';
 
 graphql`
-  fragment documents_message on Message {
+  fragment chat_message on Message {
     __typename
     id
     role
@@ -17,11 +17,11 @@ graphql`
 `;
 
 graphql`
-  query documentsAgentQuery($id: ID!, $last: Int!, $before: String) {
+  query chatAgentQuery($id: ID!, $last: Int!, $before: String) {
     agent(id: $id) {
       id
       messages(last: $last, before: $before) @connection(key: "Agent_messages") {
-        edges { cursor node { ...documents_message @relay(mask: false) } }
+        edges { cursor node { ...chat_message @relay(mask: false) } }
         pageInfo { hasPreviousPage hasNextPage startCursor endCursor }
       }
     }
@@ -29,11 +29,11 @@ graphql`
 `;
 
 graphql`
-  query documentsConversationQuery($id: ID!, $last: Int!, $before: String) {
+  query chatConversationQuery($id: ID!, $last: Int!, $before: String) {
     conversation(id: $id) {
       id
       messages(last: $last, before: $before) @connection(key: "Conversation_messages") {
-        edges { cursor node { ...documents_message @relay(mask: false) } }
+        edges { cursor node { ...chat_message @relay(mask: false) } }
         pageInfo { hasPreviousPage hasNextPage startCursor endCursor }
       }
     }
@@ -41,7 +41,7 @@ graphql`
 `;
 
 graphql`
-  query documentsConversationsQuery($id: ID!) {
+  query chatConversationsQuery($id: ID!) {
     agent(id: $id) {
       id
       conversations(first: 20) @connection(key: "Agent_conversations") {
@@ -53,9 +53,9 @@ graphql`
 `;
 
 graphql`
-  mutation documentsSendMutation($input: SendMessageInput!, $lists: [ID!]!) {
+  mutation chatSendMutation($input: SendMessageInput!, $lists: [ID!]!) {
     sendMessage(input: $input) {
-      userMessageEdge @appendEdge(connections: $lists) { cursor node { ...documents_message } }
+      userMessageEdge @appendEdge(connections: $lists) { cursor node { ...chat_message } }
       stream { id }
       errors { message }
     }
@@ -63,13 +63,13 @@ graphql`
 `;
 
 graphql`
-  mutation documentsRespondMutation($input: RespondToApprovalInput!) {
+  mutation chatRespondMutation($input: RespondToApprovalInput!) {
     respondToApproval(input: $input) { stream { id } errors { message } }
   }
 `;
 
 graphql`
-  mutation documentsStartMutation($input: CreateConversationInput!, $lists: [ID!]!) {
+  mutation chatStartMutation($input: CreateConversationInput!, $lists: [ID!]!) {
     createConversation(input: $input) {
       conversationEdge @prependEdge(connections: $lists) { cursor node { id summary createdAt lastMessageAt } }
     }
@@ -77,14 +77,14 @@ graphql`
 `;
 
 graphql`
-  fragment documents_event on StreamEvent {
+  fragment chat_event on StreamEvent {
     __typename
     cursor
     ... on StreamStarted {
-      userMessageEdge @appendEdge(connections: $lists) { cursor node { ...documents_message } }
+      userMessageEdge @appendEdge(connections: $lists) { cursor node { ...chat_message } }
     }
-    ... on MessageAdded { edge @appendEdge(connections: $lists) { cursor node { ...documents_message } } }
-    ... on ApprovalRequested { edge @appendEdge(connections: $lists) { cursor node { ...documents_message } } }
+    ... on MessageAdded { edge @appendEdge(connections: $lists) { cursor node { ...chat_message } } }
+    ... on ApprovalRequested { edge @appendEdge(connections: $lists) { cursor node { ...chat_message } } }
     ... on StreamEnded {
       outcome
       finishReason
@@ -95,13 +95,13 @@ graphql`
 `;
 
 graphql`
-  subscription documentsFollowSubscription($id: ID!, $lists: [ID!]!) {
-    stream(id: $id) { ...documents_event @relay(mask: false) }
+  subscription chatFollowSubscription($id: ID!, $lists: [ID!]!) {
+    stream(id: $id) { ...chat_event @relay(mask: false) }
   }
 `;
 
 graphql`
-  subscription documentsSaySubscription($input: SendMessageInput!, $streamKey: ID!, $lists: [ID!]!) {
-    message(input: $input, streamKey: $streamKey) { ...documents_event @relay(mask: false) }
+  subscription chatSaySubscription($input: SendMessageInput!, $streamKey: ID!, $lists: [ID!]!) {
+    message(input: $input, streamKey: $streamKey) { ...chat_event @relay(mask: false) }
   }
 `;
