@@ -57,7 +57,7 @@ lock: ## Lock the dependencies anew
 
 clean: ## Remove what was set up
 	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
-		$(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+		tests/node/cache/relay/__generated__ $(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'

@@ -37,6 +37,7 @@ class Loaders:
         )
         self.messages: Loader[MessageWindow, list[MessageRecord]] = Loader(each(self._messages))
         self.run: Loader[str, RunRecord] = Loader(each(self._run))
+        self.run_messages: Loader[tuple[str, str], list[MessageRecord]] = Loader(each(self._run_messages))
         self.active_runs: Loader[str, list[RunRecord]] = Loader(self._active_runs)
         self.block_agents: Loader[str, list[AgentState]] = Loader(each(self._block_agents))
         self.key_info: Loader[str, KeyInfo] = Loader(each(self._key_info))
@@ -68,6 +69,10 @@ class Loaders:
 
     async def _run(self, run_id: str) -> RunRecord:
         return await self._resources.letta.run(self._scope, run_id)
+
+    async def _run_messages(self, key: tuple[str, str]) -> list[MessageRecord]:
+        run_id, conversation = key
+        return await self._resources.letta.run_messages(self._scope, run_id, conversation)
 
     async def _active_runs(self, agent_ids: list[str]) -> list[list[RunRecord] | Exception]:
         runs = await self._resources.letta.active_runs(self._scope, agent_ids)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clients.ams import Ams
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
 from resolvers.platform import Health
+from resolvers.sent import SentIds
 from resolvers.streams.hub import StreamHub
 
 
@@ -32,3 +33,4 @@ class Resources:
     health: Health
     clocks: Clocks
     platform_key: str | None
+    sent_ids: SentIds = field(default_factory=SentIds)

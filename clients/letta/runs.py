@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from clients.calls import Call, CallScope, UpstreamRejected
+from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import RunRecord
 from clients.letta.wire import MAX_PAGE, Wire, translate
+
+RUN_START = 5
+"""How many messages the start of a run is: its user message, and what Letta may have put before that."""
 
 _RUN = msgspec.json.Decoder(RunRecord)
 _RUNS = msgspec.json.Decoder(list[RunRecord])
@@ -18,6 +22,14 @@ class RunCalls(Wire):
     async def run(self, scope: CallScope, run_id: str) -> RunRecord:
         """One run. Raises NotFound."""
         return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}"))
+
+    async def run_messages(self, scope: CallScope, run_id: str, conversation: str) -> list[MessageRecord]:
+        """The first messages of a run of a conversation, oldest first; the user's own is the first. Raises NotFound."""
+        params = [("limit", str(RUN_START)), ("order", "asc")]
+        answer = await self.ask(
+            scope, Call(operation="run.messages", path=f"/v1/runs/{run_id}/messages", params=params)
+        )
+        return decode_page(answer.body, conversation, newest_first=False)
 
     async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
         """The runs of some agents that are still going, newest first."""

@@ -21,10 +21,12 @@ const files = await preset.buildGeneratesSection({
   schemaAst: buildSchema(sdl),
   documents,
   config: {
-    scalars: { DateTime: 'string', Decimal: 'string', JSON: 'unknown' },
+    scalars: { ID: 'string', DateTime: 'string', Decimal: 'string', JSON: 'unknown' },
     enumsAsTypes: true,
     useTypeImports: true,
     strictScalars: true,
+    immutableTypes: true,
+    defaultScalarType: 'unknown',
   },
   presetConfig: { fragmentMasking: false },
   pluginMap: {},

@@ -215,8 +215,7 @@ class StreamHub:
             return
         if not stream.opened.done():
             stream.opened.set_result(None)
-        if ended.run_id is None:
-            ended.run_id = stream.run_id
+        ended.run_id, ended.scope = ended.run_id or stream.run_id, ended.scope or stream.scope
         stream.log.append(ended, raw)
         stream.source = None  # what was sent may be large, and nobody needs it any more
         now = datetime.now(UTC)

@@ -22,6 +22,7 @@ from tests.support.process import Gateway, serving
 
 RUN = {"sh", "graphql", "js", "python"}
 SHOWN = {"json", "text", "ini", "tsx", "yaml"}
+QUOTED = ("examples/*/src/**/*.ts*", "tests/node/cache/*.mjs", "tests/node/cache/relay/*.js")
 WITH_CODE = [page for page in PAGES if snippets(page)]
 
 
@@ -32,7 +33,7 @@ def test_each_block_says_what_it_is(page: Path) -> None:
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 def test_what_is_quoted_from_an_example_stands_there(page: Path) -> None:
-    sources = [path.read_text() for path in ROOT.glob("examples/*/src/**/*.ts*")]
+    sources = [path.read_text() for pattern in QUOTED for path in ROOT.glob(pattern)]
     for one in snippets(page):
         if one.language == "tsx":
             pieces = [piece.strip("\n") for piece in re.split(r"^// …$", one.code, flags=re.MULTILINE)]

@@ -11,6 +11,7 @@ import pytest
 
 BUILT_PAGES = Path(__file__).parents[2] / "app" / "pages" / "graphiql" / "dist" / "index.html"
 BUILT_DEMO = Path(__file__).parents[2] / "examples" / "chat" / "dist" / "index.html"
+EXAMPLE_MODULES = Path(__file__).parents[2] / "examples" / "chat" / "node_modules" / ".installed"
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
 
 
@@ -37,6 +38,7 @@ CAPABILITIES = {
     "needs_chromium": ("browser tests", chromium_path, "no Chromium"),
     "needs_pages": ("tests of built pages", BUILT_PAGES.is_file, "not built: make pages"),
     "needs_demo": ("tests of the chat example", BUILT_DEMO.is_file, "not built: make demo"),
+    "needs_examples": ("tests of typed clients", EXAMPLE_MODULES.is_file, "not installed: make demo"),
     "needs_redis": ("Redis tests", redis_path, "no redis-server"),
 }
 

@@ -61,8 +61,8 @@ class Stack:
         agent = await self.platform.ams.make_agent(self.platform.state.users[user], template, name)
         return str(agent["id"])
 
-    async def require_approval(self, agent_id: str, tool: str) -> None:
-        """Make an agent's calls of a tool need leave. The embedded Letta is told by the message itself."""
+    async def give_tool(self, agent_id: str, tool: str, *, approval: bool = False) -> None:
+        """Let an agent call a tool, with or without leave. The embedded Letta is told by the message itself."""
         if not self.real:
             return
         base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
@@ -71,8 +71,12 @@ class Stack:
             [found] = (await letta.get("/v1/tools/", params={"name": tool})).raise_for_status().json()
             path = f"/v1/agents/{agent_id}/tools"
             (await letta.patch(f"{path}/attach/{found['id']}")).raise_for_status()
-            asked = {"requires_approval": True}
+            asked = {"requires_approval": approval}
             (await letta.patch(f"{path}/approval/{tool}", json=asked, params=asked)).raise_for_status()
+
+    async def require_approval(self, agent_id: str, tool: str) -> None:
+        """Make an agent's calls of a tool need leave."""
+        await self.give_tool(agent_id, tool, approval=True)
 
     async def model_stats(self) -> dict[str, int]:
         """What the model has counted."""

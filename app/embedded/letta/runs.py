@@ -73,8 +73,9 @@ class Runs:
     async def _messages(self, request: Request) -> Response:
         run = self._known(request)
         agent = self._state.agents[run.body["agent_id"]]
-        groups = agent.messages.get(run.scope, [])
-        return ok([message for group in groups for message in group if message["run_id"] == run.id])
+        groups = {group[0]["id"]: group for group in agent.messages.get(run.scope, []) if group[0]["run_id"] == run.id}
+        shown = page([group[0] for group in groups.values()], request, default=100, order="asc")
+        return ok([message for first in shown for message in groups[first["id"]]])
 
     async def _resume(self, request: Request) -> Response:
         run = self._known(request)

@@ -1,0 +1,101 @@
+"""Where a message stands in its conversation, and the cursor that says so.
+
+A place has one cursor, whether it is seen in a stream, a mutation or a query, before Letta has stored the message or
+after: a client's cache that was fed by a stream then equals a fresh query. So a cursor is made from what never changes
+and is known from the start, and what else paging needs is looked up when a page is asked for (decision 0011).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from clients.errors import BadUserInput, NotFound
+from clients.letta.client import is_letta_id
+from clients.letta.messages import MessageRecord
+from resolvers.context import RequestContext
+from resolvers.paging import decode_cursor, encode_cursor
+from resolvers.sent import is_sent
+
+_SCAN = 100
+_SCANS = 10
+
+
+class Place(msgspec.Struct, array_like=True):
+    """A place between messages, exact within a group that shares a Letta id.
+
+    Attributes:
+        letta_id: the group's Letta id; empty for a user message, which has a place before it has one.
+        ordinal: the message's place in its group.
+        last: whether it is the last of its group.
+        run_id: a user message's run, to find it by.
+        otid: a user message's own id.
+    """
+
+    letta_id: str = ""
+    ordinal: int = 0
+    last: bool = True
+    run_id: str | None = None
+    otid: str = ""
+
+
+def cursor_of(message: MessageRecord) -> str:
+    """The cursor of a message's place."""
+    if is_sent(message) and (message.run_id or not message.letta_id):
+        return encode_cursor(Place(run_id=message.run_id, otid=message.otid or ""))
+    return encode_cursor(Place(message.letta_id, message.ordinal, message.ordinal == message.group_size - 1))
+
+
+async def place_at(context: RequestContext, scope: str, cursor: str) -> Place:
+    """The place that a cursor of this conversation's names, with its Letta id.
+
+    Raises:
+        BadUserInput: reason ``CURSOR``, for a cursor of something else.
+    """
+    place = decode_cursor(cursor, Place)
+    if is_letta_id(place.letta_id, "message"):
+        return place
+    if place.letta_id or not place.otid:
+        raise not_here()
+    known = context.resources.sent_ids.find(scope, place.otid)
+    return Place(known or await _found(context, scope, place))
+
+
+async def sent_message(context: RequestContext, scope: str, otid: str) -> MessageRecord | None:
+    """A user message by its ``otid``, looked for from the newest back; the last 1,000 are looked through."""
+    before: str | None = None
+    for _ in range(_SCANS):
+        messages = await context.loaders.messages.load((scope, _SCAN, True, before, None))
+        for message in messages:
+            if is_sent(message) and message.otid == otid:
+                return message
+        if len(messages) < _SCAN:
+            break
+        before = messages[0].letta_id
+    return None
+
+
+async def _found(context: RequestContext, scope: str, place: Place) -> str:
+    """The Letta id of a user message: from among its run's, which is one positioned read, else by looking back."""
+    if place.run_id is not None:
+        for message in await _of_run(context, scope, place.run_id):
+            if is_sent(message) and message.otid == place.otid:
+                return message.letta_id
+    if (stored := await sent_message(context, scope, place.otid)) is None:
+        raise not_here()
+    return stored.letta_id
+
+
+async def _of_run(context: RequestContext, scope: str, run_id: str) -> list[MessageRecord]:
+    """The first messages of a run of this conversation; nothing where it is none, or is gone from Letta."""
+    try:
+        run = await context.access.run(run_id)
+        if scope not in {run.conversation_id, run.agent_id}:
+            return []
+        return await context.loaders.run_messages.load((run_id, scope))
+    except NotFound:
+        return []
+
+
+def not_here() -> BadUserInput:
+    """The answer to a cursor of something else."""
+    return BadUserInput("The cursor is not one of this list.", reason="CURSOR")

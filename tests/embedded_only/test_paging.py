@@ -1,0 +1,147 @@
+"""Pages of messages: whatever a conversation is made of, each message is met once, in order, from either end."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.embedded.letta.shapes import RUN
+from app.embedded.state import Agent, Json, Run, new_id, now, now_of_message
+from resolvers.sent import SentIds
+from tests.support.stack import GRACE, Stack
+
+PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: String) { conversation(id: $c) {
+  messages(first: $first, after: $after, last: $last, before: $before) {
+    edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } } }"""
+SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
+  userMessageEdge { cursor node { id createdAt } } errors { message } } }"""
+
+# How many messages share a Letta id; "sent" is a user's, "foreign" one without an otid or a run of ours, "orphan" one
+# whose run is gone from Letta, "notice" Letta's own words, which come as a user's.
+KINDS: list[int | str] = [1, 2, 3, "sent", "foreign", "orphan", "notice"]
+groups = st.lists(st.sampled_from(KINDS), max_size=8)
+
+
+def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
+    message_id, run_id = new_id("message"), new_id("run")
+    common = {"id": message_id, "date": now_of_message(), "run_id": run_id, "step_id": new_id("step")}
+    if isinstance(kind, int):
+        said = {**common, "message_type": "assistant_message", "content": "words"}
+        return [{**said, "otid": str(uuid.uuid4())} for _ in range(kind)]
+    user = {**common, "message_type": "user_message", "content": "words", "otid": str(uuid.uuid4())}
+    if kind == "foreign":
+        user |= {"run_id": None, "otid": None}
+    if kind == "notice":
+        user |= {"content": '{"type": "system_alert", "message": "words"}'}
+    if kind == "sent":
+        own = {"id": run_id, "agent_id": agent.id, "conversation_id": scope, "status": "completed", "background": False}
+        stack.platform.state.keep_run(Run({**RUN, **own, "created_at": now(), "metadata": {}}, scope, over=True))
+    return [user]
+
+
+@pytest.fixture
+async def conversation(stack: Stack) -> tuple[Agent, str]:
+    agent_id = await stack.make_agent()
+    start = (
+        "mutation($i: CreateConversationInput!) { createConversation(input: $i) { conversationEdge { node { id } } } }"
+    )
+    answer = await stack.graphql(start, {"i": {"agentId": agent_id}})
+    scope = answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
+    return stack.platform.state.agents[agent_id], scope
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize("forward", [True, False])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(start=groups, later=st.lists(groups, max_size=2), size=st.integers(1, 5))
+async def test_each_message_is_met_once_and_in_order(
+    stack: Stack,
+    conversation: tuple[Agent, str],
+    forward: bool,
+    remembered: bool,
+    start: list[int | str],
+    later: list[list[int | str]],
+    size: int,
+) -> None:
+    """New ones arrive between the pages: paging forward meets them, paging backward is not disturbed."""
+    agent, scope = conversation
+
+    async def grow(kinds: list[int | str]) -> None:
+        stack.platform.state.add_messages(agent, scope, [made(stack, agent, scope, kind) for kind in kinds])
+
+    agent.messages[scope] = []
+    await grow(start)
+    at_first, seen, cursor, waiting = await everything(stack, scope), [], None, list(later)
+    with pytest.MonkeyPatch.context() as patch:
+        if not remembered:
+            patch.setattr(SentIds, "find", lambda *_: None)
+        while True:
+            window = {"first": size, "after": cursor} if forward else {"last": size, "before": cursor}
+            page = await pages(stack, scope, **window)
+            ids = [edge["node"]["id"] for edge in page["edges"]]
+            seen = [*seen, *ids] if forward else [*ids, *seen]
+            cursor = page["pageInfo"]["endCursor" if forward else "startCursor"]
+            if not page["pageInfo"]["hasNextPage" if forward else "hasPreviousPage"]:
+                break
+            await grow(waiting.pop() if waiting else [])
+    assert len(seen) == len(set(seen))
+    assert seen == (await everything(stack, scope) if forward else at_first)
+
+
+async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conversation: tuple[Agent, str]) -> None:
+    agent, scope = conversation
+    stack.platform.state.add_messages(agent, scope, [made(stack, agent, scope, kind) for kind in KINDS])
+    ids = await everything(stack, scope)
+    assert len(ids) == len(set(ids)) >= 1 + 2 + 3 + 4
+    for node_id in ids:
+        answer = await stack.graphql("query($id: ID!) { node(id: $id) { id } }", {"id": node_id})
+        assert answer == {"data": {"node": {"id": node_id}}}
+
+
+async def pages(stack: Stack, scope: str, **window: Any) -> Json:
+    answer = await stack.graphql(PAGE, {"c": scope, **window})
+    assert "errors" not in answer, answer
+    found: Json = answer["data"]["conversation"]["messages"]
+    return found
+
+
+async def everything(stack: Stack, scope: str) -> list[str]:
+    return [edge["node"]["id"] for edge in (await pages(stack, scope, first=100))["edges"]]
+
+
+async def test_a_place_has_one_cursor_before_and_after_its_message_is_stored(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    sent, edges = [], []
+    for number in range(3):
+        said = {
+            "to": {"agentId": agent_id},
+            "content": [{"text": f"message {number} [[tokens=2 delay=0 reasoning=1]]"}],
+        }
+        given = {**said, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
+        sent.append((await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]["userMessageEdge"])
+    stack.platform.state.calls.clear()
+    before = await pages(stack, f"conversation:{agent_id}", last=2, before=sent[-1]["cursor"])
+    assert len(stack.calls("letta")) == 3  # its run, the run's messages, the page
+    edges = (await pages(stack, f"conversation:{agent_id}", first=100))["edges"]
+    assert [edge for edge in edges if edge["cursor"] in {one["cursor"] for one in sent}] == [
+        {"cursor": one["cursor"], "node": {"id": one["node"]["id"]}} for one in sent
+    ]
+    assert [edge["cursor"] for edge in before["edges"]] == [edge["cursor"] for edge in edges[-5:-3]]
+    stack.platform.state.calls.clear()
+    assert await pages(stack, f"conversation:{agent_id}", last=2, before=sent[-1]["cursor"]) == before
+    assert len(stack.calls("letta")) == 1  # a page has shown it meanwhile
+
+
+async def test_a_cursor_of_somebody_elses_run_is_none_of_this_list(stack: Stack) -> None:
+    agent_id, foreign = await stack.make_agent(), await stack.make_agent(user=GRACE)
+    said = {"to": {"agentId": foreign}, "content": [{"text": "hi [[tokens=1 delay=0]]"}]}
+    given = {**said, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
+    edge = (await stack.graphql(SEND, {"i": given}, user=GRACE))["data"]["sendMessage"]["userMessageEdge"]
+    stack.platform.state.calls.clear()
+    answer = await stack.graphql(PAGE, {"c": f"conversation:{agent_id}", "last": 2, "before": edge["cursor"]})
+    assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
+    assert not [call for call in stack.calls("letta") if call.endswith("/messages") and "/runs/" in call]
