@@ -36,6 +36,9 @@ class Relay:
         if self._row.work is Work.MODELS:
             await respond(send, 200, await self._models(model), JSON)
             return
+        if self._row.work is Work.NO_MODELS:
+            await respond(send, 200, b'{"object":"list","data":[]}', JSON)
+            return
         raw = await self._doors.body(scope, receive)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work

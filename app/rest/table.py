@@ -17,6 +17,10 @@ class Work(StrEnum):
     BY_BODY = "by body"
     """Chat or embeddings: the body tells (``AMS.md``: some versions of Letta post to the proxy itself)."""
     MODELS = "models"
+    NO_MODELS = "no models"
+    """None at all: what Letta is told of a provider's models it lists under the handles of its base provider, for every
+    user, and then some users' calls would be made as somebody else's.
+    """
 
 
 class Keys(StrEnum):
@@ -62,7 +66,7 @@ TABLE = (
     _proxy("POST", "", Work.BY_BODY),
     _proxy("POST", "/chat/completions", Work.CHAT),
     _proxy("POST", "/embeddings", Work.EMBEDDINGS),
-    _proxy("GET", "/models", Work.MODELS),
+    _proxy("GET", "/models", Work.NO_MODELS),
 )
 
 _PATTERNS = {"{user_id}": "(?P<user_id>[^/]+)", "{model}": "(?P<model>.+)"}

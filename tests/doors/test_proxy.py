@@ -58,7 +58,7 @@ async def test_an_sdk_with_the_agents_secret(stack: Stack, sdk: openai.AsyncOpen
     for given in ("hi", ["hi", "there"]):
         made = await sdk.embeddings.create(model="text-embedding-3-small", input=given)
         assert [len(one.embedding) for one in made.data] == [1536] * (1 if isinstance(given, str) else 2)
-    assert stack.chat_model in [model.id async for model in await sdk.models.list()]
+    assert [model.id async for model in await sdk.models.list()] == []
 
 
 async def test_embeddings_for_an_sdk_with_the_users_token(stack: Stack) -> None:

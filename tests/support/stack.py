@@ -18,6 +18,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
+from app.embedded.ams.proxied import Gateway, provider_name
 from app.embedded.seed import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
 from app.main import create_app
@@ -53,6 +54,28 @@ class Stack:
     def proxy(self, user_id: str = ADA) -> str:
         """Where a user's agents have their model calls made."""
         return f"{self.url}/api/v1/agents/{user_id}/proxy"
+
+    @asynccontextmanager
+    async def circle(self, letta_key: str | None = None) -> AsyncIterator[None]:
+        """While it lasts, agents are made whose model calls come back through the gateway."""
+        key = devtokens.master_key(Settings(_env_file=None)) or ""
+        gateway = Gateway(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
+        self.platform.reach_gateway(gateway, letta_key)
+        try:
+            yield
+        finally:
+            self.platform.reach_gateway(None)
+            if self.real:
+                await self._forget_providers()
+
+    async def _forget_providers(self) -> None:
+        base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as letta:
+            for user in self.platform.state.users:
+                found = (await letta.get("/v1/providers/", params={"name": provider_name(user)})).json()
+                for provider in found:
+                    (await letta.delete(f"/v1/providers/{provider['id']}")).raise_for_status()
 
     async def own_key(self, user_id: str = ADA) -> None:
         """See to it that a user has a LiteLLM key of their own; with the real LiteLLM, one that is made now."""
