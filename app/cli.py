@@ -18,6 +18,7 @@ import uvicorn
 
 from app import devtokens, settingsdocs
 from app.banner import banner
+from app.circle import gateway_of, letta_key
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store, StoreError, open_store, remove_store
@@ -138,9 +139,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _embedded(options: argparse.Namespace) -> None:
+    settings = Settings.load()
+
     async def serve() -> None:
         store = None if options.memory else _open_store()
-        platform = EmbeddedPlatform(EmbeddedOptions(port=options.port), store)
+        asked = EmbeddedOptions(port=options.port, gateway=gateway_of(settings), letta_own_key=letta_key(settings))
+        platform = EmbeddedPlatform(asked, store)
         try:
             await platform.start()
         except OSError as error:

@@ -10,8 +10,8 @@ from typing import Any
 
 from app import devtokens
 from app.auth import Authenticator
+from app.circle import gateway_of, letta_key
 from app.doors import Doors
-from app.embedded.ams.proxied import Gateway
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
 from app.graphql.engine import Engine
@@ -72,14 +72,6 @@ async def open_doors(
     )
 
 
-def gateway_of(settings: Settings) -> Gateway | None:
-    """Where the embedded AMS has agents' model calls come back to, where that is set up. Raises DataFolderError."""
-    key = devtokens.master_key(settings)
-    if settings.public_url is None or key is None:
-        return None
-    return Gateway(url=settings.public_url, master_key=key, takes_lettas_key=settings.letta_proxy_key is not None)
-
-
 async def _with_embedded(
     settings: Settings, stack: AsyncExitStack, store: Store | None
 ) -> tuple[Settings, EmbeddedPlatform | None]:
@@ -93,7 +85,7 @@ async def _with_embedded(
         letta_api_key=_secret(settings.letta_api_key),
         litellm_is_real="litellm" not in missing,
         gateway=gateway_of(settings),
-        letta_own_key=_secret(settings.letta_proxy_key),
+        letta_own_key=letta_key(settings),
     )
     platform = EmbeddedPlatform(options, store)
     await platform.start()

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from app import devtokens
+from app.circle import proxy_secrets
 from app.composition import open_doors
 from app.embedded.store import Store
 from app.gate import Gate, Handover
@@ -23,7 +23,6 @@ from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.rest.door import RestDoor
-from app.rest.secrets import ProxySecrets
 from app.rest.table import PROXY
 from app.restdocs import describe
 from app.settings import Settings
@@ -48,7 +47,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             gate.doors = doors = await open_doors(settings, telemetry, stack, store)
-            gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, _proxy_secrets(settings))
+            gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
             gate.socket = GraphQLWebSocket(
                 doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
             )
@@ -76,11 +75,3 @@ def create_app(
     )
     api.add_middleware(RequestScope, telemetry=telemetry)
     return api
-
-
-def _proxy_secrets(settings: Settings) -> ProxySecrets:
-    letta_key = settings.letta_proxy_key
-    return ProxySecrets(
-        master_key=devtokens.master_key(settings),
-        letta_key=None if letta_key is None else letta_key.get_secret_value(),
-    )
