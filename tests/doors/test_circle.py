@@ -74,6 +74,15 @@ async def test_each_users_agents_come_back_as_themselves(circle: Stack) -> None:
     await until(charged, 20)
 
 
+async def test_an_agent_without_a_proxy_is_not_drawn_into_somebody_elses(circle: Stack) -> None:
+    await circle.make_agent()
+    circle.platform.reach_gateway(None)
+    plain = await circle.make_agent(GRACE)
+    heard = await turn(circle, plain, "tokens=2 delay=0", user=GRACE)
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert await proxied(circle) == {}
+
+
 async def test_a_model_that_fails_there_fails_the_turn(circle: Stack) -> None:
     agent_id = await circle.make_agent()
     heard = await turn(circle, agent_id, "error=400")
