@@ -18,8 +18,8 @@ class Work(StrEnum):
     """Chat or embeddings: the body tells (``AMS.md``: some versions of Letta post to the proxy itself)."""
     MODELS = "models"
     NO_MODELS = "no models"
-    """None at all: what Letta is told of a provider's models it keeps under the handles of its base provider, where they
-    win: other users' agents would then call as the agents of the first.
+    """None at all: what Letta is told of a provider's models it keeps under the handles of its base provider, where
+    they win: other users' agents would then call as the agents of the first.
     """
 
 

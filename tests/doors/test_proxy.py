@@ -13,6 +13,7 @@ import pytest
 
 from app.embedded.litellm.keys import make_key
 from app.embedded.seed import ADA, GRACE
+from app.rest.table import TABLE, Keys
 from tests.support.stack import Stack, any_stack, until
 
 REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
@@ -302,3 +303,11 @@ async def test_metrics_and_log_name_no_user_and_no_secret(stack: Stack) -> None:
         assert ADA not in text
         assert stack.agent_secret().rsplit("-", 1)[1] not in text
         assert "sk-x" not in text
+
+
+async def test_each_row_of_the_table_is_in_the_rest_docs(stack: Stack) -> None:
+    paths = (await stack.client.get("/openapi.json")).json()["paths"]
+    for row in TABLE:
+        described = paths[row.path][row.method.lower()]
+        assert described["security"] == [{"token" if row.keys is Keys.TOKEN else "agentSecret": []}]
+        assert described["summary"]
