@@ -36,7 +36,7 @@ class Authenticator:
         Raises:
             Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED`` or ``TOKEN_INVALID``.
         """
-        token = _bearer(authorization)
+        token = bearer(authorization)
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._known.get(digest)
         if known is None:
@@ -85,7 +85,8 @@ def _principal(claims: dict[str, Any]) -> Principal:
     )
 
 
-def _bearer(authorization: str | None) -> str:
+def bearer(authorization: str | None) -> str:
+    """The token of an ``Authorization`` value. Raises Unauthenticated (``TOKEN_MISSING``, ``TOKEN_INVALID``)."""
     if not authorization:
         raise Unauthenticated("Sign in: the request has no bearer token.", reason="TOKEN_MISSING")
     scheme, _, token = authorization.strip().partition(" ")

@@ -18,9 +18,11 @@ import uvicorn
 
 from app import devtokens, settingsdocs
 from app.banner import banner
+from app.circle import gateway_of, letta_key
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store, StoreError, open_store, remove_store
+from app.rest.secrets import agent_secret
 from app.server import server_config
 from app.settings import Settings, SettingsError
 
@@ -65,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--hours", type=_hours, default=devtokens.LIFETIME_SECONDS / 3600)
     token.add_argument("--admin", action="store_true")
     token.set_defaults(run=_token)
+    secret = commands.add_parser("agent-secret", help="print the secret that a user's agents open their proxy with")
+    secret.add_argument("--user", required=True, help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
+    secret.set_defaults(run=_agent_secret)
     reset = commands.add_parser("reset", help="remove what the embedded platform has kept")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=_reset)
@@ -135,9 +140,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _embedded(options: argparse.Namespace) -> None:
+    settings = Settings.load()
+
     async def serve() -> None:
         store = None if options.memory else _open_store()
-        platform = EmbeddedPlatform(EmbeddedOptions(port=options.port), store)
+        asked = EmbeddedOptions(port=options.port, gateway=gateway_of(settings), letta_own_key=letta_key(settings))
+        platform = EmbeddedPlatform(asked, store)
         try:
             await platform.start()
         except OSError as error:
@@ -195,13 +203,25 @@ def _token(options: argparse.Namespace) -> None:
 
 def _make_token(user: str, *, hours: float | None = None, admin: bool = False) -> str:
     lifetime = devtokens.LIFETIME_SECONDS if hours is None else hours * 3600
-    user_id, email, _ = PEOPLE.get(user.lower(), (user, None, None))
-    try:
-        user_id = str(uuid.UUID(user_id))
-    except ValueError as error:
-        raise UsageError(f"no such user: {user}. Use {', '.join(PEOPLE)} or a UUID.") from error
+    user_id, email = _person(user)
     secret = devtokens.dev_secret()
     return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=lifetime, admin=admin)
+
+
+def _person(user: str) -> tuple[str, str | None]:
+    """The id of a user given by name or id, and the email of one who has a name."""
+    user_id, email, _ = PEOPLE.get(user.lower(), (user, None, None))
+    try:
+        return str(uuid.UUID(user_id)), email
+    except ValueError as error:
+        raise UsageError(f"no such user: {user}. Use {', '.join(PEOPLE)} or a UUID.") from error
+
+
+def _agent_secret(options: argparse.Namespace) -> None:
+    key = devtokens.master_key(Settings.load())
+    if key is None:
+        raise UsageError("AGENT_SECRET_MASTER_KEY: needed here, since Supabase is set up, or this is production")
+    print(agent_secret(key, _person(options.user)[0]))
 
 
 def _settings(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from app import devtokens
 from app.auth import Authenticator
+from app.circle import gateway_of, letta_key
 from app.doors import Doors
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
@@ -83,6 +84,8 @@ async def _with_embedded(
         letta_url=settings.letta_base_url,
         letta_api_key=_secret(settings.letta_api_key),
         litellm_is_real="litellm" not in missing,
+        gateway=gateway_of(settings),
+        letta_own_key=letta_key(settings),
     )
     platform = EmbeddedPlatform(options, store)
     await platform.start()

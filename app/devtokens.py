@@ -1,6 +1,6 @@
-"""Development tokens: a signed-in user without Supabase, on one's own machine only.
+"""Development tokens: a signed-in user without Supabase, on one's own machine only; and the secrets of their agents.
 
-The secret lies in the user's data folder, so that ``agentgraph token`` and a running gateway agree on it.
+What they are made with lies in the user's data folder, so that the commands and a running gateway agree on it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import uuid
 from pathlib import Path
 
 import jwt
+
+from app.settings import Settings
 
 ISSUER = "agentgraph-development"
 LIFETIME_SECONDS = 24 * 3600
@@ -29,11 +31,27 @@ def data_dir() -> Path:
 
 
 def dev_secret() -> str:
-    """The secret that development tokens are signed with, made at first use and readable by its owner alone.
+    """The secret that development tokens are signed with. Raises DataFolderError."""
+    return _kept_secret("dev-secret")
+
+
+def master_key(settings: Settings) -> str | None:
+    """The key that agents' secrets are derived from: the one set or, where development tokens sign in, one's own.
+
+    Raises:
+        DataFolderError: where that one cannot be kept.
+    """
+    if settings.agent_secret_master_key is not None:
+        return settings.agent_secret_master_key.get_secret_value()
+    return _kept_secret("dev-master-key") if settings.development_tokens else None
+
+
+def _kept_secret(name: str) -> str:
+    """A secret made at first use and readable by its owner alone.
 
     Of several processes that start at once, one makes it and all read it. Raises DataFolderError.
     """
-    path = data_dir() / "dev-secret"
+    path = data_dir() / name
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

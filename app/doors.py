@@ -58,6 +58,8 @@ class Doors:
         request_id: str,
         traceparent: str | None = None,
         leave: Leave | None = None,
+        *,
+        from_letta: bool = False,
     ) -> RequestContext:
         """A context for one operation."""
-        return RequestContext(self.resources, principal, request_id, traceparent, leave)
+        return RequestContext(self.resources, principal, request_id, traceparent, leave, from_letta=from_letta)

@@ -13,7 +13,7 @@ class Gate:
     def __init__(self) -> None:
         self.graphql: ASGIApp | None = None
         self.socket: ASGIApp | None = None
-        self.openai: ASGIApp | None = None
+        self.rest: ASGIApp | None = None
         self.doors: Doors | None = None
 
 

@@ -11,17 +11,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from app.circle import proxy_secrets
 from app.composition import open_doors
 from app.embedded.store import Store
 from app.gate import Gate, Handover
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
 from app.middleware import REQUEST_ID, RequestScope, Shield
-from app.openai import OpenAIDoor
 from app.operators import add_operators_routes
 from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
+from app.rest.door import RestDoor
+from app.rest.table import PROXY
 from app.restdocs import describe
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
@@ -45,7 +47,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             gate.doors = doors = await open_doors(settings, telemetry, stack, store)
-            gate.graphql, gate.openai = GraphQLHttp(doors), OpenAIDoor(doors)
+            gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
             gate.socket = GraphQLWebSocket(
                 doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
             )
@@ -57,7 +59,7 @@ def create_app(
         *demo_routes(settings),
         Route("/graphql", GraphiQL(settings, Handover(gate, "graphql"))),
         WebSocketRoute("/graphql", Handover(gate, "socket")),
-        Route("/v1/{path:path}", Handover(gate, "openai")),
+        *(Route(path, Handover(gate, "rest")) for path in ("/v1/{path:path}", PROXY, f"{PROXY}/{{path:path}}")),
     ]
     add_operators_routes(api, gate)
     describe(api)

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import header, respond, retry_after
 from app.graphql.errors import INTERNAL_MESSAGE, told
-from app.openai import envelope
+from app.rest.envelope import refuse
+from app.rest.table import Limit, is_rest, limit_of, template_of
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded
 
@@ -28,8 +29,6 @@ _ROUTES = frozenset(
     {
         "/",
         "/graphql",
-        "/v1/chat/completions",
-        "/v1/models",
         "/ping",
         "/health",
         "/metrics",
@@ -76,35 +75,39 @@ class RequestScope:
         try:
             await self._app(scope, receive, identified)
         finally:
-            route = scope["path"] if scope["path"] in _ROUTES else "other"
+            route = scope["path"] if scope["path"] in _ROUTES else template_of(scope["path"]) or "other"
             method = scope.get("method", "WEBSOCKET")
             self._telemetry.request_ended(route, method, status, time.perf_counter() - began, request_id)
 
 
 class Shield:
-    """Bounds the requests that are served at a time, and turns an error of ours into a 500 without a word of it."""
+    """Bounds the requests that are served at a time, and turns an error of ours into a 500 without a word of it.
+
+    What Letta sends back while it works on a turn is counted by itself: the turn's own request holds its place until
+    that has been answered.
+    """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, max_concurrent: int) -> None:
         self._app = app
         self._telemetry = telemetry
         self._max_concurrent = max_concurrent
-        self._concurrent = 0
+        self._concurrent = dict.fromkeys(Limit, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
+        begun, limit = False, limit_of(scope["path"])
 
         async def watched(message: Message) -> None:
             nonlocal begun
             begun = True
             await send(message)
 
-        self._concurrent += 1
+        self._concurrent[limit] += 1
         try:
-            if self._concurrent > self._max_concurrent and scope["path"] not in _ALWAYS_OPEN:
+            if self._concurrent[limit] > self._max_concurrent and scope["path"] not in _ALWAYS_OPEN:
                 await _refuse(scope, send, Overloaded("The gateway is busy.", retry_after_seconds=1))
             else:
                 await self._app(scope, receive, watched)
@@ -114,13 +117,13 @@ class Shield:
                 raise  # the server cuts the answer short: nothing else tells the client that it is not whole
             await _refuse(scope, send, GatewayError(INTERNAL_MESSAGE))
         finally:
-            self._concurrent -= 1
+            self._concurrent[limit] -= 1
 
 
 async def _refuse(scope: Scope, send: Send, error: GatewayError) -> None:
     """An error in the form of the door it was asked at."""
-    if scope["path"].startswith("/v1/"):
-        body = envelope(error)
-    else:
-        body = {"errors": told(error, scope["state"]["request_id"])}
+    if is_rest(scope["path"]):
+        await refuse(send, error)
+        return
+    body = {"errors": told(error, scope["state"]["request_id"])}
     await respond(send, error.http_status, orjson.dumps(body), "application/json", retry_after(error))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+
+from app.rest.table import TABLE, Keys, Row, Work
 
 _ERROR = {
     "type": "object",
@@ -29,7 +32,10 @@ def describe(api: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
             document = get_openapi(title=api.title, version=api.version, routes=api.routes)
-            document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            document.setdefault("components", {})["securitySchemes"] = {
+                "token": {"type": "http", "scheme": "bearer", "description": "The user's own token."},
+                "agentSecret": {"type": "http", "scheme": "bearer", "description": "The secret of the user's agents."},
+            }
             document["paths"] |= _paths()
             api.openapi_schema = document
         return api.openapi_schema
@@ -37,8 +43,8 @@ def describe(api: FastAPI) -> None:
     api.openapi = openapi  # type: ignore[method-assign]
 
 
-def _paths() -> dict[str, Any]:
-    completion = {
+_REQUESTS: dict[Work, dict[str, Any]] = {
+    Work.CHAT: {
         "type": "object",
         "required": ["model", "messages"],
         "properties": {
@@ -47,17 +53,46 @@ def _paths() -> dict[str, Any]:
             "stream": {"type": "boolean", "default": False},
         },
         "additionalProperties": True,
-    }
-    post = _operation("A chat completion, whole or streamed (OpenAI's API).")
-    post["requestBody"] = {"required": True, "content": {"application/json": {"schema": completion}}}
-    post["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    one = _operation("One model.")
-    one["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
-    return {
-        "/v1/chat/completions": {"post": post},
-        "/v1/models": {"get": _operation("The models your key may call (OpenAI's API).")},
-        "/v1/models/{model}": {"get": one},
-    }
+    },
+    Work.EMBEDDINGS: {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {"model": {"type": "string"}, "input": {"oneOf": [{"type": "string"}, {"type": "array"}]}},
+        "additionalProperties": True,
+    },
+}
+_REQUESTS[Work.BY_BODY] = {"oneOf": [_REQUESTS[Work.CHAT], _REQUESTS[Work.EMBEDDINGS]]}
+_SUMMARIES = {
+    Work.CHAT: "A chat completion, whole or streamed (OpenAI's API).",
+    Work.EMBEDDINGS: "Embeddings (OpenAI's API).",
+    Work.BY_BODY: "A chat completion for a body with `messages`, embeddings for one with `input`.",
+    Work.MODELS: "The models your key may call (OpenAI's API).",
+    Work.NO_MODELS: "An empty list: Letta takes its models from LiteLLM.",
+}
+
+
+def _paths() -> dict[str, Any]:
+    """The rows of the table."""
+    paths: dict[str, Any] = {}
+    for row in TABLE:
+        paths.setdefault(row.path, {})[row.method.lower()] = _described(row)
+    return paths
+
+
+def _described(row: Row) -> dict[str, Any]:
+    operation = _operation(_SUMMARIES[row.work] if "{model}" not in row.path else "One model.")
+    if row.keys is Keys.AGENT_SECRET:
+        operation |= {"tags": ["Letta calling back"], "security": [{"agentSecret": []}]}
+    names = re.findall(r"\{(\w+)\}", row.path)
+    if names:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ]
+    if (request := _REQUESTS.get(row.work)) is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": request}}}
+    if row.work in {Work.CHAT, Work.BY_BODY}:
+        operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return operation
 
 
 def _operation(summary: str) -> dict[str, Any]:

@@ -114,8 +114,14 @@ class Settings(BaseSettings):
     """The gateway's key for Letta."""
     litellm_api_key: HeaderSecret = None
     """Pays for users who have no virtual key of their own."""
-    agent_secret_master_key: SecretStr | None = Field(default=None, json_schema_extra=_NOT_YET)
-    """The key from which agents' secrets are derived."""
+    agent_secret_master_key: SecretStr | None = None
+    """The key from which agents' secrets are derived, 32 bytes or more. Empty: one of this machine's own while
+    development tokens sign in, else no agent's secret opens the proxy.
+    """
+    letta_proxy_key: HeaderSecret = None
+    """What Letta sends where it cannot send an agent's secret: its own OPENAI_API_KEY, 32 characters or more. It opens
+    every known user's proxy, and nothing else. Empty: off.
+    """
     allowed_origins: str | None = None
     """Origins that may call from a browser, separated by commas. Empty: any port of localhost and 127.0.0.1 outside
     production, none in production.
@@ -124,14 +130,18 @@ class Settings(BaseSettings):
     """The address to listen on. Empty: 127.0.0.1 while development tokens sign in, else 0.0.0.0."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """The port to listen on."""
-    public_url: Url = Field(default=None, json_schema_extra=_NOT_YET)
-    """Where Letta reaches this gateway."""
+    public_url: Url = None
+    """Where Letta reaches this gateway. The embedded AMS makes agents whose model calls come back to it; empty: they go
+    wherever Letta sends them.
+    """
     metrics_token: HeaderSecret = None
     """A bearer token that /metrics and the details of /health ask for. Empty: open."""
     log_level: Annotated[str, BeforeValidator(_upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
-    """Requests at a time; more are refused with 503. Sockets do not count."""
+    """Requests at a time; more are refused with 503. Sockets do not count, and what Letta sends back is counted by
+    itself.
+    """
     max_body_bytes: Count = 1_000_000
     """The largest body and the largest WebSocket message, in bytes."""
     max_query_depth: Count = 15
@@ -228,8 +238,7 @@ class Settings(BaseSettings):
         """What does not fit together, a line each, naming the variable."""
         found = [*self._production_problems()] if self.is_production else []
         secret = self.supabase_jwt_secret
-        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-            found.append(f"SUPABASE_JWT_SECRET: must have at least {MIN_SECRET_BYTES} bytes")
+        found += self._short_secrets()
         if (self.supabase_url is None) != (secret is None) and not self.is_production:
             missing = "SUPABASE_URL" if self.supabase_url is None else "SUPABASE_JWT_SECRET"
             found.append(f"{missing}: needed, since the other half of SUPABASE_URL and SUPABASE_JWT_SECRET is set")
@@ -244,6 +253,16 @@ class Settings(BaseSettings):
         if "*" in self.cors_origins and self.is_production:
             found.append("ALLOWED_ORIGINS: * is not allowed in production")
         return found
+
+    def _short_secrets(self) -> list[str]:
+        """Secrets that could be guessed."""
+        names = ("supabase_jwt_secret", "agent_secret_master_key", "letta_proxy_key")
+        given: dict[str, SecretStr | None] = {name: getattr(self, name) for name in names}
+        return [
+            f"{name.upper()}: must have at least {MIN_SECRET_BYTES} bytes"
+            for name, value in given.items()
+            if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES
+        ]
 
     def _production_problems(self) -> list[str]:
         needed = {

@@ -14,12 +14,17 @@ from clients.errors import Service
 
 @dataclass(frozen=True, slots=True)
 class CallScope:
-    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds; ``clock`` is the reason it gives."""
+    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds; ``clock`` is the reason it gives.
+
+    A call is ``returning`` where a service behind the gateway has come back to it: Letta, for a turn that already holds
+    a slot. It has a bulkhead of its own, so that those who wait for it never stand in its way.
+    """
 
     request_id: str
     deadline: float
     traceparent: str | None = None
     clock: str = "DEADLINE"
+    returning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,7 @@ class UpstreamLimits:
 
     max_concurrent: int = 256
     max_model_calls: int = 1024
+    max_returning: int = 1024
     fair: float = 1.0
     connect: float = 5.0
     write: float = 10.0
@@ -65,8 +71,8 @@ class UpstreamLimits:
 
     @property
     def connections(self) -> int:
-        """How many a transport needs: for both bulkheads, and some to ask whether the service is there."""
-        return self.max_concurrent + self.max_model_calls + 16
+        """How many a transport needs: for every bulkhead, and some to ask whether the service is there."""
+        return self.max_concurrent + self.max_model_calls + self.max_returning + 16
 
 
 class UpstreamObserver(Protocol):

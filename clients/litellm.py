@@ -159,14 +159,18 @@ class LiteLLM:
 
     async def complete(self, scope: CallScope, key: str, body: bytes) -> Answer:
         """A whole chat completion: OpenAI's request body in, the answer's bytes out."""
-        return await self._ask(scope, _completion("chat.completions", key, body))
+        return await self._ask(scope, _model_work("chat.completions", "/v1/chat/completions", key, body))
+
+    async def embeddings(self, scope: CallScope, key: str, body: bytes) -> Answer:
+        """Embeddings: OpenAI's request body in, the whole answer's bytes out."""
+        return await self._ask(scope, _model_work("embeddings", "/v1/embeddings", key, body))
 
     @asynccontextmanager
     async def stream(
         self, scope: CallScope, key: str, body: bytes, *, opens_within: float
     ) -> AsyncIterator[CompletionStream]:
         """A streamed chat completion. Leaving the context closes LiteLLM's side at once."""
-        call = _completion("chat.completions.stream", key, body)
+        call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body)
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
                 yield CompletionStream(passed_headers(answer.headers), sse_events(answer.chunks(), Service.LITELLM))
@@ -184,11 +188,11 @@ def _bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def _completion(operation: str, key: str, body: bytes) -> Call:
+def _model_work(operation: str, path: str, key: str, body: bytes) -> Call:
     return Call(
         operation=operation,
         method="POST",
-        path="/v1/chat/completions",
+        path=path,
         content=body,
         headers={**_bearer(key), "content-type": "application/json"},
         model_work=True,

@@ -80,6 +80,7 @@ class Upstream:
         self._observer = observer
         self._slots = asyncio.Semaphore(limits.max_concurrent)
         self._model_slots = asyncio.Semaphore(limits.max_model_calls)
+        self._returning_slots = asyncio.Semaphore(limits.max_returning)
         self.in_flight = 0
         self._breaker = Breaker(
             service.value,
@@ -190,7 +191,7 @@ class Upstream:
     @asynccontextmanager
     async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
         report = _Report()
-        slots = self._model_slots if call.model_work else self._slots
+        slots = self._slots_for(scope, call)
         try:
             await self._enter(scope, slots)
             self.in_flight += 1
@@ -225,6 +226,11 @@ class Upstream:
                 await slots.acquire()
         except TimeoutError as error:
             raise self.failure(httpx.PoolTimeout("")) from error
+
+    def _slots_for(self, scope: CallScope, call: Call) -> asyncio.Semaphore:
+        if scope.returning:
+            return self._returning_slots
+        return self._model_slots if call.model_work else self._slots
 
     def _permit(self) -> Permit:
         try:

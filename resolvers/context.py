@@ -21,7 +21,8 @@ class RequestContext:
     """One operation of one principal.
 
     ``request_id`` ties its upstream calls and log lines together; ``scope`` is for the calls that answer it; ``leave``
-    tells its readers of streams when they are let go.
+    tells its readers of streams when they are let go. One that came ``from_letta`` is a model call of the principal's
+    agents.
     """
 
     def __init__(
@@ -31,13 +32,16 @@ class RequestContext:
         request_id: str,
         traceparent: str | None = None,
         leave: Leave | None = None,
+        *,
+        from_letta: bool = False,
     ) -> None:
         self.resources = resources
         self._principal = principal
         self.request_id = request_id
         self.traceparent = traceparent
         self.leave = leave
-        self.scope = CallScope(request_id, time.monotonic() + resources.clocks.request, traceparent)
+        self.from_letta = from_letta
+        self.scope = self._scope()
 
     @property
     def principal(self) -> Principal:
@@ -48,18 +52,29 @@ class RequestContext:
 
     def refresh(self) -> None:
         """Begin anew, after a wait that was asked for: fresh loaders, fresh deadline."""
-        self.scope = CallScope(self.request_id, time.monotonic() + self.resources.clocks.request, self.traceparent)
+        self.scope = self._scope()
         self.__dict__.pop("access", None)
         self.__dict__.pop("loaders", None)
 
     def model_scope(self) -> CallScope:
         """For a call that waits for a model: bounded by the model's own total."""
         deadline = time.monotonic() + self.resources.clocks.llm_total
-        return CallScope(self.request_id, deadline, self.traceparent, clock="TOTAL")
+        return CallScope(self.request_id, deadline, self.traceparent, clock="TOTAL", returning=self.from_letta)
+
+    def _scope(self) -> CallScope:
+        deadline = time.monotonic() + self.resources.clocks.request
+        return CallScope(self.request_id, deadline, self.traceparent, returning=self.from_letta)
 
     def renewed(self) -> RequestContext:
         """The same operation at a later event: fresh loaders, fresh deadline."""
-        return RequestContext(self.resources, self._principal, self.request_id, self.traceparent, self.leave)
+        return RequestContext(
+            self.resources,
+            self._principal,
+            self.request_id,
+            self.traceparent,
+            self.leave,
+            from_letta=self.from_letta,
+        )
 
     @cached_property
     def access(self) -> Access:

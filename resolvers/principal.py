@@ -15,9 +15,9 @@ class Role(StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed-in user. Only ``app.auth`` makes one, from a verified token.
+    """A signed-in user. Only ``app.auth``, from a verified token, and ``app.rest.secrets``, from a secret, make one.
 
-    ``user_id`` is the token's ``sub``; ``expires_at`` its ``exp``, in seconds since the epoch.
+    ``user_id`` is the token's ``sub``; ``expires_at`` its ``exp``, in seconds since the epoch. A secret has no end.
     """
 
     user_id: str

@@ -40,6 +40,7 @@ def _shelves(state: State) -> dict[str, dict[str, Json]]:
         "tool": state.tools,
         "passage": state.passages,
         "key": state.keys,
+        "provider": state.providers,
         "created": state.created,
         "upgrade": state.upgrades,
     }

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.embedded import seed
 from app.embedded.ams import EmbeddedAms
+from app.embedded.ams.proxied import Gateway
 from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, routes
 from app.embedded.letta import EmbeddedLetta
 from app.embedded.litellm import EmbeddedLiteLLM
@@ -34,14 +35,21 @@ def _key() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedOptions:
-    """What is embedded, and with which keys. ``letta_url`` is a real Letta that AMS makes agents in."""
+    """What is embedded, and with which keys.
+
+    ``letta_url`` is a real Letta that AMS makes agents in; ``gateway`` is where the agents' model calls come back to;
+    ``letta_own_key`` is what the embedded Letta sends where it cannot send an agent's secret, as the real one does with
+    its OPENAI_API_KEY.
+    """
 
     services: frozenset[str] = ALL
     port: int = 0
+    gateway: Gateway | None = None
     letta_url: str | None = None
     letta_api_key: str | None = None
     litellm_is_real: bool = False
     letta_redis: bool = True
+    letta_own_key: str | None = None
     words_per_second: float = 20.0
     ams_key: str = field(default_factory=_key)
     letta_key: str = field(default_factory=_key)
@@ -141,7 +149,11 @@ class EmbeddedPlatform:
         self.options = options = _with_kept_keys(self.state, options)
         self.faults: dict[str, Fault] = {}
         self._letta = EmbeddedLetta(
-            self.state, key=options.letta_key, words_per_second=options.words_per_second, redis=options.letta_redis
+            self.state,
+            key=options.letta_key,
+            words_per_second=options.words_per_second,
+            redis=options.letta_redis,
+            own_key=options.letta_own_key,
         )
         self._seed()
         self._to_letta = httpx.AsyncClient(timeout=30, trust_env=False)
@@ -152,6 +164,7 @@ class EmbeddedPlatform:
             model_prefix="openai-proxy/",
             embedding="openai/text-embedding-3-small",
         )
+        self.reach_gateway(options.gateway)
         litellm = EmbeddedLiteLLM(self.state, words_per_second=options.words_per_second)
         self._apps: dict[str, ASGIApp] = {"ams": self.ams.app(), "letta": self._letta.app(), "litellm": litellm.app()}
         self._server = LoopbackServer(self._app(), options.port)
@@ -176,6 +189,12 @@ class EmbeddedPlatform:
     def service(self, name: str) -> ASGIApp:
         """One service behind its fault switch, to be served by itself."""
         return FaultSwitch(self._apps[name], name, self.faults, self.state)
+
+    def reach_gateway(self, gateway: Gateway | None, letta_own_key: str | None = None) -> None:
+        """Tell AMS where the model calls of agents come back to, and Letta the key it has for all of them."""
+        self.ams.reach_gateway(gateway)
+        if letta_own_key is not None:
+            self._letta.voice.key = letta_own_key
 
     def reach_letta(self, url: str, key: str) -> None:
         """Tell AMS where Letta is."""

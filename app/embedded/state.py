@@ -124,6 +124,7 @@ class State:
         templates: what ``GET /templates`` lists, by id.
         releases: a template's published versions, by ``id@version``.
         keys: LiteLLM's virtual keys, by the key itself.
+        providers: those added to Letta, each with its key.
         spend: what was called and what it cost, oldest first.
         created: answers given under an idempotency key.
         upgrades: upgrades that are queued, by agent.
@@ -141,6 +142,7 @@ class State:
     runs: dict[str, Run] = field(default_factory=dict)
     models: dict[str, Json] = field(default_factory=dict)
     keys: dict[str, Json] = field(default_factory=dict)
+    providers: dict[str, Json] = field(default_factory=dict)
     spend: list[Json] = field(default_factory=list)
     created: dict[str, Json] = field(default_factory=dict)
     upgrades: dict[str, Json] = field(default_factory=dict)

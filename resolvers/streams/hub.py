@@ -90,10 +90,12 @@ class StreamHub:
         fingerprint: str = "",
         scope: str | None = None,
         reads: bool = True,
+        kept: bool = True,
     ) -> AsyncIterator[Stream]:
         """Start a stream, or attach to what the same key has started, for as long as the context lasts.
 
-        Without ``reads`` the caller only starts it, for somebody else to read.
+        Without ``reads`` the caller only starts it, for somebody else to read. One that is not ``kept`` is forgotten at
+        its end: nobody will read it again.
 
         Raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input.
@@ -110,6 +112,7 @@ class StreamHub:
                 key=key,
                 fingerprint=fingerprint,
                 scope=scope,
+                kept=kept,
             )
             self._start(stream)
         async with self.attached(stream, reads=reads):
@@ -221,7 +224,9 @@ class StreamHub:
         now = datetime.now(UTC)
         stream.expires_at = now + timedelta(seconds=self.limits.retention)
         self._metrics.stream_ended(stream.kind, ended.outcome.value, (now - stream.started_at).total_seconds())
-        if self._shelf.ended(stream):
+        if not stream.kept:
+            self._shelf.forget(stream)
+        elif self._shelf.ended(stream):
             self._later(stream, self.limits.retention, self._shelf.forget)
 
     def _abandon(self, stream: Stream) -> None:

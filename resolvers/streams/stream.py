@@ -36,6 +36,7 @@ class Stream:
         fingerprint: tells the input that the key was used with.
         scope: the conversation it is a turn of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
         opened: done when the upstream has opened; has the refusal of one that would not.
+        kept: whether it can be read again after its end.
         pump: what copies the source into the log.
         timer: what ends its grace or, after its end, its time on the shelf.
     """
@@ -48,6 +49,7 @@ class Stream:
     key: str | None = None
     fingerprint: str = ""
     scope: str | None = None
+    kept: bool = True
     log: StreamLog = field(default_factory=StreamLog)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     expires_at: datetime | None = None

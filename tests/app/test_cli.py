@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,30 @@ def test_no_development_token_where_it_would_not_sign_in(
     monkeypatch.setenv("SUPABASE_JWT_SECRET", "s" * 32)
     assert main(["token"]) == 1
     assert capsys.readouterr().err.startswith("agentgraph: development tokens do not sign in here")
+
+
+def test_an_agents_secret_is_the_users_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AGENT_SECRET_MASTER_KEY", "m" * 32)
+    digest = hmac.new(b"m" * 32, f"agent-secret:v1:{GRACE}".encode(), "sha256").hexdigest()
+    for user in ("grace", GRACE, GRACE.upper()):
+        assert main(["agent-secret", "--user", user]) == 0
+        assert capsys.readouterr().out == f"ag-{GRACE}-{digest}\n"
+    assert main(["agent-secret", "--user", "nobody"]) == 1
+    assert capsys.readouterr().err.startswith("agentgraph: no such user: nobody")
+
+
+def test_an_agents_secret_on_ones_own_machine_needs_no_setting_and_elsewhere_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["agent-secret", "--user", "ada"]) == 0
+    made = capsys.readouterr().out
+    assert main(["agent-secret", "--user", "ada"]) == 0
+    assert capsys.readouterr().out == made
+    assert (data_dir() / "dev-master-key").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("SUPABASE_URL", "https://x.example")
+    monkeypatch.setenv("SUPABASE_JWT_SECRET", "s" * 32)
+    assert main(["agent-secret", "--user", "ada"]) == 1
+    assert capsys.readouterr().err.startswith("agentgraph: AGENT_SECRET_MASTER_KEY: needed here")
 
 
 def test_wrong_settings_stop_the_start_a_line_each(

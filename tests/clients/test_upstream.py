@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -171,6 +172,30 @@ async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
     assert observer.outcomes == ["unavailable", "cancelled", "cancelled"]
     wire.act = answering(200)
     await asyncio.gather(ask(upstream), ask(upstream))
+
+
+async def test_what_comes_back_from_a_service_never_waits_for_those_who_wait_for_it() -> None:
+    upstream, wire, _ = guard(forever, max_concurrent=1, max_model_calls=1, max_returning=1)
+    model = Call(operation="chat.completions", path="/", model_work=True)
+    tasks = [asyncio.create_task(ask(upstream)), asyncio.create_task(upstream.request(scope(), model))]
+    while wire.calls < 2:
+        await asyncio.sleep(0)
+    wire.act = answering(200)
+    returning = replace(scope(), returning=True)
+    for call in (model, Call(operation="me", path="/me")):
+        with pytest.raises(UpstreamUnavailable):
+            await upstream.request(scope(), call)
+        assert (await upstream.request(returning, call)).status == 200
+    wire.act = forever
+    tasks.append(asyncio.create_task(upstream.request(returning, model)))
+    while wire.calls < 5:
+        await asyncio.sleep(0)
+    with pytest.raises(UpstreamUnavailable) as caught:  # bounded as well
+        await upstream.request(returning, model)
+    assert caught.value.reason == "BULKHEAD_FULL"
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize(("status", "failures"), [(500, 3), (503, 3), (404, 0), (401, 0), (408, 0), (429, 0), (200, 0)])

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from app.embedded.seed import ADA
 from tests.support.process import Gateway, serving
 
 
@@ -56,3 +58,47 @@ async def test_a_signal_ends_the_process_within_its_grace_whatever_is_open(tmp_p
             async with asyncio.timeout(10):  # far more than the grace, on a busy machine
                 await gateway.process.communicate()
         assert gateway.process.returncode in {-how, 128 + how}
+
+
+async def test_a_platform_and_a_gateway_in_two_processes_go_the_full_circle(tmp_path: Path) -> None:
+    port = free_port()
+    public = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PUBLIC_URL": public}
+    platform = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "embedded", "--memory", "--port", "0"),
+        cwd=tmp_path,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert platform.stdout is not None
+        printed = (await platform.stdout.readuntil(b"To make a service fail")).decode()
+        settings = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
+        async with serving(tmp_path, PORT=str(port), **settings) as gateway:
+            assert await a_turn_that_came_back(public, gateway.token, settings) == "tok0 tok1 tok2"
+    finally:
+        platform.kill()
+        await platform.communicate()
+
+
+async def a_turn_that_came_back(public: str, token: str, settings: dict[str, str]) -> str:
+    """What an agent that is made now says, once its model call is seen to have come back."""
+    as_ams = {"authorization": f"Bearer {settings['SUPABASE_SERVICE_KEY']}", "x-user-id": ADA}
+    said = {"content": [{"text": "hi [[tokens=3 delay=0]]"}]}
+    query = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } stream { id status text } } }"
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        asked = {"template_id": "researcher"}
+        made = await client.post(f"{settings['AMS_BASE_URL']}/agents/create", json=asked, headers=as_ams)
+        said |= {"to": {"agentId": made.json()["agent"]["id"]}, "waitSeconds": 20, "idempotencyKey": "once"}
+        body = {"query": query, "variables": {"i": said}}
+        headers = {"authorization": f"Bearer {token}"}
+        answer = (await client.post(f"{public}/graphql", json=body, headers=headers)).json()
+        metrics = (await client.get(f"{public}/metrics")).text
+    assert '"/api/v1/agents/{user_id}/proxy/chat/completions",status="200"} 1.0' in metrics
+    return str(answer["data"]["sendMessage"]["stream"]["text"])
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -142,3 +142,16 @@ async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None
             streams.get(stream.id, "somebody else")
     await streams.aclose()
     assert source.opened == 1
+
+
+async def test_what_nobody_reads_again_is_forgotten_at_its_end() -> None:
+    streams, _ = hub()
+    said = (Started(stream_id=""), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, Scripted(*said), kept=False) as stream:
+        assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
+        assert len(stream.log.entries) == 3  # it is still there for who reads it now
+        assert streams.of("user") == []
+    async with starting(streams, Scripted(Started(stream_id=""), asyncio.Event()), kept=False) as stream:
+        assert streams.of("user") == [stream]
+    await end_of(stream)
+    assert streams.of("user") == []

@@ -8,8 +8,9 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -17,9 +18,11 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
+from app.embedded.ams.proxied import Gateway, provider_name
 from app.embedded.seed import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
 from app.main import create_app
+from app.rest.secrets import agent_secret
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
 from tests.support.serving import served
@@ -43,6 +46,53 @@ class Stack:
     def token(self, user_id: str = ADA, **options: Any) -> str:
         """A development token."""
         return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="ada@example.com", **options)
+
+    def agent_secret(self, user_id: str = ADA) -> str:
+        """The secret of a user's agents."""
+        return agent_secret(devtokens.master_key(Settings(_env_file=None)) or "", user_id)
+
+    def proxy(self, user_id: str = ADA) -> str:
+        """Where a user's agents have their model calls made."""
+        return f"{self.url}/api/v1/agents/{user_id}/proxy"
+
+    @asynccontextmanager
+    async def circle(self, letta_key: str | None = None) -> AsyncIterator[None]:
+        """While it lasts, agents are made whose model calls come back through the gateway."""
+        key = devtokens.master_key(Settings(_env_file=None)) or ""
+        gateway = Gateway(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
+        self.platform.reach_gateway(gateway, letta_key)
+        try:
+            yield
+        finally:
+            self.platform.reach_gateway(None)
+            if self.real:
+                await self._forget_providers()
+
+    async def _forget_providers(self) -> None:
+        base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as letta:
+            for user in self.platform.state.users:
+                found = (await letta.get("/v1/providers/", params={"name": provider_name(user)})).json()
+                for provider in found:
+                    (await letta.delete(f"/v1/providers/{provider['id']}")).raise_for_status()
+
+    async def own_key(self, user_id: str = ADA) -> None:
+        """See to it that a user has a LiteLLM key of their own; with the real LiteLLM, one that is made now."""
+        if not self.real:
+            return
+        headers = {"authorization": f"Bearer {os.environ['LITELLM_API_KEY']}"}
+        async with httpx.AsyncClient(
+            base_url=os.environ["LITELLM_BASE_URL"], headers=headers, trust_env=False
+        ) as admin:
+            asked = {"max_budget": 5.0, "user_id": f"{user_id}-{uuid.uuid4()}"}
+            made = (await admin.post("/key/generate", json=asked, timeout=30)).raise_for_status().json()
+        self.platform.state.users[user_id].litellm_key = made["key"]
+
+    async def spent(self, user_id: str = ADA) -> Decimal:
+        """What a user's key has spent, in US dollars."""
+        answer = await self.graphql("{ viewer { budget { spendUsd } } }", user=user_id)
+        return Decimal(answer["data"]["viewer"]["budget"]["spendUsd"])
 
     def headers(self, user_id: str = ADA) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token(user_id)}"}
@@ -87,6 +137,21 @@ class Stack:
             answer = await client.get(os.environ.get("MODEL_URL", "http://127.0.0.1:19301") + "/_log")
             stats_: dict[str, int] = answer.json()["stats"]
             return stats_
+
+    async def named_user(self, completion_id: str) -> str:
+        """Whom a completion was made for, as LiteLLM was told and wrote down."""
+        if not self.real:
+            return str(self.platform.state.spend[-1]["end_user"])
+        base, key = os.environ["LITELLM_BASE_URL"], os.environ["LITELLM_API_KEY"]
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as admin:
+
+            async def written() -> Any:
+                query = {"request_id": completion_id, "summarize": "false"}
+                entries = (await admin.get("/spend/logs", params=query)).json()
+                return isinstance(entries, list) and entries
+
+            return str((await until(written, 20))[0]["end_user"])
 
     def calls(self, service: str) -> list[str]:
         """``METHOD path`` of the calls a service has had."""
@@ -134,7 +199,7 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
 
 
 @asynccontextmanager
-async def real_stack() -> AsyncIterator[Stack]:
+async def real_stack(**settings: Any) -> AsyncIterator[Stack]:
     """The real Letta and LiteLLM that the environment names; AMS is embedded."""
     letta, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
     platform = EmbeddedPlatform(EmbeddedOptions(letta_url=letta, letta_api_key=key, litellm_is_real=True))
@@ -151,8 +216,15 @@ async def real_stack() -> AsyncIterator[Stack]:
             "letta_api_key": key,
             "litellm_base_url": os.environ["LITELLM_BASE_URL"],
             "litellm_api_key": os.environ["LITELLM_API_KEY"],
+            **settings,
         }
         yield await _gateway(stack, given, platform, chat_model="fake-chat", real=True)
+
+
+def any_stack(**settings: Any) -> AbstractAsyncContextManager[Stack]:
+    """A stack with settings of its own, embedded or real as the run has it."""
+    real = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
+    return real_stack(**settings) if real else embedded_stack(**settings)
 
 
 async def _gateway(
@@ -205,4 +277,4 @@ async def opened_socket(stack: Stack, token: str | None = None) -> AsyncIterator
         yield socket
 
 
-__all__ = ["ADA", "GRACE", "Stack", "embedded_stack", "opened_socket", "until"]
+__all__ = ["ADA", "GRACE", "Stack", "any_stack", "embedded_stack", "opened_socket", "until"]

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from app.embedded.ams.agentfile import prompt_of, required_variables
 from app.embedded.ams.answers import Handler, Refused, body_of, ids_of, ok
+from app.embedded.ams.proxied import ProxiedModels
 from app.embedded.ams.templates import Templates
 from app.embedded.ams.upgrades import NoWay, difference, patched, plan, warnings
 from app.embedded.state import Json, State, User, now
@@ -31,6 +32,7 @@ class Agents:
         self._letta = letta
         self._model_prefix = model_prefix
         self._embedding = embedding
+        self.models = ProxiedModels(self._ask)
         self._upgrading: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[tuple[str, str, Handler]]:
@@ -53,8 +55,7 @@ class Agents:
             "name": name,
             "description": template["description"],
             "system": prompt_of(file.content, agent_name=name, variables=variables),
-            "model": f"{self._model_prefix}{model}",
-            "embedding": self._embedding,
+            **await self.models.of(user, f"{self._model_prefix}{model}", self._embedding),
             "memory_blocks": [{"label": label, "value": text.format(**template)} for label, text in MEMORY.items()],
             "tags": [f"user:{user.id}"],
             "include_base_tools": False,
@@ -164,15 +165,17 @@ class Agents:
             variables = agent_row.get("variables", {})
             changes["system"] = prompt_of(after, agent_name=agent["name"], variables=variables)
         if after["engine"]["model"] != before["engine"]["model"]:
-            changes["model"] = self._model_prefix + str(after["engine"]["model"]).split("/", 1)[-1]
+            model = self._model_prefix + str(after["engine"]["model"]).split("/", 1)[-1]
+            changes |= await self.models.of(self._owner(agent_row), model)
         if after.get("tools") != before.get("tools"):
             changes["tool_ids"] = await self._tool_ids(after)
         if changes:
             await self._ask("PATCH", f"/v1/agents/{agent_id}", json=changes)
         agent_row |= {"version": target, "updated_at": now()}
-        for user in self._state.users.values():
-            if agent_row in user.rows:
-                self._state.keep_rows(user)
+        self._state.keep_rows(self._owner(agent_row))
+
+    def _owner(self, agent_row: Json) -> User:
+        return next(user for user in self._state.users.values() if agent_row in user.rows)
 
     def _apply_soon(self, agent_id: str) -> None:
         async def apply() -> None:

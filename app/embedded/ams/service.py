@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from app.embedded.ams.agents import Agents
 from app.embedded.ams.answers import Handler, Refused, RequestHandler, ok
+from app.embedded.ams.proxied import Gateway
 from app.embedded.ams.templates import Templates
 from app.embedded.state import Json, State, User
 
@@ -40,6 +41,10 @@ class EmbeddedAms:
     async def make_agent(self, user: User, template: Json, name: str | None = None) -> Json:
         """Make an agent in Letta from a template's latest version, and its row."""
         return await self._agents.make(user, template, name)
+
+    def reach_gateway(self, gateway: Gateway | None) -> None:
+        """The models of agents that are made from now on are reached through a gateway."""
+        self._agents.models.gateway = gateway
 
     async def adopt_agents(self, user: User) -> None:
         """Take over the agents in Letta that carry the user's tag. Raises httpx's errors."""

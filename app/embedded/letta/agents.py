@@ -53,7 +53,7 @@ class Agents:
     def make(self, body: Json) -> Agent:
         """Make an agent as ``POST /v1/agents/`` does, but for the ids, which may be given here. Raises Refused."""
         _check(body)
-        at, handle = now(), str(body["model"])
+        at, model, embedding = now(), _model(body), _embedding(body)
         agent = Agent(
             {
                 **AGENT,
@@ -62,10 +62,10 @@ class Agents:
                 "description": body.get("description"),
                 "metadata": body.get("metadata"),
                 "system": body.get("system") or _SYSTEM,
-                "model": handle,
-                "embedding": body.get("embedding"),
-                "llm_config": llm_config(handle),
-                "embedding_config": embedding_config(body.get("embedding")),
+                "model": model["handle"],
+                "embedding": None if embedding is None else embedding["handle"],
+                "llm_config": model,
+                "embedding_config": embedding,
                 "tags": list(body.get("tags") or []),
                 "created_at": at,
                 "updated_at": at,
@@ -116,11 +116,11 @@ class Agents:
     async def _patch(self, request: Request) -> Response:
         agent, body = self._existing(request), await body_of(request)
         agent.body |= {name: value for name, value in body.items() if name in _PATCHABLE}
-        if body.get("model"):
-            agent.body |= {"model": body["model"], "llm_config": llm_config(str(body["model"]))}
-        if body.get("embedding"):
-            changed = {"embedding": body["embedding"], "embedding_config": embedding_config(body["embedding"])}
-            agent.body |= changed
+        if body.get("model") or body.get("llm_config"):
+            model = _model(body)
+            agent.body |= {"model": model["handle"], "llm_config": model}
+        if (embedding := _embedding(body)) is not None:
+            agent.body |= {"embedding": embedding["handle"], "embedding_config": embedding}
         if isinstance(body.get("tool_ids"), list):
             agent.tool_ids = [one for one in body["tool_ids"] if one in self._state.tools]
         if isinstance(body.get("block_ids"), list):
@@ -205,5 +205,21 @@ def _check(body: Json) -> None:
     if not isinstance(body.get("memory_blocks") or [], list):
         raise invalid("list_type", ("body", "memory_blocks"), "Input should be a valid list", body["memory_blocks"])
     body.setdefault("name", "Agent")
-    if not body.get("model"):
+    config = body.get("llm_config")
+    if not body.get("model") and not (isinstance(config, dict) and config.get("handle")):
         raise refused(400, "INVALID_ARGUMENT: model or llm_config is required")
+
+
+def _model(body: Json) -> Json:
+    """The model that a body names by its handle, or spells out."""
+    given = body.get("llm_config")
+    if not isinstance(given, dict):
+        return llm_config(str(body["model"]))
+    return {**llm_config(str(given["handle"])), **given}
+
+
+def _embedding(body: Json) -> Json | None:
+    given = body.get("embedding_config")
+    if not isinstance(given, dict):
+        return embedding_config(body.get("embedding"))
+    return {**(embedding_config(str(given["handle"])) or {}), **given}

@@ -8,6 +8,8 @@ from starlette.responses import Response
 from app.embedded.letta.answers import Routes, agent_of, body_of, invalid, missing, number_of, ok, page, refused
 from app.embedded.letta.shapes import BLOCK, DIMENSIONS, PASSAGE, embedding_config
 from app.embedded.letta.views import include_of, view
+from app.embedded.letta.voice import Voice
+from app.embedded.model import ModelFailure
 from app.embedded.state import Agent, Json, State, new_id, now
 from app.embedded.vectors import embed, likeness
 
@@ -33,8 +35,9 @@ def make_block(state: State, given: Json) -> Json:
 class Memory:
     """The routes of memory."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, voice: Voice) -> None:
         self._state = state
+        self._voice = voice
 
     def routes(self) -> Routes:
         """Method, path, handler."""
@@ -158,6 +161,10 @@ class Memory:
             "tags": body.get("tags"),
             "created_at": body.get("created_at") or now(),
         }
+        try:
+            await self._voice.embedding_of(agent, body["text"])
+        except ModelFailure as failure:
+            raise refused(500, "INTERNAL_SERVER_ERROR: the embedding failed") from failure
         self._state.keep("passage", self._state.passages, passage["id"], passage, agent.id)
         return ok([_answer(passage)])
 

@@ -23,6 +23,7 @@ from app.embedded.letta.answers import (
 from app.embedded.letta.runs import frames
 from app.embedded.letta.shapes import RUN
 from app.embedded.letta.turns import play
+from app.embedded.letta.voice import Voice
 from app.embedded.state import Agent, Json, Run, State, new_id, now
 
 _NO_REDIS = "INTERNAL_SERVER_ERROR: Background streaming requires Redis to be running."
@@ -40,8 +41,9 @@ _STATUS = {"llm_rate_limit": 429}
 class Messages:
     """The routes of messages. Without ``redis`` background runs are refused, as Letta refuses them."""
 
-    def __init__(self, state: State, *, words_per_second: float, redis: bool) -> None:
+    def __init__(self, state: State, voice: Voice, *, words_per_second: float, redis: bool) -> None:
         self._state = state
+        self._voice = voice
         self._words_per_second = words_per_second
         self._redis = redis
 
@@ -136,7 +138,7 @@ class Messages:
         }
         run = Run({**RUN, **own}, scope)
         self._state.keep_run(run)
-        run.task = asyncio.create_task(play(self._state, agent, run, body, self._words_per_second))
+        run.task = asyncio.create_task(play(self._state, self._voice, agent, run, body, self._words_per_second))
         return run
 
 

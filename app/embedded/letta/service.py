@@ -14,21 +14,28 @@ from app.embedded.letta.answers import Handler, Refused, Routes, ok
 from app.embedded.letta.conversations import Conversations
 from app.embedded.letta.memory import Memory
 from app.embedded.letta.messages import Messages
+from app.embedded.letta.providers import Providers
 from app.embedded.letta.runs import Runs
 from app.embedded.letta.shapes import embedding_model, llm_model
+from app.embedded.letta.voice import Voice
 from app.embedded.state import State
 
 
 class EmbeddedLetta:
-    """Letta as 0.16.8 answers. Without ``redis`` background runs are refused, as Letta refuses them."""
+    """Letta as 0.16.8 answers. Without ``redis`` background runs are refused, as Letta refuses them.
 
-    def __init__(self, state: State, *, key: str, words_per_second: float, redis: bool) -> None:
+    ``voice`` speaks for the agents.
+    """
+
+    def __init__(self, state: State, *, key: str, words_per_second: float, redis: bool, own_key: str | None) -> None:
         self._state = state
         self._key = key
         self.agents = Agents(state)
         self.conversations = Conversations(state)
-        self._messages = Messages(state, words_per_second=words_per_second, redis=redis)
-        self._rooms = (self.agents, self.conversations, self._messages, Memory(state), Runs(state))
+        self.voice = Voice(state, key=own_key)
+        messages = Messages(state, self.voice, words_per_second=words_per_second, redis=redis)
+        memory, rest = Memory(state, self.voice), (Runs(state), Providers(state))
+        self._rooms = (self.agents, self.conversations, messages, memory, *rest)
 
     def app(self) -> Starlette:
         """The service."""
@@ -43,6 +50,7 @@ class EmbeddedLetta:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.voice.aclose()
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:

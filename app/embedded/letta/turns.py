@@ -14,7 +14,8 @@ import orjson
 
 from app.embedded.letta.shapes import STEP
 from app.embedded.letta.tools import ToolUse, denied, result_of, tool_wanted, verdict
-from app.embedded.model import Answer, ModelFailure, answer_to, speak, text_of
+from app.embedded.letta.voice import Voice
+from app.embedded.model import Answer, ModelFailure, answer_to, text_of
 from app.embedded.state import Agent, Json, Run, State, new_id, now, now_of_message
 
 _KINDS = {"429": "llm_rate_limit"}
@@ -48,13 +49,13 @@ def error_frame(run_id: str, kind: str, detail: str, message: str | None = None)
     return f"event: error\ndata: {orjson.dumps(error).decode()}\n\n"
 
 
-async def play(state: State, agent: Agent, run: Run, body: Json, words_per_second: float) -> None:
+async def play(state: State, voice: Voice, agent: Agent, run: Run, body: Json, words_per_second: float) -> None:
     """Play one turn to its end.
 
     ``body`` is the request. With an approval it has the ``pending`` call it decides; one that cannot be carried out has
     in ``refused`` why, which a stream is told within itself.
     """
-    turn = Turn(state, agent, run, body)
+    turn = Turn(state, voice, agent, run, body)
     try:
         await turn.play(words_per_second)
     except asyncio.CancelledError:
@@ -72,8 +73,10 @@ async def play(state: State, agent: Agent, run: Run, body: Json, words_per_secon
 class Turn:
     """One turn of one run."""
 
-    def __init__(self, state: State, agent: Agent, run: Run, body: Json) -> None:
+    def __init__(self, state: State, voice: Voice, agent: Agent, run: Run, body: Json) -> None:
         self._state = state
+        self._voice = voice
+        self._heard: list[Json] = []
         self._agent = agent
         self._run = run
         self._sent: Json = body["messages"][0]
@@ -126,7 +129,8 @@ class Turn:
 
     def _think(self, sent: Json, words_per_second: float) -> Answer:
         history = [_openai(message) for group in self._agent.messages[self._run.scope] for message in group]
-        return answer_to([*history, sent], words_per_second=words_per_second)
+        self._heard = [*history, sent]
+        return answer_to(self._heard, words_per_second=words_per_second)
 
     async def _conclude(self, answer: Answer, stored: list[list[Json]]) -> None:
         group = await self._speak(answer)
@@ -153,7 +157,7 @@ class Turn:
             if not self._tokens:
                 self.say(thought, numbered=True)
         said = self._message(message_id, "assistant_message", content="", index=len(group))
-        async for word in speak(answer, self._state.stats):
+        async for word in self._voice.words(self._agent, self._heard, answer):
             said["content"] += word
             self._note_first_token()
             if self._tokens:

@@ -1,0 +1,25 @@
+"""The two ends of the circle: what opens a user's proxy, and what the embedded AMS has Letta send there."""
+
+from __future__ import annotations
+
+from app import devtokens
+from app.embedded.ams.proxied import Gateway
+from app.rest.secrets import ProxySecrets
+from app.settings import Settings
+
+
+def proxy_secrets(settings: Settings) -> ProxySecrets:
+    """What opens the proxy. Raises DataFolderError."""
+    return ProxySecrets(master_key=devtokens.master_key(settings), letta_key=letta_key(settings))
+
+
+def letta_key(settings: Settings) -> str | None:
+    """What Letta sends where it cannot send an agent's secret."""
+    return None if settings.letta_proxy_key is None else settings.letta_proxy_key.get_secret_value()
+
+
+def gateway_of(settings: Settings) -> Gateway | None:
+    """Where agents' model calls come back to, where that is set up. Raises DataFolderError."""
+    if settings.public_url is None or (key := devtokens.master_key(settings)) is None:
+        return None
+    return Gateway(url=settings.public_url, master_key=key, takes_lettas_key=settings.letta_proxy_key is not None)

@@ -1,0 +1,60 @@
+"""The REST door as bare ASGI: who comes in, which row of the table they ask, and what a refusal looks like."""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Scope, Send
+
+from app.asgi import ClientLeft, header
+from app.doors import Doors
+from app.rest.envelope import refuse
+from app.rest.relay import Relay
+from app.rest.secrets import ProxySecrets, refused
+from app.rest.table import proxied_user, rows_at
+from clients.errors import BadUserInput, GatewayError, NotFound
+from resolvers.context import RequestContext
+
+
+class RestDoor:
+    """``/v1/*``, opened by a user's token, and ``/api/v1/agents/{user_id}/proxy*``, by that user's agents' secret."""
+
+    def __init__(self, doors: Doors, secrets: ProxySecrets) -> None:
+        self._doors = doors
+        self._secrets = secrets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            await self._route(scope, receive, send)
+        except ClientLeft:
+            return
+        except GatewayError as error:
+            await refuse(send, error)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = await self._let_in(scope)
+        found = rows_at(scope["path"])
+        if not found:
+            raise NotFound("This address does not exist.", reason="ROUTE")
+        for row, named in found:
+            if row.method == scope["method"]:
+                await Relay(self._doors, row, context).answer(scope, receive, send, model=named.get("model"))
+                return
+        allow = ", ".join(row.method for row, _ in found)
+        await refuse(send, BadUserInput(f"Use {allow}."), status=405, headers={"allow": allow})
+
+    async def _let_in(self, scope: Scope) -> RequestContext:
+        """The request's context. Nothing is asked of anybody before the secret is found to be right.
+
+        Raises:
+            Unauthenticated: the same for a wrong secret and for a user whom AMS does not know.
+        """
+        authorization, user_id = header(scope, b"authorization"), proxied_user(scope["path"])
+        request_id, traceparent = scope["state"]["request_id"], header(scope, b"traceparent")
+        if user_id is None:
+            principal = self._doors.authenticator.principal(authorization)
+            return self._doors.context(principal, request_id, traceparent)
+        principal = self._secrets.principal(authorization, user_id)
+        context = self._doors.context(principal, request_id, traceparent, from_letta=True)
+        if not (await context.access.profile()).profile_exists:
+            raise refused()
+        return context

@@ -1,0 +1,56 @@
+"""Errors in OpenAI's form: their statuses make its SDKs raise the right exception, and retry what a retry can help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.types import Send
+
+from app.asgi import respond, retry_after
+from clients.errors import ErrorCode, GatewayError
+
+JSON = "application/json"
+_TYPES = {
+    ErrorCode.UNAUTHENTICATED: "authentication_error",
+    ErrorCode.FORBIDDEN: "permission_error",
+    ErrorCode.NOT_FOUND: "invalid_request_error",
+    ErrorCode.BAD_USER_INPUT: "invalid_request_error",
+    ErrorCode.PAYLOAD_TOO_LARGE: "invalid_request_error",
+    ErrorCode.RATE_LIMITED: "rate_limit_error",
+    ErrorCode.BUDGET_EXCEEDED: "insufficient_quota",
+}
+_CODES = {
+    "TOKEN_MISSING": "invalid_api_key",
+    "TOKEN_INVALID": "invalid_api_key",
+    "TOKEN_EXPIRED": "invalid_api_key",
+    "CONTEXT_LENGTH": "context_length_exceeded",
+}
+
+
+def envelope(error: GatewayError) -> dict[str, Any]:
+    """OpenAI's error body."""
+    reason = error.reason or error.code.value
+    return {
+        "error": {
+            "message": error.message,
+            "type": _TYPES.get(error.code, "api_error"),
+            "param": "model" if reason.startswith("MODEL_NOT") else None,
+            "code": _CODES.get(reason, reason.lower()),
+        }
+    }
+
+
+async def refuse(
+    send: Send, error: GatewayError, *, status: int | None = None, headers: dict[str, str] | None = None
+) -> None:
+    """An answer that carries nothing but an error.
+
+    OpenAI's SDKs, Letta's among them, repeat 408, 409, 429 and every 5xx on their own; ``x-should-retry`` is their
+    word for an error that comes again whatever they do.
+    """
+    told = {**retry_after(error), **(headers or {})}
+    status = status or error.http_status
+    if not error.retryable and (status in {408, 409, 429} or status >= 500):
+        told["x-should-retry"] = "false"
+    await respond(send, status, orjson.dumps(envelope(error)), JSON, told)

@@ -1,0 +1,141 @@
+"""The one relay between the REST door and LiteLLM: a checked request in, the answer's bytes on as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from app.asgi import begin, header, parse_object, respond, unless_left, write
+from app.doors import Doors
+from app.rest.envelope import JSON
+from app.rest.table import Keys, Row, Work
+from clients.errors import BadUserInput, NotFound
+from clients.litellm import passed_headers
+from resolvers.context import RequestContext
+from resolvers.streams.completions import CompletionSource, with_counts
+from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome
+from resolvers.streams.log import StreamLog
+from resolvers.turns import payable
+
+
+class Relay:
+    """Answers one request of somebody who has been let in."""
+
+    def __init__(self, doors: Doors, row: Row, context: RequestContext) -> None:
+        self._doors = doors
+        self._row = row
+        self._context = context
+        self._litellm = context.resources.litellm
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send, *, model: str | None) -> None:
+        """Answer it. ``model`` is the one named in the address. Raises GatewayError, ClientLeft."""
+        if self._row.work is Work.MODELS:
+            await respond(send, 200, await self._models(model), JSON)
+            return
+        if self._row.work is Work.NO_MODELS:
+            await respond(send, 200, b'{"object":"list","data":[]}', JSON)
+            return
+        raw = await self._doors.body(scope, receive)
+        body = parse_object(raw)
+        work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
+        _check(work, body)
+        key = await self._context.access.model_key()
+        own_key = key != self._context.resources.platform_key
+        if work is Work.CHAT and body.get("stream") is True:
+            await self._stream(key, body, own_key, scope, receive, send)
+            return
+        ask = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
+        sent = raw if own_key else msgspec.json.encode({**body, "user": self._context.principal.user_id})
+        answer = await unless_left(receive, ask(self._context.model_scope(), key, sent))
+        await respond(send, 200, with_counts(answer.body), JSON, passed_headers(answer.headers))
+
+    async def _models(self, name: str | None) -> bytes:
+        key = await self._context.access.model_key()
+        answer = await self._litellm.openai_models(self._context.scope, key)
+        if name is None:
+            return answer.body
+        for model in orjson.loads(answer.body)["data"]:
+            if model["id"] == name:
+                return orjson.dumps(model)
+        raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
+
+    async def _stream(
+        self, key: str, body: dict[str, Any], own_key: bool, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        options = body.get("stream_options")
+        wants_usage = isinstance(options, dict) and options.get("include_usage") is True
+        user_id, streams = self._context.principal.user_id, self._context.resources.streams
+        request = payable(body, own_key=own_key, user_id=user_id)
+        source = CompletionSource(self._context, key, msgspec.json.encode(request), wants_usage=wants_usage)
+        for_user = self._row.keys is Keys.TOKEN
+        stays = for_user and header(scope, b"x-stream-continue") == "true"
+        attached = streams.started(
+            user_id if for_user else f"{user_id} by Letta",  # the user's own streams do not count against it
+            kind="completion" if for_user else "proxied",
+            source=lambda: source,
+            on_disconnect=OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
+            kept=for_user,
+        )
+
+        async def relay() -> None:
+            async with attached as stream:
+                named = {"x-stream-id": stream.id} if for_user else {}
+                await begin(send, "text/event-stream; charset=utf-8", {**named, **source.headers})
+                await _copy(send, stream.log, self._doors.heartbeat)
+
+        await unless_left(receive, relay())
+
+
+def _by_body(body: dict[str, Any]) -> Work:
+    if "messages" in body:
+        return Work.CHAT
+    if "input" in body:
+        return Work.EMBEDDINGS
+    raise BadUserInput(
+        "Send messages for a chat completion, or input for embeddings: this address takes either.", reason="REQUEST"
+    )
+
+
+def _check(work: Work, body: dict[str, Any]) -> None:
+    if work is Work.EMBEDDINGS:
+        if not isinstance(body.get("model"), str) or not isinstance(body.get("input"), str | list):
+            raise BadUserInput("model must be a string and input a string or a list.", reason="REQUEST")
+        return
+    if not isinstance(body.get("model"), str) or not isinstance(body.get("messages"), list):
+        raise BadUserInput("model must be a string and messages a list.", reason="REQUEST")
+    if not isinstance(body.get("stream"), bool | None):
+        raise BadUserInput("stream must be true or false.", reason="REQUEST")
+
+
+async def _copy(send: Send, log: StreamLog, heartbeat: float) -> None:
+    """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end."""
+    position = 0
+    while True:
+        try:
+            async with asyncio.timeout(heartbeat):
+                await log.more(position)
+        except TimeoutError:
+            await write(send, b": ping\n\n")
+            continue
+        batch = log.entries[position:]
+        position = batch[-1].seq
+        chunk = b"".join(entry.raw for entry in batch)
+        if log.ended is not None and batch[-1].event is log.ended:
+            await write(send, chunk + _failure(log.ended), more=False)
+            return
+        if chunk:
+            await write(send, chunk)
+
+
+def _failure(ended: Ended) -> bytes:
+    """What the end of a stream that did not complete looks like: one error event, and no ``[DONE]``."""
+    if ended.outcome is StreamOutcome.COMPLETED:
+        return b""
+    code = ended.error.code.value if ended.error else "CANCELLED"
+    message = ended.error.message if ended.error else "The stream was cancelled."
+    error = {"message": message, "type": "upstream_error", "param": None, "code": code}
+    return b"data: " + orjson.dumps({"error": error}) + b"\n\n"

@@ -1,0 +1,61 @@
+"""Who may come in at a user's proxy: that user's agents, by their secret, and Letta, by the key it has for everybody.
+
+Letta 0.16.8 cannot send the agent's secret everywhere: with embeddings, and with chat through its base provider, it
+sends one server-wide key of its own (Supabase contract). Neither secret says anything at any other door.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import uuid
+
+from app.auth import bearer
+from clients.errors import Unauthenticated
+from resolvers.principal import Principal, Role
+
+
+def agent_secret(master_key: str, user_id: str) -> str:
+    """The secret of a user's agents. One user's says nothing of another's."""
+    digest = hmac.new(master_key.encode(), f"agent-secret:v1:{user_id}".encode(), hashlib.sha256).hexdigest()
+    return f"ag-{user_id}-{digest}"
+
+
+def is_user_id(text: str) -> bool:
+    """Whether it is a user id as tokens and AMS write it: a UUID in its canonical form."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def refused() -> Unauthenticated:
+    """The one answer for a wrong secret, somebody else's, and a user who does not exist."""
+    return Unauthenticated("The secret is not valid here.", reason="TOKEN_INVALID")
+
+
+class ProxySecrets:
+    """What opens the proxy. Without ``master_key`` no agent's secret does; without ``letta_key`` Letta's does not."""
+
+    def __init__(self, *, master_key: str | None, letta_key: str | None) -> None:
+        self._master_key = master_key
+        self._letta_key = letta_key
+
+    def principal(self, authorization: str | None, user_id: str) -> Principal:
+        """The user whose proxy it is. Whether AMS knows them is still to be asked.
+
+        Raises:
+            Unauthenticated: reason ``TOKEN_MISSING`` or ``TOKEN_INVALID``.
+        """
+        given = bearer(authorization).encode()
+        if not is_user_id(user_id) or not (self._is_agents(given, user_id) | self._is_lettas(given)):
+            raise refused()
+        return Principal(user_id=user_id, role=Role.USER, expires_at=float("inf"))
+
+    def _is_agents(self, given: bytes, user_id: str) -> bool:
+        if self._master_key is None:
+            return False
+        return hmac.compare_digest(given, agent_secret(self._master_key, user_id).encode())
+
+    def _is_lettas(self, given: bytes) -> bool:
+        return self._letta_key is not None and hmac.compare_digest(given, self._letta_key.encode())

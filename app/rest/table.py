@@ -1,0 +1,107 @@
+"""The REST door's table: every address, what is asked there, who may come in, and against which limit it counts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+PROXY = "/api/v1/agents/{user_id}/proxy"
+
+
+class Work(StrEnum):
+    """What is asked for."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    BY_BODY = "by body"
+    """Chat or embeddings: the body tells (``AMS.md``: some versions of Letta post to the proxy itself)."""
+    MODELS = "models"
+    NO_MODELS = "no models"
+    """None at all: what Letta is told of a provider's models it keeps under the handles of its base provider, where
+    they win: other users' agents would then call as the agents of the first.
+    """
+
+
+class Keys(StrEnum):
+    """What opens an address; whoever it is, their own LiteLLM key pays."""
+
+    TOKEN = "token"  # noqa: S105 - a kind of key, none itself
+    """The user's own token."""
+    AGENT_SECRET = "agent secret"  # noqa: S105
+    """The secret of the user's agents, or Letta's own key."""
+
+
+class Limit(StrEnum):
+    """What a request counts against.
+
+    A turn keeps its place while Letta asks the model for it, so what Letta sends back never waits for a place that a
+    user's request holds: each class has room of its own.
+    """
+
+    USER = "user"
+    LETTA = "letta"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One address. ``path`` is its template, which is also its name in the metrics."""
+
+    method: str
+    path: str
+    work: Work
+    keys: Keys = Keys.TOKEN
+    limit: Limit = Limit.USER
+
+
+def _proxy(method: str, path: str, work: Work) -> Row:
+    return Row(method, f"{PROXY}{path}", work, Keys.AGENT_SECRET, Limit.LETTA)
+
+
+TABLE = (
+    Row("POST", "/v1/chat/completions", Work.CHAT),
+    Row("POST", "/v1/embeddings", Work.EMBEDDINGS),
+    Row("GET", "/v1/models", Work.MODELS),
+    Row("GET", "/v1/models/{model}", Work.MODELS),
+    _proxy("POST", "", Work.BY_BODY),
+    _proxy("POST", "/chat/completions", Work.CHAT),
+    _proxy("POST", "/embeddings", Work.EMBEDDINGS),
+    _proxy("GET", "/models", Work.NO_MODELS),
+)
+
+_PATTERNS = {"{user_id}": "(?P<user_id>[^/]+)", "{model}": "(?P<model>.+)"}
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{\w+\})", template)
+    return re.compile("".join(_PATTERNS.get(part) or re.escape(part) for part in parts))
+
+
+_ROWS = [(row, _pattern(row.path)) for row in TABLE]
+_PROXIED = re.compile(_pattern(PROXY).pattern + "(/.*)?")
+
+
+def rows_at(path: str) -> list[tuple[Row, dict[str, str]]]:
+    """The rows of a path, whatever their method, with what stands in the template's braces."""
+    return [(row, match.groupdict()) for row, pattern in _ROWS if (match := pattern.fullmatch(path))]
+
+
+def proxied_user(path: str) -> str | None:
+    """Whose proxy a path belongs to, as it is written there; ``None`` for every other path."""
+    match = _PROXIED.fullmatch(path)
+    return None if match is None else match["user_id"]
+
+
+def is_rest(path: str) -> bool:
+    """Whether the REST door answers at a path."""
+    return path.startswith("/v1/") or _PROXIED.fullmatch(path) is not None
+
+
+def limit_of(path: str) -> Limit:
+    """What a request to a path counts against."""
+    return Limit.LETTA if _PROXIED.fullmatch(path) else Limit.USER
+
+
+def template_of(path: str) -> str | None:
+    """The template of a path, without ids and models, or ``None`` where the table has none."""
+    return next((row.path for row, _ in rows_at(path)), None)

@@ -1,0 +1,129 @@
+"""The full circle: a message to an agent, whose model calls come back through the gateway that sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.doors.test_streams import FIELDS, text_of
+from tests.support.doors import events
+from tests.support.stack import ADA, GRACE, Stack, any_stack, until
+
+MESSAGE = f"""subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{
+  {FIELDS} ... on StreamStarted {{ run {{ id }} }} }} }}"""
+RUN = "query($i: ID!) { run(id: $i) { status } }"
+PROXIED = re.compile(r'agentgraph_requests_total\{method="POST",route="/api/\S+/completions",status="(\d+)"\} (\d+)')
+
+
+@pytest.fixture
+async def circle() -> AsyncIterator[Stack]:
+    async with any_stack() as stack, stack.circle():
+        await stack.own_key(ADA)
+        await stack.own_key(GRACE)
+        yield stack
+
+
+async def proxied(stack: Stack) -> dict[str, int]:
+    """How many model calls have come back, by status."""
+    found = PROXIED.findall((await stack.client.get("/metrics")).text)
+    return {status: int(float(count)) for status, count in found}
+
+
+def to(agent_id: str, directive: str) -> dict[str, Any]:
+    said = {"to": {"agentId": agent_id}, "content": [{"text": f"hi [[{directive}]]"}]}
+    return {"i": said, "k": str(uuid.uuid4())}
+
+
+async def turn(stack: Stack, agent_id: str, directive: str, *, user: str = ADA) -> list[dict[str, Any]]:
+    return [event async for event in events(stack, "event stream", MESSAGE, to(agent_id, directive), user=user)]
+
+
+async def test_a_turns_model_calls_come_back_and_its_user_pays(circle: Stack) -> None:
+    agent_id, before = await circle.make_agent(), await circle.spent()
+    graces = await circle.spent(GRACE)
+    heard = await turn(circle, agent_id, "tokens=200 delay=0")
+    assert text_of(heard) == " ".join(f"tok{n}" for n in range(200))
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert await proxied(circle) == {"200": 1}
+    [started] = [event for event in heard if event["__typename"] == "StreamStarted"]
+    run = await circle.graphql(RUN, {"i": started["run"]["id"]})
+    assert run["data"]["run"]["status"] == "COMPLETED"
+
+    async def charged() -> bool:
+        return await circle.spent() > before
+
+    await until(charged, 20)  # the real LiteLLM writes down what was spent every two seconds
+    assert await circle.spent(GRACE) == graces
+
+
+async def test_each_users_agents_come_back_as_themselves(circle: Stack) -> None:
+    before = {user: await circle.spent(user) for user in (ADA, GRACE)}
+    agents = {user: await circle.make_agent(user) for user in (ADA, GRACE)}
+    for user, agent_id in agents.items():
+        heard = await turn(circle, agent_id, "tokens=50 delay=0", user=user)
+        assert heard[-1]["outcome"] == "COMPLETED"
+
+    async def charged() -> bool:
+        return all([await circle.spent(user) > before[user] for user in agents])
+
+    await until(charged, 20)
+
+
+async def test_an_agent_without_a_proxy_is_not_drawn_into_somebody_elses(circle: Stack) -> None:
+    await circle.make_agent()
+    circle.platform.reach_gateway(None)
+    plain = await circle.make_agent(GRACE)
+    heard = await turn(circle, plain, "tokens=2 delay=0", user=GRACE)
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert await proxied(circle) == {}
+
+
+async def test_a_model_that_fails_there_fails_the_turn(circle: Stack) -> None:
+    agent_id = await circle.make_agent()
+    heard = await turn(circle, agent_id, "error=400")
+    assert heard[-1]["outcome"] == "FAILED"
+    assert set(await proxied(circle)) == {"400"}
+
+
+async def test_agents_of_a_user_who_is_gone_are_let_in_nowhere(circle: Stack) -> None:
+    agent_id = await circle.make_agent()
+    circle.platform.state.users[GRACE].rows.append(circle.platform.state.users[ADA].rows[0])
+    circle.platform.state.users.pop(ADA)
+    heard = await turn(circle, agent_id, "tokens=1", user=GRACE)  # Letta knows no users: it calls as Ada's agent
+    assert heard[-1]["outcome"] == "FAILED"
+    assert set(await proxied(circle)) == {"401"}
+
+
+async def test_turns_in_every_place_there_is_do_not_keep_their_own_calls_out() -> None:
+    places = 3
+    async with any_stack(max_concurrent_requests=places) as stack, stack.circle():
+        agents = [await stack.make_agent() for _ in range(places)]
+        before = (await stack.model_stats())["inflight"]
+        turns = [asyncio.create_task(turn(stack, agent_id, "tokens=3 first=1 delay=0")) for agent_id in agents]
+
+        async def all_asked() -> bool:
+            return (await stack.model_stats())["inflight"] == before + places
+
+        await until(all_asked)  # no place was left, and yet each turn's call has come through
+        refused = await stack.client.post("/graphql", json={"query": "{ __typename }"}, headers=stack.headers())
+        assert refused.status_code == 503
+        for heard in await asyncio.gather(*turns):
+            assert text_of(heard) == "tok0 tok1 tok2"
+            assert heard[-1]["outcome"] == "COMPLETED"
+
+
+async def test_as_many_streams_as_a_user_may_have_do_not_keep_their_agents_out(circle: Stack) -> None:
+    agent_id = await circle.make_agent()
+    completion = {"model": circle.chat_model, "messages": [{"role": "USER", "content": "hi [[tokens=200 delay=0.5]]"}]}
+    start = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } } }"
+    for _ in range(99):  # the turn is the hundredth
+        started = await circle.graphql(start, {"i": completion | {"idempotencyKey": str(uuid.uuid4())}})
+        assert started["data"]["startCompletion"]["stream"]["id"]
+    heard = await turn(circle, agent_id, "tokens=3 delay=0")
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert text_of(heard) == "tok0 tok1 tok2"

@@ -1,0 +1,90 @@
+"""The embedded AMS and Letta, as far as an agent's model calls leave them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.embedded.ams.proxied import Gateway, provider_name
+from app.embedded.letta.shapes import ENDPOINT
+from app.embedded.seed import ADA
+from app.embedded.store import open_store
+from tests.support.embedded import embedded
+from tests.support.stack import Stack, embedded_stack
+
+LETTA_KEY = "letta-" + "k" * 32
+GATEWAY = Gateway(url="http://127.0.0.1:9", master_key="m" * 32)
+
+
+def letta(stack: Stack) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {stack.platform.options.letta_key}"}
+    return httpx.AsyncClient(base_url=stack.servers["letta"].url, headers=headers, trust_env=False, timeout=20)
+
+
+async def test_without_a_gateway_agents_have_plain_models() -> None:
+    async with embedded() as services:
+        made = (await services.ams.post("/agents/create", json={"template_id": "researcher"})).json()["agent"]
+        assert made["llm_config"]["model_endpoint"] == ENDPOINT
+        assert (await services.letta.get("/v1/providers/")).json() == []
+
+
+async def test_an_agent_carries_its_users_proxy_and_letta_keeps_the_secret() -> None:
+    async with embedded(gateway=GATEWAY) as services:
+        made = (await services.ams.post("/agents/create", json={"template_id": "researcher"})).json()["agent"]
+        model, handle = made["llm_config"], made["model"]
+        assert (model["model_endpoint"], model["model_endpoint_type"]) == (GATEWAY.proxy(ADA), "openai")
+        assert (model["provider_name"], model["provider_category"]) == (provider_name(ADA), "byok")
+        assert handle == f"openai-proxy/{model['model']}"
+        assert made["embedding_config"]["embedding_endpoint"] == ENDPOINT  # no key of Letta's opens the proxy
+        await services.ams.post("/agents/create", json={"template_id": "researcher"})
+        [provider] = (await services.letta.get("/v1/providers/", params={"name": provider_name(ADA)})).json()
+        assert (provider["api_key_enc"], provider["api_key"]) == (GATEWAY.secret(ADA), None)
+        said = await services.letta.post(
+            f"/v1/agents/{made['id']}/messages", json={"messages": [{"role": "user", "content": "hi"}]}
+        )
+        assert (said.status_code, said.json()["error"]["type"]) == (500, "llm_error")  # nobody listens there
+
+
+async def test_a_new_master_key_reaches_the_provider_that_is_kept(tmp_path: Path) -> None:
+    path, other = tmp_path / "kept.sqlite3", Gateway(url=GATEWAY.url, master_key="n" * 32)
+    for gateway in (GATEWAY, other):
+        async with embedded(open_store(path), gateway=gateway) as services:
+            await services.ams.post("/agents/create", json={"template_id": "researcher"})
+            [provider] = (await services.letta.get("/v1/providers/")).json()
+            assert provider["api_key_enc"] == gateway.secret(ADA)
+
+
+async def test_an_upgrade_to_another_model_stays_with_the_proxy() -> None:
+    async with embedded(gateway=GATEWAY) as services:
+        created = {"template_id": "researcher", "version": "1.0.0"}
+        made = (await services.ams.post("/agents/create", json=created)).json()["agent"]
+        asked = {"target_version": "2.0.1", "dry_run": False}
+        answer = await services.ams.post(f"/agents/{made['id']}/upgrade", json=asked)
+        assert answer.status_code == 200, answer.text
+        after = (await services.letta.get(f"/v1/agents/{made['id']}")).json()
+        assert after["llm_config"]["model_endpoint"] == GATEWAY.proxy(ADA)
+        assert after["llm_config"]["provider_name"] == provider_name(ADA)
+
+
+async def test_providers_are_added_once_and_deleted() -> None:
+    async with embedded() as services:
+        asked = {"name": "mine", "provider_type": "openai", "api_key": "k"}
+        made = (await services.letta.post("/v1/providers/", json=asked)).json()
+        assert (await services.letta.post("/v1/providers/", json=asked)).status_code == 409
+        assert (await services.letta.post("/v1/providers/", json={"name": "x"})).status_code == 422
+        path = f"/v1/providers/{made['id']}"
+        assert (await services.letta.patch(path, json={"api_key": "new"})).json()["api_key_enc"] == "new"
+        assert (await services.letta.delete(path)).status_code == 200
+        assert (await services.letta.delete(path)).status_code == 404
+
+
+@pytest.mark.parametrize(("key", "status"), [(LETTA_KEY, 200), ("letta-" + "x" * 32, 500)])
+async def test_what_is_remembered_is_embedded_through_the_proxy(key: str, status: int) -> None:
+    async with embedded_stack(letta_proxy_key=LETTA_KEY) as stack, stack.circle(letta_key=key), letta(stack) as client:
+        before = await stack.spent()
+        path = f"/v1/agents/{await stack.make_agent()}/archival-memory"
+        assert (await client.post(path, json={"text": "The van comes on Tuesdays."})).status_code == status
+        assert len((await client.get(path)).json()) == (1 if status == 200 else 0)
+        assert (await stack.spent() > before) == (status == 200)
