@@ -39,11 +39,12 @@ demo: $(CHAT)/dist/.built ## Build the chat example, where there is npm
 screenshots: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Take the pictures of docs/images anew
 	$(BIN)/python -m tests.support.screenshots docs/images
 
-generated: $(VENV)/.run ## Write anew what is made from the code: schemas, env.example, the table of settings
+generated: $(VENV)/.test ## Write anew what is made from the code: schemas, env.example, the table of settings
 	$(BIN)/agentgraph schema > schema/schema.graphql
 	$(BIN)/agentgraph schema --federation > schema/subgraph.graphql
 	$(BIN)/agentgraph settings > env.example
 	$(BIN)/agentgraph settings --markdown > docs/configuration.md
+	$(BIN)/python -m tests.support.calltable > docs/calls.md
 
 released: ## At a release: from now on, breaking changes are told against the schema as it is now
 	cp schema/schema.graphql schema/released.graphql
