@@ -7,6 +7,7 @@
      ├─ Forbidden              not for your role                 403
      ├─ NotFound               does not exist, or is not yours   404
      ├─ BadUserInput           change what you sent              400
+     │   ├─ Invalid            … and it says what, line by line  400
      │   └─ BodyTimeout        send it faster                    408
      ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, …
      ├─ RateLimited            wait ``retry_after_seconds``      429
@@ -127,6 +128,14 @@ class BadUserInput(GatewayError):
 
     code = ErrorCode.BAD_USER_INPUT
     http_status = 400
+
+
+class Invalid(BadUserInput):
+    """It was checked and found wrong. ``problems`` says what, a line each, and speaks of what was sent alone."""
+
+    def __init__(self, message: str, problems: list[str], *, reason: str) -> None:
+        super().__init__(message, reason=reason)
+        self.problems = problems
 
 
 class BodyTimeout(BadUserInput):

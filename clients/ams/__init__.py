@@ -1,0 +1,34 @@
+"""AMS, the Agent Management Service: agent templates, and who owns which agent."""
+
+from clients.ams.client import MAX_IDS_PER_CALL, Ams
+from clients.ams.records import (
+    AgentFacts,
+    AgentRow,
+    Applied,
+    Profile,
+    PublishedVersion,
+    TemplateFormat,
+    TemplateRecord,
+    TemplateValidation,
+    TemplateVersionRecord,
+    UpgradeChange,
+    UpgradePlan,
+    UpgradeStep,
+)
+
+__all__ = [
+    "MAX_IDS_PER_CALL",
+    "AgentFacts",
+    "AgentRow",
+    "Ams",
+    "Applied",
+    "Profile",
+    "PublishedVersion",
+    "TemplateFormat",
+    "TemplateRecord",
+    "TemplateValidation",
+    "TemplateVersionRecord",
+    "UpgradeChange",
+    "UpgradePlan",
+    "UpgradeStep",
+]

@@ -1,0 +1,262 @@
+"""Records decoded from AMS's answers. Only fields that are used are modelled; unknown ones are ignored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from clients.decode import decode
+from clients.errors import Service
+
+
+class AgentRow(msgspec.Struct, kw_only=True):
+    """An agent as AMS knows it: its owner's row, whatever Letta says of its state.
+
+    Attributes:
+        agent_id: Letta's id, ``agent-…``.
+        owner_id: the owner's ``sub``; filled in by ``decode_profile``, since ``/me`` answers only for one user.
+        template_id: slug of the template it was made from, where known.
+        version: the template's version it runs, SemVer.
+    """
+
+    agent_id: str
+    owner_id: str = ""
+    template_id: str | None = None
+    version: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class AgentFacts(msgspec.Struct, kw_only=True):
+    """What ``GET /agents`` says of an agent beyond its row."""
+
+    agent_id: str
+    user_id: str | None = None
+    variables: dict[str, Any] | None = None
+
+
+class Profile(msgspec.Struct, kw_only=True):
+    """``GET /me``, its three shapes made one.
+
+    ``litellm_key`` pays for the user's completions. It never leaves the clients and the code that hands it to LiteLLM.
+    """
+
+    id: str | None = None
+    email: str | None = None
+    name: str | None = None
+    litellm_key: str | None = None
+    letta_agent_id: str | None = None
+    profile_exists: bool = False
+    created_at: datetime | None = None
+    agents: list[AgentRow] = []
+
+    def __repr__(self) -> str:
+        return f"Profile(id={self.id!r}, agents={len(self.agents)})"
+
+
+class TemplateRecord(msgspec.Struct, kw_only=True):
+    """A template: the family of versions that agents are made from.
+
+    ``id`` is its slug; ``described`` is false where AMS tells no more than that.
+    """
+
+    id: str
+    described: bool = True
+    name: str | None = None
+    description: str | None = None
+    latest_version: str | None = None
+    versions: list[str] = []
+    is_public: bool | None = None
+    tags: list[str] = []
+
+
+class TemplateVersionRecord(msgspec.Struct, kw_only=True):
+    """One version of a template, as it was published. ``source`` is the Agent File; ``number`` is SemVer."""
+
+    template_id: str
+    number: str = msgspec.field(name="version")
+    checksum: str | None = None
+    is_latest: bool = False
+    source: str | None = None
+    published_at: datetime | None = None
+
+
+class PublishedVersion(msgspec.Struct, kw_only=True):
+    """What publishing answers."""
+
+    template_id: str
+    version: str
+    checksum: str | None = None
+    is_latest: bool = True
+
+
+class TemplateFormat(StrEnum):
+    """How an Agent File is written. ``UNKNOWN`` is whatever a newer AMS may read."""
+
+    YAML = "yaml"
+    JSON = "json"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> TemplateFormat:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
+class _Verdict(msgspec.Struct):
+    valid: bool
+    errors: list[str] = []
+
+
+class TemplateValidation(msgspec.Struct, kw_only=True):
+    """What AMS finds in an Agent File."""
+
+    raw_format: str | None = msgspec.field(default=None, name="format")
+    validation: _Verdict
+
+    @property
+    def format(self) -> TemplateFormat:
+        """How the file is written, as far as AMS can tell."""
+        return TemplateFormat(self.raw_format or "")
+
+    @property
+    def valid(self) -> bool:
+        """Whether it could be published, its version aside."""
+        return self.validation.valid
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with it, a line each."""
+        return self.validation.errors
+
+
+class UpgradeStep(msgspec.Struct, kw_only=True, frozen=True):
+    """One migration of a plan: from a version to the next, by actions of some types (``json_patch``, ``script``)."""
+
+    from_version: str | None
+    to_version: str | None
+    actions: list[str]
+
+
+class UpgradeChange(msgspec.Struct, kw_only=True):
+    """One change of the Agent File (JSON Patch, RFC 6902)."""
+
+    op: str
+    path: str
+    value: Any = None
+
+
+class UpgradePlan(msgspec.Struct, kw_only=True):
+    """What an upgrade would do. ``plan`` is as AMS sends it; the contract leaves the form of a step open."""
+
+    plan: list[Any] = []
+    diff: list[UpgradeChange] = []
+    warnings: list[str] = []
+
+    @property
+    def steps(self) -> list[UpgradeStep]:
+        """The migrations on the way, in order."""
+        return [_step(one) for one in self.plan]
+
+
+class Applied(msgspec.Struct, kw_only=True):
+    """What an upgrade answers: applied, or else queued."""
+
+    applied: bool = False
+
+
+class CreatedAgent(msgspec.Struct):
+    """The id of an agent that was made."""
+
+    id: str
+
+
+class Created(msgspec.Struct):
+    """What creating answers; the rest of the agent's state is read from Letta."""
+
+    agent: CreatedAgent
+
+
+class Refusal(msgspec.Struct):
+    """AMS's error. ``details`` are the lines of a failed validation: they speak of what the caller has sent."""
+
+    error: str = ""
+    details: list[str] = []
+
+
+class _WireProfile(msgspec.Struct):
+    id: str | None = None
+    email: str | None = None
+    name: str | None = None
+    litellm_key: str | None = None
+    letta_agent_id: str | None = None
+    profile_exists: bool = False
+    created_at: datetime | None = None
+    agents: list[AgentRow] | dict[str, msgspec.Raw] | None = None
+
+
+class _OldAgentRow(msgspec.Struct):
+    template_id: str | None = None
+    version: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+_PROFILE = msgspec.json.Decoder(_WireProfile)
+_OLD_ROW = msgspec.json.Decoder(_OldAgentRow)
+
+
+def decode_profile(body: bytes, user_id: str) -> Profile:
+    """A user's profile, from whichever of its three shapes."""
+    wire = decode(Service.AMS, _PROFILE, body)
+    return Profile(
+        id=wire.id,
+        email=wire.email,
+        name=wire.name,
+        litellm_key=wire.litellm_key,
+        letta_agent_id=wire.letta_agent_id,
+        profile_exists=wire.profile_exists,
+        created_at=wire.created_at,
+        agents=_rows(wire, user_id),
+    )
+
+
+def _rows(wire: _WireProfile, user_id: str) -> list[AgentRow]:
+    """Agents from whichever of the three shapes the deployment answers: a list, an object by id, one id."""
+    if isinstance(wire.agents, list):
+        rows = wire.agents
+    elif isinstance(wire.agents, dict):
+        rows = [_old_row(agent_id, raw) for agent_id, raw in wire.agents.items()]
+    else:
+        rows = [AgentRow(agent_id=wire.letta_agent_id)] if wire.letta_agent_id else []
+    for row in rows:
+        row.owner_id = user_id
+    return rows
+
+
+def _old_row(agent_id: str, raw: msgspec.Raw) -> AgentRow:
+    old = decode(Service.AMS, _OLD_ROW, bytes(raw))
+    return AgentRow(
+        agent_id=agent_id,
+        template_id=old.template_id,
+        version=old.version,
+        created_at=old.created_at,
+        updated_at=old.updated_at,
+    )
+
+
+def _step(one: Any) -> UpgradeStep:
+    said = one if isinstance(one, dict) else {}
+    actions = said.get("steps")
+    kinds = [action.get("type") for action in actions if isinstance(action, dict)] if isinstance(actions, list) else []
+    return UpgradeStep(
+        from_version=_text(said.get("from")),
+        to_version=_text(said.get("to")),
+        actions=[kind for kind in kinds if isinstance(kind, str)],
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,96 @@
+"""What AMS's refusals mean to the caller.
+
+AMS's own words stay behind: they may name other users' things. The one exception are the ``details`` of a failed
+validation, which speak of what the caller has sent.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from clients.ams.records import Refusal
+from clients.calls import Answer, UpstreamRejected
+from clients.decode import undecodable
+from clients.errors import BadUserInput, Conflict, GatewayError, Invalid, NotFound, Service, UpstreamError
+
+MAX_DETAILS = 100
+MAX_DETAIL = 500
+"""Characters."""
+
+_REFUSAL = msgspec.json.Decoder(Refusal)
+
+
+def has_a_reason(answer: Answer) -> bool:
+    """Whether a 500 comes from an AMS that works and could not do its part, as where Letta did not do its own."""
+    return answer.status == 500 and bool(_refusal(answer.body).error)
+
+
+def translate(rejected: UpstreamRejected) -> GatewayError:
+    """A refusal of any call."""
+    match rejected.status:
+        case 404:
+            return NotFound("Not found.", service=Service.AMS)
+        case 400:
+            return BadUserInput("AMS refused the request.", service=Service.AMS)
+        case 401 | 403:
+            return UpstreamError(
+                "AMS refused the gateway's credential.", reason="CREDENTIAL", service=Service.AMS, can_retry=False
+            )
+        case 409:
+            return _key_reused()
+        case 500:
+            return UpstreamError("AMS could not do it.", reason="STATUS", service=Service.AMS)
+        case _:
+            return undecodable(Service.AMS)
+
+
+def of_creating(rejected: UpstreamRejected) -> GatewayError:
+    """A refusal to make an agent."""
+    problems = _details(rejected)
+    if rejected.status == 404:
+        return NotFound("No such template, or no such version of it.", service=Service.AMS)
+    if rejected.status == 400 and problems:
+        return Invalid("The variables do not fit the template.", problems, reason="VARIABLES_INVALID")
+    return translate(rejected)
+
+
+def of_upgrading(rejected: UpstreamRejected) -> GatewayError:
+    """A refusal to upgrade an agent, or to plan that. What it was asked is well-formed, and the agent the caller's."""
+    if rejected.status == 404:
+        return NotFound("No such version of the agent's template.", service=Service.AMS)
+    if rejected.status == 400:
+        return Conflict("No migrations lead to that version.", reason="NO_MIGRATION_PATH", service=Service.AMS)
+    return translate(rejected)
+
+
+def of_publishing(rejected: UpstreamRejected, *, key_is_new: bool) -> GatewayError:
+    """A refusal to publish. AMS answers 409 for two things; a key that the gateway has made cannot have been used."""
+    if rejected.status == 404:
+        return NotFound("No such template.", service=Service.AMS)
+    if rejected.status == 409 and (key_is_new or "idempotency" not in _refusal(rejected.body).error.lower()):
+        return Conflict("This version of the template exists.", reason="VERSION_EXISTS", service=Service.AMS)
+    if rejected.status == 400:
+        problems = _details(rejected) or ["template.version is not above the template's latest version"]
+        return Invalid("The Agent File cannot be published.", problems, reason="TEMPLATE_INVALID")
+    return translate(rejected)
+
+
+def _key_reused() -> Conflict:
+    return Conflict("The idempotencyKey was used for another request.", reason="KEY_REUSED", service=Service.AMS)
+
+
+def _details(rejected: UpstreamRejected) -> list[str]:
+    return shortened(_refusal(rejected.body).details)
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """Lines as they are shown: not too many, none too long."""
+    return [line if len(line) <= MAX_DETAIL else f"{line[: MAX_DETAIL - 1]}…" for line in lines[:MAX_DETAILS]]
+
+
+def _refusal(body: bytes) -> Refusal:
+    """The body of a refusal; one that is not in AMS's form says nothing."""
+    try:
+        return _REFUSAL.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return Refusal()
