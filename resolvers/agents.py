@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from strawberry import Parent
 
-from clients.ams import AgentRow, TemplateRecord
+from clients.ams import AgentRow, TemplateRecord, UpgradePlan
 from clients.errors import GatewayError
 from clients.letta.client import is_letta_id
 from clients.letta.records import AgentState, ConversationRecord, MemoryBlockRecord, ToolRecord
 from clients.litellm import ModelRecord
+from resolvers import checks
 from resolvers.access import default_conversation, not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.loaders import STATE_MISSING
 from resolvers.loading import settled
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
+from resolvers.principal import Principal
 
 _KINDS = {"block": "memory block", "tool": "tool"}
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,18 +33,48 @@ class _Place(msgspec.Struct, array_like=True):
     agent_id: str
 
 
-async def agent_page(context: RequestContext, asked: Window) -> Page[AgentRow]:
-    """The principal's agents, newest first."""
-    rows = sorted((await context.access.profile()).agents, key=_newest_first)
-    total = len(rows)
-    if asked.cursor is not None:
-        place = decode_cursor(asked.cursor, _Place)
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which agents are asked for: of a template, with a tag, with a text in the name. ``None`` is any."""
+
+    template_slug: str | None = None
+    tag: str | None = None
+    search: str | None = None
+
+
+async def agent_page(context: RequestContext, asked: Window, wanted: Wanted) -> Page[AgentRow]:
+    """The principal's agents, newest first; those that are wanted."""
+    place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
+    fitting = rows = sorted(await _rows(context, wanted), key=_newest_first)
+    if place is not None:
         mark = (-place.created_at.timestamp(), place.agent_id)
         rows = [row for row in rows if (_newest_first(row) < mark if asked.backward else _newest_first(row) > mark)]
-    more = len(rows) > asked.size
     chosen = rows[max(0, len(rows) - asked.size) :] if asked.backward else rows[: asked.size]
-    edges = [Edge(row, encode_cursor(_Place(row.created_at or _LONG_AGO, row.agent_id))) for row in chosen]
-    return page(edges, asked, more=more, total=total)
+    edges = [_edge(row) for row in chosen]
+    more, beyond = len(rows) > asked.size, len(rows) < len(fitting)
+    return page(edges, asked, more=more, beyond=beyond, total=len(fitting))
+
+
+async def _rows(context: RequestContext, wanted: Wanted) -> list[AgentRow]:
+    tag, search = checks.tag(wanted.tag), checks.search(wanted.search)
+    rows = (await context.access.profile()).agents
+    if wanted.template_slug is not None:
+        rows = [row for row in rows if row.template_id == wanted.template_slug]
+    if not rows or (tag is None and search is None):
+        return rows
+    found = await context.loaders.agents_found.load((tag, search))
+    rows = [row for row in rows if row.agent_id in found]
+    for row in rows:
+        context.loaders.agent_state.prime(row.agent_id, found[row.agent_id])
+    return rows
+
+
+async def agent_edge(context: RequestContext, agent_id: str) -> Edge[AgentRow]:
+    """The principal's agent in its place in the list. Raises NotFound."""
+    return _edge(await context.access.agent(agent_id))
+
+
+def _edge(row: AgentRow) -> Edge[AgentRow]:
+    return Edge(row, encode_cursor(_Place(row.created_at or _LONG_AGO, row.agent_id)))
 
 
 def _newest_first(row: AgentRow) -> tuple[float, str]:
@@ -64,7 +97,7 @@ async def description(row: Parent[AgentRow], info: Info) -> str | None:
 
 async def tags(row: Parent[AgentRow], info: Info) -> list[str]:
     """The agent's tags in Letta, without those that the platform keeps for itself."""
-    return [tag for tag in (await _state(row, info.context)).tags if not tag.startswith("user:")]
+    return [tag for tag in (await _state(row, info.context)).tags if not tag.startswith(checks.PLATFORM_TAG)]
 
 
 async def tools(row: Parent[AgentRow], info: Info) -> list[ToolRecord]:
@@ -113,6 +146,24 @@ async def model(row: Parent[AgentRow], info: Info) -> ModelRecord | None:
 async def template(row: Parent[AgentRow], info: Info) -> TemplateRecord | None:
     """The template the agent was made from."""
     return await info.context.loaders.template.load(row.template_id) if row.template_id else None
+
+
+def owner(row: Parent[AgentRow], info: Info) -> Principal:  # noqa: ARG001 - whoever sees an agent owns it
+    """Whose agent it is."""
+    return info.context.principal
+
+
+async def variables(row: Parent[AgentRow], info: Info) -> dict[str, Any] | None:
+    """What the template's variables were filled with; ``None`` where AMS does not tell."""
+    facts = await info.context.loaders.agent_facts.load(row.agent_id)
+    return None if facts is None else facts.variables
+
+
+async def upgrade_plan(row: Parent[AgentRow], info: Info, to: str | None = None) -> UpgradePlan:
+    """What an upgrade would do."""
+    context = info.context
+    number = checks.version(to)
+    return await context.resources.ams.upgrade_plan(context.scope, context.principal.user_id, row.agent_id, number)
 
 
 def conversation_of(row: Parent[AgentRow]) -> ConversationRecord:

@@ -76,6 +76,11 @@ class RequestContext:
             from_letta=self.from_letta,
         )
 
+    def forget(self) -> None:
+        """Read everything anew from here on: something has been changed."""
+        self.__dict__.pop("access", None)
+        self.__dict__.pop("loaders", None)
+
     @cached_property
     def access(self) -> Access:
         """What this principal may see."""

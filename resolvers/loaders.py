@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from clients.ams import MAX_IDS_PER_CALL, Profile, TemplateRecord
+from collections.abc import Awaitable, Callable
+
+from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord
 from clients.calls import CallScope
 from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
@@ -15,6 +17,12 @@ from resolvers.resources import Resources
 
 STATE_MISSING = "STATE_MISSING"
 """The reason of an agent that AMS knows and Letta has lost."""
+
+VersionKey = tuple[str, str, bool]
+"""A template's version: slug, number, whether there is such a version for certain."""
+
+AgentSearch = tuple[str | None, str | None]
+"""What agents are looked for by: a tag, a part of the name."""
 
 MessageWindow = tuple[str, int, bool, str | None, str | None]
 """A page of messages: scope, limit, newest first, before, after."""
@@ -29,7 +37,10 @@ class Loaders:
         self._scope = scope
         self.profile: Loader[str, Profile] = Loader(each(self._profile))
         self.agent_state: Loader[str, AgentState] = Loader(self._agent_states)
+        self.agents_found: Loader[AgentSearch, dict[str, AgentState]] = Loader(each(self._agents_found))
+        self.agent_facts: Loader[str, AgentFacts | None] = Loader(self._agent_facts, max_batch=MAX_IDS_PER_CALL)
         self.template: Loader[str, TemplateRecord | None] = Loader(self._templates, max_batch=MAX_IDS_PER_CALL)
+        self.template_version: Loader[VersionKey, TemplateVersionRecord | None] = Loader(each(self._template_version))
         self.models: Loader[str, dict[str, ModelRecord]] = Loader(each(self._models))
         self.conversation: Loader[str, ConversationRecord] = Loader(each(self._conversation))
         self.conversations: Loader[tuple[str, int, str | None], list[ConversationRecord]] = Loader(
@@ -47,6 +58,15 @@ class Loaders:
 
     async def _templates(self, slugs: list[str]) -> list[TemplateRecord | Exception | None]:
         found = await self._resources.ams.templates(self._scope, self._principal.user_id, slugs)
+        return list(found)
+
+    async def _template_version(self, key: VersionKey) -> TemplateVersionRecord | None:
+        slug, number, exists = key
+        ams, user_id = self._resources.ams, self._principal.user_id
+        return await ams.template_version(self._scope, user_id, slug, number, exists=exists)
+
+    async def _agent_facts(self, agent_ids: list[str]) -> list[AgentFacts | Exception | None]:
+        found = await self._resources.ams.agent_facts(self._scope, self._principal.user_id, agent_ids)
         return list(found)
 
     async def _models(self, key: str) -> dict[str, ModelRecord]:
@@ -98,21 +118,53 @@ class Loaders:
 
     async def _tagged(self, wanted: set[str]) -> dict[str, AgentState]:
         letta, scope = self._resources.letta, self._scope
-        tag = f"user:{self._principal.user_id}"
-        seen: dict[str, AgentState] = {}
-        after: str | None = None
-        while True:
-            states = await letta.agents_by_tag(scope, tag, limit=MAX_PAGE, after=after)
-            known = len(seen)
-            seen |= {state.id: state for state in states}
-            # Letta begins anew after an agent that it does not know: nothing new is the end as well
-            if len(states) < MAX_PAGE or len(seen) == known or wanted <= seen.keys():
-                return {agent_id: state for agent_id, state in seen.items() if agent_id in wanted}
-            after = states[-1].id
+
+        async def read(after: str | None) -> list[AgentState]:
+            return await letta.agents_by_tag(scope, self._tag, limit=MAX_PAGE, after=after)
+
+        seen = await _all_pages(read, wanted)
+        return {agent_id: state for agent_id, state in seen.items() if agent_id in wanted}
+
+    async def _agents_found(self, key: AgentSearch) -> dict[str, AgentState]:
+        """The agents that carry the principal's tag and another, and whose names have a text in them, by id."""
+        tag, search = key
+        tags = [self._tag] if tag is None else [self._tag, tag]
+        letta, scope = self._resources.letta, self._scope
+
+        async def read(after: str | None) -> list[AgentState]:
+            return await letta.search_agents(scope, tags, search=search, limit=MAX_PAGE, after=after)
+
+        found = await _all_pages(read)
+        part = (search or "").casefold()
+        return {agent_id: state for agent_id, state in found.items() if part in (state.name or "").casefold()}
+
+    @property
+    def _tag(self) -> str:
+        """The tag that AMS gives the principal's agents."""
+        return f"user:{self._principal.user_id}"
+
+
+async def _all_pages(
+    read: Callable[[str | None], Awaitable[list[AgentState]]], wanted: set[str] | None = None
+) -> dict[str, AgentState]:
+    """A list of agents by pages, to its end or until all ``wanted`` have been seen."""
+    seen: dict[str, AgentState] = {}
+    after: str | None = None
+    while True:
+        states = await read(after)
+        known = len(seen)
+        seen |= {state.id: state for state in states}
+        # Letta begins anew after an agent that it does not know: nothing new is the end as well
+        if len(states) < MAX_PAGE or len(seen) == known or (wanted is not None and wanted <= seen.keys()):
+            return seen
+        after = states[-1].id
 
 
 def _existing(answer: AgentState | Exception) -> AgentState | Exception:
     """AMS says the agent exists; a Letta that has no such agent has lost it, and the caller did nothing wrong."""
-    if isinstance(answer, NotFound):
-        return UpstreamError("The agent's state is gone from Letta.", reason=STATE_MISSING, service=answer.service)
-    return answer
+    return state_missing(answer) if isinstance(answer, NotFound) else answer
+
+
+def state_missing(error: NotFound) -> UpstreamError:
+    """Letta knows nothing of an agent that is the principal's."""
+    return UpstreamError("The agent's state is gone from Letta.", reason=STATE_MISSING, service=error.service)

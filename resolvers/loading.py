@@ -34,6 +34,10 @@ class Loader(Generic[K, V]):
             shared.add_done_callback(lambda done: self._settle(key, done))
         return await asyncio.shield(shared)
 
+    def prime(self, key: K, value: V) -> None:
+        """Keep a value that came by another way, if there is none yet."""
+        self._inner.prime(key, value)
+
     def _settle(self, key: K, done: asyncio.Future[V]) -> None:
         self._watched.discard(done)
         if done.cancelled() or done.exception() is not None:

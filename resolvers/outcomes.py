@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from clients.errors import BudgetExceeded, GatewayError
+from clients.errors import BudgetExceeded, GatewayError, Invalid
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -28,7 +28,33 @@ class BudgetSpent(Outcome, frozen=True):
     """The budget that pays for model calls is spent."""
 
 
+class VersionTaken(Outcome, frozen=True):
+    """The version has been published before."""
+
+
+class NoWay(Outcome, frozen=True):
+    """No migrations lead to the version."""
+
+
+class BadTemplate(Outcome, frozen=True):
+    """The Agent File cannot be published; ``problems`` say why, a line each."""
+
+    problems: list[str]
+
+
+class BadVariables(Outcome, frozen=True):
+    """The variables do not fit the template; ``problems`` say why, a line each."""
+
+    problems: list[str]
+
+
+_INVALID: dict[str, type[BadTemplate | BadVariables]] = {
+    "TEMPLATE_INVALID": BadTemplate,
+    "VARIABLES_INVALID": BadVariables,
+}
 _BY_REASON: dict[str, Callable[[GatewayError], Outcome]] = {
+    "VERSION_EXISTS": lambda error: VersionTaken(error.message),
+    "NO_MIGRATION_PATH": lambda error: NoWay(error.message),
     "RUN_BUSY": lambda error: Busy(error.message, error.details.get("runId")),
 }
 
@@ -37,5 +63,7 @@ def outcome_of(error: GatewayError) -> Outcome | None:
     """The outcome that an error is, if it is one."""
     if isinstance(error, BudgetExceeded):
         return BudgetSpent(error.message)
+    if isinstance(error, Invalid):
+        return _INVALID[error.reason or ""](error.message, error.problems)
     make = _BY_REASON.get(error.reason or "")
     return None if make is None else make(error)

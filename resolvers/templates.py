@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from clients.ams import TemplateRecord
+from strawberry import Parent
+
+from clients.ams import PublishedVersion, TemplateRecord, TemplateValidation, TemplateVersionRecord
+from clients.errors import Forbidden, NotFound
+from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext
+from resolvers.info import Info
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
+from resolvers.principal import Role
 
 
 async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
@@ -30,6 +36,76 @@ async def template_page(context: RequestContext, asked: Window, search: str | No
         found = [record for record in found if (after is None or record.id > after) and (search or "") in record.id]
     edges = [Edge(record, encode_cursor(record.id)) for record in found[: asked.size]]
     return page(edges, asked, more=len(found) > asked.size)
+
+
+async def version(record: Parent[TemplateRecord], info: Info, number: str) -> TemplateVersionRecord | None:
+    """One version; ``None`` where AMS keeps it to itself. Raises NotFound."""
+    return await _version(info.context, record, checks.version(number) or number)
+
+
+async def version_by_number(context: RequestContext, slug: str, number: str) -> TemplateVersionRecord:
+    """One version of a template that the principal may use. Raises NotFound."""
+    record = await _version(context, await by_slug(context, slug), number)
+    if record is None:
+        raise not_found("version of the template")
+    return record
+
+
+async def _version(context: RequestContext, record: TemplateRecord, number: str) -> TemplateVersionRecord | None:
+    if record.described and number not in record.versions:
+        raise not_found("version of the template")
+    exists = record.described or number in await _used_versions(context, record.id)
+    return await context.loaders.template_version.load((record.id, number, exists))
+
+
+async def validation(context: RequestContext, source: str) -> TemplateValidation:
+    """What AMS finds in an Agent File."""
+    ams, user_id = context.resources.ams, context.principal.user_id
+    return await ams.validate_template(context.scope, user_id, checks.source(source))
+
+
+async def publish(context: RequestContext, source: str, key: str | None) -> PublishedVersion:
+    """Publish an Agent File, as an admin.
+
+    Raises:
+        Forbidden: to anybody else, before AMS is asked.
+        Invalid: reason ``TEMPLATE_INVALID``.
+        Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
+    """
+    if context.principal.role is not Role.ADMIN:
+        raise Forbidden("Only admins publish templates.", reason="ROLE")
+    text, sent = checks.source(source), checks.header_key(key)
+    ams, user_id = context.resources.ams, context.principal.user_id
+    published = await ams.publish_template(context.scope, user_id, text, sent)
+    context.forget()
+    return published
+
+
+async def published_template(context: RequestContext, published: PublishedVersion) -> TemplateRecord:
+    """The template that a version has been published of."""
+    found = await context.loaders.template.load(published.template_id)
+    return found or TemplateRecord(id=published.template_id, described=False)
+
+
+async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
+    """The version as AMS keeps it; as it was published, where AMS keeps that to itself."""
+    try:
+        key = (published.template_id, published.version, True)
+        found = await context.loaders.template_version.load(key)
+    except NotFound:
+        found = None
+    return found or TemplateVersionRecord(
+        template_id=published.template_id,
+        number=published.version,
+        checksum=published.checksum,
+        is_latest=published.is_latest,
+        source=source,
+    )
+
+
+async def _used_versions(context: RequestContext, slug: str) -> set[str | None]:
+    """The versions of a template that the principal's agents run."""
+    return {row.version for row in (await context.access.profile()).agents if row.template_id == slug}
 
 
 async def _used(context: RequestContext) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from strawberry import Parent
 
+from clients.ams import AgentRow
 from clients.litellm import KeyInfo
 from resolvers.context import RequestContext
 from resolvers.info import Info
@@ -14,6 +17,17 @@ from resolvers.streams.stream import Stream
 async def name(user: Parent[Principal], info: Info) -> str | None:  # noqa: ARG001 - the parent is the principal
     """The user's name in AMS."""
     return (await info.context.access.profile()).name
+
+
+async def created_at(user: Parent[Principal], info: Info) -> datetime | None:  # noqa: ARG001 - as above
+    """When the user's profile was made."""
+    return (await info.context.access.profile()).created_at
+
+
+async def default_agent(user: Parent[Principal], info: Info) -> AgentRow | None:  # noqa: ARG001 - as above
+    """The agent that AMS keeps for the user's first."""
+    profile = await info.context.access.profile()
+    return next((row for row in profile.agents if row.agent_id == profile.letta_agent_id), None)
 
 
 async def budget(user: Parent[Principal], info: Info) -> KeyInfo | None:  # noqa: ARG001 - the parent is the principal

@@ -6,23 +6,25 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from strawberry import Parent
+from strawberry import ID, Parent
+from strawberry.scalars import JSON
 
-from clients.ams import AgentRow
+from clients.ams import AgentRow, UpgradeChange, UpgradePlan, UpgradeStep
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, ToolRecord
 from resolvers import agents, conversations, messages
 from resolvers.info import Info
 from resolvers.paging import Page, window
-from schema.base import answered_by, described, entity, reads
-from schema.connections import CountedConnection
-from schema.node import Node
+from schema.base import answered_by, derived, described, entity, reads
+from schema.connections import CountedConnection, Edge
+from schema.node import Node, template_slug
 from schema.template import Template
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation, ConversationConnection
     from schema.message import MessageConnection
     from schema.model import Model
+    from schema.user import User
 
 
 @entity(description="A block of core memory: what the agent always has before its eyes.")
@@ -44,6 +46,58 @@ class Tool(Node):
 
     name: str | None = described("The name the model calls it by.")
     description: str | None = described("What the model is told it does.")
+
+
+@strawberry.input(description="Which agents: those that fit all that is given.")
+class AgentFilter:
+    """A filter of ``User.agents``."""
+
+    template_id: ID | None = strawberry.field(
+        default=None, description="Made from this template. AMS tells that with the list: it costs nothing more."
+    )
+    tag: str | None = strawberry.field(
+        default=None,
+        description="With this tag. Letta is asked once for every hundred that fit. Agents of before the platform "
+        "tagged its own are not found.",
+    )
+    search: str | None = strawberry.field(
+        default=None, description="With this text in the name, in whatever case. Costs, and finds, as `tag` does."
+    )
+
+    def wanted(self) -> agents.Wanted:
+        """As the resolver takes it."""
+        slug = None if self.template_id is None else template_slug(self.template_id)
+        return agents.Wanted(template_slug=slug, tag=self.tag, search=self.search)
+
+
+@strawberry.type(name="UpgradeStep", description="A migration on the way of an upgrade: from a version to the next.")
+@reads(UpgradeStep)
+class UpgradeStepType:
+    """The GraphQL face of UpgradeStep."""
+
+    from_version: str | None = described("The version it starts from.")
+    to_version: str | None = described("The version it leads to.")
+    actions: list[str] = described("The types of what it does, in order, such as `json_patch` and `script`.")
+
+
+@strawberry.type(name="UpgradeChange", description="A change of the Agent File (JSON Patch, RFC 6902).")
+@reads(UpgradeChange)
+class UpgradeChangeType:
+    """The GraphQL face of UpgradeChange."""
+
+    op: str = described("What is done: `add`, `replace` or `remove`.")
+    path: str = described("Where (JSON Pointer).")
+    value: JSON | None = described("What is to stand there.")
+
+
+@strawberry.type(name="UpgradePlan", description="What an upgrade would do. Nothing of it has been done.")
+@reads(UpgradePlan)
+class UpgradePlanType:
+    """The GraphQL face of the record of that name."""
+
+    steps: list[UpgradeStepType] = described("The migrations on the way, in order; empty where the agent is there.")
+    diff: list[UpgradeChangeType] = described("What they change, in order.")
+    warnings: list[str] = described("What a person should know before.")
 
 
 async def _conversations(
@@ -68,8 +122,17 @@ async def _messages(
 class Agent(Node):
     """The GraphQL face of AgentRow; what Letta keeps is answered by resolvers."""
 
+    owner: Annotated[User, strawberry.lazy("schema.user")] = derived(agents.owner, "Whose it is: yours.")
     version: str | None = described("The version of its template that it runs (SemVer).")
     template: Template | None = answered_by(agents.template, "The template it was made from.", optional=True)
+    variables: JSON | None = answered_by(
+        agents.variables, "What the template's variables were filled with; null where AMS does not tell.", optional=True
+    )
+    upgrade_plan: UpgradePlanType | None = answered_by(
+        agents.upgrade_plan,
+        "What `upgradeAgent` would do, to a version or to the latest; a call to AMS for each agent. Where no "
+        "migrations lead there, the error's reason is NO_MIGRATION_PATH.",
+    )
     name: str | None = answered_by(agents.name, "Its name.")
     description: str | None = answered_by(agents.description, "What it is for.", optional=True)
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
@@ -94,3 +157,6 @@ class Agent(Node):
 @strawberry.type(description="A page of agents, newest first.")
 class AgentConnection(CountedConnection[Agent]):
     """Relay connection."""
+
+
+AgentEdge = Edge[Agent]

@@ -11,12 +11,12 @@ from typing import Any
 import strawberry
 from strawberry import ID, Parent
 
-from clients.ams import AgentRow, TemplateRecord
+from clients.ams import AgentRow, TemplateRecord, TemplateVersionRecord
 from clients.errors import BadUserInput, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord, ToolRecord
 from clients.litellm import ModelRecord
-from resolvers import agents, messages, models, templates
+from resolvers import agents, checks, messages, models, templates
 from resolvers.context import RequestContext
 from resolvers.loading import settled
 from resolvers.principal import Principal
@@ -42,6 +42,8 @@ def global_id(record: Parent[Any]) -> ID:
             value = f"{MODEL}{record.name}"
         case TemplateRecord():
             value = f"{TEMPLATE}{record.id}"
+        case TemplateVersionRecord():
+            value = f"{TEMPLATE}{record.template_id}@{record.number}"
         case ConversationRecord() | MemoryBlockRecord() | RunRecord() | ToolRecord() | Stream():
             value = record.id
         case _:
@@ -78,7 +80,15 @@ async def resolve(context: RequestContext, node_id: str) -> object:
         case "user" if node_id == f"{USER}{context.principal.user_id}":
             return context.principal
         case _:
-            return await templates.by_slug(context, template_slug(node_id))
+            return await _template(context, template_slug(node_id))
+
+
+async def _template(context: RequestContext, slug: str) -> object:
+    """A template by ``<slug>``, or one of its versions by ``<slug>@<version>``."""
+    name, _, number = slug.rpartition("@")
+    if name and checks.is_version(number):
+        return await templates.version_by_number(context, name, number)
+    return await templates.by_slug(context, slug)
 
 
 async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list[object | Exception]:
@@ -100,6 +110,6 @@ def at_most(asked: Sequence[object]) -> None:
 def template_slug(node_id: str) -> str:
     """The slug in a template's id. Raises NotFound for an id of anything else."""
     slug = node_id.removeprefix(TEMPLATE)
-    if not node_id.startswith(TEMPLATE) or not slug:
+    if not node_id.startswith(TEMPLATE) or not slug or not slug.isprintable():
         raise NotFound("No such node.")
     return slug

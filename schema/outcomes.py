@@ -87,4 +87,32 @@ class BudgetExceeded(UserError):
     )
 
 
-KINDS = [ConversationBusy, BudgetExceeded]
+@strawberry.type(description="This version of the template has been published before: raise the number.")
+@reads(outcomes.VersionTaken)
+class VersionExists(UserError):
+    """A Conflict, reason VERSION_EXISTS, as data."""
+
+
+@strawberry.type(description="No migrations lead from the agent's version to the one that was asked for.")
+@reads(outcomes.NoWay)
+class NoMigrationPath(UserError):
+    """A Conflict, reason NO_MIGRATION_PATH, as data."""
+
+
+@strawberry.type(description="The Agent File cannot be published.")
+@reads(outcomes.BadTemplate)
+class TemplateInvalid(UserError):
+    """Invalid, reason TEMPLATE_INVALID, as data."""
+
+    problems: list[str] = described("What is wrong with it, a line each.")
+
+
+@strawberry.type(description="The variables do not fit the template.")
+@reads(outcomes.BadVariables)
+class VariablesInvalid(UserError):
+    """Invalid, reason VARIABLES_INVALID, as data."""
+
+    problems: list[str] = described("What is missing or wrong, a line each.")
+
+
+KINDS = [ConversationBusy, BudgetExceeded, VersionExists, NoMigrationPath, TemplateInvalid, VariablesInvalid]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import strawberry
 from strawberry import ID
 
-from clients.ams import AgentRow, TemplateRecord
+from clients.ams import AgentRow, TemplateRecord, TemplateValidation
 from clients.letta.records import ConversationRecord, RunRecord
 from clients.litellm import ModelMode, ModelRecord
 from resolvers import models, templates
@@ -22,7 +22,7 @@ from schema.node import Node, resolve, resolve_each, template_slug
 from schema.platform import Platform
 from schema.run import Run
 from schema.stream import Stream
-from schema.template import Template, TemplateConnection
+from schema.template import Template, TemplateConnection, TemplateValidationType
 from schema.user import User
 
 
@@ -64,6 +64,10 @@ async def _templates(
     return await templates.template_page(info.context, window(first, after), search)
 
 
+async def _template_validation(info: Info, source: str) -> TemplateValidation:
+    return await templates.validation(info.context, source)
+
+
 async def _models(info: Info, mode: ModelMode | None = None) -> list[ModelRecord]:
     return await models.models(info.context, mode)
 
@@ -91,6 +95,9 @@ class Query:
     template: Template | None = answered_by(_template, "A template that you may use.")
     templates: TemplateConnection | None = answered_by(
         _templates, "The templates you may use, in the order that AMS keeps them; with `search`, those that it matches."
+    )
+    template_validation: TemplateValidationType | None = answered_by(
+        _template_validation, "What is wrong with an Agent File (YAML or JSON text), if anything is."
     )
     models: list[Model] | None = answered_by(_models, "The models your key may call, by name; of one mode, or all.")
     platform: Platform = derived(_platform, "The gateway and what stands behind it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
@@ -17,7 +18,7 @@ from schema.budget import Budget
 from schema.node import Node
 
 if TYPE_CHECKING:
-    from schema.agent import AgentConnection
+    from schema.agent import Agent, AgentConnection, AgentFilter
     from schema.stream import Stream
 
 strawberry.enum(Role, name="Role", description="What a user may do beyond their own things.")
@@ -30,8 +31,10 @@ async def _agents(
     after: str | None = None,
     last: int | None = None,
     before: str | None = None,
+    filter: Annotated[AgentFilter, strawberry.lazy("schema.agent")] | None = None,  # noqa: A002 - the name in the graph
 ) -> Page[AgentRow]:
-    return await agents.agent_page(info.context, window(first, after, last, before))
+    wanted = agents.Wanted() if filter is None else filter.wanted()
+    return await agents.agent_page(info.context, window(first, after, last, before), wanted)
 
 
 @entity(description="You, as your token says.")
@@ -50,5 +53,11 @@ class User(Node):
         "Your streams, oldest first: those still running, those at their end, or all.",
     )
     agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
-        _agents, "Your agents, newest first."
+        _agents, "Your agents, newest first; with a filter, those that fit it."
+    )
+    default_agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
+        users.default_agent, "The agent the platform keeps as your first; null while you have none.", optional=True
+    )
+    created_at: datetime | None = answered_by(
+        users.created_at, "When your profile was made; null while you have none.", optional=True
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from clients.calls import Call, CallScope
-from clients.letta.records import AgentState
+from clients.letta.records import AgentState, AgentToChange
 from clients.letta.wire import Wire
 
 _AGENT = msgspec.json.Decoder(AgentState)
 _AGENTS = msgspec.json.Decoder(list[AgentState])
+_TO_CHANGE = msgspec.json.Decoder(AgentToChange)
 _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include", "agent.tags")]
 
 
@@ -29,3 +32,30 @@ class AgentCalls(Wire):
         if after is not None:
             params.append(("after", after))
         return await self.read(scope, _AGENTS, Call(operation="agents", path="/v1/agents/", params=params))
+
+    async def search_agents(
+        self, scope: CallScope, tags: list[str], *, search: str | None, limit: int, after: str | None = None
+    ) -> list[AgentState]:
+        """A page of agents that carry all of some tags, newest first, and whose names match a search.
+
+        Letta takes ``%`` and ``_`` of a search for wildcards, so that it can find more than was meant.
+        """
+        params = [*(("tags", tag) for tag in tags), ("match_all_tags", "true")]
+        params += [("limit", str(limit)), ("order", "desc"), *_INCLUDES]
+        params += [("query_text", search)] if search else []
+        params += [("after", after)] if after else []
+        return await self.read(scope, _AGENTS, Call(operation="agents.search", path="/v1/agents/", params=params))
+
+    async def agent_to_change(self, scope: CallScope, agent_id: str) -> AgentToChange:
+        """What a change of an agent starts from. Raises NotFound."""
+        call = Call(operation="agent", path=f"/v1/agents/{agent_id}", params=[("include", "agent.tags")])
+        return await self.read(scope, _TO_CHANGE, call)
+
+    async def update_agent(self, scope: CallScope, agent_id: str, changes: dict[str, Any]) -> None:
+        """Change an agent; ``changes`` are fields of Letta's. Raises NotFound."""
+        call = Call(operation="agent.update", method="PATCH", path=f"/v1/agents/{agent_id}", json=changes)
+        await self.ask(scope, call)
+
+    async def delete_agent(self, scope: CallScope, agent_id: str) -> None:
+        """Delete an agent with all that was said to it. Raises NotFound."""
+        await self.ask(scope, Call(operation="agent.delete", method="DELETE", path=f"/v1/agents/{agent_id}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -66,6 +67,29 @@ class AgentState(msgspec.Struct, kw_only=True):
         """The model as LiteLLM names it: the handle without its provider's prefix."""
         handle = self.model or (self.llm_config.handle or self.llm_config.model if self.llm_config else None)
         return handle.split("/", 1)[-1] if handle else None
+
+
+class AgentToChange(msgspec.Struct, kw_only=True):
+    """What a change of an agent starts from. ``llm_config`` is how it calls its model, whole, as Letta keeps it."""
+
+    tags: list[str] = []
+    llm_config: dict[str, Any] = {}
+
+    def with_model(self, name: str, *, context: int | None, output: int | None) -> dict[str, Any]:
+        """``llm_config`` with another model that LiteLLM serves, and with no more tokens than it takes.
+
+        Changed in place, since a new ``model`` alone makes Letta forget the endpoint that AMS has set: the agent would
+        call its model past the gateway, and not at its owner's expense.
+        """
+        config = {**self.llm_config, "model": name, "display_name": None}
+        handle = config.get("handle")
+        if isinstance(handle, str) and "/" in handle:
+            config["handle"] = f"{handle.split('/', 1)[0]}/{name}"
+        for field, limit in (("context_window", context), ("max_tokens", output)):
+            known = config.get(field)
+            if limit is not None and isinstance(known, int):
+                config[field] = min(known, limit)
+        return config
 
 
 class ConversationRecord(msgspec.Struct, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,6 +28,8 @@ _PATCHABLE = frozenset(
     | {"last_stop_reason", "enable_sleeptime", "response_format", "model_settings", "compaction_settings"}
 )
 _SYSTEM = "You are a helpful agent."
+_NAME = re.compile(r"[\w '\-]+")
+"""What a new agent may be called; an old one is renamed without that check, as in Letta."""
 
 
 class Agents:
@@ -97,7 +101,7 @@ class Agents:
             for agent in self._state.agents.values()
             if (not tags or (tags <= set(agent.body["tags"]) if every else tags & set(agent.body["tags"])))
             and query.get("name") in {None, agent.body["name"]}
-            and (query.get("query_text") or "").lower() in agent.body["name"].lower()
+            and (not query.get("query_text") or _pattern(query["query_text"]).search(agent.body["name"]))
         ]
         chosen = page([agent.body for agent in found], request, default=50)
         include = include_of(request)
@@ -115,7 +119,8 @@ class Agents:
 
     async def _patch(self, request: Request) -> Response:
         agent, body = self._existing(request), await body_of(request)
-        agent.body |= {name: value for name, value in body.items() if name in _PATCHABLE}
+        agent.body |= {name: value for name, value in body.items() if name in _PATCHABLE and value is not None}
+        agent.body["tags"] = list(dict.fromkeys(agent.body["tags"]))
         if body.get("model") or body.get("llm_config"):
             model = _model(body)
             agent.body |= {"model": model["handle"], "llm_config": model}
@@ -199,12 +204,20 @@ class Agents:
         return tool
 
 
+def _pattern(text: str) -> re.Pattern[str]:
+    """A search as the database takes it: ``%`` and ``_`` stand for any characters, and for one."""
+    parts = [{"%": ".*", "_": "."}.get(char, re.escape(char)) for char in text]
+    return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
+
+
 def _check(body: Json) -> None:
     if not isinstance(body.get("name", ""), str):
         raise invalid("string_type", ("body", "name"), "Input should be a valid string", body["name"])
     if not isinstance(body.get("memory_blocks") or [], list):
         raise invalid("list_type", ("body", "memory_blocks"), "Input should be a valid list", body["memory_blocks"])
     body.setdefault("name", "Agent")
+    if body["name"] and not _NAME.fullmatch(body["name"]):
+        raise refused(500, f"Export failed: Agent name '{body['name']}' contains invalid characters.")
     config = body.get("llm_config")
     if not body.get("model") and not (isinstance(config, dict) and config.get("handle")):
         raise refused(400, "INVALID_ARGUMENT: model or llm_config is required")

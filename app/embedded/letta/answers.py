@@ -52,6 +52,8 @@ async def body_of(request: Request) -> Json:
         body = orjson.loads(raw or b"{}")
     except orjson.JSONDecodeError as error:
         raise invalid("json_invalid", ("body", "1"), "JSON decode error", {}) from error
+    if b"\\u0000" in raw:
+        raise refused(500, "A database error occurred.")
     if not isinstance(body, dict):
         raise invalid("model_attributes_type", ("body",), "Input should be a valid dictionary", body)
     return body

@@ -1,0 +1,129 @@
+"""Making, changing, upgrading and deleting agents. Every change is the principal's own: ``access`` has decided before.
+
+AMS honours idempotency keys, so whatever comes of a call that was cut off, it can be sent again with the same one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clients.errors import BadUserInput, NotFound
+from clients.litellm import ModelMode, ModelRecord
+from resolvers import checks
+from resolvers.access import not_found
+from resolvers.context import RequestContext
+from resolvers.loaders import state_missing
+from resolvers.models import model_by_name
+
+_THINKING = frozenset({ModelMode.CHAT, ModelMode.UNKNOWN})
+"""What a model must be for, so that an agent can think with it."""
+
+
+async def create(
+    context: RequestContext,
+    *,
+    template_slug: str,
+    version: str | None,
+    variables: Any,
+    name: str | None,
+    key: str,
+) -> str:
+    """Make an agent of a template's version, or of its latest. Answers its id.
+
+    Raises:
+        NotFound: no such template or version.
+        Invalid: reason ``VARIABLES_INVALID``.
+        Conflict: reason ``KEY_REUSED``.
+    """
+    number, called = checks.version(version), checks.agent_name(name)
+    body: dict[str, Any] = {"template_id": template_slug, "variables": checks.variables(variables)}
+    body |= {"use_latest": True} if number is None else {"version": number}
+    body |= {} if called is None else {"agent_name": called}
+    checks.header_key(key)
+    agent_id = await context.resources.ams.create_agent(context.scope, context.principal.user_id, body, key)
+    context.forget()
+    return agent_id
+
+
+async def upgrade(context: RequestContext, agent_id: str, *, to: str | None, queue: bool, key: str | None) -> bool:
+    """Upgrade an agent of the principal's. Whether that is done; else it is queued.
+
+    Raises:
+        NotFound: no such agent, or no such version.
+        Conflict: reason ``NO_MIGRATION_PATH`` or ``KEY_REUSED``.
+    """
+    number, sent = checks.version(to), checks.header_key(key)
+    row = await context.access.agent(agent_id)
+    ams, user_id = context.resources.ams, context.principal.user_id
+    applied = await ams.upgrade_agent(context.scope, user_id, row.agent_id, version=number, queue=queue, key=sent)
+    context.forget()
+    return applied
+
+
+async def update(
+    context: RequestContext,
+    agent_id: str,
+    *,
+    name: str | None,
+    description: str | None,
+    tags: list[str] | None,
+    model: str | None,
+) -> None:
+    """Change what Letta keeps of an agent of the principal's; ``None`` leaves it as it is. Raises NotFound."""
+    called, about, own_tags = checks.agent_name(name), checks.description(description), checks.tags(tags)
+    changes: dict[str, Any] = {"name": called, "description": about}
+    changes = {field: value for field, value in changes.items() if value is not None}
+    if not changes and own_tags is None and model is None:
+        raise BadUserInput("Say what is to be changed.", reason="EMPTY")
+    row = await context.access.agent(agent_id)
+    chosen = None if model is None else await _thinking_model(context, model)
+    try:
+        if own_tags is not None or chosen is not None:
+            changes |= await _further(context, row.agent_id, own_tags, chosen)
+        await context.resources.letta.update_agent(context.scope, row.agent_id, changes)
+    except NotFound as error:
+        raise state_missing(error) from error
+    context.forget()
+
+
+async def _thinking_model(context: RequestContext, name: str) -> ModelRecord:
+    chosen = await model_by_name(context, name)
+    if chosen.mode not in _THINKING:
+        raise BadUserInput("An agent cannot think with this model.", reason="MODEL")
+    return chosen
+
+
+async def _further(
+    context: RequestContext, agent_id: str, tags: list[str] | None, model: ModelRecord | None
+) -> dict[str, Any]:
+    """The changes that start from what is there: the platform's own tags stay, and so does the model's endpoint."""
+    before = await context.resources.letta.agent_to_change(context.scope, agent_id)
+    changes: dict[str, Any] = {}
+    if tags is not None:
+        kept = [tag for tag in before.tags if tag.startswith(checks.PLATFORM_TAG)]
+        changes["tags"] = [*kept, *tags]
+    if model is not None:
+        limits = {"context": model.context_window, "output": model.max_output_tokens}
+        changes["llm_config"] = before.with_model(model.name, **limits)
+    return changes
+
+
+async def delete(context: RequestContext, agent_id: str, key: str | None) -> str:
+    """Delete an agent of the principal's with all that was said to it. Answers its id. Raises NotFound.
+
+    An AMS without this endpoint has the agent deleted in Letta; its row goes with AMS's own clean-up.
+    """
+    sent = checks.header_key(key)
+    row = await context.access.agent(agent_id)
+    ams, user_id = context.resources.ams, context.principal.user_id
+    deleted = await ams.delete_agent(context.scope, user_id, row.agent_id, sent)
+    context.forget()
+    if deleted is False:
+        await context.access.agent(agent_id)  # not found here too: somebody else was faster
+        ams.deletes_no_agents()
+    if not deleted:
+        try:
+            await context.resources.letta.delete_agent(context.scope, row.agent_id)
+        except NotFound as error:
+            raise not_found("agent") from error
+    return row.agent_id

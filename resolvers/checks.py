@@ -1,0 +1,133 @@
+"""What is checked before it is sent on: texts that an upstream would choke on never reach it.
+
+A character NUL, or a name with other characters than Letta allows, is a 500 there, which would count against the
+service. Every check raises BadUserInput.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from clients.errors import BadUserInput
+
+MAX_KEY = 200
+MAX_NAME = 200
+MAX_DESCRIPTION = 10_000
+MAX_SEARCH = 200
+MAX_TAGS = 50
+MAX_TAG = 100
+MAX_SOURCE_BYTES = 500_000
+MAX_VARIABLES_BYTES = 100_000
+PLATFORM_TAG = "user:"
+"""What the tags begin with that the platform keeps for itself."""
+
+_SEMVER = re.compile(
+    r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?",
+    re.ASCII,
+)
+_AGENT_NAME = re.compile(r"[\w '\-]+")
+_HEADER = re.compile(r"[\x20-\x7e]*")
+
+
+def header_key(key: str | None) -> str | None:
+    """An idempotency key that goes on to AMS as a header."""
+    if key is not None and not (1 <= len(key) <= MAX_KEY and key == key.strip() and _HEADER.fullmatch(key)):
+        raise BadUserInput(f"This idempotencyKey must have 1 to {MAX_KEY} characters of printable ASCII.", reason="KEY")
+    return key
+
+
+def version(number: str | None) -> str | None:
+    """A version's number."""
+    if number is not None and (len(number) > MAX_NAME or _SEMVER.fullmatch(number) is None):
+        raise BadUserInput("A version is a SemVer number such as 1.2.0.", reason="VERSION")
+    return number
+
+
+def is_version(number: str) -> bool:
+    """Whether a text is a SemVer number."""
+    return len(number) <= MAX_NAME and _SEMVER.fullmatch(number) is not None
+
+
+def agent_name(name: str | None) -> str | None:
+    """An agent's name, as Letta 0.16.8 takes it when it makes one."""
+    if name is None:
+        return None
+    if not name.strip() or len(name) > MAX_NAME or _AGENT_NAME.fullmatch(name) is None:
+        raise BadUserInput(
+            f"A name has 1 to {MAX_NAME} letters, digits, spaces, hyphens, underscores and apostrophes.", reason="NAME"
+        )
+    return name
+
+
+def description(text: str | None) -> str | None:
+    """What an agent is for."""
+    if text is not None and (len(text) > MAX_DESCRIPTION or "\0" in text):
+        raise BadUserInput(
+            f"A description has at most {MAX_DESCRIPTION} characters, and none of them is NUL.", reason="TEXT"
+        )
+    return text
+
+
+def search(text: str | None) -> str | None:
+    """What is searched for; nothing but spaces is nothing."""
+    if text is not None and (len(text) > MAX_SEARCH or "\0" in text):
+        raise BadUserInput(f"A search has at most {MAX_SEARCH} characters, and none of them is NUL.", reason="TEXT")
+    return text if text and text.strip() else None
+
+
+def tags(given: list[str] | None) -> list[str] | None:
+    """An agent's own tags, each once."""
+    for tag in given or []:
+        _tag(tag)
+    if given is not None and len(given) > MAX_TAGS:
+        raise BadUserInput(f"An agent has at most {MAX_TAGS} tags.", reason="TAG")
+    return None if given is None else list(dict.fromkeys(given))
+
+
+def tag(given: str | None) -> str | None:
+    """A tag to look for."""
+    if given is not None:
+        _tag(given)
+    return given
+
+
+def _tag(given: str) -> None:
+    if given.startswith(PLATFORM_TAG):
+        raise BadUserInput(f"Tags that begin with {PLATFORM_TAG} are the platform's.", reason="TAG")
+    if not (0 < len(given) <= MAX_TAG and given == given.strip() and given.isprintable()):
+        raise BadUserInput(f"A tag has 1 to {MAX_TAG} printable characters, and no space at its ends.", reason="TAG")
+
+
+def source(text: str) -> str:
+    """An Agent File's text."""
+    if len(text.encode()) > MAX_SOURCE_BYTES:
+        raise BadUserInput(f"An Agent File has at most {MAX_SOURCE_BYTES} bytes.", reason="TOO_LONG")
+    return text
+
+
+def variables(given: Any) -> dict[str, Any]:
+    """A template's variables: a JSON object."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise BadUserInput("variables must be a JSON object.", reason="VARIABLES")
+    try:
+        size, clean = len(msgspec.json.encode(given)), not _has_nul(given)
+    except RecursionError as error:
+        raise BadUserInput("variables are nested too deeply.", reason="VARIABLES") from error
+    if size > MAX_VARIABLES_BYTES:
+        raise BadUserInput(f"variables have at most {MAX_VARIABLES_BYTES} bytes of JSON.", reason="TOO_LONG")
+    if not clean:
+        raise BadUserInput("variables must not contain the character NUL.", reason="VARIABLES")
+    return given
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(name) or _has_nul(one) for name, one in value.items())
+    return isinstance(value, list) and any(_has_nul(one) for one in value)

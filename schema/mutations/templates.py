@@ -1,0 +1,65 @@
+"""Templates: publishing them."""
+
+from __future__ import annotations
+
+import strawberry
+from strawberry import Parent
+
+from clients.ams import PublishedVersion, TemplateRecord, TemplateVersionRecord
+from resolvers import templates
+from resolvers.info import Info
+from schema.base import answered_by, reads
+from schema.outcomes import Payload, PayloadRecord, done_by
+from schema.template import Template, TemplateVersion
+
+
+@strawberry.input(description="An Agent File to publish.")
+class PublishTemplateInput:
+    """What publishes a version of a template."""
+
+    source: str = strawberry.field(
+        description="The Agent File, YAML or JSON text of at most 500,000 bytes. It names the template and its version."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="With the same key, the same answer; without one, a repeated request is `VersionExists`. "
+        "Printable ASCII.",
+    )
+
+
+class _Payload(PayloadRecord, kw_only=True):
+    published: PublishedVersion | None = None
+    source: str = ""
+
+
+async def _template(record: Parent[_Payload], info: Info) -> TemplateRecord | None:
+    published = record.published
+    return None if published is None else await templates.published_template(info.context, published)
+
+
+async def _version(record: Parent[_Payload], info: Info) -> TemplateVersionRecord | None:
+    published = record.published
+    return None if published is None else await templates.published_version(info.context, published, record.source)
+
+
+@strawberry.type(description="A version of a template was published, and is the latest now.")
+@reads(_Payload)
+class PublishTemplatePayload(Payload):
+    """Payload of ``publishTemplate``."""
+
+    template: Template | None = answered_by(_template, "The template.", optional=True)
+    template_version: TemplateVersion | None = answered_by(_version, "The version.", optional=True)
+
+
+async def _publish_template(info: Info, input: PublishTemplateInput) -> _Payload:  # noqa: A002 - the name in the graph
+    published = await templates.publish(info.context, input.source, input.idempotency_key)
+    return _Payload(published=published, source=input.source)
+
+
+@strawberry.type
+class TemplateMutations:
+    """Part of the root of mutations."""
+
+    publish_template: PublishTemplatePayload = done_by(
+        _Payload, _publish_template, "Publish an Agent File as its template's latest version. For admins."
+    )
