@@ -36,6 +36,9 @@ from clients.upstream import Upstream
 _ABSENT = frozenset({404, 405})
 """How a deployment answers that lacks an optional endpoint (AMS contract)."""
 
+_DOTS = frozenset({".", ".."})
+"""What no quoting keeps from leading up a path."""
+
 ABSENT_SECONDS = 60.0
 """How long a missing endpoint is not asked for again."""
 
@@ -168,6 +171,8 @@ class Ams:
         ``exists`` says that there is such a version: only then does a 404 mean that the endpoint is missing.
         Raises NotFound.
         """
+        if slug in _DOTS:
+            raise NotFound("No such version of the template.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
         try:
             answer = await self._optional(

@@ -83,8 +83,9 @@ class AgentToChange(msgspec.Struct, kw_only=True):
         """
         config = {**self.llm_config, "model": name, "display_name": None}
         handle = config.get("handle")
-        if isinstance(handle, str) and "/" in handle:
-            config["handle"] = f"{handle.split('/', 1)[0]}/{name}"
+        if isinstance(handle, str):
+            provider, slash, _ = handle.partition("/")
+            config["handle"] = f"{provider}/{name}" if slash else name
         for field, limit in (("context_window", context), ("max_tokens", output)):
             known = config.get(field)
             if limit is not None and isinstance(known, int):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
+import httpx
 import pytest
 
 from app.embedded.faults import Fault
@@ -403,6 +405,34 @@ async def test_the_profile_in_all_its_shapes(stack: Stack) -> None:
     expected = {"name": None, "createdAt": None, "defaultAgent": None, "agents": {"nodes": []}}
     assert answer == {"data": {"viewer": expected}}
     assert refused(await create(stack, "k", user=nobody, templateId="template:support-bot")) == ("NOT_FOUND", None)
+
+
+async def test_another_model_is_called_the_way_ams_has_set(stack: Stack) -> None:
+    """Letta forgets the endpoint of an agent whose ``model`` is changed by itself; the gateway's must stay."""
+    agent_id = await stack.make_agent()
+    models = (await stack.graphql("{ models(mode: CHAT) { name contextWindow } }"))["data"]["models"]
+    other = next(model["name"] for model in models if model["name"] != stack.chat_model)
+    path = f"/v1/agents/{agent_id}"
+    endpoint = f"http://127.0.0.1:9/api/v1/agents/{ADA}/proxy"
+    async with letta_of(stack) as letta:
+        before = (await letta.get(path)).json()["llm_config"]
+        marked = {**before, "model_endpoint": endpoint, "temperature": 0.25}
+        (await letta.patch(path, json={"llm_config": marked})).raise_for_status()
+        answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, "model": other}})
+        assert answer["data"]["updateAgent"]["agent"]["model"] == {"name": other}
+        after = (await letta.get(path)).json()
+    assert after["model"] == before["handle"].replace(stack.chat_model, other)
+    config = after["llm_config"]
+    assert (config["model"], config["handle"]) == (other, after["model"])
+    assert (config["model_endpoint"], config["temperature"]) == (endpoint, 0.25)
+    assert config["context_window"] <= before["context_window"]
+
+
+def letta_of(stack: Stack) -> httpx.AsyncClient:
+    """A client of the Letta behind the stack."""
+    base = os.environ["LETTA_BASE_URL"] if stack.real else stack.servers["letta"].url
+    key = os.environ["LETTA_API_KEY"] if stack.real else stack.platform.options.letta_key
+    return httpx.AsyncClient(base_url=base, headers={"authorization": f"Bearer {key}"}, timeout=30, trust_env=False)
 
 
 async def test_another_model(stack: Stack) -> None:

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from clients.ams import Ams
+from clients.ams.records import AgentRow, UpgradePlan
+from clients.ams.refusals import MAX_DETAIL, MAX_DETAILS
+from clients.errors import BadUserInput, Conflict, GatewayError, Invalid, NotFound, UpstreamError
+from tests.clients.test_upstream import Wire, guard, scope
+
+AGENT = "agent-00000000-0000-4000-8000-000000000001"
+
+
+def ams_answering(status: int, body: Any) -> tuple[Ams, list[httpx.Request], Wire]:
+    seen: list[httpx.Request] = []
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+
+    async def act(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(status, content=content)
+
+    upstream, wire, _ = guard(act)
+    return Ams(upstream), seen, wire
+
+
+async def test_only_mutations_carry_an_idempotency_key() -> None:
+    body = {"agent": {"id": AGENT}, "validation": {"valid": True}, "template_id": "t", "version": "1.0.0"}
+    ams, seen, _ = ams_answering(200, body)
+    await ams.profile(scope(), "u")
+    await ams.agent_facts(scope(), "u", [AGENT])
+    await ams.templates(scope(), "u", ["t"])
+    await ams.template_page(scope(), "u", limit=1, after=None, search=None)
+    await ams.template_version(scope(), "u", "t", "1.0.0", exists=True)
+    await ams.validate_template(scope(), "u", "a: b")
+    await ams.upgrade_plan(scope(), "u", AGENT, None)
+    assert len(seen) == 7
+    assert all("idempotency-key" not in request.headers for request in seen)
+    assert all(request.headers["x-user-id"] == "u" for request in seen)
+    seen.clear()
+    await ams.create_agent(scope(), "u", {"template_id": "t"}, "mine")
+    for key in ("mine", None):
+        await ams.upgrade_agent(scope(), "u", AGENT, version=None, queue=False, key=key)
+        await ams.publish_template(scope(), "u", "a: b", key)
+        await ams.delete_agent(scope(), "u", AGENT, key)
+    keys = [request.headers["idempotency-key"] for request in seen]
+    assert keys[:4] == ["mine"] * 4
+    assert len({str(uuid.UUID(key)) for key in keys[4:]}) == 3
+
+
+async def test_the_same_input_makes_the_same_bytes() -> None:
+    ams, seen, _ = ams_answering(200, {"agent": {"id": AGENT}})
+    await ams.create_agent(scope(), "u", {"variables": {"a": 1, "b": {"c": 2, "d": 3}}, "template_id": "t"}, "k")
+    await ams.create_agent(scope(), "u", {"template_id": "t", "variables": {"b": {"d": 3, "c": 2}, "a": 1}}, "k")
+    assert seen[0].content == seen[1].content
+    assert seen[0].headers["content-type"] == "application/json"
+
+
+async def test_an_agent_file_goes_as_it_is() -> None:
+    ams, seen, _ = ams_answering(200, {"template_id": "t", "version": "1.0.0"})
+    await ams.publish_template(scope(), "u", '{"name": "Süß"}\n', None)
+    assert seen[0].content == '{"name": "Süß"}\n'.encode()
+
+
+@pytest.mark.parametrize(
+    ("slug", "number", "path"),
+    [
+        ("support-bot", "1.0.0+a.b", "/templates/support-bot/versions/1.0.0%2Ba.b"),
+        ("a/../b?c#d", "1.0.0", "/templates/a%2F..%2Fb%3Fc%23d/versions/1.0.0"),
+        ("ü", "1.0.0", "/templates/%C3%BC/versions/1.0.0"),
+    ],
+)
+async def test_a_slug_is_one_part_of_a_path(slug: str, number: str, path: str) -> None:
+    ams, seen, _ = ams_answering(200, {"template_id": slug, "version": number})
+    await ams.template_version(scope(), "u", slug, number, exists=True)
+    assert seen[0].url.raw_path.decode() == path
+
+
+@pytest.mark.parametrize("slug", [".", ".."])
+async def test_a_slug_that_would_lead_elsewhere_does_not_exist(slug: str) -> None:
+    ams, seen, _ = ams_answering(200, {"template_id": slug, "version": "1.0.0"})
+    with pytest.raises(NotFound):
+        await ams.template_version(scope(), "u", slug, "1.0.0", exists=True)
+    assert seen == []
+
+
+async def test_somebody_elses_facts_are_dropped() -> None:
+    rows = [
+        {"agent_id": "a", "user_id": "u", "variables": {"x": 1}},
+        {"agent_id": "b", "user_id": "v"},
+        {"agent_id": "c"},
+    ]
+    ams, _, _ = ams_answering(200, {"agents": rows})
+    found = await ams.agent_facts(scope(), "u", ["b", "c", "a", "d"])
+    assert [facts and facts.variables for facts in found] == [None, None, {"x": 1}, None]
+    assert [facts is None for facts in found] == [True, False, False, True]
+
+
+SECRET = "user eve owns it"
+CREATE, UPGRADE, PUBLISH, DELETE = "create", "upgrade", "publish", "delete"
+
+
+async def refusal(doing: str, status: int, body: Any, key: str | None = "k") -> GatewayError:
+    ams, _, _ = ams_answering(status, body)
+    call = {
+        CREATE: lambda: ams.create_agent(scope(), "u", {}, "k"),
+        UPGRADE: lambda: ams.upgrade_agent(scope(), "u", AGENT, version=None, queue=False, key=key),
+        PUBLISH: lambda: ams.publish_template(scope(), "u", "a: b", key),
+        DELETE: lambda: ams.delete_agent(scope(), "u", AGENT, key),
+    }[doing]
+    with pytest.raises(GatewayError) as caught:
+        await call()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("doing", "status", "body", "kind", "reason"),
+    [
+        (CREATE, 400, {"error": SECRET}, BadUserInput, None),
+        (CREATE, 400, {"error": SECRET, "details": ["company is required"]}, Invalid, "VARIABLES_INVALID"),
+        (CREATE, 404, {"error": SECRET}, NotFound, None),
+        (CREATE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
+        (CREATE, 500, {"error": SECRET}, UpstreamError, "STATUS"),
+        (CREATE, 401, {"error": SECRET}, UpstreamError, "CREDENTIAL"),
+        (CREATE, 418, {"error": SECRET}, UpstreamError, "DECODE"),
+        (UPGRADE, 400, {"error": SECRET}, Conflict, "NO_MIGRATION_PATH"),
+        (UPGRADE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
+        (UPGRADE, 404, b"<html>", NotFound, None),
+        (PUBLISH, 409, {"error": SECRET}, Conflict, "VERSION_EXISTS"),
+        (PUBLISH, 409, {"error": "The Idempotency-Key was used"}, Conflict, "KEY_REUSED"),
+        (PUBLISH, 400, {"error": SECRET}, Invalid, "TEMPLATE_INVALID"),
+        (PUBLISH, 400, {"error": SECRET, "details": "none"}, Invalid, "TEMPLATE_INVALID"),
+        (PUBLISH, 404, {"error": SECRET}, NotFound, None),
+        (DELETE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
+        (DELETE, 400, b"\xff", BadUserInput, None),
+    ],
+)
+async def test_what_a_refusal_means(
+    doing: str, status: int, body: Any, kind: type[GatewayError], reason: str | None
+) -> None:
+    error = await refusal(doing, status, body)
+    assert type(error) is kind
+    assert error.reason == reason
+    assert "eve" not in f"{error.message} {error.details} {getattr(error, 'problems', '')}"
+
+
+async def test_a_key_that_the_gateway_has_made_cannot_have_been_used() -> None:
+    error = await refusal(PUBLISH, 409, {"error": "Idempotency-Key"}, key=None)
+    assert error.reason == "VERSION_EXISTS"
+
+
+async def test_details_are_not_shown_without_end() -> None:
+    details = ["x" * 10_000] * 1000
+    error = await refusal(PUBLISH, 400, {"error": "no", "details": details})
+    assert isinstance(error, Invalid)
+    assert len(error.problems) == MAX_DETAILS
+    assert {len(line) for line in error.problems} == {MAX_DETAIL}
+    ams, _, _ = ams_answering(200, {"format": "toml", "validation": {"valid": False, "errors": details}})
+    found = await ams.validate_template(scope(), "u", "a")
+    assert (len(found.problems), found.format.value) == (MAX_DETAILS, "unknown")
+
+
+@pytest.mark.parametrize(("body", "counts"), [({"error": "Letta did not do its part"}, False), ({}, True)])
+async def test_a_500_with_a_reason_says_nothing_of_ams(body: dict[str, str], counts: bool) -> None:
+    ams, _, wire = ams_answering(500, body)
+    for _ in range(6):
+        with pytest.raises(GatewayError) as caught:
+            await ams.create_agent(scope(), "u", {}, "k")
+    assert caught.value.reason == ("BREAKER_OPEN" if counts else "STATUS")
+    assert wire.calls == (5 if counts else 6)
+
+
+async def test_a_publishing_that_fails_counts() -> None:
+    """No Letta has a part in it."""
+    ams, _, wire = ams_answering(500, {"error": "database"})
+    for _ in range(6):
+        with pytest.raises(GatewayError):
+            await ams.publish_template(scope(), "u", "a: b", None)
+    assert wire.calls == 5
+
+
+def test_a_plan_of_steps_in_another_form() -> None:
+    odd: list[Any] = ["1.0.0 to 1.1.0", {"from": 1, "to": "1.1.0", "steps": [{"type": "script"}, 7, {"type": 3}]}, {}]
+    steps = UpgradePlan(plan=odd).steps
+    assert [(step.from_version, step.to_version, step.actions) for step in steps] == [
+        (None, None, []),
+        (None, "1.1.0", ["script"]),
+        (None, None, []),
+    ]
+
+
+async def test_agents_by_id_of_an_older_deployment_with_more_than_their_status() -> None:
+    ams, _, _ = ams_answering(200, {"agents": {AGENT: {"name": "n", "template_id": "t", "version": "1.0.0"}}})
+    [row] = (await ams.profile(scope(), "u")).agents
+    assert row == AgentRow(agent_id=AGENT, owner_id="u", template_id="t", version="1.0.0")

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+from app.embedded.faults import Fault
+from app.embedded.seed import ADA
+from tests.doors.test_agents import DELETE, LIST, UPDATE, UPGRADE
+from tests.support.agentfiles import PUBLISH, agent_file, as_admin, create, created, publish, refused, second_version
+from tests.support.stack import Stack
+
+
+def rows(stack: Stack) -> list[dict[str, Any]]:
+    return [row for row in stack.platform.state.users[ADA].rows if row["template_id"] == "greeter"]
+
+
+def facts(answer: dict[str, Any]) -> tuple[str, str, str, bool]:
+    [error] = answer["errors"]
+    said = error["extensions"]
+    return said["code"], said["reason"], said["service"], said["retryable"]
+
+
+async def test_a_letta_that_dies_while_ams_makes_an_agent_closes_nothing_else(stack: Stack) -> None:
+    await publish(stack, agent_file(stack))
+    await stack.servers["letta"].stop()
+    for _ in range(7):
+        answer = await create(stack, "k")
+        assert facts(answer) == ("UPSTREAM_ERROR", "STATUS", "ams", True)
+        assert answer["data"] is None
+    assert "errors" not in await stack.graphql("{ viewer { agents { totalCount } } }")
+    assert rows(stack) == []
+
+
+async def test_an_ams_that_fails_without_a_reason_is_left_alone(stack: Stack) -> None:
+    stack.platform.faults["ams"] = Fault(status=500, path="/agents/create")
+    for _ in range(5):
+        assert facts(await create(stack, "k")) == ("UPSTREAM_ERROR", "STATUS", "ams", True)
+    assert facts(await create(stack, "k")) == ("UPSTREAM_UNAVAILABLE", "BREAKER_OPEN", "ams", True)
+
+
+async def test_an_answer_that_is_lost_is_had_again_under_the_same_key(stack: Stack) -> None:
+    await publish(stack, agent_file(stack))
+    stack.platform.faults["ams"] = Fault(cut_after=10, path="/agents/create")
+    assert facts(await create(stack, "k")) == ("UPSTREAM_ERROR", "CUT", "ams", True)
+    assert len(rows(stack)) == 1
+    stack.platform.faults.clear()
+    again = await create(stack, "k")
+    assert again["data"]["createAgent"]["agent"]["id"] == rows(stack)[0]["agent_id"]
+    assert len(rows(stack)) == 1
+
+
+async def test_an_ams_that_dies_after_the_agent_was_made(stack: Stack) -> None:
+    """The mutation is done, and says so; what cannot be read is null with an error at its own path."""
+    await publish(stack, agent_file(stack))
+    stack.platform.faults["ams"] = Fault(down=True, path="/me")
+    answer = await create(stack, "k")
+    assert answer["data"]["createAgent"] == {"agentEdge": None, "agent": None, "errors": []}
+    assert sorted(error["path"][-1] for error in answer["errors"]) == ["agent", "agentEdge"]
+    stack.platform.faults.clear()
+    again = await create(stack, "k")
+    assert again["data"]["createAgent"]["agent"]["id"] == rows(stack)[0]["agent_id"]
+
+
+async def test_a_dead_ams_changes_nothing(stack: Stack) -> None:
+    agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
+    await stack.servers["ams"].stop()
+    stack.platform.state.calls.clear()
+    for query, given in ((UPDATE, {"name": "x"}), (UPGRADE, {}), (DELETE, {})):
+        answer = await stack.graphql(query, {"i": {"agentId": agent_id, **given}})
+        assert refused(answer) == ("UPSTREAM_UNAVAILABLE", "CONNECT")
+    published = await as_admin(stack, PUBLISH, {"i": {"source": agent_file(stack)}})
+    assert facts(published) == ("UPSTREAM_UNAVAILABLE", "CONNECT", "ams", True)
+    assert stack.calls("letta") == []
+
+
+async def test_a_dead_letta(stack: Stack) -> None:
+    await publish(stack, agent_file(stack), second_version(stack))
+    agent_id = await created(stack, "k", version="1.0.0")
+    await stack.servers["letta"].stop()
+    for given in ({"name": "x"}, {"tags": ["x"]}):
+        answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, **given}})
+        assert facts(answer) == ("UPSTREAM_UNAVAILABLE", "CONNECT", "letta", True)
+    for query in (UPGRADE, DELETE):
+        answer = await stack.graphql(query, {"i": {"agentId": agent_id}})
+        assert facts(answer) == ("UPSTREAM_ERROR", "STATUS", "ams", True)
+    filtered = await stack.graphql(LIST, {"filter": {"search": "x"}})
+    assert refused(filtered) == ("UPSTREAM_UNAVAILABLE", "CONNECT")
+    plain = await stack.graphql('{ viewer { agents(filter: {templateId: "template:greeter"}) { totalCount } } }')
+    assert plain["data"]["viewer"]["agents"] == {"totalCount": 1}
+
+
+async def test_an_agent_that_letta_has_lost(stack: Stack) -> None:
+    agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
+    stack.platform.state.drop_agent(stack.platform.state.agents[agent_id])
+    for given in ({"name": "x"}, {"tags": ["x"]}):
+        answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, **given}})
+        assert refused(answer) == ("UPSTREAM_ERROR", "STATE_MISSING")
+    deleted = await stack.graphql(DELETE, {"i": {"agentId": agent_id}})
+    assert deleted["data"]["deleteAgent"]["deletedAgentId"] == agent_id
+
+
+async def test_what_each_change_costs(stack: Stack) -> None:
+    await publish(stack, agent_file(stack))
+    calls = stack.platform.state.calls
+
+    async def cost(query: str, given: dict[str, Any]) -> dict[str, int]:
+        calls.clear()
+        answer = await stack.graphql(query, {"i": given})
+        assert "errors" not in answer, answer
+        plain = (re.sub(r"agent-[^/?]+|\?.*", "", call["path"]) for call in calls)
+        return Counter(f"{call['service']} {call['method']} {path}" for call, path in zip(calls, plain, strict=True))
+
+    made = "mutation($i: CreateAgentInput!) { createAgent(input: $i) { agentEdge { node { id version } } } }"
+    given = {"templateId": "template:greeter", "variables": {"company": "C"}, "idempotencyKey": "k"}
+    by_ams = {"letta POST /v1/agents/": 1}
+    assert await cost(made, given) == {"ams POST /agents/create": 1, "ams GET /me": 1, **by_ams}
+    agent_id = rows(stack)[0]["agent_id"]
+    changed = "mutation($i: UpdateAgentInput!) { updateAgent(input: $i) { agent { id } } }"
+    read, write = "letta GET /v1/agents/", "letta PATCH /v1/agents/"
+    assert await cost(changed, {"agentId": agent_id, "name": "x"}) == {"ams GET /me": 2, write: 1}
+    assert await cost(changed, {"agentId": agent_id, "tags": ["t"]}) == {"ams GET /me": 2, read: 1, write: 1}
+    gone = "mutation($i: DeleteAgentInput!) { deleteAgent(input: $i) { deletedAgentId } }"
+    by_ams = {"letta DELETE /v1/agents/": 1}
+    assert await cost(gone, {"agentId": agent_id}) == {"ams GET /me": 1, "ams DELETE /agents/": 1, **by_ams}
+
+
+async def test_a_filtered_list_costs_a_call_whatever_is_shown_of_it(stack: Stack) -> None:
+    names = [f"helper {number}" for number in range(120)]
+    for name in names:
+        await stack.make_agent(name=name)
+    calls = stack.platform.state.calls
+    query = """query($f: AgentFilter) { viewer { agents(first: 30, filter: $f) {
+      totalCount nodes { name tags variables tools { name } } } } }"""
+    for search, total, cost in (("helper 11", 11, 1), ("helper", 120, 2)):
+        calls.clear()
+        page = (await stack.graphql(query, {"f": {"search": search}}))["data"]["viewer"]["agents"]
+        assert page["totalCount"] == total
+        assert {node["name"] for node in page["nodes"]} <= set(names)
+        assert len(stack.calls("letta")) == cost
+        assert [call.split("?")[0] for call in stack.calls("ams")] == ["GET /me", "GET /agents"]
+
+
+async def test_variables_of_more_agents_than_one_call_takes(stack: Stack) -> None:
+    for number in range(101):
+        await stack.make_agent(name=f"agent {number}")
+    stack.platform.state.calls.clear()
+    fields = "nodes { variables }"
+    query = f"{{ viewer {{ a: agents(first: 100) {{ {fields} }} b: agents(last: 100) {{ {fields} }} }} }}"
+    answer = await stack.graphql(query)
+    assert "errors" not in answer
+    asked = [call for call in stack.calls("ams") if call.startswith("GET /agents?")]
+    assert sorted(call.count("agent-") for call in asked) == [4, 100]
