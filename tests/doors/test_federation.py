@@ -15,7 +15,8 @@ ENTITIES = """query($r: [_Any!]!) { _entities(representations: $r) {
   __typename ... on Node { id } ... on Agent { name model { name } } } }"""
 NODES = "query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
 EVERYTHING = """query($a: ID!) {
-  viewer { id __typename } models { id __typename } templates { nodes { id __typename } }
+  viewer { id __typename } models { id __typename }
+  templates { nodes { id __typename version(number: "1.0.0") { id __typename } } }
   agent(id: $a) {
     id __typename
     memoryBlocks { id __typename } tools { id __typename }
@@ -78,7 +79,7 @@ async def test_every_node_is_read_again_by_its_id_alone(stack: Stack) -> None:
 async def test_what_is_somebody_elses_is_missing_and_the_rest_is_there(stack: Stack) -> None:
     whole = await stack.graphql(EVERYTHING, {"a": await furnished_agent(stack, GRACE)}, user=GRACE)
     mine = await stack.make_agent()
-    shared = {"Model", "Template", "Tool"}
+    shared = {"Model", "Template", "TemplateVersion", "Tool"}
     foreign = {one: kind for one, kind in found_in(whole["data"]).items() if kind not in shared}
     assert set(foreign.values()) >= {"User", "Agent", "Conversation", "MemoryBlock", "Run", "UserMessage"}
     ids = [*foreign, mine]

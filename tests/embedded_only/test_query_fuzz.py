@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.embedded.faults import Fault
+from app.embedded.seed import read_seed
 from clients.errors import ErrorCode
 from tests.support import things
 from tests.support.queries import Operations, contradictions, silent_nulls
@@ -67,7 +68,9 @@ class Platform:
         self._headers = self.stack.headers()
         self.seen: set[str] = set()
         ids, cursors = runner.run(self._ids()), runner.run(self._cursors())
+        numbers, source = ["1.0.0", "1.2.0", "9.9.9"], read_seed("support-bot", "1.2.0").source
         texts = {"after": cursors, "before": cursors, "model": ["gpt-4o-mini"], "idempotencyKey": ["k1", "k2", "k3"]}
+        texts |= {"source": [source, "a: ["], **dict.fromkeys(("number", "to", "version"), numbers)}
         self.operations = Operations(SCHEMA, ids, texts)
 
     async def _open(self) -> Stack:
@@ -81,7 +84,7 @@ class Platform:
         mine["conversation"].append(f"conversation:{agent['id']}")
         mine["request"] = [await things.approval_request(self.stack)]
         return mine | {
-            "template": ["template:support-bot"],
+            "template": ["template:support-bot", "template:support-bot@1.0.0"],
             "model": ["model:gpt-4o-mini"],
             "user": ["user:nobody", f"user:{ADA}"],
             "tool": [agent["tools"][0]["id"]],

@@ -146,7 +146,7 @@ def contradictions(schema: GraphQLSchema, document: DocumentNode, data: dict[str
     return wrong
 
 
-def _by_key(source: Any, info: GraphQLResolveInfo, **_: Any) -> Any:
+def _by_key(source: Any, info: GraphQLResolveInfo, /, **_: Any) -> Any:
     return source[info.path.key]
 
 
