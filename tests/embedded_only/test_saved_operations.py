@@ -26,6 +26,8 @@ NAMES = [
     "Completion",
     "Templates",
     "Budget",
+    "CreateAgent",
+    "Upgrades",
 ]
 FILL = (ROOT / "app/pages/graphiql/src/fill.js").read_text()
 LOOK_UP = FILL.split("`")[1]
