@@ -161,9 +161,7 @@ async def variables(row: Parent[AgentRow], info: Info) -> dict[str, Any] | None:
 
 async def upgrade_plan(row: Parent[AgentRow], info: Info, to: str | None = None) -> UpgradePlan:
     """What an upgrade would do."""
-    context = info.context
-    number = checks.version(to)
-    return await context.resources.ams.upgrade_plan(context.scope, context.principal.user_id, row.agent_id, number)
+    return await info.context.loaders.upgrade_plan.load((row.agent_id, checks.version(to)))
 
 
 def conversation_of(row: Parent[AgentRow]) -> ConversationRecord:

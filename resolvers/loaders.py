@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord
+from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord, UpgradePlan
 from clients.calls import CallScope
 from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
@@ -39,6 +39,7 @@ class Loaders:
         self.agent_state: Loader[str, AgentState] = Loader(self._agent_states)
         self.agents_found: Loader[AgentSearch, dict[str, AgentState]] = Loader(each(self._agents_found))
         self.agent_facts: Loader[str, AgentFacts | None] = Loader(self._agent_facts, max_batch=MAX_IDS_PER_CALL)
+        self.upgrade_plan: Loader[tuple[str, str | None], UpgradePlan] = Loader(each(self._upgrade_plan))
         self.template: Loader[str, TemplateRecord | None] = Loader(self._templates, max_batch=MAX_IDS_PER_CALL)
         self.template_version: Loader[VersionKey, TemplateVersionRecord | None] = Loader(each(self._template_version))
         self.models: Loader[str, dict[str, ModelRecord]] = Loader(each(self._models))
@@ -64,6 +65,10 @@ class Loaders:
         slug, number, exists = key
         ams, user_id = self._resources.ams, self._principal.user_id
         return await ams.template_version(self._scope, user_id, slug, number, exists=exists)
+
+    async def _upgrade_plan(self, key: tuple[str, str | None]) -> UpgradePlan:
+        agent_id, number = key
+        return await self._resources.ams.upgrade_plan(self._scope, self._principal.user_id, agent_id, number)
 
     async def _agent_facts(self, agent_ids: list[str]) -> list[AgentFacts | Exception | None]:
         found = await self._resources.ams.agent_facts(self._scope, self._principal.user_id, agent_ids)

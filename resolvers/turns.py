@@ -17,6 +17,7 @@ from clients.letta.messages import ApprovalRequestMessage
 from clients.letta.records import RunRecord
 from clients.letta.sending import SentDecision, SentMessage
 from resolvers.access import default_conversation, scope_of
+from resolvers.checks import MAX_KEY
 from resolvers.context import RequestContext
 from resolvers.messages import message_by_id
 from resolvers.streams.completions import CompletionSource
@@ -24,8 +25,6 @@ from resolvers.streams.events import Ended, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import read_entries
 from resolvers.streams.stream import Stream
-
-MAX_KEY = 200
 
 
 def fingerprint(*parts: object) -> str:

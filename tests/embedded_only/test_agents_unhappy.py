@@ -141,6 +141,16 @@ async def test_a_filtered_list_costs_a_call_whatever_is_shown_of_it(stack: Stack
         assert [call.split("?")[0] for call in stack.calls("ams")] == ["GET /me", "GET /agents"]
 
 
+async def test_a_plan_that_is_asked_for_twice_is_made_once(stack: Stack) -> None:
+    agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
+    plans = " ".join(f"{name}: upgradePlan({to}) {{ warnings }}" for name, to in (("a", "to: null"), ("b", "to: null")))
+    answer = await stack.graphql(
+        f'{{ agent(id: "{agent_id}") {{ {plans} c: upgradePlan(to: "1.2.0") {{ warnings }} }} }}'
+    )
+    assert "errors" not in answer
+    assert stack.calls("ams").count(f"POST /agents/{agent_id}/upgrade") == 2
+
+
 async def test_variables_of_more_agents_than_one_call_takes(stack: Stack) -> None:
     for number in range(101):
         await stack.make_agent(name=f"agent {number}")
