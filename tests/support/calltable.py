@@ -105,6 +105,8 @@ ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
     "Query.run": ('id: "$id"', things.run),
     "Query.stream": ('id: "$id"', things.stream),
     "Query.template": ('id: "template:support-bot"', things.agent),
+    "Query.templateValidation": ('source: "a: b"', things.agent),
+    "Template.version": ('number: "1.0.0"', things.agent),
 }
 """What a field is given, and what makes the thing that ``$id`` names."""
 
@@ -158,7 +160,8 @@ NAMES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
 
 def _call(made: dict[str, Any]) -> str:
     """A call as the table names it: its service, method and path, ids left out."""
-    path = re.sub(r"(?<=^/templates/)[^/]+", "{id}", UUID.sub("{id}", made["path"].split("?")[0]))
+    path = re.sub(r"(?<=^/templates/)(?!validate)[^/]+", "{id}", UUID.sub("{id}", made["path"].split("?")[0]))
+    path = re.sub(r"(?<=/versions/).+", "{version}", path)
     return f"{NAMES[made['service']]} `{made['method']} {path}`"
 
 
