@@ -14,9 +14,16 @@ from strawberry import ID, Parent
 from clients.ams import AgentRow, TemplateRecord
 from clients.errors import BadUserInput, NotFound
 from clients.letta.messages import MessageRecord
-from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord, ToolRecord
+from clients.letta.records import (
+    ConversationRecord,
+    MemoryBlockRecord,
+    PassageRecord,
+    RunRecord,
+    StepRecord,
+    ToolRecord,
+)
 from clients.litellm import ModelRecord
-from resolvers import agents, messages, models, templates
+from resolvers import agents, messages, models, passages, templates
 from resolvers.context import RequestContext
 from resolvers.loading import settled
 from resolvers.principal import Principal
@@ -42,7 +49,9 @@ def global_id(record: Parent[Any]) -> ID:
             value = f"{MODEL}{record.name}"
         case TemplateRecord():
             value = f"{TEMPLATE}{record.id}"
-        case ConversationRecord() | MemoryBlockRecord() | RunRecord() | ToolRecord() | Stream():
+        case PassageRecord():
+            value = passages.passage_node_id(record)
+        case ConversationRecord() | MemoryBlockRecord() | RunRecord() | StepRecord() | ToolRecord() | Stream():
             value = record.id
         case _:
             raise TypeError(f"{type(record).__name__} is no node")
@@ -67,6 +76,10 @@ async def resolve(context: RequestContext, node_id: str) -> object:
             return await access.conversation(node_id)
         case "run":
             return await access.run(node_id)
+        case "step":
+            return await access.step(node_id)
+        case "passage":
+            return await passages.passage_by_id(context, node_id)
         case "message":
             return await messages.message_by_id(context, node_id)
         case "block" | "tool":

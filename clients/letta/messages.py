@@ -155,11 +155,9 @@ class ApprovalRequestMessage(_Calling, kw_only=True):
     """The agent asks leave to call tools."""
 
 
-class ToolReturnMessage(MessageRecord, kw_only=True):
-    """What a tool gave back."""
+class ToolReturn(msgspec.Struct, kw_only=True):
+    """What one call gave back. ``status`` is ``success`` or ``error``."""
 
-    role: ClassVar[MessageRole] = MessageRole.TOOL
-    name: str | None = None
     tool_call_id: str | None = None
     status: str | None = None
     tool_return: Any = None
@@ -170,6 +168,28 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
         if self.tool_return is None or isinstance(self.tool_return, str):
             return self.tool_return
         return msgspec.json.encode(self.tool_return).decode()
+
+
+class ToolReturnMessage(MessageRecord, kw_only=True):
+    """What tools gave back. Calls made at once come back in one message, whose own fields are the first one's."""
+
+    role: ClassVar[MessageRole] = MessageRole.TOOL
+    name: str | None = None
+    tool_call_id: str | None = None
+    status: str | None = None
+    tool_return: Any = None
+    listed_returns: list[ToolReturn] | None = msgspec.field(default=None, name="tool_returns")
+
+    @property
+    def tool_returns(self) -> list[ToolReturn]:
+        """What each call gave back."""
+        own = ToolReturn(tool_call_id=self.tool_call_id, status=self.status, tool_return=self.tool_return)
+        return self.listed_returns or [own]
+
+    @property
+    def text(self) -> str | None:
+        """What came back from the first call, as text."""
+        return self.tool_returns[0].text
 
 
 class ApprovalResponseMessage(MessageRecord, kw_only=True):
