@@ -26,6 +26,7 @@ NAMES = [
     "Completion",
     "Templates",
     "Budget",
+    "Runs",
 ]
 FILL = (ROOT / "app/pages/graphiql/src/fill.js").read_text()
 LOOK_UP = FILL.split("`")[1]
