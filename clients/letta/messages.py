@@ -315,7 +315,7 @@ def _as_system(record: UserMessage, alert: str) -> SystemMessage:
 def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageRecord]:
     """A page of messages, oldest first whatever order Letta sent.
 
-    Letta's ``default`` conversation answers oldest first even under ``order=desc``; the dates tell. Messages of one
+    Letta's ``default`` conversation answers oldest first even under ``order=desc``; its dates tell. Messages of one
     group keep their order under both, so a page is turned over group by group.
     """
     records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
@@ -333,8 +333,11 @@ def _numbered(group: Iterable[MessageRecord]) -> list[MessageRecord]:
 
 
 def _ascending(records: list[MessageRecord]) -> bool:
-    """Whether a page asked for newest first came oldest first all the same."""
+    """Whether a page asked for newest first came oldest first all the same: only a default conversation's does.
+
+    Dates say nothing of others. A fork's first message is made anew, and so is younger than what it inherits.
+    """
+    if not records or not records[0].scope.startswith("agent-"):
+        return False
     dates = [record.date for record in records if record.date is not None]
-    if len(dates) > 1 and dates[0] != dates[-1]:
-        return dates[0] < dates[-1]
-    return bool(records) and records[0].scope.startswith("agent-")
+    return len(dates) < 2 or dates[0] <= dates[-1]

@@ -130,7 +130,8 @@ async def test_what_runs_in_a_deleted_conversation_is_stopped(stack: Stack) -> N
         await anext(heard)
         assert (await stack.graphql(DELETE, {"c": conversation_id}))["data"]["deleteConversation"]["errors"] == []
         end = [event async for event in heard][-1]
-    assert (end["outcome"], end["run"]["status"], end["conversation"]) == ("CANCELLED", "CANCELLED", None)
+    assert (end["outcome"], end["run"]["status"]) == ("CANCELLED", "CANCELLED")
+    assert end["conversation"] in (None, {"id": conversation_id})  # it may be told before the deletion is done
     still = "query($r: ID!) { run(id: $r) { status } }"
     assert (await stack.graphql(still, {"r": beside}))["data"]["run"]["status"] == "RUNNING"
     await stack.graphql("mutation($r: ID!) { cancelRun(input: {runId: $r}) { run { status } } }", {"r": beside})

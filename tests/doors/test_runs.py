@@ -28,6 +28,15 @@ async def turn(stack: Stack, agent_id: str, words: str, **who: str) -> str:
     return run_id
 
 
+async def searching_agent(stack: Stack) -> str:
+    """An agent with a tool that needs no leave."""
+    agent_id = await stack.make_agent()
+    async with stack.letta() as letta:
+        [tool] = (await letta.get("/v1/tools/", params={"name": "conversation_search"})).raise_for_status().json()
+        (await letta.patch(f"/v1/agents/{agent_id}/tools/attach/{tool['id']}")).raise_for_status()
+    return agent_id
+
+
 async def paged(stack: Stack, agent_id: str, size: int, active: bool | None = None) -> list[str]:
     seen, cursor = [], None
     while True:
@@ -53,7 +62,7 @@ async def test_runs_page_newest_first(stack: Stack) -> None:
 
 
 async def test_a_run_tells_what_it_used_and_each_step_it_took(stack: Stack) -> None:
-    run_id = await turn(stack, await stack.make_agent(), "do it [[tokens=3 delay=0 tool=conversation_search]]")
+    run_id = await turn(stack, await searching_agent(stack), "do it [[tokens=3 delay=0 tool=conversation_search]]")
     run = (await stack.graphql(RUN, {"r": run_id}))["data"]["run"]
     usage, steps = run["usage"], run["steps"]
     assert usage["promptTokens"] > 0
@@ -70,7 +79,7 @@ async def test_a_run_tells_what_it_used_and_each_step_it_took(stack: Stack) -> N
 
 
 async def test_messages_tell_the_step_they_came_with(stack: Stack) -> None:
-    agent_id = await stack.make_agent()
+    agent_id = await searching_agent(stack)
     run_id = await turn(stack, agent_id, "do it [[tokens=3 delay=0 tool=conversation_search]]")
     steps = (await stack.graphql(RUN, {"r": run_id}))["data"]["run"]["steps"]
     query = """query($a: ID!) { agent(id: $a) { messages { nodes { __typename step { id run { id } }
