@@ -8,7 +8,7 @@ from clients.ams import AgentRow
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord
-from resolvers.access import DEFAULT_PREFIX, scope_of
+from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
@@ -52,9 +52,8 @@ async def update(context: RequestContext, conversation_id: str, summary: str) ->
 
 async def fork(context: RequestContext, conversation_id: str) -> Edge[ConversationRecord]:
     """Begin another conversation with what one of the principal's remembers."""
-    record = await context.access.conversation(conversation_id)
-    made = await context.resources.letta.fork_conversation(context.scope, scope_of(record))
-    return conversation_edge(made)
+    record = await _made(context, conversation_id)
+    return conversation_edge(await context.resources.letta.fork_conversation(context.scope, record.id))
 
 
 async def delete(context: RequestContext, conversation_id: str) -> str:
@@ -80,11 +79,15 @@ async def still_there(context: RequestContext, conversation_id: str) -> Conversa
 
 
 async def _made(context: RequestContext, conversation_id: str) -> ConversationRecord:
-    """A conversation of the principal's that was made, and has a record in Letta to be changed."""
+    """A conversation of the principal's that was made.
+
+    A default one has no record in Letta to change or delete; once it is forked, Letta lists its messages in the fork
+    alone (tried on 0.16.8).
+    """
     record = await context.access.conversation(conversation_id)
     if record.id.startswith(DEFAULT_PREFIX):
         raise BadUserInput(
-            "An agent's default conversation is part of the agent: it can be neither changed nor deleted.",
+            "An agent's default conversation is part of the agent: it can be neither changed, forked nor deleted.",
             reason="DEFAULT_CONVERSATION",
         )
     return record

@@ -60,16 +60,10 @@ class ConversationCalls(Wire):
         call = Call(operation="conversation.update", method="PATCH", path=path, json={"summary": summary})
         return await self.read(scope, _CONVERSATION, call)
 
-    async def fork_conversation(self, scope: CallScope, conversation: str) -> ConversationRecord:
-        """Begin another conversation with what one remembers; ``conversation`` is a scope. Raises NotFound."""
-        own = conversation.startswith("agent-")
-        call = Call(
-            operation="conversation.fork",
-            method="POST",
-            path=f"/v1/conversations/{'default' if own else conversation}/fork",
-            params=[("agent_id", conversation)] if own else [],
-        )
-        return await self.read(scope, _CONVERSATION, call)
+    async def fork_conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+        """Begin another conversation with what one remembers. Raises NotFound."""
+        path = f"/v1/conversations/{conversation_id}/fork"
+        return await self.read(scope, _CONVERSATION, Call(operation="conversation.fork", method="POST", path=path))
 
     async def delete_conversation(self, scope: CallScope, conversation_id: str) -> None:
         """Delete a conversation. A run in it goes on to its end (tried on 0.16.8). Raises NotFound."""

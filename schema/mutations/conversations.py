@@ -34,7 +34,7 @@ class UpdateConversationInput:
 class ForkConversationInput:
     """What forks a conversation."""
 
-    conversation_id: ID = strawberry.field(description="The conversation; an agent's default one too.")
+    conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
 
 
 @strawberry.input(description="A conversation to delete.")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import uuid
 from contextlib import aclosing
 
-import pytest
-
 from tests.doors.test_memory import code_of
 from tests.doors.test_streams import MESSAGE
 from tests.support.doors import events
@@ -91,12 +89,10 @@ async def test_a_conversation_is_said_anew_to_be_about(stack: Stack) -> None:
         assert read["data"]["conversation"]["summary"] == summary
 
 
-@pytest.mark.parametrize("default", [False, True])
-async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(stack: Stack, default: bool) -> None:
+async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    origin = f"conversation:{agent_id}" if default else await made(stack, agent_id)
-    target = {"agentId": agent_id} if default else {"conversationId": origin}
-    await said(stack, target, "first [[tokens=1 delay=0]]")
+    origin = await made(stack, agent_id)
+    await said(stack, {"conversationId": origin}, "first [[tokens=1 delay=0]]")
     edge = (await stack.graphql(FORK, {"c": origin}))["data"]["forkConversation"]["conversationEdge"]
     assert edge["node"]["id"] != origin
     assert edge["node"]["agent"] == {"id": agent_id}
@@ -140,7 +136,7 @@ async def test_what_runs_in_a_deleted_conversation_is_stopped(stack: Stack) -> N
 async def test_a_default_conversation_is_part_of_its_agent(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     stack.platform.state.calls.clear()
-    for query, given in ((UPDATE, {"s": "mine"}), (DELETE, {})):
+    for query, given in ((UPDATE, {"s": "mine"}), (FORK, {}), (DELETE, {})):
         answer = await stack.graphql(query, {"c": f"conversation:{agent_id}", **given})
         extensions = answer["errors"][0]["extensions"]
         assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "DEFAULT_CONVERSATION")

@@ -31,9 +31,7 @@ async def turn(stack: Stack, agent_id: str, words: str, **who: str) -> str:
 async def searching_agent(stack: Stack) -> str:
     """An agent with a tool that needs no leave."""
     agent_id = await stack.make_agent()
-    async with stack.letta() as letta:
-        [tool] = (await letta.get("/v1/tools/", params={"name": "conversation_search"})).raise_for_status().json()
-        (await letta.patch(f"/v1/agents/{agent_id}/tools/attach/{tool['id']}")).raise_for_status()
+    await stack.give_tool(agent_id, "conversation_search")
     return agent_id
 
 
