@@ -2,20 +2,25 @@
 
 AMS says who owns what. What is not yours does not exist: an agent, conversation or run of somebody else is NOT_FOUND,
 the same as one that was never made. Letta is asked for nothing before that is decided, but the one read that learns
-which agent a conversation or run belongs to.
+which agents a conversation, run, step or memory block belongs to.
 """
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from clients.ams import AgentRow, Profile
 from clients.errors import NotFound, Service, UpstreamError
 from clients.letta.client import is_letta_id
-from clients.letta.records import ConversationRecord, RunRecord
+from clients.letta.records import ConversationRecord, RunRecord, StepRecord
 from resolvers.loaders import Loaders
+from resolvers.loading import Loader
 from resolvers.principal import Principal
 
 DEFAULT_PREFIX = "conversation:"
 """``conversation:<agent id>`` is the id of an agent's default conversation, which has no record in Letta."""
+
+R = TypeVar("R")
 
 
 class Access:
@@ -43,36 +48,26 @@ class Access:
         if conversation_id.startswith(DEFAULT_PREFIX):
             row = await self._agent_or("conversation", conversation_id.removeprefix(DEFAULT_PREFIX))
             return default_conversation(row.agent_id)
-        if not is_letta_id(conversation_id, "conv") or not (await self.profile()).agents:
-            raise not_found("conversation")
-        try:
-            record = await self._loaders.conversation.load(conversation_id)
-        except NotFound as error:
-            raise not_found("conversation") from error
+        record = await self._learned("conversation", "conv", conversation_id, self._loaders.conversation)
         await self._agent_or("conversation", record.agent_id)
         return record
 
     async def run(self, run_id: str) -> RunRecord:
         """The run of that id, by an agent of the principal's. Raises NotFound."""
-        if not is_letta_id(run_id, "run") or not (await self.profile()).agents:
-            raise not_found("run")
-        try:
-            record = await self._loaders.run.load(run_id)
-        except NotFound as error:
-            raise not_found("run") from error
+        record = await self._learned("run", "run", run_id, self._loaders.run)
         await self._agent_or("run", record.agent_id or "")
+        return record
+
+    async def step(self, step_id: str) -> StepRecord:
+        """The step of that id, by an agent of the principal's. Raises NotFound."""
+        record = await self._learned("step", "step", step_id, self._loaders.step)
+        await self._agent_or("step", record.agent_id or "")
         return record
 
     async def writable_block(self, block_id: str) -> None:
         """Whether every agent that a memory block is attached to is the principal's. Raises NotFound."""
-        mine = {row.agent_id for row in (await self.profile()).agents}
-        if not is_letta_id(block_id, "block") or not mine:
-            raise not_found("memory block")
-        try:
-            agents = await self._loaders.block_agents.load(block_id)
-        except NotFound as error:
-            raise not_found("memory block") from error
-        if not agents or not {agent.id for agent in agents} <= mine:
+        agents = await self._learned("memory block", "block", block_id, self._loaders.block_agents)
+        if not agents or not agents <= await self._mine():
             raise not_found("memory block")
 
     async def scope(self, scope: str) -> None:
@@ -93,6 +88,18 @@ class Access:
                 can_retry=False,
             )
         return key
+
+    async def _mine(self) -> set[str]:
+        return {row.agent_id for row in (await self.profile()).agents}
+
+    async def _learned(self, kind: str, prefix: str, key: str, loader: Loader[str, R]) -> R:
+        """The one read that learns whose something is; not even that for who has no agents. Raises NotFound."""
+        if not is_letta_id(key, prefix) or not (await self.profile()).agents:
+            raise not_found(kind)
+        try:
+            return await loader.load(key)
+        except NotFound as error:
+            raise not_found(kind) from error
 
     async def _agent_or(self, kind: str, agent_id: str) -> AgentRow:
         try:

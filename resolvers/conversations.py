@@ -5,22 +5,28 @@ from __future__ import annotations
 from strawberry import Parent
 
 from clients.ams import AgentRow
-from clients.errors import BadUserInput
+from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord
+from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
+from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 
 
-async def conversation_page(context: RequestContext, agent_id: str, asked: Window) -> Page[ConversationRecord]:
+async def conversation_page(
+    context: RequestContext, agent_id: str, asked: Window, search: str | None = None
+) -> Page[ConversationRecord]:
     """An agent's conversations, newest first. The caller has proved that the agent is the principal's."""
     after = None if asked.cursor is None else decode_cursor(asked.cursor, str)
     if after is not None and not is_letta_id(after, "conv"):
-        raise BadUserInput("The cursor is not one of this list.", reason="CURSOR")
+        raise not_of_this_list()
     if asked.size == 0:
         return page([], asked, more=False)
-    records = await context.loaders.conversations.load((agent_id, asked.size + 1, after))
+    try:
+        records = await context.loaders.conversations.load((agent_id, asked.size + 1, after, search or None))
+    except NotFound as error:
+        raise not_of_this_list() from error
     own = [record for record in records if record.agent_id == agent_id]
     edges = [conversation_edge(record) for record in own[: asked.size]]
     return page(edges, asked, more=len(records) > asked.size)
@@ -36,6 +42,55 @@ async def create(context: RequestContext, agent_id: str, summary: str | None) ->
     row = await context.access.agent(agent_id)
     record = await context.resources.letta.create_conversation(context.scope, row.agent_id, summary)
     return conversation_edge(record)
+
+
+async def update(context: RequestContext, conversation_id: str, summary: str) -> ConversationRecord:
+    """Say anew what a conversation of the principal's is about."""
+    record = await _made(context, conversation_id)
+    return await context.resources.letta.update_conversation(context.scope, record.id, summary)
+
+
+async def fork(context: RequestContext, conversation_id: str) -> Edge[ConversationRecord]:
+    """Begin another conversation with what one of the principal's remembers."""
+    record = await _made(context, conversation_id)
+    return conversation_edge(await context.resources.letta.fork_conversation(context.scope, record.id))
+
+
+async def delete(context: RequestContext, conversation_id: str) -> str:
+    """Delete a conversation of the principal's; answers its id.
+
+    What runs in it is stopped first: Letta lets it go on to its end, and somebody pays for that.
+    """
+    record = await _made(context, conversation_id)
+    letta = context.resources.letta
+    for run in await context.loaders.active_runs.load(record.agent_id):
+        if run.conversation_id == record.id:
+            await letta.cancel(context.scope, run)
+    await letta.delete_conversation(context.scope, record.id)
+    return record.id
+
+
+async def still_there(context: RequestContext, conversation_id: str) -> ConversationRecord | None:
+    """A conversation of the principal's, unless it is deleted."""
+    try:
+        return await context.access.conversation(conversation_id)
+    except NotFound:
+        return None
+
+
+async def _made(context: RequestContext, conversation_id: str) -> ConversationRecord:
+    """A conversation of the principal's that was made.
+
+    A default one has no record in Letta to change or delete; once it is forked, Letta lists its messages in the fork
+    alone (tried on 0.16.8).
+    """
+    record = await context.access.conversation(conversation_id)
+    if record.id.startswith(DEFAULT_PREFIX):
+        raise BadUserInput(
+            "An agent's default conversation is part of the agent: it can be neither changed, forked nor deleted.",
+            reason="DEFAULT_CONVERSATION",
+        )
+    return record
 
 
 async def agent(record: Parent[ConversationRecord], info: Info) -> AgentRow:

@@ -9,7 +9,15 @@ from clients.calls import CallScope
 from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
-from clients.letta.records import AgentState, ConversationRecord, RunRecord
+from clients.letta.records import (
+    AgentState,
+    ConversationRecord,
+    MemoryHit,
+    PassageRecord,
+    RunRecord,
+    StepRecord,
+    Usage,
+)
 from clients.litellm import KeyInfo, ModelRecord
 from resolvers.loading import Loader, each, settled
 from resolvers.principal import Principal
@@ -26,6 +34,12 @@ AgentSearch = tuple[str | None, str | None]
 
 MessageWindow = tuple[str, int, bool, str | None, str | None]
 """A page of messages: scope, limit, newest first, before, after."""
+PassageWindow = tuple[str, int, bool, str | None, str | None]
+"""A page of passages: agent, limit, newest first, before, after."""
+RunWindow = tuple[str, int, bool, str | None]
+"""A page of runs: agent, limit, whether only those that are over, before."""
+ConversationWindow = tuple[str, int, str | None, str | None]
+"""A page of conversations: agent, limit, after, search."""
 
 
 class Loaders:
@@ -44,14 +58,18 @@ class Loaders:
         self.template_version: Loader[VersionKey, TemplateVersionRecord | None] = Loader(each(self._template_version))
         self.models: Loader[str, dict[str, ModelRecord]] = Loader(each(self._models))
         self.conversation: Loader[str, ConversationRecord] = Loader(each(self._conversation))
-        self.conversations: Loader[tuple[str, int, str | None], list[ConversationRecord]] = Loader(
-            each(self._conversations)
-        )
+        self.conversations: Loader[ConversationWindow, list[ConversationRecord]] = Loader(each(self._conversations))
         self.messages: Loader[MessageWindow, list[MessageRecord]] = Loader(each(self._messages))
         self.run: Loader[str, RunRecord] = Loader(each(self._run))
         self.run_messages: Loader[tuple[str, str], list[MessageRecord]] = Loader(each(self._run_messages))
         self.active_runs: Loader[str, list[RunRecord]] = Loader(self._active_runs)
-        self.block_agents: Loader[str, list[AgentState]] = Loader(each(self._block_agents))
+        self.runs: Loader[RunWindow, list[RunRecord]] = Loader(each(self._runs))
+        self.run_usage: Loader[str, Usage] = Loader(each(self._run_usage))
+        self.run_steps: Loader[str, list[StepRecord]] = Loader(each(self._run_steps))
+        self.step: Loader[str, StepRecord] = Loader(each(self._step))
+        self.block_agents: Loader[str, set[str]] = Loader(each(self._block_agents))
+        self.passages: Loader[PassageWindow, list[PassageRecord]] = Loader(each(self._passages))
+        self.memory_search: Loader[tuple[str, str, int], list[MemoryHit]] = Loader(each(self._memory_search))
         self.key_info: Loader[str, KeyInfo] = Loader(each(self._key_info))
 
     async def _profile(self, user_id: str) -> Profile:
@@ -81,10 +99,10 @@ class Loaders:
     async def _conversation(self, conversation_id: str) -> ConversationRecord:
         return await self._resources.letta.conversation(self._scope, conversation_id)
 
-    async def _conversations(self, key: tuple[str, int, str | None]) -> list[ConversationRecord]:
-        agent_id, limit, after = key
+    async def _conversations(self, key: ConversationWindow) -> list[ConversationRecord]:
+        agent_id, limit, after, search = key
         letta = self._resources.letta
-        return await letta.conversations(self._scope, agent_id, limit=limit, after=after)
+        return await letta.conversations(self._scope, agent_id, limit=limit, after=after, search=search)
 
     async def _messages(self, key: MessageWindow) -> list[MessageRecord]:
         conversation, limit, newest_first, before, after = key
@@ -100,11 +118,33 @@ class Loaders:
         return await self._resources.letta.run_messages(self._scope, run_id, conversation)
 
     async def _active_runs(self, agent_ids: list[str]) -> list[list[RunRecord] | Exception]:
-        runs = await self._resources.letta.active_runs(self._scope, agent_ids)
+        runs = [run for run in await self._resources.letta.active_runs(self._scope, agent_ids) if run.is_active]
         return [[run for run in runs if run.agent_id == agent_id] for agent_id in agent_ids]
 
-    async def _block_agents(self, block_id: str) -> list[AgentState]:
+    async def _runs(self, key: RunWindow) -> list[RunRecord]:
+        agent_id, limit, over, before = key
+        return await self._resources.letta.agent_runs(self._scope, agent_id, limit=limit, over=over, before=before)
+
+    async def _run_usage(self, run_id: str) -> Usage:
+        return await self._resources.letta.run_usage(self._scope, run_id)
+
+    async def _run_steps(self, run_id: str) -> list[StepRecord]:
+        return await self._resources.letta.run_steps(self._scope, run_id)
+
+    async def _step(self, step_id: str) -> StepRecord:
+        return await self._resources.letta.step(self._scope, step_id)
+
+    async def _block_agents(self, block_id: str) -> set[str]:
         return await self._resources.letta.block_agents(self._scope, block_id)
+
+    async def _passages(self, key: PassageWindow) -> list[PassageRecord]:
+        agent_id, limit, newest_first, before, after = key
+        return await self._resources.letta.passages(
+            self._scope, agent_id, limit=limit, newest_first=newest_first, before=before, after=after
+        )
+
+    async def _memory_search(self, key: tuple[str, str, int]) -> list[MemoryHit]:
+        return await self._resources.letta.search_passages(self._scope, *key)
 
     async def _key_info(self, key: str) -> KeyInfo:
         return await self._resources.litellm.key_info(self._scope, key)

@@ -7,8 +7,8 @@ from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
 from resolvers.access import not_found
 from resolvers.context import RequestContext
-from resolvers.paging import Edge, Page, Window, page
-from resolvers.places import Place, cursor_of, not_here, place_at, sent_message
+from resolvers.paging import Edge, Page, Window, not_of_this_list, page
+from resolvers.places import Place, cursor_of, place_at, sent_message
 from resolvers.sent import is_sent
 
 PREFIX = "message:"
@@ -41,7 +41,7 @@ async def message_page(context: RequestContext, scope: str, asked: Window) -> Pa
     try:
         found = await (_backward if asked.backward else _forward)(context, scope, asked.size, place)
     except NotFound as error:
-        raise not_here() from error
+        raise not_of_this_list() from error
     chosen = found[-asked.size :] if asked.backward else found[: asked.size]
     for message in chosen:
         context.resources.sent_ids.keep(message)

@@ -111,4 +111,9 @@ def decode_cursor(cursor: str, type_: type[C]) -> C:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(raw, type=type_)
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise BadUserInput("The cursor is not one of this list.", reason="CURSOR") from error
+        raise not_of_this_list() from error
+
+
+def not_of_this_list() -> BadUserInput:
+    """A cursor that leads nowhere in the list it is given to."""
+    return BadUserInput("The cursor is not one of this list.", reason="CURSOR")

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import msgspec
 
-from clients.errors import BadUserInput, NotFound
+from clients.errors import NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
 from resolvers.context import RequestContext
-from resolvers.paging import decode_cursor, encode_cursor
+from resolvers.paging import decode_cursor, encode_cursor, not_of_this_list
 from resolvers.sent import is_sent
 
 _SCAN = 100
@@ -55,7 +55,7 @@ async def place_at(context: RequestContext, scope: str, cursor: str) -> Place:
     if is_letta_id(place.letta_id, "message"):
         return place
     if place.letta_id or not place.otid:
-        raise not_here()
+        raise not_of_this_list()
     known = context.resources.sent_ids.find(scope, place.otid)
     return Place(known or await _found(context, scope, place))
 
@@ -81,7 +81,7 @@ async def _found(context: RequestContext, scope: str, place: Place) -> str:
             if is_sent(message) and message.otid == place.otid:
                 return message.letta_id
     if (stored := await sent_message(context, scope, place.otid)) is None:
-        raise not_here()
+        raise not_of_this_list()
     return stored.letta_id
 
 
@@ -94,8 +94,3 @@ async def _of_run(context: RequestContext, scope: str, run_id: str) -> list[Mess
         return await context.loaders.run_messages.load((run_id, scope))
     except NotFound:
         return []
-
-
-def not_here() -> BadUserInput:
-    """The answer to a cursor of something else."""
-    return BadUserInput("The cursor is not one of this list.", reason="CURSOR")

@@ -1,14 +1,79 @@
-"""Runs: the one a conversation is busy with, its stream, and stopping it."""
+"""Runs: an agent's, the one a conversation is busy with, what they used and did, and stopping one."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import msgspec
 from strawberry import Parent
 
-from clients.letta.records import ConversationRecord, RunRecord
+from clients.ams import AgentRow
+from clients.errors import NotFound
+from clients.letta.client import is_letta_id
+from clients.letta.records import ConversationRecord, RunRecord, RunStatus, StepRecord, Usage
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.streams.stream import Stream
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class AgentStatus(StrEnum):
+    """Whether an agent is at work.
+
+    Letta's runs tell it. AMS has an ``agent_status`` too, but in the profile, for the user's first agent alone, and it
+    says that the agent is registered: whoever has an agent in the graph knows that.
+    """
+
+    IDLE = "idle"
+    RUNNING = "running"
+    UNKNOWN = "unknown"
+
+
+class _Place(msgspec.Struct, array_like=True):
+    """A place in a list of runs."""
+
+    created_at: datetime
+    run_id: str
+
+
+async def run_page(context: RequestContext, agent_id: str, asked: Window, active: bool | None) -> Page[RunRecord]:
+    """An agent's runs, newest first. The caller has proved that the agent is the principal's."""
+    place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
+    if place is not None and not is_letta_id(place.run_id, "run"):
+        raise not_of_this_list()
+    if asked.size == 0:
+        return page([], asked, more=False)
+    if active:
+        found = _older(await context.loaders.active_runs.load(agent_id), place)
+    else:
+        before = None if place is None else place.run_id
+        found = await context.loaders.runs.load((agent_id, asked.size + 1, active is False, before))
+        if len(_older(found, place)) < len(found):  # Letta begins anew before a run that it does not know
+            raise not_of_this_list()
+    edges = [_edge(run) for run in found[: asked.size] if run.agent_id == agent_id]
+    return page(edges, asked, more=len(found) > asked.size)
+
+
+def _older(runs: list[RunRecord], place: _Place | None) -> list[RunRecord]:
+    if place is None:
+        return runs
+    return [r for r in runs if (r.created_at or _LONG_AGO) <= place.created_at and r.id != place.run_id]
+
+
+def _edge(run: RunRecord) -> Edge[RunRecord]:
+    return Edge(run, encode_cursor(_Place(run.created_at or _LONG_AGO, run.id)))
+
+
+async def agent_status(row: Parent[AgentRow], info: Info) -> AgentStatus:
+    """Whether the agent is at work, in any of its conversations."""
+    statuses = {run.status for run in await info.context.loaders.active_runs.load(row.agent_id)}
+    if not statuses:
+        return AgentStatus.IDLE
+    return AgentStatus.UNKNOWN if statuses == {RunStatus.UNKNOWN} else AgentStatus.RUNNING
 
 
 async def active_run(record: Parent[ConversationRecord], info: Info) -> RunRecord | None:
@@ -16,6 +81,24 @@ async def active_run(record: Parent[ConversationRecord], info: Info) -> RunRecor
     runs = await info.context.loaders.active_runs.load(record.agent_id)
     wanted = None if record.id.startswith(DEFAULT_PREFIX) else record.id
     return next((run for run in runs if run.conversation_id == wanted), None)
+
+
+async def usage(record: Parent[RunRecord], info: Info) -> Usage:
+    """The tokens of all of a run's steps so far."""
+    return await info.context.loaders.run_usage.load(record.id)
+
+
+async def steps(record: Parent[RunRecord], info: Info) -> list[StepRecord]:
+    """A run's steps, oldest first. The run has been proved to be the principal's, and they are its own."""
+    return await info.context.loaders.run_steps.load(record.id)
+
+
+async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | None:
+    """The step that made a message of the principal's; ``None`` where Letta keeps none."""
+    try:
+        return None if step_id is None else await context.access.step(step_id)
+    except NotFound:
+        return None
 
 
 def stream(record: Parent[RunRecord], info: Info) -> Stream | None:

@@ -10,11 +10,13 @@ from strawberry import ID, Parent
 from strawberry.scalars import JSON
 
 from clients.ams import AgentRow, UpgradeChange, UpgradePlan, UpgradeStep
+from clients.letta import records
 from clients.letta.messages import MessageRecord
-from clients.letta.records import ConversationRecord, MemoryBlockRecord, ToolRecord
-from resolvers import agents, conversations, messages
+from clients.letta.records import ConversationRecord, MemoryBlockRecord, PassageRecord, RunRecord, ToolRecord
+from resolvers import agents, conversations, messages, passages, runs
 from resolvers.info import Info
 from resolvers.paging import Page, window
+from resolvers.runs import AgentStatus
 from schema.base import answered_by, derived, described, entity, reads
 from schema.connections import CountedConnection, Edge
 from schema.node import Node, template_slug
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
     from schema.conversation import Conversation, ConversationConnection
     from schema.message import MessageConnection
     from schema.model import Model
+    from schema.passage import MemoryHit, PassageConnection
+    from schema.run import RunConnection
     from schema.user import User
+
+strawberry.enum(AgentStatus, name="AgentStatus", description="Whether an agent is at work.")
 
 
 @entity(description="A block of core memory: what the agent always has before its eyes.")
@@ -46,6 +52,12 @@ class Tool(Node):
 
     name: str | None = described("The name the model calls it by.")
     description: str | None = described("What the model is told it does.")
+    type: str | None = described("What kind of tool it is, in Letta's word, such as `custom` or `letta_core`.")
+    json_schema: JSON | None = described("How it is called, as OpenAI's function schema.")
+    tags: list[str] = described("Its tags.")
+    requires_approval: bool | None = described(
+        "Whether a person is asked before it is called, unless the agent is told otherwise; null is no."
+    )
 
 
 @strawberry.input(description="Which agents: those that fit all that is given.")
@@ -101,9 +113,42 @@ class UpgradePlanType:
 
 
 async def _conversations(
-    row: Parent[AgentRow], info: Info, first: int | None = None, after: str | None = None
+    row: Parent[AgentRow],
+    info: Info,
+    first: int | None = None,
+    after: str | None = None,
+    search: Annotated[
+        str | None, strawberry.argument(description="Only those whose summary contains this, letter for letter.")
+    ] = None,
 ) -> Page[ConversationRecord]:
-    return await conversations.conversation_page(info.context, row.agent_id, window(first, after))
+    return await conversations.conversation_page(info.context, row.agent_id, window(first, after), search)
+
+
+async def _passages(
+    row: Parent[AgentRow], info: Info, first: int | None = None, after: str | None = None
+) -> Page[PassageRecord]:
+    return await passages.passage_page(info.context, row.agent_id, window(first, after))
+
+
+async def _search_memory(
+    row: Parent[AgentRow],
+    info: Info,
+    query: Annotated[str, strawberry.argument(description="What to look for, in plain words.")],
+    limit: Annotated[int | None, strawberry.argument(description="How many to find: 1 to 100, 20 by default.")] = None,
+) -> list[records.MemoryHit]:
+    return await passages.search(info.context, row.agent_id, query, limit)
+
+
+async def _runs(
+    row: Parent[AgentRow],
+    info: Info,
+    active: Annotated[
+        bool | None, strawberry.argument(description="Those still going, those that are over, or all.")
+    ] = None,
+    first: int | None = None,
+    after: str | None = None,
+) -> Page[RunRecord]:
+    return await runs.run_page(info.context, row.agent_id, window(first, after), active)
 
 
 async def _messages(
@@ -140,7 +185,14 @@ class Agent(Node):
     )
     tags: list[str] | None = answered_by(agents.tags, "Its tags.")
     tools: list[Tool] | None = answered_by(agents.tools, "The tools it can call.")
+    status: AgentStatus | None = answered_by(runs.agent_status, "Whether it is at work, in any of its conversations.")
     memory_blocks: list[MemoryBlock] | None = answered_by(agents.memory_blocks, "Its core memory.")
+    passages: Annotated[PassageConnection, strawberry.lazy("schema.passage")] | None = answered_by(
+        _passages, "Its archival memory, newest first."
+    )
+    search_memory: list[Annotated[MemoryHit, strawberry.lazy("schema.passage")]] | None = answered_by(
+        _search_memory, "The passages of its archival memory that are nearest in meaning to a query, best first."
+    )
     default_conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         agents.conversation_of, "The conversation it has by itself, without one being made."
     )
@@ -149,6 +201,9 @@ class Agent(Node):
     )
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
         _messages, "The messages of its default conversation, oldest first; without arguments the newest 20."
+    )
+    runs: Annotated[RunConnection, strawberry.lazy("schema.run")] | None = answered_by(
+        _runs, "What it has worked on, newest first."
     )
     created_at: datetime | None = described("When it was made.")
     updated_at: datetime | None = described("When AMS last changed its row.")

@@ -11,8 +11,8 @@ from strawberry.scalars import JSON
 
 from clients.letta import messages as records
 from clients.letta.messages import MessageRole
-from clients.letta.records import ConversationRecord, RunRecord
-from resolvers import turns
+from clients.letta.records import ConversationRecord, RunRecord, StepRecord
+from resolvers import runs, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, reads
@@ -21,7 +21,7 @@ from schema.node import Node
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation
-    from schema.run import Run
+    from schema.run import Run, Step
 
 strawberry.enum(MessageRole, name="MessageRole", description="Who speaks in a message.")
 
@@ -34,6 +34,10 @@ async def _conversation(record: Parent[records.MessageRecord], info: Info) -> Co
 
 async def _run(record: Parent[records.MessageRecord], info: Info) -> RunRecord | None:
     return await turns.run_of(info.context, record.run_id)
+
+
+async def _step(record: Parent[records.MessageRecord], info: Info) -> StepRecord | None:
+    return await runs.step_of(info.context, record.step_id)
 
 
 @strawberry.interface(description="Something that was said, thought or done in a conversation.")
@@ -49,6 +53,9 @@ class Message(Node):
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
         _run, "The run it belongs to.", optional=True
     )
+    step: Annotated[Step, strawberry.lazy("schema.run")] | None = answered_by(
+        _step, "The call of the model that it came with; null where Letta keeps none.", optional=True
+    )
 
 
 @strawberry.type(description="One call that the model asks for.")
@@ -59,6 +66,16 @@ class ToolCall:
     tool_call_id: str | None = described("Ties the call to its return.")
     name: str | None = described("The tool's name.")
     arguments: str | None = described("JSON text as the model wrote it, valid or not.")
+
+
+@strawberry.type(description="What one call of a tool gave back.")
+@reads(records.ToolReturn)
+class ToolReturn:
+    """The GraphQL face of ToolReturn."""
+
+    tool_call_id: str | None = described("The call it answers.")
+    status: str | None = described("`success` or `error`, as Letta says.")
+    text: str | None = described("What came back.")
 
 
 @entity(description="What you said.")
@@ -73,7 +90,7 @@ class AssistantMessage(Message):
     """The GraphQL face of the record of that name."""
 
 
-@entity(description="What the model thought before it spoke.")
+@entity(description="What the model thought before it spoke; without text where its provider keeps that to itself.")
 @reads(records.ReasoningMessage)
 class ReasoningMessage(Message):
     """The GraphQL face of the record of that name."""
@@ -93,7 +110,7 @@ class ToolCallMessage(Message):
     tool_calls: list[ToolCall] = described("The calls.")
 
 
-@entity(description="What a tool gave back.")
+@entity(description="What tools gave back. Its own fields are those of the first return.")
 @reads(records.ToolReturnMessage)
 class ToolReturnMessage(Message):
     """The GraphQL face of the record of that name."""
@@ -101,6 +118,7 @@ class ToolReturnMessage(Message):
     name: str | None = described("The tool's name.")
     tool_call_id: str | None = described("The call it answers.")
     status: str | None = described("`success` or `error`, as Letta says.")
+    tool_returns: list[ToolReturn] = described("What each call gave back: calls made at once come back together.")
 
 
 @entity(description="The agent asks leave to call tools.")

@@ -14,9 +14,16 @@ from strawberry import ID, Parent
 from clients.ams import AgentRow, TemplateRecord, TemplateVersionRecord
 from clients.errors import BadUserInput, NotFound
 from clients.letta.messages import MessageRecord
-from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord, ToolRecord
+from clients.letta.records import (
+    ConversationRecord,
+    MemoryBlockRecord,
+    PassageRecord,
+    RunRecord,
+    StepRecord,
+    ToolRecord,
+)
 from clients.litellm import ModelRecord
-from resolvers import agents, checks, messages, models, templates
+from resolvers import agents, checks, messages, models, passages, templates
 from resolvers.context import RequestContext
 from resolvers.loading import settled
 from resolvers.principal import Principal
@@ -44,7 +51,9 @@ def global_id(record: Parent[Any]) -> ID:
             value = f"{TEMPLATE}{record.id}"
         case TemplateVersionRecord():
             value = f"{TEMPLATE}{record.template_id}@{record.number}"
-        case ConversationRecord() | MemoryBlockRecord() | RunRecord() | ToolRecord() | Stream():
+        case PassageRecord():
+            value = passages.passage_node_id(record)
+        case ConversationRecord() | MemoryBlockRecord() | RunRecord() | StepRecord() | ToolRecord() | Stream():
             value = record.id
         case _:
             raise TypeError(f"{type(record).__name__} is no node")
@@ -69,6 +78,10 @@ async def resolve(context: RequestContext, node_id: str) -> object:
             return await access.conversation(node_id)
         case "run":
             return await access.run(node_id)
+        case "step":
+            return await access.step(node_id)
+        case "passage":
+            return await passages.passage_by_id(context, node_id)
         case "message":
             return await messages.message_by_id(context, node_id)
         case "block" | "tool":

@@ -9,19 +9,21 @@ import strawberry
 from strawberry import Parent
 
 from clients.ams import AgentRow
-from clients.letta.records import ConversationRecord, RunRecord, RunStatus
-from resolvers import runs
+from clients.letta.records import ConversationRecord, RunRecord, RunStatus, StepRecord, StepStatus
+from resolvers import runs, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, reads
+from schema.connections import Connection
 from schema.node import Node
 
 if TYPE_CHECKING:
     from schema.agent import Agent
     from schema.conversation import Conversation
-    from schema.stream import Stream
+    from schema.stream import Stream, Usage
 
 strawberry.enum(RunStatus, name="RunStatus", description="Where a run stands.")
+strawberry.enum(StepStatus, name="StepStatus", description="How a step went.")
 
 
 async def _agent(record: Parent[RunRecord], info: Info) -> AgentRow:
@@ -32,6 +34,25 @@ async def _conversation(record: Parent[RunRecord], info: Info) -> ConversationRe
     if record.conversation_id is None:
         return default_conversation(record.agent_id or "")
     return await info.context.access.conversation(record.conversation_id)
+
+
+async def _step_run(record: Parent[StepRecord], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, record.run_id)
+
+
+@entity(description="One call of the model within a run.")
+@reads(StepRecord)
+class Step(Node):
+    """The GraphQL face of StepRecord."""
+
+    status: StepStatus = described("How it went.")
+    stop_reason: str | None = described("Why it stopped, in Letta's word, such as `end_turn` or `llm_api_error`.")
+    model: str | None = described("The model that was called.")
+    provider: str | None = described("Who serves that model, as Letta knows it.")
+    usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("The tokens it took.")
+    run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
+        _step_run, "The run it is part of.", optional=True
+    )
 
 
 @entity(description="One turn's work: from the message that started it to the reason it stopped.")
@@ -48,6 +69,15 @@ class Run(Node):
     stream: Annotated[Stream, strawberry.lazy("schema.stream")] | None = answered_by(
         runs.stream, "Where its answer can be read; null once that has expired.", optional=True
     )
+    usage: Annotated[Usage, strawberry.lazy("schema.stream")] | None = answered_by(
+        runs.usage, "The tokens of all its steps so far."
+    )
+    steps: list[Step] | None = answered_by(runs.steps, "Its calls of the model, oldest first; the first 100.")
     created_at: datetime | None = described("When it was started.")
     completed_at: datetime | None = described("When it ended.")
     time_to_first_token_ms: int | None = described("From its start to its first token, in milliseconds.")
+
+
+@strawberry.type(description="A page of runs, newest first.")
+class RunConnection(Connection[Run]):
+    """Relay connection."""

@@ -12,7 +12,7 @@ from clients.errors import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, RunRecord
 from clients.letta.records import Usage as UsageRecord
-from resolvers import turns
+from resolvers import conversations, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from resolvers.messages import message_edge
@@ -159,7 +159,7 @@ async def _ended_conversation(record: Parent[events.Ended], info: Info) -> Conve
         return None
     if record.scope.startswith("agent-"):
         return default_conversation(record.scope)
-    return await info.context.access.conversation(record.scope)
+    return await conversations.still_there(info.context, record.scope)
 
 
 @strawberry.type(description="The end: once, and nothing after it.")
@@ -173,7 +173,9 @@ class StreamEnded(StreamEvent):
     error: StreamFailure | None = described("Why it failed.")
     run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _ended_conversation, "The conversation as it is now; null for a completion.", optional=True
+        _ended_conversation,
+        "The conversation as it is now; null for a completion, and where it has been deleted.",
+        optional=True,
     )
 
 

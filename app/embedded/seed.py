@@ -10,11 +10,11 @@ from app.embedded.ams.agentfile import AgentFile, prompt_of, read
 from app.embedded.ams.agents import row
 from app.embedded.ams.templates import Templates
 from app.embedded.letta import EmbeddedLetta
-from app.embedded.letta.shapes import tool
+from app.embedded.letta.shapes import RUN, STEP, tool
 from app.embedded.letta.tools import REFUND_TOOL
 from app.embedded.letta.turns import otid_of
 from app.embedded.litellm.keys import make_key
-from app.embedded.state import Agent, Json, State, User
+from app.embedded.state import Agent, Json, Run, State, User
 
 ADA = "a0a0a0a0-1111-4111-8111-000000000001"
 GRACE = "b0b0b0b0-2222-4222-8222-000000000002"
@@ -189,13 +189,18 @@ def _remember(state: State, agent_id: str, at: str) -> None:
 def _talk(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], at: datetime) -> None:
     groups: list[list[Json]] = []
     thought: Json | None = None
+    turns: list[list[int]] = []
     for number, (kind, text) in enumerate(lines):
+        if kind == "user":
+            turns.append([])
+        turns[-1].append(number)
+        asked = turns[-1][0]
         base: Json = {
             "id": _id("message", scope, number),
             "date": (at + timedelta(minutes=number)).isoformat(),
             **dict.fromkeys(("name", "sender_id", "is_err", "seq_id")),
-            "step_id": _id("step", scope, number),
-            "run_id": None,
+            "step_id": _id("step", scope, asked),
+            "run_id": _id("run", scope, asked),
         }
         if kind == "reasoning":
             spoken = {"source": "reasoner_model", "reasoning": text, "signature": None}
@@ -209,10 +214,31 @@ def _talk(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], 
     head[0]["date"] = at.isoformat()
     state.keep_group(agent, scope, head)
     state.add_messages(agent, scope, groups)
+    for turn in turns:
+        _worked(state, agent, scope, turn[0], at + timedelta(minutes=turn[0]), [lines[number][1] for number in turn])
     if scope in agent.conversations:
         stamp = (at + timedelta(minutes=len(lines))).isoformat().replace("+00:00", "Z")
         dates = dict.fromkeys(("created_at", "updated_at", "last_message_at"), stamp)
         state.keep_conversation(agent, {**agent.conversations[scope], **dates})
+
+
+def _worked(state: State, agent: Agent, scope: str, asked: int, at: datetime, words: list[str]) -> None:
+    """The run of a turn that began at the line ``asked``, and its one step."""
+    counts = {"prompt_tokens": 200 + len(words[0]), "completion_tokens": sum(len(text) // 4 for text in words[1:])}
+    counts["total_tokens"] = sum(counts.values())
+    handle, began = str(agent.body["model"]), at.isoformat().replace("+00:00", "Z")
+    own = {"agent_id": agent.id, "stop_reason": "end_turn"}
+    step = {**STEP, **own, **counts, "id": _id("step", scope, asked), "run_id": _id("run", scope, asked)}
+    step |= {"model": handle.split("/", 1)[-1], "model_handle": handle, "status": "success"}
+    body = {**RUN, **own, "id": step["run_id"], "status": "completed", "background": False, "created_at": began}
+    body |= {
+        "conversation_id": scope if scope in agent.conversations else None,
+        "completed_at": (at + timedelta(seconds=2)).isoformat().removesuffix("+00:00"),
+        "metadata": {"run_type": "send_message_streaming"},
+        "ttft_ns": 400_000_000,
+        "total_duration_ns": 2_000_000_000,
+    }
+    state.keep_run(Run(body, scope, steps=[step], usage=counts, over=True))
 
 
 def _said(kind: str, text: str, scope: str, number: int) -> Json:

@@ -155,8 +155,9 @@ class State:
     def conversation(self, conversation_id: str) -> tuple[Agent, Json] | None:
         """A conversation and the agent it is held with."""
         for agent in self.agents.values():
-            if conversation_id in agent.conversations:
-                return agent, agent.conversations[conversation_id]
+            conversation = agent.conversations.get(conversation_id)
+            if conversation is not None and not conversation.get("is_deleted"):
+                return agent, conversation
         return None
 
     def busy(self, scope: str) -> Run | None:
@@ -225,16 +226,6 @@ class State:
         for run in replayable[:-MAX_REPLAYABLE]:
             run.frames, run.lost = [], True
             self.keep_run(run)
-
-    def drop_conversation(self, agent: Agent, conversation_id: str) -> None:
-        """Forget a conversation and its messages."""
-        with self.store.together():
-            del agent.conversations[conversation_id]
-            agent.messages.pop(conversation_id, None)
-            agent.pending.pop(conversation_id, None)
-            self.store.drop("conversation", conversation_id)
-            self.store.drop_owned(conversation_id)
-            self.keep_agent(agent)
 
     def drop_agent(self, agent: Agent) -> None:
         """Forget an agent with its conversations, messages, memory and runs."""

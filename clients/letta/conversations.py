@@ -25,12 +25,21 @@ class ConversationCalls(Wire):
         return await self.read(scope, _CONVERSATION, call)
 
     async def conversations(
-        self, scope: CallScope, agent_id: str, *, limit: int, after: str | None = None
+        self,
+        scope: CallScope,
+        agent_id: str,
+        *,
+        limit: int,
+        after: str | None = None,
+        search: str | None = None,
     ) -> list[ConversationRecord]:
-        """A page of an agent's conversations, newest first."""
+        """A page of an agent's conversations, newest first; with ``search``, those whose summary contains that text.
+
+        Raises NotFound for an ``after`` that never was; after a deleted one the list goes on.
+        """
         params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
-        if after is not None:
-            params.append(("after", after))
+        params += [("after", after)] if after is not None else []
+        params += [("summary_search", _literal(search))] if search else []
         call = Call(operation="conversations", path="/v1/conversations/", params=params)
         return await self.read(scope, _CONVERSATIONS, call)
 
@@ -44,6 +53,22 @@ class ConversationCalls(Wire):
             json={"summary": summary} if summary is not None else {},
         )
         return await self.read(scope, _CONVERSATION, call)
+
+    async def update_conversation(self, scope: CallScope, conversation_id: str, summary: str) -> ConversationRecord:
+        """Say anew what a conversation is about. Raises NotFound."""
+        path = f"/v1/conversations/{conversation_id}"
+        call = Call(operation="conversation.update", method="PATCH", path=path, json={"summary": summary})
+        return await self.read(scope, _CONVERSATION, call)
+
+    async def fork_conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+        """Begin another conversation with what one remembers. Raises NotFound."""
+        path = f"/v1/conversations/{conversation_id}/fork"
+        return await self.read(scope, _CONVERSATION, Call(operation="conversation.fork", method="POST", path=path))
+
+    async def delete_conversation(self, scope: CallScope, conversation_id: str) -> None:
+        """Delete a conversation. A run in it goes on to its end (tried on 0.16.8). Raises NotFound."""
+        path = f"/v1/conversations/{conversation_id}"
+        await self.ask(scope, Call(operation="conversation.delete", method="DELETE", path=path))
 
     async def messages(
         self,
@@ -69,3 +94,8 @@ class ConversationCalls(Wire):
             path = f"/v1/conversations/{conversation}/messages"
         answer = await self.ask(scope, Call(operation="messages", path=path, params=params))
         return decode_page(answer.body, conversation, newest_first=newest_first)
+
+
+def _literal(text: str) -> str:
+    """A text to search for as it stands: Letta searches with SQL's ``LIKE``, whose signs it lets through."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -155,11 +155,9 @@ class ApprovalRequestMessage(_Calling, kw_only=True):
     """The agent asks leave to call tools."""
 
 
-class ToolReturnMessage(MessageRecord, kw_only=True):
-    """What a tool gave back."""
+class ToolReturn(msgspec.Struct, kw_only=True):
+    """What one call gave back. ``status`` is ``success`` or ``error``."""
 
-    role: ClassVar[MessageRole] = MessageRole.TOOL
-    name: str | None = None
     tool_call_id: str | None = None
     status: str | None = None
     tool_return: Any = None
@@ -170,6 +168,28 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
         if self.tool_return is None or isinstance(self.tool_return, str):
             return self.tool_return
         return msgspec.json.encode(self.tool_return).decode()
+
+
+class ToolReturnMessage(MessageRecord, kw_only=True):
+    """What tools gave back. Calls made at once come back in one message, whose own fields are the first one's."""
+
+    role: ClassVar[MessageRole] = MessageRole.TOOL
+    name: str | None = None
+    tool_call_id: str | None = None
+    status: str | None = None
+    tool_return: Any = None
+    listed_returns: list[ToolReturn] | None = msgspec.field(default=None, name="tool_returns")
+
+    @property
+    def tool_returns(self) -> list[ToolReturn]:
+        """What each call gave back."""
+        own = ToolReturn(tool_call_id=self.tool_call_id, status=self.status, tool_return=self.tool_return)
+        return self.listed_returns or [own]
+
+    @property
+    def text(self) -> str | None:
+        """What came back from the first call, as text."""
+        return self.tool_returns[0].text
 
 
 class ApprovalResponseMessage(MessageRecord, kw_only=True):
@@ -295,7 +315,7 @@ def _as_system(record: UserMessage, alert: str) -> SystemMessage:
 def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageRecord]:
     """A page of messages, oldest first whatever order Letta sent.
 
-    Letta's ``default`` conversation answers oldest first even under ``order=desc``; the dates tell. Messages of one
+    Letta's ``default`` conversation answers oldest first even under ``order=desc``; its dates tell. Messages of one
     group keep their order under both, so a page is turned over group by group.
     """
     records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
@@ -313,8 +333,11 @@ def _numbered(group: Iterable[MessageRecord]) -> list[MessageRecord]:
 
 
 def _ascending(records: list[MessageRecord]) -> bool:
-    """Whether a page asked for newest first came oldest first all the same."""
+    """Whether a page asked for newest first came oldest first all the same: only a default conversation's does.
+
+    Dates say nothing of others. A fork's first message is made anew, and so is younger than what it inherits.
+    """
+    if not records or not records[0].scope.startswith("agent-"):
+        return False
     dates = [record.date for record in records if record.date is not None]
-    if len(dates) > 1 and dates[0] != dates[-1]:
-        return dates[0] < dates[-1]
-    return bool(records) and records[0].scope.startswith("agent-")
+    return len(dates) < 2 or dates[0] <= dates[-1]

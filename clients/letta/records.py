@@ -36,11 +36,48 @@ class MemoryBlockRecord(msgspec.Struct, kw_only=True):
 
 
 class ToolRecord(msgspec.Struct, kw_only=True):
-    """A tool attached to an agent."""
+    """A tool attached to an agent. Its source code is nobody's business and is not read.
+
+    ``requires_approval`` is the tool's own default: an agent can have been told otherwise.
+    """
 
     id: str
     name: str | None = None
     description: str | None = None
+    type: str | None = msgspec.field(default=None, name="tool_type")
+    json_schema: Any = None
+    told_tags: list[str] | None = msgspec.field(default=None, name="tags")
+    requires_approval: bool | None = msgspec.field(default=None, name="default_requires_approval")
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return self.told_tags or []
+
+
+class PassageRecord(msgspec.Struct, kw_only=True):
+    """A passage of archival memory: what an agent does not see unless it searches.
+
+    ``agent_id`` is the agent it was read from; Letta's own answer does not name it. The vector is not read.
+    """
+
+    id: str
+    text: str = ""
+    told_tags: list[str] | None = msgspec.field(default=None, name="tags")
+    created_at: datetime | None = None
+    agent_id: str = ""
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return self.told_tags or []
+
+
+class MemoryHit(msgspec.Struct, kw_only=True):
+    """A passage that a search found. ``score``, higher is nearer; ``None`` where Letta does not tell one."""
+
+    passage: PassageRecord
+    score: float | None = None
 
 
 class _LlmConfig(msgspec.Struct):
@@ -131,6 +168,17 @@ class RunRecord(msgspec.Struct, kw_only=True):
         return self.status in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
 
     @property
+    def is_active(self) -> bool:
+        """Whether it is still going.
+
+        Letta leaves the run of an answer that was not streamed ``created`` for ever (tried on 0.16.8), so of those that
+        are ``created`` only a background run, which is about to begin, counts.
+        """
+        if self.status is RunStatus.CREATED:
+            return bool(self.background)
+        return self.status is RunStatus.RUNNING or (self.status is RunStatus.UNKNOWN and self.ended_at is None)
+
+    @property
     def completed_at(self) -> datetime | None:
         """When it ended. Letta sends this one time without a zone; it is UTC."""
         return self.ended_at.replace(tzinfo=UTC) if self.ended_at and self.ended_at.tzinfo is None else self.ended_at
@@ -150,3 +198,71 @@ class Usage(msgspec.Struct, kw_only=True):
     reasoning_tokens: int | None = None
     cached_prompt_tokens: int | None = None
     cost_usd: float | None = None
+
+
+class StepStatus(StrEnum):
+    """How a step went. ``UNKNOWN`` is whatever a newer Letta may invent."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> StepStatus:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
+class PromptDetails(msgspec.Struct):
+    """What Letta tells of the tokens that went in."""
+
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(msgspec.Struct):
+    """What Letta tells of the tokens that came out."""
+
+    reasoning_tokens: int | None = None
+
+
+class Spent(msgspec.Struct, kw_only=True):
+    """Tokens as Letta counts them for a run or a step. It tells no cost."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """The same, as the graph shows it."""
+        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            total_tokens=self.total_tokens,
+            reasoning_tokens=completion.reasoning_tokens if completion else None,
+            cached_prompt_tokens=prompt.cached_tokens if prompt else None,
+        )
+
+
+class StepRecord(Spent, kw_only=True):
+    """One call of the model within a run. Letta keeps no time of it.
+
+    Its ``error_data`` has upstream texts and tracebacks: it is not read, and the status and stop reason say enough.
+    """
+
+    id: str
+    run_id: str | None = None
+    agent_id: str | None = None
+    model: str | None = None
+    provider: str | None = msgspec.field(default=None, name="provider_name")
+    raw_status: str | None = msgspec.field(default=None, name="status")
+    stop_reason: str | None = None
+
+    @property
+    def status(self) -> StepStatus:
+        """The status, ``UNKNOWN`` for one this gateway has never heard of."""
+        return StepStatus(self.raw_status or "unknown")

@@ -6,7 +6,7 @@ import msgspec
 
 from clients.calls import Call, CallScope, UpstreamRejected
 from clients.letta.messages import MessageRecord, decode_page
-from clients.letta.records import RunRecord
+from clients.letta.records import RunRecord, Spent, StepRecord, Usage
 from clients.letta.wire import MAX_PAGE, Wire, translate
 
 RUN_START = 5
@@ -14,6 +14,10 @@ RUN_START = 5
 
 _RUN = msgspec.json.Decoder(RunRecord)
 _RUNS = msgspec.json.Decoder(list[RunRecord])
+_SPENT = msgspec.json.Decoder(Spent)
+_STEP = msgspec.json.Decoder(StepRecord)
+_STEPS = msgspec.json.Decoder(list[StepRecord])
+_OVER = [("statuses", status) for status in ("completed", "failed", "cancelled")]
 
 
 class RunCalls(Wire):
@@ -40,6 +44,32 @@ class RunCalls(Wire):
         """The newest runs of some agents, newest first."""
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("limit", str(limit)), ("order", "desc")]
         return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
+
+    async def agent_runs(
+        self, scope: CallScope, agent_id: str, *, limit: int, over: bool, before: str | None = None
+    ) -> list[RunRecord]:
+        """A page of an agent's runs, newest first, all or those that are ``over``.
+
+        ``before`` is the id of a run that those asked for are older than; one that Letta does not know is ignored.
+        """
+        params = [("agent_ids", agent_id), ("limit", str(limit)), ("order", "desc"), *(_OVER if over else [])]
+        params += [("before", before)] if before else []
+        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
+
+    async def run_usage(self, scope: CallScope, run_id: str) -> Usage:
+        """The tokens of all of a run's steps so far. Raises NotFound."""
+        spent = await self.read(scope, _SPENT, Call(operation="run.usage", path=f"/v1/runs/{run_id}/usage"))
+        return spent.usage
+
+    async def run_steps(self, scope: CallScope, run_id: str) -> list[StepRecord]:
+        """A run's first 100 steps, oldest first. Raises NotFound."""
+        params = [("order", "asc"), ("limit", str(MAX_PAGE))]
+        call = Call(operation="run.steps", path=f"/v1/runs/{run_id}/steps", params=params)
+        return await self.read(scope, _STEPS, call)
+
+    async def step(self, scope: CallScope, step_id: str) -> StepRecord:
+        """One step. Raises NotFound."""
+        return await self.read(scope, _STEP, Call(operation="step", path=f"/v1/steps/{step_id}"))
 
     async def cancel(self, scope: CallScope, run: RunRecord) -> None:
         """Stop a run. A run that is over already is no error."""

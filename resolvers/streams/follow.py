@@ -146,7 +146,8 @@ class _Following:
         except GatewayError:
             return None
         told = self._runs | {stream.run_id for stream in self._mine() if stream.run_id is not None}
-        return next((run for run in reversed(runs) if run.id not in told), None)
+        known = (run for run in reversed(runs) if run.is_active or run.over)  # what else there is never ends
+        return next((run for run in known if run.id not in told), None)
 
     async def _newest(self) -> list[RunRecord]:
         context = self._context.renewed()

@@ -10,7 +10,7 @@ from resolvers import conversations
 from resolvers.info import Info
 from resolvers.paging import Edge
 from schema.base import described, reads
-from schema.conversation import ConversationEdge
+from schema.conversation import Conversation, ConversationEdge
 from schema.outcomes import Payload, PayloadRecord, done_by
 
 
@@ -22,8 +22,32 @@ class CreateConversationInput:
     summary: str | None = strawberry.field(default=None, description="What it is about, in a few words.")
 
 
+@strawberry.input(description="What a conversation is about, said anew.")
+class UpdateConversationInput:
+    """What changes a conversation."""
+
+    conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
+    summary: str = strawberry.field(description="What it is about, in a few words; empty to say nothing.")
+
+
+@strawberry.input(description="A conversation to go on from twice.")
+class ForkConversationInput:
+    """What forks a conversation."""
+
+    conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
+
+
+@strawberry.input(description="A conversation to delete.")
+class DeleteConversationInput:
+    """What deletes a conversation."""
+
+    conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
+
+
 class _Payload(PayloadRecord, kw_only=True):
     conversation_edge: Edge[ConversationRecord] | None = None
+    conversation: ConversationRecord | None = None
+    deleted_conversation_id: str | None = None
 
 
 @strawberry.type(description="A conversation was started.")
@@ -34,9 +58,45 @@ class CreateConversationPayload(Payload):
     conversation_edge: ConversationEdge | None = described("The conversation, for the front of `conversations`.")
 
 
+@strawberry.type(description="A conversation was changed.")
+@reads(_Payload)
+class UpdateConversationPayload(Payload):
+    """Payload of ``updateConversation``."""
+
+    conversation: Conversation | None = described("The conversation as it is now.")
+
+
+@strawberry.type(description="A conversation was forked.")
+@reads(_Payload)
+class ForkConversationPayload(Payload):
+    """Payload of ``forkConversation``."""
+
+    conversation_edge: ConversationEdge | None = described("The new conversation, for the front of `conversations`.")
+
+
+@strawberry.type(description="A conversation was deleted.")
+@reads(_Payload)
+class DeleteConversationPayload(Payload):
+    """Payload of ``deleteConversation``."""
+
+    deleted_conversation_id: ID | None = described("The id it had, for taking it out of `conversations`.")
+
+
 async def _create_conversation(info: Info, input: CreateConversationInput) -> _Payload:  # noqa: A002 - the name in the graph
     edge = await conversations.create(info.context, input.agent_id, input.summary)
     return _Payload(conversation_edge=edge)
+
+
+async def _update_conversation(info: Info, input: UpdateConversationInput) -> _Payload:  # noqa: A002 - as above
+    return _Payload(conversation=await conversations.update(info.context, input.conversation_id, input.summary))
+
+
+async def _fork_conversation(info: Info, input: ForkConversationInput) -> _Payload:  # noqa: A002 - as above
+    return _Payload(conversation_edge=await conversations.fork(info.context, input.conversation_id))
+
+
+async def _delete_conversation(info: Info, input: DeleteConversationInput) -> _Payload:  # noqa: A002 - as above
+    return _Payload(deleted_conversation_id=await conversations.delete(info.context, input.conversation_id))
 
 
 @strawberry.type
@@ -45,4 +105,17 @@ class ConversationMutations:
 
     create_conversation: CreateConversationPayload = done_by(
         _Payload, _create_conversation, "Start a conversation with one of your agents."
+    )
+    update_conversation: UpdateConversationPayload = done_by(
+        _Payload, _update_conversation, "Say anew what a conversation is about."
+    )
+    fork_conversation: ForkConversationPayload = done_by(
+        _Payload,
+        _fork_conversation,
+        "Start a conversation that begins with what another one has in mind; the two then go their own ways.",
+    )
+    delete_conversation: DeleteConversationPayload = done_by(
+        _Payload,
+        _delete_conversation,
+        "Delete a conversation, and stop what runs in it. One that is gone already is NOT_FOUND.",
     )

@@ -1,35 +1,103 @@
 from __future__ import annotations
 
-from typing import Any
-
+import httpx
+import msgspec
 import pytest
 
-from clients.letta.records import AgentToChange
+from clients.errors import UpstreamError
+from clients.letta import messages
+from clients.letta.client import Letta
+from clients.letta.messages import decode_message
+from clients.letta.records import RunRecord, StepRecord
+from tests.clients.test_upstream import guard, scope
+
+KINDS = {
+    "system_message": messages.SystemMessage,
+    "user_message": messages.UserMessage,
+    "assistant_message": messages.AssistantMessage,
+    "reasoning_message": messages.ReasoningMessage,
+    "hidden_reasoning_message": messages.ReasoningMessage,
+    "tool_call_message": messages.ToolCallMessage,
+    "tool_return_message": messages.ToolReturnMessage,
+    "approval_request_message": messages.ApprovalRequestMessage,
+    "approval_response_message": messages.ApprovalResponseMessage,
+    "summary_message": messages.EventMessage,
+    "event_message": messages.EventMessage,
+    "one_of_a_newer_letta": messages.OpaqueMessage,
+}
+"""Every ``message_type`` of Letta 0.16.8, and one that it does not have."""
+
+FIELDS = {
+    "hidden_reasoning_message": {"state": "redacted", "hidden_reasoning": None},
+    "event_message": {"event_type": "compaction", "event_data": {"messages": 3}},
+    "summary_message": {"summary": "what was said", "compaction_stats": None},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_message_has_its_record(kind: str) -> None:
+    wire = {"id": "message-1", "date": "2026-11-25T10:00:00+00:00", "message_type": kind, **FIELDS.get(kind, {})}
+    record = decode_message(msgspec.json.encode(wire), "agent-1")
+    assert type(record) is KINDS[kind]
+    assert record.letta_id == "message-1"
+    assert record.text == FIELDS.get(kind, {}).get("summary")
+
+
+def test_calls_made_at_once_come_back_in_one_message() -> None:
+    returns = [
+        {"type": "tool", "tool_call_id": "call_1", "status": "success", "tool_return": "one"},
+        {"type": "tool", "tool_call_id": "call_2", "status": "error", "tool_return": [{"type": "text", "text": "two"}]},
+    ]
+    wire = {"id": "message-1", "message_type": "tool_return_message", **returns[0], "tool_returns": returns}
+    record = decode_message(msgspec.json.encode(wire), "agent-1")
+    assert isinstance(record, messages.ToolReturnMessage)
+    assert [(one.tool_call_id, one.status) for one in record.tool_returns] == [
+        ("call_1", "success"),
+        ("call_2", "error"),
+    ]
+    assert (record.text, record.tool_returns[1].text) == ("one", '[{"type":"text","text":"two"}]')
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    ("status", "background", "active"),
     [
-        (
-            {"handle": "openai-proxy/old", "model": "old", "display_name": "Old", "model_endpoint": "e"},
-            {"handle": "openai-proxy/new/er", "model": "new/er", "display_name": None, "model_endpoint": "e"},
-        ),
-        ({"handle": None, "model": "old"}, {"handle": None, "model": "new/er", "display_name": None}),
-        ({"handle": "old"}, {"handle": "new/er", "model": "new/er", "display_name": None}),
-        (
-            {"context_window": 9000, "max_tokens": 900},
-            {"context_window": 800, "max_tokens": 90, "model": "new/er", "display_name": None},
-        ),
-        (
-            {"context_window": 700, "max_tokens": None},
-            {"context_window": 700, "max_tokens": None, "model": "new/er", "display_name": None},
-        ),
+        ("running", False, True),
+        ("created", True, True),
+        ("created", False, False),  # so the run of an answer that was not streamed stays for ever: measured
+        ("completed", True, False),
+        ("cancelled", True, False),
+        ("of a newer letta", False, True),
     ],
 )
-def test_another_model_in_a_config(config: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert AgentToChange(llm_config=config).with_model("new/er", context=800, output=90) == expected
+def test_which_runs_are_still_going(status: str, background: bool, active: bool) -> None:
+    assert RunRecord(id="run-1", raw_status=status, background=background).is_active is active
 
 
-def test_a_model_that_tells_no_limits_leaves_them() -> None:
-    config = AgentToChange(llm_config={"context_window": 9000}).with_model("new", context=None, output=None)
-    assert config["context_window"] == 9000
+def test_a_step_of_a_newer_letta() -> None:
+    step = msgspec.json.decode(b'{"id":"step-1","status":"dreaming","prompt_tokens":3}', type=StepRecord)
+    assert (step.status.name, step.usage.prompt_tokens, step.usage.total_tokens) == ("UNKNOWN", 3, None)
+    assert msgspec.json.decode(b'{"id":"step-1","status":null}', type=StepRecord).status.name == "UNKNOWN"
+
+
+@pytest.mark.parametrize(("told", "shown"), [((0.9, 0.0), [0.9, 0.0]), ((0.0, 0.0), [None, None]), ((), [])])
+async def test_a_search_has_scores_where_letta_has_them(told: tuple[float, ...], shown: list[float | None]) -> None:
+    passage = {"id": "passage-1", "text": "kept", "tags": None, "embedding": [0.5] * 3}
+    hits = [{"passage": passage, "score": score, "metadata": {}} for score in told]
+
+    async def act(request: httpx.Request) -> httpx.Response:
+        asked = msgspec.json.decode(request.content)
+        assert asked == {"query": "what", "agent_id": "agent-1", "limit": 5}
+        return httpx.Response(200, content=msgspec.json.encode(hits))
+
+    found = await Letta(guard(act)[0]).search_passages(scope(), "agent-1", "what", 5)
+    assert [hit.score for hit in found] == shown
+    assert {hit.passage.agent_id for hit in found} <= {"agent-1"}
+
+
+async def test_an_answer_that_is_no_list_of_passages() -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=b'{"detail": "secret of the upstream"}')
+
+    with pytest.raises(UpstreamError) as caught:
+        await Letta(guard(act)[0]).passages(scope(), "agent-1", limit=1, newest_first=True)
+    assert (caught.value.reason, "secret" in caught.value.message) == ("DECODE", False)

@@ -80,7 +80,9 @@ NODES: dict[str, tuple[Maker, bool]] = {
     "MemoryBlock": (things.block, False),
     "Message": (things.message, False),
     "Model": (first_model, True),
+    "Passage": (things.passage, False),
     "Run": (things.run, False),
+    "Step": (things.step, False),
     "Stream": (things.stream, False),
     "Template": (first_template, True),
     "Tool": (things.tool, True),
@@ -122,6 +124,17 @@ ROWS: dict[str, list[Row]] = {
     "Mutation.cancelStream(input.streamId)": [doing("cancelStream", "streamId: $id", things.stream)],
     "Mutation.updateMemoryBlock(input.blockId)": [doing("updateMemoryBlock", 'blockId: $id value: "v"', things.block)],
     "Mutation.createConversation(input.agentId)": [doing("createConversation", "agentId: $id", things.agent)],
+    "Mutation.updateConversation(input.conversationId)": [
+        doing("updateConversation", 'conversationId: $id summary: "s"', things.conversation)
+    ],
+    "Mutation.forkConversation(input.conversationId)": [
+        doing("forkConversation", "conversationId: $id", things.conversation)
+    ],
+    "Mutation.deleteConversation(input.conversationId)": [
+        doing("deleteConversation", "conversationId: $id", things.conversation)
+    ],
+    "Mutation.insertPassage(input.agentId)": [doing("insertPassage", 'agentId: $id text: "t"', things.agent)],
+    "Mutation.deletePassage(input.passageId)": [doing("deletePassage", "passageId: $id", things.passage)],
     "Subscription.stream(id)": [following("stream(id: $id)", things.stream)],
     "Subscription.conversation(id)": [following("conversation(id: $id)", things.conversation)],
     "Subscription.message(input.to.agentId)": [

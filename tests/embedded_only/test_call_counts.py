@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA
+from app.embedded.seed import ADA, GRACE
 from tests.doors.test_query import DASHBOARD
 from tests.support.stack import Stack
 
@@ -112,3 +112,89 @@ async def test_a_user_whom_ams_has_never_seen(stack: Stack) -> None:
     answer = await stack.graphql("{ viewer { name agents { nodes { id } } } }", user=stranger)
     assert answer == {"data": {"viewer": {"name": None, "agents": {"nodes": []}}}}
     assert stack.calls("letta") == []
+
+
+AGENTS_WORK = """{ viewer { agents { nodes { status passages(first: 3) { nodes { id } }
+  runs(active: true) { nodes { id } }
+  conversations(first: 2) { nodes { activeRun { id } } } defaultConversation { activeRun { id } } } } } }"""
+
+
+async def test_what_agents_are_at_work_on_costs_one_call_for_all(stack: Stack) -> None:
+    agents = len(stack.platform.state.users[ADA].rows)
+    answer = await stack.graphql(AGENTS_WORK)
+    assert "errors" not in answer
+    kinds = Counter(re.sub(r"agent-[^/?]+", "{id}", call.split("?")[0]) for call in stack.calls("letta"))
+    assert kinds == {
+        "GET /v1/runs/": 1,
+        "GET /v1/conversations/": agents,
+        "GET /v1/agents/{id}/archival-memory": agents,
+    }
+
+
+async def test_a_turn_and_its_steps_cost_a_call_each_and_none_twice(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=2 delay=0 tool=memory_insert]]"}]}
+    send = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
+    sent = await stack.graphql(send, {"i": given | {"idempotencyKey": "k", "waitSeconds": 20}})
+    run_id = sent["data"]["sendMessage"]["run"]["id"]
+    stack.platform.state.calls.clear()
+    run = "run { id usage { totalTokens } steps { id run { id } } }"
+    asked = f"messages(first: 50) {{ nodes {{ id step {{ id {run} }} {run} }} }}"
+    answer = await stack.graphql(
+        f'{{ a: agent(id: "{agent_id}") {{ {asked} }} b: agent(id: "{agent_id}") {{ {asked} }} }}'
+    )
+    assert "errors" not in answer
+    kinds = Counter(re.sub(r"(run|step)-[^/?]+", "{id}", call.split("?")[0]) for call in stack.calls("letta"))
+    assert kinds == {
+        "GET /v1/conversations/default/messages": 1,
+        "GET /v1/runs/{id}": 1,
+        "GET /v1/runs/{id}/usage": 1,
+        "GET /v1/runs/{id}/steps": 1,
+        "GET /v1/steps/{id}": 2,
+    }
+    stack.platform.state.calls.clear()
+    fields = "id usage { totalTokens } steps { id }"
+    await stack.graphql(f'{{ a: run(id: "{run_id}") {{ {fields} }} b: run(id: "{run_id}") {{ {fields} }} }}')
+    assert len(stack.calls("letta")) == 3
+    assert len(set(stack.calls("letta"))) == len(stack.calls("letta"))
+
+
+async def test_a_passage_costs_two_reads_and_its_deletion_one_call_more(stack: Stack) -> None:
+    agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
+    page = await stack.graphql(f'{{ agent(id: "{agent_id}") {{ passages {{ nodes {{ id }} }} }} }}')
+    node_id = page["data"]["agent"]["passages"]["nodes"][0]["id"]
+    stack.platform.state.calls.clear()
+    await stack.graphql(f'{{ a: node(id: "{node_id}") {{ id }} b: node(id: "{node_id}") {{ id }} }}')
+    path = f"/v1/agents/{agent_id}/archival-memory"
+    assert [call.split("?")[0] for call in stack.calls("letta")] == [f"GET {path}"] * 2
+    stack.platform.state.calls.clear()
+    await stack.graphql(f'mutation {{ deletePassage(input: {{passageId: "{node_id}"}}) {{ deletedPassageId }} }}')
+    passage_id = "passage-" + node_id.rsplit(":", 1)[1]
+    assert [call.split("?")[0] for call in stack.calls("letta")] == [
+        *[f"GET {path}"] * 2,
+        f"DELETE {path}/{passage_id}",
+    ]
+
+
+async def test_a_tool_is_looked_for_among_all_of_ones_agents_at_once(stack: Stack) -> None:
+    tool_id = next(iter(stack.platform.state.tools))
+    await stack.graphql(f'{{ node(id: "{tool_id}") {{ id }} viewer {{ agents {{ nodes {{ tools {{ id }} }} }} }} }}')
+    assert [call.split("?")[0] for call in stack.calls("letta")] == ["GET /v1/agents/"]
+
+
+async def test_who_shares_a_block_is_read_to_the_end(stack: Stack) -> None:
+    """A block on more agents than a page holds, of which only the oldest is somebody else's."""
+    state = stack.platform.state
+    block_id = state.agents[state.users[ADA].rows[0]["agent_id"]].block_ids[0]
+    others = state.agents[state.users[GRACE].rows[0]["agent_id"]]
+    others.block_ids.append(block_id)
+    for number in range(120):
+        agent_id = await stack.make_agent(name=f"agent {number}")
+        state.agents[agent_id].block_ids.append(block_id)
+    stack.platform.state.calls.clear()
+    write = f'mutation {{ updateMemoryBlock(input: {{blockId: "{block_id}", value: "x"}}) {{ memoryBlock {{ id }} }} }}'
+    refused = await stack.graphql(write)
+    assert refused["errors"][0]["extensions"]["code"] == "NOT_FOUND"
+    assert [call.split("?")[0] for call in stack.calls("letta")] == [f"GET /v1/blocks/{block_id}/agents"] * 2
+    others.block_ids.remove(block_id)
+    assert "errors" not in await stack.graphql(write)

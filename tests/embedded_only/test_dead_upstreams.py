@@ -112,3 +112,38 @@ async def test_an_open_breaker_at_the_openai_door(stack: Stack) -> None:
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "breaker_open"
     assert int(response.headers["retry-after"]) >= 1
+
+
+async def test_a_dead_letta_nulls_what_it_keeps_and_nothing_else(stack: Stack) -> None:
+    await stack.servers["letta"].stop()
+    answer = await stack.graphql(
+        """{ viewer { agents(first: 1) { nodes { version status passages { nodes { id } }
+          searchMemory(query: "x") { score } runs { nodes { id } } defaultConversation { id } } } } }"""
+    )
+    fields = ("status", "passages", "searchMemory", "runs")
+    assert nulls(answer) == {f"viewer.agents.nodes.{field}": ("letta", CONNECT) for field in fields}
+    assert answer["data"]["viewer"]["agents"]["nodes"][0]["version"]
+
+
+async def test_one_run_that_fails_fails_alone(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    send = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
+    ids = []
+    for number in range(2):
+        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=1 delay=0]]"}], "waitSeconds": 20}
+        sent = await stack.graphql(send, {"i": given | {"idempotencyKey": str(number)}})
+        ids.append(sent["data"]["sendMessage"]["run"]["id"])
+    stack.platform.faults["letta"] = Fault(status=500, path=f"/v1/runs/{ids[0]}/usage")
+    query = f'{{ agent(id: "{agent_id}") {{ runs {{ nodes {{ id usage {{ totalTokens }} }} }} }} }}'
+    answer = await stack.graphql(query)
+    usage = {node["id"]: node["usage"] for node in answer["data"]["agent"]["runs"]["nodes"]}
+    assert usage[ids[0]] is None
+    assert usage[ids[1]]["totalTokens"] > 0
+    assert nulls(answer) == {"agent.runs.nodes.usage": ("letta", "UPSTREAM_ERROR")}
+
+
+async def test_a_tool_that_may_be_on_an_agent_that_cannot_be_read_is_not_said_to_be_missing(stack: Stack) -> None:
+    tool_id = next(iter(stack.platform.state.tools))
+    stack.platform.faults["letta"] = Fault(status=500)
+    answer = await stack.graphql(f'{{ node(id: "{tool_id}") {{ id }} }}')
+    assert nulls(answer) == {"node": ("letta", "UPSTREAM_ERROR")}

@@ -238,7 +238,7 @@ async def test_without_redis_there_are_no_background_runs() -> None:
         path = f"/v1/agents/{services.agent_ids()[0]}/messages/stream"
         refused = await services.letta.post(path, json={**user("hi"), "background": True})
         assert refused.status_code == 503
-        assert (await services.letta.get("/v1/runs/")).json() == []
+        assert (await services.letta.get("/v1/runs/?background=true")).json() == []
 
 
 async def test_a_refund_waits_for_a_person_and_is_allowed() -> None:

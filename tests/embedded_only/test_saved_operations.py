@@ -28,6 +28,7 @@ NAMES = [
     "Budget",
     "CreateAgent",
     "Upgrades",
+    "Runs",
 ]
 FILL = (ROOT / "app/pages/graphiql/src/fill.js").read_text()
 LOOK_UP = FILL.split("`")[1]

@@ -88,6 +88,7 @@ PLACES: dict[str, Place] = {
     "Conversation": Place('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
     "Message": Place('{ agent(id: "$id") { messages(last: 50) { nodes { ... on UserMessage { %s } } } } }', _turns),
     "Run": Place('{ run(id: "$id") { %s } }', _run, most=1),
+    "Step": Place('{ run(id: "$id") { steps { %s } } }', _run, most=1),
     "Stream": Place("{ viewer { streams { %s } } }", _turns),
     "Template": Place("{ templates(first: 1) { nodes { %s } } }", _nothing, most=1),
 }
@@ -104,6 +105,7 @@ ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
     "Query.conversation": ('id: "$id"', things.conversation),
     "Query.run": ('id: "$id"', things.run),
     "Query.stream": ('id: "$id"', things.stream),
+    "Agent.searchMemory": ('query: "parcels"', things.agent),
     "Query.template": ('id: "template:support-bot"', things.agent),
     "Query.templateValidation": ('source: "a: b"', things.agent),
     "Template.version": ('number: "1.0.0"', things.agent),

@@ -115,9 +115,7 @@ class Stack:
         """Let an agent call a tool, with or without leave. The embedded Letta is told by the message itself."""
         if not self.real:
             return
-        base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
-        headers = {"authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as letta:
+        async with self.letta() as letta:
             [found] = (await letta.get("/v1/tools/", params={"name": tool})).raise_for_status().json()
             path = f"/v1/agents/{agent_id}/tools"
             (await letta.patch(f"{path}/attach/{found['id']}")).raise_for_status()
@@ -127,6 +125,15 @@ class Stack:
     async def require_approval(self, agent_id: str, tool: str) -> None:
         """Make an agent's calls of a tool need leave."""
         await self.give_tool(agent_id, tool, approval=True)
+
+    def letta(self) -> httpx.AsyncClient:
+        """Letta itself, past the gateway."""
+        if self.real:
+            base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
+        else:
+            base, key = self.servers["letta"].url, self.platform.options.letta_key
+        headers = {"authorization": f"Bearer {key}"}
+        return httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False)
 
     async def model_stats(self) -> dict[str, int]:
         """What the model has counted."""

@@ -15,6 +15,11 @@ SEND = """mutation($i: SendMessageInput!) {
   sendMessage(input: $i) { errors { message } run { id } stream { id } userMessageEdge { node { id } } }
 }"""
 
+INSERT = (
+    'mutation($a: ID!) { insertPassage(input: {agentId: $a, text: "kept"}) { errors { message } '
+    "passageEdge { node { id } } } }"
+)
+
 Maker = Callable[[Stack], Awaitable[str]]
 
 
@@ -55,6 +60,17 @@ async def stream(stack: Stack) -> str:
 
 async def message(stack: Stack) -> str:
     return str((await sent(stack))["userMessageEdge"]["node"]["id"])
+
+
+async def step(stack: Stack) -> str:
+    query = "query($r: ID!) { run(id: $r) { steps { id } } }"
+    answer = await stack.graphql(query, {"r": await run(stack)})
+    return str(answer["data"]["run"]["steps"][0]["id"])
+
+
+async def passage(stack: Stack) -> str:
+    kept = await done(stack, INSERT, {"a": await agent(stack)})
+    return str(kept["passageEdge"]["node"]["id"])
 
 
 async def block(stack: Stack) -> str:

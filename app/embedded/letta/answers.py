@@ -117,6 +117,21 @@ def page(items: Sequence[Json], request: Request, *, default: int, order: str = 
     return ordered[begin:end][:limit] if before not in ids else ordered[begin:end][-limit:]
 
 
+def page_by_age(items: Sequence[Json], request: Request, *, order: str, default: int = 100) -> list[Json]:
+    """A page of what is listed oldest first, where ``after`` is newer and ``before`` older in both orders: measured.
+
+    ``limit`` counts from where the order begins, so only ``before`` goes on from a page of the newest. A place that is
+    not known is ignored.
+    """
+    query = request.query_params
+    ids = [item["id"] for item in items]
+    after, before = query.get("after"), query.get("before")
+    begin = ids.index(after) + 1 if after in ids else 0
+    end = ids.index(before) if before in ids else len(ids)
+    chosen = list(items)[begin:end]
+    return (chosen if order == "asc" else chosen[::-1])[: limit_of(request, default)]
+
+
 def truth(value: str | None) -> bool:
     """A query's flag."""
     return (value or "").lower() in {"1", "true", "yes", "on"}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.embedded.letta.answers import Routes, agent_of, body_of, conversation_of, ok, page, refused, scope_of
+from app.embedded.letta.answers import Routes, agent_of, body_of, conversation_of, missing, ok, page, refused, scope_of
 from app.embedded.letta.shapes import CONVERSATION
 from app.embedded.letta.views import system_message
 from app.embedded.state import Agent, Json, State, new_id, now
@@ -48,9 +49,13 @@ class Conversations:
         agent = self._state.agents.get(request.query_params.get("agent_id", ""))
         if agent is None:
             return ok([])
-        wanted = (request.query_params.get("summary_search") or "").lower()
-        found = [one for one in agent.conversations.values() if wanted in (one["summary"] or "").lower()]
-        return ok(page(found, request, default=50))
+        every = list(agent.conversations.values())
+        after, wanted = request.query_params.get("after"), request.query_params.get("summary_search")
+        if after is not None and after not in agent.conversations:
+            raise missing("Conversation", after)
+        # A deleted one keeps its place, so that the list goes on after it: as measured.
+        listed = [one for one in every if one["id"] == after or _is_listed(one, wanted)]
+        return ok(page(listed, request, default=50))
 
     async def _create(self, request: Request) -> Response:
         agent, body = agent_of(self._state, request.query_params.get("agent_id", "")), await body_of(request)
@@ -66,16 +71,16 @@ class Conversations:
 
     async def _patch(self, request: Request) -> Response:
         agent, conversation = conversation_of(self._state, request.path_params["id"])
-        changes = {name: value for name, value in (await body_of(request)).items() if name in _PATCHABLE}
+        given = (await body_of(request)).items()
+        changes = {name: value for name, value in given if name in _PATCHABLE and value is not None}
         changed = {**conversation, **changes, "updated_at": now()}
         self._state.keep_conversation(agent, changed)
         return ok(changed)
 
     async def _delete(self, request: Request) -> Response:
         agent, conversation = conversation_of(self._state, request.path_params["id"])
-        if (run := self._state.busy(conversation["id"])) is not None and run.task is not None:
-            run.task.cancel()
-        self._state.drop_conversation(agent, conversation["id"])
+        # Measured: it is only hidden, and what runs in it goes on to its end.
+        self._state.keep_conversation(agent, {**conversation, "is_deleted": True})
         return ok(None)
 
     async def _fork(self, request: Request) -> Response:
@@ -98,3 +103,15 @@ class Conversations:
             raise refused(409, f"CONFLICT: No active runs to cancel for {kind} {scope}")
         run.task.cancel()
         return ok({run.id: "cancelled"})
+
+
+def _is_listed(conversation: Json, wanted: str | None) -> bool:
+    """Whether a conversation is there, and its summary contains what is wanted, by the rules of SQL's ``LIKE``."""
+    if conversation.get("is_deleted"):
+        return False
+    if not wanted:
+        return True
+    signs = {"%": ".*", "_": "."}
+    tokens = re.findall(r"\\?.", wanted, re.DOTALL)
+    pattern = "".join(signs.get(token) or re.escape(token[-1]) for token in tokens)
+    return re.search(pattern, conversation["summary"] or "", re.DOTALL) is not None

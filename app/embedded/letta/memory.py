@@ -5,7 +5,18 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.embedded.letta.answers import Routes, agent_of, body_of, invalid, missing, number_of, ok, page, refused
+from app.embedded.letta.answers import (
+    Routes,
+    agent_of,
+    body_of,
+    invalid,
+    missing,
+    number_of,
+    ok,
+    page,
+    page_by_age,
+    refused,
+)
 from app.embedded.letta.shapes import BLOCK, DIMENSIONS, PASSAGE, embedding_config
 from app.embedded.letta.views import include_of, view
 from app.embedded.letta.voice import Voice
@@ -57,6 +68,7 @@ class Memory:
             ("GET", archival + "/search", self._search),
             ("POST", archival, self._insert),
             ("DELETE", archival + "/{passage}", self._delete),
+            ("POST", "/v1/passages/search", self._search_scored),
         ]
 
     async def _blocks_of_agent(self, request: Request) -> Response:
@@ -133,8 +145,12 @@ class Memory:
     async def _passages(self, request: Request) -> Response:
         agent, query = agent_of(self._state, request.path_params["id"]), request.query_params
         found = [one for one in self._of_agent(agent) if (query.get("search") or "").lower() in one["text"].lower()]
+        known = {one["id"] for one in found}
+        # Measured: beyond a place that is not known there is nothing.
+        if any(query[side] not in known for side in ("after", "before") if side in query):
+            return ok([])
         order = "desc" if query.get("ascending", "true").lower() == "false" else "asc"
-        return ok([_answer(one) for one in page(found, request, default=100, order=order)])
+        return ok([_answer(one) for one in page_by_age(found, request, order=order)])
 
     async def _search(self, request: Request) -> Response:
         agent, query = agent_of(self._state, request.path_params["id"]), request.query_params
@@ -149,6 +165,15 @@ class Memory:
         ranked = [one for score, one in sorted(found, key=lambda pair: -pair[0]) if score > 0]
         results = [_result(one) for one in ranked[: number_of(query.get("top_k", 10), ("query", "top_k"))]]
         return ok({"results": results, "count": len(results)})
+
+    async def _search_scored(self, request: Request) -> Response:
+        """Whole passages, ranked. The score is 0 of each: so Letta on Postgres says, as measured."""
+        body = await body_of(request)
+        found = [one for one in self._state.passages.values() if body.get("agent_id") in {None, one["agent_id"]}]
+        if body.get("query"):
+            found.sort(key=lambda one: -likeness(body["query"], one["text"]))
+        chosen = found[: number_of(body.get("limit", 50), ("body", "limit"))]
+        return ok([{"passage": _answer(one), "score": 0.0, "metadata": {}} for one in chosen])
 
     async def _insert(self, request: Request) -> Response:
         agent, body = agent_of(self._state, request.path_params["id"]), await body_of(request)
@@ -169,10 +194,11 @@ class Memory:
         return ok([_answer(passage)])
 
     async def _delete(self, request: Request) -> Response:
-        agent, passage_id = agent_of(self._state, request.path_params["id"]), request.path_params["passage"]
-        passage = self._state.passages.get(passage_id)
-        if passage is None or passage["agent_id"] != agent.id:
-            raise missing("Passage", passage_id)
+        """Measured: Letta asks nobody whether the passage is that agent's."""
+        agent_of(self._state, request.path_params["id"])
+        passage_id = request.path_params["passage"]
+        if passage_id not in self._state.passages:
+            raise refused(404, f"Passage with id {passage_id} not found in database.")
         del self._state.passages[passage_id]
         self._state.store.drop("passage", passage_id)
         return ok({"message": f"Memory id={passage_id} successfully deleted"})

@@ -9,7 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.embedded.letta.answers import Routes, body_of, missing, number_of, ok, page, refused, truth
+from app.embedded.letta.answers import Routes, body_of, missing, number_of, ok, page, page_by_age, refused, truth
 from app.embedded.letta.turns import error_frame
 from app.embedded.state import Run, State, new_id, now_of_message
 
@@ -34,6 +34,7 @@ class Runs:
             ("GET", "/v1/runs/{id}/usage", self._usage),
             ("GET", "/v1/runs/{id}/steps", self._steps),
             ("GET", "/v1/runs/{id}/messages", self._messages),
+            ("GET", "/v1/steps/{id}", self._step),
             ("POST", "/v1/runs/{id}/stream", self._resume),
             ("POST", "/v1/agents/{id}/messages/cancel", self._cancel),
         ]
@@ -52,7 +53,7 @@ class Runs:
             and ("background" not in query or truth(query["background"]) == run.body["background"])
             and all(run.body[name] == value for name, value in wanted.items())
         ]
-        return ok(page(found, request, default=100))
+        return ok(page_by_age(found, request, order=query.get("order", "desc")))
 
     async def _active(self, request: Request) -> Response:
         agents = set(request.query_params.getlist("agent_ids"))
@@ -69,6 +70,14 @@ class Runs:
 
     async def _steps(self, request: Request) -> Response:
         return ok(page(self._known(request).steps, request, default=100))
+
+    async def _step(self, request: Request) -> Response:
+        step_id = request.path_params["id"]
+        for run in self._state.runs.values():
+            for step in run.steps:
+                if step["id"] == step_id:
+                    return ok(step)
+        raise missing("Step", step_id)
 
     async def _messages(self, request: Request) -> Response:
         run = self._known(request)

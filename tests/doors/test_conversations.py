@@ -1,0 +1,157 @@
+"""Conversations: finding one, saying anew what it is about, forking and deleting it."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import aclosing
+
+from tests.doors.test_memory import code_of
+from tests.doors.test_streams import MESSAGE
+from tests.support.doors import events
+from tests.support.stack import GRACE, Stack
+
+CREATE = """mutation($a: ID!, $s: String) { createConversation(input: {agentId: $a, summary: $s}) {
+  conversationEdge { node { id } } } }"""
+LIST = """query($a: ID!, $n: Int, $c: String, $s: String) { agent(id: $a) {
+  conversations(first: $n, after: $c, search: $s) { nodes { id summary } pageInfo { hasNextPage endCursor } } } }"""
+UPDATE = """mutation($c: ID!, $s: String!) { updateConversation(input: {conversationId: $c, summary: $s}) {
+  conversation { id summary } errors { message } } }"""
+FORK = """mutation($c: ID!) { forkConversation(input: {conversationId: $c}) { errors { message }
+  conversationEdge { cursor node { id agent { id } messages { nodes { __typename text } } } } } }"""
+DELETE = """mutation($c: ID!) { deleteConversation(input: {conversationId: $c}) {
+  deletedConversationId errors { message } } }"""
+READ = "query($c: ID!) { conversation(id: $c) { id summary messages { nodes { __typename text } } } }"
+SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } errors { message } } }"""
+
+
+async def made(stack: Stack, agent_id: str, summary: str | None = None, **who: str) -> str:
+    answer = await stack.graphql(CREATE, {"a": agent_id, "s": summary}, **who)
+    conversation_id: str = answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
+    return conversation_id
+
+
+async def said(stack: Stack, target: dict, text: str) -> None:
+    given = {"to": target, "content": [{"text": text}], "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
+    answer = await stack.graphql(SEND, {"i": given})
+    assert answer["data"]["sendMessage"]["run"]["status"] == "COMPLETED"
+
+
+async def listed(stack: Stack, agent_id: str, **more: object) -> list[str | None]:
+    answer = await stack.graphql(LIST, {"a": agent_id, **more})
+    return [node["summary"] for node in answer["data"]["agent"]["conversations"]["nodes"]]
+
+
+async def test_conversations_are_found_by_what_they_are_about_letter_for_letter(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    for summary in ("Blue sky", "half of 100% blue", "green_field", "back\\slash", None):
+        await made(stack, agent_id, summary)
+    for search, found in (
+        ("lue", ["half of 100% blue", "Blue sky"]),
+        ("blue", ["half of 100% blue"]),
+        ("100%", ["half of 100% blue"]),
+        ("%", ["half of 100% blue"]),
+        ("n_f", ["green_field"]),
+        ("_", ["green_field"]),
+        ("\\", ["back\\slash"]),
+        ("red", []),
+    ):
+        assert await listed(stack, agent_id, s=search) == found, search
+    assert len(await listed(stack, agent_id, s="")) == 5
+
+
+async def test_a_search_pages_and_its_list_goes_on_after_a_deleted_conversation(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    ids = [await made(stack, agent_id, f"{'odd' if number % 2 else 'even'} {number}") for number in range(6)]
+    page = (await stack.graphql(LIST, {"a": agent_id, "n": 1, "s": "even"}))["data"]["agent"]["conversations"]
+    assert ([node["summary"] for node in page["nodes"]], page["pageInfo"]["hasNextPage"]) == (["even 4"], True)
+    cursor = page["pageInfo"]["endCursor"]
+    await made(stack, agent_id, "even and newer")
+    await stack.graphql(DELETE, {"c": ids[4]})
+    assert await listed(stack, agent_id, n=9, c=cursor, s="even") == ["even 2", "even 0"]
+    assert await listed(stack, agent_id, n=2, c=cursor) == ["odd 3", "even 2"]
+
+
+async def test_a_cursor_that_leads_nowhere(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    cursor = "ImNvbnYtMDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAwIg"
+    answer = await stack.graphql(LIST, {"a": agent_id, "c": cursor})
+    extensions = answer["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "CURSOR")
+
+
+async def test_a_conversation_is_said_anew_to_be_about(stack: Stack) -> None:
+    conversation_id = await made(stack, await stack.make_agent(), "before")
+    for summary in ("after", ""):
+        answer = await stack.graphql(UPDATE, {"c": conversation_id, "s": summary})
+        expected = {"conversation": {"id": conversation_id, "summary": summary}, "errors": []}
+        assert answer == {"data": {"updateConversation": expected}}
+        read = await stack.graphql(READ, {"c": conversation_id})
+        assert read["data"]["conversation"]["summary"] == summary
+
+
+async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    origin = await made(stack, agent_id)
+    await said(stack, {"conversationId": origin}, "first [[tokens=1 delay=0]]")
+    edge = (await stack.graphql(FORK, {"c": origin}))["data"]["forkConversation"]["conversationEdge"]
+    assert edge["node"]["id"] != origin
+    assert edge["node"]["agent"] == {"id": agent_id}
+    inherited = [m["text"] for m in edge["node"]["messages"]["nodes"] if m["__typename"] != "SystemMessage"]
+    assert inherited == ["first [[tokens=1 delay=0]]", "tok0"]
+    await said(stack, {"conversationId": edge["node"]["id"]}, "second [[tokens=1 delay=0]]")
+    for conversation_id, spoken in ((origin, 1), (edge["node"]["id"], 2)):
+        nodes = (await stack.graphql(READ, {"c": conversation_id}))["data"]["conversation"]["messages"]["nodes"]
+        assert [node["__typename"] for node in nodes].count("UserMessage") == spoken
+
+
+async def test_a_conversation_is_deleted_once(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    conversation_id = await made(stack, agent_id, "soon gone")
+    answer = await stack.graphql(DELETE, {"c": conversation_id})
+    assert answer == {"data": {"deleteConversation": {"deletedConversationId": conversation_id, "errors": []}}}
+    assert await listed(stack, agent_id) == []
+    for query, given in ((DELETE, {}), (READ, {}), (FORK, {}), (UPDATE, {"s": "back again"})):
+        assert code_of(await stack.graphql(query, {"c": conversation_id, **given})) == "NOT_FOUND"
+
+
+async def test_what_runs_in_a_deleted_conversation_is_stopped(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    conversation_id, other = await made(stack, agent_id), await made(stack, agent_id)
+    query = MESSAGE.replace("outcome", "outcome run { status } conversation { id }")
+    words = [{"text": "hi [[tokens=400 delay=0.05]]"}]
+    turn = {"i": {"to": {"conversationId": conversation_id}, "content": words}, "k": str(uuid.uuid4())}
+    kept_on = {"to": {"conversationId": other}, "content": words, "idempotencyKey": str(uuid.uuid4())}
+    beside = (await stack.graphql(SEND, {"i": kept_on}))["data"]["sendMessage"]["run"]["id"]
+    async with aclosing(events(stack, "event stream", query, turn)) as heard:
+        await anext(heard)
+        assert (await stack.graphql(DELETE, {"c": conversation_id}))["data"]["deleteConversation"]["errors"] == []
+        end = [event async for event in heard][-1]
+    assert (end["outcome"], end["run"]["status"]) == ("CANCELLED", "CANCELLED")
+    assert end["conversation"] in (None, {"id": conversation_id})  # it may be told before the deletion is done
+    still = "query($r: ID!) { run(id: $r) { status } }"
+    assert (await stack.graphql(still, {"r": beside}))["data"]["run"]["status"] == "RUNNING"
+    await stack.graphql("mutation($r: ID!) { cancelRun(input: {runId: $r}) { run { status } } }", {"r": beside})
+
+
+async def test_a_default_conversation_is_part_of_its_agent(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    stack.platform.state.calls.clear()
+    for query, given in ((UPDATE, {"s": "mine"}), (FORK, {}), (DELETE, {})):
+        answer = await stack.graphql(query, {"c": f"conversation:{agent_id}", **given})
+        extensions = answer["errors"][0]["extensions"]
+        assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "DEFAULT_CONVERSATION")
+    assert stack.calls("letta") == []
+
+
+async def test_somebody_elses_conversation_is_not_changed(stack: Stack) -> None:
+    graces = await stack.make_agent(GRACE)
+    conversation_id = await made(stack, graces, "Grace's own", user=GRACE)
+    await stack.make_agent()
+    stack.platform.state.calls.clear()
+    for query, given in ((UPDATE, {"s": "taken"}), (FORK, {}), (DELETE, {})):
+        for wanted in (conversation_id, f"conversation:{graces}", "conv-../../agents", f"conv-{uuid.uuid4()}"):
+            assert code_of(await stack.graphql(query, {"c": wanted, **given})) == "NOT_FOUND"
+    assert {call.split()[0] for call in stack.calls("letta")} <= {"GET"}
+    assert code_of(await stack.graphql(LIST, {"a": graces, "s": "own"})) == "NOT_FOUND"
+    read = await stack.graphql(READ, {"c": conversation_id}, user=GRACE)
+    assert read["data"]["conversation"]["summary"] == "Grace's own"
