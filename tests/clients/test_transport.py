@@ -59,7 +59,8 @@ async def test_cancelled_calls_leave_no_slot_taken(target: tuple[str, AiohttpTra
 
     async def call() -> None:
         try:
-            async with asyncio.timeout(chance.random() / 8):
+            # some wait for as long as it takes: on a machine that is busy, none of the others may be done in time
+            async with asyncio.timeout(chance.choice([None, chance.random() / 8])):
                 await client.get(url)
             outcomes["done"] += 1
         except TimeoutError:

@@ -31,7 +31,9 @@ NO_ID = {
 BY_HAND = {"Query._entities(representations)"}
 """Ids that stand within a scalar."""
 
-LEARNS = re.compile(r"GET /v1/(?:conversations/conv-[^/]+|runs/run-[^/]+|steps/step-[^/]+|blocks/block-[^/]+/agents)\Z")
+LEARNS = re.compile(
+    r"GET /v1/(?:conversations/conv-[^/]+|runs/run-[^/]+|steps/step-[^/]+|blocks/block-[^/]+/agents\?limit=100)\Z"
+)
 """The one call that comes before the decision: the read that learns whose a thing is (Letta contract)."""
 
 
@@ -67,6 +69,10 @@ async def first_template(_: Stack) -> str:
     return "template:support-bot"
 
 
+async def first_version(_: Stack) -> str:
+    return "template:support-bot@1.2.0"
+
+
 async def viewer(_: Stack) -> str:
     return f"user:{ADA}"
 
@@ -85,6 +91,7 @@ NODES: dict[str, tuple[Maker, bool]] = {
     "Step": (things.step, False),
     "Stream": (things.stream, False),
     "Template": (first_template, True),
+    "TemplateVersion": (first_version, True),
     "Tool": (things.tool, True),
     "User": (viewer, False),
 }
@@ -123,6 +130,19 @@ ROWS: dict[str, list[Row]] = {
     "Mutation.cancelRun(input.runId)": [doing("cancelRun", "runId: $id", things.run)],
     "Mutation.cancelStream(input.streamId)": [doing("cancelStream", "streamId: $id", things.stream)],
     "Mutation.updateMemoryBlock(input.blockId)": [doing("updateMemoryBlock", 'blockId: $id value: "v"', things.block)],
+    "Mutation.createAgent(input.templateId)": [
+        Row(
+            f"mutation($id: ID!) {{ createAgent(input: {{templateId: $id {KEY}}}) {{ errors {{ message }} }} }}",
+            first_template,
+            shared=True,
+        )
+    ],
+    "Mutation.updateAgent(input.agentId)": [doing("updateAgent", 'agentId: $id description: "d"', things.agent)],
+    "Mutation.upgradeAgent(input.agentId)": [doing("upgradeAgent", "agentId: $id", things.agent)],
+    "Mutation.deleteAgent(input.agentId)": [doing("deleteAgent", "agentId: $id", things.agent)],
+    "User.agents(filter.templateId)": [
+        reading("viewer { agents(filter: {templateId: $id}) { nodes { id } } }", first_template, shared=True)
+    ],
     "Mutation.createConversation(input.agentId)": [doing("createConversation", "agentId: $id", things.agent)],
     "Mutation.updateConversation(input.conversationId)": [
         doing("updateConversation", 'conversationId: $id summary: "s"', things.conversation)
