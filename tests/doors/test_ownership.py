@@ -31,7 +31,9 @@ NO_ID = {
 BY_HAND = {"Query._entities(representations)"}
 """Ids that stand within a scalar."""
 
-LEARNS = re.compile(r"GET /v1/(?:conversations/conv-[^/]+|runs/run-[^/]+|steps/step-[^/]+|blocks/block-[^/]+/agents)\Z")
+LEARNS = re.compile(
+    r"GET /v1/(?:conversations/conv-[^/]+|runs/run-[^/]+|steps/step-[^/]+|blocks/block-[^/]+/agents\?limit=100)\Z"
+)
 """The one call that comes before the decision: the read that learns whose a thing is (Letta contract)."""
 
 
