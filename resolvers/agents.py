@@ -116,7 +116,7 @@ async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord |
 
     It is looked for among what their agents have, so nothing of anybody else's is ever read.
     """
-    kind = node_id.split("-", 1)[0]
+    kind = "block" if node_id.startswith("block") else "tool"
     if not is_letta_id(node_id, kind):
         raise not_found(_KINDS[kind])
     rows = (await context.access.profile()).agents

@@ -21,7 +21,8 @@ EVERYTHING = """query($a: ID!) {
     id __typename
     memoryBlocks { id __typename } tools { id __typename }
     defaultConversation { id __typename } conversations { nodes { id __typename } }
-    messages { nodes { id __typename run { id __typename } } }
+    passages { nodes { id __typename } }
+    messages { nodes { id __typename run { id __typename } step { id __typename } } }
   } }"""
 UNKNOWN = "agent-00000000-0000-4000-8000-000000000000"
 
@@ -53,7 +54,8 @@ async def furnished_agent(stack: Stack, user: str = ADA) -> str:
     done = await stack.graphql(
         """mutation($i: SendMessageInput!, $a: ID!) {
           sendMessage(input: $i) { run { id } errors { message } }
-          createConversation(input: {agentId: $a}) { errors { message } } }""",
+          createConversation(input: {agentId: $a}) { errors { message } }
+          insertPassage(input: {agentId: $a, text: "kept"}) { errors { message } } }""",
         {"i": turn, "a": agent_id},
         user=user,
     )
@@ -81,7 +83,16 @@ async def test_what_is_somebody_elses_is_missing_and_the_rest_is_there(stack: St
     mine = await stack.make_agent()
     shared = {"Model", "Template", "TemplateVersion", "Tool"}
     foreign = {one: kind for one, kind in found_in(whole["data"]).items() if kind not in shared}
-    assert set(foreign.values()) >= {"User", "Agent", "Conversation", "MemoryBlock", "Run", "UserMessage"}
+    assert set(foreign.values()) >= {
+        "User",
+        "Agent",
+        "Conversation",
+        "MemoryBlock",
+        "Passage",
+        "Run",
+        "Step",
+        "UserMessage",
+    }
     ids = [*foreign, mine]
     hers = dict.fromkeys(range(len(foreign)), "NOT_FOUND")
     nodes = await stack.graphql(NODES, {"ids": ids})
