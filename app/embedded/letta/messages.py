@@ -20,6 +20,7 @@ from app.embedded.letta.answers import (
     scope_of,
     truth,
 )
+from app.embedded.letta.images import kept
 from app.embedded.letta.runs import frames
 from app.embedded.letta.shapes import RUN
 from app.embedded.letta.turns import play
@@ -102,6 +103,8 @@ class Messages:
         An ``exclusive`` scope takes one turn at a time. An agent's own endpoint lets a second one through, as measured.
         """
         sent = _first_message(body)
+        if "content" in sent:
+            sent = {**sent, "content": await kept(sent["content"])}
         body = {**body, "messages": [sent]}
         busy = self._state.busy(scope)
         if exclusive and busy is not None:

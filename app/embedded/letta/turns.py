@@ -98,9 +98,11 @@ class Turn:
             await self._go_on(words_per_second)
             return
         answer = self._think(self._sent, words_per_second)
-        user = self._message(new_id("message"), "user_message", content=text_of(self._sent))
+        asked, content = text_of(self._sent), self._sent.get("content")
+        has_images = isinstance(content, list) and any(part["type"] == "image" for part in content)
+        user = self._message(new_id("message"), "user_message", content=content if has_images else asked)
         user["otid"] = self._sent.get("otid") or otid_of(user["id"], 0)
-        use = tool_wanted(self._state, self._agent, answer, user["content"])
+        use = tool_wanted(self._state, self._agent, answer, asked)
         if use is not None and use.approval:
             self._ask(use, user, answer)
             return
