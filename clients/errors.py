@@ -247,7 +247,7 @@ def error_of(
     retry_after_seconds: float | None = None,
 ) -> GatewayError:
     """An error again from what was kept of it."""
-    kind = _KINDS[code]
+    kind = _KINDS.get(code, GatewayError)
     if issubclass(kind, UpstreamError):
         return kind(
             message,

@@ -119,13 +119,23 @@ async def embed(context: RequestContext, *, model: str, inputs: list[str], dimen
         body["user"] = context.principal.user_id
     answer = await context.resources.litellm.embeddings(context.model_scope(), pays, msgspec.json.encode(body))
     context.refresh()
-    wire = decode(Service.LITELLM, _DATA, answer.body)
-    vectors = sorted(wire.data, key=lambda one: one.index)
-    if [one.index for one in vectors] != list(range(len(inputs))):
-        raise undecodable(Service.LITELLM)
-    usage = Usage(prompt_tokens=wire.usage.prompt_tokens, total_tokens=wire.usage.total_tokens, cost_usd=_cost(answer))
+    vectors, usage = vectors_of(answer.body, len(inputs))
+    usage.cost_usd = _cost(answer)
     context.resources.metrics.tokens_used("embedding", usage.prompt_tokens, None)
     return Embedded(model=model, embeddings=vectors, usage=usage)
+
+
+def vectors_of(body: bytes, count: int) -> tuple[list[EmbeddingRecord], Usage]:
+    """The vectors of so many inputs, in the inputs' order, and the tokens they took.
+
+    Raises:
+        UpstreamError: reason ``DECODE``, where they are not those of the inputs.
+    """
+    wire = decode(Service.LITELLM, _DATA, body)
+    vectors = sorted(wire.data, key=lambda one: one.index)
+    if [one.index for one in vectors] != list(range(count)):
+        raise undecodable(Service.LITELLM)
+    return vectors, Usage(prompt_tokens=wire.usage.prompt_tokens, total_tokens=wire.usage.total_tokens)
 
 
 def _check(inputs: list[str], dimensions: int | None) -> None:

@@ -20,9 +20,6 @@ MAX_PAGE = 100
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID = re.compile(rf"(?:agent|conv|run|message|block|tool|passage|step)-{_UUID}\Z")
 
-_LOST_IMAGE = b"Failed to fetch image"
-"""What Letta 0.16.8 says where the address of an image leads nowhere."""
-
 T = TypeVar("T")
 
 
@@ -64,8 +61,6 @@ def translate(rejected: UpstreamRejected) -> Exception:
     match rejected.status:
         case 404:
             return NotFound("Not found.", service=Service.LETTA)
-        case 400 if _LOST_IMAGE in rejected.body:
-            return BadUserInput("Letta could not fetch the image.", reason="IMAGE", service=Service.LETTA)
         case 400 | 422:
             return BadUserInput("Letta refused the request.", service=Service.LETTA)
         case 409:

@@ -249,7 +249,7 @@ class Turn:
     def _refuse(self) -> None:
         self.end("failed", "error")
         self.say({"message_type": "stop_reason", "stop_reason": "error"})
-        told = self._refused if self._refused.startswith("CONFLICT") else _UNKNOWN
+        told = self._refused if self._refused.startswith(("CONFLICT", "INVALID_ARGUMENT")) else _UNKNOWN
         self._run.say(error_frame(self._run.id, "internal_error", self._refused, told))
 
     def end(self, status: str, reason: str) -> None:
