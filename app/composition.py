@@ -50,6 +50,7 @@ async def open_doors(
         letta=Letta(clients[Service.LETTA]),
         litellm=LiteLLM(clients[Service.LITELLM]),
         streams=streams,
+        metrics=telemetry,
         health=Health(await _checks(settings, clients, platform, stack), version("agentgraph")),
         clocks=Clocks(
             request=settings.request_timeout,

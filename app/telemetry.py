@@ -67,6 +67,9 @@ class Telemetry:
             registry=self.registry,
         )
         self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
+        self._tokens = Counter(
+            "agentgraph_tokens", "Tokens that went in and came out.", ["kind", "direction"], registry=self.registry
+        )
         self._first = Histogram(
             "agentgraph_first_token_seconds", "Time to first token.", ["kind"], buckets=_BUCKETS, registry=self.registry
         )
@@ -118,6 +121,11 @@ class Telemetry:
         """A stream came to its end."""
         self._streams.labels(kind, outcome).inc()
         self.log.info("stream", kind=kind, outcome=outcome, ms=round(seconds * 1000, 1))
+
+    def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
+        """Tokens went in and came out, as far as the upstream has told."""
+        self._tokens.labels(kind, "in").inc(prompt or 0)
+        self._tokens.labels(kind, "out").inc(completion or 0)
 
     def source_broke(self, kind: str, error: Exception) -> None:
         """A source failed in a way that is the gateway's own fault: in full, for the log alone."""

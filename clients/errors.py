@@ -234,5 +234,30 @@ def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
     return [*(one for child in kind.__subclasses__() for one in _family(child)), kind]
 
 
+_KINDS = {kind.code: kind for kind in _family(GatewayError)}
+
+
+def error_of(
+    code: ErrorCode,
+    message: str,
+    *,
+    reason: str | None,
+    service: Service | None,
+    retryable: bool,
+    retry_after_seconds: float | None = None,
+) -> GatewayError:
+    """An error again from what was kept of it."""
+    kind = _KINDS.get(code, GatewayError)
+    if issubclass(kind, UpstreamError):
+        return kind(
+            message,
+            reason=reason,
+            service=service,
+            retry_after_seconds=retry_after_seconds,
+            can_retry=retryable,
+        )
+    return kind(message, reason=reason, service=service, retry_after_seconds=retry_after_seconds)
+
+
 HTTP_STATUS = {kind.code: kind.http_status for kind in _family(GatewayError)}
 """The status of each code that has a class."""

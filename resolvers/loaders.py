@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import date
 
 from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord, UpgradePlan
 from clients.calls import CallScope
@@ -18,7 +19,7 @@ from clients.letta.records import (
     StepRecord,
     Usage,
 )
-from clients.litellm import KeyInfo, ModelRecord
+from clients.litellm import KeyInfo, ModelDetails, ModelRecord, UsageLine
 from resolvers.loading import Loader, each, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
@@ -57,6 +58,7 @@ class Loaders:
         self.template: Loader[str, TemplateRecord | None] = Loader(self._templates, max_batch=MAX_IDS_PER_CALL)
         self.template_version: Loader[VersionKey, TemplateVersionRecord | None] = Loader(each(self._template_version))
         self.models: Loader[str, dict[str, ModelRecord]] = Loader(each(self._models))
+        self.model_details: Loader[str, dict[str, ModelDetails]] = Loader(each(self._model_details))
         self.conversation: Loader[str, ConversationRecord] = Loader(each(self._conversation))
         self.conversations: Loader[ConversationWindow, list[ConversationRecord]] = Loader(each(self._conversations))
         self.messages: Loader[MessageWindow, list[MessageRecord]] = Loader(each(self._messages))
@@ -71,6 +73,7 @@ class Loaders:
         self.passages: Loader[PassageWindow, list[PassageRecord]] = Loader(each(self._passages))
         self.memory_search: Loader[tuple[str, str, int], list[MemoryHit]] = Loader(each(self._memory_search))
         self.key_info: Loader[str, KeyInfo] = Loader(each(self._key_info))
+        self.usage: Loader[tuple[str, date, date], list[UsageLine]] = Loader(each(self._usage))
 
     async def _profile(self, user_id: str) -> Profile:
         return await self._resources.ams.profile(self._scope, user_id)
@@ -95,6 +98,9 @@ class Loaders:
     async def _models(self, key: str) -> dict[str, ModelRecord]:
         records = await self._resources.litellm.models(self._scope, key)
         return {record.name: record for record in records}
+
+    async def _model_details(self, key: str) -> dict[str, ModelDetails]:
+        return await self._resources.litellm.model_details(self._scope, key)
 
     async def _conversation(self, conversation_id: str) -> ConversationRecord:
         return await self._resources.letta.conversation(self._scope, conversation_id)
@@ -148,6 +154,10 @@ class Loaders:
 
     async def _key_info(self, key: str) -> KeyInfo:
         return await self._resources.litellm.key_info(self._scope, key)
+
+    async def _usage(self, asked: tuple[str, date, date]) -> list[UsageLine]:
+        key, first, last = asked
+        return await self._resources.litellm.usage(self._scope, key, first, last)
 
     async def _agent_states(self, agent_ids: list[str]) -> list[AgentState | Exception]:
         """Several agents by the tag AMS gives a user's agents, a page at a time; strays one by one.

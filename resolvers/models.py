@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clients.errors import NotFound
-from clients.litellm import ModelMode, ModelRecord
+from clients.litellm import ModelDetails, ModelMode, ModelRecord
 from resolvers.context import RequestContext
 
 
@@ -19,3 +19,16 @@ async def model_by_name(context: RequestContext, name: str) -> ModelRecord:
     if name not in known:
         raise NotFound("No such model.")
     return known[name]
+
+
+async def model_if_callable(context: RequestContext, name: str | None) -> ModelRecord | None:
+    """One model; ``None`` where the principal's key may not call it, or not any more."""
+    if name is None:
+        return None
+    return (await context.loaders.models.load(await context.access.model_key())).get(name)
+
+
+async def details(context: RequestContext, name: str) -> ModelDetails:
+    """What LiteLLM's page on a model adds to its group; nothing where it has none."""
+    known = await context.loaders.model_details.load(await context.access.model_key())
+    return known.get(name) or ModelDetails()

@@ -9,7 +9,7 @@ from clients.letta.client import Letta
 from clients.litellm import LiteLLM
 from resolvers.platform import Health
 from resolvers.sent import SentIds
-from resolvers.streams.hub import StreamHub
+from resolvers.streams.hub import StreamHub, StreamMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Resources:
     letta: Letta
     litellm: LiteLLM
     streams: StreamHub
+    metrics: StreamMetrics
     health: Health
     clocks: Clocks
     platform_key: str | None

@@ -100,9 +100,18 @@ async def respond_to_approval(
 
 
 async def start_completion(
-    context: RequestContext, *, body: dict[str, Any], on_disconnect: OnDisconnect, key: str, reads: bool = True
+    context: RequestContext,
+    *,
+    body: dict[str, Any],
+    on_disconnect: OnDisconnect,
+    key: str,
+    reads: bool = True,
+    anew: bool = False,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a completion, or attach to the one that ``key`` has started. ``body`` is OpenAI's request."""
+    """Start a completion, or attach to the one that ``key`` has started. ``body`` is OpenAI's request.
+
+    With ``anew``, one that broke off is started again.
+    """
     _checked(key)
     pays = await context.access.model_key()
     request = payable(body, own_key=pays != context.resources.platform_key, user_id=context.principal.user_id)
@@ -114,6 +123,7 @@ async def start_completion(
         key=f"completion:{key}",
         fingerprint=fingerprint(body),
         reads=reads,
+        anew=anew,
     )
 
 

@@ -18,6 +18,7 @@ class Budget:
 
     spend_usd: Decimal = described("Spent in the present period, in US dollars.")
     max_usd: Decimal | None = described("What may be spent in it, in US dollars; null without a limit.")
+    remaining_usd: Decimal | None = described("What is left of it, in US dollars; null without a limit.")
     budget_reset_at: datetime | None = strawberry.field(
         name="resetsAt", description="When the next period begins; null where there are no periods."
     )
@@ -26,4 +27,7 @@ class Budget:
     )
     tpm_limit: int | None = strawberry.field(
         name="tokensPerMinute", description="How many tokens a minute; null without a limit."
+    )
+    expires: datetime | None = strawberry.field(
+        name="expiresAt", description="When the key stops working; null for one that does not."
     )

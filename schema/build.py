@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from functools import cache
 
@@ -13,7 +14,7 @@ from schema import message, outcomes, stream
 from schema.federation import VERSION, federated
 from schema.mutation import Mutation
 from schema.query import Query
-from schema.scalars import DECIMAL
+from schema.scalars import DATE, DECIMAL
 from schema.subscription import Subscription
 
 
@@ -25,6 +26,6 @@ def build_schema() -> strawberry.Schema:
         mutation=Mutation,
         subscription=Subscription,
         types=[*message.KINDS, *stream.KINDS, *outcomes.KINDS, ErrorCode],
-        config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL}),
+        config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL, date: DATE}),
         federation_version=VERSION,
     )

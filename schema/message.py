@@ -10,6 +10,7 @@ from strawberry import Parent
 from strawberry.scalars import JSON
 
 from clients.letta import messages as records
+from clients.letta.content import MessageImage as ImageRecord
 from clients.letta.messages import MessageRole
 from clients.letta.records import ConversationRecord, RunRecord, StepRecord
 from resolvers import runs, turns
@@ -78,10 +79,21 @@ class ToolReturn:
     text: str | None = described("What came back.")
 
 
+@strawberry.type(description="An image in a message.")
+@reads(ImageRecord)
+class MessageImage:
+    """The GraphQL face of the record of that name."""
+
+    url: str | None = described("Where it can be seen: a data URL once it has been stored, its address before.")
+    media_type: str | None = described("Its kind, such as `image/png`, where that is known.")
+
+
 @entity(description="What you said.")
 @reads(records.UserMessage)
 class UserMessage(Message):
     """The GraphQL face of the record of that name."""
+
+    images: list[MessageImage] = described("The images that you sent along.")
 
 
 @entity(description="What the agent said.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 import strawberry
@@ -11,4 +12,11 @@ DECIMAL = strawberry.scalar(
     description="A number in decimal digits, as text: exact, never in scientific notation.",
     serialize=lambda value: format(value, "f"),
     parse_value=Decimal,
+)
+
+DATE = strawberry.scalar(
+    name="Date",
+    description="A day of the calendar in UTC, as text: `2026-03-02`.",
+    serialize=date.isoformat,
+    parse_value=date.fromisoformat,
 )

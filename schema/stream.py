@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -62,7 +63,7 @@ class Usage:
     total_tokens: int | None = described("Both together.")
     reasoning_tokens: int | None = described("Those of the tokens that came out which were thoughts.")
     cached_prompt_tokens: int | None = described("Those of the tokens that went in which were cached.")
-    cost_usd: float | None = described("The cost in US dollars, where it is known.")
+    cost_usd: Decimal | None = described("The cost in US dollars, where it is known.")
 
 
 @strawberry.type(description="Why a stream failed.")

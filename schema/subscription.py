@@ -11,7 +11,8 @@ from resolvers import turns
 from resolvers.access import scope_of
 from resolvers.info import Info
 from resolvers.streams.follow import follow
-from schema.inputs import CompletionInput, SendMessageInput
+from schema.chat import CompletionInput
+from schema.inputs import SendMessageInput
 from schema.stream import StreamEvent
 
 

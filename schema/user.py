@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
@@ -10,12 +10,15 @@ from strawberry import Parent
 
 from clients.ams import AgentRow
 from resolvers import agents, users
+from resolvers import usage as usages
 from resolvers.info import Info
 from resolvers.paging import Page, window
 from resolvers.principal import Principal, Role
+from resolvers.usage import UsageDimension
 from schema.base import answered_by, derived, described, entity, reads
 from schema.budget import Budget
 from schema.node import Node
+from schema.usage import UsageReport
 
 if TYPE_CHECKING:
     from schema.agent import Agent, AgentConnection, AgentFilter
@@ -37,6 +40,19 @@ async def _agents(
     return await agents.agent_page(info.context, window(first, after, last, before), wanted)
 
 
+async def _usage(
+    user: Parent[Principal],  # noqa: ARG001 - usage is always the principal's
+    info: Info,
+    first: Annotated[date, strawberry.argument(name="from", description="The first day, by UTC.")],
+    last: Annotated[date, strawberry.argument(name="to", description="The last day, by UTC; at most 366 in all.")],
+    group_by: Annotated[
+        list[UsageDimension] | None, strawberry.argument(description="A row for each of these; `[DAY]` by default.")
+    ] = None,
+) -> usages.UsageReport | None:
+    by = [UsageDimension.DAY] if group_by is None else group_by
+    return await usages.usage(info.context, first, last, by)
+
+
 @entity(description="You, as your token says.")
 @reads(Principal)
 class User(Node):
@@ -47,6 +63,9 @@ class User(Node):
     name: str | None = answered_by(users.name, "Your name on the platform.", optional=True)
     budget: Budget | None = answered_by(
         users.budget, "What your own key may spend; null where the platform's key pays for you.", optional=True
+    )
+    usage: UsageReport | None = answered_by(
+        _usage, "What your own key was used for; null where the platform's key pays for you.", optional=True
     )
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,

@@ -11,10 +11,10 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
 from graphql.execution import create_source_event_stream, execute_subscription_event
 from graphql.execution import execute as graphql_execute
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.graphql.documents import Documents, Operation
 from app.graphql.errors import format_error, is_internal
+from app.graphql.executor import Executor
 from app.telemetry import Telemetry
 from resolvers.context import RequestContext
 
@@ -37,7 +37,7 @@ class Engine:
             context_value=context,
             variable_values=variables,
             operation_name=operation.name,
-            executor_class=StrawberryGraphQLCoreExecutionContext,
+            executor_class=Executor,
         )
         answer = await result if inspect.isawaitable(result) else result
         payload = self._payload(answer, context)
@@ -59,7 +59,7 @@ class Engine:
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext
     ) -> AsyncGenerator[Payload, None]:
         """The answers to a subscription, each with loaders of its own. A failure is the last of them."""
-        executor = StrawberryGraphQLCoreExecutionContext.build(
+        executor = Executor.build(
             self._schema,
             operation.document,
             context_value=context,

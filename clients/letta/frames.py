@@ -38,10 +38,12 @@ class ErrorFrame(msgspec.Struct, frozen=True):
     """The turn failed. ``error_type`` is Letta's (``llm_rate_limit``, ``llm_error``, …); its text is never shown.
 
     ``waits_for_approval``: nothing was done with the message, since the agent waits for a decision (tried on 0.16.8).
+    ``lost_image``: nor was it here, since an image's address leads nowhere.
     """
 
     error_type: str
     waits_for_approval: bool = False
+    lost_image: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -66,6 +68,7 @@ class _Wire(msgspec.Struct):
 
 
 _WAITS = "waiting for approval"
+_LOST_IMAGE = "Failed to fetch image"
 _WIRE = msgspec.json.Decoder(_Wire)
 
 
@@ -92,6 +95,10 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
                 cached_prompt_tokens=wire.cached_input_tokens,
             )
         case "error_message":
-            return ErrorFrame(wire.error_type, waits_for_approval=_WAITS in wire.message)
+            return ErrorFrame(
+                wire.error_type,
+                waits_for_approval=_WAITS in wire.message,
+                lost_image=_LOST_IMAGE in wire.message,
+            )
         case _:
             return MessageFrame(decode_message(event.data, scope), wire.seq_id)

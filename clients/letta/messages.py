@@ -16,6 +16,7 @@ import msgspec
 
 from clients.decode import decode
 from clients.errors import Service
+from clients.letta.content import Content, MessageImage, text_of
 
 
 class MessageRole(StrEnum):
@@ -26,13 +27,6 @@ class MessageRole(StrEnum):
     SYSTEM = "system"
     TOOL = "tool"
     UNKNOWN = "unknown"
-
-
-class ContentPart(msgspec.Struct):
-    """One part of a message's content; parts that are not text have no ``text``."""
-
-    type: str = "text"
-    text: str | None = None
 
 
 class ToolCall(msgspec.Struct):
@@ -48,16 +42,6 @@ class Approval(msgspec.Struct):
 
     approve: bool | None = None
     reason: str | None = None
-
-
-Content = str | list[ContentPart] | None
-
-
-def text_of(content: Content) -> str | None:
-    """The text of a message's content: its text parts, joined."""
-    if content is None or isinstance(content, str):
-        return content
-    return "".join(part.text for part in content if part.text is not None)
 
 
 class MessageRecord(msgspec.Struct, kw_only=True):
@@ -93,6 +77,11 @@ class MessageRecord(msgspec.Struct, kw_only=True):
         """The words of the message, if it has any."""
         return None
 
+    @property
+    def weight(self) -> int:
+        """What it takes in memory, about."""
+        return len(self.text or "")
+
 
 class _Spoken(MessageRecord, kw_only=True):
     content: Content = None
@@ -107,6 +96,17 @@ class UserMessage(_Spoken, kw_only=True):
     """What the user said."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
+
+    @property
+    def images(self) -> list[MessageImage]:
+        """The images among it."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [part.source for part in parts if part.type == "image" and part.source is not None]
+
+    @property
+    def weight(self) -> int:
+        """What it takes in memory, about."""
+        return super().weight + sum(len(image.data or "") for image in self.images)
 
 
 class AssistantMessage(_Spoken, kw_only=True):

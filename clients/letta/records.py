@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -197,7 +198,7 @@ class Usage(msgspec.Struct, kw_only=True):
     total_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_prompt_tokens: int | None = None
-    cost_usd: float | None = None
+    cost_usd: Decimal | None = None
 
 
 class StepStatus(StrEnum):

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from clients.letta.content import ContentPart
 from clients.letta.messages import UserMessage
 
 
@@ -24,8 +25,8 @@ class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     def record(self, scope: str, run_id: str | None) -> UserMessage:
         """The message as it will stand in ``scope``, before Letta has stored it."""
-        text = "".join(str(part.get("text", "")) for part in self.content)
-        return UserMessage(otid=self.otid, scope=scope, content=text, run_id=run_id)
+        content = msgspec.convert(self.content, list[ContentPart])
+        return UserMessage(otid=self.otid, scope=scope, content=content, run_id=run_id)
 
 
 class SentDecision(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 import msgspec
 
 from clients.decode import decode
 from clients.errors import ErrorCode, Service, UpstreamError
 from clients.letta.records import Usage
+from clients.litellm.money import dollars
 from clients.sse import SseEvent
 from resolvers.context import RequestContext
 from resolvers.streams.clocks import StreamClocks
@@ -63,6 +65,7 @@ class _Usage(msgspec.Struct):
     total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     completion_tokens_details: _Details | None = None
+    cost: Decimal | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -107,9 +110,6 @@ class CompletionSource:
         yield Started(stream_id=""), b""
         async for event in events:
             if event.data == b"[DONE]":
-                cost = _cost(self.headers)
-                if cost is not None and self._usage is not None:
-                    self._usage.cost_usd = cost
                 reason = None if self._finish is None else self._finish.upper()
                 yield Ended(outcome=StreamOutcome.COMPLETED, finish_reason=reason, usage=self._usage), DONE
                 return
@@ -166,15 +166,8 @@ def _usage(wire: _Usage) -> Usage:
         total_tokens=wire.total_tokens,
         cached_prompt_tokens=prompt.cached_tokens if prompt else None,
         reasoning_tokens=completion.reasoning_tokens if completion else None,
+        cost_usd=None if wire.cost is None else dollars(wire.cost),
     )
-
-
-def _cost(headers: dict[str, str]) -> float | None:
-    """What a whole completion cost; a stream's headers were sent before that was known and say 0."""
-    try:
-        return float(headers.get("x-litellm-response-cost", "")) or None
-    except ValueError:
-        return None
 
 
 def with_counts(body: bytes) -> bytes:
@@ -197,5 +190,9 @@ def with_counts(body: bytes) -> bytes:
 
 
 _MODEL_FAILED = StreamFailure(
-    code=ErrorCode.UPSTREAM_ERROR, message="The model failed in the middle of its answer.", reason="MODEL"
+    code=ErrorCode.UPSTREAM_ERROR,
+    message="The model failed in the middle of its answer.",
+    reason="MODEL",
+    service=Service.LITELLM,
+    retryable=True,
 )

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from clients.errors import ErrorCode
+from clients.errors import ErrorCode, GatewayError, Service, error_of
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 
@@ -70,6 +70,11 @@ class Started(Event, kw_only=True):
     resumable: bool = False
     replayed: bool = False
 
+    @property
+    def size(self) -> int:
+        """Its weight in bytes, about, for bounds."""
+        return OVERHEAD_BYTES + (0 if self.user_message is None else self.user_message.weight)
+
 
 class TextDelta(Event, kw_only=True):
     """More of the answer. ``message_id`` is the id of the message it belongs to, ``None`` in a completion."""
@@ -110,7 +115,7 @@ class MessageAdded(Event, kw_only=True):
     @property
     def size(self) -> int:
         """Its weight in bytes, about, for bounds."""
-        return OVERHEAD_BYTES + len(self.message.text or "")
+        return OVERHEAD_BYTES + self.message.weight
 
 
 class ApprovalRequested(MessageAdded, kw_only=True):
@@ -120,11 +125,37 @@ class ApprovalRequested(MessageAdded, kw_only=True):
 
 
 class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a stream failed."""
+    """Why a stream failed: what is kept of the error."""
 
     code: ErrorCode
     message: str
     reason: str | None = None
+    service: Service | None = None
+    retryable: bool = False
+    retry_after_seconds: float | None = None
+
+    @classmethod
+    def of(cls, error: GatewayError) -> StreamFailure:
+        """What is kept of an error."""
+        return cls(
+            code=error.code,
+            message=error.message,
+            reason=error.reason,
+            service=error.service,
+            retryable=error.retryable,
+            retry_after_seconds=error.retry_after_seconds,
+        )
+
+    def error(self) -> GatewayError:
+        """The error again, to raise."""
+        return error_of(
+            self.code,
+            self.message,
+            reason=self.reason,
+            service=self.service,
+            retryable=self.retryable,
+            retry_after_seconds=self.retry_after_seconds,
+        )
 
 
 class Ended(Event, kw_only=True):

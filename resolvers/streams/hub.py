@@ -53,6 +53,9 @@ class StreamMetrics(Protocol):
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
         """A stream ended."""
 
+    def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
+        """Tokens went in and came out, as far as the upstream has told."""
+
     def source_broke(self, kind: str, error: Exception) -> None:
         """A source failed in a way that is the gateway's own fault."""
 
@@ -91,18 +94,20 @@ class StreamHub:
         scope: str | None = None,
         reads: bool = True,
         kept: bool = True,
+        anew: bool = False,
     ) -> AsyncIterator[Stream]:
         """Start a stream, or attach to what the same key has started, for as long as the context lasts.
 
         Without ``reads`` the caller only starts it, for somebody else to read. One that is not ``kept`` is forgotten at
-        its end: nobody will read it again.
+        its end: nobody will read it again. With ``anew``, what the key has started is attached to unless it failed or
+        was cancelled: then the key starts again.
 
         Raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input.
             GatewayError: the upstream's refusal, if it comes within one heartbeat.
         """
         stream = self._shelf.by_key(owner_id, key, fingerprint)
-        if stream is None:
+        if stream is None or (anew and stream.broke_off):
             stream = Stream(
                 id=f"stream:{uuid.uuid4()}",
                 owner_id=owner_id,
@@ -223,6 +228,8 @@ class StreamHub:
         stream.source = None  # what was sent may be large, and nobody needs it any more
         now = datetime.now(UTC)
         stream.expires_at = now + timedelta(seconds=self.limits.retention)
+        if ended.usage is not None:
+            self._metrics.tokens_used(stream.kind, ended.usage.prompt_tokens, ended.usage.completion_tokens)
         self._metrics.stream_ended(stream.kind, ended.outcome.value, (now - stream.started_at).total_seconds())
         if not stream.kept:
             self._shelf.forget(stream)
@@ -243,6 +250,7 @@ class StreamHub:
     def cancel(self, stream: Stream) -> None:
         """Close the upstream now; the log ends ``CANCELLED``."""
         if stream.pump is not None:
+            stream.cancelled = True
             stream.pump.cancel()
 
     async def cancelled(self, stream: Stream) -> None:
@@ -260,5 +268,4 @@ _INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went
 
 
 def _failed(error: GatewayError) -> Ended:
-    failure = StreamFailure(code=error.code, message=error.message, reason=error.reason)
-    return Ended(outcome=StreamOutcome.FAILED, error=failure)
+    return Ended(outcome=StreamOutcome.FAILED, error=StreamFailure.of(error))

@@ -229,6 +229,8 @@ def _model_failure(failed: ErrorFrame | None) -> StreamFailure:
             message="The agent waits for a decision on a tool call: approve or deny it first.",
             reason="APPROVAL_PENDING",
         )
+    if failed is not None and failed.lost_image:
+        return StreamFailure(code=ErrorCode.BAD_USER_INPUT, message="An image could not be fetched.", reason="IMAGE")
     if failed is not None and failed.error_type == "llm_rate_limit":
         return StreamFailure(
             code=ErrorCode.RATE_LIMITED, message="The model's rate limit is reached.", reason="MODEL_RATE_LIMIT"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from resolvers.streams.events import Event, OnDisconnect, StreamStatus, TextDelta
+from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus, TextDelta
 from resolvers.streams.log import StreamLog
 
 
@@ -37,6 +37,7 @@ class Stream:
         scope: the conversation it is a turn of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
         opened: done when the upstream has opened; has the refusal of one that would not.
         kept: whether it can be read again after its end.
+        cancelled: whether it was told to end before its time.
         pump: what copies the source into the log.
         timer: what ends its grace or, after its end, its time on the shelf.
     """
@@ -50,6 +51,7 @@ class Stream:
     fingerprint: str = ""
     scope: str | None = None
     kept: bool = True
+    cancelled: bool = False
     log: StreamLog = field(default_factory=StreamLog)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     expires_at: datetime | None = None
@@ -72,6 +74,12 @@ class Stream:
         """Where it stands."""
         ended = self.log.ended
         return StreamStatus.RUNNING if ended is None else StreamStatus(ended.outcome.value)
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether its answer is not whole and will not be: it failed, or was or is being cancelled."""
+        ended = self.log.ended
+        return self.cancelled if ended is None else ended.outcome is not StreamOutcome.COMPLETED
 
     @property
     def text(self) -> str:

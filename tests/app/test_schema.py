@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType, UnionType
@@ -37,6 +37,7 @@ SCALARS = {
     "Int": int,
     "Float": (int, float),
     "Boolean": bool,
+    "Date": date,
     "DateTime": datetime,
     "Decimal": Decimal,
 }

@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from graphql import GraphQLObjectType, get_named_type, is_leaf_type
@@ -81,16 +82,28 @@ async def _run(stack: Stack, _: int) -> str:
     return await things.run(stack)
 
 
+async def _used(stack: Stack, _: int) -> str:
+    asked = {"model": stack.chat_model, "messages": [{"role": "USER", "content": "hi"}], "idempotencyKey": "calls"}
+    await things.done(stack, "mutation($i: CompletionInput!) { complete(input: $i) { text } }", {"i": asked})
+    return ""
+
+
+_TODAY = datetime.now(UTC).date()
+_DAYS = f'from: "{_TODAY - timedelta(days=1)}", to: "{_TODAY + timedelta(days=1)}"'
+
 PLACES: dict[str, Place] = {
     "Query": Place("{ %s }", _nothing, most=1),
     "User": Place("{ viewer { %s } }", _nothing, most=1),
     "Agent": Place("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
     "Conversation": Place('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
     "Message": Place('{ agent(id: "$id") { messages(last: 50) { nodes { ... on UserMessage { %s } } } } }', _turns),
+    "Model": Place("{ models { %s } }", _nothing, most=1),
+    "ModelSupports": Place("{ models { supports { %s } } }", _nothing, most=1),
     "Run": Place('{ run(id: "$id") { %s } }', _run, most=1),
     "Step": Place('{ run(id: "$id") { steps { %s } } }', _run, most=1),
     "Stream": Place("{ viewer { streams { %s } } }", _turns),
     "Template": Place("{ templates(first: 1) { nodes { %s } } }", _nothing, most=1),
+    "UsageRow": Place(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
 }
 """One per type that has fields which are answered by resolvers."""
 
@@ -108,6 +121,7 @@ ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
     "Agent.searchMemory": ('query: "parcels"', things.agent),
     "Query.template": ('id: "template:support-bot"', things.agent),
     "Query.templateValidation": ('source: "a: b"', things.agent),
+    "User.usage": (_DAYS, things.agent),
     "Template.version": ('number: "1.0.0"', things.agent),
 }
 """What a field is given, and what makes the thing that ``$id`` names."""

@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
 from app.embedded.ams.proxied import Gateway, provider_name
+from app.embedded.litellm.keys import make_key
 from app.embedded.seed import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
 from app.main import create_app
@@ -77,17 +78,32 @@ class Stack:
                 for provider in found:
                     (await letta.delete(f"/v1/providers/{provider['id']}")).raise_for_status()
 
-    async def own_key(self, user_id: str = ADA) -> None:
-        """See to it that a user has a LiteLLM key of their own; with the real LiteLLM, one that is made now."""
+    @property
+    def embedding_model(self) -> str:
+        """A model that makes vectors."""
+        return "fake-embed" if self.real else "text-embedding-3-small"
+
+    async def own_key(self, user_id: str = ADA, *, litellm_user: str | None = "", **facts: Any) -> str:
+        """Give a user a LiteLLM key of their own; with the real LiteLLM, one that is made there.
+
+        LiteLLM has it under ``litellm_user``: by default a new one, ``None`` for none.
+        """
+        under = f"{user_id}-{uuid.uuid4()}" if litellm_user == "" else litellm_user
+        asked = {"max_budget": 5.0, "user_id": under, **facts}
+        key = await self._made_key(asked) if self.real else f"sk-test-{uuid.uuid4()}"
         if not self.real:
-            return
+            reset = {"budget_reset_at": "2099-01-01T00:00:00+00:00"} if "budget_duration" in asked else {}
+            make_key(self.platform.state, key, **{**asked, **reset})
+        self.platform.state.users[user_id].litellm_key = key
+        return key
+
+    async def _made_key(self, asked: dict[str, Any]) -> str:
         headers = {"authorization": f"Bearer {os.environ['LITELLM_API_KEY']}"}
         async with httpx.AsyncClient(
             base_url=os.environ["LITELLM_BASE_URL"], headers=headers, trust_env=False
         ) as admin:
-            asked = {"max_budget": 5.0, "user_id": f"{user_id}-{uuid.uuid4()}"}
             made = (await admin.post("/key/generate", json=asked, timeout=30)).raise_for_status().json()
-        self.platform.state.users[user_id].litellm_key = made["key"]
+        return str(made["key"])
 
     async def spent(self, user_id: str = ADA) -> Decimal:
         """What a user's key has spent, in US dollars."""

@@ -20,6 +20,7 @@ from app.embedded.letta.answers import (
     scope_of,
     truth,
 )
+from app.embedded.letta.images import kept
 from app.embedded.letta.runs import frames
 from app.embedded.letta.shapes import RUN
 from app.embedded.letta.turns import play
@@ -101,12 +102,12 @@ class Messages:
 
         An ``exclusive`` scope takes one turn at a time. An agent's own endpoint lets a second one through, as measured.
         """
-        sent = _first_message(body)
+        sent, lost = await _with_images(_first_message(body))
         body = {**body, "messages": [sent]}
         busy = self._state.busy(scope)
         if exclusive and busy is not None:
             raise _is_busy(busy)
-        refusal = _approval_refused(agent, scope, sent)
+        refusal = _approval_refused(agent, scope, sent) or lost
         if refusal is not None and not streaming:
             raise refusal
         background = streaming and bool(body.get("background"))
@@ -154,6 +155,14 @@ def _first_message(body: Json) -> Json:
     if not isinstance(messages[0], dict):
         raise invalid("model_attributes_type", ("body", "messages", "0"), "Input should be an object", messages[0])
     return messages[0]
+
+
+async def _with_images(sent: Json) -> tuple[Json, Refused | None]:
+    """The message as it is kept, and the refusal of one whose images cannot be had."""
+    try:
+        return {**sent, "content": await kept(sent.get("content"))}, None
+    except Refused as lost:
+        return sent, lost
 
 
 def _approval_refused(agent: Agent, scope: str, sent: Json) -> Refused | None:

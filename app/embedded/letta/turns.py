@@ -98,9 +98,11 @@ class Turn:
             await self._go_on(words_per_second)
             return
         answer = self._think(self._sent, words_per_second)
-        user = self._message(new_id("message"), "user_message", content=text_of(self._sent))
+        asked, content = text_of(self._sent), self._sent.get("content")
+        has_images = isinstance(content, list) and any(part["type"] == "image" for part in content)
+        user = self._message(new_id("message"), "user_message", content=content if has_images else asked)
         user["otid"] = self._sent.get("otid") or otid_of(user["id"], 0)
-        use = tool_wanted(self._state, self._agent, answer, user["content"])
+        use = tool_wanted(self._state, self._agent, answer, asked)
         if use is not None and use.approval:
             self._ask(use, user, answer)
             return
@@ -247,7 +249,7 @@ class Turn:
     def _refuse(self) -> None:
         self.end("failed", "error")
         self.say({"message_type": "stop_reason", "stop_reason": "error"})
-        told = self._refused if self._refused.startswith("CONFLICT") else _UNKNOWN
+        told = self._refused if self._refused.startswith(("CONFLICT", "INVALID_ARGUMENT")) else _UNKNOWN
         self._run.say(error_frame(self._run.id, "internal_error", self._refused, told))
 
     def end(self, status: str, reason: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import orjson
 
+from app.embedded.letta.images import for_model
 from app.embedded.letta.shapes import ENDPOINT
 from app.embedded.model import Answer, ModelFailure, speak
 from app.embedded.state import Agent, Json, State
@@ -75,7 +76,7 @@ def _plain(message: Json) -> Json | None:
     """A message of the conversation as a model takes it; what tools were asked and said stays within."""
     if message["role"] not in {"system", "user", "assistant"}:
         return None
-    return {"role": message["role"], "content": message["content"]}
+    return {"role": message["role"], "content": for_model(message["content"])}
 
 
 def _bearer(key: str | None) -> dict[str, str]:

@@ -26,12 +26,13 @@ class Refused(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.error: Json = {"message": message, "type": kind, "param": param, "code": str(status)}
+        error: Json = {"message": message, "type": kind, "param": param, "code": str(status)}
+        self.body: Json = {"error": error}
         self.headers = headers or {}
 
     def response(self) -> Response:
         """The answer."""
-        return JSONResponse({"error": self.error}, self.status, self.headers)
+        return JSONResponse(self.body, self.status, self.headers)
 
 
 async def body_of(request: Request) -> Json:

@@ -68,10 +68,15 @@ def short(key: str) -> str:
     return f"sk-...{key[-4:]}"
 
 
-def make_key(state: State, key: str, user_id: str, **facts: Any) -> Json:
+def make_key(state: State, key: str, user_id: str | None, **facts: Any) -> Json:
     """Make a virtual key. ``facts`` are fields of ``/key/info`` such as ``max_budget``, ``rpm_limit``, ``models``."""
     at = now()
-    own = {"key_name": short(key), "key_alias": f"key-{user_id[:8]}", "user_id": user_id, "spend": 0.0}
+    own = {
+        "key_name": short(key),
+        "key_alias": f"key-{user_id[:8]}" if user_id else None,
+        "user_id": user_id,
+        "spend": 0.0,
+    }
     info = {**_INFO, **own, "created_at": at, "updated_at": at, **facts}
     state.keep("key", state.keys, key, {"key": key, "info": info})
     return state.keys[key]

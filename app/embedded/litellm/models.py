@@ -10,6 +10,15 @@ from app.embedded.litellm.keys import Keys
 from app.embedded.state import Json, State
 
 _CREATED = 1677610602
+_CHAT: Json = {
+    **dict.fromkeys(("supports_response_schema", "supports_prompt_caching", "supports_pdf_input"), True),
+    **dict.fromkeys(("supports_audio_input", "supports_audio_output", "output_vector_size"), None),
+}
+_DETAILS: dict[str, Json] = {
+    "chat": _CHAT,
+    "embedding": {**dict.fromkeys(_CHAT), "output_vector_size": 1536},
+}
+"""What LiteLLM's page on a model says beyond its group, by the model's mode."""
 
 
 class Models:
@@ -55,6 +64,7 @@ class Models:
         model = self._state.models[name]
         shown = ("input_cost_per_token", "output_cost_per_token", "mode", "supports_function_calling")
         info = {
+            "cache_read_input_token_cost": _cached(model),
             **{field: model[field] for field in (*shown, "supports_vision", "supports_reasoning")},
             **{side: model[side] and int(model[side]) for side in ("max_input_tokens", "max_output_tokens")},
             "id": f"{name}-id",
@@ -62,5 +72,11 @@ class Models:
             "key": f"openai/{name}",
             "max_tokens": None,
             "litellm_provider": "openai",
+            **_DETAILS[model["mode"]],
         }
         return {"model_name": name, "litellm_params": {"model": f"openai/{name}"}, "model_info": info}
+
+
+def _cached(model: Json) -> float | None:
+    """A token that was cached costs half, in a chat."""
+    return model["input_cost_per_token"] / 2 if model["mode"] == "chat" else None

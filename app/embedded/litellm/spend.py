@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Iterable
@@ -12,10 +13,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.embedded.litellm.answers import Routes, ok
+from app.embedded.litellm.answers import Refused, Routes, ok
 from app.embedded.litellm.keys import Keys, hashed
 from app.embedded.state import Json, State
 
+MAX_PAGE_SIZE = 1000
 _COUNTS = ("spend", "prompt_tokens", "completion_tokens", "total_tokens")
 _ZEROS = (
     "cache_read_input_tokens",
@@ -90,7 +92,12 @@ class Ledger:
         return ok([_day(day, [one for one in found if one["startTime"][:10] == day]) for day in days])
 
     async def _daily(self, request: Request, record: Json) -> Response:
-        found = self._own(request, record)
+        """Day by day, the newest first, a page of LiteLLM's daily records at a time: a day may go on on the next."""
+        _check_daily(request, record)
+        page, size = _number(request, "page", 1), _number(request, "page_size", 50)
+        records = _daily_records(self._own(request, record))
+        pages = math.ceil(len(records) / size)
+        found = [entry for one in records[(page - 1) * size : page * size] for entry in one]
         days = sorted({entry["startTime"][:10] for entry in found}, reverse=True)
         results = [
             {"date": day, **_activity([entry for entry in found if entry["startTime"][:10] == day])} for day in days
@@ -100,12 +107,47 @@ class Ledger:
             "total_spend": total["spend"],
             "total_flat_cost": 0.0,
             **{name if name.startswith("total_") else f"total_{name}": total[name] for name in (*_SUMS, *_ZEROS)},
-            "page": 1,
-            "total_pages": 1,
-            "has_more": False,
+            "page": page,
+            "total_pages": pages,
+            "has_more": page < pages,
             **dict.fromkeys(("api_key_limit", "total_api_keys", "entity_total_api_keys")),
         }
         return ok({"results": results, "metadata": metadata})
+
+
+def _check_daily(request: Request, record: Json) -> None:
+    user_id, query = record["info"]["user_id"], request.query_params
+    if user_id is None:
+        raise _detail(
+            403, "Service-account keys cannot query user analytics. Use a user-bound key, or call as an admin."
+        )
+    if query.get("user_id", user_id) != user_id:
+        raise _detail(403, "Non-admin users can only view their own spend data.")
+    if not query.get("start_date") or not query.get("end_date"):
+        raise _detail(400, "Please provide start_date and end_date")
+
+
+def _detail(status: int, text: str) -> Refused:
+    """A refusal in the form that these routes have for it."""
+    refusal = Refused(status, "", text)
+    refusal.body = {"detail": {"error": text}}
+    return refusal
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name, str(default))
+    if not given.isdecimal() or not 1 <= int(given) <= MAX_PAGE_SIZE:
+        raise _detail(422, f"{name} is from 1 to {MAX_PAGE_SIZE}")
+    return int(given)
+
+
+def _daily_records(entries: list[Json]) -> list[list[Json]]:
+    """The calls as LiteLLM sums them up in its table: by day, key, model and endpoint; the newest days first."""
+    records: dict[tuple[str, ...], list[Json]] = {}
+    for entry in entries:
+        names = (entry["startTime"][:10], entry["api_key"], entry["model_group"], entry["call_type"])
+        records.setdefault(names, []).append(entry)
+    return [records[names] for names in sorted(records, key=lambda names: names[0], reverse=True)]
 
 
 _ENTRY: Json = {

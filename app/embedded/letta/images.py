@@ -1,0 +1,57 @@
+"""Images in messages: Letta keeps their bytes, also of those that it is given by an address."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import httpx
+
+from app.embedded.letta.answers import refused
+from app.embedded.state import Json, new_id
+
+_SECONDS = 5.0
+
+
+async def kept(content: Any) -> Any:
+    """A message's content as Letta keeps it: parts where an image is among them. Raises Refused."""
+    if not isinstance(content, list) or not any(_is_image(part) for part in content):
+        return content
+    return [await _part(part) for part in content]
+
+
+def for_model(content: Any) -> Any:
+    """Content that Letta keeps, as a model takes it."""
+    return [_openai(part) for part in content] if isinstance(content, list) else content
+
+
+def _is_image(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "image"
+
+
+async def _part(part: Json) -> Json:
+    if not _is_image(part):
+        return {"type": "text", "text": part.get("text", ""), "signature": None}
+    given: Json = part["source"]
+    media_type, data = given.get("media_type"), given.get("data")
+    if given.get("type") == "url":
+        media_type, data = await _fetched(given["url"])
+    own = {"media_type": media_type, "data": data, "detail": given.get("detail")}
+    return {"type": "image", "source": {"type": "letta", "file_id": new_id("file"), **own}}
+
+
+async def _fetched(url: str) -> tuple[str, str]:
+    try:
+        async with httpx.AsyncClient(timeout=_SECONDS, trust_env=False) as client:
+            answer = (await client.get(url)).raise_for_status()
+    except httpx.HTTPError as error:
+        raise refused(400, f"INVALID_ARGUMENT: Failed to fetch image from {url}: {error}") from error
+    return answer.headers.get("content-type", "image/png").partition(";")[0], b64encode(answer.content).decode()
+
+
+def _openai(part: Json) -> Json:
+    if not _is_image(part):
+        return {"type": "text", "text": part["text"]}
+    source = part["source"]
+    url = f"data:{source['media_type']};base64,{source['data']}"
+    return {"type": "image_url", "image_url": {"url": url, "detail": source["detail"] or "auto"}}

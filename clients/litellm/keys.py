@@ -1,0 +1,43 @@
+"""What a virtual key has spent and may spend."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from clients.litellm.money import dollars
+
+
+class KeyInfo(msgspec.Struct, kw_only=True):
+    """What a virtual key has spent and may spend, and until when it is good. The key itself is not in it."""
+
+    spend: Decimal = Decimal(0)
+    max_budget: Decimal | None = None
+    budget_reset_at: datetime | None = None
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    expires: datetime | None = None
+
+    @property
+    def spend_usd(self) -> Decimal:
+        """Spent so far, in US dollars."""
+        return dollars(self.spend)
+
+    @property
+    def max_usd(self) -> Decimal | None:
+        """What may be spent, in US dollars."""
+        return None if self.max_budget is None else dollars(self.max_budget)
+
+    @property
+    def remaining_usd(self) -> Decimal | None:
+        """What is left of it; 0 where the last call has cost more than was left."""
+        return None if self.max_budget is None else dollars(max(Decimal(0), self.max_budget - self.spend))
+
+
+class _WireKey(msgspec.Struct):
+    info: KeyInfo
+
+
+KEY = msgspec.json.Decoder(_WireKey)

@@ -1,0 +1,154 @@
+"""Models: what a key may call, what it costs, what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from clients.litellm.money import per_million
+
+
+class ModelMode(StrEnum):
+    """What a model is for."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    IMAGE_GENERATION = "image_generation"
+    AUDIO_TRANSCRIPTION = "audio_transcription"
+    AUDIO_SPEECH = "audio_speech"
+    RERANK = "rerank"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ModelMode:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
+class ModelSupports(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model can do, as its group says; ``False`` where LiteLLM does not know. ``ModelDetails`` has the rest."""
+
+    model: str
+    tools: bool
+    parallel_tools: bool
+    vision: bool
+    reasoning: bool
+    web_search: bool
+
+
+class ModelRecord(msgspec.Struct, kw_only=True):
+    """A model as a key may call it: one model group of LiteLLM's router."""
+
+    name: str = msgspec.field(name="model_group")
+    providers: list[str] = []
+    raw_mode: str | None = msgspec.field(default=None, name="mode")
+    context: float | None = msgspec.field(default=None, name="max_input_tokens")
+    output: float | None = msgspec.field(default=None, name="max_output_tokens")
+    input_cost: Decimal | None = msgspec.field(default=None, name="input_cost_per_token")
+    output_cost: Decimal | None = msgspec.field(default=None, name="output_cost_per_token")
+    supports_function_calling: bool | None = None
+    supports_parallel_function_calling: bool | None = None
+    supports_vision: bool | None = None
+    supports_reasoning: bool | None = None
+    supports_web_search: bool | None = None
+
+    @property
+    def provider(self) -> str | None:
+        """Who serves it; the first where a group has several."""
+        return self.providers[0] if self.providers else None
+
+    @property
+    def mode(self) -> ModelMode:
+        """What it is for. A group that does not say is taken for chat, as LiteLLM does."""
+        return ModelMode(self.raw_mode or "chat")
+
+    @property
+    def context_window(self) -> int | None:
+        """How many tokens go in."""
+        return None if self.context is None else int(self.context)
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """How many tokens come out at most."""
+        return None if self.output is None else int(self.output)
+
+    @property
+    def input_usd_per_million_tokens(self) -> Decimal | None:
+        """Price of a million tokens in."""
+        return per_million(self.input_cost)
+
+    @property
+    def output_usd_per_million_tokens(self) -> Decimal | None:
+        """Price of a million tokens out."""
+        return per_million(self.output_cost)
+
+    @property
+    def supports(self) -> ModelSupports:
+        """What it can do."""
+        return ModelSupports(
+            model=self.name,
+            tools=bool(self.supports_function_calling),
+            parallel_tools=bool(self.supports_parallel_function_calling),
+            vision=bool(self.supports_vision),
+            reasoning=bool(self.supports_reasoning),
+            web_search=bool(self.supports_web_search),
+        )
+
+
+class ModelDetails(msgspec.Struct, kw_only=True):
+    """What LiteLLM's page on a model adds to its group; ``None`` is what LiteLLM does not know."""
+
+    supports_response_schema: bool | None = None
+    supports_prompt_caching: bool | None = None
+    supports_audio_input: bool | None = None
+    supports_audio_output: bool | None = None
+    supports_pdf_input: bool | None = None
+    cache_read_input_token_cost: Decimal | None = None
+    output_vector_size: float | None = None
+
+    @property
+    def cached_input_usd_per_million_tokens(self) -> Decimal | None:
+        """Price of a million tokens in that were cached."""
+        return per_million(self.cache_read_input_token_cost)
+
+    @property
+    def embedding_dimensions(self) -> int | None:
+        """How many numbers an embedding has, where none are asked for."""
+        return None if self.output_vector_size is None else int(self.output_vector_size)
+
+
+class _WireDeployment(msgspec.Struct):
+    model_name: str
+    model_info: ModelDetails = msgspec.field(default_factory=ModelDetails)
+
+
+class _WireGroups(msgspec.Struct):
+    data: list[ModelRecord]
+
+
+class _WireDeployments(msgspec.Struct):
+    data: list[_WireDeployment]
+
+
+GROUPS = msgspec.json.Decoder(_WireGroups)
+DETAILS = msgspec.json.Decoder(_WireDeployments)
+
+
+def details_by_name(deployments: Iterable[_WireDeployment]) -> dict[str, ModelDetails]:
+    """By model.
+
+    Of a group with several deployments, what any of them can do and the highest price: so LiteLLM makes its groups.
+    """
+    found: dict[str, ModelDetails] = {}
+    for one in deployments:
+        known = found.get(one.model_name)
+        found[one.model_name] = one.model_info if known is None else _joined(known, one.model_info)
+    return found
+
+
+def _joined(first: ModelDetails, second: ModelDetails) -> ModelDetails:
+    pairs = {name: (getattr(first, name), getattr(second, name)) for name in ModelDetails.__struct_fields__}
+    return ModelDetails(**{name: max((v for v in pair if v is not None), default=None) for name, pair in pairs.items()})

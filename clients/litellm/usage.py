@@ -1,0 +1,90 @@
+"""What a key was used for, from day to day."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """Sums over calls. ``spend`` is in US dollars; ``api_requests`` counts the failed ones too."""
+
+    api_requests: int = 0
+    failed_requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    spend: Decimal = Decimal(0)
+
+
+class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on one day. ``model`` is ``None`` for calls that LiteLLM notes no model for: it knew none."""
+
+    day: date
+    model: str | None
+    counts: Counts
+
+
+def summed(counts: Iterable[Counts]) -> Counts:
+    """All of them together."""
+    total = Counts()
+    for one in counts:
+        _add(total, one, 1)
+    return total
+
+
+def hashed(key: str) -> str:
+    """How LiteLLM names a key in what it tells."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class _ByKey(msgspec.Struct):
+    metrics: Counts = msgspec.field(default_factory=Counts)
+
+
+class _Group(msgspec.Struct):
+    api_key_breakdown: dict[str, _ByKey] = {}
+
+
+class _Breakdown(msgspec.Struct):
+    model_groups: dict[str, _Group] = {}
+    api_keys: dict[str, _ByKey] = {}
+
+
+class _Day(msgspec.Struct):
+    day: date = msgspec.field(name="date")
+    breakdown: _Breakdown = msgspec.field(default_factory=_Breakdown)
+
+
+class _Metadata(msgspec.Struct):
+    has_more: bool = False
+
+
+class _Activity(msgspec.Struct):
+    results: list[_Day] = []
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+
+
+ACTIVITY = msgspec.json.Decoder(_Activity)
+
+
+def lines(activity: _Activity, key_hash: str) -> Iterator[UsageLine]:
+    """What a page tells of one key. A day may go on on the next page, and a model with it."""
+    for day in activity.results:
+        rest = summed(one.metrics for name, one in day.breakdown.api_keys.items() if name == key_hash)
+        for model, group in day.breakdown.model_groups.items():
+            mine = group.api_key_breakdown.get(key_hash)
+            if mine is not None and model:
+                yield UsageLine(day=day.day, model=model, counts=mine.metrics)
+                _add(rest, mine.metrics, -1)
+        if rest.api_requests > 0:
+            yield UsageLine(day=day.day, model=None, counts=rest)
+
+
+def _add(total: Counts, one: Counts, sign: int) -> None:
+    for name in Counts.__struct_fields__:
+        setattr(total, name, getattr(total, name) + sign * getattr(one, name))

@@ -1,0 +1,132 @@
+"""What can be known to be wrong with a completion before it is sent. A model may still refuse what stands here."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from clients.errors import BadUserInput
+
+MAX_TOOLS = 128
+MAX_STOPS = 16
+MAX_MESSAGES = 2000
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CHOICES = ("none", "auto", "required")
+_FORMATS = ("text", "json_object", "json_schema")
+_RANGES = {"temperature": (0, 2), "top_p": (0, 1)}
+
+
+def checked(body: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's request, as it came.
+
+    Raises:
+        BadUserInput: with a reason (``EMPTY``, ``RANGE``, ``STOP``, ``TOOLS``, ``TOOL_CHOICE``, ``RESPONSE_FORMAT``,
+            ``MESSAGE``, ``MODEL``).
+    """
+    if not body["model"].strip():
+        raise _wrong("MODEL", "model is the name of a model, as in `models`.")
+    if not body["messages"]:
+        raise _wrong("EMPTY", "A completion needs a message.")
+    if len(body["messages"]) > MAX_MESSAGES:
+        raise _wrong("RANGE", f"messages are at most {MAX_MESSAGES}.")
+    for index, message in enumerate(body["messages"]):
+        _check_message(index, message)
+    for name, (least, most) in _RANGES.items():
+        value = body.get(name)
+        if value is not None and not least <= value <= most:
+            raise _wrong("RANGE", f"{_shown(name)} is from {least} to {most}.")
+    if (limit := body.get("max_tokens")) is not None and limit < 1:
+        raise _wrong("RANGE", "maxTokens is at least 1.")
+    stops = body.get("stop")
+    if stops is not None and (not 1 <= len(stops) <= MAX_STOPS or not all(stops)):
+        raise _wrong("STOP", f"stop has 1 to {MAX_STOPS} texts, none of them empty.")
+    names = _tool_names(body.get("tools"))
+    _check_choice(body.get("tool_choice"), names)
+    _check_format(body.get("response_format"))
+    return body
+
+
+def _check_message(index: int, message: dict[str, Any]) -> None:
+    calls, role = message.get("tool_calls"), message["role"]
+    where = f"messages[{index}]"
+    if role == "tool" and not message.get("tool_call_id"):
+        raise _wrong("MESSAGE", f"{where}: a TOOL message says which call it answers (toolCallId).")
+    if calls is not None:
+        if role != "assistant":
+            raise _wrong("MESSAGE", f"{where}: only an ASSISTANT message has toolCalls.")
+        if not isinstance(calls, list) or not calls or not all(map(_is_call, calls)):
+            raise _wrong("MESSAGE", f"{where}: toolCalls is a list of calls in OpenAI's form.")
+    elif message["content"] is None:
+        raise _wrong("MESSAGE", f"{where}: it says nothing: give content or parts.")
+
+
+def _is_call(call: object) -> bool:
+    function = call.get("function") if isinstance(call, dict) else None
+    named = isinstance(function, dict) and isinstance(function.get("name"), str)
+    return named and isinstance(call, dict) and isinstance(call.get("id"), str)
+
+
+def _tool_names(tools: list[Any] | None) -> set[str]:
+    """The names of the functions among the tools; other kinds of tools are a provider's own business."""
+    if tools is None:
+        return set()
+    if not 1 <= len(tools) <= MAX_TOOLS:
+        raise _wrong("TOOLS", f"tools are 1 to {MAX_TOOLS}.")
+    names = [_tool_name(index, tool) for index, tool in enumerate(tools)]
+    functions = [name for name in names if name is not None]
+    if len(set(functions)) < len(functions):
+        raise _wrong("TOOLS", "Two tools have the same name.")
+    return set(functions)
+
+
+def _tool_name(index: int, tool: object) -> str | None:
+    if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
+        raise _wrong("TOOLS", f'tools[{index}] is an object with a type, such as "function".')
+    if tool["type"] != "function":
+        return None
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise _wrong("TOOLS", f"tools[{index}].function has a name of letters, digits, _ and -, 64 at most.")
+    if not isinstance(function, dict) or not isinstance(function.get("parameters", {}), dict):
+        raise _wrong("TOOLS", f"tools[{index}].function.parameters is a JSON schema.")
+    return name
+
+
+def _check_choice(choice: Any, names: set[str]) -> None:
+    if choice is None:
+        return
+    if isinstance(choice, str):
+        if choice not in _CHOICES:
+            raise _wrong("TOOL_CHOICE", f"toolChoice is one of {', '.join(_CHOICES)}, or names a tool.")
+        if choice == "required" and not names:
+            raise _wrong("TOOL_CHOICE", "toolChoice requires a tool, and there are none.")
+        return
+    function = choice.get("function") if isinstance(choice, dict) else None
+    if not isinstance(function, dict) or function.get("name") not in names:
+        raise _wrong("TOOL_CHOICE", "toolChoice names none of the tools.")
+
+
+def _check_format(form: Any) -> None:
+    if form is None:
+        return
+    if not isinstance(form, dict) or form.get("type") not in _FORMATS:
+        raise _wrong("RESPONSE_FORMAT", f"responseFormat has a type: {', '.join(_FORMATS)}.")
+    if form["type"] != "json_schema":
+        return
+    given = form.get("json_schema")
+    if (
+        not isinstance(given, dict)
+        or not isinstance(given.get("name"), str)
+        or not isinstance(given.get("schema"), dict)
+    ):
+        raise _wrong("RESPONSE_FORMAT", "responseFormat.json_schema has a name and a schema.")
+
+
+def _shown(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+def _wrong(reason: str, message: str) -> BadUserInput:
+    return BadUserInput(message, reason=reason)

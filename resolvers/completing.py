@@ -1,0 +1,157 @@
+"""Whole answers of models: completions read to their end, and embeddings."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from clients.calls import Answer
+from clients.decode import decode, undecodable
+from clients.errors import BadUserInput, Conflict, Service
+from clients.letta.messages import ToolCall
+from clients.letta.records import Usage
+from clients.litellm.money import dollars
+from resolvers import turns
+from resolvers.context import RequestContext
+from resolvers.streams.events import Event, OnDisconnect, ReasoningDelta, StreamOutcome, ToolCallDelta, merge
+from resolvers.streams.log import read_entries
+from resolvers.streams.stream import Stream
+
+MAX_INPUTS = 100
+MAX_INPUT = 200_000
+"""How many characters the inputs of one call have in all."""
+MAX_DIMENSIONS = 4096
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole completion, and the stream that it came by."""
+
+    stream: Stream
+    model: str
+    text: str
+    reasoning: str | None
+    tool_calls: list[ToolCall]
+    finish_reason: str | None
+    usage: Usage | None
+
+
+class EmbeddingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One input's vector."""
+
+    index: int
+    vector: list[float] = msgspec.field(name="embedding")
+
+
+class Embedded(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs' vectors, in their order."""
+
+    model: str
+    embeddings: list[EmbeddingRecord]
+    usage: Usage
+
+
+async def complete(
+    context: RequestContext, *, body: dict[str, Any], on_disconnect: OnDisconnect, key: str
+) -> Completion:
+    """A completion, read to its end: begun now, or what ``key`` has begun. One that broke off under it begins again.
+
+    Raises:
+        Conflict: ``KEY_REUSED``; ``CANCELLED``, where its stream was cancelled meanwhile.
+        GatewayError: the upstream's refusal, or why the stream failed. A part of an answer is none.
+    """
+    attached = await turns.start_completion(context, body=body, on_disconnect=on_disconnect, key=key, anew=True)
+    async with attached as stream:
+        async for _ in read_entries(stream.log):
+            pass
+    context.refresh()
+    stream.opened.result()
+    ended = stream.log.ended
+    if ended is None or ended.outcome is StreamOutcome.CANCELLED:
+        raise Conflict("The completion was cancelled.", reason="CANCELLED")
+    if ended.error is not None:
+        raise ended.error.error()
+    said = [entry.event for entry in stream.log.entries]
+    return Completion(
+        stream=stream,
+        model=body["model"],
+        text=stream.text,
+        reasoning="".join(event.text for event in said if isinstance(event, ReasoningDelta)) or None,
+        tool_calls=_calls(said),
+        finish_reason=ended.finish_reason,
+        usage=ended.usage,
+    )
+
+
+def _calls(said: list[Event]) -> list[ToolCall]:
+    """The calls, their pieces joined, in the order of their places."""
+    calls: dict[int, ToolCallDelta] = {}
+    for event in said:
+        if isinstance(event, ToolCallDelta):
+            known = calls.get(event.index)
+            joined = event if known is None else merge(known, event)
+            calls[event.index] = joined if isinstance(joined, ToolCallDelta) else event
+    ordered = [calls[index] for index in sorted(calls)]
+    return [ToolCall(tool_call_id=one.tool_call_id, name=one.name, arguments=one.arguments_delta) for one in ordered]
+
+
+class _Data(msgspec.Struct):
+    data: list[EmbeddingRecord]
+    usage: Usage = msgspec.field(default_factory=Usage)
+
+
+_DATA = msgspec.json.Decoder(_Data)
+
+
+async def embed(context: RequestContext, *, model: str, inputs: list[str], dimensions: int | None) -> Embedded:
+    """A vector for each text.
+
+    Raises:
+        BadUserInput: reason ``RANGE`` or ``EMPTY``, for what is too much or nothing.
+    """
+    _check(inputs, dimensions)
+    pays = await context.access.model_key()
+    body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": "float"}
+    if dimensions is not None:
+        body["dimensions"] = dimensions
+    if pays == context.resources.platform_key:
+        body["user"] = context.principal.user_id
+    answer = await context.resources.litellm.embeddings(context.model_scope(), pays, msgspec.json.encode(body))
+    context.refresh()
+    vectors, usage = vectors_of(answer.body, len(inputs))
+    usage.cost_usd = _cost(answer)
+    context.resources.metrics.tokens_used("embedding", usage.prompt_tokens, None)
+    return Embedded(model=model, embeddings=vectors, usage=usage)
+
+
+def vectors_of(body: bytes, count: int) -> tuple[list[EmbeddingRecord], Usage]:
+    """The vectors of so many inputs, in the inputs' order, and the tokens they took.
+
+    Raises:
+        UpstreamError: reason ``DECODE``, where they are not those of the inputs.
+    """
+    wire = decode(Service.LITELLM, _DATA, body)
+    vectors = sorted(wire.data, key=lambda one: one.index)
+    if [one.index for one in vectors] != list(range(count)):
+        raise undecodable(Service.LITELLM)
+    return vectors, Usage(prompt_tokens=wire.usage.prompt_tokens, total_tokens=wire.usage.total_tokens)
+
+
+def _check(inputs: list[str], dimensions: int | None) -> None:
+    if not 1 <= len(inputs) <= MAX_INPUTS:
+        raise BadUserInput(f"inputs are 1 to {MAX_INPUTS}.", reason="RANGE")
+    if not all(text.strip() for text in inputs):
+        raise BadUserInput("An input is empty.", reason="EMPTY")
+    if sum(map(len, inputs)) > MAX_INPUT:
+        raise BadUserInput(f"The inputs have more than {MAX_INPUT} characters.", reason="TOO_LONG")
+    if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise BadUserInput(f"dimensions are from 1 to {MAX_DIMENSIONS}.", reason="RANGE")
+
+
+def _cost(answer: Answer) -> Decimal | None:
+    """What a whole answer cost, as its header says."""
+    try:
+        return dollars(Decimal(answer.headers["x-litellm-response-cost"]))
+    except (KeyError, InvalidOperation):
+        return None

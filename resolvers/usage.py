@@ -1,0 +1,97 @@
+"""What the principal's own key was used for, summed up as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from clients.errors import BadUserInput
+from clients.litellm import UsageLine
+from clients.litellm.money import dollars
+from clients.litellm.usage import Counts, summed
+from resolvers.context import RequestContext
+
+MAX_DAYS = 366
+
+
+class UsageDimension(StrEnum):
+    """What usage is summed up by."""
+
+    DAY = "day"
+    MODEL = "model"
+
+
+class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over calls."""
+
+    requests: int
+    failed_requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    cost_usd: Decimal
+
+
+class UsageRow(UsageTotals, frozen=True, kw_only=True):
+    """The sums of a day, of a model, or of both; ``None`` in what they are not summed up by."""
+
+    day: date | None
+    model_name: str | None
+
+
+class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows of a range of days, and what they sum up to."""
+
+    first: date
+    last: date
+    rows: list[UsageRow]
+    totals: UsageTotals
+
+
+async def usage(
+    context: RequestContext, first: date, last: date, dimensions: Iterable[UsageDimension]
+) -> UsageReport | None:
+    """The usage of the principal's own key; ``None`` where the platform's key pays.
+
+    What the platform's key has spent is everybody's, and only LiteLLM's admin may take that apart.
+
+    Raises:
+        BadUserInput: reason ``RANGE``, for days that run backwards or are too many.
+    """
+    if last < first:
+        raise BadUserInput("`to` must not be before `from`.", reason="RANGE")
+    if (last - first).days >= MAX_DAYS:
+        raise BadUserInput(f"At most {MAX_DAYS} days can be asked for at once.", reason="RANGE")
+    key = (await context.access.profile()).litellm_key
+    if key is None:
+        return None
+    lines = await context.loaders.usage.load((key, first, last))
+    totals = UsageTotals(**_sums(line.counts for line in lines))
+    return UsageReport(first=first, last=last, rows=_rows(lines, frozenset(dimensions)), totals=totals)
+
+
+def _rows(lines: list[UsageLine], by: frozenset[UsageDimension]) -> list[UsageRow]:
+    """By day, then by model; calls of no model come last."""
+    groups: dict[tuple[date | None, str | None], list[Counts]] = {}
+    for line in lines:
+        group = (line.day if UsageDimension.DAY in by else None, line.model if UsageDimension.MODEL in by else None)
+        groups.setdefault(group, []).append(line.counts)
+    ordered = sorted(groups, key=lambda group: (group[0] or date.min, group[1] is None, group[1] or ""))
+    return [UsageRow(day=day, model_name=model, **_sums(groups[day, model])) for day, model in ordered]
+
+
+def _sums(counts: Iterable[Counts]) -> dict[str, Any]:
+    total = summed(counts)
+    return {
+        "requests": total.api_requests,
+        "failed_requests": total.failed_requests,
+        "prompt_tokens": total.prompt_tokens,
+        "completion_tokens": total.completion_tokens,
+        "total_tokens": total.total_tokens,
+        "cost_usd": dollars(total.spend),
+    }

@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.doors import events
+from tests.support.stack import GRACE, Stack, until
+
+COMPLETE = """mutation($i: CompletionInput!) { complete(input: $i) {
+  text reasoning toolCalls { toolCallId name arguments } finishReason
+  usage { promptTokens completionTokens totalTokens costUsd } model { name } stream { id status text }
+  errors { __typename message ... on BudgetExceeded { resetsAt } } } }"""
+START = """mutation($i: CompletionInput!) { startCompletion(input: $i) {
+  stream { id } errors { __typename ... on BudgetExceeded { resetsAt } } } }"""
+READ = """subscription($id: ID!) { stream(id: $id) { __typename
+  ... on StreamEnded { outcome finishReason usage { costUsd } } ... on TextDelta { text } } }"""
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+DOT = f"data:image/png;base64,{PIXEL}"
+
+
+def asked(stack: Stack, text: str = "hi [[tokens=3 delay=0]]", **more: Any) -> dict[str, Any]:
+    """A completion to ask for, under a key of its own."""
+    given = {"model": stack.chat_model, "messages": [{"role": "USER", "content": text}]}
+    return {**given, "idempotencyKey": str(uuid.uuid4()), **more}
+
+
+async def completed(stack: Stack, given: dict[str, Any], **options: Any) -> dict[str, Any]:
+    answer = await stack.graphql(COMPLETE, {"i": given}, **options)
+    assert "errors" not in answer, answer
+    payload: dict[str, Any] = answer["data"]["complete"]
+    assert payload["errors"] == []
+    return payload
+
+
+async def refused(stack: Stack, given: dict[str, Any], query: str = COMPLETE) -> dict[str, Any]:
+    """The extensions of the one error."""
+    answer = await stack.graphql(query, {"i": given})
+    assert answer["data"] is None, answer
+    [error] = answer["errors"]
+    extensions: dict[str, Any] = error["extensions"]
+    return extensions
+
+
+async def last_request(stack: Stack) -> dict[str, Any]:
+    """What the real model was asked last."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        log = (await client.get(os.environ.get("MODEL_URL", "http://127.0.0.1:19301") + "/_log")).json()
+    body: dict[str, Any] = log["log"][-1]["body"]
+    return body
+
+
+async def test_a_whole_completion_with_what_it_cost(stack: Stack) -> None:
+    said = await completed(stack, asked(stack))
+    assert said["text"].strip() == "tok0 tok1 tok2"
+    assert (said["finishReason"], said["toolCalls"], said["reasoning"]) == ("STOP", [], None)
+    assert said["usage"]["completionTokens"] == 3
+    assert said["usage"]["totalTokens"] == said["usage"]["promptTokens"] + 3
+    assert 0 < Decimal(said["usage"]["costUsd"]) < Decimal("0.001")
+    assert "E" not in said["usage"]["costUsd"].upper()
+    assert said["model"] == {"name": stack.chat_model}
+    assert said["stream"]["status"] == "COMPLETED"
+    assert said["stream"]["text"] == said["text"]
+
+
+async def test_the_same_key_pays_once_also_while_it_is_in_flight(stack: Stack) -> None:
+    before = (await stack.model_stats())["total"]
+    given = asked(stack, "hi [[tokens=10 delay=0.02]]")
+    first, second = await asyncio.gather(completed(stack, given), completed(stack, given))
+    third = await completed(stack, given)
+    assert first == second == third
+    assert (await stack.model_stats())["total"] == before + 1
+    other = await refused(stack, given | {"temperature": 1.0})
+    assert (other["code"], other["reason"]) == ("CONFLICT", "KEY_REUSED")
+    theirs = await completed(stack, given, user=GRACE)
+    assert theirs["stream"]["id"] != first["stream"]["id"]
+    assert (await stack.model_stats())["total"] == before + 2
+
+
+async def test_a_completion_that_was_begun_is_had_whole_under_its_key(stack: Stack) -> None:
+    before = (await stack.model_stats())["total"]
+    given = asked(stack, "hi [[tokens=10 delay=0.02]]")
+    begun = await stack.graphql(START, {"i": given})
+    whole = await completed(stack, given)
+    assert whole["stream"]["id"] == begun["data"]["startCompletion"]["stream"]["id"]
+    read = [event async for event in events(stack, "websocket", READ, {"id": whole["stream"]["id"]})]
+    assert "".join(event["text"] for event in read if event["__typename"] == "TextDelta") == whole["text"]
+    assert read[-1]["usage"]["costUsd"] == whole["usage"]["costUsd"]
+    assert (await stack.model_stats())["total"] == before + 1
+
+
+async def test_a_failure_midway_is_an_error_and_the_same_key_starts_anew(stack: Stack) -> None:
+    before = (await stack.model_stats())["total"]
+    given = asked(stack, "hi [[tokens=4 error=cut delay=0]]")
+    for asked_so_far in (1, 2):
+        error = await refused(stack, given)
+        assert (error["code"], error["reason"]) == ("UPSTREAM_ERROR", "MODEL")
+        assert (error["service"], error["retryable"]) == ("litellm", True)
+        assert (await stack.model_stats())["total"] == before + asked_so_far
+
+
+async def test_a_client_that_leaves_may_ask_again_under_its_key(stack: Stack) -> None:
+    before = (await stack.model_stats())["total"]
+    given = asked(stack, "hi [[tokens=40 delay=0.05]]")
+    leaving = asyncio.ensure_future(stack.graphql(COMPLETE, {"i": given}))
+
+    async def begun() -> bool:
+        return (await stack.model_stats())["total"] == before + 1
+
+    await until(begun)
+    leaving.cancel()
+    said = await completed(stack, given)
+    assert said["text"].split() == [f"tok{n}" for n in range(40)]
+    assert (await stack.model_stats())["total"] == before + 2
+
+
+async def test_one_that_is_cancelled_meanwhile_says_so(stack: Stack) -> None:
+    given = asked(stack, "hi [[tokens=400 delay=0.05]]", onDisconnect="CONTINUE")
+    waiting = asyncio.ensure_future(refused(stack, given))
+
+    async def speaking() -> list[dict[str, Any]]:
+        answer = await stack.graphql("{ viewer { streams(active: true) { id text } } }")
+        return [stream for stream in answer["data"]["viewer"]["streams"] if stream["text"]]
+
+    [stream] = await until(speaking)
+    stop = "mutation($id: ID!) { cancelStream(input: {streamId: $id}) { stream { status } } }"
+    await stack.graphql(stop, {"id": stream["id"]})
+    error = await waiting
+    assert (error["code"], error["reason"]) == ("CONFLICT", "CANCELLED")
+
+
+@pytest.mark.parametrize("error", ["429", "500", "503", "400", "ctx"])
+async def test_a_refusal_of_the_model_is_the_error_that_streams_get(stack: Stack, error: str) -> None:
+    given = asked(stack, f"hi [[error={error}]]")
+    whole, begun = await refused(stack, given), await refused(stack, given, START)
+    for one in (whole, begun):
+        one.pop("requestId")
+        one.pop("retryAfterSeconds", None)
+    assert whole == begun
+    expected = {"429": "RATE_LIMITED", "400": "BAD_USER_INPUT", "ctx": "BAD_USER_INPUT"}
+    assert whole["code"] == expected.get(error, "UPSTREAM_ERROR")
+
+
+async def test_a_model_that_does_not_exist(stack: Stack) -> None:
+    error = await refused(stack, asked(stack, model="no-such-model"))
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+
+
+async def test_a_spent_budget_is_an_outcome_with_its_end(stack: Stack) -> None:
+    await stack.own_key(max_budget=0.0, budget_duration="30d")
+    for query in (COMPLETE, START):
+        answer = await stack.graphql(query, {"i": asked(stack)})
+        assert "errors" not in answer
+        [payload] = answer["data"].values()
+        [outcome] = payload["errors"]
+        assert outcome["__typename"] == "BudgetExceeded"
+        assert outcome["resetsAt"].startswith("20")
+        assert payload["stream"] is None
+    embed = (
+        'mutation($m: String!) { embed(input: {model: $m, inputs: ["a"]}) { embeddings { index } errors { message } } }'
+    )
+    answer = await stack.graphql(embed, {"m": stack.embedding_model})
+    assert answer["data"]["embed"]["embeddings"] is None
+    assert answer["data"]["embed"]["errors"] == [{"message": "The budget is spent."}]
+
+
+async def test_tools_are_called_and_answered(stack: Stack) -> None:
+    given = asked(stack, "weather in Paris? [[tool=weather]]", tools=[WEATHER], toolChoice="auto")
+    said = await completed(stack, given)
+    assert said["finishReason"] == "TOOL_CALLS"
+    [call] = said["toolCalls"]
+    assert call["name"] == "weather"
+    assert "city" in json.loads(call["arguments"])
+    wire = {
+        "id": call["toolCallId"],
+        "type": "function",
+        "function": {"name": call["name"], "arguments": call["arguments"]},
+    }
+    messages = [
+        {"role": "USER", "content": "weather in Paris? [[tokens=2 delay=0]]"},
+        {"role": "ASSISTANT", "toolCalls": [wire]},
+        {"role": "TOOL", "toolCallId": call["toolCallId"], "content": "sunny"},
+    ]
+    then = await completed(stack, asked(stack, messages=messages, tools=[WEATHER]))
+    assert then["finishReason"] == "STOP"
+    assert then["text"].split() == ["tok0", "tok1"]
+
+
+async def test_options_reach_the_model(stack: Stack) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
+    given = asked(stack, "where? [[tokens=2 delay=0]]", responseFormat=form, temperature=0.5, maxTokens=50, seed=7)
+    said = await completed(stack, given)
+    if stack.real:
+        sent = await last_request(stack)
+        assert (sent["response_format"], sent["temperature"], sent["seed"]) == (form, 0.5, 7)
+        assert sent["max_tokens"] == 50
+    else:
+        assert json.loads(said["text"])["city"] == "tok0 tok1"
+        short = await completed(stack, asked(stack, "hi [[tokens=9 delay=0]]", maxTokens=4))
+        assert (short["text"].split(), short["finishReason"]) == (["tok0", "tok1", "tok2", "tok3"], "LENGTH")
+
+
+async def test_images_reach_the_model(stack: Stack) -> None:
+    parts = [
+        {"text": "what is this? [[tokens=2 delay=0]]"},
+        {"image": {"url": DOT, "detail": "LOW"}},
+        {"image": {"url": "https://example.com/cat.png"}},
+    ]
+    said = await completed(stack, asked(stack, messages=[{"role": "USER", "parts": parts}]))
+    assert said["text"].split() == ["tok0", "tok1"]
+    if stack.real:
+        [message] = (await last_request(stack))["messages"]
+        assert message["content"][1:] == [
+            {"type": "image_url", "image_url": {"url": DOT, "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
+        ]
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"temperature": 3.0}, "RANGE"),
+        ({"temperature": -0.1}, "RANGE"),
+        ({"topP": 1.5}, "RANGE"),
+        ({"maxTokens": -1}, "RANGE"),
+        ({"maxTokens": 0}, "RANGE"),
+        ({"stop": []}, "STOP"),
+        ({"stop": [""]}, "STOP"),
+        ({"tools": []}, "TOOLS"),
+        ({"tools": ["weather"]}, "TOOLS"),
+        ({"tools": [{"type": "function"}]}, "TOOLS"),
+        ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "TOOLS"),
+        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": "{}"}}]}, "TOOLS"),
+        ({"tools": [WEATHER, WEATHER]}, "TOOLS"),
+        ({"toolChoice": "sometimes"}, "TOOL_CHOICE"),
+        ({"toolChoice": "required"}, "TOOL_CHOICE"),
+        ({"tools": [WEATHER], "toolChoice": {"type": "function", "function": {"name": "other"}}}, "TOOL_CHOICE"),
+        ({"responseFormat": "json"}, "RESPONSE_FORMAT"),
+        ({"responseFormat": {"type": "xml"}}, "RESPONSE_FORMAT"),
+        ({"responseFormat": {"type": "json_schema"}}, "RESPONSE_FORMAT"),
+        ({"responseFormat": {"type": "json_schema", "json_schema": {"name": "a"}}}, "RESPONSE_FORMAT"),
+        ({"messages": []}, "EMPTY"),
+        ({"messages": [{"role": "USER"}]}, "MESSAGE"),
+        ({"messages": [{"role": "USER", "content": "a", "parts": [{"text": "a"}]}]}, "MESSAGE"),
+        ({"messages": [{"role": "USER", "parts": []}]}, "MESSAGE"),
+        ({"messages": [{"role": "TOOL", "content": "sunny"}]}, "MESSAGE"),
+        ({"messages": [{"role": "USER", "content": "a", "toolCalls": [CALL]}]}, "MESSAGE"),
+        ({"messages": [{"role": "ASSISTANT", "toolCalls": ["call"]}]}, "MESSAGE"),
+        ({"messages": [{"role": "USER", "parts": [{"image": {"url": "http://example.com/a.png"}}]}]}, "IMAGE"),
+        ({"messages": [{"role": "USER", "parts": [{"image": {"url": "data:text/html;base64,aGk="}}]}]}, "IMAGE"),
+        ({"model": " "}, "MODEL"),
+        ({"idempotencyKey": None}, "KEY"),
+        ({"idempotencyKey": ""}, "KEY"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60],
+)
+async def test_what_cannot_be_right_is_not_sent(stack: Stack, given: dict[str, Any], reason: str) -> None:
+    before = (await stack.model_stats())["total"]
+    for query in (COMPLETE, START):
+        error = await refused(stack, asked(stack, **given), query)
+        assert (error["code"], error["reason"]) == ("BAD_USER_INPUT", reason)
+        assert "service" not in error
+    assert (await stack.model_stats())["total"] == before
+
+
+EMBED = """mutation($i: EmbedInput!) { embed(input: $i) {
+  embeddings { index vector } usage { promptTokens totalTokens costUsd } model { name mode } errors { message } } }"""
+
+
+async def test_texts_become_vectors_in_their_order(stack: Stack) -> None:
+    given = {"model": stack.embedding_model, "inputs": ["cats purr", "dogs bark", "cats purr"]}
+    answer = await stack.graphql(EMBED, {"i": given})
+    assert "errors" not in answer, answer
+    made = answer["data"]["embed"]
+    assert [one["index"] for one in made["embeddings"]] == [0, 1, 2]
+    first, second, third = (one["vector"] for one in made["embeddings"])
+    assert first == third != second
+    assert len(first) > 8
+    assert made["usage"]["promptTokens"] == made["usage"]["totalTokens"] > 0
+    assert made["model"] == {"name": stack.embedding_model, "mode": "EMBEDDING"}
+    shown = (await stack.client.get("/metrics")).text
+    assert f'agentgraph_tokens_total{{direction="in",kind="embedding"}} {float(made["usage"]["promptTokens"])}' in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"inputs": []}, "RANGE"),
+        ({"inputs": ["a"] * 101}, "RANGE"),
+        ({"inputs": ["a", " "]}, "EMPTY"),
+        ({"inputs": ["a" * 200_001]}, "TOO_LONG"),
+        ({"dimensions": 0}, "RANGE"),
+        ({"dimensions": 5000}, "RANGE"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:40],
+)
+async def test_inputs_that_cannot_be_right_are_not_sent(stack: Stack, given: dict[str, Any], reason: str) -> None:
+    error = await refused(stack, {"model": stack.embedding_model, "inputs": ["a"], **given}, EMBED)
+    assert (error["code"], error["reason"]) == ("BAD_USER_INPUT", reason)
+
+
+async def test_an_embedding_model_that_does_not_exist(stack: Stack) -> None:
+    error = await refused(stack, {"model": "no-such-model", "inputs": ["a"]}, EMBED)
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+
+
+async def test_tokens_and_outcomes_are_counted(stack: Stack) -> None:
+    said = await completed(stack, asked(stack))
+    await refused(stack, asked(stack, "hi [[tokens=4 error=cut delay=0]]"))
+    shown = (await stack.client.get("/metrics")).text
+    assert (
+        f'agentgraph_tokens_total{{direction="in",kind="completion"}} {float(said["usage"]["promptTokens"])}' in shown
+    )
+    assert 'agentgraph_tokens_total{direction="out",kind="completion"} 3.0' in shown
+    assert 'agentgraph_streams_total{kind="completion",outcome="completed"} 1.0' in shown
+    assert 'agentgraph_streams_total{kind="completion",outcome="failed"} 1.0' in shown
