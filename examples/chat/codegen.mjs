@@ -21,7 +21,7 @@ const files = await preset.buildGeneratesSection({
   schemaAst: buildSchema(sdl),
   documents,
   config: {
-    scalars: { ID: 'string', DateTime: 'string', Decimal: 'string', JSON: 'unknown' },
+    scalars: { ID: 'string', Date: 'string', DateTime: 'string', Decimal: 'string', JSON: 'unknown' },
     enumsAsTypes: true,
     useTypeImports: true,
     strictScalars: true,
