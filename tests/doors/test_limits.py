@@ -20,6 +20,8 @@ EMAIL = "{ viewer { email } }"
 LIMITS = "{ viewer { rateLimits { kind limit windowSeconds remaining resetsAt } } }"
 START = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } errors { message } } }"
 SEND = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { stream { id } errors { message } } }"
+COMPLETE = "mutation($i: CompletionInput!) { complete(input: $i) { text errors { message } } }"
+EMBED = "mutation($i: EmbedInput!) { embed(input: $i) { embeddings { index } errors { message } } }"
 DECIDE = 'mutation { respondToApproval(input: {requestId: "message:x" decision: DENY}) { errors { message } } }'
 FIELDS = ["limit", "remaining", "reset", "resource"]
 
@@ -151,6 +153,16 @@ async def test_whoever_subscribes_twice_at_once_under_a_key_has_started_one_thin
         assert (await standings(stack))["LLM"]["remaining"] == 9
 
 
+async def test_a_completion_that_broke_off_counts_again_when_it_begins_again() -> None:
+    async with any_stack(rate_limit_llm=2) as stack:
+        for left, directive in ((1, "tokens=5 error=cut"), (0, "tokens=5 error=cut")):
+            broken = completion(stack, directive) | {"idempotencyKey": "broken"}
+            answer = (await ask(stack, COMPLETE, i=broken)).json()
+            assert answer["errors"][0]["extensions"]["code"] == "UPSTREAM_ERROR"
+            assert (await standings(stack))["LLM"]["remaining"] == left
+        is_refused((await ask(stack, COMPLETE, i=broken)).json()["errors"], "LLM")
+
+
 async def test_every_way_to_put_a_model_to_work_counts() -> None:
     async with any_stack(rate_limit_llm=1) as stack:
         agent = await stack.make_agent()
@@ -159,6 +171,8 @@ async def test_every_way_to_put_a_model_to_work_counts() -> None:
         assert first.json()["data"]["startCompletion"]["errors"] == []
         ways = [
             (START, {"i": completion(stack, "tokens=1") | {"idempotencyKey": "two"}}),
+            (COMPLETE, {"i": completion(stack, "tokens=1") | {"idempotencyKey": "two"}}),
+            (EMBED, {"i": {"model": "text-embedding-3-small", "inputs": ["hi"]}}),
             (SEND, {"i": message | {"idempotencyKey": "three"}}),
             (DECIDE, {}),
         ]
