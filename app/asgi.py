@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLarge
+from clients.errors import BadUserInput, BodyTimeout, PayloadTooLarge
 
 T = TypeVar("T")
 
@@ -82,10 +83,9 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
-def retry_after(error: GatewayError) -> dict[str, str]:
-    """The ``Retry-After`` header (RFC 9110, 10.2.3) of an answer that carries nothing but this error."""
-    seconds = error.retry_after_seconds
-    return {} if seconds is None else {"retry-after": str(max(1, round(seconds)))}
+def retry_after(seconds: float | None) -> dict[str, str]:
+    """The ``Retry-After`` header (RFC 9110, 10.2.3) of an answer that carries nothing but an error."""
+    return {} if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
 
 
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}

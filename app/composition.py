@@ -22,10 +22,12 @@ from clients.calls import CallScope, UpstreamLimits
 from clients.errors import Service
 from clients.health import HealthCheck
 from clients.letta.client import Letta
+from clients.limiter import MemoryLimiter
 from clients.litellm import LiteLLM
 from clients.redis import redis_check
 from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
+from resolvers.limits import LimitKind, RateLimits
 from resolvers.platform import Health
 from resolvers.resources import Clocks, Resources
 from resolvers.streams.hub import StreamHub, StreamLimits
@@ -51,6 +53,7 @@ async def open_doors(
         litellm=LiteLLM(clients[Service.LITELLM]),
         streams=streams,
         metrics=telemetry,
+        limits=_rate_limits(settings, telemetry),
         health=Health(await _checks(settings, clients, platform, stack), version("agentgraph")),
         clocks=Clocks(
             request=settings.request_timeout,
@@ -150,6 +153,15 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         coalesce=settings.stream_coalesce_milliseconds / 1000,
         look=settings.stream_look_seconds,
     )
+
+
+def _rate_limits(settings: Settings, telemetry: Telemetry) -> RateLimits:
+    limits = {
+        LimitKind.GENERAL: settings.rate_limit_general,
+        LimitKind.LLM: settings.rate_limit_llm,
+        LimitKind.PROXY: settings.rate_limit_proxy,
+    }
+    return RateLimits(MemoryLimiter(), limits, telemetry)
 
 
 def _authenticator(settings: Settings) -> Authenticator:

@@ -17,6 +17,7 @@ from app.embedded.store import Store
 from app.gate import Gate, Handover
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
+from app.limits import HEADERS
 from app.middleware import REQUEST_ID, RequestScope, Shield
 from app.operators import add_operators_routes
 from app.pages.demo import demo_routes
@@ -28,7 +29,7 @@ from app.restdocs import describe
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
 
-EXPOSED_HEADERS = [REQUEST_ID, "X-Stream-Id", "Retry-After"]
+EXPOSED_HEADERS = [REQUEST_ID, "X-Stream-Id", "Retry-After", *HEADERS]
 
 
 def create_app(

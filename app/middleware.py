@@ -126,4 +126,6 @@ async def _refuse(scope: Scope, send: Send, error: GatewayError) -> None:
         await refuse(send, error)
         return
     body = {"errors": told(error, scope["state"]["request_id"])}
-    await respond(send, error.http_status, orjson.dumps(body), "application/json", retry_after(error))
+    await respond(
+        send, error.http_status, orjson.dumps(body), "application/json", retry_after(error.retry_after_seconds)
+    )

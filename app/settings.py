@@ -79,7 +79,7 @@ RedisUrl = Annotated[str | None, AfterValidator(_redis_url)]
 HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
 Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
 Count = Annotated[int, Field(gt=0)]
-_NOT_YET: dict[str, Any] = {"enforced": False}
+LimitPerMinute = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class Settings(BaseSettings):
@@ -176,8 +176,15 @@ class Settings(BaseSettings):
     """
     stream_look_seconds: Seconds = 3.0
     """How often a conversation that is followed is looked at in Letta, for turns begun elsewhere, in seconds."""
-    rate_limit_general: Count = Field(default=1000, json_schema_extra=_NOT_YET)
-    """Requests per user and minute."""
+    rate_limit_general: LimitPerMinute = 1000
+    """What a user may ask in a minute: GraphQL operations, by whichever transport, and requests at /v1 together. 0: no
+    limit.
+    """
+    rate_limit_llm: LimitPerMinute = 300
+    """How often a user may put a model to work in a minute: messages, decisions, completions, embeddings. 0: no limit.
+    """
+    rate_limit_proxy: LimitPerMinute = 3000
+    """How many model calls a user's agents may have come back through the proxy in a minute. 0: no limit."""
     redis_url: RedisUrl = None
     """Redis or Valkey. So far /health asks whether it is there, and state is kept in memory."""
     redis_password: SecretStr | None = None

@@ -45,10 +45,7 @@ def _comment(text: str) -> str:
 
 
 def _meaning(field: FieldInfo) -> str:
-    marks = [
-        *(["Secret."] if SecretStr in _kinds(field.annotation) else []),
-        *(["Not enforced yet."] if field.json_schema_extra is not None else []),
-    ]
+    marks = ["Secret."] if SecretStr in _kinds(field.annotation) else []
     return " ".join([" ".join((field.description or "").split()), *marks])
 
 

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Enum, Histogram, gener
 
 from clients.breaker import BreakerState
 from clients.errors import Service
+from resolvers.limits import LimitKind
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -46,6 +47,9 @@ class Telemetry:
         self._operations = Counter(
             "agentgraph_operations", "GraphQL operations.", ["type", "outcome"], registry=self.registry
         )
+        self._limited = Counter(
+            "agentgraph_rate_limited", "Requests over a user's limit.", ["limit"], registry=self.registry
+        )
         self._calls = Counter(
             "agentgraph_upstream_calls",
             "Upstream calls by outcome.",
@@ -73,6 +77,8 @@ class Telemetry:
         self._first = Histogram(
             "agentgraph_first_token_seconds", "Time to first token.", ["kind"], buckets=_BUCKETS, registry=self.registry
         )
+        for limit in LimitKind:
+            self._limited.labels(limit.value)
         for service in (Service.AMS, Service.LETTA, Service.LITELLM):
             self._breaker.labels(service.value).state(BreakerState.CLOSED.value)
 
@@ -91,6 +97,10 @@ class Telemetry:
     def operation_ended(self, kind: str, outcome: str) -> None:
         """One GraphQL operation came to its end."""
         self._operations.labels(kind, outcome).inc()
+
+    def request_refused(self, limit: LimitKind) -> None:
+        """One request was over its user's limit."""
+        self._limited.labels(limit.value).inc()
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str

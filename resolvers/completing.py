@@ -13,7 +13,7 @@ from clients.errors import BadUserInput, Conflict, Service
 from clients.letta.messages import ToolCall
 from clients.letta.records import Usage
 from clients.litellm.money import dollars
-from resolvers import turns
+from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.streams.events import Event, OnDisconnect, ReasoningDelta, StreamOutcome, ToolCallDelta, merge
 from resolvers.streams.log import read_entries
@@ -109,8 +109,10 @@ async def embed(context: RequestContext, *, model: str, inputs: list[str], dimen
 
     Raises:
         BadUserInput: reason ``RANGE`` or ``EMPTY``, for what is too much or nothing.
+        RateLimited: reason ``RATE_LIMIT_LLM``.
     """
     _check(inputs, dimensions)
+    await starts.counted(context)
     pays = await context.access.model_key()
     body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": "float"}
     if dimensions is not None:

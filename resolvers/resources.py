@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from clients.ams import Ams
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
+from resolvers.limits import RateLimits
 from resolvers.platform import Health
 from resolvers.sent import SentIds
 from resolvers.streams.hub import StreamHub, StreamMetrics
@@ -30,6 +31,7 @@ class Resources:
     letta: Letta
     litellm: LiteLLM
     streams: StreamHub
+    limits: RateLimits
     metrics: StreamMetrics
     health: Health
     clocks: Clocks

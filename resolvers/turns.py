@@ -16,6 +16,7 @@ from clients.errors import BadUserInput, Service, UpstreamError, UpstreamTimeout
 from clients.letta.messages import ApprovalRequestMessage
 from clients.letta.records import RunRecord
 from clients.letta.sending import SentDecision, SentMessage
+from resolvers import starts
 from resolvers.access import default_conversation, scope_of
 from resolvers.checks import MAX_KEY
 from resolvers.context import RequestContext
@@ -41,23 +42,33 @@ async def message_scope(context: RequestContext, agent_id: str | None, conversat
     return scope_of(await context.access.conversation(conversation_id))
 
 
-def send_message(
+async def send_message(
     context: RequestContext,
     *,
-    scope: str,
+    agent_id: str | None,
+    conversation_id: str | None,
     content: list[dict[str, Any]],
     on_disconnect: OnDisconnect,
     key: str,
     reads: bool = True,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a turn in a scope that is the principal's, or attach to the one that ``key`` has started."""
+    """Start a turn with the principal's agent, or attach to the one that ``key`` has started.
+
+    Raises:
+        RateLimited: reason ``RATE_LIMIT_LLM``.
+        NotFound: where the agent or conversation is not the principal's.
+    """
     _checked(key)
-    return context.resources.streams.started(
-        context.principal.user_id,
+    key = f"message:{key}"
+    counts = await starts.counted(context, key)
+    scope = await message_scope(context, agent_id, conversation_id)
+    return starts.started(
+        context,
+        counted=counts,
         kind="turn",
         source=lambda: LettaSource(context, scope, SentMessage(content=content, otid=str(uuid.uuid4()))),
         on_disconnect=on_disconnect,
-        key=f"message:{key}",
+        key=key,
         fingerprint=fingerprint(scope, content),
         scope=scope,
         reads=reads,
@@ -76,23 +87,27 @@ async def respond_to_approval(
     """Go on with a turn that waits for a decision. Without a key, one request takes one decision.
 
     Raises:
+        RateLimited: reason ``RATE_LIMIT_LLM``.
         NotFound: where there is no such request, or it is not the principal's.
         BadUserInput: reason ``NO_APPROVAL``, where the message asks for no decision.
     """
+    if key is not None:
+        _checked(key)
+    stream_key = f"approval:{request_id if key is None else key}"
+    counts = await starts.counted(context, stream_key)
     request = await message_by_id(context, request_id)
     if not isinstance(request, ApprovalRequestMessage):
         raise BadUserInput("This message asks for no decision.", reason="NO_APPROVAL")
     calls = [call.tool_call_id for call in request.tool_calls if call.tool_call_id]
     otid = str(uuid.uuid4())
     sent = SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid)
-    if key is not None:
-        _checked(key)
-    return context.resources.streams.started(
-        context.principal.user_id,
+    return starts.started(
+        context,
+        counted=counts,
         kind="turn",
         source=lambda: LettaSource(context, request.scope, sent),
         on_disconnect=on_disconnect,
-        key=f"approval:{request_id if key is None else key}",
+        key=stream_key,
         fingerprint=fingerprint(request_id, approve, reason),
         scope=request.scope,
         reads=False,
@@ -111,16 +126,22 @@ async def start_completion(
     """Start a completion, or attach to the one that ``key`` has started. ``body`` is OpenAI's request.
 
     With ``anew``, one that broke off is started again.
+
+    Raises:
+        RateLimited: reason ``RATE_LIMIT_LLM``.
     """
     _checked(key)
+    key = f"completion:{key}"
+    counts = await starts.counted(context, key, anew=anew)
     pays = await context.access.model_key()
     request = payable(body, own_key=pays != context.resources.platform_key, user_id=context.principal.user_id)
-    return context.resources.streams.started(
-        context.principal.user_id,
+    return starts.started(
+        context,
+        counted=counts,
         kind="completion",
         source=lambda: CompletionSource(context, pays, msgspec.json.encode(request), wants_usage=True),
         on_disconnect=on_disconnect,
-        key=f"completion:{key}",
+        key=key,
         fingerprint=fingerprint(body),
         reads=reads,
         anew=anew,

@@ -10,6 +10,7 @@ from clients.ams import AgentRow
 from clients.litellm import KeyInfo
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.limits import RateLimitRecord
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream
 
@@ -39,6 +40,11 @@ async def own_budget(context: RequestContext) -> KeyInfo | None:
     """What the principal's own key may spend; ``None`` where the platform's key pays."""
     key = (await context.access.profile()).litellm_key
     return None if key is None else await context.loaders.key_info.load(key)
+
+
+async def rate_limits(user: Parent[Principal], info: Info) -> list[RateLimitRecord]:
+    """How the user's limits stand."""
+    return await info.context.resources.limits.of(user.user_id)
 
 
 def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:

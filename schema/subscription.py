@@ -35,9 +35,13 @@ class Subscription:
     async def message(self, info: Info, input: SendMessageInput, stream_key: ID) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
         """Start a turn, or attach to it."""
         context = info.context
-        scope = await turns.message_scope(context, input.to.agent_id or None, input.to.conversation_id or None)
-        attached = turns.send_message(
-            context, scope=scope, content=input.parts(), on_disconnect=input.on_disconnect, key=stream_key
+        attached = await turns.send_message(
+            context,
+            agent_id=input.to.agent_id or None,
+            conversation_id=input.to.conversation_id or None,
+            content=input.parts(),
+            on_disconnect=input.on_disconnect,
+            key=stream_key,
         )
         async for event in turns.events(context, attached):
             yield event  # type: ignore[misc]

@@ -18,6 +18,7 @@ from resolvers.usage import UsageDimension
 from schema.base import answered_by, derived, described, entity, reads
 from schema.budget import Budget
 from schema.node import Node
+from schema.rate_limit import RateLimit
 from schema.usage import UsageReport
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class User(Node):
     )
     usage: UsageReport | None = answered_by(
         _usage, "What your own key was used for; null where the platform's key pays for you.", optional=True
+    )
+    rate_limits: list[RateLimit] = derived(
+        users.rate_limits,
+        "Your limits, each by itself; those that are turned off are left out. Looking counts as any operation does.",
     )
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,

@@ -16,7 +16,9 @@ from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error, told
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
 from app.graphql.streamed import relay
+from app.limits import CountedSend
 from clients.errors import BadUserInput, ErrorCode, GatewayError
+from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 
 
@@ -36,18 +38,20 @@ class GraphQLHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        accepts = accepted(header(scope, b"accept"))
+        accepts, counted = accepted(header(scope, b"accept")), CountedSend(send)
         try:
-            await self._serve(scope, receive, send, accepts)
+            await self._serve(scope, receive, counted, accepts)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
-            await _refuse(scope, send, accepts, error)
+            await _refuse(scope, counted, accepts, error)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, accepts: list[str]) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: CountedSend, accepts: list[str]) -> None:
         if not accepts:
             raise _unacceptable(f"This address answers {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
         principal = self._doors.principal(header(scope, b"authorization"))
+        if principal is not None:
+            await send.count(self._doors.resources.limits, principal.user_id, LimitKind.GENERAL)
         request = await self._request(scope, receive)
         engine = self._doors.engine
         operation = engine.documents.operation(request.query, request.operation_name)
@@ -139,7 +143,7 @@ async def _refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayEr
     media = next((media for media in accepts if media in WHOLE), None)
     body = orjson.dumps({"errors": told(error, scope["state"]["request_id"])})
     if isinstance(error, GatewayError):
-        status, headers = error.http_status, retry_after(error)
+        status, headers = error.http_status, retry_after(error.retry_after_seconds)
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
     else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from starlette.types import Send
 
-from app.asgi import begin, write
+from app.asgi import begin, retry_after, write
 from app.graphql.engine import Payload
 from app.graphql.errors import RequestError, status_of
 from app.graphql.media import Framing
@@ -25,12 +26,17 @@ async def relay(send: Send, answers: AsyncGenerator[Payload, None], framing: Fra
         async for answer in signs:
             if not begun:
                 if answer is not None and "data" not in answer:
-                    raise RequestError(answer["errors"], status_of(answer["errors"]), well_formed=True)
+                    raise _refused(answer["errors"])
                 await begin(send, framing.content_type)
             chunk = framing.heartbeat if answer is None else framing.answer(answer)
             await write(send, chunk if begun else framing.begin + chunk)
             begun = True
     await write(send, framing.end, more=False)
+
+
+def _refused(errors: list[dict[str, Any]]) -> RequestError:
+    seconds = errors[0]["extensions"].get("retryAfterSeconds")
+    return RequestError(errors, status_of(errors), well_formed=True, headers=retry_after(seconds))
 
 
 async def _or_silence(answers: AsyncGenerator[Payload, None], seconds: float) -> AsyncGenerator[Payload | None, None]:

@@ -20,6 +20,7 @@ from app.doors import Doors
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from clients.errors import GatewayError, RateLimited, Unauthenticated
+from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
@@ -190,10 +191,19 @@ class _Session:
         elif len(self._operations) >= MAX_OPERATIONS:
             message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
             await self._fail(operation_id, RateLimited(message, reason="OPERATIONS"))
-        else:
+        elif await self._counted(operation_id, self._principal):
             task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
             self._operations[operation_id] = task
             task.add_done_callback(lambda done: self._done(operation_id, done))
+
+    async def _counted(self, operation_id: str, principal: Principal) -> bool:
+        """Count an operation; one over the limit is refused, and the socket lives on."""
+        try:
+            await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
+        except RateLimited as error:
+            await self._fail(operation_id, error)
+            return False
+        return True
 
     def _done(self, operation_id: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

@@ -6,10 +6,11 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header
 from app.doors import Doors
+from app.limits import CountedSend
 from app.rest.envelope import refuse
 from app.rest.relay import Relay
 from app.rest.secrets import ProxySecrets, refused
-from app.rest.table import proxied_user, rows_at
+from app.rest.table import counts_of, proxied_user, rows_at
 from clients.errors import BadUserInput, GatewayError, NotFound
 from resolvers.context import RequestContext
 
@@ -23,15 +24,16 @@ class RestDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        counted = CountedSend(send)
         try:
-            await self._route(scope, receive, send)
+            await self._route(scope, receive, counted)
         except ClientLeft:
             return
         except GatewayError as error:
-            await refuse(send, error)
+            await refuse(counted, error)
 
-    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        context = await self._let_in(scope)
+    async def _route(self, scope: Scope, receive: Receive, send: CountedSend) -> None:
+        context = await self._let_in(scope, send)
         found = rows_at(scope["path"])
         if not found:
             raise NotFound("This address does not exist.", reason="ROUTE")
@@ -42,19 +44,26 @@ class RestDoor:
         allow = ", ".join(row.method for row, _ in found)
         await refuse(send, BadUserInput(f"Use {allow}."), status=405, headers={"allow": allow})
 
-    async def _let_in(self, scope: Scope) -> RequestContext:
-        """The request's context. Nothing is asked of anybody before the secret is found to be right.
+    async def _let_in(self, scope: Scope, send: CountedSend) -> RequestContext:
+        """The request's context. Nothing is asked of anybody before the secret is found to be right, and counted.
 
         Raises:
             Unauthenticated: the same for a wrong secret and for a user whom AMS does not know.
+            RateLimited: over one of the user's limits.
         """
+        context = self._opened(scope)
+        kinds = counts_of(scope["path"], scope["method"])
+        await send.count(self._doors.resources.limits, context.principal.user_id, *kinds)
+        if context.from_letta and not (await context.access.profile()).profile_exists:
+            raise refused()
+        return context
+
+    def _opened(self, scope: Scope) -> RequestContext:
+        """The context of a request whose secret is right. Raises Unauthenticated."""
         authorization, user_id = header(scope, b"authorization"), proxied_user(scope["path"])
         request_id, traceparent = scope["state"]["request_id"], header(scope, b"traceparent")
         if user_id is None:
             principal = self._doors.authenticator.principal(authorization)
             return self._doors.context(principal, request_id, traceparent)
         principal = self._secrets.principal(authorization, user_id)
-        context = self._doors.context(principal, request_id, traceparent, from_letta=True)
-        if not (await context.access.profile()).profile_exists:
-            raise refused()
-        return context
+        return self._doors.context(principal, request_id, traceparent, from_letta=True)

@@ -9,6 +9,7 @@ from starlette.types import Send
 
 from app.asgi import respond, retry_after
 from clients.errors import ErrorCode, GatewayError
+from resolvers.limits import LimitKind
 
 JSON = "application/json"
 _TYPES = {
@@ -24,6 +25,7 @@ _CODES = {
     "TOKEN_MISSING": "invalid_api_key",
     "TOKEN_INVALID": "invalid_api_key",
     "TOKEN_EXPIRED": "invalid_api_key",
+    **{f"RATE_LIMIT_{kind.name}": "rate_limit_exceeded" for kind in LimitKind},
     "CONTEXT_LENGTH": "context_length_exceeded",
 }
 
@@ -49,7 +51,7 @@ async def refuse(
     OpenAI's SDKs, Letta's among them, repeat 408, 409, 429 and every 5xx on their own; ``x-should-retry`` is their
     word for an error that comes again whatever they do.
     """
-    told = {**retry_after(error), **(headers or {})}
+    told = {**retry_after(error.retry_after_seconds), **(headers or {})}
     status = status or error.http_status
     if not error.retryable and (status in {408, 409, 429} or status >= 500):
         told["x-should-retry"] = "false"

@@ -1,10 +1,12 @@
-"""The REST door's table: every address, what is asked there, who may come in, and against which limit it counts."""
+"""The REST door's table: every address, what is asked there, who may come in, and what it counts against."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+from resolvers.limits import LimitKind
 
 PROXY = "/api/v1/agents/{user_id}/proxy"
 
@@ -33,7 +35,7 @@ class Keys(StrEnum):
 
 
 class Limit(StrEnum):
-    """What a request counts against.
+    """Whose places a request takes while it is answered.
 
     A turn keeps its place while Letta asks the model for it, so what Letta sends back never waits for a place that a
     user's request holds: each class has room of its own.
@@ -52,6 +54,14 @@ class Row:
     work: Work
     keys: Keys = Keys.TOKEN
     limit: Limit = Limit.USER
+
+    @property
+    def counts(self) -> tuple[LimitKind, ...]:
+        """The rate limits that a request counts against, all in one step."""
+        if self.limit is Limit.LETTA:
+            return (LimitKind.PROXY,)
+        works = self.work not in {Work.MODELS, Work.NO_MODELS}
+        return (LimitKind.GENERAL, LimitKind.LLM) if works else (LimitKind.GENERAL,)
 
 
 def _proxy(method: str, path: str, work: Work) -> Row:
@@ -98,8 +108,16 @@ def is_rest(path: str) -> bool:
 
 
 def limit_of(path: str) -> Limit:
-    """What a request to a path counts against."""
+    """Whose places a request to a path takes."""
     return Limit.LETTA if _PROXIED.fullmatch(path) else Limit.USER
+
+
+def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
+    """The rate limits that a request counts against; one that the table does not have counts as well."""
+    row = next((row for row, _ in rows_at(path) if row.method == method), None)
+    if row is not None:
+        return row.counts
+    return (LimitKind.PROXY if limit_of(path) is Limit.LETTA else LimitKind.GENERAL,)
 
 
 def template_of(path: str) -> str | None:

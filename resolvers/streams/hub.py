@@ -81,6 +81,11 @@ class StreamHub:
         """The owner's streams, oldest first."""
         return self._shelf.of(owner_id)
 
+    def attaches(self, owner_id: str, key: str, *, anew: bool = False) -> bool:
+        """Whether the owner's key would attach to what it has started. See ``started``."""
+        stream = self._shelf.at_key(owner_id, key)
+        return stream is not None and not (anew and stream.broke_off)
+
     @asynccontextmanager
     async def started(
         self,

@@ -34,9 +34,13 @@ class Shelf:
         """Every stream."""
         return list(self._streams.values())
 
+    def at_key(self, owner_id: str, key: str) -> Stream | None:
+        """What the owner's key has started, whatever with."""
+        return self._by_key.get((owner_id, key))
+
     def by_key(self, owner_id: str, key: str | None, fingerprint: str) -> Stream | None:
         """What the owner's key has started. Raises Conflict (``KEY_REUSED``) where that was with other input."""
-        stream = None if key is None else self._by_key.get((owner_id, key))
+        stream = None if key is None else self.at_key(owner_id, key)
         if stream is not None and stream.fingerprint != fingerprint:
             raise Conflict("The key was used before, with other input.", reason="KEY_REUSED")
         return stream

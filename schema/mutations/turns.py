@@ -111,9 +111,14 @@ class CancelStreamPayload(Payload):
 async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noqa: A002 - the argument's name
     context = info.context
     key = required_key(input.idempotency_key)
-    scope = await turns.message_scope(context, input.to.agent_id or None, input.to.conversation_id or None)
-    attached = turns.send_message(
-        context, scope=scope, content=input.parts(), on_disconnect=input.on_disconnect, key=key, reads=False
+    attached = await turns.send_message(
+        context,
+        agent_id=input.to.agent_id or None,
+        conversation_id=input.to.conversation_id or None,
+        content=input.parts(),
+        on_disconnect=input.on_disconnect,
+        key=key,
+        reads=False,
     )
     return await _begun(context, attached, wait_seconds=input.wait_seconds)
 

@@ -1,0 +1,47 @@
+"""Rate limits at the HTTP doors: requests are counted before anything is done for them, and answers say how they stand.
+
+``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` are of the limit that ``X-RateLimit-Resource`` names: the one that
+refused, else the one with the least left. ``Reset`` is in seconds from now, like ``Retry-After``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Send
+
+from clients.limiter import Standing
+from resolvers.limits import LimitKind, RateLimits
+
+HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Resource"]
+
+
+class CountedSend:
+    """A request's ``send``, which puts on the head of the answer, whatever it is, what the limiter has said."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._fields: dict[str, str] = {}
+
+    async def __call__(self, message: Message) -> None:
+        """Send one message."""
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(self._fields)
+        await self._send(message)
+
+    async def count(self, limits: RateLimits, user_id: str, *kinds: LimitKind) -> None:
+        """Count the request against limits, in one step. Raises RateLimited."""
+        allowance = await limits.ask(user_id, *kinds)
+        self._fields = _fields(allowance.standings)
+        if allowance.refusal is not None:
+            raise allowance.refusal
+
+
+def _fields(standings: Sequence[Standing]) -> dict[str, str]:
+    if not standings:
+        return {}
+    told = max(standings, key=lambda standing: (standing.retry_after, -standing.remaining))
+    values = (told.budget.limit, told.remaining, math.ceil(told.resets_after), told.budget.name)
+    return {name: str(value) for name, value in zip(HEADERS, values, strict=True)}

@@ -1,0 +1,118 @@
+"""What a user may ask in a minute: of the gateway, of models, and their agents of the proxy.
+
+Each kind is counted by itself. Model calls that come back from Letta count against the proxy's alone: a turn that a
+user was allowed to begin never stops because of what they began besides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from clients.errors import RateLimited
+from clients.limiter import Budget, Charge, Limiter, Standing
+
+WINDOW_SECONDS = 60
+
+
+class LimitKind(StrEnum):
+    """What is counted."""
+
+    GENERAL = "general"
+    LLM = "llm"
+    PROXY = "proxy"
+
+
+_TOO_MUCH = {
+    LimitKind.GENERAL: "You have asked more than {limit} times in a minute.",
+    LimitKind.LLM: "You have put models to work more than {limit} times in a minute.",
+    LimitKind.PROXY: "Your agents have called models more than {limit} times in a minute.",
+}
+
+
+class RateLimitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How one of a user's limits stands. ``resets_at`` is ``None`` where nothing is used."""
+
+    kind: LimitKind
+    limit: int
+    window_seconds: int
+    remaining: int
+    resets_at: datetime | None
+
+
+class LimitMetrics(Protocol):
+    """What is counted of limits."""
+
+    def request_refused(self, limit: LimitKind) -> None:
+        """A limit refused something."""
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What a limiter said to a request, and the refusal, if it is one."""
+
+    standings: Sequence[Standing]
+    refusal: RateLimited | None = None
+
+
+class RateLimits:
+    """Every user's limits. A kind that ``limits`` does not have, or has at 0, is not limited."""
+
+    def __init__(self, limiter: Limiter, limits: Mapping[LimitKind, int], metrics: LimitMetrics) -> None:
+        self._limiter = limiter
+        self._metrics = metrics
+        self._budgets = {
+            kind: Budget(kind.value, limits[kind], WINDOW_SECONDS) for kind in LimitKind if limits.get(kind, 0) > 0
+        }
+
+    async def ask(self, user_id: str, *kinds: LimitKind) -> Allowance:
+        """Count a request against limits, in one step; one that is refused counts against none."""
+        charges = self._charges(kinds)
+        if not charges:
+            return Allowance(())
+        verdict = await self._limiter.take(user_id, charges)
+        return Allowance(verdict.standings, None if verdict.allowed else self._refused(verdict.standings))
+
+    async def count(self, user_id: str, *kinds: LimitKind) -> None:
+        """Count a request against limits. Raises RateLimited."""
+        refusal = (await self.ask(user_id, *kinds)).refusal
+        if refusal is not None:
+            raise refusal
+
+    async def give_back(self, user_id: str, kind: LimitKind) -> None:
+        """Uncount what was counted once."""
+        if charges := self._charges([kind], -1):
+            await self._limiter.take(user_id, charges)
+
+    async def of(self, user_id: str) -> list[RateLimitRecord]:
+        """How a user's limits stand. Looking counts for nothing."""
+        verdict = await self._limiter.take(user_id, self._charges(LimitKind, 0))
+        now = datetime.now(UTC)
+        return [
+            RateLimitRecord(
+                kind=LimitKind(standing.budget.name),
+                limit=standing.budget.limit,
+                window_seconds=WINDOW_SECONDS,
+                remaining=standing.remaining,
+                resets_at=now + timedelta(seconds=standing.resets_after) if standing.resets_after else None,
+            )
+            for standing in verdict.standings
+        ]
+
+    def _charges(self, kinds: Sequence[LimitKind] | type[LimitKind], cost: int = 1) -> list[Charge]:
+        return [Charge(self._budgets[kind], cost) for kind in kinds if kind in self._budgets]
+
+    def _refused(self, standings: Sequence[Standing]) -> RateLimited:
+        """The refusal by the limit that takes the longest to wait for."""
+        worst = max(standings, key=lambda standing: standing.retry_after)
+        kind = LimitKind(worst.budget.name)
+        self._metrics.request_refused(kind)
+        return RateLimited(
+            _TOO_MUCH[kind].format(limit=worst.budget.limit),
+            reason=f"RATE_LIMIT_{kind.name}",
+            retry_after_seconds=math.ceil(worst.retry_after),
+        )

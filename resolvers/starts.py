@@ -1,0 +1,48 @@
+"""Starting model work: counted against its user's limit, once for each thing that is started.
+
+Whoever attaches to what a key has started pays nothing and is counted for nothing, however many of them come at once (a
+page that subscribes twice, a client that connects again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from resolvers.context import RequestContext
+from resolvers.limits import LimitKind
+from resolvers.streams.stream import Source, Stream
+
+
+async def counted(context: RequestContext, key: str | None = None, *, anew: bool = False) -> bool:
+    """Count a start, before anything is asked of anybody; not where ``key`` has started it, which is answered False.
+
+    ``anew`` is as in ``StreamHub.started``.
+
+    Raises:
+        RateLimited: reason ``RATE_LIMIT_LLM``.
+    """
+    user_id = context.principal.user_id
+    if key is not None and context.resources.streams.attaches(user_id, key, anew=anew):
+        return False
+    await context.resources.limits.count(user_id, LimitKind.LLM)
+    return True
+
+
+@asynccontextmanager
+async def started(
+    context: RequestContext, *, counted: bool, source: Callable[[], Source], **how: Any
+) -> AsyncIterator[Stream]:
+    """``StreamHub.started`` for the principal. A count that has started nothing is given back."""
+    resources, user_id, began = context.resources, context.principal.user_id, False
+
+    def begin() -> Source:
+        nonlocal began
+        began = True
+        return source()
+
+    async with resources.streams.started(user_id, source=begin, **how) as stream:
+        if counted and not began:
+            await resources.limits.give_back(user_id, LimitKind.LLM)
+        yield stream

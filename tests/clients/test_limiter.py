@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.limiter import Budget, Charge, Limiter, MemoryLimiter, Standing, Verdict
+
+MINUTE = 60_000
+"""A window, in milliseconds, as the clock of these tests counts."""
+
+
+class Clock:
+    """Time that passes when it is told to, in milliseconds."""
+
+    def __init__(self, now: int = 0) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now * 1_000_000
+
+
+def budget(limit: int, name: str = "asks") -> Budget:
+    return Budget(name, limit, 60)
+
+
+async def take(limiter: Limiter, cost: int, of: Budget, who: str = "ada") -> tuple[bool, Standing]:
+    verdict = await limiter.take(who, [Charge(of, cost)])
+    [standing] = verdict.standings
+    return verdict.allowed, standing
+
+
+async def take_each(limiter: Limiter, *charges: Charge, who: str = "ada") -> Verdict:
+    return await limiter.take(who, charges)
+
+
+LIMITS = st.integers(1, 20)
+ASKED = st.lists(st.tuples(st.integers(0, MINUTE), st.integers(1, 3)), max_size=80)
+"""How long after the one before each is asked, and what it costs."""
+
+
+async def let_through(limit: int, asked: Sequence[tuple[int, int]], begins: int) -> list[tuple[int, int]]:
+    """When what was let through, of all that is asked; what a verdict says is checked on the way."""
+    clock = Clock(begins)
+    limiter, passed = MemoryLimiter(clock), []
+    for pause, cost in asked:
+        clock.now += pause
+        before = (await take(limiter, 0, budget(limit)))[1]
+        if cost > limit:
+            continue
+        allowed, standing = await take(limiter, cost, budget(limit))
+        assert allowed is (cost <= before.remaining)
+        assert standing.remaining == before.remaining - (cost if allowed else 0)
+        assert (standing.retry_after > 0) is not allowed
+        if allowed:
+            passed.append((clock.now, cost))
+    return passed
+
+
+@given(limit=LIMITS, asked=ASKED, begins=st.integers(0, 3 * MINUTE))
+async def test_no_window_on_the_clock_holds_more_than_the_limit_and_no_other_more_than_twice(
+    limit: int, asked: list[tuple[int, int]], begins: int
+) -> None:
+    passed = await let_through(limit, asked, begins)
+    for since in {when // MINUTE * MINUTE for when, _ in passed}:
+        assert sum(cost for when, cost in passed if since <= when < since + MINUTE) <= limit
+    for since, _ in passed:
+        assert sum(cost for when, cost in passed if since <= when < since + MINUTE) <= 2 * limit
+
+
+async def test_the_worst_window_holds_one_less_than_twice_the_limit() -> None:
+    passed = await let_through(10, [(MINUTE - 1, 1), *[(0, 1)] * 9, (MINUTE - 1, 1), *[(0, 1)] * 9], 0)
+    assert len(passed) == 19
+    assert passed[-1][0] - passed[0][0] < MINUTE
+
+
+@given(limit=LIMITS, asked=ASKED, begins=st.integers(0, 3 * MINUTE), cost=st.integers(1, 3))
+async def test_waiting_as_long_as_is_said_lets_it_through_and_no_less_does(
+    limit: int, asked: list[tuple[int, int]], begins: int, cost: int
+) -> None:
+    clock, asks = Clock(begins), budget(limit)
+    limiter = MemoryLimiter(clock)
+    for pause, one in [*asked, (0, 1), (0, 1), (0, min(cost, limit))]:
+        clock.now += pause
+        if one > limit:
+            continue
+        allowed, standing = await take(limiter, one, asks)
+        if allowed:
+            continue
+        wait = round(standing.retry_after * 1000)
+        assert 0 < wait <= 2 * MINUTE
+        clock.now += wait - 1
+        assert not (await take(limiter, one, asks))[0]
+        clock.now += 1
+        assert (await take(limiter, one, asks))[0]
+
+
+@given(limit=LIMITS, asked=ASKED, begins=st.integers(0, 3 * MINUTE))
+async def test_all_is_there_again_when_it_is_said_to_be_and_not_before(
+    limit: int, asked: list[tuple[int, int]], begins: int
+) -> None:
+    clock, asks = Clock(begins), budget(limit)
+    limiter = MemoryLimiter(clock)
+    for pause, one in asked:
+        clock.now += pause
+        if one <= limit:
+            await take(limiter, one, asks)
+    _, standing = await take(limiter, 0, asks)
+    resets = round(standing.resets_after * 1000)
+    if resets:
+        clock.now += resets - 1
+        assert (await take(limiter, 0, asks))[1].remaining < limit
+        clock.now += 1
+    assert (await take(limiter, 0, asks))[1] == Standing(asks, limit, 0, 0)
+
+
+@given(limit=LIMITS, asked=ASKED, begins=st.integers(0, 3 * MINUTE))
+async def test_what_is_given_back_at_once_was_never_taken(
+    limit: int, asked: list[tuple[int, int]], begins: int
+) -> None:
+    clock, asks = Clock(begins), budget(limit)
+    limiter = MemoryLimiter(clock)
+    for pause, one in asked:
+        clock.now += pause
+        before = (await take(limiter, 0, asks))[1]
+        if one <= limit and (await take(limiter, one, asks))[0]:
+            allowed, after = await take(limiter, -one, asks)
+            assert allowed
+            assert after == before
+        await take(limiter, 1, asks)
+
+
+@given(given_back=st.lists(st.integers(1, 50), min_size=1), pause=st.integers(0, 3 * MINUTE))
+async def test_more_than_was_taken_cannot_be_given_back(given_back: list[int], pause: int) -> None:
+    clock, asks = Clock(), budget(10)
+    limiter = MemoryLimiter(clock)
+    await take(limiter, 7, asks)
+    clock.now += pause
+    for cost in given_back:
+        assert (await take(limiter, -cost, asks))[1].remaining <= 10
+    assert [(await take(limiter, 1, asks))[0] for _ in range(11)].count(True) <= 10
+
+
+async def test_a_minute_later_what_is_given_back_is_of_the_minute_before() -> None:
+    clock, asks = Clock(), budget(10)
+    limiter = MemoryLimiter(clock)
+    await take(limiter, 10, asks)
+    clock.now = MINUTE
+    assert (await take(limiter, 0, asks))[1].remaining == 0
+    await take(limiter, -4, asks)
+    assert (await take(limiter, 0, asks))[1].remaining == 4
+
+
+async def test_all_or_none_is_charged() -> None:
+    limiter = MemoryLimiter(Clock())
+    wide, tight = budget(10, "wide"), budget(1, "tight")
+    both = [Charge(wide), Charge(tight)]
+    assert (await take_each(limiter, *both)).allowed
+    refused = await take_each(limiter, *both)
+    assert not refused.allowed
+    assert [(one.budget.name, one.remaining, one.retry_after > 0) for one in refused.standings] == [
+        ("wide", 9, False),
+        ("tight", 0, True),
+    ]
+    assert (await take(limiter, 0, wide))[1].remaining == 9
+
+
+async def test_nobody_is_counted_for_another() -> None:
+    limiter, asks = MemoryLimiter(Clock()), budget(1)
+    assert (await take(limiter, 1, asks))[0]
+    assert not (await take(limiter, 1, asks))[0]
+    assert (await take(limiter, 1, asks, "grace"))[0]
+
+
+async def test_a_cost_that_no_wait_lets_through() -> None:
+    with pytest.raises(ValueError, match="asks"):
+        await take(MemoryLimiter(Clock()), 3, budget(2))
+
+
+async def test_idle_counters_are_dropped_and_looking_keeps_none() -> None:
+    clock, asks = Clock(), budget(5)
+    limiter = MemoryLimiter(clock)
+    for number in range(1000):
+        await take(limiter, 1, asks, f"user {number}")
+        await take(limiter, 0, asks, f"looks {number}")
+    assert limiter.kept == 1000
+    for step in range(1, 1000):
+        clock.now = 2 * MINUTE + step
+        await take(limiter, 1, asks, "stays")
+        await take(limiter, 0, asks, "user 0")
+    assert limiter.kept == 1
+    assert not (await take(limiter, 1, asks, "stays"))[0]

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from clients.errors import RateLimited
+from clients.limiter import MemoryLimiter
+from resolvers.limits import WINDOW_SECONDS, LimitKind, RateLimits
+
+
+class Refusals:
+    def __init__(self) -> None:
+        self.kinds: list[LimitKind] = []
+
+    def request_refused(self, limit: LimitKind) -> None:
+        self.kinds.append(limit)
+
+
+def limits(metrics: Refusals | None = None, **given: int) -> RateLimits:
+    by_kind = {LimitKind(name): limit for name, limit in given.items()}
+    return RateLimits(MemoryLimiter(lambda: 0), by_kind, metrics or Refusals())
+
+
+async def test_the_refusal_is_by_the_limit_that_takes_longest_and_is_counted_under_its_name() -> None:
+    metrics = Refusals()
+    mine = limits(metrics, general=2, llm=1)
+    await mine.count("ada", LimitKind.GENERAL, LimitKind.LLM)
+    with pytest.raises(RateLimited) as refused:
+        await mine.count("ada", LimitKind.GENERAL, LimitKind.LLM)
+    error = refused.value
+    assert (error.reason, error.http_status, error.retryable) == ("RATE_LIMIT_LLM", 429, True)
+    # nothing of this minute has faded before the next is over
+    assert error.retry_after_seconds == 2 * WINDOW_SECONDS
+    await mine.count("ada", LimitKind.GENERAL)
+    assert metrics.kinds == [LimitKind.LLM]
+
+
+async def test_a_limit_that_is_turned_off_refuses_nothing_and_is_not_told() -> None:
+    mine = limits(general=0, proxy=1)
+    for _ in range(5000):
+        await mine.count("ada", LimitKind.GENERAL, LimitKind.LLM)
+    assert (await mine.ask("ada", LimitKind.GENERAL)).standings == ()
+    await mine.give_back("ada", LimitKind.GENERAL)
+    assert [limit.kind for limit in await mine.of("ada")] == [LimitKind.PROXY]
+    await limits().count("ada", *LimitKind)
+    assert await limits().of("ada") == []
+
+
+async def test_how_a_users_limits_stand() -> None:
+    mine = limits(general=3, llm=3)
+    await mine.count("ada", LimitKind.GENERAL)
+    general, llm = await mine.of("ada")
+    assert (general.kind, general.limit, general.remaining, general.window_seconds) == (LimitKind.GENERAL, 3, 2, 60)
+    assert general.resets_at is not None
+    assert (llm.remaining, llm.resets_at) == (3, None)
+    assert [limit.remaining for limit in await mine.of("grace")] == [3, 3]
