@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.embedded.litellm.keys import make_key
 from tests.support.doors import events
-from tests.support.stack import GRACE, Stack, until
+from tests.support.stack import ADA, GRACE, Stack, any_stack, until
 
+REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
 COMPLETE = """mutation($i: CompletionInput!) { complete(input: $i) {
   text reasoning toolCalls { toolCallId name arguments } finishReason
   usage { promptTokens completionTokens totalTokens costUsd } model { name } stream { id status text }
@@ -331,3 +333,17 @@ async def test_tokens_and_outcomes_are_counted(stack: Stack) -> None:
     assert 'agentgraph_tokens_total{direction="out",kind="completion"} 3.0' in shown
     assert 'agentgraph_streams_total{kind="completion",outcome="completed"} 1.0' in shown
     assert 'agentgraph_streams_total{kind="completion",outcome="failed"} 1.0' in shown
+
+
+async def test_the_platforms_key_pays_for_a_user_without_one_and_names_them() -> None:
+    key = os.environ["LITELLM_API_KEY"] if REAL else "sk-platform"
+    async with any_stack(litellm_api_key=key) as stack:
+        make_key(stack.platform.state, key, "platform")
+        stack.platform.state.users[ADA].litellm_key = None
+        assert (await completed(stack, asked(stack)))["text"]
+        given = {"model": stack.embedding_model, "inputs": ["a"]}
+        assert (await stack.graphql(EMBED, {"i": given}))["data"]["embed"]["errors"] == []
+        if not stack.real:
+            assert [entry["end_user"] for entry in stack.platform.state.spend[-2:]] == [ADA, ADA]
+        answer = await stack.graphql("{ viewer { budget { spendUsd } } }")
+        assert answer == {"data": {"viewer": {"budget": None}}}
