@@ -114,19 +114,30 @@ async def test_a_failure_midway_is_an_error_and_the_same_key_starts_anew(stack: 
         assert (await stack.model_stats())["total"] == before + asked_so_far
 
 
-async def test_a_client_that_leaves_may_ask_again_under_its_key(stack: Stack) -> None:
+@pytest.mark.parametrize(("on_disconnect", "asked_in_all"), [("CANCEL", 2), ("CONTINUE", 1)])
+async def test_a_client_that_leaves_may_ask_again_under_its_key(
+    stack: Stack, on_disconnect: str, asked_in_all: int
+) -> None:
     before = (await stack.model_stats())["total"]
-    given = asked(stack, "hi [[tokens=40 delay=0.05]]")
+    given = asked(stack, "hi [[tokens=40 delay=0.05]]", onDisconnect=on_disconnect)
     leaving = asyncio.ensure_future(stack.graphql(COMPLETE, {"i": given}))
 
-    async def begun() -> bool:
-        return (await stack.model_stats())["total"] == before + 1
+    async def speaking() -> bool:
+        streams = (await stack.graphql("{ viewer { streams { text } } }"))["data"]["viewer"]["streams"]
+        return any(stream["text"] for stream in streams)
 
-    await until(begun)
+    await until(speaking)
     leaving.cancel()
+
+    async def stopped() -> bool:
+        streams = (await stack.graphql("{ viewer { streams { status } } }"))["data"]["viewer"]["streams"]
+        return any(stream["status"] == "CANCELLED" for stream in streams)
+
+    if on_disconnect == "CANCEL":
+        await until(stopped)
     said = await completed(stack, given)
     assert said["text"].split() == [f"tok{n}" for n in range(40)]
-    assert (await stack.model_stats())["total"] == before + 2
+    assert (await stack.model_stats())["total"] == before + asked_in_all
 
 
 async def test_one_that_is_cancelled_meanwhile_says_so(stack: Stack) -> None:
