@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from app.embedded.litellm.keys import make_key
 from tests.support.doors import events
-from tests.support.stack import GRACE, Stack, until
+from tests.support.stack import ADA, GRACE, Stack, any_stack, until
 
+REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
 COMPLETE = """mutation($i: CompletionInput!) { complete(input: $i) {
   text reasoning toolCalls { toolCallId name arguments } finishReason
   usage { promptTokens completionTokens totalTokens costUsd } model { name } stream { id status text }
@@ -112,19 +114,30 @@ async def test_a_failure_midway_is_an_error_and_the_same_key_starts_anew(stack: 
         assert (await stack.model_stats())["total"] == before + asked_so_far
 
 
-async def test_a_client_that_leaves_may_ask_again_under_its_key(stack: Stack) -> None:
+@pytest.mark.parametrize(("on_disconnect", "asked_in_all"), [("CANCEL", 2), ("CONTINUE", 1)])
+async def test_a_client_that_leaves_may_ask_again_under_its_key(
+    stack: Stack, on_disconnect: str, asked_in_all: int
+) -> None:
     before = (await stack.model_stats())["total"]
-    given = asked(stack, "hi [[tokens=40 delay=0.05]]")
+    given = asked(stack, "hi [[tokens=40 delay=0.05]]", onDisconnect=on_disconnect)
     leaving = asyncio.ensure_future(stack.graphql(COMPLETE, {"i": given}))
 
-    async def begun() -> bool:
-        return (await stack.model_stats())["total"] == before + 1
+    async def speaking() -> bool:
+        streams = (await stack.graphql("{ viewer { streams { text } } }"))["data"]["viewer"]["streams"]
+        return any(stream["text"] for stream in streams)
 
-    await until(begun)
+    await until(speaking)
     leaving.cancel()
+
+    async def stopped() -> bool:
+        streams = (await stack.graphql("{ viewer { streams { status } } }"))["data"]["viewer"]["streams"]
+        return any(stream["status"] == "CANCELLED" for stream in streams)
+
+    if on_disconnect == "CANCEL":
+        await until(stopped)
     said = await completed(stack, given)
     assert said["text"].split() == [f"tok{n}" for n in range(40)]
-    assert (await stack.model_stats())["total"] == before + 2
+    assert (await stack.model_stats())["total"] == before + asked_in_all
 
 
 async def test_one_that_is_cancelled_meanwhile_says_so(stack: Stack) -> None:
@@ -331,3 +344,17 @@ async def test_tokens_and_outcomes_are_counted(stack: Stack) -> None:
     assert 'agentgraph_tokens_total{direction="out",kind="completion"} 3.0' in shown
     assert 'agentgraph_streams_total{kind="completion",outcome="completed"} 1.0' in shown
     assert 'agentgraph_streams_total{kind="completion",outcome="failed"} 1.0' in shown
+
+
+async def test_the_platforms_key_pays_for_a_user_without_one_and_names_them() -> None:
+    key = os.environ["LITELLM_API_KEY"] if REAL else "sk-platform"
+    async with any_stack(litellm_api_key=key) as stack:
+        make_key(stack.platform.state, key, "platform")
+        stack.platform.state.users[ADA].litellm_key = None
+        assert (await completed(stack, asked(stack)))["text"]
+        given = {"model": stack.embedding_model, "inputs": ["a"]}
+        assert (await stack.graphql(EMBED, {"i": given}))["data"]["embed"]["errors"] == []
+        if not stack.real:
+            assert [entry["end_user"] for entry in stack.platform.state.spend[-2:]] == [ADA, ADA]
+        answer = await stack.graphql("{ viewer { budget { spendUsd } } }")
+        assert answer == {"data": {"viewer": {"budget": None}}}

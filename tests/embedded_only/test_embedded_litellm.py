@@ -55,10 +55,10 @@ async def test_a_call_is_paid_for_by_tokens_and_prices() -> None:
         assert info["info"]["spend"] == pytest.approx(2 * cost)
         assert (info["info"]["key_name"], info["info"]["user_id"]) == (f"sk-...{key[-4:]}", ADA)
 
-        logs = (await services.litellm.get("/spend/logs?summarize=false")).json()
+        logs = services.platform.state.spend
         assert [log["spend"] for log in logs] == pytest.approx([cost, cost])
-        assert (logs[1]["end_user"], logs[1]["model"], logs[1]["status"]) == ("u", "openai/gpt-4.1", "success")
-        assert logs[1]["request_id"] == first.headers["x-litellm-call-id"]
+        assert (logs[0]["end_user"], logs[0]["model"], logs[0]["status"]) == ("u", "openai/gpt-4.1", "success")
+        assert logs[0]["request_id"] == first.headers["x-litellm-call-id"]
         today = datetime.now(UTC).date()
         days = f"start_date={today - timedelta(days=1)}&end_date={today + timedelta(days=1)}"
         daily = (await services.litellm.get(f"/user/daily/activity?{days}")).json()
@@ -68,9 +68,36 @@ async def test_a_call_is_paid_for_by_tokens_and_prices() -> None:
         assert day["breakdown"]["api_keys"][hashed(key)]["metadata"]["key_alias"] == "ada"
         assert daily["metadata"]["total_spend"] == pytest.approx(2 * cost)
         assert daily["metadata"]["total_api_requests"] == 2
-        assert (await services.litellm.get("/spend/logs?summarize=false&start_date=2100-01-01")).json() == []
-        (summed,) = (await services.litellm.get("/spend/logs")).json()
-        assert summed["models"] == {"gpt-4.1": pytest.approx(2 * cost)}
+        later = (await services.litellm.get("/user/daily/activity?start_date=2100-01-01&end_date=2100-01-02")).json()
+        assert later["results"] == []
+        logs_of_all = await services.litellm.get("/spend/logs?summarize=false")
+        assert (logs_of_all.status_code, logs_of_all.json()["error"]["type"]) == (401, "auth_error")
+
+
+async def test_daily_activity_is_the_users_own_a_page_at_a_time() -> None:
+    async with embedded() as services:
+        state = services.platform.state
+        make_key(state, "sk-other", ADA)
+        make_key(state, "sk-grace", GRACE)
+        make_key(state, "sk-service", None)
+        for key in (None, "sk-other", "sk-grace"):
+            await chat(services, ask("hi [[tokens=1 delay=0]]"), **({"authorization": f"Bearer {key}"} if key else {}))
+        path = "/user/daily/activity?start_date=2020-01-01&end_date=2100-01-01"
+        whole = (await services.litellm.get(path)).json()
+        assert whole["metadata"]["total_api_requests"] == 2
+        pages = [(await services.litellm.get(f"{path}&page_size=1&page={n}")).json() for n in (1, 2, 3)]
+        assert [page["metadata"]["total_api_requests"] for page in pages] == [1, 1, 0]
+        assert [page["metadata"]["has_more"] for page in pages] == [True, False, False]
+        assert {page["metadata"]["total_pages"] for page in pages} == {2}
+        own = (await services.litellm.get(f"{path}&api_key={hashed('sk-other')}")).json()
+        assert own["metadata"]["total_api_requests"] == 1
+        for status, asked, headers in (
+            (403, f"{path}&user_id={GRACE}", {}),
+            (403, path, {"authorization": "Bearer sk-service"}),
+            (400, "/user/daily/activity", {}),
+            (422, f"{path}&page_size=1001", {}),
+        ):
+            assert (await services.litellm.get(asked, headers=headers)).status_code == status
 
 
 async def test_a_failed_call_is_counted_and_costs_nothing() -> None:
@@ -79,7 +106,7 @@ async def test_a_failed_call_is_counted_and_costs_nothing() -> None:
         assert failed.status_code == 503
         cut = await streamed(services, ask("[[tokens=4 error=cut delay=0]]"))
         assert cut[-1]["error"]["code"] == "500"
-        logs = (await services.litellm.get("/spend/logs?summarize=false")).json()
+        logs = services.platform.state.spend
         assert [(log["status"], log["spend"]) for log in logs] == [("failure", 0.0), ("failure", 0.0)]
 
 
@@ -95,7 +122,7 @@ async def test_a_reader_who_leaves_pays_for_what_was_said() -> None:
         while stats.inflight:
             stats = services.platform.state.stats
             (await services.litellm.get("/health/liveliness")).raise_for_status()
-        (log,) = (await services.litellm.get("/spend/logs?summarize=false")).json()
+        (log,) = services.platform.state.spend
         assert 3 <= log["completion_tokens"] < 100
 
 

@@ -239,7 +239,7 @@ async def test_every_kind_of_change_is_taken_up_again() -> None:
                 runs,
                 (await services.letta.get(f"/v1/runs/{runs[0]['id']}/steps")).json(),
                 (await services.litellm.get("/key/info")).json(),
-                (await services.litellm.get("/spend/logs?summarize=false")).json(),
+                services.platform.state.spend,
                 (await services.ams.get("/templates")).json(),
             ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ NAMES = [
     "CreateAgent",
     "Upgrades",
     "Runs",
+    "Complete",
 ]
 FILL = (ROOT / "app/pages/graphiql/src/fill.js").read_text()
 LOOK_UP = FILL.split("`")[1]
@@ -77,6 +79,8 @@ async def meanings(stack: Stack) -> dict[str, str]:
         "<what stands there>": agent["memoryBlocks"][0]["value"],
         "<first chat model>": data["models"][0]["name"],
         "<last stream>": streams[-1] if streams else "",
+        "<today>": datetime.now(UTC).date().isoformat(),
+        "<a month ago>": (datetime.now(UTC).date() - timedelta(days=30)).isoformat(),
         "<new key>": str(uuid.uuid4()),
     }
 

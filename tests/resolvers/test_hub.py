@@ -157,3 +157,31 @@ async def test_what_nobody_reads_again_is_forgotten_at_its_end() -> None:
         assert streams.of("user") == [stream]
     await end_of(stream)
     assert streams.of("user") == []
+
+
+async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for() -> None:
+    streams, _ = hub()
+    done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
+    failing = Scripted(Started(stream_id=""), ValueError("no"))
+    async with starting(streams, failing, key="k") as first:
+        await end_of(first)
+        async with starting(streams, done, key="k") as replayed:
+            assert replayed is first
+        async with starting(streams, done, key="k", anew=True) as second:
+            assert second is not first
+            assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
+        async with starting(streams, done, key="k", anew=True) as same:
+            assert same is second
+    assert streams.get(first.id, "user") is first
+
+
+async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> None:
+    streams, _ = hub()
+    async with starting(streams, Scripted(Started(stream_id=""), asyncio.Event()), key="k") as first:
+        streams.cancel(first)
+        assert first.log.ended is None
+        done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
+        async with starting(streams, done, key="k", anew=True) as second:
+            assert second is not first
+            assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
+    assert (await end_of(first)).outcome is StreamOutcome.CANCELLED

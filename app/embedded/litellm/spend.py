@@ -79,17 +79,16 @@ class Ledger:
             for entry in self._state.spend
             if entry["metadata"]["user_api_key_user_id"] == user_id
             and first <= entry["startTime"][:10] <= last
-            and query.get("request_id") in {None, entry["request_id"]}
             and query.get("api_key") in {None, entry["api_key"]}
         ]
 
-    async def _logs(self, request: Request, record: Json) -> Response:
-        """Each call by itself; summed up by day unless ``summarize=false``."""
-        found = self._own(request, record)
-        if request.query_params.get("summarize") == "false":
-            return ok(found[::-1])
-        days = sorted({entry["startTime"][:10] for entry in found})
-        return ok([_day(day, [one for one in found if one["startTime"][:10] == day]) for day in days])
+    async def _logs(self, _: Request, __: Json) -> Response:
+        """The log is for LiteLLM's admin: every virtual key is refused."""
+        text = (
+            "Authentication Error, Only proxy admin can be used to generate, delete, update info for new "
+            "keys/users/teams. Route=/spend/logs. Your role=unknown. Your user_id=*******"
+        )
+        raise Refused(401, "auth_error", text, param="None")
 
     async def _daily(self, request: Request, record: Json) -> Response:
         """Day by day, the newest first, a page of LiteLLM's daily records at a time: a day may go on on the next."""
@@ -194,15 +193,6 @@ def _entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, 
 
 def _time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def _day(day: str, entries: list[Json]) -> Json:
-    spend = sum(entry["spend"] for entry in entries)
-    models = {
-        name: sum(entry["spend"] for entry in entries if entry["model_group"] == name)
-        for name in sorted({entry["model_group"] for entry in entries})
-    }
-    return {"startTime": day, "spend": spend, "users": {}, "models": models}
 
 
 def _activity(entries: list[Json]) -> Json:

@@ -17,6 +17,8 @@ const MEANING = {
   '<first memory block>': [(data) => block(data)?.id, 'Your first agent has no memory block called human.'],
   '<what stands there>': [(data) => block(data)?.value, 'Your first agent has no memory block called human.'],
   '<first chat model>': [(data) => data?.models?.[0]?.name, 'Your key may call no chat model.'],
+  '<today>': [() => day(0)],
+  '<a month ago>': [() => day(-30)],
   '<last stream>': [(data) => data?.viewer?.streams?.at(-1)?.id, 'There is no stream yet: run SendMessage first.'],
 };
 
@@ -38,6 +40,8 @@ export async function fill(variables, post) {
   }
   return { variables: walk(variables, (text) => (Object.hasOwn(filled, text) ? filled[text] : text)), filled };
 }
+
+const day = (offset) => new Date(Date.now() + offset * 86_400_000).toISOString().slice(0, 10);
 
 // crypto.randomUUID exists in secure contexts only: not on a plain http page of another machine.
 const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (n) => n.toString(16).padStart(2, '0')).join('');
