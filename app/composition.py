@@ -136,7 +136,7 @@ async def _checks(
             HealthCheck(
                 service=service,
                 ping=ping,
-                breaker_state=lambda upstream=upstream: upstream.breaker_state.value,  # type: ignore[misc]
+                breaker_state=lambda upstream=upstream: upstream.breaker_state,  # type: ignore[misc]
                 embedded=embedded,
             )
         )

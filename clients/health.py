@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from clients.breaker import BreakerState
 from clients.calls import CallScope
 from clients.errors import Service
 
@@ -18,5 +19,5 @@ class HealthCheck:
 
     service: Service
     ping: Callable[[CallScope], Awaitable[None]]
-    breaker_state: Callable[[], str | None]
+    breaker_state: Callable[[], BreakerState | None]
     embedded: bool

@@ -54,16 +54,10 @@ def _check_message(index: int, message: dict[str, Any]) -> None:
     if calls is not None:
         if role != "assistant":
             raise _wrong("MESSAGE", f"{where}: only an ASSISTANT message has toolCalls.")
-        if not isinstance(calls, list) or not calls or not all(map(_is_call, calls)):
-            raise _wrong("MESSAGE", f"{where}: toolCalls is a list of calls in OpenAI's form.")
+        if not calls:
+            raise _wrong("MESSAGE", f"{where}: toolCalls is empty: leave it out.")
     elif message["content"] is None:
         raise _wrong("MESSAGE", f"{where}: it says nothing: give content or parts.")
-
-
-def _is_call(call: object) -> bool:
-    function = call.get("function") if isinstance(call, dict) else None
-    named = isinstance(function, dict) and isinstance(function.get("name"), str)
-    return named and isinstance(call, dict) and isinstance(call.get("id"), str)
 
 
 def _tool_names(tools: list[Any] | None) -> set[str]:

@@ -15,7 +15,15 @@ from clients.letta.records import Usage
 from clients.litellm.money import dollars
 from resolvers import starts, turns
 from resolvers.context import RequestContext
-from resolvers.streams.events import Event, OnDisconnect, ReasoningDelta, StreamOutcome, ToolCallDelta, merge
+from resolvers.streams.events import (
+    Event,
+    FinishReason,
+    OnDisconnect,
+    ReasoningDelta,
+    StreamOutcome,
+    ToolCallDelta,
+    merge,
+)
 from resolvers.streams.log import read_entries
 from resolvers.streams.stream import Stream
 
@@ -33,7 +41,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     reasoning: str | None
     tool_calls: list[ToolCall]
-    finish_reason: str | None
+    finish_reason: FinishReason | None
     usage: Usage | None
 
 

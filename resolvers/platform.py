@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from clients.breaker import BreakerState
 from clients.calls import CallScope
 from clients.errors import GatewayError, Service
 from clients.health import HealthCheck
@@ -24,7 +25,7 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     service: Service
     status: HealthStatus
-    breaker: str | None
+    breaker: BreakerState | None
     embedded: bool
 
 

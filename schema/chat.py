@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 import strawberry
+from strawberry import ID
 from strawberry.scalars import JSON
 
 from clients.errors import BadUserInput
@@ -25,6 +26,20 @@ class ChatRole(StrEnum):
     TOOL = "tool"
 
 
+@strawberry.input(description="A call that the model asked for, given back to it.")
+class ToolCallInput:
+    """What ``ToolCall`` shows."""
+
+    tool_call_id: ID = strawberry.field(description="Ties the call to its return.")
+    name: str = strawberry.field(description="The tool's name.")
+    arguments: str = strawberry.field(description="JSON text as the model wrote it.")
+
+    def openai(self) -> dict[str, Any]:
+        """As OpenAI's API takes it."""
+        called = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.tool_call_id, "type": "function", "function": called}
+
+
 @strawberry.input(description="One message of a completion.")
 class ChatMessageInput:
     """OpenAI's chat message."""
@@ -35,13 +50,16 @@ class ChatMessageInput:
         default=None, description="What is said, words and images; instead of `content`."
     )
     name: str | None = strawberry.field(default=None, description="The speaker's name.")
-    tool_call_id: str | None = strawberry.field(default=None, description="Which call a `TOOL` message answers.")
-    tool_calls: JSON | None = strawberry.field(default=None, description="The calls an `ASSISTANT` message made.")
+    tool_call_id: ID | None = strawberry.field(default=None, description="Which call a `TOOL` message answers.")
+    tool_calls: list[ToolCallInput] | None = strawberry.field(
+        default=None, description="The calls that an `ASSISTANT` message made, as `complete` answers them."
+    )
 
     def message(self) -> dict[str, Any]:
         """As OpenAI's API takes it. Raises BadUserInput."""
         message: dict[str, Any] = {"role": self.role.value, "content": self._said()}
-        optional = {"name": self.name, "tool_call_id": self.tool_call_id, "tool_calls": self.tool_calls}
+        calls = None if self.tool_calls is None else [call.openai() for call in self.tool_calls]
+        optional = {"name": self.name, "tool_call_id": self.tool_call_id, "tool_calls": calls}
         return message | {name: value for name, value in optional.items() if value is not None}
 
     def _said(self) -> str | list[dict[str, Any]] | None:

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from strawberry import Parent
+from strawberry import ID, Parent
 from strawberry.scalars import JSON
 
 from clients.letta import messages as records
 from clients.letta.content import MessageImage as ImageRecord
-from clients.letta.messages import MessageRole
+from clients.letta.messages import MessageRole, ToolReturnStatus
 from clients.letta.records import ConversationRecord, RunRecord, StepRecord
 from resolvers import runs, turns
 from resolvers.access import default_conversation
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from schema.conversation import Conversation
     from schema.run import Run, Step
 
+_FIRST_RETURN = "The first return alone: read `toolReturns`."
+
+strawberry.enum(ToolReturnStatus, name="ToolReturnStatus", description="How a tool's call went.")
 strawberry.enum(MessageRole, name="MessageRole", description="Who speaks in a message.")
 
 
@@ -64,7 +67,7 @@ class Message(Node):
 class ToolCall:
     """The GraphQL face of ToolCall."""
 
-    tool_call_id: str | None = described("Ties the call to its return.")
+    tool_call_id: ID | None = described("Ties the call to its return.")
     name: str | None = described("The tool's name.")
     arguments: str | None = described("JSON text as the model wrote it, valid or not.")
 
@@ -74,8 +77,8 @@ class ToolCall:
 class ToolReturn:
     """The GraphQL face of ToolReturn."""
 
-    tool_call_id: str | None = described("The call it answers.")
-    status: str | None = described("`success` or `error`, as Letta says.")
+    tool_call_id: ID | None = described("The call it answers.")
+    status: ToolReturnStatus | None = described("How it went.")
     text: str | None = described("What came back.")
 
 
@@ -128,8 +131,10 @@ class ToolReturnMessage(Message):
     """The GraphQL face of the record of that name."""
 
     name: str | None = described("The tool's name.")
-    tool_call_id: str | None = described("The call it answers.")
-    status: str | None = described("`success` or `error`, as Letta says.")
+    tool_call_id: str | None = strawberry.field(description="The call it answers.", deprecation_reason=_FIRST_RETURN)
+    status: str | None = strawberry.field(
+        description="`success` or `error`, as Letta says.", deprecation_reason=_FIRST_RETURN
+    )
     tool_returns: list[ToolReturn] = described("What each call gave back: calls made at once come back together.")
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import strawberry
 
+from clients.breaker import BreakerState
 from clients.errors import Service
 from resolvers import platform
 from resolvers.platform import HealthStatus
 from schema.base import described, reads
 
 strawberry.enum(Service, name="ServiceName", description="A service behind the gateway.")
+strawberry.enum(
+    BreakerState,
+    name="BreakerState",
+    description="`CLOSED` lets calls through, `OPEN` refuses them, `HALF_OPEN` lets one through on trial.",
+)
 strawberry.enum(HealthStatus, name="HealthStatus", description="Whether a service answers.")
 
 
@@ -20,7 +26,7 @@ class ServiceHealth:
 
     service: Service = described("Which service.")
     status: HealthStatus = described("Whether it answered just now.")
-    breaker: str | None = described("`closed` lets calls through, `open` refuses them, `half-open` tries one.")
+    breaker: BreakerState | None = described("Its breaker; null where it has none.")
     embedded: bool = described("Whether it is the stand-in that ships with the gateway.")
 
 

@@ -19,7 +19,7 @@ from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
 from resolvers.streams import events
-from resolvers.streams.events import DetachReason, OnDisconnect, StreamOutcome, StreamStatus
+from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.stream import Stream as StreamRecord
 from schema.base import answered_by, derived, described, reads
 from schema.message import MessageEdge
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 strawberry.enum(ErrorCode, name="ErrorCode", description="The values of `extensions.code`: a small, closed set.")
 strawberry.enum(StreamStatus, name="StreamStatus", description="Where a stream stands.")
 strawberry.enum(StreamOutcome, name="StreamOutcome", description="How a stream ended.")
+strawberry.enum(FinishReason, name="FinishReason", description="Why a model stopped.")
 strawberry.enum(DetachReason, name="DetachReason", description="Why a reader was let go while the stream goes on.")
 strawberry.enum(OnDisconnect, name="OnDisconnect", description="What happens upstream when the last reader leaves.")
 
@@ -169,7 +170,9 @@ class StreamEnded(StreamEvent):
     """The GraphQL face of Ended."""
 
     outcome: StreamOutcome = described("How it ended.")
-    finish_reason: str | None = described("Why the model stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`.")
+    finish_reason: FinishReason | None = described(
+        "Why the model stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
+    )
     usage: Usage | None = described("Tokens and cost, as far as known.")
     error: StreamFailure | None = described("Why it failed.")
     run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)

@@ -155,12 +155,29 @@ class ApprovalRequestMessage(_Calling, kw_only=True):
     """The agent asks leave to call tools."""
 
 
+class ToolReturnStatus(StrEnum):
+    """How a tool's call went."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ToolReturnStatus:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
 class ToolReturn(msgspec.Struct, kw_only=True):
-    """What one call gave back. ``status`` is ``success`` or ``error``."""
+    """What one call gave back."""
 
     tool_call_id: str | None = None
-    status: str | None = None
+    raw_status: str | None = msgspec.field(default=None, name="status")
     tool_return: Any = None
+
+    @property
+    def status(self) -> ToolReturnStatus | None:
+        """How it went, ``UNKNOWN`` in a word that this gateway has never heard of."""
+        return None if self.raw_status is None else ToolReturnStatus(self.raw_status)
 
     @property
     def text(self) -> str | None:
@@ -183,7 +200,7 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
     @property
     def tool_returns(self) -> list[ToolReturn]:
         """What each call gave back."""
-        own = ToolReturn(tool_call_id=self.tool_call_id, status=self.status, tool_return=self.tool_return)
+        own = ToolReturn(tool_call_id=self.tool_call_id, raw_status=self.status, tool_return=self.tool_return)
         return self.listed_returns or [own]
 
     @property

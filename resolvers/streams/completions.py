@@ -26,6 +26,7 @@ from resolvers.streams.events import (
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
+    finish_reason,
 )
 
 DONE = b"data: [DONE]\n\n"
@@ -110,7 +111,7 @@ class CompletionSource:
         yield Started(stream_id=""), b""
         async for event in events:
             if event.data == b"[DONE]":
-                reason = None if self._finish is None else self._finish.upper()
+                reason = finish_reason(self._finish)
                 yield Ended(outcome=StreamOutcome.COMPLETED, finish_reason=reason, usage=self._usage), DONE
                 return
             chunk = decode(Service.LITELLM, _CHUNK, event.data)

@@ -42,6 +42,39 @@ class OnDisconnect(StrEnum):
     CONTINUE = "continue"
 
 
+class FinishReason(StrEnum):
+    """Why a model stopped: OpenAI's words of a completion, Letta 0.16.8's of a turn."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    FUNCTION_CALL = "function_call"
+    CONTENT_FILTER = "content_filter"
+    END_TURN = "end_turn"
+    REQUIRES_APPROVAL = "requires_approval"
+    CANCELLED = "cancelled"
+    MAX_STEPS = "max_steps"
+    MAX_TOKENS_EXCEEDED = "max_tokens_exceeded"
+    TOOL_RULE = "tool_rule"
+    NO_TOOL_CALL = "no_tool_call"
+    INVALID_TOOL_CALL = "invalid_tool_call"
+    INVALID_LLM_RESPONSE = "invalid_llm_response"
+    LLM_API_ERROR = "llm_api_error"
+    CONTEXT_WINDOW_OVERFLOW_IN_SYSTEM_PROMPT = "context_window_overflow_in_system_prompt"
+    INSUFFICIENT_CREDITS = "insufficient_credits"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> FinishReason:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
+def finish_reason(word: str | None) -> FinishReason | None:
+    """An upstream's word; ``None`` while it has said none."""
+    return None if word is None else FinishReason(word)
+
+
 class DetachReason(StrEnum):
     """Why a reader was let go while the stream goes on."""
 
@@ -162,7 +195,7 @@ class Ended(Event, kw_only=True):
     """The end, once per log."""
 
     outcome: StreamOutcome
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: StreamFailure | None = None
     run_id: str | None = None

@@ -36,6 +36,7 @@ from resolvers.streams.events import (
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
+    finish_reason,
 )
 
 READ_BACK = 50
@@ -180,7 +181,7 @@ class LettaSource:
         return [message for message in newest if message.run_id == self.run_id or message.otid == self._sent.otid]
 
     def _ended(self, failed: ErrorFrame | None) -> Ended:
-        reason = None if self._stop is None else self._stop.upper()
+        reason = finish_reason(self._stop)
         if failed is not None or (self._stop or "").endswith("error"):
             failure = _model_failure(failed)
             return Ended(outcome=StreamOutcome.FAILED, finish_reason=reason, error=failure, usage=self._usage)

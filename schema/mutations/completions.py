@@ -13,6 +13,7 @@ from clients.litellm import ModelRecord
 from resolvers import completing, models, turns
 from resolvers.completing import EmbeddingRecord
 from resolvers.info import Info
+from resolvers.streams.events import FinishReason
 from resolvers.streams.stream import Stream as StreamRecord
 from schema.base import answered_by, described, reads
 from schema.chat import CompletionInput
@@ -42,7 +43,7 @@ class _Completed(PayloadRecord, kw_only=True):
     text: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCallRecord] | None = None
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     usage: UsageRecord | None = None
     model_name: str | None = None
     stream: StreamRecord | None = None
@@ -74,7 +75,7 @@ class CompletePayload(Payload):
     text: str | None = described("What the model said; empty where it only calls tools.")
     reasoning: str | None = described("What it thought before, where it tells.")
     tool_calls: list[ToolCall] | None = described("The tools it calls. Answer each by a `TOOL` message.")
-    finish_reason: str | None = described("Why it stopped, such as `STOP`, `LENGTH` or `TOOL_CALLS`.")
+    finish_reason: FinishReason | None = described("Why it stopped, such as `STOP`, `LENGTH` or `TOOL_CALLS`.")
     usage: Usage | None = described("Tokens and cost, as far as known.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
         _model, "The model that was asked.", optional=True

@@ -45,7 +45,13 @@ function Content({ message }: { message: Message }) {
       ));
     }
     case 'ToolReturnMessage':
-      return <Folded title={`${message.name ?? 'The tool'}: ${message.status ?? 'answered'}`} text={message.text ?? ''} />;
+      return message.toolReturns.map((returned, place) => (
+        <Folded
+          key={returned.toolCallId ?? place}
+          title={`${message.name ?? 'The tool'}: ${(returned.status ?? 'answered').toLowerCase()}`}
+          text={returned.text ?? ''}
+        />
+      ));
     case 'ApprovalResponseMessage':
       return <p>{`${message.approve ? 'Approved' : 'Denied'}${message.reason ? `: ${message.reason}` : '.'}`}</p>;
     case 'SystemMessage':
