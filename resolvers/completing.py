@@ -10,8 +10,8 @@ import msgspec
 from clients.calls import Answer
 from clients.decode import decode, undecodable
 from clients.errors import BadUserInput, Conflict, Service
-from clients.letta.messages import ToolCall
 from clients.letta.records import Usage
+from clients.letta.tools import ToolCall
 from clients.litellm.money import dollars
 from resolvers import starts, turns
 from resolvers.context import RequestContext

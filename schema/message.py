@@ -10,8 +10,9 @@ from strawberry import ID, Parent
 from strawberry.scalars import JSON
 
 from clients.letta import messages as records
+from clients.letta import tools
 from clients.letta.content import MessageImage as ImageRecord
-from clients.letta.messages import MessageRole, ToolReturnStatus
+from clients.letta.messages import MessageRole
 from clients.letta.records import ConversationRecord, RunRecord, StepRecord
 from resolvers import runs, turns
 from resolvers.access import default_conversation
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST_RETURN = "The first return alone: read `toolReturns`."
 
-strawberry.enum(ToolReturnStatus, name="ToolReturnStatus", description="How a tool's call went.")
+strawberry.enum(tools.ToolReturnStatus, name="ToolReturnStatus", description="How a tool's call went.")
 strawberry.enum(MessageRole, name="MessageRole", description="Who speaks in a message.")
 
 
@@ -63,7 +64,7 @@ class Message(Node):
 
 
 @strawberry.type(description="One call that the model asks for.")
-@reads(records.ToolCall)
+@reads(tools.ToolCall)
 class ToolCall:
     """The GraphQL face of ToolCall."""
 
@@ -73,12 +74,12 @@ class ToolCall:
 
 
 @strawberry.type(description="What one call of a tool gave back.")
-@reads(records.ToolReturn)
+@reads(tools.ToolReturn)
 class ToolReturn:
     """The GraphQL face of ToolReturn."""
 
     tool_call_id: ID | None = described("The call it answers.")
-    status: ToolReturnStatus | None = described("How it went.")
+    status: tools.ToolReturnStatus | None = described("How it went.")
     text: str | None = described("What came back.")
 
 

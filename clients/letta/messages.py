@@ -17,6 +17,7 @@ import msgspec
 from clients.decode import decode
 from clients.errors import Service
 from clients.letta.content import Content, MessageImage, text_of
+from clients.letta.tools import Approval, ToolCall, ToolReturn
 
 
 class MessageRole(StrEnum):
@@ -27,21 +28,6 @@ class MessageRole(StrEnum):
     SYSTEM = "system"
     TOOL = "tool"
     UNKNOWN = "unknown"
-
-
-class ToolCall(msgspec.Struct):
-    """A call the model asks for. ``arguments`` is JSON text, as the model wrote it, valid or not."""
-
-    tool_call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-
-
-class Approval(msgspec.Struct):
-    """A decision on one call."""
-
-    approve: bool | None = None
-    reason: str | None = None
 
 
 class MessageRecord(msgspec.Struct, kw_only=True):
@@ -153,38 +139,6 @@ class ToolCallMessage(_Calling, kw_only=True):
 
 class ApprovalRequestMessage(_Calling, kw_only=True):
     """The agent asks leave to call tools."""
-
-
-class ToolReturnStatus(StrEnum):
-    """How a tool's call went."""
-
-    SUCCESS = "success"
-    ERROR = "error"
-    UNKNOWN = "unknown"
-
-    @classmethod
-    def _missing_(cls, value: object) -> ToolReturnStatus:  # noqa: ARG003 - the protocol's signature
-        return cls.UNKNOWN
-
-
-class ToolReturn(msgspec.Struct, kw_only=True):
-    """What one call gave back."""
-
-    tool_call_id: str | None = None
-    raw_status: str | None = msgspec.field(default=None, name="status")
-    tool_return: Any = None
-
-    @property
-    def status(self) -> ToolReturnStatus | None:
-        """How it went, ``UNKNOWN`` in a word that this gateway has never heard of."""
-        return None if self.raw_status is None else ToolReturnStatus(self.raw_status)
-
-    @property
-    def text(self) -> str | None:
-        """What came back, as text."""
-        if self.tool_return is None or isinstance(self.tool_return, str):
-            return self.tool_return
-        return msgspec.json.encode(self.tool_return).decode()
 
 
 class ToolReturnMessage(MessageRecord, kw_only=True):

@@ -7,8 +7,8 @@ from typing import Annotated
 import strawberry
 from strawberry import Parent
 
-from clients.letta.messages import ToolCall as ToolCallRecord
 from clients.letta.records import Usage as UsageRecord
+from clients.letta.tools import ToolCall as ToolCallRecord
 from clients.litellm import ModelRecord
 from resolvers import completing, models, turns
 from resolvers.completing import EmbeddingRecord

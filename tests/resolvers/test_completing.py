@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clients.errors import HTTP_STATUS, ErrorCode, RateLimited, UpstreamError
-from clients.letta.messages import ToolCall
+from clients.letta.tools import ToolCall
 from resolvers.completing import _calls, vectors_of
 from resolvers.streams.events import Event, StreamFailure, TextDelta, ToolCallDelta
 

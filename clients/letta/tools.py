@@ -1,0 +1,55 @@
+"""Calls of tools within messages, what people decide on them, and what they give back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class ToolCall(msgspec.Struct):
+    """A call the model asks for. ``arguments`` is JSON text, as the model wrote it, valid or not."""
+
+    tool_call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
+class Approval(msgspec.Struct):
+    """A decision on one call."""
+
+    approve: bool | None = None
+    reason: str | None = None
+
+
+class ToolReturnStatus(StrEnum):
+    """How a tool's call went."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ToolReturnStatus:  # noqa: ARG003 - the protocol's signature
+        return cls.UNKNOWN
+
+
+class ToolReturn(msgspec.Struct, kw_only=True):
+    """What one call gave back."""
+
+    tool_call_id: str | None = None
+    raw_status: str | None = msgspec.field(default=None, name="status")
+    tool_return: Any = None
+
+    @property
+    def status(self) -> ToolReturnStatus | None:
+        """How it went, ``UNKNOWN`` in a word that this gateway has never heard of."""
+        return None if self.raw_status is None else ToolReturnStatus(self.raw_status)
+
+    @property
+    def text(self) -> str | None:
+        """What came back, as text."""
+        if self.tool_return is None or isinstance(self.tool_return, str):
+            return self.tool_return
+        return msgspec.json.encode(self.tool_return).decode()
