@@ -28,6 +28,7 @@ from clients.redis import redis_check
 from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
 from resolvers.limits import LimitKind, RateLimits
+from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.resources import Clocks, Resources
 from resolvers.streams.hub import StreamHub, StreamLimits
@@ -47,11 +48,14 @@ async def open_doors(
         stack.push_async_callback(upstream.aclose)
     streams = StreamHub(_stream_limits(settings), telemetry)
     stack.push_async_callback(streams.aclose)
+    once = Once(settings.stream_retention_seconds)
+    stack.push_async_callback(once.aclose)
     resources = Resources(
         ams=Ams(clients[Service.AMS]),
         letta=Letta(clients[Service.LETTA]),
         litellm=LiteLLM(clients[Service.LITELLM]),
         streams=streams,
+        once=once,
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
         health=Health(await _checks(settings, clients, platform, stack), version("agentgraph")),

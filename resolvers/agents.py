@@ -19,6 +19,7 @@ from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.loaders import STATE_MISSING
 from resolvers.loading import settled
+from resolvers.models import model_if_callable
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
 from resolvers.principal import Principal
 
@@ -137,10 +138,12 @@ def _attached_to(state: AgentState, node_id: str) -> MemoryBlockRecord | ToolRec
 
 async def model(row: Parent[AgentRow], info: Info) -> ModelRecord | None:
     """The model the agent thinks with, if the owner's key may call it."""
-    context = info.context
-    model_name = (await _state(row, context)).model_name
-    models = await context.loaders.models.load(await context.access.model_key())
-    return models.get(model_name) if model_name else None
+    return await model_if_callable(info.context, (await _state(row, info.context)).model_name)
+
+
+async def model_name(row: Parent[AgentRow], info: Info) -> str | None:
+    """The name of the model the agent thinks with, whoever may call it."""
+    return (await _state(row, info.context)).model_name
 
 
 async def template(row: Parent[AgentRow], info: Info) -> TemplateRecord | None:

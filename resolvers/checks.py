@@ -32,6 +32,13 @@ _AGENT_NAME = re.compile(r"[\w '\-]+")
 _HEADER = re.compile(r"[\x20-\x7e]*")
 
 
+def key(given: str) -> str:
+    """A key that the gateway itself knows something by."""
+    if not 1 <= len(given) <= MAX_KEY:
+        raise BadUserInput(f"A key has 1 to {MAX_KEY} characters.", reason="KEY")
+    return given
+
+
 def header_key(key: str | None) -> str | None:
     """An idempotency key that goes on to AMS as a header."""
     if key is not None and not (1 <= len(key) <= MAX_KEY and key == key.strip() and _HEADER.fullmatch(key)):

@@ -15,6 +15,7 @@ from clients.letta.tools import ToolCall
 from clients.litellm.money import dollars
 from resolvers import starts, turns
 from resolvers.context import RequestContext
+from resolvers.once import OVERHEAD_BYTES
 from resolvers.streams.events import (
     Event,
     FinishReason,
@@ -31,6 +32,8 @@ MAX_INPUTS = 100
 MAX_INPUT = 200_000
 """How many characters the inputs of one call have in all."""
 MAX_DIMENSIONS = 4096
+_NUMBER_BYTES = 32
+"""What a number of a vector takes in memory: itself, and its place in the list."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,14 +115,24 @@ class _Data(msgspec.Struct):
 _DATA = msgspec.json.Decoder(_Data)
 
 
-async def embed(context: RequestContext, *, model: str, inputs: list[str], dimensions: int | None) -> Embedded:
-    """A vector for each text.
+async def embed(
+    context: RequestContext, *, model: str, inputs: list[str], dimensions: int | None, key: str | None
+) -> Embedded:
+    """A vector for each text; with the same key, those that it has been given before, which is counted for nothing.
 
     Raises:
         BadUserInput: reason ``RANGE`` or ``EMPTY``, for what is too much or nothing.
+        Conflict: reason ``KEY_REUSED``.
         RateLimited: reason ``RATE_LIMIT_LLM``.
     """
     _check(inputs, dimensions)
+    parts = (model, inputs, dimensions)
+    embedded = await context.once(key, "embed", parts, lambda: _embedded(context, *parts), _weight)
+    context.refresh()
+    return embedded
+
+
+async def _embedded(context: RequestContext, model: str, inputs: list[str], dimensions: int | None) -> Embedded:
     await starts.counted(context)
     pays = await context.access.model_key()
     body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": "float"}
@@ -128,11 +141,14 @@ async def embed(context: RequestContext, *, model: str, inputs: list[str], dimen
     if pays == context.resources.platform_key:
         body["user"] = context.principal.user_id
     answer = await context.resources.litellm.embeddings(context.model_scope(), pays, msgspec.json.encode(body))
-    context.refresh()
     vectors, usage = vectors_of(answer.body, len(inputs))
     usage.cost_usd = _cost(answer)
     context.resources.metrics.tokens_used("embedding", usage.prompt_tokens, None)
     return Embedded(model=model, embeddings=vectors, usage=usage)
+
+
+def _weight(embedded: Embedded) -> int:
+    return OVERHEAD_BYTES + sum(_NUMBER_BYTES * len(one.vector) for one in embedded.embeddings)
 
 
 def vectors_of(body: bytes, count: int) -> tuple[list[EmbeddingRecord], Usage]:

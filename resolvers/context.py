@@ -7,14 +7,20 @@ never answer from an earlier one.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar
 
 from clients.calls import CallScope
+from resolvers import checks
 from resolvers.access import Access
 from resolvers.loaders import Loaders
+from resolvers.once import OVERHEAD_BYTES, Act, fingerprint
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 from resolvers.streams.log import Leave
+
+V = TypeVar("V")
 
 
 class RequestContext:
@@ -42,6 +48,23 @@ class RequestContext:
         self.leave = leave
         self.from_letta = from_letta
         self.scope = self._scope()
+
+    async def once(
+        self,
+        key: str | None,
+        what: str,
+        parts: tuple[object, ...],
+        act: Act[V],
+        weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
+    ) -> V:
+        """The answer of ``act``; with a key, what that key of the principal's has begun or done before.
+
+        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. See ``Once.done``.
+        """
+        if key is None:
+            return await act()
+        name = f"{what}:{checks.key(key)}"
+        return await self.resources.once.done(self.principal.user_id, name, fingerprint(*parts), act, weigh)
 
     @property
     def principal(self) -> Principal:

@@ -37,11 +37,20 @@ def conversation_edge(record: ConversationRecord) -> Edge[ConversationRecord]:
     return Edge(record, encode_cursor(record.id))
 
 
-async def create(context: RequestContext, agent_id: str, summary: str | None) -> Edge[ConversationRecord]:
-    """Start a conversation with an agent of the principal's."""
+async def create(
+    context: RequestContext, agent_id: str, summary: str | None, key: str | None
+) -> Edge[ConversationRecord]:
+    """Start a conversation with an agent of the principal's; with the same key, the one that it has started.
+
+    Raises:
+        Conflict: reason ``KEY_REUSED``.
+    """
     row = await context.access.agent(agent_id)
-    record = await context.resources.letta.create_conversation(context.scope, row.agent_id, summary)
-    return conversation_edge(record)
+
+    async def made() -> ConversationRecord:
+        return await context.resources.letta.create_conversation(context.scope, row.agent_id, summary)
+
+    return conversation_edge(await context.once(key, "createConversation", (agent_id, summary), made))
 
 
 async def update(context: RequestContext, conversation_id: str, summary: str) -> ConversationRecord:
@@ -50,10 +59,20 @@ async def update(context: RequestContext, conversation_id: str, summary: str) ->
     return await context.resources.letta.update_conversation(context.scope, record.id, summary)
 
 
-async def fork(context: RequestContext, conversation_id: str) -> Edge[ConversationRecord]:
-    """Begin another conversation with what one of the principal's remembers."""
-    record = await _made(context, conversation_id)
-    return conversation_edge(await context.resources.letta.fork_conversation(context.scope, record.id))
+async def fork(context: RequestContext, conversation_id: str, key: str | None) -> Edge[ConversationRecord]:
+    """Begin another conversation with what one of the principal's remembers; as ``create`` with a key.
+
+    Under a key the answer stays the same where the origin is deleted meanwhile, but not where the agent is no longer
+    the principal's.
+    """
+
+    async def forked() -> ConversationRecord:
+        record = await _made(context, conversation_id)
+        return await context.resources.letta.fork_conversation(context.scope, record.id)
+
+    fork_made = await context.once(key, "forkConversation", (conversation_id,), forked)
+    await context.access.agent(fork_made.agent_id)
+    return conversation_edge(fork_made)
 
 
 async def delete(context: RequestContext, conversation_id: str) -> str:

@@ -11,6 +11,7 @@ from clients.letta.client import is_letta_id
 from clients.letta.records import MemoryHit, PassageRecord
 from resolvers.access import not_found
 from resolvers.context import RequestContext
+from resolvers.once import OVERHEAD_BYTES
 from resolvers.paging import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -113,13 +114,32 @@ async def search(context: RequestContext, agent_id: str, query: str, limit: int 
 
 
 async def insert(
-    context: RequestContext, agent_id: str, text: str, tags: list[str] | None
+    context: RequestContext, agent_id: str, text: str, tags: list[str] | None, key: str | None
 ) -> list[Edge[PassageRecord]]:
-    """Keep a text in the archival memory of an agent of the principal's."""
+    """Keep a text in the archival memory of an agent of the principal's; with the same key, once.
+
+    Answers what was made of it, in the order of ``passage_page``.
+
+    Raises:
+        Conflict: reason ``KEY_REUSED``.
+    """
     row = await context.access.agent(agent_id)
     kept = _worded(text, "text", MAX_TEXT)
-    made = await context.resources.letta.insert_passage(context.scope, row.agent_id, kept, tags)
-    return [passage_edge(passage) for passage in made]
+
+    async def inserted() -> list[PassageRecord]:
+        return await context.resources.letta.insert_passage(context.scope, row.agent_id, kept, tags)
+
+    made = await context.once(key, "insertPassage", (agent_id, text, tags), inserted, _weight)
+    return [passage_edge(passage) for passage in sorted(made, key=newest_first)]
+
+
+def newest_first(passage: PassageRecord) -> tuple[float, str]:
+    """The order of the list: of one time, those of lesser ids come first in both directions (tried on 0.16.8)."""
+    return (-_made(passage).timestamp(), passage.id)
+
+
+def _weight(passages: list[PassageRecord]) -> int:
+    return sum(OVERHEAD_BYTES + 4 * len(passage.text or "") for passage in passages)
 
 
 async def delete(context: RequestContext, node_id: str) -> str:

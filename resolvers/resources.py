@@ -8,6 +8,7 @@ from clients.ams import Ams
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
 from resolvers.limits import RateLimits
+from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.sent import SentIds
 from resolvers.streams.hub import StreamHub, StreamMetrics
@@ -31,6 +32,7 @@ class Resources:
     letta: Letta
     litellm: LiteLLM
     streams: StreamHub
+    once: Once
     limits: RateLimits
     metrics: StreamMetrics
     health: Health

@@ -43,6 +43,11 @@ async def version(record: Parent[TemplateRecord], info: Info, number: str) -> Te
     return await _version(info.context, record, checks.version(number) or number)
 
 
+async def template_of(record: Parent[TemplateVersionRecord], info: Info) -> TemplateRecord:
+    """The template it is a version of: whoever sees the one sees the other."""
+    return await _named(info.context, record.template_id)
+
+
 async def version_by_number(context: RequestContext, slug: str, number: str) -> TemplateVersionRecord:
     """One version of a template that the principal may use. Raises NotFound."""
     record = await _version(context, await by_slug(context, slug), number)
@@ -83,8 +88,7 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
 
 async def published_template(context: RequestContext, published: PublishedVersion) -> TemplateRecord:
     """The template that a version has been published of."""
-    found = await context.loaders.template.load(published.template_id)
-    return found or TemplateRecord(id=published.template_id, described=False)
+    return await _named(context, published.template_id)
 
 
 async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
@@ -101,6 +105,11 @@ async def published_version(context: RequestContext, published: PublishedVersion
         is_latest=published.is_latest,
         source=source,
     )
+
+
+async def _named(context: RequestContext, slug: str) -> TemplateRecord:
+    """A template that there is; its name alone, where AMS keeps the rest to itself."""
+    return await context.loaders.template.load(slug) or TemplateRecord(id=slug, described=False)
 
 
 async def _used_versions(context: RequestContext, slug: str) -> set[str | None]:

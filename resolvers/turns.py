@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -16,21 +15,16 @@ from clients.errors import BadUserInput, Service, UpstreamError, UpstreamTimeout
 from clients.letta.messages import ApprovalRequestMessage
 from clients.letta.records import RunRecord
 from clients.letta.sending import SentDecision, SentMessage
-from resolvers import starts
+from resolvers import checks, starts
 from resolvers.access import default_conversation, scope_of
-from resolvers.checks import MAX_KEY
 from resolvers.context import RequestContext
 from resolvers.messages import message_by_id
+from resolvers.once import fingerprint
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import read_entries
 from resolvers.streams.stream import Stream
-
-
-def fingerprint(*parts: object) -> str:
-    """A digest of an input, to tell a repeated request from another one under the same key."""
-    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
 async def message_scope(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
@@ -58,7 +52,7 @@ async def send_message(
         RateLimited: reason ``RATE_LIMIT_LLM``.
         NotFound: where the agent or conversation is not the principal's.
     """
-    _checked(key)
+    checks.key(key)
     key = f"message:{key}"
     counts = await starts.counted(context, key)
     scope = await message_scope(context, agent_id, conversation_id)
@@ -92,7 +86,7 @@ async def respond_to_approval(
         BadUserInput: reason ``NO_APPROVAL``, where the message asks for no decision.
     """
     if key is not None:
-        _checked(key)
+        checks.key(key)
     stream_key = f"approval:{request_id if key is None else key}"
     counts = await starts.counted(context, stream_key)
     request = await message_by_id(context, request_id)
@@ -130,7 +124,7 @@ async def start_completion(
     Raises:
         RateLimited: reason ``RATE_LIMIT_LLM``.
     """
-    _checked(key)
+    checks.key(key)
     key = f"completion:{key}"
     counts = await starts.counted(context, key, anew=anew)
     pays = await context.access.model_key()
@@ -200,8 +194,3 @@ async def finished(stream: Stream, seconds: float) -> Ended | None:
 async def run_of(context: RequestContext, run_id: str | None) -> RunRecord | None:
     """The run behind a stream of the principal's."""
     return None if run_id is None else await context.access.run(run_id)
-
-
-def _checked(key: str) -> None:
-    if not 1 <= len(key) <= MAX_KEY:
-        raise BadUserInput(f"A key has 1 to {MAX_KEY} characters.", reason="KEY")

@@ -180,6 +180,9 @@ class Agent(Node):
     )
     name: str | None = answered_by(agents.name, "Its name.")
     description: str | None = answered_by(agents.description, "What it is for.", optional=True)
+    model_name: str | None = answered_by(
+        agents.model_name, "The name of the model it thinks with; null where Letta names none.", optional=True
+    )
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
         agents.model, "The model it thinks with; null where your key may not call that model.", optional=True
     )

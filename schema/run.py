@@ -10,7 +10,8 @@ from strawberry import Parent
 
 from clients.ams import AgentRow
 from clients.letta.records import ConversationRecord, RunRecord, RunStatus, StepRecord, StepStatus
-from resolvers import runs, turns
+from clients.litellm import ModelRecord
+from resolvers import models, runs, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, reads
@@ -20,6 +21,7 @@ from schema.node import Node
 if TYPE_CHECKING:
     from schema.agent import Agent
     from schema.conversation import Conversation
+    from schema.model import Model
     from schema.stream import Stream, Usage
 
 strawberry.enum(RunStatus, name="RunStatus", description="Where a run stands.")
@@ -40,6 +42,10 @@ async def _step_run(record: Parent[StepRecord], info: Info) -> RunRecord | None:
     return await turns.run_of(info.context, record.run_id)
 
 
+async def _step_model(record: Parent[StepRecord], info: Info) -> ModelRecord | None:
+    return await models.model_if_callable(info.context, record.model_name)
+
+
 @entity(description="One call of the model within a run.")
 @reads(StepRecord)
 class Step(Node):
@@ -47,7 +53,10 @@ class Step(Node):
 
     status: StepStatus = described("How it went.")
     stop_reason: str | None = described("Why it stopped, in Letta's word, such as `end_turn` or `llm_api_error`.")
-    model: str | None = described("The model that was called.")
+    model_name: str | None = described("The name of the model that was called.")
+    model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
+        _step_model, "The model that was called; null where your key may not call that model.", optional=True
+    )
     provider: str | None = described("Who serves that model, as Letta knows it.")
     usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("The tokens it took.")
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(

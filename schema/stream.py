@@ -41,6 +41,10 @@ async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
     return await turns.run_of(info.context, record.run_id)
 
 
+def _user_message_edge(record: Parent[StreamRecord | events.Started]) -> Edge[MessageRecord] | None:
+    return None if record.user_message is None else message_edge(record.user_message)
+
+
 @strawberry.type(description="An answer as it comes, and for a while afterwards.")
 @reads(StreamRecord)
 class Stream(Node):
@@ -50,6 +54,11 @@ class Stream(Node):
     started_at: datetime = described("When it was started.")
     expires_at: datetime | None = described("Until when it can be read again; null while it runs.")
     run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    user_message_edge: MessageEdge | None = derived(
+        _user_message_edge,
+        "What you sent; null for a completion, and where nothing was sent from here. Put it at the end of `messages` "
+        "unless it is there.",
+    )
     text: str = described("The answer so far. One snapshot with `lastCursor`: show it, then subscribe `after` that.")
     last_cursor: str = described("The cursor of the newest event in `text`.")
 
@@ -87,10 +96,6 @@ class StreamEvent:
 def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
     context = info.context
     return context.resources.streams.get(record.stream_id, context.principal.user_id)
-
-
-def _user_message_edge(record: Parent[events.Started]) -> Edge[MessageRecord] | None:
-    return None if record.user_message is None else message_edge(record.user_message)
 
 
 @strawberry.type(description="The first event of every stream.")

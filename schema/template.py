@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import strawberry
 from strawberry import Parent
@@ -30,6 +31,9 @@ class TemplateVersion(Node):
     is_latest: bool = described("Whether it is the template's newest.")
     source: str | None = described("The Agent File, as it was published.")
     published_at: datetime | None = described("When it was published.")
+    template: Annotated[Template, strawberry.lazy("schema.template")] | None = answered_by(
+        templates.template_of, "The template it is a version of."
+    )
 
 
 @entity(description="A family of versions that agents are made from.")

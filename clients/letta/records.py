@@ -258,7 +258,7 @@ class StepRecord(Spent, kw_only=True):
     id: str
     run_id: str | None = None
     agent_id: str | None = None
-    model: str | None = None
+    model_name: str | None = msgspec.field(default=None, name="model")
     provider: str | None = msgspec.field(default=None, name="provider_name")
     raw_status: str | None = msgspec.field(default=None, name="status")
     stop_reason: str | None = None

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus, TextDelta
+from clients.letta.messages import MessageRecord
+from resolvers.sent import is_sent
+from resolvers.streams.events import Event, MessageAdded, OnDisconnect, Started, StreamOutcome, StreamStatus, TextDelta
 from resolvers.streams.log import StreamLog
 
 
@@ -80,6 +82,20 @@ class Stream:
         """Whether its answer is not whole and will not be: it failed, or was or is being cancelled."""
         ended = self.log.ended
         return self.cancelled if ended is None else ended.outcome is not StreamOutcome.COMPLETED
+
+    @property
+    def user_message(self) -> MessageRecord | None:
+        """What was sent to begin it; once Letta has stored that, as it is stored.
+
+        ``None`` before the upstream has begun, and where nothing was sent that is a message: in a completion, after a
+        decision, in a turn begun elsewhere.
+        """
+        first = self.log.entries[0].event if self.log.entries else None
+        sent = first.user_message if isinstance(first, Started) else None
+        if sent is None:
+            return None
+        added = (entry.event.message for entry in self.log.entries if type(entry.event) is MessageAdded)
+        return next((message for message in added if is_sent(message) and message.otid == sent.otid), sent)
 
     @property
     def text(self) -> str:

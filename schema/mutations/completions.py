@@ -33,6 +33,7 @@ class EmbedInput:
     dimensions: int | None = strawberry.field(
         default=None, description="How many numbers a vector is to have, 4,096 at most, where the model can do that."
     )
+    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
 
 
 class _Started(PayloadRecord, kw_only=True):
@@ -128,7 +129,13 @@ async def _complete(info: Info, input: CompletionInput) -> _Completed:  # noqa: 
 
 
 async def _embed(info: Info, input: EmbedInput) -> _Embedded:  # noqa: A002 - the argument's name
-    done = await completing.embed(info.context, model=input.model, inputs=input.inputs, dimensions=input.dimensions)
+    done = await completing.embed(
+        info.context,
+        model=input.model,
+        inputs=input.inputs,
+        dimensions=input.dimensions,
+        key=input.idempotency_key,
+    )
     return _Embedded(embeddings=done.embeddings, usage=done.usage, model_name=done.model)
 
 

@@ -20,6 +20,7 @@ class CreateConversationInput:
 
     agent_id: ID = strawberry.field(description="The agent to hold it with.")
     summary: str | None = strawberry.field(default=None, description="What it is about, in a few words.")
+    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
 
 
 @strawberry.input(description="What a conversation is about, said anew.")
@@ -35,6 +36,7 @@ class ForkConversationInput:
     """What forks a conversation."""
 
     conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
+    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
 
 
 @strawberry.input(description="A conversation to delete.")
@@ -56,6 +58,7 @@ class CreateConversationPayload(Payload):
     """Payload of ``createConversation``."""
 
     conversation_edge: ConversationEdge | None = described("The conversation, for the front of `conversations`.")
+    conversation: Conversation | None = described("The conversation.")
 
 
 @strawberry.type(description="A conversation was changed.")
@@ -72,6 +75,7 @@ class ForkConversationPayload(Payload):
     """Payload of ``forkConversation``."""
 
     conversation_edge: ConversationEdge | None = described("The new conversation, for the front of `conversations`.")
+    conversation: Conversation | None = described("The new conversation.")
 
 
 @strawberry.type(description="A conversation was deleted.")
@@ -83,8 +87,8 @@ class DeleteConversationPayload(Payload):
 
 
 async def _create_conversation(info: Info, input: CreateConversationInput) -> _Payload:  # noqa: A002 - the name in the graph
-    edge = await conversations.create(info.context, input.agent_id, input.summary)
-    return _Payload(conversation_edge=edge)
+    edge = await conversations.create(info.context, input.agent_id, input.summary, input.idempotency_key)
+    return _Payload(conversation_edge=edge, conversation=edge.node)
 
 
 async def _update_conversation(info: Info, input: UpdateConversationInput) -> _Payload:  # noqa: A002 - as above
@@ -92,7 +96,8 @@ async def _update_conversation(info: Info, input: UpdateConversationInput) -> _P
 
 
 async def _fork_conversation(info: Info, input: ForkConversationInput) -> _Payload:  # noqa: A002 - as above
-    return _Payload(conversation_edge=await conversations.fork(info.context, input.conversation_id))
+    edge = await conversations.fork(info.context, input.conversation_id, input.idempotency_key)
+    return _Payload(conversation_edge=edge, conversation=edge.node)
 
 
 async def _delete_conversation(info: Info, input: DeleteConversationInput) -> _Payload:  # noqa: A002 - as above

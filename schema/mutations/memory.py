@@ -31,6 +31,7 @@ class InsertPassageInput:
     agent_id: ID = strawberry.field(description="The agent that is to remember it.")
     text: str = strawberry.field(description="The text.")
     tags: list[str] | None = strawberry.field(default=None, description="What to file it under.")
+    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
 
 
 @strawberry.input(description="A passage to forget.")
@@ -44,10 +45,6 @@ class _Payload(PayloadRecord, kw_only=True):
     memory_block: MemoryBlockRecord | None = None
     passage_edges: list[Edge[PassageRecord]] = msgspec.field(default_factory=list)
     deleted_passage_id: str | None = None
-
-    @property
-    def passage_edge(self) -> Edge[PassageRecord] | None:
-        return self.passage_edges[0] if self.passage_edges else None
 
 
 @strawberry.type(description="A memory block was written.")
@@ -63,8 +60,9 @@ class UpdateMemoryBlockPayload(Payload):
 class InsertPassagePayload(Payload):
     """Payload of ``insertPassage``."""
 
-    passage_edge: PassageEdge | None = described("The passage, for the front of `passages`.")
-    passage_edges: list[PassageEdge] = described("All that was kept: Letta may cut a text into several passages.")
+    passage_edges: list[PassageEdge] = described(
+        "All that was kept, newest first, for the front of `passages`: Letta may cut a text into several passages."
+    )
 
 
 @strawberry.type(description="A passage was forgotten.")
@@ -80,7 +78,8 @@ async def _update_memory_block(info: Info, input: UpdateMemoryBlockInput) -> _Pa
 
 
 async def _insert_passage(info: Info, input: InsertPassageInput) -> _Payload:  # noqa: A002 - the name in the graph
-    return _Payload(passage_edges=await passages.insert(info.context, input.agent_id, input.text, input.tags))
+    edges = await passages.insert(info.context, input.agent_id, input.text, input.tags, input.idempotency_key)
+    return _Payload(passage_edges=edges)
 
 
 async def _delete_passage(info: Info, input: DeletePassageInput) -> _Payload:  # noqa: A002 - the name in the graph

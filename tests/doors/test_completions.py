@@ -324,6 +324,31 @@ async def test_inputs_that_cannot_be_right_are_not_sent(stack: Stack, given: dic
     assert (error["code"], error["reason"]) == ("BAD_USER_INPUT", reason)
 
 
+async def test_texts_become_vectors_once_under_a_key(stack: Stack) -> None:
+    given = {"model": stack.embedding_model, "inputs": ["cats purr"], "idempotencyKey": str(uuid.uuid4())}
+    stack.platform.state.calls.clear()
+    answers = await asyncio.gather(*(stack.graphql(EMBED, {"i": given}) for _ in range(3)))
+    answers.append(await stack.graphql(EMBED, {"i": given}))
+    assert len(answers[0]["data"]["embed"]["embeddings"]) == 1
+    assert answers == [answers[0]] * 4
+    asked_for = [call for call in stack.calls("litellm") if call.startswith("POST")]
+    assert len(asked_for) == (0 if stack.real else 1)
+    shown = (await stack.client.get("/metrics")).text
+    tokens = float(answers[0]["data"]["embed"]["usage"]["promptTokens"])
+    assert f'agentgraph_tokens_total{{direction="in",kind="embedding"}} {tokens}' in shown
+    error = await refused(stack, given | {"inputs": ["dogs bark"]}, EMBED)
+    assert (error["code"], error["reason"]) == ("CONFLICT", "KEY_REUSED")
+    hers = await stack.graphql(EMBED, {"i": given | {"inputs": ["dogs bark"]}}, user=GRACE)
+    assert len(hers["data"]["embed"]["embeddings"]) == 1
+
+
+async def test_an_embedding_that_failed_frees_its_key(stack: Stack) -> None:
+    given = {"model": "no-such-model", "inputs": ["a"], "idempotencyKey": str(uuid.uuid4())}
+    assert (await refused(stack, given, EMBED))["reason"] == "MODEL_NOT_FOUND"
+    answer = await stack.graphql(EMBED, {"i": given | {"model": stack.embedding_model}})
+    assert answer["data"]["embed"]["errors"] == []
+
+
 async def test_an_embedding_model_that_does_not_exist(stack: Stack) -> None:
     error = await refused(stack, {"model": "no-such-model", "inputs": ["a"]}, EMBED)
     assert (error["code"], error["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")

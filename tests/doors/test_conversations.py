@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from contextlib import aclosing
+
+import pytest
 
 from tests.doors.test_memory import code_of
 from tests.doors.test_streams import MESSAGE
 from tests.support.doors import events
-from tests.support.stack import GRACE, Stack
+from tests.support.stack import ADA, GRACE, Stack
 
-CREATE = """mutation($a: ID!, $s: String) { createConversation(input: {agentId: $a, summary: $s}) {
-  conversationEdge { node { id } } } }"""
+CREATE = """mutation($a: ID!, $s: String, $k: String) {
+  createConversation(input: {agentId: $a, summary: $s, idempotencyKey: $k}) {
+    conversationEdge { cursor node { id } } conversation { id summary } errors { message } } }"""
 LIST = """query($a: ID!, $n: Int, $c: String, $s: String) { agent(id: $a) {
   conversations(first: $n, after: $c, search: $s) { nodes { id summary } pageInfo { hasNextPage endCursor } } } }"""
 UPDATE = """mutation($c: ID!, $s: String!) { updateConversation(input: {conversationId: $c, summary: $s}) {
   conversation { id summary } errors { message } } }"""
-FORK = """mutation($c: ID!) { forkConversation(input: {conversationId: $c}) { errors { message }
+FORK = """mutation($c: ID!, $k: String) {
+  forkConversation(input: {conversationId: $c, idempotencyKey: $k}) { errors { message } conversation { id }
   conversationEdge { cursor node { id agent { id } messages { nodes { __typename text } } } } } }"""
 DELETE = """mutation($c: ID!) { deleteConversation(input: {conversationId: $c}) {
   deletedConversationId errors { message } } }"""
@@ -36,8 +41,8 @@ async def said(stack: Stack, target: dict, text: str) -> None:
     assert answer["data"]["sendMessage"]["run"]["status"] == "COMPLETED"
 
 
-async def listed(stack: Stack, agent_id: str, **more: object) -> list[str | None]:
-    answer = await stack.graphql(LIST, {"a": agent_id, **more})
+async def listed(stack: Stack, agent_id: str, *, user: str = ADA, **more: object) -> list[str | None]:
+    answer = await stack.graphql(LIST, {"a": agent_id, **more}, user=user)
     return [node["summary"] for node in answer["data"]["agent"]["conversations"]["nodes"]]
 
 
@@ -93,7 +98,9 @@ async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(stack: Stac
     agent_id = await stack.make_agent()
     origin = await made(stack, agent_id)
     await said(stack, {"conversationId": origin}, "first [[tokens=1 delay=0]]")
-    edge = (await stack.graphql(FORK, {"c": origin}))["data"]["forkConversation"]["conversationEdge"]
+    payload = (await stack.graphql(FORK, {"c": origin}))["data"]["forkConversation"]
+    edge = payload["conversationEdge"]
+    assert payload["conversation"] == {"id": edge["node"]["id"]}
     assert edge["node"]["id"] != origin
     assert edge["node"]["agent"] == {"id": agent_id}
     inherited = [m["text"] for m in edge["node"]["messages"]["nodes"] if m["__typename"] != "SystemMessage"]
@@ -102,6 +109,60 @@ async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(stack: Stac
     for conversation_id, spoken in ((origin, 1), (edge["node"]["id"], 2)):
         nodes = (await stack.graphql(READ, {"c": conversation_id}))["data"]["conversation"]["messages"]["nodes"]
         assert [node["__typename"] for node in nodes].count("UserMessage") == spoken
+
+
+def posts(stack: Stack) -> list[str]:
+    """What the embedded Letta was asked to do; of the real one, nothing is known."""
+    return [call for call in stack.calls("letta") if call.startswith("POST")]
+
+
+async def test_a_conversation_is_started_once_under_a_key(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    given = {"a": agent_id, "s": "once", "k": str(uuid.uuid4())}
+    stack.platform.state.calls.clear()
+    answers = await asyncio.gather(*(stack.graphql(CREATE, given) for _ in range(4)))
+    answers.append(await stack.graphql(CREATE, given))
+    payload = answers[0]["data"]["createConversation"]
+    assert payload["conversation"] == {"id": payload["conversationEdge"]["node"]["id"], "summary": "once"}
+    assert answers == [answers[0]] * 5
+    assert len(posts(stack)) == (0 if stack.real else 1)
+    for other in ({"s": "twice"}, {"a": await stack.make_agent()}):
+        extensions = (await stack.graphql(CREATE, given | other))["errors"][0]["extensions"]
+        assert (extensions["code"], extensions["reason"]) == ("CONFLICT", "KEY_REUSED")
+    assert await listed(stack, agent_id) == ["once"]
+
+
+async def test_somebody_elses_key_is_another(stack: Stack) -> None:
+    key = str(uuid.uuid4())
+    mine = await stack.graphql(CREATE, {"a": await stack.make_agent(), "k": key})
+    graces = await stack.make_agent(GRACE)
+    hers = await stack.graphql(CREATE, {"a": graces, "k": key}, user=GRACE)
+    ids = [answer["data"]["createConversation"]["conversation"]["id"] for answer in (mine, hers)]
+    assert len(set(ids)) == 2
+    assert await listed(stack, graces, user=GRACE) == [None]
+
+
+@pytest.mark.parametrize("key", ["", "k" * 201])
+async def test_a_key_that_is_none(stack: Stack, key: str) -> None:
+    agent_id = await stack.make_agent()
+    extensions = (await stack.graphql(CREATE, {"a": agent_id, "k": key}))["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "KEY")
+    assert await listed(stack, agent_id) == []
+
+
+async def test_a_fork_is_made_once_under_a_key_even_where_its_origin_is_gone(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    origin, key = await made(stack, agent_id, "origin"), str(uuid.uuid4())
+    stack.platform.state.calls.clear()
+    first = (await stack.graphql(FORK, {"c": origin, "k": key}))["data"]["forkConversation"]
+    assert len(posts(stack)) == (0 if stack.real else 1)
+    await stack.graphql(DELETE, {"c": origin})
+    again = (await stack.graphql(FORK, {"c": origin, "k": key}))["data"]["forkConversation"]
+    assert again["conversation"] == first["conversation"]
+    other = await made(stack, agent_id)
+    extensions = (await stack.graphql(FORK, {"c": other, "k": key}))["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["reason"]) == ("CONFLICT", "KEY_REUSED")
+    assert code_of(await stack.graphql(FORK, {"c": origin, "k": key}, user=GRACE)) == "NOT_FOUND"
 
 
 async def test_a_conversation_is_deleted_once(stack: Stack) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.stack import GRACE, Stack
 
-INSERT = """mutation($a: ID!, $t: String!, $g: [String!]) {
-  insertPassage(input: {agentId: $a, text: $t, tags: $g}) { errors { message }
-    passageEdge { cursor node { id text tags createdAt } } passageEdges { node { id } } } }"""
+INSERT = """mutation($a: ID!, $t: String!, $g: [String!], $k: String) {
+  insertPassage(input: {agentId: $a, text: $t, tags: $g, idempotencyKey: $k}) { errors { message }
+    passageEdges { cursor node { id text tags createdAt } } } }"""
 DELETE = """mutation($p: ID!) { deletePassage(input: {passageId: $p}) { deletedPassageId errors { message } } }"""
 PAGE = """query($a: ID!, $n: Int, $c: String) { agent(id: $a) { passages(first: $n, after: $c) {
   edges { cursor node { id text } } pageInfo { hasNextPage hasPreviousPage endCursor } } } }"""
@@ -34,7 +34,7 @@ async def kept(stack: Stack, agent_id: str, *texts: str) -> list[str]:
     for text in texts:
         answer = (await stack.graphql(INSERT, {"a": agent_id, "t": text}))["data"]["insertPassage"]
         assert answer["errors"] == []
-        ids.append(answer["passageEdge"]["node"]["id"])
+        ids.append(answer["passageEdges"][0]["node"]["id"])
     return ids
 
 
@@ -55,15 +55,34 @@ async def test_a_text_is_kept_and_read_again_by_its_id(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     given = {"a": agent_id, "t": "The van leaves on Tuesdays.", "g": ["parcels", "days"]}
     answer = (await stack.graphql(INSERT, given))["data"]["insertPassage"]
-    node = answer["passageEdge"]["node"]
+    [edge] = answer["passageEdges"]
+    node = edge["node"]
     assert node["id"].startswith(f"passage:{agent_id}:")
     assert (node["text"], sorted(node["tags"])) == ("The van leaves on Tuesdays.", ["days", "parcels"])
     assert node["createdAt"]
-    assert answer["passageEdges"] == [{"node": {"id": node["id"]}}]
     read = await stack.graphql(NODE, {"id": node["id"]})
     assert read == {"data": {"node": {"id": node["id"], "text": "The van leaves on Tuesdays."}}}
-    after = await stack.graphql(PAGE, {"a": agent_id, "c": answer["passageEdge"]["cursor"]})
+    after = await stack.graphql(PAGE, {"a": agent_id, "c": edge["cursor"]})
     assert after["data"]["agent"]["passages"]["edges"] == []
+
+
+async def test_a_text_is_kept_once_under_a_key(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    given = {"a": agent_id, "t": "once", "g": ["b", "a"], "k": str(uuid.uuid4())}
+    stack.platform.state.calls.clear()
+    first, again = [await stack.graphql(INSERT, given) for _ in range(2)]
+    assert first["data"]["insertPassage"]["errors"] == []
+    assert again == first
+    assert len([call for call in stack.calls("letta") if call.startswith("POST")]) == (0 if stack.real else 1)
+    for other in ({"t": "twice"}, {"g": ["a", "b"]}):
+        error = (await stack.graphql(INSERT, given | other))["errors"][0]["extensions"]
+        assert (error["code"], error["reason"]) == ("CONFLICT", "KEY_REUSED")
+    assert await paged(stack, agent_id, 5) == [first["data"]["insertPassage"]["passageEdges"][0]["node"]["id"]]
+    assert code_of(await stack.graphql(INSERT, given, user=GRACE)) == "NOT_FOUND"
+    graces = await stack.make_agent(GRACE)
+    await stack.graphql(INSERT, given | {"a": graces}, user=GRACE)
+    hers = (await stack.graphql(PAGE, {"a": graces}, user=GRACE))["data"]["agent"]["passages"]["edges"]
+    assert [edge["node"]["text"] for edge in hers] == ["once"]
 
 
 async def test_passages_page_newest_first_and_each_is_a_node(stack: Stack) -> None:
@@ -149,7 +168,7 @@ async def test_a_cursor_of_another_list(stack: Stack, cursor: str) -> None:
 async def test_somebody_elses_passages_do_not_exist(stack: Stack) -> None:
     graces, mine = await stack.make_agent(GRACE), await stack.make_agent()
     made = await stack.graphql(INSERT, {"a": graces, "t": "Grace's own"}, user=GRACE)
-    passage_id = made["data"]["insertPassage"]["passageEdge"]["node"]["id"]
+    passage_id = made["data"]["insertPassage"]["passageEdges"][0]["node"]["id"]
     stack.platform.state.calls.clear()
     for query, given in (
         (INSERT, {"a": graces, "t": "slipped in"}),

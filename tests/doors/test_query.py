@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.stack import GRACE, Stack
 
-DASHBOARD = """{ viewer { email agents(first: 10) { nodes { name template { name } model { name }
+DASHBOARD = """{ viewer { email agents(first: 10) { nodes { name template { name } modelName model { name }
   memoryBlocks { label value } conversations(first: 3) { nodes { summary
   messages(last: 5) { nodes { __typename createdAt } } } } } } } }"""
 
@@ -24,7 +24,7 @@ async def test_one_query_across_agents_conversations_and_models(stack: Stack) ->
     assert answer["data"]["viewer"]["email"] == "ada@example.com"
     agent = next(a for a in answer["data"]["viewer"]["agents"]["nodes"] if a["name"] == "Dashboard agent")
     assert agent["template"] == {"name": "Support bot"}
-    assert agent["model"] == {"name": stack.chat_model}
+    assert (agent["modelName"], agent["model"]) == (stack.chat_model, {"name": stack.chat_model})
     assert {block["label"] for block in agent["memoryBlocks"]} == {"persona", "human"}
     assert agent["conversations"]["nodes"][0]["summary"] == "hello"
 

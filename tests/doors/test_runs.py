@@ -16,7 +16,8 @@ SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id st
 RUNS = """query($a: ID!, $n: Int, $c: String, $active: Boolean) { agent(id: $a) { status
   runs(first: $n, after: $c, active: $active) { nodes { id status } pageInfo { hasNextPage endCursor } } } }"""
 RUN = """query($r: ID!) { run(id: $r) { id usage { promptTokens completionTokens totalTokens costUsd }
-  steps { id status stopReason model provider usage { completionTokens totalTokens } run { id } } } }"""
+  steps { id status stopReason modelName model { name } provider usage { completionTokens totalTokens }
+    run { id } } } }"""
 STEP = "query($id: ID!) { node(id: $id) { ... on Step { id status stopReason run { id } } } }"
 
 
@@ -68,7 +69,8 @@ async def test_a_run_tells_what_it_used_and_each_step_it_took(stack: Stack) -> N
     assert usage["costUsd"] is None
     assert len(steps) == 2
     assert {step["status"] for step in steps} == {"SUCCESS"}
-    assert {(step["model"], step["provider"]) for step in steps} == {(stack.chat_model, "openai")}
+    assert {(step["modelName"], step["provider"]) for step in steps} == {(stack.chat_model, "openai")}
+    assert all(step["model"] == {"name": stack.chat_model} for step in steps)
     assert sum(step["usage"]["completionTokens"] for step in steps) == usage["completionTokens"]
     assert sum(step["usage"]["totalTokens"] for step in steps) == usage["totalTokens"]
     for step in steps:

@@ -10,7 +10,8 @@ from tests.support.stack import ADA, GRACE, Stack
 
 VALIDATE = "query($s: String!) { templateValidation(source: $s) { valid format problems } }"
 VERSION = """query($id: ID!, $n: String!) { template(id: $id) { slug name latestVersion versions tags isPublic
-  version(number: $n) { id number checksum isLatest source publishedAt } } }"""
+  version(number: $n) { id number checksum isLatest source publishedAt
+  template { id slug latestVersion } } } }"""
 NODE = "query($id: ID!) { node(id: $id) { id __typename ... on TemplateVersion { number source isLatest } } }"
 
 
@@ -36,7 +37,8 @@ async def test_an_admin_publishes_and_the_version_is_read_back(stack: Stack) -> 
     read = await stack.graphql(VERSION, {"id": "template:greeter", "n": "1.0.0"}, user=GRACE)
     template = read["data"]["template"]
     assert (template["latestVersion"], template["versions"]) == ("1.1.0", ["1.0.0", "1.1.0"])
-    assert template["version"] == version | {"isLatest": False}
+    way_up = {"id": "template:greeter", "slug": "greeter", "latestVersion": "1.1.0"}
+    assert template["version"] == version | {"isLatest": False, "template": way_up}
     node = await stack.graphql(NODE, {"id": "template:greeter@1.1.0"}, user=GRACE)
     expected = {"id": "template:greeter@1.1.0", "__typename": "TemplateVersion", "number": "1.1.0", "isLatest": True}
     assert node["data"]["node"] == expected | {"source": second_version(stack)}

@@ -108,6 +108,38 @@ async def test_a_run_is_seen_followed_and_stopped(stack: Stack) -> None:
         await until(quiet)
 
 
+async def test_a_page_loaded_in_mid_answer_is_told_what_was_asked(stack: Stack) -> None:
+    """Letta lists a message when the turn's first step is over; the stream has it from the first event on."""
+    agent_id = await stack.make_agent()
+    said = {"to": {"agentId": agent_id}, "content": [{"text": "what was it? [[tokens=40 delay=0.05]]"}]}
+    edge = "cursor node { __typename id text createdAt }"
+    page = f"""query($c: ID!) {{ conversation(id: $c) {{ messages(last: 2) {{ edges {{ {edge} }} }}
+      activeRun {{ stream {{ id userMessageEdge {{ {edge} }} text }} }} }} }}"""
+    async with aclosing(events(stack, "websocket", MESSAGE, {"i": said, "k": str(uuid.uuid4())})) as heard:
+        started = await anext(heard)
+        loaded = (await stack.graphql(page, {"c": f"conversation:{agent_id}"}))["data"]["conversation"]
+        asked = loaded["activeRun"]["stream"]["userMessageEdge"]
+        assert asked["node"]["text"] == said["content"][0]["text"]
+        assert asked["node"]["id"] == started["userMessageEdge"]["node"]["id"]
+        assert asked["node"]["createdAt"] is None
+        assert asked["node"]["id"] not in [one["node"]["id"] for one in loaded["messages"]["edges"]]
+        assert [event async for event in heard][-1]["outcome"] == "COMPLETED"
+    after = f"query($s: ID!) {{ stream(id: $s) {{ userMessageEdge {{ {edge} }} }} }}"
+    stored = (await stack.graphql(after, {"s": started["stream"]["id"]}))["data"]["stream"]["userMessageEdge"]
+    loaded = (await stack.graphql(page, {"c": f"conversation:{agent_id}"}))["data"]["conversation"]
+    assert stored == loaded["messages"]["edges"][0]
+    assert stored["cursor"] == asked["cursor"]
+    assert stored["node"] == asked["node"] | {"createdAt": stored["node"]["createdAt"]}
+    assert stored["node"]["createdAt"] is not None
+
+
+async def test_nothing_was_sent_in_a_completion(stack: Stack) -> None:
+    given = completion(stack, "tokens=1 delay=0") | {"idempotencyKey": str(uuid.uuid4())}
+    query = "mutation($i: CompletionInput!) { complete(input: $i) { stream { status userMessageEdge { cursor } } } }"
+    answer = await stack.graphql(query, {"i": given})
+    assert answer["data"]["complete"]["stream"] == {"status": "COMPLETED", "userMessageEdge": None}
+
+
 async def test_a_stream_is_stopped_and_the_model_with_it(stack: Stack) -> None:
     before = await stack.model_stats()
     start = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } } }"

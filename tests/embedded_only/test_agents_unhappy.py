@@ -7,6 +7,7 @@ from typing import Any
 from app.embedded.faults import Fault
 from app.embedded.seed import ADA
 from tests.doors.test_agents import DELETE, LIST, UPDATE, UPGRADE
+from tests.support import things
 from tests.support.agentfiles import PUBLISH, agent_file, as_admin, create, created, publish, refused, second_version
 from tests.support.stack import Stack
 
@@ -30,6 +31,18 @@ async def test_a_letta_that_dies_while_ams_makes_an_agent_closes_nothing_else(st
         assert answer["data"] is None
     assert "errors" not in await stack.graphql("{ viewer { agents { totalCount } } }")
     assert rows(stack) == []
+
+
+async def test_a_model_that_the_key_may_not_call_is_known_by_its_name_alone(stack: Stack) -> None:
+    run_id = await things.run(stack)
+    key = stack.platform.state.users[ADA].litellm_key
+    assert key is not None
+    stack.platform.state.keys[key]["info"]["models"] = [stack.embedding_model]
+    query = """query($r: ID!) { run(id: $r) {
+      agent { modelName model { name } } steps { modelName model { name } } } }"""
+    known = {"modelName": stack.chat_model, "model": None}
+    answer = await stack.graphql(query, {"r": run_id})
+    assert answer == {"data": {"run": {"agent": known, "steps": [known]}}}
 
 
 async def test_an_ams_that_fails_without_a_reason_is_left_alone(stack: Stack) -> None:

@@ -103,6 +103,7 @@ PLACES: dict[str, Place] = {
     "Step": Place('{ run(id: "$id") { steps { %s } } }', _run, most=1),
     "Stream": Place("{ viewer { streams { %s } } }", _turns),
     "Template": Place("{ templates(first: 1) { nodes { %s } } }", _nothing, most=1),
+    "TemplateVersion": Place('{ template(id: "template:concierge") { version(number: "1.0.0") { %s } } }', _nothing, 1),
     "UsageRow": Place(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
 }
 """One per type that has fields which are answered by resolvers."""

@@ -17,7 +17,7 @@ SEND = """mutation($i: SendMessageInput!) {
 
 INSERT = (
     'mutation($a: ID!) { insertPassage(input: {agentId: $a, text: "kept"}) { errors { message } '
-    "passageEdge { node { id } } } }"
+    "passageEdges { node { id } } } }"
 )
 
 Maker = Callable[[Stack], Awaitable[str]]
@@ -70,7 +70,7 @@ async def step(stack: Stack) -> str:
 
 async def passage(stack: Stack) -> str:
     kept = await done(stack, INSERT, {"a": await agent(stack)})
-    return str(kept["passageEdge"]["node"]["id"])
+    return str(kept["passageEdges"][0]["node"]["id"])
 
 
 async def block(stack: Stack) -> str:

@@ -7,7 +7,7 @@ import { useFreshQuery } from './fresh';
 import { ConversationDocument, EarlierMessagesDocument, type MessageInPlaceFragment } from './gql/graphql';
 import { LiveTurn } from './LiveTurn';
 import { MessageItem } from './MessageItem';
-import { outgoing, settle } from './outbox';
+import { settle } from './outbox';
 import { pendingApproval } from './approval';
 import { ProblemNote } from './ProblemNote';
 import { unstored } from './turn';
@@ -31,10 +31,9 @@ export function ConversationView({ id }: { id: string }) {
 
   useEffect(() => {
     if (run?.stream) {
-      const sent = outgoing(id);
-      const mine = sent?.streamId === run.stream.id ? { question: sent.text, questionId: sent.messageId } : {};
-      const { id: streamId, text, lastCursor: after } = run.stream;
-      begin({ streamId, runId: run.id, text, after, ...mine });
+      const { id: streamId, userMessageEdge, text, lastCursor: after } = run.stream;
+      const asked = userMessageEdge?.node;
+      begin({ streamId, runId: run.id, text, after, question: asked?.text ?? '', questionId: asked?.id ?? null });
     }
   }, [run, id, begin]);
 

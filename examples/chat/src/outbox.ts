@@ -7,7 +7,6 @@ export interface Outgoing {
   text: string;
   /** Known once the gateway has answered. */
   streamId: string | null;
-  messageId: string | null;
 }
 
 const place = (conversationId: string) => `outbox:${conversationId}`;
@@ -23,13 +22,13 @@ export function prepare(conversationId: string, text: string): Outgoing {
   if (kept !== null && kept.streamId === null && kept.text === text) {
     return kept;
   }
-  const message = { key: crypto.randomUUID(), text, streamId: null, messageId: null };
+  const message = { key: crypto.randomUUID(), text, streamId: null };
   remember(place(conversationId), JSON.stringify(message));
   return message;
 }
 
-export function answered(conversationId: string, message: Outgoing, streamId: string, messageId: string | null): void {
-  remember(place(conversationId), JSON.stringify({ ...message, streamId, messageId }));
+export function answered(conversationId: string, message: Outgoing, streamId: string): void {
+  remember(place(conversationId), JSON.stringify({ ...message, streamId }));
 }
 
 export function settle(conversationId: string): void {

@@ -44,7 +44,7 @@ export function useSending({ conversationId, busy, onBegun, onBusy }: Options): 
       const payload = data?.sendMessage;
       if (payload?.stream) {
         const questionId = payload.userMessageEdge?.node.id ?? null;
-        answered(conversationId, message, payload.stream.id, questionId);
+        answered(conversationId, message, payload.stream.id);
         setSending({ state: 'idle' });
         onBegun({ streamId: payload.stream.id, runId: payload.run?.id ?? null, question: text, questionId });
         return;

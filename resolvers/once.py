@@ -1,0 +1,133 @@
+"""What is asked for twice under one key is done once: for calls whose upstreams keep no keys themselves.
+
+Streams keep theirs on their shelf, and AMS its own; this is for the rest. Answers are in memory, so a key is known to
+the replica that took it, as a stream's is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from clients.errors import Conflict
+
+V = TypeVar("V")
+Act = Callable[[], Coroutine[Any, Any, V]]
+"""What is to be done once."""
+
+OVERHEAD_BYTES = 1024
+"""What a small answer takes in memory, about."""
+
+_Name = tuple[str, str]
+
+
+def fingerprint(*parts: object) -> str:
+    """A digest of an input, to tell a repeated request from another one under the same key."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+@dataclass(eq=False, kw_only=True)
+class _Done:
+    """What a key stands for. ``task`` has the answer; the rest is known once it is there."""
+
+    fingerprint: str
+    task: asyncio.Task[Any]
+    ended_at: float = 0.0
+    weight: int = 0
+
+
+class Once:
+    """The answers of this process, by owner and key.
+
+    ``retention`` is how long an answer is kept, in seconds. ``max_answers`` bounds how many are kept, ``max_kept`` what
+    they hold in all, in bytes, about: the oldest make room. The newest is kept however large it is.
+    """
+
+    def __init__(
+        self,
+        retention: float,
+        *,
+        max_answers: int = 10_000,
+        max_kept: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._retention = retention
+        self._max_answers = max_answers
+        self._max_kept = max_kept
+        self._clock = clock
+        self._under_way: dict[_Name, _Done] = {}
+        self._ended: OrderedDict[_Name, _Done] = OrderedDict()
+        self._kept = 0
+
+    async def done(
+        self,
+        owner_id: str,
+        key: str,
+        input_print: str,
+        act: Act[V],
+        weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
+    ) -> V:
+        """The answer of ``act``: done now, or what the owner's key has begun or done before.
+
+        Whoever waits may leave: what was begun goes on to its end, within its own deadline. What fails frees the key.
+
+        Raises:
+            Conflict: reason ``KEY_REUSED``, when the key was used with other input.
+        """
+        self._drop_old()
+        name = (owner_id, key)
+        known = self._under_way.get(name) or self._ended.get(name)
+        if known is None:
+            task = asyncio.create_task(self._carried_out(name, act, weigh))
+            task.add_done_callback(_seen)
+            known = self._under_way[name] = _Done(fingerprint=input_print, task=task)
+        elif known.fingerprint != input_print:
+            raise Conflict("The key was used before, with other input.", reason="KEY_REUSED")
+        answer: V = await asyncio.shield(known.task)
+        return answer
+
+    async def aclose(self) -> None:
+        """Cancel what is under way; the process is going."""
+        tasks = [one.task for one in self._under_way.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _carried_out(self, name: _Name, act: Act[V], weigh: Callable[[V], int]) -> V:
+        try:
+            answer = await act()
+        except BaseException:
+            del self._under_way[name]
+            raise
+        self._keep(name, weigh(answer))
+        return answer
+
+    def _keep(self, name: _Name, weight: int) -> None:
+        one = self._under_way.pop(name)
+        one.ended_at, one.weight = self._clock(), weight
+        self._ended[name] = one
+        self._kept += weight
+        while len(self._ended) > 1 and (len(self._ended) > self._max_answers or self._kept > self._max_kept):
+            self._drop_oldest()
+
+    def _drop_old(self) -> None:
+        now = self._clock()
+        while self._ended and now - next(iter(self._ended.values())).ended_at >= self._retention:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, one = self._ended.popitem(last=False)
+        self._kept -= one.weight
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """There may be nobody left who waits for a failure."""
+    if not task.cancelled():
+        task.exception()

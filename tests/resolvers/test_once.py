@@ -1,0 +1,158 @@
+"""What is asked for twice under one key."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from clients.errors import Conflict, UpstreamError
+from resolvers.once import Once, fingerprint
+
+
+class Acting:
+    """Something that is done when it is let."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self.fails: Exception | None = None
+
+    async def __call__(self) -> str:
+        self.begun += 1
+        mine = self.begun
+        await self.may_end.wait()
+        if self.fails is not None:
+            raise self.fails
+        return f"answer {mine}"
+
+
+class Time:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def begun(act: Acting, times: int = 1) -> None:
+    """Let the tasks go on until something has begun."""
+    async with asyncio.timeout(5):
+        while act.begun < times:
+            await asyncio.sleep(0)
+
+
+async def test_a_key_does_it_once_and_each_key_and_owner_for_itself() -> None:
+    once, act = Once(60), Acting()
+    assert [await once.done("ada", "k", "a", act) for _ in range(2)] == ["answer 1", "answer 1"]
+    assert await once.done("ada", "other", "a", act) == "answer 2"
+    assert await once.done("grace", "k", "b", act) == "answer 3"
+    assert act.begun == 3
+
+
+async def test_those_who_come_while_it_is_under_way_wait_for_it() -> None:
+    once, act = Once(60), Acting()
+    act.may_end.clear()
+    waiting = [asyncio.create_task(once.done("ada", "k", "a", act)) for _ in range(5)]
+    await begun(act)
+    act.may_end.set()
+    assert await asyncio.gather(*waiting) == ["answer 1"] * 5
+    assert act.begun == 1
+
+
+async def test_a_key_with_other_input_is_a_conflict_under_way_and_afterwards() -> None:
+    once, act = Once(60), Acting()
+    act.may_end.clear()
+    waiting = asyncio.create_task(once.done("ada", "k", "a", act))
+    await begun(act)
+    for _ in range(2):
+        with pytest.raises(Conflict) as refused:
+            await once.done("ada", "k", "b", act)
+        assert refused.value.reason == "KEY_REUSED"
+        act.may_end.set()
+        assert await waiting == "answer 1"
+
+
+@pytest.mark.parametrize("leaving", [1, 2])
+async def test_whoever_leaves_stops_nothing(leaving: int) -> None:
+    once, act = Once(60), Acting()
+    act.may_end.clear()
+    waiting = [asyncio.create_task(once.done("ada", "k", "a", act)) for _ in range(2)]
+    await begun(act)
+    for one in waiting[:leaving]:
+        one.cancel()
+    await asyncio.wait(waiting[:leaving])
+    act.may_end.set()
+    assert await asyncio.gather(*waiting[leaving:]) == ["answer 1"] * (2 - leaving)
+    assert await once.done("ada", "k", "a", act) == "answer 1"
+
+
+async def test_a_failure_is_told_to_all_who_wait_and_frees_the_key() -> None:
+    once, act = Once(60), Acting()
+    act.may_end.clear()
+    act.fails = UpstreamError("down", reason="CONNECT")
+    waiting = [asyncio.create_task(once.done("ada", "k", "a", act)) for _ in range(2)]
+    await begun(act)
+    act.may_end.set()
+    assert await asyncio.gather(*waiting, return_exceptions=True) == [act.fails] * 2
+    act.fails = None
+    assert await once.done("ada", "k", "with other input", act) == "answer 2"
+
+
+async def test_an_answer_is_kept_for_its_time() -> None:
+    clock = Time()
+    once, act = Once(60, clock=clock), Acting()
+    await once.done("ada", "k", "a", act)
+    clock.now = 59.9
+    assert await once.done("ada", "k", "a", act) == "answer 1"
+    clock.now = 60
+    assert await once.done("ada", "k", "b", act) == "answer 2"
+
+
+async def test_what_takes_long_is_kept_from_its_end() -> None:
+    clock = Time()
+    once, act = Once(60, clock=clock), Acting()
+    act.may_end.clear()
+    waiting = asyncio.create_task(once.done("ada", "k", "a", act))
+    await begun(act)
+    clock.now = 100
+    act.may_end.set()
+    await waiting
+    clock.now = 159
+    assert await once.done("ada", "k", "a", act) == "answer 1"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "left"), [({"max_answers": 2}, 2), ({"max_kept": 100}, 2), ({"max_kept": 10}, 1), ({}, 3)]
+)
+async def test_the_oldest_answers_make_room(bounds: dict[str, int], left: int) -> None:
+    once, act = Once(60, **bounds), Acting()  # type: ignore[arg-type] - only bounds are given
+    for key in "abc":
+        await once.done("ada", key, "", act, lambda _: 50)
+    for key in "cba"[:left]:
+        await once.done("ada", key, "", act, lambda _: 50)
+    assert act.begun == 3
+    if left < 3:
+        await once.done("ada", "a", "", act, lambda _: 50)
+        assert act.begun == 4
+
+
+async def test_when_the_process_goes_so_does_what_is_under_way() -> None:
+    once, act = Once(60), Acting()
+    act.may_end.clear()
+    waiting = asyncio.create_task(once.done("ada", "k", "a", act))
+    await begun(act)
+    await once.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    act.may_end.set()
+    assert await once.done("ada", "k", "a", act) == "answer 2"
+
+
+def test_a_fingerprint_tells_inputs_apart() -> None:
+    prints = [fingerprint(*parts) for parts in [("a", "b"), ("ab",), ("a", None), ("a", ["b"]), ("a",)]]
+    assert len(set(prints)) == len(prints)
+    assert fingerprint({"x": 1, "y": 2}) == fingerprint({"y": 2, "x": 1})
