@@ -15,10 +15,11 @@ from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, PassageRecord, RunRecord, ToolRecord
 from resolvers import agents, conversations, messages, passages, runs
 from resolvers.info import Info
-from resolvers.paging import Page, window
+from resolvers.paging import DEFAULT_PAGE, Page, window
 from resolvers.runs import AgentStatus
-from schema.base import answered_by, derived, described, entity, reads
-from schema.connections import CountedConnection, Edge
+from schema.arguments import After, Before, First, Last
+from schema.base import answered_by, derived, described, entity, enum, reads
+from schema.connections import CountedConnection, TwoWayEdge
 from schema.node import Node, template_slug
 from schema.template import Template
 
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from schema.run import RunConnection
     from schema.user import User
 
-strawberry.enum(AgentStatus, name="AgentStatus", description="Whether an agent is at work.")
+enum(
+    AgentStatus,
+    "Whether an agent is at work.",
+    IDLE="None of its runs is going.",
+    RUNNING="One of its runs is going, at least.",
+    UNKNOWN="Its runs are in states this gateway does not know.",
+)
 
 
 @entity(description="A block of core memory: what the agent always has before its eyes.")
@@ -115,8 +122,8 @@ class UpgradePlanType:
 async def _conversations(
     row: Parent[AgentRow],
     info: Info,
-    first: int | None = None,
-    after: str | None = None,
+    first: First = None,
+    after: After = None,
     search: Annotated[
         str | None, strawberry.argument(description="Only those whose summary contains this, letter for letter.")
     ] = None,
@@ -124,9 +131,7 @@ async def _conversations(
     return await conversations.conversation_page(info.context, row.agent_id, window(first, after), search)
 
 
-async def _passages(
-    row: Parent[AgentRow], info: Info, first: int | None = None, after: str | None = None
-) -> Page[PassageRecord]:
+async def _passages(row: Parent[AgentRow], info: Info, first: First = None, after: After = None) -> Page[PassageRecord]:
     return await passages.passage_page(info.context, row.agent_id, window(first, after))
 
 
@@ -134,7 +139,7 @@ async def _search_memory(
     row: Parent[AgentRow],
     info: Info,
     query: Annotated[str, strawberry.argument(description="What to look for, in plain words.")],
-    limit: Annotated[int | None, strawberry.argument(description="How many to find: 1 to 100, 20 by default.")] = None,
+    limit: Annotated[int | None, strawberry.argument(description="How many to find: 1 to 100.")] = DEFAULT_PAGE,
 ) -> list[records.MemoryHit]:
     return await passages.search(info.context, row.agent_id, query, limit)
 
@@ -143,10 +148,11 @@ async def _runs(
     row: Parent[AgentRow],
     info: Info,
     active: Annotated[
-        bool | None, strawberry.argument(description="Those still going, those that are over, or all.")
+        bool | None,
+        strawberry.argument(description="`true` for those still going, `false` for those that are over; all without."),
     ] = None,
-    first: int | None = None,
-    after: str | None = None,
+    first: First = None,
+    after: After = None,
 ) -> Page[RunRecord]:
     return await runs.run_page(info.context, row.agent_id, window(first, after), active)
 
@@ -154,10 +160,10 @@ async def _runs(
 async def _messages(
     row: Parent[AgentRow],
     info: Info,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
 ) -> Page[MessageRecord]:
     return await messages.message_page(info.context, row.agent_id, window(first, after, last, before, newest=True))
 
@@ -177,6 +183,7 @@ class Agent(Node):
         agents.upgrade_plan,
         "What `upgradeAgent` would do, to a version or to the latest; a call to AMS for each agent. Where no "
         "migrations lead there, the error's reason is NO_MIGRATION_PATH.",
+        arguments={"to": "The version (SemVer); the latest without one."},
     )
     name: str | None = answered_by(agents.name, "Its name.")
     description: str | None = answered_by(agents.description, "What it is for.", optional=True)
@@ -189,7 +196,11 @@ class Agent(Node):
     tags: list[str] | None = answered_by(agents.tags, "Its tags.")
     tools: list[Tool] | None = answered_by(agents.tools, "The tools it can call.")
     status: AgentStatus | None = answered_by(runs.agent_status, "Whether it is at work, in any of its conversations.")
-    memory_blocks: list[MemoryBlock] | None = answered_by(agents.memory_blocks, "Its core memory.")
+    memory_blocks: list[MemoryBlock] | None = answered_by(
+        agents.memory_blocks,
+        "Its core memory.",
+        arguments={"labels": "Only the blocks of these labels, such as `human`; all without."},
+    )
     passages: Annotated[PassageConnection, strawberry.lazy("schema.passage")] | None = answered_by(
         _passages, "Its archival memory, newest first."
     )
@@ -217,4 +228,4 @@ class AgentConnection(CountedConnection[Agent]):
     """Relay connection."""
 
 
-AgentEdge = Edge[Agent]
+AgentEdge = TwoWayEdge[Agent]

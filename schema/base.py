@@ -6,13 +6,19 @@ shows, and abstract types choose by it. A field is an attribute of the record or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import EnumMeta
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import strawberry
+from strawberry import UNSET
 from strawberry.schema_directive import Location
 
 T = TypeVar("T", bound=type)
+
+LEVELS = "Where: 0 is the field itself, 1 the items of its list."
+"""What ``levels`` of ``@semanticNonNull`` means."""
 
 
 @strawberry.schema_directive(
@@ -23,7 +29,7 @@ T = TypeVar("T", bound=type)
 class SemanticNonNull:
     """Marks a nullable field that is null only where an error says why (semantic nullability)."""
 
-    levels: list[int] = strawberry.field(default_factory=lambda: [0])
+    levels: Sequence[int] = strawberry.field(default=(0,), graphql_type=list[int])
 
 
 def reads(*records: type) -> Callable[[T], T]:
@@ -46,22 +52,49 @@ def entity(description: str) -> Callable[[T], T]:
 
 
 def answered_by(
-    resolver: Callable[..., Any], description: str, *, optional: bool = False, levels: Sequence[int] = (0,)
+    resolver: Callable[..., Any],
+    description: str,
+    *,
+    optional: bool = False,
+    levels: Sequence[int] = UNSET,
+    arguments: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """A field that one resolver answers.
 
     ``optional`` fields can be null because there is nothing; the others carry ``@semanticNonNull``, for the field
-    itself or, at other ``levels``, for the items of its list.
+    itself or, at other ``levels``, for the items of its list. ``arguments`` describes those of a resolver that lives
+    in ``resolvers``.
     """
-    directives = [] if optional else [SemanticNonNull(levels=list(levels))]
-    return strawberry.field(resolver=resolver, description=description, directives=directives)
+    directives = [] if optional else [SemanticNonNull(levels=levels)]
+    return _explained(strawberry.field(resolver=resolver, description=description, directives=directives), arguments)
 
 
-def derived(resolver: Callable[..., Any], description: str) -> Any:
-    """A non-null field computed from the record alone."""
-    return strawberry.field(resolver=resolver, description=description)
+def derived(
+    resolver: Callable[..., Any], description: str, *, arguments: Mapping[str, str] = MappingProxyType({})
+) -> Any:
+    """A non-null field computed from the record alone. ``arguments`` is as in ``answered_by``."""
+    return _explained(strawberry.field(resolver=resolver, description=description), arguments)
+
+
+def _explained(field: Any, arguments: Mapping[str, str]) -> Any:
+    for argument in field.arguments:
+        argument.description = arguments.get(argument.python_name, argument.description)
+    return field
 
 
 def described(description: str) -> Any:
     """A field that is an attribute of the record."""
     return strawberry.field(description=description)
+
+
+def enum(cls: EnumMeta, description: str, *, name: str | None = None, **values: str) -> None:
+    """Show an enum in the graph, with a description for each of its values, by their names.
+
+    Raises:
+        TypeError: where a value has none, or there is no such value.
+    """
+    if values.keys() != cls.__members__.keys():
+        raise TypeError(f"{cls.__name__}: {sorted(values.keys() ^ cls.__members__.keys())}")
+    strawberry.enum(cls, name=name, description=description)
+    for value in cls.__strawberry_definition__.values:  # type: ignore[attr-defined]
+        value.description = values[value.name]

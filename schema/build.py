@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Iterator
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
+from itertools import chain
 
 import strawberry
+from graphql import (
+    GraphQLArgument,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    Undefined,
+    get_named_type,
+)
 from strawberry.schema.config import StrawberryConfig
 
 from clients.errors import ErrorCode
 from schema import message, outcomes, stream
+from schema.base import LEVELS
 from schema.federation import VERSION, federated
 from schema.mutation import Mutation
 from schema.query import Query
-from schema.scalars import DATE, DECIMAL
+from schema.scalars import DATE, DATE_TIME, DECIMAL
 from schema.subscription import Subscription
 
 
 @cache
 def build_schema() -> strawberry.Schema:
     """The whole graph, made once: it never changes. ``schema.federation`` prints it, for clients and for composers."""
-    return strawberry.federation.Schema(
+    schema = strawberry.federation.Schema(
         query=federated(Query),
         mutation=Mutation,
         subscription=Subscription,
         types=[*message.KINDS, *stream.KINDS, *outcomes.KINDS, ErrorCode],
-        config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL, date: DATE}),
+        config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL, date: DATE, datetime: DATE_TIME}),
         federation_version=VERSION,
     )
+    for given in _givens(schema._schema):
+        _shown_as_it_is_meant(given)
+    for levels in [directive.args["levels"] for directive in schema._schema.directives if "levels" in directive.args]:
+        levels.description = LEVELS  # Strawberry drops it
+    return schema
+
+
+def _givens(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
+    """Whatever can be given: the arguments of every field and directive, and the fields of every input."""
+    yield from chain.from_iterable(directive.args.values() for directive in schema.directives)
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLInputObjectType):
+            yield from kind.fields.values()
+        elif isinstance(kind, GraphQLObjectType | GraphQLInterfaceType):
+            yield from chain.from_iterable(field.args.values() for field in kind.fields.values())
+
+
+def _shown_as_it_is_meant(given: GraphQLArgument | GraphQLInputField) -> None:
+    """What is optional has no default of null in the graph; an input that says nothing else says what its type says."""
+    if given.default_value is None:
+        given.default_value = Undefined  # the resolver's own default is None
+    if given.description is None and isinstance(kind := get_named_type(given.type), GraphQLInputObjectType):
+        given.description = kind.description

@@ -12,10 +12,10 @@ from strawberry.scalars import JSON
 from clients.errors import BadUserInput
 from resolvers.asking import checked
 from resolvers.streams.events import OnDisconnect
+from schema.base import enum
 from schema.parts import ContentPartInput
 
 
-@strawberry.enum(description="Who speaks in a completion's messages.")
 class ChatRole(StrEnum):
     """OpenAI's roles."""
 
@@ -26,11 +26,22 @@ class ChatRole(StrEnum):
     TOOL = "tool"
 
 
+enum(
+    ChatRole,
+    "Who speaks in a completion's messages.",
+    SYSTEM="Whoever instructs the model.",
+    DEVELOPER="The same, as newer models of OpenAI's call it.",
+    USER="You.",
+    ASSISTANT="The model.",
+    TOOL="A tool that the model has called; `toolCallId` says by which call.",
+)
+
+
 @strawberry.input(description="A call that the model asked for, given back to it.")
 class ToolCallInput:
     """What ``ToolCall`` shows."""
 
-    tool_call_id: ID = strawberry.field(description="Ties the call to its return.")
+    tool_call_id: ID = strawberry.field(description="The call's id, which ties its return to it.")
     name: str = strawberry.field(description="The tool's name.")
     arguments: str = strawberry.field(description="JSON text as the model wrote it.")
 

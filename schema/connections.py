@@ -29,6 +29,14 @@ class Edge(Generic[T]):
     """``AgentEdge`` and its like."""
 
     node: T = described("What stands there.")
+    cursor: str = described("Its place in the list: page `after` it.")
+
+
+@strawberry.type(name="Edge", description="Something in its place in a list.")
+@reads(paging.Edge)
+class TwoWayEdge(Edge[T]):
+    """An edge of a list that is paged backwards too."""
+
     cursor: str = described("Its place in the list: page `after` it or `before` it.")
 
 
@@ -43,7 +51,14 @@ class Connection(Generic[T]):
 
 
 @strawberry.type
-class CountedConnection(Connection[T]):
+class TwoWayConnection(Connection[T]):
+    """Base of ``MessageConnection``: of lists that are paged backwards too."""
+
+    edges: list[TwoWayEdge[T]] = described("What is on the page, in its places.")  # type: ignore[assignment]
+
+
+@strawberry.type
+class CountedConnection(TwoWayConnection[T]):
     """Base of ``AgentConnection``: of lists whose length the upstream can tell."""
 
     total_count: int | None = described("How many there are in all.")

@@ -14,6 +14,7 @@ from resolvers import conversations, messages, runs
 from resolvers.access import scope_of
 from resolvers.info import Info
 from resolvers.paging import Page, window
+from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, described, entity, reads
 from schema.connections import Connection, Edge
 from schema.node import Node
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 async def _messages(
     record: Parent[ConversationRecord],
     info: Info,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
 ) -> Page[MessageRecord]:
     asked = window(first, after, last, before, newest=True)
     return await messages.message_page(info.context, scope_of(record), asked)

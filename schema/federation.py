@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import strawberry
 from graphql import (
@@ -116,7 +116,12 @@ def federated(query: type) -> type:
         description="What other subgraphs can refer to.",
     )
 
-    async def resolver(info: Info, representations: list[FederationAny]) -> list[object]:
+    async def resolver(
+        info: Info,
+        representations: Annotated[
+            list[FederationAny], strawberry.argument(description="Objects of a `__typename` and an `id`.")
+        ],
+    ) -> list[object]:
         return await _resolved(info.context, representations, kinds)
 
     entities_field: Any = strawberry.field(

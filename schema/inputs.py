@@ -34,11 +34,13 @@ class SendMessageInput:
     )
     wait_seconds: int = strawberry.field(
         default=0,
-        description="How long `sendMessage` waits for the answer. At its end the run is RUNNING, which is no error.",
+        description="How many seconds `sendMessage` waits for the answer, at most the server's LLM_TIMEOUT_SECONDS. At "
+        "their end the run is RUNNING, which is no error.",
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="Required by `sendMessage`: sent again with the same key, a message is not sent twice.",
+        description="Required by `sendMessage`: sent again with the same key, a message is not sent twice. In the "
+        "`message` subscription the `streamKey` serves.",
     )
 
     def parts(self) -> list[dict[str, Any]]:

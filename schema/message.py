@@ -17,8 +17,8 @@ from clients.letta.records import ConversationRecord, RunRecord, StepRecord
 from resolvers import runs, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
-from schema.base import answered_by, described, entity, reads
-from schema.connections import Connection, Edge
+from schema.base import answered_by, described, entity, enum, reads
+from schema.connections import TwoWayConnection, TwoWayEdge
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -27,8 +27,22 @@ if TYPE_CHECKING:
 
 _FIRST_RETURN = "The first return alone: read `toolReturns`."
 
-strawberry.enum(tools.ToolReturnStatus, name="ToolReturnStatus", description="How a tool's call went.")
-strawberry.enum(MessageRole, name="MessageRole", description="Who speaks in a message.")
+enum(
+    tools.ToolReturnStatus,
+    "How a tool's call went.",
+    SUCCESS="The tool gave something back.",
+    ERROR="The tool failed; what came back says how.",
+    UNKNOWN="In a way this gateway does not know.",
+)
+enum(
+    MessageRole,
+    "Who speaks in a message.",
+    USER="You, or another person.",
+    ASSISTANT="The agent.",
+    SYSTEM="The platform.",
+    TOOL="A tool that was called.",
+    UNKNOWN="Somebody this gateway does not know.",
+)
 
 
 async def _conversation(record: Parent[records.MessageRecord], info: Info) -> ConversationRecord:
@@ -68,7 +82,7 @@ class Message(Node):
 class ToolCall:
     """The GraphQL face of ToolCall."""
 
-    tool_call_id: ID | None = described("Ties the call to its return.")
+    tool_call_id: ID | None = described("The call's id, which ties its return to it.")
     name: str | None = described("The tool's name.")
     arguments: str | None = described("JSON text as the model wrote it, valid or not.")
 
@@ -152,7 +166,7 @@ class ApprovalRequestMessage(Message):
 class ApprovalResponseMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    approve: bool | None = described("Whether leave was given.")
+    approve: bool | None = described("Whether leave was given, for every call.")
     reason: str | None = described("Why, in the person's words.")
 
 
@@ -174,11 +188,11 @@ class OpaqueMessage(Message):
 
 
 @strawberry.type(description="A page of messages, oldest first.")
-class MessageConnection(Connection[Message]):
+class MessageConnection(TwoWayConnection[Message]):
     """Relay connection."""
 
 
-MessageEdge = Edge[Message]
+MessageEdge = TwoWayEdge[Message]
 
 KINDS = [
     UserMessage,

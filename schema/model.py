@@ -11,10 +11,21 @@ from clients.litellm import ModelMode, ModelRecord
 from clients.litellm import ModelSupports as ModelSupportsRecord
 from resolvers import models
 from resolvers.info import Info
-from schema.base import answered_by, described, entity, reads
+from schema.base import answered_by, described, entity, enum, reads
 from schema.node import Node
 
-strawberry.enum(ModelMode, name="ModelMode", description="What a model is for.")
+enum(
+    ModelMode,
+    "What a model is for.",
+    CHAT="Answering messages: completions, and agents.",
+    COMPLETION="Going on with a text.",
+    EMBEDDING="Making vectors of texts: `embed`.",
+    IMAGE_GENERATION="Making images.",
+    AUDIO_TRANSCRIPTION="Writing down speech.",
+    AUDIO_SPEECH="Speaking a text.",
+    RERANK="Ordering texts by how well they fit a query.",
+    UNKNOWN="LiteLLM does not say, or this gateway does not know what it says.",
+)
 
 
 async def _json_schema(record: Parent[ModelSupportsRecord], info: Info) -> bool:

@@ -9,11 +9,17 @@ from schema.mutations.completions import CompletionMutations
 from schema.mutations.conversations import ConversationMutations
 from schema.mutations.memory import MemoryMutations
 from schema.mutations.templates import TemplateMutations
-from schema.mutations.turns import TurnMutations
+from schema.mutations.turns import MessageMutations, TurnMutations
 
 
 @strawberry.type(description="What can be done.")
 class Mutation(
-    MemoryMutations, CompletionMutations, ConversationMutations, TurnMutations, AgentMutations, TemplateMutations
+    AgentMutations,
+    TemplateMutations,
+    ConversationMutations,
+    MessageMutations,
+    CompletionMutations,
+    TurnMutations,
+    MemoryMutations,
 ):
-    """The root of mutations, from its parts."""
+    """The root of mutations, from its parts in their order."""

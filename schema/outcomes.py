@@ -30,8 +30,11 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
     errors: list[Outcome] = []
 
 
-def done_by(record: type[P], resolver: Callable[..., Awaitable[P]], description: str) -> Any:
-    """A mutation that one resolver carries out; an error that is an outcome becomes a ``record`` that says so."""
+def done_by(record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type) -> Any:
+    """A mutation that one resolver carries out; an error that is an outcome becomes a ``record`` that says so.
+
+    The description names the ``outcomes`` that it can have.
+    """
 
     @wraps(resolver)
     async def done(*args: Any, **arguments: Any) -> P:
@@ -43,7 +46,8 @@ def done_by(record: type[P], resolver: Callable[..., Awaitable[P]], description:
                 raise
             return record(errors=[outcome])
 
-    return strawberry.field(resolver=done, description=description)
+    names = ", ".join(f"`{kind.__name__}`" for kind in outcomes)
+    return strawberry.field(resolver=done, description=f"{description} Outcomes: {names}." if names else description)
 
 
 @strawberry.interface(description="An outcome that a person acts on.")
@@ -57,7 +61,7 @@ class UserError:
 class Payload:
     """Base of the payloads."""
 
-    errors: list[UserError] = described("Outcomes to act on; empty when it was done.")
+    errors: list[UserError] = described("Outcomes to act on, of those that the mutation names; empty when it was done.")
 
 
 async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> RunRecord | None:

@@ -9,15 +9,24 @@ import strawberry
 from strawberry import UNSET
 
 from resolvers import images
+from schema.base import enum
 
 
-@strawberry.enum(description="How closely a model looks at an image; it costs more tokens to look closely.")
 class ImageDetail(StrEnum):
     """OpenAI's levels."""
 
     AUTO = "auto"
     LOW = "low"
     HIGH = "high"
+
+
+enum(
+    ImageDetail,
+    "How closely a model looks at an image; it costs more tokens to look closely.",
+    AUTO="As closely as the model chooses.",
+    LOW="At a small copy of it.",
+    HIGH="At all of it.",
+)
 
 
 @strawberry.input(description="An image for a model that sees (`supports { vision }`).")

@@ -8,15 +8,31 @@ from clients.breaker import BreakerState
 from clients.errors import Service
 from resolvers import platform
 from resolvers.platform import HealthStatus
-from schema.base import described, reads
+from schema.base import described, enum, reads
 
-strawberry.enum(Service, name="ServiceName", description="A service behind the gateway.")
-strawberry.enum(
-    BreakerState,
-    name="BreakerState",
-    description="`CLOSED` lets calls through, `OPEN` refuses them, `HALF_OPEN` lets one through on trial.",
+enum(
+    Service,
+    "A service behind the gateway.",
+    name="ServiceName",
+    AMS="Who owns which agent; templates.",
+    LETTA="What agents are, remember and do.",
+    LITELLM="Models, and what they cost.",
+    SUPABASE="Who you are.",
+    REDIS="What is kept between gateways, such as rate limits.",
 )
-strawberry.enum(HealthStatus, name="HealthStatus", description="Whether a service answers.")
+enum(
+    BreakerState,
+    "Whether calls to a service are let through.",
+    CLOSED="They are.",
+    OPEN="They are refused at once: too many have failed.",
+    HALF_OPEN="One is let through on trial.",
+)
+enum(
+    HealthStatus,
+    "Whether a service answers.",
+    OK="It answers.",
+    DOWN="It does not.",
+)
 
 
 @strawberry.type(description="How one service behind the gateway is.")

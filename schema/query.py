@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import strawberry
 from strawberry import ID
 
@@ -15,6 +17,7 @@ from resolvers.platform import PlatformRecord
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream as StreamRecord
 from schema.agent import Agent
+from schema.arguments import After, First
 from schema.base import answered_by, derived
 from schema.conversation import Conversation
 from schema.model import Model
@@ -30,45 +33,81 @@ def _viewer(info: Info) -> Principal:
     return info.context.principal
 
 
-async def _node(info: Info, id: ID) -> object:  # noqa: A002 - the argument's name in the graph
+async def _node(
+    info: Info,
+    id: Annotated[ID, strawberry.argument(description="The id of anything that is a `Node`.")],  # noqa: A002 - the argument's name in the graph
+) -> object:
     return await resolve(info.context, id)
 
 
-async def _nodes(info: Info, ids: list[ID]) -> list[object | Exception]:
+async def _nodes(
+    info: Info,
+    ids: Annotated[list[ID], strawberry.argument(description="The ids of anything that is a `Node`, at most 100.")],
+) -> list[object | Exception]:
     return await resolve_each(info.context, ids)
 
 
-async def _agent(info: Info, id: ID) -> AgentRow:  # noqa: A002 - the argument's name in the graph
+async def _agent(
+    info: Info,
+    id: Annotated[ID, strawberry.argument(description="The agent's id.")],  # noqa: A002 - the argument's name in the graph
+) -> AgentRow:
     return await info.context.access.agent(id)
 
 
-async def _conversation(info: Info, id: ID) -> ConversationRecord:  # noqa: A002 - the argument's name in the graph
+async def _conversation(
+    info: Info,
+    id: Annotated[ID, strawberry.argument(description="The conversation's id.")],  # noqa: A002 - as above
+) -> ConversationRecord:
     return await info.context.access.conversation(id)
 
 
-async def _run(info: Info, id: ID) -> RunRecord:  # noqa: A002 - the argument's name in the graph
+async def _run(
+    info: Info,
+    id: Annotated[ID, strawberry.argument(description="The run's id.")],  # noqa: A002 - the argument's name in the graph
+) -> RunRecord:
     return await info.context.access.run(id)
 
 
-def _stream(info: Info, id: ID) -> StreamRecord:  # noqa: A002 - the argument's name in the graph
+def _stream(
+    info: Info,
+    id: Annotated[ID, strawberry.argument(description="The stream's id.")],  # noqa: A002 - the argument's name in the graph
+) -> StreamRecord:
     return info.context.resources.streams.get(id, info.context.principal.user_id)
 
 
-async def _template(info: Info, id: ID) -> TemplateRecord:  # noqa: A002 - the argument's name in the graph
+async def _template(
+    info: Info,
+    id: Annotated[ID, strawberry.argument(description="The template's id.")],  # noqa: A002 - the argument's name in the graph
+) -> TemplateRecord:
     return await templates.by_slug(info.context, template_slug(id))
 
 
 async def _templates(
-    info: Info, first: int | None = None, after: str | None = None, search: str | None = None
+    info: Info,
+    first: First = None,
+    after: After = None,
+    search: Annotated[
+        str | None, strawberry.argument(description="Words to look for, as AMS's own search takes them.")
+    ] = None,
 ) -> Page[TemplateRecord]:
     return await templates.template_page(info.context, window(first, after), search)
 
 
-async def _template_validation(info: Info, source: str) -> TemplateValidation:
+async def _template_validation(
+    info: Info,
+    source: Annotated[
+        str, strawberry.argument(description="The Agent File, YAML or JSON text of at most 500,000 bytes.")
+    ],
+) -> TemplateValidation:
     return await templates.validation(info.context, source)
 
 
-async def _models(info: Info, mode: ModelMode | None = None) -> list[ModelRecord]:
+async def _models(
+    info: Info,
+    mode: Annotated[
+        ModelMode | None, strawberry.argument(description="Only models of this mode; all without one.")
+    ] = None,
+) -> list[ModelRecord]:
     return await models.models(info.context, mode)
 
 

@@ -7,14 +7,15 @@ from datetime import datetime
 import strawberry
 
 from resolvers.limits import LimitKind, RateLimitRecord
-from schema.base import described, reads
+from schema.base import described, enum, reads
 
-strawberry.enum(
+enum(
     LimitKind,
+    "What a limit counts.",
     name="RateLimitKind",
-    description="What a limit counts. `GENERAL`: your operations and requests. `LLM`: what you put a model to work "
-    "with (messages, decisions, completions, embeddings). `PROXY`: your agents' model calls that come back through "
-    "the gateway.",
+    GENERAL="Your operations and requests.",
+    LLM="What you put a model to work with: messages, decisions, completions, embeddings.",
+    PROXY="Your agents' model calls that come back through the gateway.",
 )
 
 

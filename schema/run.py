@@ -14,7 +14,7 @@ from clients.litellm import ModelRecord
 from resolvers import models, runs, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
-from schema.base import answered_by, described, entity, reads
+from schema.base import answered_by, described, entity, enum, reads
 from schema.connections import Connection
 from schema.node import Node
 
@@ -24,8 +24,25 @@ if TYPE_CHECKING:
     from schema.model import Model
     from schema.stream import Stream, Usage
 
-strawberry.enum(RunStatus, name="RunStatus", description="Where a run stands.")
-strawberry.enum(StepStatus, name="StepStatus", description="How a step went.")
+enum(
+    RunStatus,
+    "Where a run stands.",
+    CREATED="It has not begun to work.",
+    RUNNING="It is at work.",
+    COMPLETED="It has ended, or waits for a decision on tool calls.",
+    FAILED="It has ended by an error: see `stopReason`.",
+    CANCELLED="It was stopped.",
+    UNKNOWN="In a state this gateway does not know.",
+)
+enum(
+    StepStatus,
+    "How a step went.",
+    PENDING="It is not over.",
+    SUCCESS="The model answered.",
+    FAILED="The model did not answer: see `stopReason`.",
+    CANCELLED="It was stopped.",
+    UNKNOWN="In a state this gateway does not know.",
+)
 
 
 async def _agent(record: Parent[RunRecord], info: Info) -> AgentRow:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
 import strawberry
+from strawberry.schema.types.base_scalars import DateTimeDefinition
 
 DECIMAL = strawberry.scalar(
     name="Decimal",
@@ -19,4 +21,10 @@ DATE = strawberry.scalar(
     description="A day of the calendar in UTC, as text: `2026-03-02`.",
     serialize=date.isoformat,
     parse_value=date.fromisoformat,
+)
+
+DATE_TIME = replace(
+    DateTimeDefinition,
+    description="A moment in UTC, RFC 3339, such as `2026-03-02T09:30:00+00:00`; with a fraction of a second where it "
+    "is known.",
 )

@@ -21,7 +21,7 @@ from resolvers.paging import Edge
 from resolvers.streams import events
 from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.stream import Stream as StreamRecord
-from schema.base import answered_by, derived, described, reads
+from schema.base import answered_by, derived, described, enum, reads
 from schema.message import MessageEdge
 from schema.node import Node
 from schema.run import Run
@@ -29,12 +29,79 @@ from schema.run import Run
 if TYPE_CHECKING:
     from schema.conversation import Conversation
 
-strawberry.enum(ErrorCode, name="ErrorCode", description="The values of `extensions.code`: a small, closed set.")
-strawberry.enum(StreamStatus, name="StreamStatus", description="Where a stream stands.")
-strawberry.enum(StreamOutcome, name="StreamOutcome", description="How a stream ended.")
-strawberry.enum(FinishReason, name="FinishReason", description="Why a model stopped.")
-strawberry.enum(DetachReason, name="DetachReason", description="Why a reader was let go while the stream goes on.")
-strawberry.enum(OnDisconnect, name="OnDisconnect", description="What happens upstream when the last reader leaves.")
+enum(
+    ErrorCode,
+    "The values of `extensions.code`: a small, closed set.",
+    UNAUTHENTICATED="Your token is missing, wrong or expired: sign in again.",
+    FORBIDDEN="Your role or key does not allow it.",
+    NOT_FOUND="It does not exist, or is not yours.",
+    BAD_USER_INPUT="Change what you sent; `reason` says what is wrong with it.",
+    CONFLICT="The right request at the wrong moment; `reason` says why.",
+    RATE_LIMITED="You have asked too often: wait `retryAfterSeconds`.",
+    BUDGET_EXCEEDED="The budget that pays for your model calls is spent.",
+    QUERY_TOO_COMPLEX="Ask for less at once.",
+    GRAPHQL_PARSE_FAILED="The document is no GraphQL.",
+    GRAPHQL_VALIDATION_FAILED="The document does not fit the schema.",
+    OPERATION_RESOLUTION_FAILURE="Say which operation of the document, by `operationName`.",
+    PERSISTED_QUERY_NOT_FOUND="The gateway does not know this hash: send the document itself.",
+    PAYLOAD_TOO_LARGE="Send less.",
+    UPSTREAM_UNAVAILABLE="A service behind the gateway could not be asked; nothing was sent: try again.",
+    UPSTREAM_TIMEOUT="A service behind the gateway did not answer in time: try again, with the same key.",
+    UPSTREAM_ERROR="A service behind the gateway answered badly: try again where `retryable` says so.",
+    OVERLOADED="The gateway is full: try again.",
+    INTERNAL_ERROR="The gateway's fault: report the `requestId`.",
+)
+enum(
+    StreamStatus,
+    "Where a stream stands.",
+    RUNNING="More is to come.",
+    COMPLETED="The answer is whole, or waits for a decision on tool calls.",
+    FAILED="It has broken off: its `StreamEnded` says why.",
+    CANCELLED="It was stopped.",
+)
+enum(
+    StreamOutcome,
+    "How a stream ended.",
+    COMPLETED="The answer is whole, or waits for a decision on tool calls: see `finishReason`.",
+    FAILED="It broke off: see `error`.",
+    CANCELLED="It was stopped.",
+)
+enum(
+    FinishReason,
+    "Why a model stopped.",
+    STOP="It has said all, or come to one of `stop`.",
+    LENGTH="`maxTokens`, or the model's own limit, is reached.",
+    TOOL_CALLS="It calls tools.",
+    FUNCTION_CALL="It calls a function, by OpenAI's old form.",
+    CONTENT_FILTER="Its provider held back what it said.",
+    END_TURN="The agent has ended its turn.",
+    REQUIRES_APPROVAL="The turn waits for your decision on tool calls: `respondToApproval`.",
+    CANCELLED="The run was stopped.",
+    MAX_STEPS="The turn has taken as many steps as it may.",
+    MAX_TOKENS_EXCEEDED="The model's limit of tokens is passed.",
+    TOOL_RULE="A rule of the agent's ends the turn after this tool.",
+    NO_TOOL_CALL="The model called no tool where it had to.",
+    INVALID_TOOL_CALL="The model called a tool wrongly.",
+    INVALID_LLM_RESPONSE="The model's answer could not be read.",
+    LLM_API_ERROR="The model's provider failed.",
+    CONTEXT_WINDOW_OVERFLOW_IN_SYSTEM_PROMPT="The agent's own instructions are longer than the model's context.",
+    INSUFFICIENT_CREDITS="The agent's model is not paid for any more.",
+    ERROR="The turn failed.",
+    UNKNOWN="For a reason this gateway does not know.",
+)
+enum(
+    DetachReason,
+    "Why a reader was let go while the stream goes on.",
+    SLOW="You read too slowly: subscribe again.",
+    DRAINING="This gateway is going down: connect and subscribe again.",
+    SIGNED_OUT="Your token has expired: sign in again.",
+)
+enum(
+    OnDisconnect,
+    "What happens upstream when the last reader leaves.",
+    CANCEL="The stream is stopped, and with it the model of a completion. A run goes on.",
+    CONTINUE="The stream goes on to its end, and can be read again.",
+)
 
 
 async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
@@ -135,7 +202,7 @@ class ToolCallDelta(StreamEvent):
 
     message_id: ID | None = described("The message it belongs to; null in a completion.")
     index: int = described("Which of the calls that are made at once.")
-    tool_call_id: ID | None = described("The call's id, with its first piece.")
+    tool_call_id: ID | None = described("The call's id, which ties its return to it; with its first piece.")
     name: str | None = described("The tool's name, with its first piece.")
     arguments_delta: str = described("What to append to the arguments' JSON text.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Annotated
 
 import strawberry
 from strawberry import ID
@@ -11,6 +12,7 @@ from resolvers import turns
 from resolvers.access import scope_of
 from resolvers.info import Info
 from resolvers.streams.follow import follow
+from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
 from schema.inputs import SendMessageInput
 from schema.stream import StreamEvent
@@ -21,7 +23,12 @@ class Subscription:
     """The root of subscriptions."""
 
     @strawberry.subscription(description="Read a stream of yours, from its start or after a cursor. No side effect.")
-    async def stream(self, info: Info, id: ID, after: str | None = None) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+    async def stream(
+        self,
+        info: Info,
+        id: Annotated[ID, strawberry.argument(description="The stream's id.")],  # noqa: A002 - the name in the graph
+        after: EventCursor = None,
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Attach to a stream."""
         streams = info.context.resources.streams
         stream = streams.get(id, info.context.principal.user_id)
@@ -32,7 +39,12 @@ class Subscription:
         description="Send a message and read the answer. `streamKey` is yours to choose: the same key again attaches "
         "to what it has started, so that a client which re-sends its subscription never pays twice."
     )
-    async def message(self, info: Info, input: SendMessageInput, stream_key: ID) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+    async def message(
+        self,
+        info: Info,
+        input: SendMessageInput,  # noqa: A002 - the name in the graph
+        stream_key: StreamKey,
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Start a turn, or attach to it."""
         context = info.context
         attached = await turns.send_message(
@@ -49,7 +61,12 @@ class Subscription:
     @strawberry.subscription(
         description="Ask a model for a completion and read it. `streamKey` works as for `message`."
     )
-    async def completion(self, info: Info, input: CompletionInput, stream_key: ID) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+    async def completion(
+        self,
+        info: Info,
+        input: CompletionInput,  # noqa: A002 - the name in the graph
+        stream_key: StreamKey,
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Start a completion, or attach to it."""
         attached = await turns.start_completion(
             info.context, body=input.body(), on_disconnect=input.on_disconnect, key=stream_key
@@ -62,7 +79,12 @@ class Subscription:
         "tab, another client), each from its `StreamStarted` to its `StreamEnded`. It goes on until you leave. Its "
         "cursors are its own: subscribe `after` the last one and nothing is lost or doubled."
     )
-    async def conversation(self, info: Info, id: ID, after: str | None = None) -> AsyncGenerator[StreamEvent, None]:  # noqa: A002
+    async def conversation(
+        self,
+        info: Info,
+        id: Annotated[ID, strawberry.argument(description="The conversation's id.")],  # noqa: A002 - as above
+        after: FollowCursor = None,
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Read one turn after another."""
         conversation = await info.context.access.conversation(id)
         scope = scope_of(conversation)

@@ -10,11 +10,17 @@ from strawberry import Parent
 
 from clients.ams import TemplateFormat, TemplateRecord, TemplateValidation, TemplateVersionRecord
 from resolvers import templates
-from schema.base import answered_by, derived, described, entity, reads
+from schema.base import answered_by, derived, described, entity, enum, reads
 from schema.connections import Connection
 from schema.node import Node
 
-strawberry.enum(TemplateFormat, name="TemplateFormat", description="How an Agent File is written.")
+enum(
+    TemplateFormat,
+    "How an Agent File is written.",
+    YAML="As YAML.",
+    JSON="As JSON.",
+    UNKNOWN="In a form this gateway does not know.",
+)
 
 
 def _slug(record: Parent[TemplateRecord]) -> str:
@@ -50,7 +56,10 @@ class Template(Node):
     latest_version: str | None = described("The newest version's number (SemVer).")
     versions: list[str] = described("The numbers of its versions (SemVer).")
     version: TemplateVersion | None = answered_by(
-        templates.version, "One of its versions, by its number; null where AMS does not show versions.", optional=True
+        templates.version,
+        "One of its versions, by its number; null where AMS does not show versions.",
+        optional=True,
+        arguments={"number": "The version's number (SemVer)."},
     )
 
 

@@ -14,12 +14,17 @@ from resolvers import models
 from resolvers import usage as records
 from resolvers.info import Info
 from resolvers.usage import UsageDimension
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, described, enum, reads
 
 if TYPE_CHECKING:
     from schema.model import Model
 
-strawberry.enum(UsageDimension, name="UsageDimension", description="What usage is summed up by.")
+enum(
+    UsageDimension,
+    "What usage is summed up by.",
+    DAY="By the day, in UTC.",
+    MODEL="By the model that was asked for.",
+)
 
 
 @strawberry.type(description="Sums over the calls of a range of days.")

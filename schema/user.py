@@ -15,7 +15,8 @@ from resolvers.info import Info
 from resolvers.paging import Page, window
 from resolvers.principal import Principal, Role
 from resolvers.usage import UsageDimension
-from schema.base import answered_by, derived, described, entity, reads
+from schema.arguments import After, Before, First, Last
+from schema.base import answered_by, derived, described, entity, enum, reads
 from schema.budget import Budget
 from schema.node import Node
 from schema.rate_limit import RateLimit
@@ -25,16 +26,23 @@ if TYPE_CHECKING:
     from schema.agent import Agent, AgentConnection, AgentFilter
     from schema.stream import Stream
 
-strawberry.enum(Role, name="Role", description="What a user may do beyond their own things.")
+enum(
+    Role,
+    "What a user may do beyond their own things.",
+    USER="Nothing beyond them.",
+    ADMIN="Publish templates.",
+)
+
+_BY_DAY = [UsageDimension.DAY]
 
 
 async def _agents(
     user: Parent[Principal],  # noqa: ARG001 - agents are always the principal's
     info: Info,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
     filter: Annotated[AgentFilter, strawberry.lazy("schema.agent")] | None = None,  # noqa: A002 - the name in the graph
 ) -> Page[AgentRow]:
     wanted = agents.Wanted() if filter is None else filter.wanted()
@@ -47,11 +55,10 @@ async def _usage(
     first: Annotated[date, strawberry.argument(name="from", description="The first day, by UTC.")],
     last: Annotated[date, strawberry.argument(name="to", description="The last day, by UTC; at most 366 in all.")],
     group_by: Annotated[
-        list[UsageDimension] | None, strawberry.argument(description="A row for each of these; `[DAY]` by default.")
-    ] = None,
+        list[UsageDimension] | None, strawberry.argument(description="What each row is of; null for the default.")
+    ] = _BY_DAY,
 ) -> usages.UsageReport | None:
-    by = [UsageDimension.DAY] if group_by is None else group_by
-    return await usages.usage(info.context, first, last, by)
+    return await usages.usage(info.context, first, last, _BY_DAY if group_by is None else group_by)
 
 
 @entity(description="You, as your token says.")
@@ -75,6 +82,7 @@ class User(Node):
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,
         "Your streams, oldest first: those still running, those at their end, or all.",
+        arguments={"active": "`true` for those still running, `false` for those at their end; all without."},
     )
     agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
         _agents, "Your agents, newest first; with a filter, those that fit it."

@@ -12,19 +12,27 @@ from clients.ams import AgentRow
 from resolvers import agentchanges, agents
 from resolvers.info import Info
 from resolvers.paging import Edge
+from schema import outcomes
 from schema.agent import Agent, AgentEdge
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, described, enum, reads
 from schema.inputs import required_key
 from schema.node import template_slug
 from schema.outcomes import Payload, PayloadRecord, done_by
 
 
-@strawberry.enum(description="How far an upgrade is.")
 class UpgradeOutcome(StrEnum):
     """What became of ``upgradeAgent``."""
 
     APPLIED = "applied"
     QUEUED = "queued"
+
+
+enum(
+    UpgradeOutcome,
+    "How far an upgrade is.",
+    APPLIED="It is done.",
+    QUEUED="It waits its turn: the agent's `version` tells when it is done.",
+)
 
 
 @strawberry.input(description="An agent to make.")
@@ -176,12 +184,17 @@ async def _delete_agent(info: Info, input: DeleteAgentInput) -> _Payload:  # noq
 class AgentMutations:
     """Part of the root of mutations."""
 
-    create_agent: CreateAgentPayload = done_by(_Payload, _create_agent, "Make an agent from a template.")
-    update_agent: UpdateAgentPayload = done_by(
-        _Payload, _update_agent, "Change an agent's name, description, tags or model."
+    create_agent: CreateAgentPayload = done_by(
+        _Payload, _create_agent, "Make an agent from a template.", outcomes.VariablesInvalid
     )
     upgrade_agent: UpgradeAgentPayload = done_by(
-        _Payload, _upgrade_agent, "Upgrade an agent to a version of its template; `upgradePlan` shows it before."
+        _Payload,
+        _upgrade_agent,
+        "Upgrade an agent to a version of its template; `upgradePlan` shows it before.",
+        outcomes.NoMigrationPath,
+    )
+    update_agent: UpdateAgentPayload = done_by(
+        _Payload, _update_agent, "Change an agent's name, description, tags or model."
     )
     delete_agent: DeleteAgentPayload = done_by(
         _Payload, _delete_agent, "Delete an agent, with its memory and all that was said to it."

@@ -15,6 +15,7 @@ from resolvers.completing import EmbeddingRecord
 from resolvers.info import Info
 from resolvers.streams.events import FinishReason
 from resolvers.streams.stream import Stream as StreamRecord
+from schema import outcomes
 from schema.base import answered_by, described, reads
 from schema.chat import CompletionInput
 from schema.inputs import required_key
@@ -144,12 +145,18 @@ class CompletionMutations:
     """Part of the root of mutations."""
 
     start_completion: StartCompletionPayload = done_by(
-        _Started, _start_completion, "Ask a model for a completion; subscribe to its stream."
+        _Started,
+        _start_completion,
+        "Ask a model for a completion; subscribe to its stream.",
+        outcomes.BudgetExceeded,
     )
     complete: CompletePayload = done_by(
         _Completed,
         _complete,
         "Ask a model for a completion and wait for the whole of it. With the `idempotencyKey` of a completion that "
         "was begun before, you get the whole of that; one that failed is begun again.",
+        outcomes.BudgetExceeded,
     )
-    embed: EmbedPayload = done_by(_Embedded, _embed, "Make vectors of texts, to compare them by meaning.")
+    embed: EmbedPayload = done_by(
+        _Embedded, _embed, "Make vectors of texts, to compare them by meaning.", outcomes.BudgetExceeded
+    )

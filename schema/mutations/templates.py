@@ -8,6 +8,7 @@ from strawberry import Parent
 from clients.ams import PublishedVersion, TemplateRecord, TemplateVersionRecord
 from resolvers import templates
 from resolvers.info import Info
+from schema import outcomes
 from schema.base import answered_by, reads
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.template import Template, TemplateVersion
@@ -61,5 +62,9 @@ class TemplateMutations:
     """Part of the root of mutations."""
 
     publish_template: PublishTemplatePayload = done_by(
-        _Payload, _publish_template, "Publish an Agent File as its template's latest version. For admins."
+        _Payload,
+        _publish_template,
+        "Publish an Agent File as its template's latest version. For admins.",
+        outcomes.VersionExists,
+        outcomes.TemplateInvalid,
     )

@@ -17,7 +17,8 @@ from resolvers.messages import message_edge
 from resolvers.paging import Edge
 from resolvers.streams.events import OnDisconnect
 from resolvers.streams.stream import Stream as StreamRecord
-from schema.base import answered_by, described, reads
+from schema import outcomes
+from schema.base import answered_by, described, enum, reads
 from schema.inputs import SendMessageInput, required_key
 from schema.message import MessageEdge
 from schema.outcomes import Payload, PayloadRecord, done_by
@@ -25,12 +26,19 @@ from schema.run import Run
 from schema.stream import Stream
 
 
-@strawberry.enum(description="What is decided on tool calls that a turn asks leave for.")
 class ApprovalDecision(StrEnum):
     """Yes or no."""
 
     APPROVE = "approve"
     DENY = "deny"
+
+
+enum(
+    ApprovalDecision,
+    "What is decided on tool calls that a turn asks leave for.",
+    APPROVE="The calls are made.",
+    DENY="None is made; the agent is told, with your `reason`.",
+)
 
 
 @strawberry.input(description="A decision on an approval request.")
@@ -159,18 +167,26 @@ async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:  # n
 
 
 @strawberry.type
-class TurnMutations:
+class MessageMutations:
     """Part of the root of mutations."""
 
     send_message: SendMessagePayload = done_by(
         _Payload,
         _send_message,
         "Send a message to an agent. Answers as soon as the run exists; subscribe to its stream.",
+        outcomes.ConversationBusy,
     )
+
+
+@strawberry.type
+class TurnMutations:
+    """Part of the root of mutations."""
+
     respond_to_approval: RespondToApprovalPayload = done_by(
         _Payload,
         _respond_to_approval,
         "Decide on the tool calls that a turn waits for; it goes on at once.",
+        outcomes.ConversationBusy,
     )
     cancel_run: CancelRunPayload = done_by(
         _Payload, _cancel_run, "Stop a run. One that is over already stays as it is, which is no error."

@@ -1,34 +1,44 @@
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from graphql import (
+    GraphQLArgument,
     GraphQLEnumType,
+    GraphQLInputField,
+    GraphQLInputObjectType,
     GraphQLList,
+    GraphQLNamedType,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLScalarType,
     GraphQLUnionType,
+    Undefined,
+    ast_from_value,
     build_ast_schema,
     parse,
+    print_ast,
 )
 from strawberry.types.base import StrawberryObjectDefinition
 
+from schema.base import enum
 from schema.build import build_schema
 from schema.federation import entities, graph_sdl, subgraph_sdl
 
 SCHEMA = build_schema()
 FOLDER = Path(__file__).parents[2] / "schema"
-OBJECTS = [
-    kind
-    for name, kind in SCHEMA._schema.type_map.items()
-    if isinstance(kind, GraphQLObjectType) and not name.startswith("__")
+FEDERATIONS = {"_Any", "_FieldSet", "link__Import", "link__Purpose"}
+TYPES = [
+    kind for name, kind in SCHEMA._schema.type_map.items() if not name.startswith("__") and name not in FEDERATIONS
 ]
+OBJECTS = [kind for kind in TYPES if isinstance(kind, GraphQLObjectType)]
 ROOTS = {"Query", "Mutation", "Subscription"}
 UNIONS = {Union, UnionType}
 SCALARS = {
@@ -51,8 +61,7 @@ def test_the_checked_in_schemas_are_the_schema(name: str, printed: Any) -> None:
 def test_clients_are_given_all_of_the_schema_and_nothing_of_federation() -> None:
     given = build_ast_schema(parse(graph_sdl(SCHEMA)))
     served = SCHEMA._schema
-    federations = {"_Any", "_Entity", "_Service", "_FieldSet", "link__Import", "link__Purpose"}
-    assert served.type_map.keys() - given.type_map.keys() == federations
+    assert served.type_map.keys() - given.type_map.keys() == FEDERATIONS | {"_Entity", "_Service"}
     assert given.type_map.keys() <= served.type_map.keys()
     for name, kind in given.type_map.items():
         fields = getattr(served.type_map[name], "fields", {})
@@ -143,8 +152,98 @@ def test_a_disagreement_is_seen(shown: str, held: Any, agree: bool) -> None:
     assert agrees(kind.fields[field].type, held) is agree
 
 
-@pytest.mark.parametrize("kind", OBJECTS, ids=lambda kind: kind.name)
-def test_everything_is_described(kind: GraphQLObjectType) -> None:
-    assert kind.description
-    for name, field in kind.fields.items():
-        assert field.description, f"{kind.name}.{name}"
+def undescribed(kind: GraphQLNamedType) -> set[str]:
+    """What of a type has no description: itself, its fields, their arguments, its values."""
+    parts: dict[str, Any] = {kind.name: kind}
+    for name, part in (getattr(kind, "fields", None) or getattr(kind, "values", None) or {}).items():
+        parts[f"{kind.name}.{name}"] = part
+        parts |= {f"{kind.name}.{name}({given})": argument for given, argument in getattr(part, "args", {}).items()}
+    return {name for name, part in parts.items() if not part.description}
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
+def test_everything_is_described(kind: GraphQLNamedType) -> None:
+    assert undescribed(kind) == set()
+
+
+def test_directives_are_described() -> None:
+    directive = SCHEMA._schema.get_directive("semanticNonNull")
+    assert directive is not None
+    assert directive.description
+    assert directive.args["levels"].description
+
+
+def test_what_is_not_described_is_seen() -> None:
+    given = build_ast_schema(
+        parse(
+            '"A" type Query { "f" f("a" a: E, b: I): U } "E" enum E { "X" X Y } '
+            'input I { "x" x: Int y: Int } union U = Query'
+        )
+    )
+    seen = set().union(*(undescribed(given.type_map[name]) for name in ("Query", "E", "I", "U")))
+    assert seen == {"Query.f(b)", "E.Y", "I", "I.y", "U"}
+
+
+def test_an_enum_says_something_of_each_of_its_values() -> None:
+    class Colour(StrEnum):
+        RED = "red"
+        BLUE = "blue"
+
+    with pytest.raises(TypeError, match="BLUE"):
+        enum(Colour, "A colour.", RED="As blood.")
+    with pytest.raises(TypeError, match="GREEN"):
+        enum(Colour, "A colour.", RED="As blood.", BLUE="As the sea.", GREEN="As grass.")
+    enum(Colour, "A colour.", RED="As blood.", BLUE="As the sea.")
+
+
+async def test_what_is_optional_has_no_default_but_a_real_one() -> None:
+    given = {
+        f"{kind.name}.{name}({argument})": print_value(value)
+        for kind in OBJECTS
+        for name, field in kind.fields.items()
+        for argument, value in field.args.items()
+        if value.default_value is not Undefined
+    }
+    assert given == {"Agent.searchMemory(limit)": "20", "User.usage(groupBy)": "[DAY]"}
+    assert "null" not in {
+        print_value(field)
+        for kind in TYPES
+        if isinstance(kind, GraphQLInputObjectType)
+        for field in kind.fields.values()
+    }
+    shown = await SCHEMA.execute('{ __type(name: "Agent") { fields { name args { name defaultValue } } } }')
+    assert shown.data is not None
+    fields = {
+        field["name"]: {arg["name"]: arg["defaultValue"] for arg in field["args"]}
+        for field in shown.data["__type"]["fields"]
+    }
+    assert fields["searchMemory"] == {"query": None, "limit": "20"}
+    assert fields["messages"] == dict.fromkeys(("first", "after", "last", "before"))
+
+
+def print_value(given: GraphQLArgument | GraphQLInputField) -> str | None:
+    """A default as the graph shows it."""
+    value = None if given.default_value is Undefined else ast_from_value(given.default_value, given.type)
+    return None if value is None else print_ast(value)
+
+
+def test_mutations_stand_in_the_order_that_they_are_used_in() -> None:
+    mutations = SCHEMA._schema.mutation_type
+    assert mutations is not None
+    assert [*mutations.fields] == [
+        *("createAgent", "upgradeAgent", "updateAgent", "deleteAgent", "publishTemplate"),
+        *("createConversation", "updateConversation", "forkConversation", "deleteConversation"),
+        *("sendMessage", "startCompletion", "complete", "embed", "respondToApproval", "cancelRun", "cancelStream"),
+        *("updateMemoryBlock", "insertPassage", "deletePassage"),
+    ]
+
+
+def test_every_outcome_is_named_by_a_mutation_and_none_but_outcomes() -> None:
+    mutations = SCHEMA._schema.mutation_type
+    assert mutations is not None
+    named = {
+        outcome
+        for field in mutations.fields.values()
+        for outcome in re.findall(r"`(\w+)`", (field.description or "").partition("Outcomes: ")[2])
+    }
+    assert named == {kind.name for kind in SCHEMA._schema.get_possible_types(SCHEMA._schema.type_map["UserError"])}
