@@ -20,7 +20,7 @@ from resolvers.info import Info
 from resolvers.loaders import STATE_MISSING
 from resolvers.loading import settled
 from resolvers.models import model_if_callable
-from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
+from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, page
 from resolvers.principal import Principal
 
 _KINDS = {"block": "memory block", "tool": "tool"}
@@ -30,7 +30,7 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 class _Place(msgspec.Struct, array_like=True):
     """A place in the list of agents; it holds even when the agent is deleted meanwhile."""
 
-    created_at: datetime
+    created_at: Moment
     agent_id: str
 
 

@@ -17,6 +17,7 @@ MAX_KEY = 200
 MAX_NAME = 200
 MAX_DESCRIPTION = 10_000
 MAX_SEARCH = 200
+MAX_SUMMARY = 1000
 MAX_TAGS = 50
 MAX_TAG = 100
 MAX_SOURCE_BYTES = 500_000
@@ -58,6 +59,18 @@ def is_version(number: str) -> bool:
     return len(number) <= MAX_NAME and _SEMVER.fullmatch(number) is not None
 
 
+def is_slug(text: str) -> bool:
+    """Whether a text can be a template's short name: nothing that is more than one id in a list of them."""
+    return 0 < len(text) <= MAX_NAME and text.isprintable() and "," not in text
+
+
+def text(given: str | None, what: str, most: int) -> str | None:
+    """A text that Letta keeps."""
+    if given is not None and (len(given) > most or "\0" in given):
+        raise BadUserInput(f"A {what} has at most {most} characters, and none of them is NUL.", reason="TEXT")
+    return given
+
+
 def agent_name(name: str | None) -> str | None:
     """An agent's name, as Letta 0.16.8 takes it when it makes one."""
     if name is None:
@@ -69,28 +82,23 @@ def agent_name(name: str | None) -> str | None:
     return name
 
 
-def description(text: str | None) -> str | None:
+def description(given: str | None) -> str | None:
     """What an agent is for."""
-    if text is not None and (len(text) > MAX_DESCRIPTION or "\0" in text):
-        raise BadUserInput(
-            f"A description has at most {MAX_DESCRIPTION} characters, and none of them is NUL.", reason="TEXT"
-        )
-    return text
+    return text(given, "description", MAX_DESCRIPTION)
 
 
-def search(text: str | None) -> str | None:
+def search(given: str | None) -> str | None:
     """What is searched for; nothing but spaces is nothing."""
-    if text is not None and (len(text) > MAX_SEARCH or "\0" in text):
-        raise BadUserInput(f"A search has at most {MAX_SEARCH} characters, and none of them is NUL.", reason="TEXT")
-    return text if text and text.strip() else None
+    text(given, "search", MAX_SEARCH)
+    return given if given and given.strip() else None
 
 
 def tags(given: list[str] | None) -> list[str] | None:
-    """An agent's own tags, each once."""
+    """The tags of an agent or a passage, each once."""
     for tag in given or []:
         _tag(tag)
     if given is not None and len(given) > MAX_TAGS:
-        raise BadUserInput(f"An agent has at most {MAX_TAGS} tags.", reason="TAG")
+        raise BadUserInput(f"There are at most {MAX_TAGS} tags.", reason="TAG")
     return None if given is None else list(dict.fromkeys(given))
 
 

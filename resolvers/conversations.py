@@ -8,6 +8,7 @@ from clients.ams import AgentRow
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord
+from resolvers import checks
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
@@ -18,13 +19,14 @@ async def conversation_page(
     context: RequestContext, agent_id: str, asked: Window, search: str | None = None
 ) -> Page[ConversationRecord]:
     """An agent's conversations, newest first. The caller has proved that the agent is the principal's."""
+    search = checks.search(search)
     after = None if asked.cursor is None else decode_cursor(asked.cursor, str)
     if after is not None and not is_letta_id(after, "conv"):
         raise not_of_this_list()
     if asked.size == 0:
         return page([], asked, more=False)
     try:
-        records = await context.loaders.conversations.load((agent_id, asked.size + 1, after, search or None))
+        records = await context.loaders.conversations.load((agent_id, asked.size + 1, after, search))
     except NotFound as error:
         raise not_of_this_list() from error
     own = [record for record in records if record.agent_id == agent_id]
@@ -46,6 +48,7 @@ async def create(
         Conflict: reason ``KEY_REUSED``.
     """
     row = await context.access.agent(agent_id)
+    checks.text(summary, "summary", checks.MAX_SUMMARY)
 
     async def made() -> ConversationRecord:
         return await context.resources.letta.create_conversation(context.scope, row.agent_id, summary)
@@ -56,6 +59,7 @@ async def create(
 async def update(context: RequestContext, conversation_id: str, summary: str) -> ConversationRecord:
     """Say anew what a conversation of the principal's is about."""
     record = await _made(context, conversation_id)
+    checks.text(summary, "summary", checks.MAX_SUMMARY)
     return await context.resources.letta.update_conversation(context.scope, record.id, summary)
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clients.errors import Conflict
+from clients.errors import BadUserInput, Conflict
 
 V = TypeVar("V")
 Act = Callable[[], Coroutine[Any, Any, V]]
@@ -30,7 +30,10 @@ _Name = tuple[str, str]
 
 def fingerprint(*parts: object) -> str:
     """A digest of an input, to tell a repeated request from another one under the same key."""
-    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+    try:
+        return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+    except RecursionError as error:
+        raise BadUserInput("The input is nested too deeply.", reason="NESTED") from error
 
 
 @dataclass(eq=False, kw_only=True)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from datetime import datetime
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
 from clients.errors import BadUserInput
 
 DEFAULT_PAGE = 20
+MAX_CURSOR = 1000
+"""How many characters a cursor of this gateway's has at most, by far."""
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time within a cursor: one without a zone is none of ours."""
+
 MAX_PAGE = 100
 
 T = TypeVar("T")
@@ -107,10 +114,12 @@ def decode_cursor(cursor: str, type_: type[C]) -> C:
     Raises:
         BadUserInput: for anything else.
     """
+    if len(cursor) > MAX_CURSOR:
+        raise not_of_this_list()
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(raw, type=type_)
-    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+    except (binascii.Error, ValueError, RecursionError, msgspec.DecodeError) as error:
         raise not_of_this_list() from error
 
 

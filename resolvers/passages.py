@@ -9,6 +9,7 @@ import msgspec
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import MemoryHit, PassageRecord
+from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES
@@ -16,6 +17,7 @@ from resolvers.paging import (
     DEFAULT_PAGE,
     MAX_PAGE,
     Edge,
+    Moment,
     Page,
     Window,
     decode_cursor,
@@ -36,7 +38,7 @@ _SCANS = 20
 class _Place(msgspec.Struct, array_like=True):
     """A place in a list of passages; the time holds it even when the passage is deleted meanwhile."""
 
-    created_at: datetime
+    created_at: Moment
     passage_id: str
 
 
@@ -124,7 +126,7 @@ async def insert(
         Conflict: reason ``KEY_REUSED``.
     """
     row = await context.access.agent(agent_id)
-    kept = _worded(text, "text", MAX_TEXT)
+    kept, tags = _worded(text, "text", MAX_TEXT), checks.tags(tags)
 
     async def inserted() -> list[PassageRecord]:
         return await context.resources.letta.insert_passage(context.scope, row.agent_id, kept, tags)

@@ -15,7 +15,7 @@ from clients.letta.records import ConversationRecord, RunRecord, RunStatus, Step
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
+from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.streams.stream import Stream
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,7 +36,7 @@ class AgentStatus(StrEnum):
 class _Place(msgspec.Struct, array_like=True):
     """A place in a list of runs."""
 
-    created_at: datetime
+    created_at: Moment
     run_id: str
 
 

@@ -10,7 +10,7 @@ from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, page
+from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.principal import Role
 
 
@@ -27,6 +27,9 @@ async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
 async def template_page(context: RequestContext, asked: Window, search: str | None) -> Page[TemplateRecord]:
     """The templates that the principal may use."""
     after = None if asked.cursor is None else decode_cursor(asked.cursor, str)
+    search = checks.search(search)
+    if after is not None and not checks.is_slug(after):
+        raise not_of_this_list()
     if asked.size == 0:
         return page([], asked, more=False)
     ams, user_id = context.resources.ams, context.principal.user_id

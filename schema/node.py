@@ -123,6 +123,6 @@ def at_most(asked: Sequence[object]) -> None:
 def template_slug(node_id: str) -> str:
     """The slug in a template's id. Raises NotFound for an id of anything else."""
     slug = node_id.removeprefix(TEMPLATE)
-    if not node_id.startswith(TEMPLATE) or not slug or not slug.isprintable():
+    if not node_id.startswith(TEMPLATE) or not checks.is_slug(slug):
         raise NotFound("No such node.")
     return slug

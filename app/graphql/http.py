@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,6 +24,8 @@ from app.limits import CountedSend
 from clients.errors import BadUserInput, ErrorCode, GatewayError
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
+from resolvers.streams.events import DetachReason
+from resolvers.streams.log import Leave
 
 
 class GraphQLRequest(msgspec.Struct):
@@ -57,14 +63,29 @@ class GraphQLHttp:
         operation = engine.documents.operation(request.query, request.operation_name)
         self._allowed(scope, operation, principal)
         media = _chosen(accepts, operation)
-        context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"))
+        leave = Leave()
+        context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
         if (framing := FRAMINGS.get(media)) is not None:
             answers = engine.answers(operation, request.variables, context)
-            await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat))
+            with self._until_signed_out(principal, leave):
+                await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat))
             return
         payload = await unless_left(receive, engine.execute(operation, request.variables, context))
         status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
         await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8")
+
+    @contextmanager
+    def _until_signed_out(self, principal: Principal | None, leave: Leave) -> Iterator[None]:
+        """Readers are let go when the token has expired and the grace is over, as on a socket."""
+        if principal is None:
+            yield
+            return
+        left = max(0.0, principal.expires_at - time.time()) + self._doors.resources.streams.limits.grace
+        timer = asyncio.get_running_loop().call_later(left, leave.now, DetachReason.SIGNED_OUT)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:

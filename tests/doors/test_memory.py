@@ -67,7 +67,7 @@ async def test_a_text_is_kept_and_read_again_by_its_id(stack: Stack) -> None:
 
 
 async def test_a_text_is_kept_once_under_a_key(stack: Stack) -> None:
-    agent_id = await stack.make_agent()
+    agent_id, graces = await stack.make_agent(), await stack.make_agent(GRACE)
     given = {"a": agent_id, "t": "once", "g": ["b", "a"], "k": str(uuid.uuid4())}
     stack.platform.state.calls.clear()
     first, again = [await stack.graphql(INSERT, given) for _ in range(2)]
@@ -79,7 +79,6 @@ async def test_a_text_is_kept_once_under_a_key(stack: Stack) -> None:
         assert (error["code"], error["reason"]) == ("CONFLICT", "KEY_REUSED")
     assert await paged(stack, agent_id, 5) == [first["data"]["insertPassage"]["passageEdges"][0]["node"]["id"]]
     assert code_of(await stack.graphql(INSERT, given, user=GRACE)) == "NOT_FOUND"
-    graces = await stack.make_agent(GRACE)
     await stack.graphql(INSERT, given | {"a": graces}, user=GRACE)
     hers = (await stack.graphql(PAGE, {"a": graces}, user=GRACE))["data"]["agent"]["passages"]["edges"]
     assert [edge["node"]["text"] for edge in hers] == ["once"]

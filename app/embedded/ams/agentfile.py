@@ -83,6 +83,8 @@ class AgentFile:
         return checksum_of(self.source)
 
 
+MAX_NODES = 100_000
+MAX_DEPTH = 100
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The one in C where it is there: many times faster."""
 
@@ -96,7 +98,7 @@ def read(source: str) -> AgentFile:
     """Read an Agent File and check it."""
     form = "json" if source.lstrip().startswith("{") else "yaml"
     try:
-        loaded = orjson.loads(source) if form == "json" else yaml.load(source, _Loader)  # noqa: S506 - both are safe loaders
+        loaded = orjson.loads(source) if form == "json" else _yaml(source)
         content = orjson.loads(orjson.dumps(loaded, default=str, option=orjson.OPT_NON_STR_KEYS))
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
@@ -104,6 +106,32 @@ def read(source: str) -> AgentFile:
     if not isinstance(content, dict):
         return AgentFile(source, form, {}, ["an Agent File is a mapping"])
     return AgentFile(source, form, content, _problems(content))
+
+
+def _yaml(source: str) -> Any:
+    """A YAML text, whose nesting and whose size with all aliases written out are bounded.
+
+    Raises:
+        yaml.YAMLError: where it is none, or out of bounds.
+    """
+    sizes: dict[str, int] = {}
+    opened: list[tuple[str | None, int]] = []
+    size = 0
+    for event in yaml.parse(source, _Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            if anchor is not None:
+                sizes[anchor] = size - before
+            continue
+        if isinstance(event, yaml.NodeEvent):
+            size += sizes.get(event.anchor or "", MAX_NODES) if isinstance(event, yaml.AliasEvent) else 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, size - 1))
+        elif isinstance(event, yaml.ScalarEvent) and event.anchor is not None:
+            sizes[event.anchor] = 1
+        if size > MAX_NODES or len(opened) > MAX_DEPTH:
+            raise yaml.YAMLError("it is too large or nested too deeply")
+    return yaml.load(source, _Loader)  # noqa: S506 - both are safe loaders
 
 
 def required_variables(content: Json) -> list[str]:
