@@ -18,6 +18,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
+from app.embedded import outward
 from app.embedded.ams.proxied import Gateway, provider_name
 from app.embedded.litellm.keys import make_key
 from app.embedded.seed import ADA, GRACE
@@ -39,10 +40,10 @@ class Stack:
     platform: EmbeddedPlatform
     telemetry: Telemetry
     log: io.StringIO
+    client: httpx.AsyncClient
     chat_model: str
     real: bool
     servers: dict[str, LoopbackServer] = field(default_factory=dict)
-    client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
         """A development token."""
@@ -257,8 +258,8 @@ async def _gateway(
     telemetry = Telemetry(make_logger("INFO", log))
     settings = Settings(_env_file=None, **given)
     url = await stack.enter_async_context(served(create_app(settings, telemetry), settings))
-    client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30, trust_env=False))
-    return Stack(url, platform, telemetry, log, chat_model, real, client=client)
+    client = await stack.enter_async_context(outward.client(base_url=url, timeout=30))
+    return Stack(url, platform, telemetry, log, client, chat_model, real)
 
 
 class GraphQLSocket:
