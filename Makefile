@@ -26,7 +26,7 @@ test: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_mod
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
-test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors against the real Letta and LiteLLM of RIG_DIR
+test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors and contracts against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
 fuzz: $(VENV)/.test ## Ask 20,000 operations over the whole schema, other ones each time (FUZZ_EXAMPLES says how many)

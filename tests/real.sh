@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The doors against the real Letta and LiteLLM that the rig starts on loopback. usage: real.sh RIG_DIR VENV_BIN
+# The doors and the contracts against the real Letta and LiteLLM that the rig starts on loopback. usage: real.sh RIG_DIR VENV_BIN
 set -euo pipefail
 rig=$1 bin=$2
 [ -x "$rig/up.sh" ] || { echo "no rig at $rig: set RIG_DIR" >&2; exit 1; }
@@ -12,4 +12,4 @@ export AGENTGRAPH_TEST_REAL=1
 export LETTA_BASE_URL=$letta LETTA_API_KEY=rig-letta-pass
 export LITELLM_BASE_URL=$litellm LITELLM_API_KEY=sk-rig-master-1234
 export MODEL_URL=http://127.0.0.1:${FAKE_PORT:-19301}
-"$bin/python" -m pytest -q tests/doors
+"$bin/python" -m pytest -q tests/doors tests/contract

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.embedded.letta.answers import Routes, agent_of, body_of, invalid, missing, ok, page, refused, truth
 from app.embedded.letta.memory import make_block
-from app.embedded.letta.shapes import AGENT, BASE_TOOLS, embedding_config, llm_config
+from app.embedded.letta.shapes import AGENT, BASE_TOOLS, PROVIDER, embedding_config, llm_config
 from app.embedded.letta.views import include_of, system_message, view
 from app.embedded.state import Agent, Json, State, new_id, now
 
@@ -111,7 +111,17 @@ class Agents:
         body = {**await body_of(request), "id": None}
         if isinstance(blocks := body.get("memory_blocks"), list):
             body["memory_blocks"] = [{**block, "id": None} for block in blocks]
+        self._check_model(body)
         return ok(view(self._state, self.make(body)))
+
+    def _check_model(self, body: Json) -> None:
+        """A handle has to be one of those listed; a model that is spelled out need not. Raises Refused."""
+        handle = body.get("model")
+        if isinstance(body.get("llm_config"), dict) or not isinstance(handle, str):
+            return
+        known = [f"{PROVIDER}/{name}" for name, model in self._state.models.items() if model["mode"] == "chat"]
+        if handle not in known:
+            raise refused(404, f"NOT_FOUND: Handle {handle} not found, must be one of {known}")
 
     async def _get(self, request: Request) -> Response:
         agent = agent_of(self._state, request.path_params["id"])
@@ -119,6 +129,7 @@ class Agents:
 
     async def _patch(self, request: Request) -> Response:
         agent, body = self._existing(request), await body_of(request)
+        self._check_model(body)
         agent.body |= {name: value for name, value in body.items() if name in _PATCHABLE and value is not None}
         agent.body["tags"] = list(dict.fromkeys(agent.body["tags"]))
         if body.get("model") or body.get("llm_config"):

@@ -105,10 +105,18 @@ def number_of(given: Any, place: tuple[str, ...]) -> int:
         raise invalid("int_parsing", place, message, given) from error
 
 
+def order_of(request: Request, default: str = "desc") -> str:
+    """Which end of a list a page begins at. Raises Refused."""
+    order = request.query_params.get("order", default)
+    if order not in {"asc", "desc"}:
+        raise invalid("literal_error", ("query", "order"), "Input should be 'asc' or 'desc'", order)
+    return order
+
+
 def page(items: Sequence[Json], request: Request, *, default: int, order: str = "desc") -> list[Json]:
     """A page of what is listed oldest first. An unknown ``after`` or ``before`` is ignored."""
     query = request.query_params
-    ordered = list(items) if query.get("order", order) == "asc" else list(items)[::-1]
+    ordered = list(items) if order_of(request, order) == "asc" else list(items)[::-1]
     ids = [item["id"] for item in ordered]
     after, before = query.get("after"), query.get("before")
     begin = ids.index(after) + 1 if after in ids else 0
@@ -117,15 +125,19 @@ def page(items: Sequence[Json], request: Request, *, default: int, order: str = 
     return ordered[begin:end][:limit] if before not in ids else ordered[begin:end][-limit:]
 
 
-def page_by_age(items: Sequence[Json], request: Request, *, order: str, default: int = 100) -> list[Json]:
+def page_by_age(
+    items: Sequence[Json], request: Request, *, order: str, default: int = 100, newer: str = "after"
+) -> list[Json]:
     """A page of what is listed oldest first, where ``after`` is newer and ``before`` older in both orders: measured.
+
+    ``newer`` is ``before`` where they have changed places.
 
     ``limit`` counts from where the order begins, so only ``before`` goes on from a page of the newest. A place that is
     not known is ignored.
     """
     query = request.query_params
     ids = [item["id"] for item in items]
-    after, before = query.get("after"), query.get("before")
+    after, before = query.get(newer), query.get("after" if newer == "before" else "before")
     begin = ids.index(after) + 1 if after in ids else 0
     end = ids.index(before) if before in ids else len(ids)
     chosen = list(items)[begin:end]

@@ -8,7 +8,18 @@ import re
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.embedded.letta.answers import Routes, agent_of, body_of, conversation_of, missing, ok, page, refused, scope_of
+from app.embedded.letta.answers import (
+    Routes,
+    agent_of,
+    body_of,
+    conversation_of,
+    limit_of,
+    missing,
+    ok,
+    order_of,
+    refused,
+    scope_of,
+)
 from app.embedded.letta.shapes import CONVERSATION
 from app.embedded.letta.views import system_message
 from app.embedded.state import Agent, Json, State, new_id, now
@@ -55,7 +66,7 @@ class Conversations:
             raise missing("Conversation", after)
         # A deleted one keeps its place, so that the list goes on after it: as measured.
         listed = [one for one in every if one["id"] == after or _is_listed(one, wanted)]
-        return ok(page(listed, request, default=50))
+        return ok(_page(listed, request, after))
 
     async def _create(self, request: Request) -> Response:
         agent, body = agent_of(self._state, request.query_params.get("agent_id", "")), await body_of(request)
@@ -84,15 +95,11 @@ class Conversations:
         return ok(None)
 
     async def _fork(self, request: Request) -> Response:
-        """Make another conversation that begins with the messages of this one, which keep their ids."""
+        """Make another conversation, without a summary, that begins with this one's messages, ids and all."""
         agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
-        origin = agent.conversations.get(scope)
         with self._state.store.together():
-            made = self.make(agent, origin["summary"] if origin else None)
+            made = self.make(agent, None)
             self._state.add_messages(agent, made["id"], copy.deepcopy(agent.messages[scope][1:]))
-            if origin is not None:
-                made["last_message_at"] = origin["last_message_at"]
-            self._state.keep_conversation(agent, made)
         return ok(made)
 
     async def _cancel(self, request: Request) -> Response:
@@ -103,6 +110,13 @@ class Conversations:
             raise refused(409, f"CONFLICT: No active runs to cancel for {kind} {scope}")
         run.task.cancel()
         return ok({run.id: "cancelled"})
+
+
+def _page(conversations: list[Json], request: Request, after: str | None) -> list[Json]:
+    """A page of what is listed oldest first. There is no ``before``."""
+    ordered = conversations if order_of(request) == "asc" else conversations[::-1]
+    begin = next((number for number, one in enumerate(ordered, 1) if one["id"] == after), 0)
+    return ordered[begin:][: limit_of(request, 50)]
 
 
 def _is_listed(conversation: Json, wanted: str | None) -> bool:

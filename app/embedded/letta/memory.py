@@ -17,7 +17,7 @@ from app.embedded.letta.answers import (
     page_by_age,
     refused,
 )
-from app.embedded.letta.shapes import BLOCK, DIMENSIONS, PASSAGE, embedding_config
+from app.embedded.letta.shapes import BLOCK, DIMENSIONS, PADDED_DIMENSIONS, PASSAGE, embedding_config
 from app.embedded.letta.views import include_of, view
 from app.embedded.letta.voice import Voice
 from app.embedded.model import ModelFailure
@@ -128,7 +128,7 @@ class Memory:
         return ok(self._change(self._known(request), await body_of(request)))
 
     async def _agents(self, request: Request) -> Response:
-        block_id = self._known(request)["id"]
+        block_id = request.path_params["block"]
         found = [agent.body for agent in self._state.agents.values() if block_id in agent.block_ids]
         chosen = page(found, request, default=50)
         return ok([view(self._state, self._state.agents[one["id"]], include_of(request)) for one in chosen])
@@ -143,8 +143,9 @@ class Memory:
         return [passage for passage in self._state.passages.values() if passage["agent_id"] == agent.id]
 
     async def _passages(self, request: Request) -> Response:
-        agent, query = agent_of(self._state, request.path_params["id"]), request.query_params
-        found = [one for one in self._of_agent(agent) if (query.get("search") or "").lower() in one["text"].lower()]
+        agent, query = self._state.agents.get(request.path_params["id"]), request.query_params
+        own = [] if agent is None else self._of_agent(agent)
+        found = [one for one in own if (query.get("search") or "").lower() in one["text"].lower()]
         known = {one["id"] for one in found}
         # Measured: beyond a place that is not known there is nothing.
         if any(query[side] not in known for side in ("after", "before") if side in query):
@@ -162,7 +163,8 @@ class Memory:
             for one in reversed(self._of_agent(agent))
             if not tags or (tags <= set(one["tags"] or []) if every else tags & set(one["tags"] or []))
         ]
-        ranked = [one for score, one in sorted(found, key=lambda pair: -pair[0]) if score > 0]
+        ranked = [one for _, one in sorted(found, key=lambda pair: -pair[0])] if query["query"] else []
+        # Measured: the nearest are answered, however far they are.
         results = [_result(one) for one in ranked[: number_of(query.get("top_k", 10), ("query", "top_k"))]]
         return ok({"results": results, "count": len(results)})
 
@@ -215,7 +217,7 @@ def _answer(passage: Json) -> Json:
         "tags": passage["tags"],
         "id": passage["id"],
         "text": passage["text"],
-        "embedding": embed(passage["text"], DIMENSIONS),
+        "embedding": embed(passage["text"], DIMENSIONS) + [0.0] * (PADDED_DIMENSIONS - DIMENSIONS),
         "embedding_config": embedding_config("openai/text-embedding-3-small"),
     }
 

@@ -16,6 +16,7 @@ from app.embedded.letta.answers import (
     invalid,
     limit_of,
     ok,
+    order_of,
     refused,
     scope_of,
     truth,
@@ -60,20 +61,22 @@ class Messages:
         ]
 
     async def _of_conversation(self, request: Request) -> Response:
-        agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
-        groups, newest = _window(agent.messages[scope], request, "")
+        asked, agent_id = request.path_params["id"], request.query_params.get("agent_id")
+        if asked == "default" and agent_id is None:
+            return ok([])
+        agent, scope = scope_of(self._state, asked, agent_id)
+        groups, newest = _window(agent.messages[scope], request, agent)
         # Measured: the default conversation answers oldest first whatever the order.
         return ok(_flat(groups[::-1] if newest and scope.startswith("conv-") else groups))
 
     async def _of_agent(self, request: Request) -> Response:
-        """The messages of all the agent's conversations, mixed, or of one."""
+        """The messages of all the agent's conversations, or of one; oldest first whatever the order: recorded."""
         agent, wanted = agent_of(self._state, request.path_params["id"]), request.query_params.get("conversation_id")
         scopes = [scope for scope in agent.messages if wanted in {None, scope}]
         every = sorted(
             (group for scope in scopes for group in agent.messages[scope]), key=lambda group: group[0]["date"]
         )
-        groups, newest = _window(every, request, f" for agent '{agent.id}'")
-        return ok(_flat(groups[::-1] if newest else groups))
+        return ok(_flat(_window(every, request, agent)[0]))
 
     async def _by_id(self, request: Request) -> Response:
         message_id = request.path_params["id"]
@@ -206,17 +209,22 @@ def _outcome(run: Run) -> Response:
     return ok({"messages": run.said, "stop_reason": reason, "usage": usage, "logprobs": None, "turns": None})
 
 
-def _window(groups: list[list[Json]], request: Request, whose: str) -> tuple[list[list[Json]], bool]:
-    """The groups asked for, oldest first, and whether the newest were wanted. An unknown position is a 404."""
+def _window(groups: list[list[Json]], request: Request, agent: Agent) -> tuple[list[list[Json]], bool]:
+    """The groups asked for, oldest first, and whether the newest were wanted.
+
+    A place that is not known is a 404, but for a conversation, where it is ignored: measured.
+    """
     query = request.query_params
     for side in ("before", "after"):
         if side in query:
             place = next((n for n, group in enumerate(groups) if group[0]["id"] == query[side]), None)
+            if place is None and request.path_params["id"].startswith("conv-"):
+                continue
             if place is None:
-                raise refused(404, f"No message found with id '{query[side]}'{whose}.")
+                raise refused(404, f"No message found with id '{query[side]}' for agent '{agent.id}'.")
             groups = groups[:place] if side == "before" else groups[place + 1 :]
     limit = limit_of(request, 100)
-    newest = query.get("order", "desc") == "desc" and not truth(query.get("ascending"))
+    newest = order_of(request) == "desc" and not truth(query.get("ascending"))
     return (groups[max(0, len(groups) - limit) :] if newest else groups[:limit]), newest
 
 

@@ -9,8 +9,20 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.embedded.letta.answers import Routes, body_of, missing, number_of, ok, page, page_by_age, refused, truth
-from app.embedded.letta.turns import error_frame
+from app.embedded.letta.answers import (
+    Routes,
+    body_of,
+    invalid,
+    missing,
+    number_of,
+    ok,
+    order_of,
+    page,
+    page_by_age,
+    refused,
+    truth,
+)
+from app.embedded.letta.failures import error_frame
 from app.embedded.state import Run, State, new_id, now_of_message
 
 PING_SECONDS = 5.0
@@ -53,7 +65,12 @@ class Runs:
             and ("background" not in query or truth(query["background"]) == run.body["background"])
             and all(run.body[name] == value for name, value in wanted.items())
         ]
-        return ok(page_by_age(found, request, order=query.get("order", "desc")))
+        if number_of(query.get("limit", 1), ("query", "limit")) < 1:
+            message = "Input should be greater than or equal to 1"
+            raise invalid("greater_than_equal", ("query", "limit"), message, query["limit"])
+        order = order_of(request)
+        # Measured: in ascending order the two sides of a place change their names.
+        return ok(page_by_age(found, request, order=order, newer="before" if order == "asc" else "after"))
 
     async def _active(self, request: Request) -> Response:
         agents = set(request.query_params.getlist("agent_ids"))

@@ -7,8 +7,12 @@ from app.embedded.state import Json
 USER = "user-00000000-0000-4000-8000-000000000000"
 ORGANIZATION = "org-00000000-0000-4000-8000-000000000000"
 ENDPOINT = "http://127.0.0.1/v1"
+PROVIDER = "openai-proxy"
+"""The prefix of the handles of the models that Letta reaches through its one provider."""
 CONTEXT_WINDOW = 30000
 DIMENSIONS = 1536
+PADDED_DIMENSIONS = 4096
+"""How long the vectors are that Letta keeps, zeros at the end."""
 
 BASE_TOOLS = frozenset({"conversation_search", "memory_insert"})
 """What ``include_base_tools`` attaches."""
@@ -171,7 +175,7 @@ def llm_model(name: str) -> Json:
     """A line of ``GET /v1/models/``."""
     own = {"name": name, "display_name": name, "provider_type": "openai", "model_type": "llm", "model": name}
     return {
-        "handle": f"openai-proxy/{name}",
+        "handle": f"{PROVIDER}/{name}",
         **own,
         **_MODEL,
         "enable_reasoner": True,

@@ -12,19 +12,13 @@ from typing import Any
 
 import orjson
 
+from app.embedded.letta.failures import DETAIL, KINDS, STOPS, UNKNOWN, WORDS, error_frame
 from app.embedded.letta.shapes import STEP
 from app.embedded.letta.tools import ToolUse, denied, result_of, tool_wanted, verdict
 from app.embedded.letta.voice import Voice
 from app.embedded.model import Answer, ModelFailure, answer_to, text_of
 from app.embedded.state import Agent, Json, Run, State, new_id, now, now_of_message
 
-_KINDS = {"429": "llm_rate_limit"}
-_WORDS = {
-    "llm_rate_limit": "Rate limit exceeded for LLM model provider. Please wait before making another request.",
-    "llm_error": "An error occurred with the LLM request.",
-}
-_UNKNOWN = "An unknown error occurred with the LLM streaming request."
-_DETAIL = "INTERNAL_SERVER_ERROR: the embedded model failed"
 _PIECE = 6
 """How many characters of a call's arguments come in one frame."""
 
@@ -34,19 +28,6 @@ def otid_of(message_id: str, index: int) -> str:
     number = int(message_id.removeprefix("message-").replace("-", ""), 16)
     digits = f"{(number & ~0x7F) | index:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def error_frame(run_id: str, kind: str, detail: str, message: str | None = None) -> str:
-    """The event of a turn that failed."""
-    error = {
-        "message_type": "error_message",
-        "run_id": run_id,
-        "error_type": kind,
-        "message": message or _WORDS.get(kind, "An unknown error occurred."),
-        "detail": detail,
-        "seq_id": None,
-    }
-    return f"event: error\ndata: {orjson.dumps(error).decode()}\n\n"
 
 
 async def play(state: State, voice: Voice, agent: Agent, run: Run, body: Json, words_per_second: float) -> None:
@@ -61,6 +42,7 @@ async def play(state: State, voice: Voice, agent: Agent, run: Run, body: Json, w
     except asyncio.CancelledError:
         turn.end("cancelled", "cancelled")
         turn.say({"message_type": "stop_reason", "stop_reason": "cancelled"})
+        turn.close(background=True)
     except ModelFailure as failure:
         turn.fail(failure)
     finally:
@@ -236,21 +218,37 @@ class Turn:
 
     def fail(self, failure: ModelFailure) -> None:
         """The model failed: say so, and remember it for whoever does not stream."""
-        kind = _KINDS.get(failure.kind, "llm_error")
+        kind = KINDS.get(failure.kind, "llm_error")
         self._end_step(None, 0)
-        self.end("failed", "llm_api_error")
-        self._run.body["metadata"] = {**self._run.body["metadata"], "error": _DETAIL}
-        self._run.error = {"error": {"type": kind, "message": _WORDS[kind], "detail": _DETAIL}}
-        if failure.kind == "cut":
-            self.say({"message_type": "stop_reason", "stop_reason": "error"})
-        self.say({"message_type": "stop_reason", "stop_reason": "llm_api_error"})
-        self._run.say(error_frame(self._run.id, kind, _DETAIL))
+        reasons = STOPS.get(failure.kind, ("llm_api_error",))
+        self.end("failed", reasons[-1])
+        self._run.body["metadata"] = {**self._run.body["metadata"], "error": DETAIL}
+        self._run.error = {"error": {"type": kind, "message": WORDS[kind], "detail": DETAIL}}
+        for reason in reasons:
+            self.say({"message_type": "stop_reason", "stop_reason": reason})
+        self._run.say(error_frame(self._run.id, kind, DETAIL, seq_id=self._next_seq))
+        if kind != "internal_error":
+            self.close(background=False)
 
     def _refuse(self) -> None:
         self.end("failed", "error")
         self.say({"message_type": "stop_reason", "stop_reason": "error"})
-        told = self._refused if self._refused.startswith(("CONFLICT", "INVALID_ARGUMENT")) else _UNKNOWN
-        self._run.say(error_frame(self._run.id, "internal_error", self._refused, told))
+        told = self._refused if self._refused.startswith(("CONFLICT", "INVALID_ARGUMENT")) else UNKNOWN
+        self._run.say(error_frame(self._run.id, "internal_error", self._refused, told, self._next_seq))
+        self.close(background=False)
+
+    def close(self, *, background: bool) -> None:
+        """Say ``[DONE]`` after what is no good end.
+
+        Measured: a cancelled run says it in the background alone, a failed one in the foreground alone, and a turn that
+        broke off in neither.
+        """
+        if self._background == background:
+            self._run.say("data: [DONE]\n\n")
+
+    @property
+    def _next_seq(self) -> int | None:
+        return len(self._run.frames) + 1 if self._background else None
 
     def end(self, status: str, reason: str) -> None:
         """Write down how the run ended."""
@@ -269,9 +267,8 @@ class Turn:
     def say(self, frame: Json, *, numbered: bool = False) -> None:
         """Say a frame; a numbered one has a ``seq_id`` in a background run."""
         if numbered:
-            seq = len(self._run.frames) + 1 if self._background else None
             shape = {"date": now_of_message(), "name": None, "otid": None, "sender_id": None, "step_id": None}
-            frame = {**shape, "is_err": None, **frame, "seq_id": seq, "run_id": self._run.id}
+            frame = {**shape, "is_err": None, **frame, "seq_id": self._next_seq, "run_id": self._run.id}
         self._run.say(f"data: {orjson.dumps(frame).decode()}\n\n")
 
     def _message(self, message_id: str, kind: str, *, index: int | None = None, **more: Any) -> Json:
@@ -311,7 +308,7 @@ class Turn:
             "status": "success" if answer is not None else "failed",
         }
         if answer is None:
-            step |= {"error_type": "LLMServerError", "error_data": {"message": _DETAIL, "details": None}}
+            step |= {"error_type": "LLMServerError", "error_data": {"message": DETAIL, "details": None}}
         self._run.steps.append(step)
         for name, count in counts.items():
             self._run.usage[name] += count

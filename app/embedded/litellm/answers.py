@@ -46,9 +46,9 @@ async def body_of(request: Request) -> Json:
     return body
 
 
-def invalid(message: str) -> Refused:
+def invalid(message: str, param: str | None = None) -> Refused:
     """The request cannot be carried out as it stands."""
-    return Refused(400, "invalid_request_error", message)
+    return Refused(400, "invalid_request_error", message, param=param)
 
 
 def ok(body: object, headers: dict[str, str] | None = None) -> Response:

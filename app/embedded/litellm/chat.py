@@ -23,7 +23,7 @@ from app.embedded.vectors import embed, words
 
 _FAILURES = {
     "400": (400, "invalid_request_error"),
-    "401": (401, "auth_error"),
+    "401": (401, "authentication_error"),
     "404": (404, "invalid_request_error"),
     "ctx": (400, "invalid_request_error"),
     "429": (429, "throttling_error"),
@@ -34,7 +34,10 @@ _MODEL_FAILED = (
     "litellm.InternalServerError: InternalServerError: OpenAIException - The server had an error\n\n"
     "LiteLLM: model group failed with the error above. No fallback was attempted."
 )
-_CONTEXT = "litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens."
+_CONTEXT = (
+    "litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens.\n\n"
+    "LiteLLM: model group failed with the error above. No fallback was attempted."
+)
 _CUT = "litellm.APIConnectionError: Response payload is not completed"
 _PIECE = 12
 """How many characters of a call's arguments come in one chunk."""
@@ -80,7 +83,7 @@ class Chat:
         call = self._opened(record, body, "/chat/completions", "acompletion")
         messages = body.get("messages")
         if not isinstance(messages, list):
-            raise invalid("/chat/completions: Missing required parameter: 'messages'.")
+            raise invalid("/chat/completions: Missing required parameter: 'messages'.", "messages")
         reply = _reply(body, answer_to(messages, words_per_second=self._words_per_second))
         if body.get("stream"):
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
@@ -90,17 +93,18 @@ class Chat:
     def _opened(self, record: Json, body: Json, path: str, kind: str) -> Call:
         """A call that the key may make. Raises Refused."""
         model = body.get("model")
-        if not isinstance(model, str) or model not in self._state.models:
-            raise invalid(
-                f"{path}: Invalid model name passed in model={model}. "
-                "Call `/v1/models` to view available models for your key."
-            )
-        if model not in self._keys.allowed(record):
+        named = record["info"]["models"]
+        if isinstance(model, str) and named and model not in named:
             text = (
                 f"The requested model '{model}' is not available for this API key, or the model name is invalid. "
                 "Check the models available to you and try again."
             )
             raise Refused(403, "key_model_access_denied", text, param="model")
+        if not isinstance(model, str) or model not in self._state.models:
+            raise invalid(
+                f"{path}: Invalid model name passed in model={model}. "
+                "Call `/v1/models` to view available models for your key."
+            )
         self._keys.admit(record)
         return Call(record, model, kind, str(body.get("user") or ""))
 
@@ -168,7 +172,7 @@ class Chat:
         self._ledger.settle(call, 0, 0, failed=True)
         status, kind = _FAILURES.get(failure.kind, (500, "internal_server_error"))
         text = _CONTEXT if failure.kind == "ctx" else _MODEL_FAILED
-        return Refused(status, kind, text, headers={"retry-after": "2"} if status == 429 else {})
+        return Refused(status, kind, text, headers={"llm_provider-retry-after": "2"} if status == 429 else {})
 
     def _headers(self, call: Call, cost: float) -> dict[str, str]:
         return {
@@ -187,8 +191,8 @@ class Chat:
         given = body.get("input")
         texts = [given] if isinstance(given, str) or _is_tokens(given) else given
         dimensions = body.get("dimensions") or DIMENSIONS
-        if not isinstance(texts, list) or not texts:
-            raise invalid("/embeddings: Missing required parameter: 'input'.")
+        if not isinstance(texts, list):
+            raise invalid("/embeddings: Missing required parameter: 'input'.", "input")
         if not isinstance(dimensions, int) or not 0 < dimensions <= MAX_DIMENSIONS:
             raise invalid(f"/embeddings: dimensions must be from 1 to {MAX_DIMENSIONS}.")
         coded = body.get("encoding_format") == "base64"

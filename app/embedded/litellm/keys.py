@@ -99,6 +99,9 @@ class Keys:
         if not given:
             raise Refused(401, "auth_error", "Authentication Error, No api key passed in.", param="None")
         record = self._state.keys.get(given)
+        if record is None and not given.startswith("sk-"):
+            text = "LiteLLM Virtual Key expected. Received=****, expected to start with 'sk-'."
+            raise Refused(401, "auth_error", text, param="None")
         if record is None:
             text = (
                 f"Authentication Error, Invalid proxy server token passed. Received API Key = {short(given)}, "
@@ -164,7 +167,7 @@ class Keys:
         if known is None:
             raise Refused(404, "not_found_error", "Key not found in database", param="key")
         if known["info"]["user_id"] != record["info"]["user_id"]:
-            raise Refused(403, "auth_error", "You are not allowed to access this key's info.", param="key")
+            raise Refused(403, "internal_server_error", "You are not allowed to access this key's info.")
         return ok({"key": wanted, "info": _shown(known)})
 
     async def _many(self, request: Request, record: Json) -> Response:

@@ -69,6 +69,8 @@ class Models:
             **{side: model[side] and int(model[side]) for side in ("max_input_tokens", "max_output_tokens")},
             "id": f"{name}-id",
             "db_model": False,
+            "member_auto_router": False,
+            "pricing_overrides": [],
             "key": f"openai/{name}",
             "max_tokens": None,
             "litellm_provider": "openai",

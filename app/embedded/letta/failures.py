@@ -1,0 +1,30 @@
+"""How Letta words a turn that failed."""
+
+from __future__ import annotations
+
+import orjson
+
+KINDS = {"401": "llm_authentication", "429": "llm_rate_limit", "cut": "internal_error", "ctx": "internal_error"}
+STOPS = {"cut": ("error", "llm_api_error"), "ctx": ("error",)}
+"""The reasons given for a stop, by the model's failure, where it is not one ``llm_api_error``: recorded."""
+WORDS = {
+    "llm_rate_limit": "Rate limit exceeded for LLM model provider. Please wait before making another request.",
+    "llm_authentication": "Authentication failed with the LLM model provider.",
+    "llm_error": "An error occurred with the LLM request.",
+    "internal_error": "An error occurred during agent execution.",
+}
+UNKNOWN = "An unknown error occurred with the LLM streaming request."
+DETAIL = "INTERNAL_SERVER_ERROR: the embedded model failed"
+
+
+def error_frame(run_id: str, kind: str, detail: str, message: str | None = None, seq_id: int | None = None) -> str:
+    """The event of a turn that failed."""
+    error = {
+        "message_type": "error_message",
+        "run_id": run_id,
+        "error_type": kind,
+        "message": message or WORDS[kind],
+        "detail": detail,
+        "seq_id": seq_id,
+    }
+    return f"event: error\ndata: {orjson.dumps(error).decode()}\n\n"

@@ -1,0 +1,395 @@
+"""Every recorded exchange, read by the gateway's own clients over loopback.
+
+A sample is read by the first line of ``READS`` that fits it. One that fits none must stand in ``UNREAD``, with the
+reason why nothing of it is read. What is read of an answer must be what stands in it, an answer of an error must come
+out as the gateway's own error, and none of its words may.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from clients.errors import GatewayError
+from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
+from clients.letta.messages import MessageRecord, OpaqueMessage, decode_page
+from clients.letta.records import RunRecord, Usage
+from clients.letta.sending import SentMessage
+from clients.litellm import UsageLine
+from clients.litellm.usage import ACTIVITY, lines
+from clients.sse import SseEvent
+from tests.support.replay import Replay, replayed
+from tests.support.samples import Sample, samples
+
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
+
+AGENT = "agent-00000000-0000-4000-8000-000000000001"
+CONVERSATION = "conv-00000000-0000-4000-8000-000000000001"
+RUN = "run-00000000-0000-4000-8000-000000000001"
+BLOCK = "block-00000000-0000-4000-8000-000000000001"
+HELLO = SentMessage(content=[{"type": "text", "text": "hi"}], otid="o")
+KEY, DAY = "sk-x", date(2026, 11, 23)
+
+Read = Callable[[Replay, Sample], Awaitable[Any]]
+
+
+def agent(at: Replay, _: Sample) -> Awaitable[Any]:
+    return at.letta.agent(at.scope, AGENT)
+
+
+def block(at: Replay, _: Sample) -> Awaitable[Any]:
+    return at.letta.update_block(at.scope, BLOCK, "v")
+
+
+async def turn(at: Replay, sample: Sample) -> list[Frame]:
+    async with at.letta.send(at.scope, CONVERSATION, HELLO, opens_within=5) as opened:
+        return await everything(opened.frames)
+
+
+async def turn_again(at: Replay, _: Sample) -> list[Frame]:
+    async with at.letta.taken_up(at.scope, CONVERSATION, RUN, opens_within=5) as opened:
+        return await everything(opened.frames)
+
+
+async def whole_turn(_: Replay, sample: Sample) -> list[MessageRecord]:
+    """The gateway always streams; the messages of a whole answer are the same ones."""
+    return decode_page(json.dumps(sample.json["messages"]).encode(), CONVERSATION, newest_first=False)
+
+
+async def page(at: Replay, sample: Sample) -> list[MessageRecord]:
+    """A conversation's messages, or an agent's, which come oldest first whatever the order."""
+    newest, whose = "order=asc" not in sample.path, AGENT if "/agents/" in sample.path else CONVERSATION
+    return await at.letta.messages(at.scope, whose, limit=100, newest_first=newest)
+
+
+async def chat(at: Replay, sample: Sample) -> Any:
+    body = json.dumps(sample.asked).encode()
+    if not isinstance(sample.asked, dict) or not sample.asked.get("stream"):
+        return await at.litellm.complete(at.scope, KEY, body)
+    async with at.litellm.stream(at.scope, KEY, body, opens_within=5) as opened:
+        return await everything(opened.events)
+
+
+async def usage(at: Replay, sample: Sample) -> list[UsageLine]:
+    """Of a recorded key: only who has a key can name it, and the recording does not."""
+    assert await at.litellm.usage(at.scope, KEY, DAY, DAY) == []
+    hashes = sample.json["results"][0]["breakdown"]["api_keys"]
+    return [line for key in hashes for line in lines(ACTIVITY.decode(sample.body), key)]
+
+
+async def cancel(at: Replay, _: Sample) -> None:
+    return await at.letta.cancel(at.scope, RunRecord(id=RUN, agent_id=AGENT))
+
+
+async def everything(items: AsyncIterator[Any]) -> list[Any]:
+    return [item async for item in items]
+
+
+PASSAGES = r"/v1/agents/[\w-]+/archival-memory(\?.*)?"
+READS: list[tuple[str, str, str, Read]] = [
+    ("letta", "POST", r"/v1/agents/", agent),
+    ("letta", "GET|PATCH", r"/v1/agents/(agent-[\w-]+(/reset-messages|\?.*)?|not-an-id)", agent),
+    ("letta", "PATCH", r".*/core-memory/blocks/(at|de)tach/.*", agent),
+    ("letta", "GET", r"/v1/agents/(\?.*)?", lambda at, _: at.letta.agents_by_tag(at.scope, "t", limit=50)),
+    ("letta", "GET", r"/v1/conversations/\?.*", lambda at, _: at.letta.conversations(at.scope, AGENT, limit=50)),
+    ("letta", "POST", r"/v1/conversations/\?.*", lambda at, _: at.letta.create_conversation(at.scope, AGENT, "s")),
+    ("letta", "GET|PATCH", r"/v1/conversations/[\w-]+", lambda at, _: at.letta.conversation(at.scope, CONVERSATION)),
+    ("letta", "POST", r"/v1/(conversations|runs)/[\w-]+/stream", turn_again),
+    ("letta", "POST", r"/v1/(agents|conversations)/[\w-]+/messages(/stream)?", turn),
+    ("letta", "GET", r"/v1/(agents|conversations)/[\w-]+/messages(\?.*)?|/v1/messages/message-.*", page),
+    ("letta", "POST", r"/v1/(agents/[\w-]+/messages|conversations/[\w-]+)/cancel", cancel),
+    ("letta", "GET", r"/v1/runs/(\?.*|active)", lambda at, _: at.letta.active_runs(at.scope, [AGENT])),
+    ("letta", "GET", r"/v1/runs/run-[\w-]+", lambda at, _: at.letta.run(at.scope, RUN)),
+    ("letta", "GET", r"/v1/runs/[\w-]+/messages", lambda at, _: at.letta.run_messages(at.scope, RUN, CONVERSATION)),
+    ("letta", "GET", r"/v1/blocks/[\w-]+/agents", lambda at, _: at.letta.block_agents(at.scope, BLOCK)),
+    ("letta", "GET|PATCH|POST", r"/v1/blocks/([\w-]+)?", block),
+    ("letta", "GET", PASSAGES, lambda at, _: at.letta.passages(at.scope, AGENT, limit=9, newest_first=True)),
+    ("letta", "POST", PASSAGES, lambda at, _: at.letta.insert_passage(at.scope, AGENT, "text", None)),
+    ("letta", "GET", r"/v1/runs/[\w-]+/steps", lambda at, _: at.letta.run_steps(at.scope, RUN)),
+    ("letta", "GET", r"/v1/runs/[\w-]+/usage", lambda at, _: at.letta.run_usage(at.scope, RUN)),
+    ("letta", "DELETE", r"/v1/agents/[\w-]+", lambda at, _: at.letta.delete_agent(at.scope, AGENT)),
+    ("letta", "DELETE", r"/v1/conversations/[\w-]+", lambda at, _: at.letta.delete_conversation(at.scope, AGENT)),
+    ("letta", "GET|PATCH", r"/v1/agents/[\w-]+/core-memory/blocks/\w+", block),
+    ("litellm", "POST", r"/v1/chat/completions", chat),
+    ("litellm", "POST", r"/v1/embeddings", lambda at, _: at.litellm.embeddings(at.scope, KEY, b"{}")),
+    ("litellm", "GET", r"/v1/models", lambda at, _: at.litellm.openai_models(at.scope, KEY)),
+    ("litellm", "GET", r"/model_group/info", lambda at, _: at.litellm.models(at.scope, KEY)),
+    ("litellm", "GET", r"(/v1)?/model/info", lambda at, _: at.litellm.model_details(at.scope, KEY)),
+    ("litellm", "GET", r"/user/daily/activity\?.*", usage),
+    ("litellm", "GET", r"/key/info(\?.*)?", lambda at, _: at.litellm.key_info(at.scope, KEY)),
+]
+"""Service, methods, path, and the client's call that reads it. Paths that answer alike share a call."""
+
+ADMINS = "an administrator's"
+UNREAD: list[tuple[str, str, str]] = [
+    (
+        "letta",
+        r".* /v1/(admin|identities|providers|ready|tags|steps)/.*|GET /v1/messages/(batches|\?.*)",
+        "never asked for",
+    ),
+    ("letta", r"POST /v1/chat/completions|POST /v1/.*/messages/async|POST /v1/tools/", "never asked for"),
+    (
+        "letta",
+        r"GET /v1/agents/(count|[^/]+/(context|tools))",
+        "tools come with the agent",
+    ),
+    ("letta", r"GET /v1/health/?", "its status alone is read"),
+    ("letta", r"PATCH .*/tools/.*", "its status alone is read"),
+    ("letta", r"GET .*/archival-memory/search\?.*", "POST /v1/passages/search tells more"),
+    ("letta", r"GET /v1/(blocks/\?.*|agents/[^/]+/core-memory/blocks)", "blocks come with the agent"),
+    ("letta", r"GET /v1/(tools|models)/.*", "tools come with the agent, models from LiteLLM"),
+    ("litellm", r".* /(key/(generate|block|delete|list|update)|(v2/)?(team|user)/(info|list|new))\b.*", ADMINS),
+    ("litellm", r"GET /(global|spend)/.*", ADMINS),
+    ("litellm", r"POST /v1/(completions|responses)", "an API that the gateway does not have"),
+    ("litellm", r"GET /v1/models/.*|POST /v2/key/info", "each user has one key, and its models are listed"),
+    ("litellm", r"GET /health.*", "its status alone is read"),
+    ("litellm", r"GET /(nope|v1/chat/completions)", "no such thing to ask for"),
+]
+
+SAMPLES = [*samples("letta"), *samples("litellm")]
+
+ERRORS = {
+    ("letta", "BAD_USER_INPUT", None): "conv_bad conv_stream_resume err_422_agent_create err_422_bad_agent_id "
+    "err_bad_json err_msg_422 err_msg_empty run_stream_nonbg",
+    ("letta", "CONFLICT", "RUN_BUSY"): "conv_busy_second",
+    (
+        "letta",
+        "NOT_FOUND",
+        None,
+    ): "agent_delete_404 agent_get_as_user_b agent_patch_404 block_by_label_404 conv_404 "
+    "err_404_agent err_agent_bad_model err_msg_404 err_msg_stream_404 msg_by_id msgs_list_bad_after run_404",
+    ("letta", "UPSTREAM_ERROR", "CREDENTIAL"): "err_401 err_401_wrong",
+    ("letta", "UPSTREAM_ERROR", "DECODE"): "msg_send_err_429",  # Letta says so only to whoever does not stream
+    ("letta", "UPSTREAM_ERROR", "STATUS"): "agents_list_bad_limit conv_stream_retrieve msg_send_err_500",
+    ("litellm", "BAD_USER_INPUT", None): "err_bad_json err_no_messages err_up_400",
+    ("litellm", "BAD_USER_INPUT", "CONTEXT_LENGTH"): "err_up_ctx",
+    ("litellm", "BUDGET_EXCEEDED", None): "db_err_budget",
+    ("litellm", "FORBIDDEN", "MODEL_NOT_ALLOWED"): "db_err_model_not_allowed",
+    ("litellm", "NOT_FOUND", "MODEL_NOT_FOUND"): "db_err_unknown_model_vkey db_key_info_404 err_no_model "
+    "err_unknown_model err_unknown_model_stream err_up_404",
+    ("litellm", "RATE_LIMITED", None): "db_err_rpm_limit db_err_rpm_limit_stream db_rpm_1 err_429 err_429_stream "
+    "rpm_2_limited",
+    ("litellm", "UPSTREAM_ERROR", "CREDENTIAL"): "db_err_badkey db_err_badkey_nosk db_err_blocked db_err_deleted "
+    "db_err_expired db_models_badkey err_badkey err_badkey_nosk err_noauth err_up_401 models_badkey models_noauth",
+    ("litellm", "UPSTREAM_ERROR", "MODEL"): "err_500 err_up_503",
+    ("litellm", "UPSTREAM_ERROR", "STATUS"): "key_info_nodb",
+    ("litellm", "UPSTREAM_TIMEOUT", "TOTAL"): "err_hang err_hang_stream",
+}
+"""By service, code and reason, the samples that come out as that error."""
+EXPECTED = {f"{key[0]}/{name}": key[1:] for key, names in ERRORS.items() for name in names.split()}
+WAITS = {
+    "db_err_rpm_limit": 60.0,
+    "db_err_rpm_limit_stream": 60.0,
+    "db_rpm_1": 60.0,
+    "err_429": 2.0,
+    "err_429_stream": 2.0,
+}
+"""Seconds after which the caller may come back, told by LiteLLM or by the provider behind it."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def replay() -> AsyncIterator[Replay]:
+    async with replayed() as served:
+        yield served
+
+
+def reader_of(sample: Sample) -> Read | None:
+    for service, methods, pattern, read in READS:
+        if service == sample.service and re.fullmatch(methods, sample.method) and re.fullmatch(pattern, sample.path):
+            return whole_turn if read is turn and sample.status == 200 and not sample.streams else read
+    return None
+
+
+READ = [sample for sample in SAMPLES if reader_of(sample) is not None and sample.status]
+FAILED = [sample for sample in READ if sample.status >= 400 and sample.name != "bg_stream_noredis"]
+READABLE = [sample for sample in READ if sample.status < 400]
+
+
+def named(chosen: list[Sample]) -> dict[str, Any]:
+    return {"argvalues": chosen, "ids": [f"{sample.service}-{sample.name}" for sample in chosen]}
+
+
+def test_all_recorded_exchanges_are_here() -> None:
+    assert [len(samples(service)) for service in ("letta", "litellm")] == [149, 105]
+
+
+@pytest.mark.parametrize("sample", **named(SAMPLES))
+def test_a_sample_is_read_or_there_is_a_reason_why_not(sample: Sample) -> None:
+    asked = f"{sample.method} {sample.path}"
+    reasons = [why for service, pattern, why in UNREAD if service == sample.service and re.fullmatch(pattern, asked)]
+    assert len(reasons) == (reader_of(sample) is None)
+
+
+@pytest.mark.parametrize("pattern", [f"{service} {pattern}" for service, pattern, _ in UNREAD])
+def test_no_reason_is_left_over(pattern: str) -> None:
+    unread = [f"{one.service} {one.method} {one.path}" for one in SAMPLES if reader_of(one) is None]
+    service, _, rest = pattern.partition(" ")
+    assert any(re.fullmatch(f"{service} (?:{rest})", asked) for asked in unread)
+
+
+@pytest.mark.parametrize("sample", **named(READABLE))
+@in_one_loop
+async def test_what_is_read_is_what_stands_there(replay: Replay, sample: Sample) -> None:
+    read = reader_of(sample)
+    assert read is not None
+    replay.answer(sample)
+    found = await read(replay, sample)
+    if found is None:
+        assert read is cancel or sample.method == "DELETE"
+    elif read is usage:
+        assert_usage(found, sample.json)
+    elif isinstance(found, dict):
+        assert set(found) == {one["model_name"] for one in sample.json["data"]}
+    elif sample.service == "litellm" and sample.streams:
+        assert_events(found, sample)
+    elif sample.streams:
+        assert_frames(found, sample)
+    elif read in {page, whole_turn} or sample.path.endswith("/messages"):
+        assert_messages(found, sample.json["messages"] if read is whole_turn else sample.json)
+    elif isinstance(found, set):
+        assert found == {one["id"] for one in sample.json}
+    elif hasattr(found, "body"):
+        assert (found.body, found.status) == (sample.body, 200)
+    else:
+        wire = sample.json
+        assert_kept(found, wire.get("data", wire.get("info", wire)) if isinstance(wire, dict) else wire)
+
+
+def assert_kept(record: Any, wire: Any) -> None:
+    """Whatever a record has a field for is in it as it stands in the answer."""
+    if isinstance(record, list):
+        assert len(record) == len(wire)
+        for one, other in zip(record, wire, strict=True):
+            assert_kept(one, other)
+    elif isinstance(record, msgspec.Struct):
+        for field in msgspec.structs.fields(record):
+            if field.encode_name in wire:
+                assert_kept(getattr(record, field.name), wire[field.encode_name])
+    elif isinstance(record, datetime):
+        assert utc(record) == utc(datetime.fromisoformat(wire))
+    elif isinstance(record, Decimal):
+        assert record == Decimal(str(wire))
+    else:
+        assert record == wire
+
+
+def assert_usage(found: list[UsageLine], wire: Any) -> None:
+    """All that was spent is somebody's."""
+    assert float(sum(line.counts.spend for line in found)) == pytest.approx(wire["metadata"]["total_spend"])
+    assert sum(line.counts.prompt_tokens for line in found) == wire["metadata"]["total_prompt_tokens"]
+
+
+def utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def assert_messages(records: list[MessageRecord], wire: list[Any]) -> None:
+    """All of them are there, oldest first, each of a class that is made for its kind."""
+    assert sorted(key(one.letta_id, one.otid) for one in records) == sorted(key(one["id"], one["otid"]) for one in wire)
+    for record in records:
+        one = next(one for one in wire if key(one["id"], one["otid"]) == key(record.letta_id, record.otid))
+        assert_message(record, one)
+    dates = [record.date for record in records if record.date]
+    assert dates == sorted(dates)
+
+
+def key(letta_id: str, otid: str | None) -> tuple[str, str]:
+    return letta_id, otid or ""
+
+
+def assert_message(record: MessageRecord, wire: Any) -> None:
+    assert not isinstance(record, OpaqueMessage)
+    assert (record.message_type, record.run_id, record.step_id) == (
+        wire["message_type"], wire["run_id"], wire["step_id"]
+    )  # fmt: skip
+    said = wire.get("content") or wire.get("reasoning") or wire.get("summary")
+    if "system_alert" in (said or ""):
+        assert record.text == json.loads(said)["message"]
+        return
+    assert_kept(record, wire)
+    if said is not None:
+        assert record.text == said
+    if calls := wire.get("tool_calls") or wire.get("tool_call"):
+        assert_kept(record.tool_calls, calls if isinstance(calls, list) else [calls])  # type: ignore[attr-defined]
+
+
+def assert_frames(frames: list[Frame], sample: Sample) -> None:
+    """As many frames as there are events, in their order, and in each what its event says."""
+    assert len(frames) == len(sample.events)
+    for frame, event in zip(frames, sample.events, strict=True):
+        match frame:
+            case Done():
+                assert event == "[DONE]"
+            case Ping():
+                assert ("ping", frame.run_id) == (event["message_type"], event["run_id"])
+            case MessageFrame():
+                assert frame.seq_id == event["seq_id"]
+                assert_message(frame.message, event)
+            case StopReason():
+                assert ("stop_reason", frame.reason) == (event["message_type"], event["stop_reason"])
+            case Usage():
+                assert event["message_type"] == "usage_statistics"
+                assert frame.cached_prompt_tokens == event["cached_input_tokens"]
+                assert_kept(frame, event)
+            case ErrorFrame():
+                assert ("error_message", frame.error_type) == (event["message_type"], event["error_type"])
+
+
+def assert_events(events: list[SseEvent], sample: Sample) -> None:
+    """Not a byte is lost."""
+    assert b"".join(event.raw for event in events) == sample.body
+    assert [
+        event.data.decode() if event.data == b"[DONE]" else json.loads(event.data) for event in events
+    ] == sample.events
+
+
+@pytest.mark.parametrize("sample", **named(FAILED))
+@in_one_loop
+async def test_a_refusal_is_the_gateways_own_error_in_its_own_words(replay: Replay, sample: Sample) -> None:
+    read = reader_of(sample)
+    assert read is not None
+    replay.answer(sample)
+    if read is cancel:
+        assert await read(replay, sample) is None
+        return
+    with pytest.raises(GatewayError) as caught:
+        await read(replay, sample)
+    error = caught.value
+    assert (error.code.value, error.reason) == EXPECTED[f"{sample.service}/{sample.name}"]
+    assert error.retry_after_seconds == WAITS.get(sample.name)
+    busy = sample.json.get("run_id") if isinstance(sample.json, dict) else None
+    assert error.details == ({"runId": busy} if busy else {})
+    shown = f"{error.message} {error} {error.reason}"
+    assert not [text for text in texts(sample.json) if len(text) > 8 and text in shown]
+    assert not re.search(r"litellm\.|OpenAI|Error|sk-|[0-9a-f]{8}-|datetime|http", shown)
+
+
+def test_no_expectation_is_left_over() -> None:
+    refused = {f"{one.service}/{one.name}" for one in FAILED if reader_of(one) is not cancel}
+    assert refused == set(EXPECTED)
+
+
+@in_one_loop
+async def test_a_letta_without_redis_is_sent_the_message_again_in_the_foreground(replay: Replay) -> None:
+    recorded = {sample.name: sample for sample in samples("letta")}
+    replay.answer(recorded["bg_stream_noredis"], recorded["conv_msg_stream"])
+    async with replay.letta.send(replay.scope, CONVERSATION, HELLO, opens_within=5) as opened:
+        assert opened.background is False
+        assert_frames(await everything(opened.frames), recorded["conv_msg_stream"])
+    assert len(replay.asked) == 2
+
+
+def texts(value: Any) -> list[str]:
+    """Every text within a JSON value."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for one in inner for text in texts(one)]

@@ -1,0 +1,160 @@
+"""Letta and LiteLLM by themselves, embedded or real, spoken to as the gateway speaks to them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+
+from app.embedded.litellm.keys import make_key
+from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from tests.support.embedded import events_of
+
+Json = dict[str, Any]
+
+EMBEDDING = "text-embedding-3-small"
+
+
+@dataclass
+class Upstreams:
+    """Clients of the two, and things of the test's own in them, which are deleted at its end.
+
+    ``chat_model`` is LiteLLM's name of a model; Letta's handle has a prefix.
+    """
+
+    letta: httpx.AsyncClient
+    litellm: httpx.AsyncClient
+    chat_model: str
+    platform: EmbeddedPlatform | None
+    master: str = ""
+    tag: str = field(default_factory=lambda: f"contract:{uuid.uuid4()}")
+    made: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    @property
+    def real(self) -> bool:
+        return self.platform is None
+
+    @property
+    def handle(self) -> str:
+        return f"openai-proxy/{self.chat_model}"
+
+    async def agent(self, **more: Any) -> Json:
+        """An agent with two memory blocks and no tools."""
+        blocks = [{"label": "human", "value": "Name: Ada", "limit": 2000}, {"label": "persona", "value": "Brief."}]
+        own = {"name": "contract", "model": self.handle, "embedding": f"openai/{EMBEDDING}", "tags": [self.tag]}
+        body = {**own, "memory_blocks": blocks, "include_base_tools": False, **more}
+        made = await self.letta.post("/v1/agents/", json=body)
+        assert made.status_code == 200, made.text
+        agent: Json = made.json()
+        self.made.append(("agents", agent["id"]))
+        return agent
+
+    async def conversation(self, agent_id: str, **more: Any) -> str:
+        made = await self.letta.post("/v1/conversations/", params={"agent_id": agent_id}, json={"summary": "s", **more})
+        assert made.status_code == 200, made.text
+        return str(made.json()["id"])
+
+    async def block(self, **more: Any) -> Json:
+        made = await self.letta.post("/v1/blocks/", json={"label": "shared", "value": "v", **more})
+        assert made.status_code == 200, made.text
+        block: Json = made.json()
+        self.made.append(("blocks", block["id"]))
+        return block
+
+    async def key(self, **facts: Any) -> dict[str, str]:
+        """The header of a fresh virtual key, of a fresh user unless ``facts``, fields of ``/key/info``, name one."""
+        facts = {"user_id": f"contract-{uuid.uuid4()}", "key_alias": f"contract-{uuid.uuid4()}", **facts}
+        key = f"sk-{uuid.uuid4().hex}"
+        if self.platform is not None:
+            make_key(self.platform.state, key, facts.pop("user_id"), **facts)
+        else:
+            made = await self.admin("/key/generate", {"key": key, **facts})
+            assert made.status_code == 200, made.text
+            self.keys.append(key)
+        return {"authorization": f"Bearer {key}"}
+
+    async def admin(self, path: str, body: Json) -> httpx.Response:
+        """A call to the real LiteLLM by its administrator."""
+        return await self.litellm.post(path, json=body, headers={"authorization": f"Bearer {self.master}"})
+
+    async def tell(self, path: str, text: str, **more: Any) -> Json:
+        """Send a message to Letta and have the whole answer."""
+        answer = await self.letta.post(path, json={**message(text), "streaming": False, **more})
+        assert answer.status_code == 200, answer.text
+        whole: Json = answer.json()
+        return whole
+
+    async def events(self, path: str, body: Json) -> list[Any]:
+        """The events of one of Letta's streams, to its end; ``[DONE]`` as text."""
+        answer = await self.letta.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        return events_of(answer.text)
+
+    async def get(self, path: str) -> Any:
+        """What Letta answers, which must be a success."""
+        answer = await self.letta.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def clear(self) -> None:
+        for kind, made in reversed(self.made):
+            with suppress(httpx.HTTPError):
+                await self.letta.delete(f"/v1/{kind}/{made}")
+        if self.keys:
+            await self.admin("/key/delete", {"keys": self.keys})
+
+
+def message(text: str, **more: Any) -> Json:
+    """The body that says something to an agent."""
+    return {"messages": [{"role": "user", "content": text, **more}]}
+
+
+def kinds(messages: list[Any]) -> list[str]:
+    """What the messages or frames are."""
+    return [one if one == "[DONE]" else one["message_type"] for one in messages]
+
+
+async def events_so_far(lines: AsyncIterator[str]) -> AsyncIterator[Any]:
+    """The events of an open stream as they come."""
+    async for line in lines:
+        if line.startswith("data: "):
+            data = line.removeprefix("data: ")
+            yield data if data == "[DONE]" else orjson.loads(data)
+
+
+@asynccontextmanager
+async def upstreams(*, real: bool) -> AsyncIterator[Upstreams]:
+    async with AsyncExitStack() as stack:
+        platform = None if real else EmbeddedPlatform(EmbeddedOptions(words_per_second=2000))
+        if platform is None:
+            letta, litellm = os.environ["LETTA_BASE_URL"], os.environ["LITELLM_BASE_URL"]
+            letta_key, key = os.environ["LETTA_API_KEY"], os.environ["LITELLM_API_KEY"]
+        else:
+            await platform.start()
+            stack.push_async_callback(platform.stop)
+            letta, litellm = platform.urls["letta"], platform.urls["litellm"]
+            letta_key, key = platform.options.letta_key, platform.options.user_key
+
+        async def client(url: str, bearer: str) -> httpx.AsyncClient:
+            headers = {"authorization": f"Bearer {bearer}"}
+            return await stack.enter_async_context(
+                httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=50)
+            )
+
+        running = Upstreams(
+            letta=await client(letta, letta_key),
+            litellm=await client(litellm, key),
+            chat_model="fake-chat" if real else "gpt-4o-mini",
+            platform=platform,
+            master=key,
+        )
+        stack.push_async_callback(running.clear)
+        yield running
