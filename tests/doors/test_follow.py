@@ -38,10 +38,11 @@ async def conversation(stack: Stack) -> tuple[str, str]:
     return agent_id, answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
 
 
-async def send(stack: Stack, conversation_id: str, directive: str) -> dict[str, Any]:
+async def send(stack: Stack, conversation_id: str, directive: str, *, wait: int = 0) -> dict[str, Any]:
     """Send a message as another tab does."""
     to = {"conversationId": conversation_id}
-    asked = {"to": to, "content": [{"text": f"hi [[{directive}]]"}], "idempotencyKey": str(uuid.uuid4())}
+    content = [{"text": f"hi [[{directive}]]"}]
+    asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": wait}
     payload: dict[str, Any] = (await stack.graphql(SEND, {"i": asked}))["data"]["sendMessage"]
     assert payload["errors"] == []
     return payload
@@ -54,6 +55,21 @@ async def turn(follower: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
         heard.append(event)
         if event["__typename"] in {"StreamEnded", "ReaderDetached"}:
             break
+    return heard
+
+
+async def joined(
+    stack: Stack, follower: AsyncIterator[dict[str, Any]], conversation_id: str, directive: str = "tokens=1"
+) -> list[dict[str, Any]]:
+    """The events of the last turn that was begun until the follower, who says nothing of being there, heard one."""
+    first = asyncio.create_task(turn(follower))
+    while True:
+        sent = await send(stack, conversation_id, directive, wait=20)
+        if (await asyncio.wait({first}, timeout=0.5))[0]:
+            break
+    heard = await first
+    while heard[0]["stream"]["id"] != sent["stream"]["id"]:
+        heard = await turn(follower)
     return heard
 
 
@@ -89,6 +105,7 @@ def following(
 async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack: Stack, door: str) -> None:
     _, conversation_id = await conversation(stack)
     async with following(stack, door, conversation_id) as follower:
+        await joined(stack, follower, conversation_id)
         for tokens in (5, 7):
             first = asyncio.create_task(turn(follower))
             sent = await send(stack, conversation_id, f"tokens={tokens} delay=0.01")
@@ -106,7 +123,7 @@ async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack:
 
 async def test_who_comes_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
-    await send(stack, conversation_id, "tokens=40 delay=0.02")
+    await send(stack, conversation_id, "tokens=100 delay=0.03")
     async with following(stack, "websocket", conversation_id) as early:
         async for event in early:
             if event["__typename"] == "TextDelta":
@@ -115,15 +132,13 @@ async def test_who_comes_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) ->
         heard = await turn(late)
     assert heard[0]["__typename"] == "StreamStarted"
     assert heard[0]["replayed"] is True
-    assert text_of(heard) == expected(40)
+    assert text_of(heard) == expected(100)
 
 
 async def test_nothing_is_lost_or_doubled_after_a_cursor_even_between_two_turns(stack: Stack, door: str) -> None:
     _, conversation_id = await conversation(stack)
     async with following(stack, door, conversation_id) as follower:
-        first = asyncio.create_task(turn(follower))
-        await send(stack, conversation_id, "tokens=6 delay=0.01")
-        whole = await first
+        whole = await joined(stack, follower, conversation_id, "tokens=6 delay=0.01")
     await send(stack, conversation_id, "tokens=3")
     middle = [event["__typename"] for event in whole].index("TextDelta")
     async with following(stack, door, conversation_id, whole[middle]["cursor"]) as follower:
@@ -138,9 +153,7 @@ async def test_nothing_is_lost_or_doubled_after_a_cursor_even_between_two_turns(
 async def test_a_turn_begun_past_the_gateway_is_followed_too(stack: Stack, background: bool) -> None:
     _, conversation_id = await conversation(stack)
     async with following(stack, "websocket", conversation_id) as follower:
-        first = asyncio.create_task(turn(follower))
-        await send(stack, conversation_id, "tokens=1")
-        await first
+        await joined(stack, follower, conversation_id)
         second = asyncio.create_task(turn(follower))
         await say_past_the_gateway(stack, conversation_id, "tokens=8 delay=0.01", background=background)
         heard = await second
@@ -157,9 +170,8 @@ async def test_a_turn_begun_past_the_gateway_is_followed_too(stack: Stack, backg
 async def test_the_default_conversation_is_followed_too(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     async with following(stack, "websocket", f"conversation:{agent_id}") as follower:
-        first = asyncio.create_task(turn(follower))
-        await send(stack, f"conversation:{agent_id}", "tokens=4")
-        assert text_of(await first) == expected(4)
+        heard = await joined(stack, follower, f"conversation:{agent_id}", "tokens=4")
+        assert text_of(heard) == expected(4)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +189,7 @@ async def test_a_cursor_that_is_none_is_said_to_be_none(stack: Stack, cursor: st
 async def test_a_cursor_of_another_conversation_is_not_one_of_this(stack: Stack) -> None:
     agent_id, conversation_id = await conversation(stack)
     async with following(stack, "websocket", conversation_id) as follower:
-        first = asyncio.create_task(turn(follower))
-        await send(stack, conversation_id, "tokens=1")
-        heard = await first
+        heard = await joined(stack, follower, conversation_id)
     with pytest.raises(Refused) as refused:
         async with following(stack, "websocket", f"conversation:{agent_id}", heard[0]["cursor"]) as follower:
             await turn(follower)
@@ -196,7 +206,7 @@ async def test_somebody_elses_conversation_does_not_exist(stack: Stack, door: st
 
 async def test_a_follower_who_leaves_takes_no_turn_with_him(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
-    sent = await send(stack, conversation_id, "tokens=20 delay=0.02")
+    sent = await send(stack, conversation_id, "tokens=60 delay=0.05")
     async with following(stack, "websocket", conversation_id) as follower:
         await anext(follower)
 

@@ -28,6 +28,9 @@ NO_ID = {
 }
 """Arguments of type ID that name nothing."""
 
+OF_THE_MODEL = ".toolCallId)"
+"""A tool call's id is the model's own word within one conversation."""
+
 BY_HAND = {"Query._entities(representations)"}
 """Ids that stand within a scalar."""
 
@@ -185,7 +188,8 @@ def id_paths(path: str, taken: Any) -> Iterator[str]:
 
 
 def test_every_argument_that_is_an_id_has_a_row() -> None:
-    assert set(id_arguments()) - NO_ID.keys() == ROWS.keys() - BY_HAND
+    named = {argument for argument in id_arguments() if not argument.endswith(OF_THE_MODEL)}
+    assert named - NO_ID.keys() == ROWS.keys() - BY_HAND
 
 
 def test_every_node_has_a_row() -> None:

@@ -90,8 +90,9 @@ async def test_messages_tell_the_step_they_came_with(stack: Stack) -> None:
     assert by_kind["ToolCallMessage"]["step"] == {"id": steps[0]["id"], "run": {"id": run_id}}
     assert by_kind["AssistantMessage"]["step"]["id"] == steps[1]["id"]
     returned = by_kind["ToolReturnMessage"]
-    assert returned["toolReturns"] == [{key: returned[key] for key in ("toolCallId", "status", "text")}]
-    assert returned["toolReturns"][0]["status"] == "success"
+    own = {key: returned[key] for key in ("toolCallId", "text")}
+    assert returned["toolReturns"] == [own | {"status": returned["status"].upper()}]
+    assert returned["toolReturns"][0]["status"] == "SUCCESS"
 
 
 async def test_a_step_that_failed_says_so_and_nothing_of_why(stack: Stack) -> None:

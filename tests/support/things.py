@@ -93,7 +93,7 @@ async def say(stack: Stack, conversation_id: str) -> None:
     """Begin a turn in a conversation."""
     asked = {
         "to": {"conversationId": conversation_id},
-        "content": [{"text": "hi [[tokens=2 delay=0.05]]"}],
+        "content": [{"text": "hi [[tokens=60 delay=0.05]]"}],
         "idempotencyKey": str(uuid.uuid4()),
     }
     await done(stack, SEND, {"i": asked})
