@@ -106,7 +106,7 @@ class Once:
     async def _carried_out(self, name: _Name, act: Act[V], weigh: Callable[[V], int]) -> V:
         try:
             answer = await act()
-        except BaseException:
+        except BaseException:  # a cancellation too: whatever ended it, the key is free for another try
             del self._under_way[name]
             raise
         self._keep(name, weigh(answer))
