@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
-from clients.errors import BadUserInput, GatewayError, NotFound
+from clients.errors import BadUserInput, GatewayError, NotFound, UpstreamFailure
 from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun
 from resolvers.context import RequestContext
 from resolvers.paging import decode_cursor, encode_cursor
-from resolvers.streams.events import Detached, Event, OnDisconnect
+from resolvers.streams.events import Detached, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
 from resolvers.streams.stream import Stream
-from resolvers.streams.waiters import woken
 
 NEWEST_RUNS = 50
 """How many of an agent's runs are looked through for those begun elsewhere."""
+
+PROVED_SECONDS = 30.0
+"""How long it holds that the conversation is there and the principal's."""
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -61,6 +64,8 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
                 after = encode_cursor(_Place(stream.id, event.cursor))
                 placed = copy.copy(event)
                 placed.cursor = after
+                if isinstance(placed, Started) and following.broke_off(placed.run_id):
+                    placed.replayed = True  # whoever follows had a part of it
                 yield placed
                 if isinstance(event, Detached):
                     return
@@ -75,13 +80,15 @@ class _Following:
         self._context = context
         self._scope = scope
         self._agent_id = agent_id
+        self._owner_id = context.principal.user_id
         self._streams = context.resources.streams
         self._told = {stream.id for stream in self._mine() if stream.log.ended is not None}
         self._runs: set[str] = set()
+        self._unstreamed: set[str] = set()
+        self._looked = self._proved = time.monotonic()
 
     def _mine(self) -> list[Stream]:
-        streams = self._streams.of(self._context.principal.user_id)
-        return [stream for stream in streams if stream.scope == self._scope]
+        return [stream for stream in self._streams.of(self._owner_id) if stream.scope == self._scope]
 
     def told(self, stream: Stream) -> None:
         """A stream was read to its end."""
@@ -89,13 +96,17 @@ class _Following:
         if stream.run_id is not None:
             self._runs.add(stream.run_id)
 
+    def broke_off(self, run_id: str | None) -> bool:
+        """Whether a stream here was of this run and broke off: the run itself may go on."""
+        return run_id is not None and any(one.broke_off and one.run_id == run_id for one in self._mine())
+
     def resumed(self, after: str | None) -> tuple[Stream | None, str | None]:
         """The stream that a cursor is of, and the place in it; what came before that has been told."""
         if after is None:
             return None, None
         place = decode_cursor(after, _Place)
         try:
-            stream = self._streams.get(place.stream_id, self._context.principal.user_id)
+            stream = self._streams.get(place.stream_id, self._owner_id)
         except NotFound as error:
             raise BadUserInput("That turn cannot be read again.", reason="CURSOR_EXPIRED") from error
         if stream.scope != self._scope:
@@ -117,37 +128,56 @@ class _Following:
             self._runs = set(ids[ids.index(resumed.run_id) + 1 :])
         else:
             self._runs = {run.id for run in runs if run.over}
+        self._looked = 0.0  # one of them may be going on
 
     async def next(self, stack: AsyncExitStack) -> Stream | None:
         """The next turn, attached to; ``None`` when it is time to leave. Raises NotFound once it is not theirs."""
         leave = self._context.leave
+        others = [] if leave is None else [leave]
         while leave is None or leave.reason is None:
             stream = self._untold()
             if stream is not None:
                 return await stack.enter_async_context(self._streams.attached(stream))
+            due = self._looked + self._streams.limits.look - time.monotonic()
+            if due > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due):
+                        await self._streams.begun(self._owner_id, self._scope, *others)
+                continue
+            self._looked = time.monotonic()
             run = await self._elsewhere()
             if run is not None and self._untold() is None:
-                await self._context.renewed().access.scope(self._scope)
-                with suppress(GatewayError):
-                    return await stack.enter_async_context(self._taken_up(run))
-            if self._untold() is None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._streams.limits.look):
-                        await woken(self._streams.begun, *([] if leave is None else [leave]))
+                taken = await self._take_up(run, stack)
+                if taken is not None:
+                    return taken
         return None
 
     def _untold(self) -> Stream | None:
         return next((stream for stream in self._mine() if stream.id not in self._told), None)
 
     async def _elsewhere(self) -> RunRecord | None:
-        """The oldest new run of the conversation that no stream here is of. Letta may be away for a look."""
-        try:
-            runs = await self._newest()
-        except GatewayError:
-            return None
-        told = self._runs | {stream.run_id for stream in self._mine() if stream.run_id is not None}
-        known = (run for run in reversed(runs) if run.is_active or run.over)  # what else there is never ends
-        return next((run for run in known if run.id not in told), None)
+        """The oldest run of the conversation that is to be taken up. Letta may be away for a look."""
+        with suppress(UpstreamFailure):
+            await self._prove()
+            return next((run for run in reversed(await self._newest()) if self._is_news(run)), None)
+        return None
+
+    def _is_news(self, run: RunRecord) -> bool:
+        """Whether a run is new and no stream here is of it, or it goes on although a stream of it broke off.
+
+        What is neither going on nor over never ends in Letta.
+        """
+        if any(stream.run_id == run.id and not stream.broke_off for stream in self._mine()):
+            return False
+        if self.broke_off(run.id):
+            return run.is_active
+        return run.id not in self._runs and (run.is_active or run.over)
+
+    async def _prove(self) -> None:
+        """Now and then: the conversation may have been deleted, or be somebody else's now. Raises NotFound."""
+        if time.monotonic() - self._proved > PROVED_SECONDS:
+            await self._context.renewed().access.scope(self._scope)
+            self._proved = time.monotonic()
 
     async def _newest(self) -> list[RunRecord]:
         context = self._context.renewed()
@@ -155,13 +185,23 @@ class _Following:
         wanted = None if self._scope == self._agent_id else self._scope
         return [run for run in runs if run.agent_id == self._agent_id and run.conversation_id == wanted]
 
-    def _taken_up(self, run: RunRecord) -> AbstractAsyncContextManager[Stream]:
-        taken = FollowedRun(run_id=run.id, background=run.background is True)
-        return self._streams.started(
-            self._context.principal.user_id,
+    async def _take_up(self, run: RunRecord, stack: AsyncExitStack) -> Stream | None:
+        """Read a run by a stream here; ``None`` where Letta refuses. One it will not stream is watched next time."""
+        await self._context.renewed().access.scope(self._scope)
+        taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
+        started = self._streams.started(
+            self._owner_id,
             kind="turn",
             source=lambda: LettaSource(self._context, self._scope, taken),
-            on_disconnect=OnDisconnect.CANCEL,
+            on_disconnect=OnDisconnect.CONTINUE,
             key=f"run:{run.id}",
             scope=self._scope,
+            anew=True,
         )
+        try:
+            return await stack.enter_async_context(started)
+        except BadUserInput:
+            self._unstreamed.add(run.id)
+        except GatewayError:
+            pass
+        return None

@@ -22,7 +22,7 @@ from resolvers.streams.events import (
 from resolvers.streams.log import Leave, read_entries, read_events
 from resolvers.streams.shelf import Shelf
 from resolvers.streams.stream import Source, Stream
-from resolvers.streams.waiters import Waiters
+from resolvers.streams.waiters import Waiters, woken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,7 @@ class StreamHub:
         self.limits = limits
         self._metrics = metrics
         self._shelf = Shelf(limits.max_kept)
-        self.begun = Waiters()
-        """Woken whenever a stream begins."""
+        self._awaited: dict[tuple[str, str | None], Waiters] = {}
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
         """The owner's stream of that id. Raises NotFound."""
@@ -143,6 +142,15 @@ class StreamHub:
             if stream.readers == 0 and stream.log.ended is None:
                 self._abandon(stream)
 
+    async def begun(self, owner_id: str, scope: str, *others: Waiters) -> None:
+        """Wait until a turn of the owner's conversation begins here, or one of the others wakes."""
+        waiters = self._awaited.setdefault((owner_id, scope), Waiters())
+        try:
+            await woken(waiters, *others)
+        finally:
+            if not waiters:
+                self._awaited.pop((owner_id, scope), None)
+
     def events(self, stream: Stream, after: str | None, leave: Leave | None = None) -> AsyncIterator[Event]:
         """The stream's events after a cursor, as a GraphQL door sends them."""
         limits = self.limits
@@ -173,7 +181,8 @@ class StreamHub:
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._pump(stream))
         stream.pump.add_done_callback(lambda _: self._end(stream, Ended(outcome=StreamOutcome.CANCELLED)))
-        self.begun.wake()
+        if (waiters := self._awaited.get((stream.owner_id, stream.scope))) is not None:
+            waiters.wake()
 
     async def _opened(self, stream: Stream) -> None:
         """Wait for the upstream to open, one heartbeat at most; a refusal after that is in the stream."""

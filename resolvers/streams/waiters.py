@@ -14,7 +14,13 @@ class Waiters:
     def add(self, waiter: asyncio.Future[None]) -> None:
         """Somebody who waits, and is to be woken."""
         self._waiters.add(waiter)
-        waiter.add_done_callback(self._waiters.discard)
+
+    def remove(self, waiter: asyncio.Future[None]) -> None:
+        """Somebody who waits no longer."""
+        self._waiters.discard(waiter)
+
+    def __bool__(self) -> bool:
+        return bool(self._waiters)
 
     def wake(self) -> None:
         """It has happened."""
@@ -31,4 +37,5 @@ async def woken(*several: Waiters) -> None:
     try:
         await waiter
     finally:
-        waiter.cancel()
+        for waiters in several:
+            waiters.remove(waiter)

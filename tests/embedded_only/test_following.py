@@ -1,0 +1,94 @@
+"""What following a conversation costs, and what becomes of a follower when things break off."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from resolvers.streams import follow
+from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
+from tests.doors.test_streams import expected, text_of
+from tests.support import things
+from tests.support.doors import Refused
+from tests.support.stack import GRACE, Stack, embedded_stack, until
+
+
+@pytest.mark.parametrize("grace", [0, 60], ids=["past its grace", "within its grace"])
+@pytest.mark.parametrize("with_cursor", [True, False])
+async def test_who_comes_back_in_the_middle_of_a_turn_hears_all_of_it(grace: int, with_cursor: bool) -> None:
+    async with embedded_stack(stream_grace_seconds=grace, stream_look_seconds=0.1) as stack:
+        _, conversation_id = await conversation(stack)
+        async with following(stack, "websocket", conversation_id) as follower:
+            await joined(stack, follower, conversation_id)
+            saying = asyncio.create_task(
+                say_past_the_gateway(stack, conversation_id, "tokens=60 delay=0.05", background=True)
+            )
+            before = []
+            async for event in follower:
+                before.append(event)
+                if event["__typename"] == "TextDelta":
+                    break
+        after = before[-1]["cursor"] if with_cursor else None
+        async with following(stack, "websocket", conversation_id, after) as follower:
+            heard = await turn(follower)
+            if heard[-1]["outcome"] == "CANCELLED":  # the stream ended with its grace; the run is taken up again
+                heard, before = await turn(follower), []
+                assert heard[0]["replayed"] is True
+        await saying
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert text_of((before if with_cursor else []) + heard) == expected(60)
+
+
+async def test_other_peoples_streams_wake_no_follower() -> None:
+    async with embedded_stack(stream_look_seconds=60) as stack, AsyncExitStack() as leaving:
+        _, conversation_id = await conversation(stack)
+        followers = [
+            await leaving.enter_async_context(following(stack, "websocket", conversation_id)) for _ in range(5)
+        ]
+        tasks = [asyncio.create_task(turn(follower)) for follower in followers]
+
+        async def looked() -> bool:
+            return sum(call.startswith("GET /v1/runs/") for call in stack.calls("letta")) >= 2 * len(followers)
+
+        await until(looked)
+        stack.platform.state.calls.clear()
+        await stack.make_agent(GRACE)
+        theirs = await things.done(stack, things.CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
+        asked = {
+            "to": {"conversationId": theirs["conversationEdge"]["node"]["id"]},
+            "content": [{"text": "hi [[tokens=1]]"}],
+            "idempotencyKey": "k",
+            "waitSeconds": 10,
+        }
+        await things.done(stack, things.SEND, {"i": asked}, user=GRACE)
+        assert [call for call in stack.calls("letta") if call.startswith("GET /v1/runs/?")] == []
+        sent = await send(stack, conversation_id, "tokens=2")
+        for heard in await asyncio.gather(*tasks):
+            assert heard[0]["stream"]["id"] == sent["stream"]["id"]
+
+
+async def test_a_run_that_letta_does_not_stream_is_watched_and_not_asked_for_without_end(stack: Stack) -> None:
+    _, conversation_id = await conversation(stack)
+    async with following(stack, "websocket", conversation_id) as follower:
+        await joined(stack, follower, conversation_id)
+        run = asyncio.create_task(say_past_the_gateway(stack, conversation_id, "tokens=5 delay=0.05", background=False))
+        heard = await turn(follower)
+        await run
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert len([call for call in stack.calls("letta") if call.endswith("/stream")]) <= 1
+
+
+async def test_a_conversation_that_is_deleted_is_followed_no_longer(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "PROVED_SECONDS", 0.0)
+    _, conversation_id = await conversation(stack)
+    with pytest.raises((Refused, AssertionError)) as ended:
+        async with asyncio.timeout(20), following(stack, "websocket", conversation_id) as follower:
+            await joined(stack, follower, conversation_id)
+            query = "mutation($c: ID!) { deleteConversation(input: {conversationId: $c}) { deletedConversationId } }"
+            await stack.graphql(query, {"c": conversation_id})
+            await turn(follower)
+    assert "NOT_FOUND" in str(ended.value)
