@@ -85,10 +85,10 @@ async def test_a_conversation_that_is_deleted_is_followed_no_longer(
 ) -> None:
     monkeypatch.setattr(follow, "PROVED_SECONDS", 0.0)
     _, conversation_id = await conversation(stack)
-    with pytest.raises((Refused, AssertionError)) as ended:
-        async with asyncio.timeout(20), following(stack, "websocket", conversation_id) as follower:
-            await joined(stack, follower, conversation_id)
-            query = "mutation($c: ID!) { deleteConversation(input: {conversationId: $c}) { deletedConversationId } }"
-            await stack.graphql(query, {"c": conversation_id})
+    async with asyncio.timeout(20), following(stack, "websocket", conversation_id) as follower:
+        await joined(stack, follower, conversation_id)
+        query = "mutation($c: ID!) { deleteConversation(input: {conversationId: $c}) { deletedConversationId } }"
+        await stack.graphql(query, {"c": conversation_id})
+        with pytest.raises((Refused, AssertionError)) as ended:
             await turn(follower)
     assert "NOT_FOUND" in str(ended.value)
