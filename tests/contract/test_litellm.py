@@ -189,6 +189,9 @@ async def test_models_that_may_not_or_cannot_be_called(up: Upstreams) -> None:
     assert "Invalid model name passed in model=nope" in answer.json()["error"]["message"]
     for body in (unknown | {"stream": True}, {"model": up.chat_model}, {"messages": []}):
         assert error_of(await up.litellm.post(CHAT, json=body, headers=whole)) == (400, "invalid_request_error")
+    for message in ([{"role": "user"}], "hi", None):
+        odd = await up.litellm.post(CHAT, json=ask(up, "x") | {"messages": [message]}, headers=whole)
+        assert odd.status_code == 400, (message, odd.text)
     bad = await up.litellm.post(CHAT, content="{nope", headers=whole)
     assert error_of(bad) == (400, "invalid_request_error")
 

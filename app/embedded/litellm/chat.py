@@ -84,6 +84,8 @@ class Chat:
         messages = body.get("messages")
         if not isinstance(messages, list):
             raise invalid("/chat/completions: Missing required parameter: 'messages'.", "messages")
+        if not all(isinstance(message, dict) for message in messages):
+            raise invalid("/chat/completions: Invalid type for 'messages': expected objects.", "messages")
         reply = _reply(body, answer_to(messages, words_per_second=self._words_per_second))
         if body.get("stream"):
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
