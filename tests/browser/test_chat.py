@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from app.embedded.server import LoopbackServer
 from tests.support.browser import Page, opened_page
 from tests.support.stack import Stack, until
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "chat"
 in_a_browser = [pytest.mark.needs_node, pytest.mark.needs_chromium, pytest.mark.needs_demo, pytest.mark.timeout(120)]
 
 
