@@ -17,6 +17,7 @@ from graphql import GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectT
 
 from schema.build import build_schema
 from tests.support import things
+from tests.support.agentfiles import agent_file, publish
 from tests.support.stack import ADA, GRACE, Stack
 from tests.support.things import Maker
 
@@ -70,6 +71,12 @@ async def first_model(stack: Stack) -> str:
 
 async def first_template(_: Stack) -> str:
     return "template:support-bot"
+
+
+async def greeter(stack: Stack) -> str:
+    """A template whose agents think with a model that is there."""
+    await publish(stack, agent_file(stack))
+    return "template:greeter"
 
 
 async def first_version(_: Stack) -> str:
@@ -135,8 +142,8 @@ ROWS: dict[str, list[Row]] = {
     "Mutation.updateMemoryBlock(input.blockId)": [doing("updateMemoryBlock", 'blockId: $id value: "v"', things.block)],
     "Mutation.createAgent(input.templateId)": [
         Row(
-            f"mutation($id: ID!) {{ createAgent(input: {{templateId: $id {KEY}}}) {{ errors {{ message }} }} }}",
-            first_template,
+            f'mutation($id: ID!) {{ createAgent(input: {{templateId: $id variables: {{company: "C"}} {KEY}}}) {{ errors {{ message }} }} }}',
+            greeter,
             shared=True,
         )
     ],
