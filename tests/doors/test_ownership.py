@@ -50,9 +50,9 @@ class Row:
     shared: bool = False
 
 
-def doing(mutation: str, given: str, make: Maker, *, selection: str = "errors { message }") -> Row:
+def doing(mutation: str, given: str, make: Maker, *, shared: bool = False) -> Row:
     """A mutation."""
-    return Row(f"mutation($id: ID!) {{ {mutation}(input: {{{given}}}) {{ {selection} }} }}", make)
+    return Row(f"mutation($id: ID!) {{ {mutation}(input: {{{given}}}) {{ errors {{ message }} }} }}", make, shared)
 
 
 def reading(document: str, make: Maker, *, shared: bool = False) -> Row:
@@ -141,11 +141,7 @@ ROWS: dict[str, list[Row]] = {
     "Mutation.cancelStream(input.streamId)": [doing("cancelStream", "streamId: $id", things.stream)],
     "Mutation.updateMemoryBlock(input.blockId)": [doing("updateMemoryBlock", 'blockId: $id value: "v"', things.block)],
     "Mutation.createAgent(input.templateId)": [
-        Row(
-            f'mutation($id: ID!) {{ createAgent(input: {{templateId: $id variables: {{company: "C"}} {KEY}}}) {{ errors {{ message }} }} }}',
-            greeter,
-            shared=True,
-        )
+        doing("createAgent", f'templateId: $id variables: {{company: "C"}} {KEY}', greeter, shared=True)
     ],
     "Mutation.updateAgent(input.agentId)": [doing("updateAgent", 'agentId: $id description: "d"', things.agent)],
     "Mutation.upgradeAgent(input.agentId)": [doing("upgradeAgent", "agentId: $id", things.agent)],
