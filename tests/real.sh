@@ -16,8 +16,15 @@ export MODEL_URL=http://127.0.0.1:${FAKE_PORT:-19301}
 doors=(circle clients conversations federation follow http images javascript memory models openai pages proxy query runs
   signin socket streams templates turns usage)
 files=("${doors[@]/#/tests/doors/test_}")
+# Letta 0.16.8 itself now and then waits a minute for a connection to its database that never comes ("TimeoutError" under
+# asyncpg in its log), and whatever asks it meanwhile fails. What failed is asked once more, and must pass then.
+asked() {
+  "$bin/python" -m pytest -q "$@" && return 0 || [ $? = 1 ] || return
+  echo "asked once more:"
+  "$bin/python" -m pytest -q --last-failed --last-failed-no-failures none "$@"
+}
 if [ -n "${EVERYTHING:-}" ]; then
-  "$bin/python" -m pytest -q tests/doors tests/contract
+  asked tests/doors tests/contract
 else
-  "$bin/python" -m pytest -q "${files[@]/%/.py}"
+  asked "${files[@]/%/.py}"
 fi
