@@ -99,11 +99,8 @@ class Stack:
         return key
 
     async def _made_key(self, asked: dict[str, Any]) -> str:
-        headers = {"authorization": f"Bearer {os.environ['LITELLM_API_KEY']}"}
-        async with httpx.AsyncClient(
-            base_url=os.environ["LITELLM_BASE_URL"], headers=headers, trust_env=False
-        ) as admin:
-            made = (await admin.post("/key/generate", json=asked, timeout=30)).raise_for_status().json()
+        async with self.litellm() as admin:
+            made = (await admin.post("/key/generate", json=asked)).raise_for_status().json()
         return str(made["key"])
 
     async def spent(self, user_id: str = ADA) -> Decimal:
@@ -152,6 +149,11 @@ class Stack:
         headers = {"authorization": f"Bearer {key}"}
         return httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False)
 
+    def litellm(self) -> httpx.AsyncClient:
+        """The real LiteLLM itself, past the gateway, as its administrator."""
+        headers = {"authorization": f"Bearer {os.environ['LITELLM_API_KEY']}"}
+        return httpx.AsyncClient(base_url=os.environ["LITELLM_BASE_URL"], headers=headers, timeout=30, trust_env=False)
+
     async def model_stats(self) -> dict[str, int]:
         """What the model has counted."""
         if not self.real:
@@ -162,20 +164,13 @@ class Stack:
             stats_: dict[str, int] = answer.json()["stats"]
             return stats_
 
-    async def named_user(self, completion_id: str) -> str:
-        """Whom a completion was made for, as LiteLLM was told and wrote down."""
+    async def charged(self, user_id: str = ADA) -> float:
+        """What LiteLLM has written down, in US dollars, for a user whom completions named, whoever's key paid."""
         if not self.real:
-            return str(self.platform.state.spend[-1]["end_user"])
-        base, key = os.environ["LITELLM_BASE_URL"], os.environ["LITELLM_API_KEY"]
-        headers = {"authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=base, headers=headers, trust_env=False) as admin:
-
-            async def written() -> Any:
-                query = {"request_id": completion_id, "summarize": "false"}
-                entries = (await admin.get("/spend/logs", params=query)).json()
-                return isinstance(entries, list) and entries
-
-            return str((await until(written, 20))[0]["end_user"])
+            return sum(entry["spend"] for entry in self.platform.state.spend if entry["end_user"] == user_id)
+        async with self.litellm() as admin:
+            answer = await admin.get("/customer/info", params={"end_user_id": user_id})
+        return 0.0 if answer.status_code == 404 else float(answer.raise_for_status().json()["spend"])
 
     def calls(self, service: str) -> list[str]:
         """``METHOD path`` of the calls a service has had."""
