@@ -57,7 +57,7 @@ class EmbeddedOptions:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to whoever runs the loop, and says when it listens."""
+    """A uvicorn server that leaves signals to whoever runs the loop, says when it listens, and stops without delay."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -76,6 +76,28 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await self._wake.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        if self.force_exit:
+            await self._break_off()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown()  # waits a tenth of a second at least
+        else:
+            await self.lifespan.shutdown()
+
+    async def _break_off(self) -> None:
+        for connection in list(self.server_state.connections):
+            if (transport := getattr(connection, "transport", None)) is not None:
+                transport.abort()
+        answering = list(self.server_state.tasks)
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -130,9 +152,6 @@ class LoopbackServer:
         if self._server is not None and self._task is not None:
             self._server.force_exit = True
             self._server.stop()
-            for connection in list(self._server.server_state.connections):
-                if (transport := getattr(connection, "transport", None)) is not None:
-                    transport.abort()
             await self._task
 
 
