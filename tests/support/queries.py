@@ -58,8 +58,8 @@ class Operations:
         self, schema: GraphQLSchema, ids: Mapping[str, Sequence[str]], texts: Mapping[str, Sequence[str]]
     ) -> None:
         self._schema = schema
-        self._ids = {name: st.sampled_from(values) for name, values in ids.items()}
-        self._texts = {name: st.sampled_from(values) for name, values in texts.items()}
+        self._ids = {name: st.sampled_from(values) for name, values in ids.items() if values}
+        self._texts = {name: st.sampled_from(values) for name, values in texts.items() if values}
         self._any_id = st.sampled_from([*(one for kind in ids.values() for one in kind), *NO_IDS])
         self._scalars = {
             "Int": INTS.map(str),
@@ -140,11 +140,11 @@ class Operations:
     def _id(self, draw: st.DrawFn, name: str) -> st.SearchStrategy[str]:
         """Mostly one of the kind that is asked for."""
         ids = self._ids.get(name.removesuffix("Id"))
-        return ids if ids and draw(ONE_IN_8) else self._any_id
+        return ids if ids is not None and draw(ONE_IN_8) else self._any_id
 
     def _text(self, draw: st.DrawFn, name: str) -> st.SearchStrategy[str]:
         texts = self._texts.get(name)
-        return texts if texts and draw(ONE_IN_4) else TEXTS
+        return texts if texts is not None and draw(ONE_IN_4) else TEXTS
 
 
 def contradictions(schema: GraphQLSchema, document: DocumentNode, data: dict[str, Any] | None) -> list[str]:
