@@ -8,6 +8,10 @@ PAGES := app/pages/graphiql
 CHAT := examples/chat
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
+# uv installs at a fifth of pip's work. Where it does not, as where an index is named to pip alone, pip does.
+locked = { $(PIP) --require-hashes -r requirements-uv.lock \
+	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1); } || $(PIP) --require-hashes -r $(1)
+
 # What does not wait for one another is done side by side.
 MAKEFLAGS += --jobs=3
 
@@ -63,7 +67,9 @@ released: ## At a release: from now on, breaking changes are told against the sc
 	cp schema/schema.graphql schema/released.graphql
 
 lock: ## Lock the dependencies anew
-	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv==0.13.9
+	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet -r requirements-uv.lock
+	echo uv==0.13.9 | $(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' - -o requirements-uv.lock
 	$(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' pyproject.toml --group build -o requirements.lock
 	$(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -78,12 +84,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r requirements.lock
+	$(call locked,requirements.lock)
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.test: requirements-dev.lock pyproject.toml | $(BIN)/python
-	$(PIP) --require-hashes -r requirements-dev.lock
+	$(call locked,requirements-dev.lock)
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
 

@@ -12,7 +12,7 @@ FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=
 MODULES = [name for name in FILES if name.endswith(".py") and not name.startswith("tests/")]
 
 
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-uv.lock"]
 LOCKS += [name for name in FILES if name.endswith("package-lock.json")]
 
 
