@@ -13,7 +13,7 @@ EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/package.json"))
 CHAT = ROOT / "examples" / "chat"
 STRICT = ("strict", "noUncheckedIndexedAccess", "exactOptionalPropertyTypes")
 
-pytestmark = pytest.mark.needs_examples
+pytestmark = [pytest.mark.needs_examples, pytest.mark.timeout(180)]
 
 
 def passes(*command: str, folder: Path) -> str:

@@ -61,6 +61,7 @@ async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place
 
 
 @pytest.mark.needs_node
+@pytest.mark.timeout(180)
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("example", EXAMPLES)
 async def test_the_examples_run(example: Snippet, place: Place) -> None:
