@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -22,6 +22,7 @@ from resolvers.paging import (
     Window,
     decode_cursor,
     encode_cursor,
+    moment,
     not_of_this_list,
     page,
 )
@@ -30,7 +31,6 @@ PREFIX = "passage:"
 MAX_TEXT = 200_000
 MAX_QUERY = 2_000
 _LETTA = "passage-"
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _SCAN = 50
 _SCANS = 20
 
@@ -163,4 +163,4 @@ def _worded(text: str, what: str, most: int) -> str:
 
 
 def _made(passage: PassageRecord) -> datetime:
-    return passage.created_at or _LONG_AGO
+    return moment(passage.created_at)

@@ -327,6 +327,28 @@ async def test_pages_stay_right_while_agents_come_and_go(stack: Stack) -> None:
     assert (last["totalCount"], last["pageInfo"]["hasNextPage"]) == (5, False)
 
 
+@pytest.mark.parametrize("told", ["2026-01-02T10:00:00+02:00", "2026-01-02T08:00:00"])
+async def test_what_ams_tells_in_another_zone_or_none_is_utc_and_pages_go_on(stack: Stack, told: str) -> None:
+    agent_id = await stack.make_agent()
+    rows = stack.platform.state.users[ADA].rows
+    rows[:] = [row | {"created_at": told} for row in rows]
+    query = """query($after: String) { viewer { agents(first: 1, after: $after) {
+      totalCount nodes { id createdAt } pageInfo { hasNextPage endCursor } } } }"""
+    seen, after = [], None
+    while True:
+        answer = await stack.graphql(query, {"after": after})
+        assert "errors" not in answer, answer
+        page = answer["data"]["viewer"]["agents"]
+        [node] = page["nodes"]
+        assert node["createdAt"] == "2026-01-02T08:00:00+00:00"
+        seen.append(node["id"])
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+        after = page["pageInfo"]["endCursor"]
+    assert len({*seen}) == len(seen) == page["totalCount"]
+    assert agent_id in seen
+
+
 async def test_agents_are_filtered_by_template_tag_and_name(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     red = await created(stack, "a", name="Night shift_1")
