@@ -37,8 +37,13 @@ async def template_page(context: RequestContext, asked: Window, search: str | No
     if found is None:
         found = [TemplateRecord(id=slug, described=False) for slug in await _used(context)]
         found = [record for record in found if (after is None or record.id > after) and (search or "") in record.id]
-    edges = [Edge(record, encode_cursor(record.id)) for record in found[: asked.size]]
+    edges = [template_edge(record) for record in found[: asked.size]]
     return page(edges, asked, more=len(found) > asked.size)
+
+
+def template_edge(record: TemplateRecord) -> Edge[TemplateRecord]:
+    """The template in its place."""
+    return Edge(record, encode_cursor(record.id))
 
 
 async def version(record: Parent[TemplateRecord], info: Info, number: str) -> TemplateVersionRecord | None:

@@ -197,7 +197,7 @@ async def test_an_upgrade_is_planned_applied_and_read_back(stack: Stack) -> None
     answer = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "to": "1.1.0"}})
     done = {"outcome": "APPLIED", "agent": {"id": agent_id, "version": "1.1.0"}, "errors": []}
     assert answer["data"]["upgradeAgent"] == done
-    again = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id}})
+    again = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "queue": None}})
     assert again["data"]["upgradeAgent"] == done
     back = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "to": "1.0.0"}})
     payload = back["data"]["upgradeAgent"]
