@@ -10,6 +10,7 @@ from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loaders import kept
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.principal import Role
 
@@ -34,7 +35,9 @@ async def template_page(context: RequestContext, asked: Window, search: str | No
         return page([], asked, more=False)
     ams, user_id = context.resources.ams, context.principal.user_id
     found = await ams.template_page(context.scope, user_id, limit=asked.size + 1, after=after, search=search)
-    if found is None:
+    if found is not None:
+        kept(context.loaders.template, found)
+    else:
         found = [TemplateRecord(id=slug, described=False) for slug in await _used(context)]
         found = [record for record in found if (after is None or record.id > after) and (search or "") in record.id]
     edges = [template_edge(record) for record in found[: asked.size]]
