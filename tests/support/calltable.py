@@ -32,7 +32,8 @@ What each field adds in calls to the services behind the gateway, counted on a r
 the field is asked of in one operation, *each* is for every one of them. Nothing is asked twice within an operation: a call
 that another field has made is free. A field that is not here costs nothing beyond its parent.
 
-The calls that one level of a query needs go out together, as many at a time as a service's bulkhead lets through.
+The calls that one level of a query needs go out together, as many at a time as a user's share of the service's bulkhead,
+a quarter of it, lets through. When the client leaves, they are given up.
 
 | field | calls |
 |---|---|
