@@ -39,7 +39,7 @@ class Relay:
         if self._row.work is Work.NO_MODELS:
             await respond(send, 200, b'{"object":"list","data":[]}', JSON)
             return
-        raw = await self._doors.body(scope, receive)
+        raw = await self._doors.body(scope, receive, from_letta=self._context.from_letta)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
         _check(work, body)

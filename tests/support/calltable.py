@@ -40,7 +40,8 @@ What is read by its id costs the same by `node`, `nodes` and `_entities`. A muta
 with all of its payload or events, and with what AMS asks of Letta for it. `Subscription.conversation` goes on asking: every
 `STREAM_LOOK_SECONDS` Letta tells which runs of the agent are going.
 
-The calls that one level of a query needs go out together, as many at a time as a service's bulkhead lets through.
+The calls that one level of a query needs go out together, as many at a time as a user's share of the service's bulkhead,
+a quarter of it, lets through. When the client leaves, they are given up.
 
 | field | calls |
 |---|---|
