@@ -35,14 +35,12 @@ def message_edge(message: MessageRecord) -> Edge[MessageRecord]:
 
 async def message_page(context: RequestContext, scope: str, asked: Window) -> Page[MessageRecord]:
     """A page of a conversation, oldest first."""
-    if asked.size == 0:
-        return page([], asked, more=False)
     place = None if asked.cursor is None else await place_at(context, scope, asked.cursor)
     try:
         found = await (_backward if asked.backward else _forward)(context, scope, asked.size, place)
     except NotFound as error:
         raise not_of_this_list() from error
-    chosen = found[-asked.size :] if asked.backward else found[: asked.size]
+    chosen = found[max(0, len(found) - asked.size) :] if asked.backward else found[: asked.size]
     for message in chosen:
         context.resources.sent_ids.keep(message)
     return page([message_edge(message) for message in chosen], asked, more=len(found) > asked.size)

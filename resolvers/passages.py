@@ -57,8 +57,6 @@ async def passage_page(context: RequestContext, agent_id: str, asked: Window) ->
     place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
     if place is not None and not is_letta_id(place.passage_id, "passage"):
         raise not_of_this_list()
-    if asked.size == 0:
-        return page([], asked, more=False)
     before = None if place is None else place.passage_id
     found = await context.loaders.passages.load((agent_id, asked.size + 1, True, before, None))
     if not found and place is not None:

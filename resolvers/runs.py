@@ -42,8 +42,6 @@ async def run_page(context: RequestContext, agent_id: str, asked: Window, active
     place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
     if place is not None and not is_letta_id(place.run_id, "run"):
         raise not_of_this_list()
-    if asked.size == 0:
-        return page([], asked, more=False)
     if active:
         found = _older(await context.loaders.active_runs.load(agent_id), place)
     else:

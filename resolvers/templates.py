@@ -31,8 +31,6 @@ async def template_page(context: RequestContext, asked: Window, search: str | No
     search = checks.search(search)
     if after is not None and not checks.is_slug(after):
         raise not_of_this_list()
-    if asked.size == 0:
-        return page([], asked, more=False)
     ams, user_id = context.resources.ams, context.principal.user_id
     found = await ams.template_page(context.scope, user_id, limit=asked.size + 1, after=after, search=search)
     if found is not None:
