@@ -176,3 +176,11 @@ async def test_one_id_may_be_several_messages(up: Upstreams) -> None:
     both = await up.get(f"/v1/messages/{said['id']}")
     assert {(one["id"], one["otid"]) for one in both} == {(one["id"], one["otid"]) for one in (thought, said)}
     assert (await up.letta.get(f"/v1/messages/message-{NOBODY}")).status_code == 404
+
+
+async def test_a_text_with_nul_is_more_than_it_takes(up: Upstreams) -> None:
+    agent_id = (await up.agent())["id"]
+    made = await up.letta.post("/v1/conversations/", params={"agent_id": agent_id}, json={"summary": "a\0b"})
+    assert made.status_code == 500
+    searched = await up.letta.get("/v1/conversations/", params={"agent_id": agent_id, "summary_search": "a\0b"})
+    assert searched.status_code == 500
