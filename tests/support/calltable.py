@@ -1,12 +1,14 @@
 """What each field costs in upstream calls, counted: ``docs/calls.md`` is this, printed.
 
 A field is asked for on two things of its type and then on four, with and without the field: what it adds is so many
-calls at once and so many for each thing. ``python -m tests.support.calltable`` prints the page.
+calls at once and so many for each thing. A mutation is carried out once. ``python -m tests.support.calltable`` prints
+the page.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import tempfile
@@ -20,6 +22,7 @@ from graphql import GraphQLObjectType, get_named_type, is_leaf_type
 
 from schema.build import build_schema
 from tests.support import things
+from tests.support.agentfiles import agent_file, create, publish, second_version
 from tests.support.stack import Stack, embedded_stack
 
 SCHEMA = build_schema()._schema
@@ -37,6 +40,16 @@ The calls that one level of a query needs go out together, as many at a time as 
 | field | calls |
 |---|---|
 """  # noqa: E501 - a page
+
+MUTATIONS = """
+## Mutations
+
+What a mutation calls before it answers; what its payload is asked for is counted above. `sendMessage` waits here for
+the end of its turn. A turn or a completion is one call, however many read it.
+
+| mutation | calls |
+|---|---|
+"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,45 @@ async def _turns(stack: Stack, count: int) -> str:
     return agent_id
 
 
+async def _greeter(stack: Stack) -> str:
+    await publish(stack, agent_file(stack))
+    return "template:greeter"
+
+
+async def _outdated(stack: Stack) -> str:
+    """An agent of a template that has a newer version."""
+    await publish(stack, agent_file(stack, "outdated"))
+    made = await create(stack, "outdated", templateId="template:outdated")
+    await publish(stack, second_version(stack, "outdated"))
+    return str(made["data"]["createAgent"]["agent"]["id"])
+
+
+async def _run_under_way(stack: Stack) -> str:
+    """A run that nobody follows, so that nothing but the mutation looks at it."""
+    agent_id = await stack.make_agent()
+    said = {"messages": [{"role": "user", "content": "hi [[tokens=400 delay=0.05]]"}], "background": True}
+    path = "/v1/conversations/default/messages"
+    async with stack.letta() as letta, letta.stream("POST", path, json={**said, "agent_id": agent_id}) as answer:
+        async for line in answer.aiter_lines():
+            if (run := re.search(r"run-[0-9a-f-]{36}", line)) is not None:
+                return run[0]
+    raise AssertionError("Letta has begun nothing")
+
+
+async def _stream_under_way(stack: Stack) -> str:
+    return str((await things.sent(stack, "tokens=400 delay=0.05", seconds=0))["stream"]["id"])
+
+
+async def _request(stack: Stack) -> str:
+    """A request after whose decision the model takes its time, and the turn asks nothing of Letta meanwhile."""
+    return await things.approval_request(stack, "tokens=2 first=2")
+
+
+async def _source(stack: Stack) -> str:
+    """The text of an Agent File, as GraphQL writes it within quotes."""
+    return json.dumps(agent_file(stack, "another"))[1:-1]
+
+
 async def _nothing(_: Stack, __: int) -> str:
     return ""
 
@@ -97,6 +149,7 @@ PLACES: dict[str, Place] = {
     "Agent": Place("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
     "Conversation": Place('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
     "Message": Place('{ agent(id: "$id") { messages(last: 50) { nodes { ... on UserMessage { %s } } } } }', _turns),
+    "Mutation": Place("mutation { %s }", _nothing, most=1),
     "Model": Place("{ models { %s } }", _nothing, most=1),
     "ModelSupports": Place("{ models { supports { %s } } }", _nothing, most=1),
     "Run": Place('{ run(id: "$id") { %s } }', _run, most=1),
@@ -111,6 +164,10 @@ PLACES: dict[str, Place] = {
 OUTCOMES = re.compile(r"Stream\w+|\w+Payload|MessageAdded|ApprovalRequested|ConversationBusy|BudgetExceeded")
 """Types that mutations and subscriptions answer with: what is read of them is read of the types above."""
 
+KEY = 'idempotencyKey: "calls"'
+WAIT = "waitSeconds: 20"
+ASKED = 'model: "gpt-4o-mini", messages: [{role: USER, content: "hi"}]'
+
 ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
     "Query.node": ('id: "$id"', things.conversation),
     "Query.nodes": ('ids: ["$id"]', things.conversation),
@@ -124,6 +181,28 @@ ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
     "Query.templateValidation": ('source: "a: b"', things.agent),
     "User.usage": (_DAYS, things.agent),
     "Template.version": ('number: "1.0.0"', things.agent),
+    "Mutation.createAgent": (f'input: {{templateId: "$id", variables: {{company: "C"}} {KEY}}}', _greeter),
+    "Mutation.upgradeAgent": ('input: {agentId: "$id"}', _outdated),
+    "Mutation.updateAgent": ('input: {agentId: "$id", name: "n", model: "gpt-4.1"}', things.agent),
+    "Mutation.deleteAgent": ('input: {agentId: "$id"}', things.agent),
+    "Mutation.publishTemplate": ('input: {source: "$id"}', _source),
+    "Mutation.createConversation": ('input: {agentId: "$id"}', things.agent),
+    "Mutation.updateConversation": ('input: {conversationId: "$id", summary: "s"}', things.conversation),
+    "Mutation.forkConversation": ('input: {conversationId: "$id"}', things.conversation),
+    "Mutation.deleteConversation": ('input: {conversationId: "$id"}', things.conversation),
+    "Mutation.sendMessage": (
+        f'input: {{to: {{agentId: "$id"}}, content: [{{text: "hi"}}], {WAIT} {KEY}}}',
+        things.agent,
+    ),
+    "Mutation.respondToApproval": ('input: {requestId: "$id", decision: DENY}', _request),
+    "Mutation.cancelRun": ('input: {runId: "$id"}', _run_under_way),
+    "Mutation.cancelStream": ('input: {streamId: "$id"}', _stream_under_way),
+    "Mutation.startCompletion": (f"input: {{{ASKED} {KEY}}}", things.agent),
+    "Mutation.complete": (f'input: {{{ASKED} idempotencyKey: "whole"}}', things.agent),
+    "Mutation.embed": ('input: {model: "text-embedding-3-small", inputs: ["a", "b"]}', things.agent),
+    "Mutation.updateMemoryBlock": ('input: {blockId: "$id", value: "v"}', things.block),
+    "Mutation.insertPassage": ('input: {agentId: "$id", text: "t"}', things.agent),
+    "Mutation.deletePassage": ('input: {passageId: "$id"}', things.passage),
 }
 """What a field is given, and what makes the thing that ``$id`` names."""
 
@@ -134,12 +213,13 @@ def fields() -> Iterator[tuple[str, str, Any]]:
     for kind in SCHEMA.type_map.values():
         if not isinstance(kind, GraphQLObjectType) or kind.name.startswith("_"):
             continue
-        if kind in (SCHEMA.mutation_type, SCHEMA.subscription_type) or OUTCOMES.fullmatch(kind.name):
+        if kind is SCHEMA.subscription_type or OUTCOMES.fullmatch(kind.name):
             continue
         shared = message.fields if message in kind.interfaces else {}
         for name, field in kind.fields.items():
             definition = field.extensions.get("strawberry-definition")
-            if definition is not None and definition.base_resolver and name != "id" and name not in shared:
+            answered = kind is SCHEMA.mutation_type or (definition is not None and definition.base_resolver)
+            if answered and name != "id" and name not in shared:
                 yield kind.name, name, field
     yield from (("Message", name, field) for name, field in message.fields.items())
 
@@ -157,8 +237,11 @@ class Counting:
         """The calls of the document with something asked of each thing."""
         document = self._place.document.replace("%s", "__typename " + asked).replace("$n", str(self._count))
         self._stack.platform.state.calls.clear()
-        answer = await self._stack.graphql(document.replace("$id", thing or self._thing))
+        asked_of = document.replace("$id", thing or self._thing)
+        headers = {"authorization": f"Bearer {self._stack.token(admin=True)}"}
+        answer = (await self._stack.client.post("/graphql", json={"query": asked_of}, headers=headers)).json()
         assert "errors" not in answer, (document, answer)
+        assert '"errors":[{' not in json.dumps(answer, separators=(",", ":")), (document, answer)
         return Counter(_call(made) for made in self._stack.platform.state.calls)
 
     async def added(self, kind: str, name: str, field: Any) -> Counter[str]:
@@ -166,7 +249,8 @@ class Counting:
         given, make = ARGUMENTS.get(f"{kind}.{name}", ("", None))
         thing = None if make is None else await make(self._stack)
         leaf = is_leaf_type(get_named_type(field.type))
-        asked = name + (f"({given})" if given else "") + ("" if leaf else " { __typename }")
+        wanted = "errors { message }" if kind == "Mutation" else "__typename"
+        asked = name + (f"({given})" if given else "") + ("" if leaf else f" {{ {wanted} }}")
         with_it = await self.calls(asked, thing)
         with_it.subtract(await self.calls("", thing))
         return Counter({call: times for call, times in with_it.items() if times})
@@ -195,17 +279,18 @@ async def table() -> str:
     by_kind: dict[str, list[tuple[str, Any]]] = {}
     for kind, name, field in fields():
         by_kind.setdefault(kind, []).append((name, field))
-    rows = []
+    rows: dict[bool, list[str]] = {False: [], True: []}
     for kind in sorted(by_kind):
         most = PLACES[kind].most
         few = await counted(kind, min(FEW, most), by_kind[kind])
         more = await counted(kind, MORE, by_kind[kind]) if most > 1 else few
-        rows += [row for name in sorted(few) if (row := _row(f"{kind}.{name}", few[name], more[name]))]
-    return HEAD + "\n".join(rows) + "\n"
+        written = [_row(f"{kind}.{name}", few[name], more[name]) for name in sorted(few)]
+        rows[kind == "Mutation"] += [row for row in written if row]
+    return "\n".join([HEAD + "\n".join(rows[False]), MUTATIONS + "\n".join(rows[True])]) + "\n"
 
 
 def _row(name: str, few: Counter[str], more: Counter[str]) -> str | None:
-    parts = []
+    parts = ["nothing"] if name.startswith("Mutation.") and not few else []
     for call in sorted(few | more):
         each, rest = divmod(more[call] - few[call], MORE - FEW)
         once = few[call] - each * FEW

@@ -42,11 +42,13 @@ async def conversation(stack: Stack) -> str:
     return str(made["conversationEdge"]["node"]["id"])
 
 
-async def sent(stack: Stack, directive: str = "tokens=2", *, agent_id: str | None = None) -> dict[str, Any]:
+async def sent(
+    stack: Stack, directive: str = "tokens=2", *, agent_id: str | None = None, seconds: int = 20
+) -> dict[str, Any]:
     """A message sent to an agent of its own, and waited for."""
     to = {"agentId": agent_id or await agent(stack)}
     content = [{"text": f"hi [[{directive}]]"}]
-    asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
+    asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": seconds}
     return await done(stack, SEND, {"i": asked})
 
 
@@ -79,11 +81,11 @@ async def block(stack: Stack) -> str:
     return str(answer["data"]["agent"]["memoryBlocks"][0]["id"])
 
 
-async def approval_request(stack: Stack) -> str:
+async def approval_request(stack: Stack, directive: str = "tokens=2") -> str:
     """A request that a turn waits with."""
     agent_id = await agent(stack)
     await stack.require_approval(agent_id, "memory_insert")
-    await sent(stack, "tokens=2 tool=memory_insert approve=1", agent_id=agent_id)
+    await sent(stack, f"{directive} tool=memory_insert approve=1", agent_id=agent_id)
     query = "query($a: ID!) { agent(id: $a) { messages(last: 5) { nodes { __typename id } } } }"
     nodes = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]["messages"]["nodes"]
     return next(str(node["id"]) for node in nodes if node["__typename"] == "ApprovalRequestMessage")
