@@ -11,12 +11,11 @@ import socket
 import sys
 import uuid
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import uvicorn
 
-from app import devtokens, settingsdocs
+from app import VERSION, devtokens, settingsdocs
 from app.banner import banner
 from app.circle import gateway_of, letta_key
 from app.embedded.seed import PEOPLE
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agentgraph", description="One graph over an AI agent platform.")
-    parser.add_argument("--version", action="version", version=f"agentgraph {version('agentgraph')}")
+    parser.add_argument("--version", action="version", version=f"agentgraph {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="command")
     serve = commands.add_parser("serve", help="start the gateway; settings come from the environment and .env")
     serve.add_argument("--host", help="the address to listen on where HOST is not set")
@@ -116,7 +115,7 @@ def _run(settings: Settings, listener: socket.socket, store: Store | None) -> No
     token = _make_token("ada") if settings.development_tokens else None
     port = listener.getsockname()[1]
     kept_in = None if store is None else str(store_path())
-    print(banner(settings, version=version("agentgraph"), port=port, token=token, kept_in=kept_in), flush=True)
+    print(banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in), flush=True)
     config = server_config(
         create_app(store=store),
         settings,

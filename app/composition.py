@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
-from app import devtokens
+from app import VERSION, devtokens
 from app.auth import Authenticator
 from app.circle import gateway_of, letta_key
 from app.doors import Doors
@@ -59,7 +58,7 @@ async def open_doors(
         once=once,
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
-        health=Health(await _checks(settings, clients, letta, platform, stack), version("agentgraph")),
+        health=Health(await _checks(settings, clients, letta, platform, stack), VERSION),
         clocks=Clocks(
             request=settings.request_timeout,
             llm_total=settings.llm_timeout_seconds,

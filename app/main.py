@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from app import VERSION
 from app.circle import proxy_secrets
 from app.composition import open_doors
 from app.embedded.store import Store
@@ -54,7 +54,7 @@ def create_app(
             )
             yield
 
-    api = FastAPI(title="agentgraph", version=version("agentgraph"), lifespan=lifespan, redirect_slashes=False)
+    api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)
     api.router.routes[:0] = [
         *page_routes(settings, gate),
         *demo_routes(settings),

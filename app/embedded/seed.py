@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib.resources import files
 
 from app.embedded.ams.agentfile import AgentFile, prompt_of, read
@@ -106,6 +107,7 @@ def seed_people(state: State, user_key: str) -> None:
         templates.publish(read_seed(template_id, version), by=None)
 
 
+@cache
 def read_seed(template_id: str, version: str) -> AgentFile:
     """An Agent File that comes with the platform."""
     source = files("app.embedded.ams").joinpath("seeds", f"{template_id}-{version}.yaml")
@@ -144,6 +146,7 @@ def _group(facts: Json) -> Json:
     }
 
 
+@cache
 def _id(kind: str, *parts: object) -> str:
     """The same id at every start."""
     return f"{kind}-{uuid.uuid5(_NAMESPACE, '/'.join(map(str, parts)))}"

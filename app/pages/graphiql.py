@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -25,6 +26,7 @@ BUILT_POLICY = policy(script_src="'self'", worker_src="'self'", connect_src="'se
 """No host but this one. Monaco styles its lines by attributes, hence the inline styles."""
 
 
+@cache
 def operations() -> list[dict[str, str]]:
     """The saved operations, in the order of their files' names, each with its variables as JSON text."""
     return [

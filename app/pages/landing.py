@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from importlib.metadata import version
 
 from starlette.types import Receive, Scope, Send
 
+from app import VERSION
 from app.asgi import header
 from app.gate import Gate
 from app.pages.local import is_local, local_token
@@ -50,7 +50,7 @@ class Landing:
         if not self._settings.is_production:
             given = snippets(base, token, development_tokens=self._settings.development_tokens)
             values |= {
-                "version": version("agentgraph"),
+                "version": VERSION,
                 "environment": self._settings.environment.value,
                 "places": _places(scope),
                 "services": _services(self._settings),

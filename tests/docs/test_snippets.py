@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.docs.markdown import PAGES, ROOT, Snippet, name_of, snippets
 from tests.support.capabilities import NODE_MODULES
@@ -40,19 +41,30 @@ def test_what_is_quoted_from_an_example_stands_there(page: Path) -> None:
             assert any(all(piece in source for piece in pieces) for source in sources), one.code
 
 
-@pytest.mark.needs_node
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("page", [page for page in WITH_CODE if not page.name.endswith(".ru.md")], ids=name_of)
-async def test_the_examples_run(page: Path, tmp_path: Path) -> None:
-    mine = [one for one in snippets(page) if one.language in RUN]
-    if not mine:
-        return
-    async with serving(tmp_path) as gateway:
+EXAMPLES = [
+    pytest.param(one, id=f"{name_of(page)} {number} {one.heading}")
+    for page in WITH_CODE
+    if not page.name.endswith(".ru.md")  # the same code
+    for number, one in enumerate((one for one in snippets(page) if one.language in RUN), 1)
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Place]:
+    """One gateway for all examples, as a reader has one."""
+    folder, data = tmp_path_factory.mktemp("examples"), tmp_path_factory.getbasetemp() / "data"
+    settings = {"XDG_DATA_HOME": str(data), "LOG_LEVEL": "WARNING", "STREAM_HEARTBEAT_SECONDS": "0.5"}
+    async with serving(folder, **settings) as gateway:
         headers = {"authorization": f"Bearer {gateway.token}"}
         async with httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=60) as client:
-            place = Place(gateway, tmp_path, client, await first_agent(client))
-            for one in mine:
-                await place.run(one)
+            yield Place(gateway, folder, client, await first_agent(client))
+
+
+@pytest.mark.needs_node
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("example", EXAMPLES)
+async def test_the_examples_run(example: Snippet, place: Place) -> None:
+    await place.run(example)
 
 
 async def first_agent(client: httpx.AsyncClient) -> str:

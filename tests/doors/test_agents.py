@@ -88,7 +88,6 @@ async def test_several_agents_in_one_request_are_each_in_their_place(stack: Stac
         ({"name": "  "}, ("BAD_USER_INPUT", "NAME")),
         ({"name": "n" * 201}, ("BAD_USER_INPUT", "NAME")),
         ({"variables": ["company"]}, ("BAD_USER_INPUT", "VARIABLES")),
-        ({"variables": {"company": "a\0b"}}, ("BAD_USER_INPUT", "VARIABLES")),
         ({"variables": {"company": "c" * 100_001}}, ("BAD_USER_INPUT", "TOO_LONG")),
         ({"idempotencyKey": None}, ("BAD_USER_INPUT", "KEY")),
         ({"idempotencyKey": ""}, ("BAD_USER_INPUT", "KEY")),
@@ -110,10 +109,11 @@ async def test_what_makes_no_agent(stack: Stack, given: dict[str, Any], expected
         assert stack.calls("ams") == []
 
 
-async def test_variables_nested_beyond_reason(stack: Stack) -> None:
+@pytest.mark.parametrize("depth", [51, 300, 900])
+async def test_variables_nested_beyond_reason(stack: Stack, depth: int) -> None:
     deep: Any = "bottom"
-    for _ in range(900):
-        deep = {"d": deep}
+    for level in range(depth):
+        deep = [deep] if level % 2 and level < depth - 1 else {"d": deep}
     answer = await stack.graphql(
         CREATE, {"i": {"templateId": "template:support-bot", "variables": deep, "idempotencyKey": "k"}}
     )
@@ -149,8 +149,6 @@ async def test_an_agent_is_changed_and_the_platforms_tag_stays(stack: Stack) -> 
     [
         ({}, ("BAD_USER_INPUT", "EMPTY")),
         ({"name": ""}, ("BAD_USER_INPUT", "NAME")),
-        ({"name": "a\0"}, ("BAD_USER_INPUT", "NAME")),
-        ({"description": "a\0"}, ("BAD_USER_INPUT", "TEXT")),
         ({"description": "d" * 10_001}, ("BAD_USER_INPUT", "TEXT")),
         ({"tags": [f"user:{GRACE}"]}, ("BAD_USER_INPUT", "TAG")),
         ({"tags": [""]}, ("BAD_USER_INPUT", "TAG")),
@@ -385,8 +383,6 @@ async def test_agents_are_filtered_by_template_tag_and_name(stack: Stack) -> Non
     ("given", "expected"),
     [
         ({"tag": f"user:{GRACE}"}, ("BAD_USER_INPUT", "TAG")),
-        ({"tag": "a\0"}, ("BAD_USER_INPUT", "TAG")),
-        ({"search": "a\0"}, ("BAD_USER_INPUT", "TEXT")),
         ({"search": "s" * 201}, ("BAD_USER_INPUT", "TEXT")),
         ({"templateId": "greeter"}, ("NOT_FOUND", None)),
     ],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.embedded.letta.shapes import RUN
 from app.embedded.state import Agent, Json, Run, new_id, now, now_of_message
-from resolvers.sent import SentIds
+from resolvers.sent import ShownIds
 from tests.support.stack import GRACE, Stack, opened_socket
 
 PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: String) { conversation(id: $c) {
@@ -80,7 +80,7 @@ async def test_each_message_is_met_once_and_in_order(
     at_first, seen, cursor, waiting = await everything(stack, scope), [], None, list(later)
     with pytest.MonkeyPatch.context() as patch:
         if not remembered:
-            patch.setattr(SentIds, "find", lambda *_: None)
+            patch.setattr(ShownIds, "keep", lambda *_: None)
         while True:
             window = {"first": size, "after": cursor} if forward else {"last": size, "before": cursor}
             page = await pages(stack, scope, **window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from graphql import (
@@ -31,7 +32,19 @@ MAX_FIELDS = 4
 NO_IDS = ["", "agent-", "nonsense", "../../x"]
 INTS = st.sampled_from([0, 1, 2, 3, 20, 100, 101, -1, 2**31 - 1])
 TEXTS = st.sampled_from(["", "a", "hello [[tokens=2]]", "\u2028 ünï ☃", "x" * 300, '"', "2026-01-01", "1.0.0"])
+ONE_IN_3, ONE_IN_4, ONE_IN_5, ONE_IN_8, ONE_IN_10 = (st.integers(0, most) for most in (2, 3, 4, 7, 9))
+LENGTHS = st.integers(0, 3)
 JSONS = st.sampled_from(["{}", "[]", "null", '"x"', "1", '{a: [1, {b: null}], c: "d"}'])
+
+
+@cache
+def one_of(names: tuple[str, ...]) -> st.SearchStrategy[str]:
+    return st.sampled_from(names)
+
+
+@cache
+def some(names: tuple[str, ...], most: int, *, unique: bool = False) -> st.SearchStrategy[list[str]]:
+    return st.lists(one_of(names), max_size=most, unique=unique)
 
 
 class Operations:
@@ -45,8 +58,8 @@ class Operations:
         self, schema: GraphQLSchema, ids: Mapping[str, Sequence[str]], texts: Mapping[str, Sequence[str]]
     ) -> None:
         self._schema = schema
-        self._ids = ids
-        self._texts = texts
+        self._ids = {name: st.sampled_from(values) for name, values in ids.items()}
+        self._texts = {name: st.sampled_from(values) for name, values in texts.items()}
         self._any_id = st.sampled_from([*(one for kind in ids.values() for one in kind), *NO_IDS])
         self._scalars = {
             "Int": INTS.map(str),
@@ -57,9 +70,12 @@ class Operations:
             "DateTime": st.sampled_from(["2026-11-25T00:00:00Z", "never"]).map(json.dumps),
         }
 
-    def drawn(self, draw: st.DrawFn) -> str:
-        """One operation, a mutation now and then."""
-        mutates = self._schema.mutation_type is not None and draw(st.integers(0, 4)) == 0
+    def strategy(self) -> st.SearchStrategy[str]:
+        """Operations, a mutation now and then."""
+        return st.composite(self._drawn)()
+
+    def _drawn(self, draw: st.DrawFn) -> str:
+        mutates = self._schema.mutation_type is not None and draw(ONE_IN_5) == 0
         root = self._schema.mutation_type if mutates else self._schema.query_type
         assert root is not None
         return ("mutation " if mutates else "query ") + self._selection(draw, root, 1)
@@ -69,15 +85,15 @@ class Operations:
             fields: dict[str, GraphQLField] = {}
         else:
             fields = {name: field for name, field in kind.fields.items() if self._fits(field, depth)}
-        names = draw(st.lists(st.sampled_from(sorted(fields)), max_size=MAX_FIELDS)) if fields else []
+        names = draw(some(tuple(sorted(fields)), MAX_FIELDS)) if fields else []
         chosen = [
             f"f{depth}x{place}: {self._field(draw, name, fields[name], depth)}" for place, name in enumerate(names)
         ]
         if is_abstract_type(kind):
-            possible = sorted(self._schema.get_possible_types(kind), key=lambda one: one.name)
-            for place, one in enumerate(draw(st.lists(st.sampled_from(possible), max_size=2, unique=True))):
-                inner = self._selection(draw, one, depth).replace(f"f{depth}x", f"f{depth}p{place}{one.name}x")
-                chosen.append(f"... on {one.name} {inner}")
+            possible = {one.name: one for one in self._schema.get_possible_types(kind)}
+            for place, one in enumerate(draw(some(tuple(sorted(possible)), 2, unique=True))):
+                inner = self._selection(draw, possible[one], depth).replace(f"f{depth}x", f"f{depth}p{place}{one}x")
+                chosen.append(f"... on {one} {inner}")
         return "{ __typename " + " ".join(chosen) + " }"
 
     def _fits(self, field: GraphQLField, depth: int) -> bool:
@@ -94,20 +110,20 @@ class Operations:
         given = []
         for name, one in taken.items():
             must = isinstance(one.type, GraphQLNonNull) and one.default_value is Undefined
-            if must or draw(st.integers(0, 2)) == 0:
+            if must or draw(ONE_IN_3) == 0:
                 given.append(f"{name}: {self._value(draw, one.type, of if name in {'id', 'ids'} else name)}")
         return " ".join(given)
 
     def _value(self, draw: st.DrawFn, taken: Any, name: str) -> str:
         if isinstance(taken, GraphQLNonNull):
             return self._whole(draw, taken.of_type, name)
-        return "null" if draw(st.integers(0, 9)) == 0 else self._whole(draw, taken, name)
+        return "null" if draw(ONE_IN_10) == 0 else self._whole(draw, taken, name)
 
     def _whole(self, draw: st.DrawFn, taken: Any, name: str) -> str:
         if isinstance(taken, GraphQLList):
-            return "[" + " ".join(self._value(draw, taken.of_type, name) for _ in range(draw(st.integers(0, 3)))) + "]"
+            return "[" + " ".join(self._value(draw, taken.of_type, name) for _ in range(draw(LENGTHS))) + "]"
         if isinstance(taken, GraphQLEnumType):
-            return draw(st.sampled_from(sorted(taken.values)))
+            return draw(one_of(tuple(sorted(taken.values))))
         if isinstance(taken, GraphQLInputObjectType):
             return "{" + (self._one_of(draw, taken) if taken.is_one_of else self._given(draw, taken.fields, name)) + "}"
         assert isinstance(taken, GraphQLScalarType)
@@ -118,17 +134,17 @@ class Operations:
         return draw(self._scalars.get(taken.name, JSONS))
 
     def _one_of(self, draw: st.DrawFn, taken: GraphQLInputObjectType) -> str:
-        name = draw(st.sampled_from(sorted(taken.fields)))
+        name = draw(one_of(tuple(sorted(taken.fields))))
         return f"{name}: {self._whole(draw, taken.fields[name].type, name)}"
 
     def _id(self, draw: st.DrawFn, name: str) -> st.SearchStrategy[str]:
         """Mostly one of the kind that is asked for."""
         ids = self._ids.get(name.removesuffix("Id"))
-        return st.sampled_from(ids) if ids and draw(st.integers(0, 7)) else self._any_id
+        return ids if ids and draw(ONE_IN_8) else self._any_id
 
     def _text(self, draw: st.DrawFn, name: str) -> st.SearchStrategy[str]:
         texts = self._texts.get(name)
-        return st.sampled_from(texts) if texts and draw(st.integers(0, 3)) else TEXTS
+        return texts if texts and draw(ONE_IN_4) else TEXTS
 
 
 def contradictions(schema: GraphQLSchema, document: DocumentNode, data: dict[str, Any] | None) -> list[str]:
