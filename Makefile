@@ -8,10 +8,13 @@ PAGES := app/pages/graphiql
 CHAT := examples/chat
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-# What is to be set up is set up side by side.
+# What does not wait for one another is done side by side.
 MAKEFLAGS += --jobs=3
 
-.PHONY: help run test test-real fuzz pages demo screenshots released lock generated clean
+# Whatever starts Python a second time finds its bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help run test style types imports collected test-real fuzz pages demo screenshots released lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -19,12 +22,22 @@ help: ## This list
 run: $(VENV)/.run $(PAGES)/dist/.built $(CHAT)/dist/.built ## Set up and start the gateway on port 8000, with embedded upstreams unless .env names real ones
 	@exec $(BIN)/agentgraph serve
 
-test: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
+test: style types imports collected $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+style: $(VENV)/.test
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
+
+types: $(VENV)/.test
 	$(BIN)/mypy --no-error-summary
+
+imports: $(VENV)/.test
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+# The tests' assertions are rewritten once, not by every worker.
+collected: $(VENV)/.test
+	@$(BIN)/python -m pytest -q --collect-only > .collected.log || { cat .collected.log; exit 1; }
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors and contracts against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"

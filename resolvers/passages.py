@@ -59,10 +59,20 @@ async def passage_page(context: RequestContext, agent_id: str, asked: Window) ->
         raise not_of_this_list()
     before = None if place is None else place.passage_id
     found = await context.loaders.passages.load((agent_id, asked.size + 1, True, before, None))
-    if not found and place is not None:
+    if place is not None and not (found and await _is_there(context, agent_id, place, found[0])):
         found = await _after_a_gap(context, agent_id, asked.size + 1, place)
+    for passage in found[: asked.size]:
+        context.resources.shown_ids.remember(agent_id, passage.id)
     edges = [passage_edge(passage) for passage in found[: asked.size]]
     return page(edges, asked, more=len(found) > asked.size)
+
+
+async def _is_there(context: RequestContext, agent_id: str, place: _Place, older: PassageRecord) -> bool:
+    """Whether a place is the agent's own: Letta takes any passage for one, whoever's it is (so 0.16.8's source)."""
+    if context.resources.shown_ids.has(agent_id, place.passage_id):
+        return True
+    newer = await context.loaders.passages.load((agent_id, _SCAN, False, None, older.id))
+    return any(passage.id == place.passage_id for passage in newer)
 
 
 async def _after_a_gap(context: RequestContext, agent_id: str, limit: int, place: _Place) -> list[PassageRecord]:

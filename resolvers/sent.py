@@ -1,4 +1,4 @@
-"""What is remembered of messages; users' have an id of their own before Letta gives them one."""
+"""What is remembered of what pages have shown; users' messages have an id of their own before Letta gives them one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def is_sent(message: MessageRecord) -> bool:
 
 
 class ShownIds:
-    """The Letta ids of messages that pages have shown lately, so that paging on from one costs no look-up.
+    """The Letta ids of what pages have shown lately, so that paging on from there costs no look-up.
 
     What is not here is found again: another replica, or this one after a restart, only takes longer.
     """
@@ -24,12 +24,17 @@ class ShownIds:
 
     def keep(self, message: MessageRecord) -> None:
         """Remember a stored message, a user's by its ``otid`` as well."""
-        for name in (message.letta_id, message.otid if is_sent(message) else None):
-            if name and message.letta_id:
-                key = (message.scope, name)
-                self._ids[key] = message.letta_id
-                self._ids.move_to_end(key)
-        while len(self._ids) > self._limit:
+        if message.letta_id:
+            self.remember(message.scope, message.letta_id)
+        if message.letta_id and message.otid and is_sent(message):
+            self.remember(message.scope, message.letta_id, message.otid)
+
+    def remember(self, scope: str, letta_id: str, name: str | None = None) -> None:
+        """Remember what is in a list: a message of a conversation, a passage of an agent."""
+        key = (scope, name or letta_id)
+        self._ids[key] = letta_id
+        self._ids.move_to_end(key)
+        if len(self._ids) > self._limit:
             self._ids.popitem(last=False)
 
     def find(self, scope: str, otid: str) -> str | None:
@@ -37,5 +42,5 @@ class ShownIds:
         return self._ids.get((scope, otid))
 
     def has(self, scope: str, letta_id: str) -> bool:
-        """Whether a message of that Letta id has been seen there."""
+        """Whether something of that Letta id has been seen there."""
         return self._ids.get((scope, letta_id)) == letta_id

@@ -70,7 +70,7 @@ class Format(msgspec.Struct):
 
 
 class Chat(msgspec.Struct, forbid_unknown_fields=True):
-    """A chat completion's body. Models have words of their own for how they think and choose: the last four."""
+    """A chat completion's body. Models have words of their own for how they think and choose: the last six."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -112,6 +112,8 @@ class Chat(msgspec.Struct, forbid_unknown_fields=True):
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    chat_template_args: _Object | None = None
+    chat_template_kwargs: _Object | None = None
 
 
 class Embeddings(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""A cursor of messages leads nowhere but in its own conversation: elsewhere it is as one that was made up."""
+"""A cursor leads nowhere but in its own list: elsewhere it is as one that was made up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import uuid
 from typing import Any
 
+from tests.doors.test_memory import PAGE as PASSAGES
+from tests.doors.test_memory import kept
 from tests.support import things
 from tests.support.stack import GRACE, Stack
 
@@ -86,3 +88,16 @@ async def test_a_place_that_no_page_has_shown_is_one(stack: Stack) -> None:
         [before] = await edges(stack, f"conversation:{agent_id}", last=1, before=cursor(place, 0, True))
         every = await edges(stack, f"conversation:{agent_id}", first=5)
         assert (after, before) == (every[number + 1], every[number])
+
+
+async def test_a_passage_of_somebody_else_is_a_place_as_little_as_none_at_all(stack: Stack) -> None:
+    agent_id, hers = await stack.make_agent(), await stack.make_agent(GRACE)
+    ids = await kept(stack, agent_id, "one", "two")
+    [foreign] = await kept(stack, hers, "hers", user=GRACE)
+    ids += await kept(stack, agent_id, "three")
+    stranger = "passage-" + foreign.rpartition(":")[2]
+    for moment, expected in (("2999-01-01T00:00:00Z", ids[::-1]), ("2000-01-01T00:00:00Z", [])):
+        for place in (f"passage-{uuid.uuid4()}", stranger):
+            answer = await stack.graphql(PASSAGES, {"a": agent_id, "n": 9, "c": cursor(moment, place)})
+            found = [edge["node"]["id"] for edge in answer["data"]["agent"]["passages"]["edges"]]
+            assert found == expected, (moment, place)
