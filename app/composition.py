@@ -49,15 +49,16 @@ async def open_doors(
     stack.push_async_callback(streams.aclose)
     once = Once(settings.stream_retention_seconds)
     stack.push_async_callback(once.aclose)
+    letta = Letta(clients[Service.LETTA])
     resources = Resources(
         ams=Ams(clients[Service.AMS]),
-        letta=Letta(clients[Service.LETTA]),
+        letta=letta,
         litellm=LiteLLM(clients[Service.LITELLM]),
         streams=streams,
         once=once,
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
-        health=Health(await _checks(settings, clients, platform, stack), VERSION),
+        health=Health(await _checks(settings, clients, letta, platform, stack), VERSION),
         clocks=Clocks(
             request=settings.request_timeout,
             llm_total=settings.llm_timeout_seconds,
@@ -125,8 +126,13 @@ _PINGS = {Service.AMS: "/health", Service.LETTA: "/v1/health/", Service.LITELLM:
 
 
 async def _checks(
-    settings: Settings, clients: dict[Service, Upstream], platform: EmbeddedPlatform | None, stack: AsyncExitStack
+    settings: Settings,
+    clients: dict[Service, Upstream],
+    letta: Letta,
+    platform: EmbeddedPlatform | None,
+    stack: AsyncExitStack,
 ) -> list[HealthCheck]:
+    notes = {Service.LETTA: letta.note}
     checks = []
     for service, upstream in clients.items():
 
@@ -141,6 +147,7 @@ async def _checks(
                 ping=ping,
                 breaker_state=lambda upstream=upstream: upstream.breaker_state,  # type: ignore[misc]
                 embedded=embedded,
+                note=notes.get(service, lambda: None),
             )
         )
     if settings.redis_url is not None:

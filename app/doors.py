@@ -15,6 +15,10 @@ from resolvers.principal import Principal
 from resolvers.resources import Resources
 from resolvers.streams.log import Leave
 
+LETTA_BODY_SECONDS = 5.0
+"""How long Letta, which is near, may take to send a body: what one agent secret may begin in that time (see the proxy's
+rate limit) fills a fraction of the room for requests of Letta's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Doors:
@@ -38,9 +42,12 @@ class Doors:
         """How often a quiet connection shows that it is alive, in seconds."""
         return self.resources.streams.limits.heartbeat
 
-    async def body(self, scope: Scope, receive: Receive) -> bytes:
+    async def body(self, scope: Scope, receive: Receive, *, from_letta: bool = False) -> bytes:
         """A request's body, within the bounds on size and time. See ``read_body``."""
-        return await read_body(scope, receive, limit=self.max_body_bytes, seconds=self.resources.clocks.request)
+        seconds = self.resources.clocks.request
+        if from_letta:
+            seconds = min(seconds, LETTA_BODY_SECONDS)
+        return await read_body(scope, receive, limit=self.max_body_bytes, seconds=seconds)
 
     def principal(self, authorization: str | None) -> Principal | None:
         """The principal of a request; ``None`` only without a token, where introspection is open to anybody.

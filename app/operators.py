@@ -37,7 +37,12 @@ def add_operators_routes(api: FastAPI, gate: Gate) -> None:
         body: dict[str, Any] = {"status": "degraded" if seen.degraded else "ok"}
         if insider(request):
             services = {
-                one.service.value: {"status": one.status.value, "breaker": one.breaker, "embedded": one.embedded}
+                one.service.value: {
+                    "status": one.status.value,
+                    "breaker": one.breaker,
+                    "embedded": one.embedded,
+                    "note": one.note,
+                }
                 for one in seen.services
             }
             body |= {"version": seen.version, "services": services}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.rest.requests import Chat, Embeddings
 from app.rest.table import TABLE, Keys, Row, Work
 
 _ERROR = {
@@ -32,7 +34,9 @@ def describe(api: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
             document = get_openapi(title=api.title, version=api.version, routes=api.routes)
-            document.setdefault("components", {})["securitySchemes"] = {
+            components = document.setdefault("components", {})
+            components["schemas"] = components.get("schemas", {}) | _SHAPES
+            components["securitySchemes"] = {
                 "token": {"type": "http", "scheme": "bearer", "description": "The user's own token."},
                 "agentSecret": {"type": "http", "scheme": "bearer", "description": "The secret of the user's agents."},
             }
@@ -43,25 +47,14 @@ def describe(api: FastAPI) -> None:
     api.openapi = openapi  # type: ignore[method-assign]
 
 
-_REQUESTS: dict[Work, dict[str, Any]] = {
-    Work.CHAT: {
-        "type": "object",
-        "required": ["model", "messages"],
-        "properties": {
-            "model": {"type": "string"},
-            "messages": {"type": "array", "items": {"type": "object"}},
-            "stream": {"type": "boolean", "default": False},
-        },
-        "additionalProperties": True,
-    },
-    Work.EMBEDDINGS: {
-        "type": "object",
-        "required": ["model", "input"],
-        "properties": {"model": {"type": "string"}, "input": {"oneOf": [{"type": "string"}, {"type": "array"}]}},
-        "additionalProperties": True,
-    },
+(_CHAT, _EMBEDDINGS), _SHAPES = msgspec.json.schema_components(
+    (Chat, Embeddings), ref_template="#/components/schemas/{name}"
+)
+_REQUESTS = {
+    Work.CHAT: _CHAT,
+    Work.EMBEDDINGS: _EMBEDDINGS,
+    Work.BY_BODY: {"oneOf": [_CHAT, _EMBEDDINGS]},
 }
-_REQUESTS[Work.BY_BODY] = {"oneOf": [_REQUESTS[Work.CHAT], _REQUESTS[Work.EMBEDDINGS]]}
 _SUMMARIES = {
     Work.CHAT: "A chat completion, whole or streamed (OpenAI's API).",
     Work.EMBEDDINGS: "Embeddings (OpenAI's API).",

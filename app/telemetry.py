@@ -77,6 +77,14 @@ class Telemetry:
         self._first = Histogram(
             "agentgraph_first_token_seconds", "Time to first token.", ["kind"], buckets=_BUCKETS, registry=self.registry
         )
+        self._gaps = Histogram(
+            "agentgraph_frame_gap_seconds",
+            "Time from one frame of an answer to the next.",
+            ["kind"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._gap: dict[str, Histogram] = {}
         for limit in LimitKind:
             self._limited.labels(limit.value)
         for service in (Service.AMS, Service.LETTA, Service.LITELLM):
@@ -144,3 +152,10 @@ class Telemetry:
     def first_token(self, kind: str, seconds: float) -> None:
         """A stream's first token came."""
         self._first.labels(kind).observe(seconds)
+
+    def next_frame(self, kind: str, seconds: float) -> None:
+        """Another frame of a stream came, so long after the one before."""
+        gap = self._gap.get(kind)
+        if gap is None:
+            gap = self._gap[kind] = self._gaps.labels(kind)
+        gap.observe(seconds)

@@ -17,7 +17,8 @@ class CallScope:
     """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds; ``clock`` is the reason it gives.
 
     A call is ``returning`` where a service behind the gateway has come back to it: Letta, for a turn that already holds
-    a slot. It has a bulkhead of its own, so that those who wait for it never stand in its way.
+    a slot. It has a bulkhead of its own, so that those who wait for it never stand in its way. ``caller`` is the user
+    for whom it is made, who has a share of each bulkhead; it is empty for the process's own calls.
     """
 
     request_id: str
@@ -25,6 +26,7 @@ class CallScope:
     traceparent: str | None = None
     clock: str = "DEADLINE"
     returning: bool = False
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,8 @@ class Call:
 class UpstreamLimits:
     """Bounds on calls to one service. Times in seconds.
 
-    ``queue`` is how long a call waits for a free slot, ``write`` how long a piece of its body may take to go out.
+    The first three are the sizes of the bulkheads, of which one caller gets a quarter at most. ``queue`` is how long a
+    call waits for a place while none of its caller's is let in, ``write`` how long a piece of its body may take.
     ``fair`` is how long a service must have had before its silence counts against it.
     """
 

@@ -14,10 +14,12 @@ from clients.errors import Service
 class HealthCheck:
     """How to ask one service whether it is there.
 
-    ``ping`` raises ``GatewayError`` when it is not; ``breaker_state`` answers ``None`` where there is no breaker.
+    ``ping`` raises ``GatewayError`` when it is not; ``breaker_state`` answers ``None`` where there is no breaker;
+    ``note`` is a sentence for people on what the service cannot do although it is there, or ``None``.
     """
 
     service: Service
     ping: Callable[[CallScope], Awaitable[None]]
     breaker_state: Callable[[], BreakerState | None]
+    note: Callable[[], str | None]
     embedded: bool

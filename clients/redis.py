@@ -27,4 +27,4 @@ async def redis_check(url: str, password: str | None, stack: AsyncExitStack) -> 
         except (RedisError, OSError) as error:
             raise UpstreamUnavailable("Redis cannot be reached.", reason="CONNECT", service=Service.REDIS) from error
 
-    return HealthCheck(service=Service.REDIS, ping=ping, breaker_state=lambda: None, embedded=False)
+    return HealthCheck(service=Service.REDIS, ping=ping, breaker_state=lambda: None, note=lambda: None, embedded=False)

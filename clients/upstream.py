@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from clients.breaker import Breaker, BreakerOpen, BreakerState, Permit
+from clients.bulkhead import Bulkhead
 from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
 from clients.decode import display_name
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
@@ -78,16 +79,20 @@ class Upstream:
         self._limits = limits
         self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write, pool=limits.queue)
         self._observer = observer
-        self._slots = asyncio.Semaphore(limits.max_concurrent)
-        self._model_slots = asyncio.Semaphore(limits.max_model_calls)
-        self._returning_slots = asyncio.Semaphore(limits.max_returning)
-        self.in_flight = 0
+        self._calls = Bulkhead(limits.max_concurrent)
+        self._model_calls = Bulkhead(limits.max_model_calls)
+        self._returning = Bulkhead(limits.max_returning)
         self._breaker = Breaker(
             service.value,
             failures=limits.breaker_failures,
             reset_seconds=limits.breaker_reset,
             on_change=lambda state: observer.breaker_changed(service, state),
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way or waits."""
+        return all(bulkhead.is_idle for bulkhead in (self._calls, self._model_calls, self._returning))
 
     @property
     def breaker_state(self) -> BreakerState:
@@ -191,10 +196,9 @@ class Upstream:
     @asynccontextmanager
     async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
         report = _Report()
-        slots = self._slots_for(scope, call)
+        bulkhead = self._bulkhead(scope, call)
         try:
-            await self._enter(scope, slots)
-            self.in_flight += 1
+            await self._enter(scope, bulkhead)
             try:
                 permit = self._permit()
                 try:
@@ -202,8 +206,7 @@ class Upstream:
                 finally:
                     permit.release()
             finally:
-                self.in_flight -= 1
-                slots.release()
+                bulkhead.leave(scope.caller)
         except GatewayError as error:
             report.outcome = _outcome(error)
             raise
@@ -216,21 +219,21 @@ class Upstream:
                 self.service, call.operation, report.outcome, seconds, report.status, scope.request_id
             )
 
-    async def _enter(self, scope: CallScope, slots: asyncio.Semaphore) -> None:
+    async def _enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:
         """Through deadline and bulkhead."""
         left = scope.deadline - time.monotonic()
         if left <= 0:
             raise self.failure(TimeoutError(), scope.clock)
         try:
-            async with asyncio.timeout(min(left, self._limits.queue)):
-                await slots.acquire()
+            async with asyncio.timeout(left):
+                await bulkhead.enter(scope.caller, self._limits.queue)
         except TimeoutError as error:
             raise self.failure(httpx.PoolTimeout("")) from error
 
-    def _slots_for(self, scope: CallScope, call: Call) -> asyncio.Semaphore:
+    def _bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
         if scope.returning:
-            return self._returning_slots
-        return self._model_slots if call.model_work else self._slots
+            return self._returning
+        return self._model_calls if call.model_work else self._calls
 
     def _permit(self) -> Permit:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,11 +19,10 @@ from resolvers.info import Info
 from resolvers.loaders import STATE_MISSING
 from resolvers.loading import settled
 from resolvers.models import model_if_callable
-from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, page
+from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, page
 from resolvers.principal import Principal
 
 _KINDS = {"block": "memory block", "tool": "tool"}
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -75,11 +73,11 @@ async def agent_edge(context: RequestContext, agent_id: str) -> Edge[AgentRow]:
 
 
 def _edge(row: AgentRow) -> Edge[AgentRow]:
-    return Edge(row, encode_cursor(_Place(row.created_at or _LONG_AGO, row.agent_id)))
+    return Edge(row, encode_cursor(_Place(moment(row.created_at), row.agent_id)))
 
 
 def _newest_first(row: AgentRow) -> tuple[float, str]:
-    return (-(row.created_at or _LONG_AGO).timestamp(), row.agent_id)
+    return (-moment(row.created_at).timestamp(), row.agent_id)
 
 
 async def _state(row: AgentRow, context: RequestContext) -> AgentState:

@@ -1,7 +1,7 @@
 """What is checked before it is sent on: texts that an upstream would choke on never reach it.
 
-A character NUL, or a name with other characters than Letta allows, is a 500 there, which would count against the
-service. Every check raises BadUserInput.
+A name with other characters than Letta allows is a 500 there, which would count against the service; so is a NUL in
+any text, which the doors let nobody send. Every check raises BadUserInput.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ MAX_TAGS = 50
 MAX_TAG = 100
 MAX_SOURCE_BYTES = 500_000
 MAX_VARIABLES_BYTES = 100_000
+MAX_NESTING = 50
+"""How deep objects and lists may be nested: what shows them again could not be written down beyond 254."""
 PLATFORM_TAG = "user:"
 """What the tags begin with that the platform keeps for itself."""
 
@@ -66,8 +68,8 @@ def is_slug(text: str) -> bool:
 
 def text(given: str | None, what: str, most: int) -> str | None:
     """A text that Letta keeps."""
-    if given is not None and (len(given) > most or "\0" in given):
-        raise BadUserInput(f"A {what} has at most {most} characters, and none of them is NUL.", reason="TEXT")
+    if given is not None and len(given) > most:
+        raise BadUserInput(f"A {what} has at most {most} characters.", reason="TEXT")
     return given
 
 
@@ -129,20 +131,16 @@ def variables(given: Any) -> dict[str, Any]:
         return {}
     if not isinstance(given, dict):
         raise BadUserInput("variables must be a JSON object.", reason="VARIABLES")
-    try:
-        size, clean = len(msgspec.json.encode(given)), not _has_nul(given)
-    except RecursionError as error:
-        raise BadUserInput("variables are nested too deeply.", reason="VARIABLES") from error
-    if size > MAX_VARIABLES_BYTES:
+    if _is_deep(given):
+        raise BadUserInput(f"variables are nested at most {MAX_NESTING} deep.", reason="VARIABLES")
+    if len(msgspec.json.encode(given)) > MAX_VARIABLES_BYTES:
         raise BadUserInput(f"variables have at most {MAX_VARIABLES_BYTES} bytes of JSON.", reason="TOO_LONG")
-    if not clean:
-        raise BadUserInput("variables must not contain the character NUL.", reason="VARIABLES")
     return given
 
 
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_has_nul(name) or _has_nul(one) for name, one in value.items())
-    return isinstance(value, list) and any(_has_nul(one) for one in value)
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_NESTING):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [each for one in inner for each in one]
+    return any(isinstance(one, dict | list) for one in level)

@@ -138,9 +138,8 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
     body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": "float"}
     if dimensions is not None:
         body["dimensions"] = dimensions
-    if pays == context.resources.platform_key:
-        body["user"] = context.principal.user_id
-    answer = await context.resources.litellm.embeddings(context.model_scope(), pays, msgspec.json.encode(body))
+    sent = msgspec.json.encode(turns.naming(context, body, pays))
+    answer = await context.resources.litellm.embeddings(context.model_scope(), pays, sent)
     vectors, usage = vectors_of(answer.body, len(inputs))
     usage.cost_usd = _cost(answer)
     context.resources.metrics.tokens_used("embedding", usage.prompt_tokens, None)

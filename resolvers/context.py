@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -82,11 +83,16 @@ class RequestContext:
     def model_scope(self) -> CallScope:
         """For a call that waits for a model: bounded by the model's own total."""
         deadline = time.monotonic() + self.resources.clocks.llm_total
-        return CallScope(self.request_id, deadline, self.traceparent, clock="TOTAL", returning=self.from_letta)
+        return replace(self._scope(), deadline=deadline, clock="TOTAL")
 
     def _scope(self) -> CallScope:
-        deadline = time.monotonic() + self.resources.clocks.request
-        return CallScope(self.request_id, deadline, self.traceparent, returning=self.from_letta)
+        return CallScope(
+            self.request_id,
+            time.monotonic() + self.resources.clocks.request,
+            self.traceparent,
+            returning=self.from_letta,
+            caller="" if self._principal is None else self._principal.user_id,
+        )
 
     def renewed(self) -> RequestContext:
         """The same operation at a later event: fresh loaders, fresh deadline."""

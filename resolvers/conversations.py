@@ -23,8 +23,6 @@ async def conversation_page(
     after = None if asked.cursor is None else decode_cursor(asked.cursor, str)
     if after is not None and not is_letta_id(after, "conv"):
         raise not_of_this_list()
-    if asked.size == 0:
-        return page([], asked, more=False)
     try:
         records = await context.loaders.conversations.load((agent_id, asked.size + 1, after, search))
     except NotFound as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import date
+from typing import Any, Protocol, TypeVar
 
 from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord, UpgradePlan
 from clients.calls import CallScope
@@ -108,7 +109,8 @@ class Loaders:
     async def _conversations(self, key: ConversationWindow) -> list[ConversationRecord]:
         agent_id, limit, after, search = key
         letta = self._resources.letta
-        return await letta.conversations(self._scope, agent_id, limit=limit, after=after, search=search)
+        found = await letta.conversations(self._scope, agent_id, limit=limit, after=after, search=search)
+        return kept(self.conversation, found)
 
     async def _messages(self, key: MessageWindow) -> list[MessageRecord]:
         conversation, limit, newest_first, before, after = key
@@ -124,18 +126,20 @@ class Loaders:
         return await self._resources.letta.run_messages(self._scope, run_id, conversation)
 
     async def _active_runs(self, agent_ids: list[str]) -> list[list[RunRecord] | Exception]:
-        runs = [run for run in await self._resources.letta.active_runs(self._scope, agent_ids) if run.is_active]
+        found = kept(self.run, await self._resources.letta.active_runs(self._scope, agent_ids))
+        runs = [run for run in found if run.is_active]
         return [[run for run in runs if run.agent_id == agent_id] for agent_id in agent_ids]
 
     async def _runs(self, key: RunWindow) -> list[RunRecord]:
         agent_id, limit, over, before = key
-        return await self._resources.letta.agent_runs(self._scope, agent_id, limit=limit, over=over, before=before)
+        letta = self._resources.letta
+        return kept(self.run, await letta.agent_runs(self._scope, agent_id, limit=limit, over=over, before=before))
 
     async def _run_usage(self, run_id: str) -> Usage:
         return await self._resources.letta.run_usage(self._scope, run_id)
 
     async def _run_steps(self, run_id: str) -> list[StepRecord]:
-        return await self._resources.letta.run_steps(self._scope, run_id)
+        return kept(self.step, await self._resources.letta.run_steps(self._scope, run_id))
 
     async def _step(self, step_id: str) -> StepRecord:
         return await self._resources.letta.step(self._scope, step_id)
@@ -197,6 +201,21 @@ class Loaders:
     def _tag(self) -> str:
         """The tag that AMS gives the principal's agents."""
         return f"user:{self._principal.user_id}"
+
+
+class _Known(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+R = TypeVar("R", bound=_Known)
+
+
+def kept(one_by_one: Loader[str, Any], records: list[R]) -> list[R]:
+    """Records of a list, none of which is then read again by its id."""
+    for record in records:
+        one_by_one.prime(record.id, record)
+    return records
 
 
 async def _all_pages(

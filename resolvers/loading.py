@@ -1,19 +1,46 @@
 """The loader under every batched or repeated read of one operation.
 
 aiodataloader shares one future per key: cancelling one waiter cancels them all, and the cancelled future stays
-cached. Here every waiter waits behind a shield, and a key that failed or was cancelled is forgotten.
+cached. Here every waiter waits behind a shield, a key that failed is forgotten, and so is a batch that nobody waits for
+any more: it is cancelled, with its calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from aiodataloader import DataLoader
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+class _Abandoned(Exception):
+    """What becomes of a key that nobody waits for."""
+
+
+@dataclass(eq=False, slots=True)
+class _Wanted(Generic[V]):
+    """A key that is being loaded, and how many wait for it; ``batch`` once it has been asked for."""
+
+    shared: asyncio.Future[V]
+    waiters: int = 0
+    batch: _Batch[V] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Batch(Generic[V]):
+    """What was asked for together, by which task."""
+
+    task: asyncio.Task[Any] | None
+    wanted: list[_Wanted[V]]
+
+    @property
+    def is_abandoned(self) -> bool:
+        return not any(wanted.waiters for wanted in self.wanted)
 
 
 class Loader(Generic[K, V]):
@@ -23,25 +50,64 @@ class Loader(Generic[K, V]):
     """
 
     def __init__(self, batch: Callable[[list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = 100) -> None:
-        self._inner: Any = DataLoader(batch_load_fn=cast("Any", batch), max_batch_size=max_batch)
-        self._watched: set[asyncio.Future[V]] = set()
+        self._batch = batch
+        self._inner: Any = DataLoader(batch_load_fn=self._load_together, max_batch_size=max_batch)
+        self._wanted: dict[K, _Wanted[V]] = {}
 
     async def load(self, key: K) -> V:
         """The value of ``key``; raises what the batch answered for it."""
         shared: asyncio.Future[V] = self._inner.load(key)
-        if shared not in self._watched and not shared.done():
-            self._watched.add(shared)
-            shared.add_done_callback(lambda done: self._settle(key, done))
-        return await asyncio.shield(shared)
+        if shared.done():
+            return shared.result()
+        wanted = self._wanted.get(key)
+        if wanted is None or wanted.shared is not shared:
+            wanted = self._want(key, shared)
+        wanted.waiters += 1
+        try:
+            return await asyncio.shield(shared)
+        finally:
+            wanted.waiters -= 1
+            if not shared.done():
+                self._give_up(wanted.batch)
 
     def prime(self, key: K, value: V) -> None:
         """Keep a value that came by another way, if there is none yet."""
         self._inner.prime(key, value)
 
-    def _settle(self, key: K, done: asyncio.Future[V]) -> None:
-        self._watched.discard(done)
-        if done.cancelled() or done.exception() is not None:
-            self._inner.clear(key)
+    async def _load_together(self, keys: list[K]) -> list[V | Exception]:
+        wanted = [self._wanted[key] for key in keys]
+        batch = _Batch(asyncio.current_task(), wanted)
+        if batch.is_abandoned:
+            return [_Abandoned() for _ in keys]
+        for one in wanted:
+            one.batch = batch
+        return await self._batch(keys)
+
+    def _give_up(self, batch: _Batch[V] | None) -> None:
+        if batch is None or not batch.is_abandoned or batch.task is None:
+            return
+        for key in [key for key, wanted in self._wanted.items() if wanted.batch is batch]:
+            self._forget(key)
+        batch.task.cancel()
+
+    def _want(self, key: K, shared: asyncio.Future[V]) -> _Wanted[V]:
+        wanted = self._wanted[key] = _Wanted(shared)
+
+        def settle(done: asyncio.Future[V]) -> None:
+            failed = done.cancelled() or done.exception() is not None
+            if self._wanted.get(key) is not wanted:
+                return
+            if failed:
+                self._forget(key)
+            else:
+                del self._wanted[key]
+
+        shared.add_done_callback(settle)
+        return wanted
+
+    def _forget(self, key: K) -> None:
+        del self._wanted[key]
+        self._inner.clear(key)
 
 
 def each(load: Callable[[K], Awaitable[V]]) -> Callable[[list[K]], Awaitable[list[V | Exception]]]:

@@ -13,6 +13,8 @@ from resolvers.sent import is_sent
 
 PREFIX = "message:"
 _LETTA = "message-"
+_NEAR = 3
+"""How many of Letta's messages are looked at where one is to be: some are none in its lists, such as empty ones."""
 
 
 def message_node_id(message: MessageRecord) -> str:
@@ -35,16 +37,14 @@ def message_edge(message: MessageRecord) -> Edge[MessageRecord]:
 
 async def message_page(context: RequestContext, scope: str, asked: Window) -> Page[MessageRecord]:
     """A page of a conversation, oldest first."""
-    if asked.size == 0:
-        return page([], asked, more=False)
     place = None if asked.cursor is None else await place_at(context, scope, asked.cursor)
     try:
         found = await (_backward if asked.backward else _forward)(context, scope, asked.size, place)
     except NotFound as error:
         raise not_of_this_list() from error
-    chosen = found[-asked.size :] if asked.backward else found[: asked.size]
+    chosen = found[max(0, len(found) - asked.size) :] if asked.backward else found[: asked.size]
     for message in chosen:
-        context.resources.sent_ids.keep(message)
+        context.resources.shown_ids.keep(message)
     return page([message_edge(message) for message in chosen], asked, more=len(found) > asked.size)
 
 
@@ -82,17 +82,38 @@ async def _backward(context: RequestContext, scope: str, size: int, place: Place
     """What stands before a place, as many as are asked for and at least one more, if there are."""
     load = context.loaders.messages.load
     found = await load((scope, size + 1, True, place.letta_id if place else None, None))
-    if place is None or place.ordinal == 0:
+    if place is None or (place.ordinal == 0 and _is_shown(context, scope, place)):
         return found
-    group = await load((scope, 1, False, None, found[-1].letta_id if found else None))
-    return [*found, *(m for m in group if m.letta_id == place.letta_id and m.ordinal < place.ordinal)]
+    there = await load((scope, _NEAR, False, None, found[-1].letta_id if found else None))
+    return [*found, *(message for message in _group(there, place) if message.ordinal < place.ordinal)]
 
 
 async def _forward(context: RequestContext, scope: str, size: int, place: Place | None) -> list[MessageRecord]:
     """What stands after a place. Where that cuts a group in two, the rest of it comes first."""
     load = context.loaders.messages.load
-    if place is None or place.last:
+    if place is None or (place.last and _is_shown(context, scope, place)):
         return await load((scope, size + 1, False, None, place.letta_id if place else None))
-    before = await load((scope, 1, True, place.letta_id, None))
-    found = await load((scope, size + 1, False, None, before[-1].letta_id if before else None))
-    return [m for m in found if m.letta_id != place.letta_id or m.ordinal > place.ordinal]
+    before = await load((scope, _NEAR, True, place.letta_id, None))
+    found = await load((scope, size + _NEAR, False, None, before[-1].letta_id if before else None))
+    [*_, last] = _group(found, place)
+    rest = found[found.index(last) + 1 :]
+    return [*(message for message in _group(found, place) if message.ordinal > place.ordinal), *rest]
+
+
+def _is_shown(context: RequestContext, scope: str, place: Place) -> bool:
+    return context.resources.shown_ids.has(scope, place.letta_id)
+
+
+def _group(there: list[MessageRecord], place: Place) -> list[MessageRecord]:
+    """The messages at a place, among those where they must be if they are of this conversation.
+
+    Letta takes any message's id for a place in a default conversation, whoever's it is, and in another one passes over
+    what it does not know (tried on 0.16.8).
+
+    Raises:
+        BadUserInput: reason ``CURSOR``.
+    """
+    group = [message for message in there if message.letta_id == place.letta_id]
+    if not group:
+        raise not_of_this_list()
+    return group

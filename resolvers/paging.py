@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
 from clients.errors import BadUserInput
+from clients.moments import in_utc
 
 DEFAULT_PAGE = 20
 MAX_CURSOR = 1000
@@ -20,6 +21,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time within a cursor: one without a zone is none of ours."""
 
 MAX_PAGE = 100
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -101,6 +103,11 @@ def page(
         end_cursor=edges[-1].cursor if edges else None,
     )
     return Page(edges=list(edges), page_info=info, total_count=total)
+
+
+def moment(told: datetime | None) -> datetime:
+    """The time of a place in a list; what an upstream tells no time of comes from long ago."""
+    return _LONG_AGO if told is None else in_utc(told)
 
 
 def encode_cursor(value: object) -> str:

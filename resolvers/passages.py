@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -22,6 +22,7 @@ from resolvers.paging import (
     Window,
     decode_cursor,
     encode_cursor,
+    moment,
     not_of_this_list,
     page,
 )
@@ -30,7 +31,6 @@ PREFIX = "passage:"
 MAX_TEXT = 200_000
 MAX_QUERY = 2_000
 _LETTA = "passage-"
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _SCAN = 50
 _SCANS = 20
 
@@ -57,14 +57,22 @@ async def passage_page(context: RequestContext, agent_id: str, asked: Window) ->
     place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
     if place is not None and not is_letta_id(place.passage_id, "passage"):
         raise not_of_this_list()
-    if asked.size == 0:
-        return page([], asked, more=False)
     before = None if place is None else place.passage_id
     found = await context.loaders.passages.load((agent_id, asked.size + 1, True, before, None))
-    if not found and place is not None:
+    if place is not None and not (found and await _is_there(context, agent_id, place, found[0])):
         found = await _after_a_gap(context, agent_id, asked.size + 1, place)
+    for passage in found[: asked.size]:
+        context.resources.shown_ids.remember(agent_id, passage.id)
     edges = [passage_edge(passage) for passage in found[: asked.size]]
     return page(edges, asked, more=len(found) > asked.size)
+
+
+async def _is_there(context: RequestContext, agent_id: str, place: _Place, older: PassageRecord) -> bool:
+    """Whether a place is the agent's own: Letta takes any passage for one, whoever's it is (so 0.16.8's source)."""
+    if context.resources.shown_ids.has(agent_id, place.passage_id):
+        return True
+    newer = await context.loaders.passages.load((agent_id, _SCAN, False, None, older.id))
+    return any(passage.id == place.passage_id for passage in newer)
 
 
 async def _after_a_gap(context: RequestContext, agent_id: str, limit: int, place: _Place) -> list[PassageRecord]:
@@ -163,4 +171,4 @@ def _worded(text: str, what: str, most: int) -> str:
 
 
 def _made(passage: PassageRecord) -> datetime:
-    return passage.created_at or _LONG_AGO
+    return moment(passage.created_at)

@@ -56,8 +56,12 @@ async def place_at(context: RequestContext, scope: str, cursor: str) -> Place:
         return place
     if place.letta_id or not place.otid:
         raise not_of_this_list()
-    known = context.resources.sent_ids.find(scope, place.otid)
-    return Place(known or await _found(context, scope, place))
+    shown = context.resources.shown_ids
+    if (known := shown.find(scope, place.otid)) is None:
+        message = await _found(context, scope, place)
+        shown.keep(message)
+        known = message.letta_id
+    return Place(known)
 
 
 async def sent_message(context: RequestContext, scope: str, otid: str) -> MessageRecord | None:
@@ -74,22 +78,22 @@ async def sent_message(context: RequestContext, scope: str, otid: str) -> Messag
     return None
 
 
-async def _found(context: RequestContext, scope: str, place: Place) -> str:
-    """The Letta id of a user message: from among its run's, which is one positioned read, else by looking back."""
+async def _found(context: RequestContext, scope: str, place: Place) -> MessageRecord:
+    """A user message: from among its run's, which is one positioned read, else by looking back."""
     if place.run_id is not None:
         for message in await _of_run(context, scope, place.run_id):
             if is_sent(message) and message.otid == place.otid:
-                return message.letta_id
+                return message
     if (stored := await sent_message(context, scope, place.otid)) is None:
         raise not_of_this_list()
-    return stored.letta_id
+    return stored
 
 
 async def _of_run(context: RequestContext, scope: str, run_id: str) -> list[MessageRecord]:
     """The first messages of a run of this conversation; nothing where it is none, or is gone from Letta."""
     try:
         run = await context.access.run(run_id)
-        if scope not in {run.conversation_id, run.agent_id}:
+        if scope != (run.conversation_id or run.agent_id):
             return []
         return await context.loaders.run_messages.load((run_id, scope))
     except NotFound:

@@ -21,12 +21,13 @@ class HealthStatus(StrEnum):
 
 
 class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """One service: whether it answered just now, and its breaker."""
+    """One service: whether it answered just now, its breaker, and a note on what it cannot do."""
 
     service: Service
     status: HealthStatus
     breaker: BreakerState | None
     embedded: bool
+    note: str | None
 
 
 class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,5 +67,9 @@ class Health:
         except GatewayError:
             status = HealthStatus.DOWN
         return ServiceHealth(
-            service=check.service, status=status, breaker=check.breaker_state(), embedded=check.embedded
+            service=check.service,
+            status=status,
+            breaker=check.breaker_state(),
+            embedded=check.embedded,
+            note=check.note(),
         )

@@ -10,7 +10,7 @@ from clients.litellm import LiteLLM
 from resolvers.limits import RateLimits
 from resolvers.once import Once
 from resolvers.platform import Health
-from resolvers.sent import SentIds
+from resolvers.sent import ShownIds
 from resolvers.streams.hub import StreamHub, StreamMetrics
 
 
@@ -38,4 +38,4 @@ class Resources:
     health: Health
     clocks: Clocks
     platform_key: str | None
-    sent_ids: SentIds = field(default_factory=SentIds)
+    shown_ids: ShownIds = field(default_factory=ShownIds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -15,10 +14,8 @@ from clients.letta.records import ConversationRecord, RunRecord, RunStatus, Step
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
+from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, not_of_this_list, page
 from resolvers.streams.stream import Stream
-
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AgentStatus(StrEnum):
@@ -45,8 +42,6 @@ async def run_page(context: RequestContext, agent_id: str, asked: Window, active
     place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
     if place is not None and not is_letta_id(place.run_id, "run"):
         raise not_of_this_list()
-    if asked.size == 0:
-        return page([], asked, more=False)
     if active:
         found = _older(await context.loaders.active_runs.load(agent_id), place)
     else:
@@ -61,11 +56,11 @@ async def run_page(context: RequestContext, agent_id: str, asked: Window, active
 def _older(runs: list[RunRecord], place: _Place | None) -> list[RunRecord]:
     if place is None:
         return runs
-    return [r for r in runs if (r.created_at or _LONG_AGO) <= place.created_at and r.id != place.run_id]
+    return [r for r in runs if moment(r.created_at) <= place.created_at and r.id != place.run_id]
 
 
 def _edge(run: RunRecord) -> Edge[RunRecord]:
-    return Edge(run, encode_cursor(_Place(run.created_at or _LONG_AGO, run.id)))
+    return Edge(run, encode_cursor(_Place(moment(run.created_at), run.id)))
 
 
 async def agent_status(row: Parent[AgentRow], info: Info) -> AgentStatus:

@@ -1,4 +1,4 @@
-"""Users' messages, which have an id of their own before Letta gives them one."""
+"""What is remembered of what pages have shown; users' messages have an id of their own before Letta gives them one."""
 
 from __future__ import annotations
 
@@ -12,25 +12,35 @@ def is_sent(message: MessageRecord) -> bool:
     return isinstance(message, UserMessage) and bool(message.otid)
 
 
-class SentIds:
-    """The Letta ids of user messages that pages have shown lately, so that paging on from one costs no look-up.
+class ShownIds:
+    """The Letta ids of what pages have shown lately, so that paging on from there costs no look-up.
 
     What is not here is found again: another replica, or this one after a restart, only takes longer.
     """
 
-    def __init__(self, limit: int = 10_000) -> None:
+    def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
         self._ids: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     def keep(self, message: MessageRecord) -> None:
-        """Remember a stored message, if it is a user's."""
-        if is_sent(message) and message.letta_id:
-            key = (message.scope, message.otid or "")
-            self._ids[key] = message.letta_id
-            self._ids.move_to_end(key)
-            if len(self._ids) > self._limit:
-                self._ids.popitem(last=False)
+        """Remember a stored message, a user's by its ``otid`` as well."""
+        if message.letta_id:
+            self.remember(message.scope, message.letta_id)
+        if message.letta_id and message.otid and is_sent(message):
+            self.remember(message.scope, message.letta_id, message.otid)
+
+    def remember(self, scope: str, letta_id: str, name: str | None = None) -> None:
+        """Remember what is in a list: a message of a conversation, a passage of an agent."""
+        key = (scope, name or letta_id)
+        self._ids[key] = letta_id
+        self._ids.move_to_end(key)
+        if len(self._ids) > self._limit:
+            self._ids.popitem(last=False)
 
     def find(self, scope: str, otid: str) -> str | None:
         """The Letta id of a user message, if it is remembered."""
         return self._ids.get((scope, otid))
+
+    def has(self, scope: str, letta_id: str) -> bool:
+        """Whether something of that Letta id has been seen there."""
+        return self._ids.get((scope, letta_id)) == letta_id

@@ -10,6 +10,7 @@ from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loaders import kept
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.principal import Role
 
@@ -30,15 +31,20 @@ async def template_page(context: RequestContext, asked: Window, search: str | No
     search = checks.search(search)
     if after is not None and not checks.is_slug(after):
         raise not_of_this_list()
-    if asked.size == 0:
-        return page([], asked, more=False)
     ams, user_id = context.resources.ams, context.principal.user_id
     found = await ams.template_page(context.scope, user_id, limit=asked.size + 1, after=after, search=search)
-    if found is None:
+    if found is not None:
+        kept(context.loaders.template, found)
+    else:
         found = [TemplateRecord(id=slug, described=False) for slug in await _used(context)]
         found = [record for record in found if (after is None or record.id > after) and (search or "") in record.id]
-    edges = [Edge(record, encode_cursor(record.id)) for record in found[: asked.size]]
+    edges = [template_edge(record) for record in found[: asked.size]]
     return page(edges, asked, more=len(found) > asked.size)
+
+
+def template_edge(record: TemplateRecord) -> Edge[TemplateRecord]:
+    """The template in its place."""
+    return Edge(record, encode_cursor(record.id))
 
 
 async def version(record: Parent[TemplateRecord], info: Info, number: str) -> TemplateVersionRecord | None:

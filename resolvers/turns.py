@@ -26,6 +26,8 @@ from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import read_entries
 from resolvers.streams.stream import Stream
 
+_USERS = ("user", "safety_identifier")
+
 
 async def message_scope(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
     """Where a message goes, once it is proved to be the principal's. Raises NotFound."""
@@ -128,7 +130,7 @@ async def start_completion(
     key = f"completion:{key}"
     counts = await starts.counted(context, key, anew=anew)
     pays = await context.access.model_key()
-    request = payable(body, own_key=pays != context.resources.platform_key, user_id=context.principal.user_id)
+    request = payable(context, body, pays)
     return starts.started(
         context,
         counted=counts,
@@ -142,12 +144,20 @@ async def start_completion(
     )
 
 
-def payable(body: dict[str, Any], *, own_key: bool, user_id: str) -> dict[str, Any]:
-    """The request as LiteLLM gets it: streamed, with usage; the caller is named where the platform's key pays."""
-    request = {**body, "stream": True, "stream_options": {"include_usage": True}}
-    if not own_key:
-        request["user"] = user_id
-    return request
+def payable(context: RequestContext, body: dict[str, Any], key: str) -> dict[str, Any]:
+    """The request as LiteLLM gets it with the key that pays: streamed, with usage, and naming nobody but the caller."""
+    return {**naming(context, body, key), "stream": True, "stream_options": {"include_usage": True}}
+
+
+def naming(context: RequestContext, body: dict[str, Any], key: str) -> dict[str, Any]:
+    """The request, in which whoever is named as its user is the caller; they are named where the platform's key pays.
+
+    LiteLLM charges the user it is told of, and a provider may shut them out: nobody is to name somebody else.
+    """
+    named = [name for name in _USERS if name in body]
+    if key != context.resources.platform_key and not named:
+        return body
+    return {**body, **dict.fromkeys(["user", *named], context.principal.user_id)}
 
 
 async def events(

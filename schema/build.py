@@ -44,6 +44,9 @@ def build_schema() -> strawberry.Schema:
     )
     for given in _givens(schema._schema):
         _shown_as_it_is_meant(given)
+    for kind in schema._schema.type_map.values():
+        if isinstance(kind, GraphQLInputObjectType):
+            kind.is_one_of = kind.extensions["strawberry-definition"].is_one_of  # Strawberry checks by itself, late
     for levels in [directive.args["levels"] for directive in schema._schema.directives if "levels" in directive.args]:
         levels.description = LEVELS  # Strawberry drops it
     return schema

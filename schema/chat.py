@@ -95,13 +95,17 @@ class CompletionInput:
     tools: list[JSON] | None = strawberry.field(default=None, description="Tools the model may call (OpenAI's form).")
     tool_choice: JSON | None = strawberry.field(default=None, description="Which tool to call (OpenAI's form).")
     response_format: JSON | None = strawberry.field(default=None, description="JSON mode and the like (OpenAI's form).")
-    on_disconnect: OnDisconnect = strawberry.field(
+    on_disconnect: OnDisconnect | None = strawberry.field(
         default=OnDisconnect.CANCEL, description="What happens upstream when the last reader leaves."
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
         description="Required by `startCompletion` and `complete`: with the same key, nothing is paid twice.",
     )
+
+    def when_left(self) -> OnDisconnect:
+        """What happens when the last reader leaves; null is the default."""
+        return self.on_disconnect or OnDisconnect.CANCEL
 
     def body(self) -> dict[str, Any]:
         """OpenAI's request body. Raises BadUserInput where that cannot be right."""

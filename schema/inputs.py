@@ -28,11 +28,11 @@ class SendMessageInput:
 
     to: MessageTarget = strawberry.field(description="Where it goes.")
     content: list[ContentPartInput] = strawberry.field(description="What you say.")
-    on_disconnect: OnDisconnect = strawberry.field(
+    on_disconnect: OnDisconnect | None = strawberry.field(
         default=OnDisconnect.CONTINUE,
         description="What happens to this stream when its last reader leaves. The run itself always goes on.",
     )
-    wait_seconds: int = strawberry.field(
+    wait_seconds: int | None = strawberry.field(
         default=0,
         description="How many seconds `sendMessage` waits for the answer, at most the server's LLM_TIMEOUT_SECONDS. At "
         "their end the run is RUNNING, which is no error.",
@@ -42,6 +42,10 @@ class SendMessageInput:
         description="Required by `sendMessage`: sent again with the same key, a message is not sent twice. In the "
         "`message` subscription the `streamKey` serves.",
     )
+
+    def when_left(self) -> OnDisconnect:
+        """What happens when the last reader leaves; null is the default."""
+        return self.on_disconnect or OnDisconnect.CONTINUE
 
     def parts(self) -> list[dict[str, Any]]:
         """The content as Letta takes it. Raises BadUserInput."""

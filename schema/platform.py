@@ -44,6 +44,9 @@ class ServiceHealth:
     status: HealthStatus = described("Whether it answered just now.")
     breaker: BreakerState | None = described("Its breaker; null where it has none.")
     embedded: bool = described("Whether it is the stand-in that ships with the gateway.")
+    note: str | None = described(
+        "What it cannot do although it answers, in a sentence for people, such as why `resumable` is false."
+    )
 
 
 @strawberry.type(description="The gateway and what stands behind it.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 import strawberry
 from strawberry.schema.types.base_scalars import DateTimeDefinition
+
+from clients.moments import in_utc
 
 DECIMAL = strawberry.scalar(
     name="Decimal",
@@ -23,8 +25,14 @@ DATE = strawberry.scalar(
     parse_value=date.fromisoformat,
 )
 
+
+def _rfc_3339(moment: datetime) -> str:
+    return in_utc(moment).isoformat()
+
+
 DATE_TIME = replace(
     DateTimeDefinition,
+    serialize=_rfc_3339,
     description="A moment in UTC, RFC 3339, such as `2026-03-02T09:30:00+00:00`; with a fraction of a second where it "
     "is known.",
 )

@@ -52,7 +52,7 @@ class Subscription:
             agent_id=input.to.agent_id or None,
             conversation_id=input.to.conversation_id or None,
             content=input.parts(),
-            on_disconnect=input.on_disconnect,
+            on_disconnect=input.when_left(),
             key=stream_key,
         )
         async for event in turns.events(context, attached):
@@ -69,7 +69,7 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a completion, or attach to it."""
         attached = await turns.start_completion(
-            info.context, body=input.body(), on_disconnect=input.on_disconnect, key=stream_key
+            info.context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
         )
         async for event in turns.events(info.context, attached):
             yield event  # type: ignore[misc]

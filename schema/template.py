@@ -11,7 +11,7 @@ from strawberry import Parent
 from clients.ams import TemplateFormat, TemplateRecord, TemplateValidation, TemplateVersionRecord
 from resolvers import templates
 from schema.base import answered_by, derived, described, entity, enum, reads
-from schema.connections import Connection
+from schema.connections import Connection, Edge
 from schema.node import Node
 
 enum(
@@ -66,6 +66,9 @@ class Template(Node):
 @strawberry.type(description="A page of templates, in the order that AMS keeps them.")
 class TemplateConnection(Connection[Template]):
     """Relay connection."""
+
+
+TemplateEdge = Edge[Template]
 
 
 @strawberry.type(name="TemplateValidation", description="What is found in an Agent File that is to be published.")

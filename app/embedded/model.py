@@ -101,12 +101,14 @@ def instance_of(schema: Any, text: str) -> Any:
     """Something that fits a JSON schema, with ``text`` for a string: a tool's arguments, or an answer in JSON."""
     if not isinstance(schema, dict):
         return text
-    if schema.get("enum"):
+    if _list(schema.get("enum")):
         return schema["enum"][0]
     match schema.get("type"):
         case "object":
-            properties = schema.get("properties") or {}
-            return {name: instance_of(properties.get(name), text) for name in schema.get("required") or properties}
+            given = schema.get("properties")
+            properties = given if isinstance(given, dict) else {}
+            names = [name for name in _list(schema.get("required")) if isinstance(name, str)] or list(properties)
+            return {name: instance_of(properties.get(name), text) for name in names}
         case "array":
             return [instance_of(schema.get("items"), text)]
         case "integer":
@@ -118,6 +120,10 @@ def instance_of(schema: Any, text: str) -> Any:
         case "null":
             return None
     return text
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _speech(asked: str) -> str:

@@ -47,7 +47,7 @@ def _shelves(state: State) -> dict[str, dict[str, Json]]:
 
 
 def _message(state: State, body: Json) -> None:
-    state.agents[body["agent_id"]].messages.setdefault(body["scope"], []).append(body["group"])
+    state.take_group(state.agents[body["agent_id"]], body["scope"], body["group"])
 
 
 def _run(state: State, body: Json, lost: list[Run]) -> None:

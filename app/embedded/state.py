@@ -129,6 +129,7 @@ class State:
         created: answers given under an idempotency key.
         upgrades: upgrades that are queued, by agent.
         marks: the platform's own notes, such as its keys and what has been seeded.
+        order: which place each of Letta's messages has among all of them.
     """
 
     store: Store = field(default_factory=Memory)
@@ -147,6 +148,7 @@ class State:
     created: dict[str, Json] = field(default_factory=dict)
     upgrades: dict[str, Json] = field(default_factory=dict)
     marks: dict[str, Any] = field(default_factory=dict)
+    order: dict[str, int] = field(default_factory=dict)
     stats: ModelStats = field(default_factory=ModelStats)
     calls: list[Json] = field(default_factory=list)
     letta: str = ""
@@ -192,9 +194,15 @@ class State:
 
     def add_messages(self, agent: Agent, scope: str, groups: list[list[Json]]) -> None:
         """Add groups of messages at the end of a scope."""
-        agent.messages.setdefault(scope, []).extend(groups)
+        agent.messages.setdefault(scope, [])
         for group in groups:
+            self.take_group(agent, scope, group)
             self.keep_group(agent, scope, group)
+
+    def take_group(self, agent: Agent, scope: str, group: list[Json]) -> None:
+        """Put a group of messages at the end of a scope, without keeping it."""
+        agent.messages.setdefault(scope, []).append(group)
+        self.order.setdefault(group[0]["id"], len(self.order))
 
     def keep_group(self, agent: Agent, scope: str, group: list[Json]) -> None:
         """Keep a group of messages that is in its scope already."""

@@ -22,6 +22,7 @@ from graphql import (
 )
 
 from app.graphql.errors import RequestError, extensions, request_error, shaped
+from app.graphql.texts import nul_in_document
 from clients.errors import ErrorCode
 
 _CACHE_CHARS = 500_000
@@ -93,6 +94,8 @@ class Documents:
     def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:
             document = parse(source, max_tokens=self._max_tokens)
+            if (wrong := nul_in_document(document)) is not None:
+                return _invalid([wrong], ErrorCode.GRAPHQL_VALIDATION_FAILED)
             if _depth(document, self._max_depth) > self._max_depth:
                 return _too_complex(f"The document is more than {self._max_depth} levels deep.", "DEPTH")
             errors = validate(self._schema, document, max_errors=_MAX_ERRORS)

@@ -20,6 +20,7 @@ from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error, told
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
 from app.graphql.streamed import relay
+from app.graphql.texts import MESSAGE, nul_in_variables
 from app.limits import CountedSend
 from clients.errors import BadUserInput, ErrorCode, GatewayError
 from resolvers.limits import LimitKind
@@ -113,7 +114,7 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
 
     Raises:
         BadUserInput: where a part is missing or of the wrong type.
-        RequestError: PERSISTED_QUERY_NOT_FOUND, for a hash without its document.
+        RequestError: PERSISTED_QUERY_NOT_FOUND, for a hash without its document; BAD_USER_INPUT, for NUL in a text.
     """
     query, name, variables = body.get("query"), body.get("operationName"), body.get("variables")
     extensions = body.get("extensions")
@@ -127,6 +128,9 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
         raise BadUserInput("variables must be an object.", reason="REQUEST")
     if not isinstance(extensions, dict | None):
         raise BadUserInput("extensions must be an object.", reason="REQUEST")
+    if (place := nul_in_variables(variables)) is not None:
+        message = f"{MESSAGE} It is at variables.{place}." if place else MESSAGE
+        raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason="TEXT")
     return GraphQLRequest(query, name or None, variables)
 
 

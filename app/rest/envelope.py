@@ -37,7 +37,7 @@ def envelope(error: GatewayError) -> dict[str, Any]:
         "error": {
             "message": error.message,
             "type": _TYPES.get(error.code, "api_error"),
-            "param": "model" if reason.startswith("MODEL_NOT") else None,
+            "param": "model" if reason.startswith("MODEL_NOT") else error.details.get("param"),
             "code": _CODES.get(reason, reason.lower()),
         }
     }

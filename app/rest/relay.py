@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
 from app.rest.envelope import JSON
+from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Keys, Row, Work
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import passed_headers
@@ -19,7 +20,7 @@ from resolvers.context import RequestContext
 from resolvers.streams.completions import CompletionSource, with_counts
 from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome
 from resolvers.streams.log import StreamLog
-from resolvers.turns import payable
+from resolvers.turns import naming, payable
 
 
 class Relay:
@@ -39,17 +40,17 @@ class Relay:
         if self._row.work is Work.NO_MODELS:
             await respond(send, 200, b'{"object":"list","data":[]}', JSON)
             return
-        raw = await self._doors.body(scope, receive)
+        raw = await self._doors.body(scope, receive, from_letta=self._context.from_letta)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
-        _check(work, body)
+        check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
         key = await self._context.access.model_key()
-        own_key = key != self._context.resources.platform_key
         if work is Work.CHAT and body.get("stream") is True:
-            await self._stream(key, body, own_key, scope, receive, send)
+            await self._stream(key, body, scope, receive, send)
             return
         ask = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
-        sent = raw if own_key else msgspec.json.encode({**body, "user": self._context.principal.user_id})
+        named = naming(self._context, body, key)
+        sent = raw if named is body else msgspec.json.encode(named)
         answer = await unless_left(receive, ask(self._context.model_scope(), key, sent))
         await respond(send, 200, with_counts(answer.body), JSON, passed_headers(answer.headers))
 
@@ -63,13 +64,11 @@ class Relay:
                 return orjson.dumps(model)
         raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
 
-    async def _stream(
-        self, key: str, body: dict[str, Any], own_key: bool, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _stream(self, key: str, body: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         options = body.get("stream_options")
         wants_usage = isinstance(options, dict) and options.get("include_usage") is True
         user_id, streams = self._context.principal.user_id, self._context.resources.streams
-        request = payable(body, own_key=own_key, user_id=user_id)
+        request = payable(self._context, body, key)
         source = CompletionSource(self._context, key, msgspec.json.encode(request), wants_usage=wants_usage)
         for_user = self._row.keys is Keys.TOKEN
         stays = for_user and header(scope, b"x-stream-continue") == "true"
@@ -98,17 +97,6 @@ def _by_body(body: dict[str, Any]) -> Work:
     raise BadUserInput(
         "Send messages for a chat completion, or input for embeddings: this address takes either.", reason="REQUEST"
     )
-
-
-def _check(work: Work, body: dict[str, Any]) -> None:
-    if work is Work.EMBEDDINGS:
-        if not isinstance(body.get("model"), str) or not isinstance(body.get("input"), str | list):
-            raise BadUserInput("model must be a string and input a string or a list.", reason="REQUEST")
-        return
-    if not isinstance(body.get("model"), str) or not isinstance(body.get("messages"), list):
-        raise BadUserInput("model must be a string and messages a list.", reason="REQUEST")
-    if not isinstance(body.get("stream"), bool | None):
-        raise BadUserInput("stream must be true or false.", reason="REQUEST")
 
 
 async def _copy(send: Send, log: StreamLog, heartbeat: float) -> None:

@@ -83,7 +83,9 @@ class ConversationCalls(Wire):
         """A page of a conversation's messages, oldest first in the answer.
 
         ``newest_first`` says from which end it is taken. ``limit`` counts Letta's messages, each of which can be
-        several here. ``before`` and ``after`` are Letta ids. Raises NotFound for a position that does not exist.
+        several here. ``before`` and ``after`` are Letta ids, and what is no place is told by nobody (tried on 0.16.8):
+        a default conversation takes any message's id for one, whoever's it is, and raises NotFound for one that is
+        none; another conversation passes over what it does not know, and the page begins at its end.
         """
         params = [("limit", str(limit)), ("order", "desc" if newest_first else "asc")]
         params += [("before", before)] if before else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -155,7 +155,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     stop_reason: str | None = None
     background: bool | None = None
     created_at: datetime | None = None
-    ended_at: datetime | None = msgspec.field(default=None, name="completed_at")
+    completed_at: datetime | None = None
     ttft_ns: int | None = None
 
     @property
@@ -177,12 +177,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         """
         if self.status is RunStatus.CREATED:
             return bool(self.background)
-        return self.status is RunStatus.RUNNING or (self.status is RunStatus.UNKNOWN and self.ended_at is None)
-
-    @property
-    def completed_at(self) -> datetime | None:
-        """When it ended. Letta sends this one time without a zone; it is UTC."""
-        return self.ended_at.replace(tzinfo=UTC) if self.ended_at and self.ended_at.tzinfo is None else self.ended_at
+        return self.status is RunStatus.RUNNING or (self.status is RunStatus.UNKNOWN and self.completed_at is None)
 
     @property
     def time_to_first_token_ms(self) -> int | None:

@@ -34,6 +34,13 @@ class TurnCalls(Wire):
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream)
         self._foreground_until = 0.0
+        self._has_redis = True
+
+    def note(self) -> str | None:
+        """What this Letta cannot do, as far as its last answer to a message says."""
+        if self._has_redis:
+            return None
+        return "It has no Redis: a turn cannot be taken up again if this gateway goes down."
 
     @asynccontextmanager
     async def send(
@@ -62,8 +69,9 @@ class TurnCalls(Wire):
                 answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
             except _NoRedis:
                 self._foreground_until = time.monotonic() + NO_REDIS_SECONDS
-                background = False
+                background = self._has_redis = False
                 answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+            self._has_redis = self._has_redis or background
             yield LettaTurn(_frames(answer, conversation), background=background)
 
     @asynccontextmanager

@@ -62,6 +62,9 @@ class StreamMetrics(Protocol):
     def first_token(self, kind: str, seconds: float) -> None:
         """Its first token came."""
 
+    def next_frame(self, kind: str, seconds: float) -> None:
+        """Another frame of its answer came, so long after the one before."""
+
 
 class StreamHub:
     """All streams of this process."""
@@ -210,16 +213,17 @@ class StreamHub:
 
     async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
         loop = asyncio.get_running_loop()
-        began, first = loop.time(), True
+        before, first = loop.time(), True
         async for event, raw in events:
             if isinstance(event, Ended):
                 self._end(stream, event, raw)
                 return
             if isinstance(event, Started):
                 event.stream_id = stream.id
-            elif first:
-                self._metrics.first_token(stream.kind, loop.time() - began)
-                first = False
+            else:
+                now = loop.time()
+                (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
+                before, first = now, False
             stream.log.append(event, raw)
             if stream.log.weight > self.limits.max_log:
                 raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)

@@ -77,7 +77,7 @@ class UpgradeAgentInput:
 
     agent_id: ID = strawberry.field(description="The agent.")
     to: str | None = strawberry.field(default=None, description="The version (SemVer); the latest without one.")
-    queue: bool = strawberry.field(
+    queue: bool | None = strawberry.field(
         default=False, description="Do not wait for it: the agent's `version` tells when it is done."
     )
     idempotency_key: str | None = strawberry.field(
@@ -169,7 +169,7 @@ async def _update_agent(info: Info, input: UpdateAgentInput) -> _Payload:  # noq
 
 async def _upgrade_agent(info: Info, input: UpgradeAgentInput) -> _Payload:  # noqa: A002 - as above
     applied = await agentchanges.upgrade(
-        info.context, input.agent_id, to=input.to, queue=input.queue, key=input.idempotency_key
+        info.context, input.agent_id, to=input.to, queue=bool(input.queue), key=input.idempotency_key
     )
     outcome = UpgradeOutcome.APPLIED if applied else UpgradeOutcome.QUEUED
     return _Payload(agent_id=input.agent_id, outcome=outcome)

@@ -109,7 +109,7 @@ class EmbedPayload(Payload):
 async def _start_completion(info: Info, input: CompletionInput) -> _Started:  # noqa: A002 - the argument's name
     key = required_key(input.idempotency_key)
     attached = await turns.start_completion(
-        info.context, body=input.body(), on_disconnect=input.on_disconnect, key=key, reads=False
+        info.context, body=input.body(), on_disconnect=input.when_left(), key=key, reads=False
     )
     async with attached as stream:
         return _Started(stream=stream)
@@ -117,7 +117,7 @@ async def _start_completion(info: Info, input: CompletionInput) -> _Started:  # 
 
 async def _complete(info: Info, input: CompletionInput) -> _Completed:  # noqa: A002 - the argument's name
     key = required_key(input.idempotency_key)
-    done = await completing.complete(info.context, body=input.body(), on_disconnect=input.on_disconnect, key=key)
+    done = await completing.complete(info.context, body=input.body(), on_disconnect=input.when_left(), key=key)
     return _Completed(
         text=done.text,
         reasoning=done.reasoning,

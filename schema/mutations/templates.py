@@ -8,10 +8,11 @@ from strawberry import Parent
 from clients.ams import PublishedVersion, TemplateRecord, TemplateVersionRecord
 from resolvers import templates
 from resolvers.info import Info
+from resolvers.paging import Edge
 from schema import outcomes
 from schema.base import answered_by, reads
 from schema.outcomes import Payload, PayloadRecord, done_by
-from schema.template import Template, TemplateVersion
+from schema.template import Template, TemplateEdge, TemplateVersion
 
 
 @strawberry.input(description="An Agent File to publish.")
@@ -38,6 +39,11 @@ async def _template(record: Parent[_Payload], info: Info) -> TemplateRecord | No
     return None if published is None else await templates.published_template(info.context, published)
 
 
+async def _edge(record: Parent[_Payload], info: Info) -> Edge[TemplateRecord] | None:
+    template = await _template(record, info)
+    return None if template is None else templates.template_edge(template)
+
+
 async def _version(record: Parent[_Payload], info: Info) -> TemplateVersionRecord | None:
     published = record.published
     return None if published is None else await templates.published_version(info.context, published, record.source)
@@ -48,6 +54,9 @@ async def _version(record: Parent[_Payload], info: Info) -> TemplateVersionRecor
 class PublishTemplatePayload(Payload):
     """Payload of ``publishTemplate``."""
 
+    template_edge: TemplateEdge | None = answered_by(
+        _edge, "The template, for `templates` unless it is there.", optional=True
+    )
     template: Template | None = answered_by(_template, "The template.", optional=True)
     template_version: TemplateVersion | None = answered_by(_version, "The version.", optional=True)
 

@@ -48,7 +48,7 @@ class RespondToApprovalInput:
     request_id: ID = strawberry.field(description="The id of the `ApprovalRequestMessage`.")
     decision: ApprovalDecision = strawberry.field(description="Whether the calls may be made.")
     reason: str | None = strawberry.field(default=None, description="Why, for the agent to read.")
-    on_disconnect: OnDisconnect = strawberry.field(
+    on_disconnect: OnDisconnect | None = strawberry.field(
         default=OnDisconnect.CONTINUE, description="What happens to this stream when its last reader leaves."
     )
     idempotency_key: str | None = strawberry.field(
@@ -124,11 +124,11 @@ async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noq
         agent_id=input.to.agent_id or None,
         conversation_id=input.to.conversation_id or None,
         content=input.parts(),
-        on_disconnect=input.on_disconnect,
+        on_disconnect=input.when_left(),
         key=key,
         reads=False,
     )
-    return await _begun(context, attached, wait_seconds=input.wait_seconds)
+    return await _begun(context, attached, wait_seconds=input.wait_seconds or 0)
 
 
 async def _begun(
@@ -149,7 +149,7 @@ async def _respond_to_approval(info: Info, input: RespondToApprovalInput) -> _Pa
         request_id=input.request_id,
         approve=input.decision is ApprovalDecision.APPROVE,
         reason=input.reason,
-        on_disconnect=input.on_disconnect,
+        on_disconnect=input.on_disconnect or OnDisconnect.CONTINUE,
         key=input.idempotency_key,
     )
     return await _begun(info.context, attached)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -52,7 +53,8 @@ def guard(
 
 
 def scope(seconds: float = 5) -> CallScope:
-    return CallScope("request-1", time.monotonic() + seconds, "00-trace")
+    """Of a caller of its own, so that only the whole bulkhead is its bound."""
+    return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=str(uuid.uuid4()))
 
 
 def answering(status: int) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
@@ -107,7 +109,7 @@ async def test_a_deadline_ends_a_call_and_counts_as_a_failure() -> None:
         await ask(upstream, 0.02)
     assert upstream.breaker_state is BreakerState.OPEN
     assert observer.states == [BreakerState.OPEN]
-    assert upstream.in_flight == 0
+    assert upstream.is_idle
 
 
 async def test_time_that_runs_out_is_neutral_without_a_fair_share_of_it_and_where_a_model_is_waited_for() -> None:
@@ -167,11 +169,28 @@ async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert upstream.in_flight == 0
+    assert upstream.is_idle
     assert upstream.breaker_state is BreakerState.CLOSED
     assert observer.outcomes == ["unavailable", "cancelled", "cancelled"]
     wire.act = answering(200)
     await asyncio.gather(ask(upstream), ask(upstream))
+
+
+async def test_one_caller_leaves_room_for_the_others() -> None:
+    upstream, wire, _ = guard(forever, max_concurrent=8)
+    greedy, modest = replace(scope(), caller="greedy"), replace(scope(), caller="modest")
+    call = Call(operation="me", path="/me")
+    tasks = [asyncio.create_task(upstream.request(greedy, call)) for _ in range(2)]
+    while wire.calls < 2:
+        await asyncio.sleep(0)
+    wire.act = answering(200)
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await upstream.request(greedy, call)
+    assert caught.value.reason == "BULKHEAD_FULL"
+    assert (await upstream.request(modest, call)).status == 200
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_what_comes_back_from_a_service_never_waits_for_those_who_wait_for_it() -> None:

@@ -110,6 +110,9 @@ async def test_a_conversations_messages_by_page(up: Upstreams) -> None:
     assert await listed(f"after={oldest[0]}&before={oldest[4]}") == newest[1:4]
     assert await listed(f"after=message-{NOBODY}") == newest, "a place that is not known is ignored"
     assert await listed(f"before=message-{NOBODY}") == newest
+    await up.tell(f"/v1/agents/{agent_id}/messages", "elsewhere [[tokens=1]]")
+    [*_, elsewhere] = await up.get(f"/v1/conversations/default/messages?agent_id={agent_id}")
+    assert await listed(f"after={elsewhere['id']}") == await listed(f"before={elsewhere['id']}") == newest
     assert (await up.letta.get(f"{path}?limit=-1")).status_code == 500
 
 
@@ -130,6 +133,15 @@ async def test_the_default_conversations_messages_come_oldest_first(up: Upstream
     assert await listed(f"before={oldest[3]}&limit=2&order=desc") == oldest[1:3]
     unknown = await up.letta.get(f"{path}&after=message-{NOBODY}")
     assert unknown.status_code == 404
+
+    other = f"/v1/agents/{(await up.agent())['id']}/messages"
+    await up.tell(other, "elsewhere [[tokens=1]]")
+    [*_, foreign] = [one["id"] for one in await up.get(other)]
+    await up.tell(f"/v1/agents/{agent_id}/messages", "three [[tokens=1]]")
+    later = [one["id"] for one in await up.get(f"{path}&order=asc")][len(oldest) :]
+    assert len(later) == 2
+    assert await listed(f"after={foreign}&order=asc") == later, "any message is a place, whoever's it is"
+    assert await listed(f"before={foreign}&order=asc") == oldest
     assert await up.get("/v1/conversations/default/messages") == [], "whose, nobody has said"
 
 
@@ -164,3 +176,11 @@ async def test_one_id_may_be_several_messages(up: Upstreams) -> None:
     both = await up.get(f"/v1/messages/{said['id']}")
     assert {(one["id"], one["otid"]) for one in both} == {(one["id"], one["otid"]) for one in (thought, said)}
     assert (await up.letta.get(f"/v1/messages/message-{NOBODY}")).status_code == 404
+
+
+async def test_a_text_with_nul_is_more_than_it_takes(up: Upstreams) -> None:
+    agent_id = (await up.agent())["id"]
+    made = await up.letta.post("/v1/conversations/", params={"agent_id": agent_id}, json={"summary": "a\0b"})
+    assert made.status_code == 500
+    searched = await up.letta.get("/v1/conversations/", params={"agent_id": agent_id, "summary_search": "a\0b"})
+    assert searched.status_code == 500

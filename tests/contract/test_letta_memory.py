@@ -61,6 +61,11 @@ async def test_passages_are_listed_oldest_first_and_by_page(up: Upstreams) -> No
     assert await listed(f"after={sky}&ascending=false") == ["Red win", "the sea"], "after is newer in both orders"
     assert await listed(f"before={wine}&ascending=false") == ["the sea", "the sky"]
     assert await listed(f"after=passage-{NOBODY}") == []
+    other = f"/v1/agents/{(await up.agent())['id']}/archival-memory"
+    [foreign] = (await up.letta.post(other, json={"text": "elsewhere"})).json()
+    [_] = (await up.letta.post(path, json={"text": "latest"})).json()
+    assert await listed(f"after={foreign['id']}") == ["latest"], "any passage is a place, whoever's it is"
+    assert await listed(f"before={foreign['id']}&ascending=false") == ["Red win", "the sea", "the sky"]
     assert (await up.letta.get(f"{path}?limit=-1")).status_code == 500
     assert await up.get(f"/v1/agents/agent-{NOBODY}/archival-memory") == []
 

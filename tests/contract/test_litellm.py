@@ -324,3 +324,11 @@ async def test_the_health_is_open(up: Upstreams) -> None:
     assert (alive.status_code, alive.json()) == (200, "I'm alive!")
     ready = await up.litellm.get("/health/readiness", headers={"authorization": ""})
     assert (ready.status_code, ready.json()["status"], ready.json()["db"]) == (200, "healthy", "connected")
+
+
+async def test_what_would_steer_it_is_refused_as_if_the_key_were_wrong(up: Upstreams) -> None:
+    key = await up.key()
+    for name in ("api_base", "base_url", "user_config", "azure_ad_token", "model_list"):
+        answer = await up.litellm.post(CHAT, json=ask(up, "x") | {name: "x"}, headers=key)
+        assert error_of(answer) == (401, "auth_error"), name
+        assert "Rejected Request" in answer.json()["error"]["message"]

@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from clients.errors import GatewayError
+from clients.letta import turns
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import MessageRecord, OpaqueMessage, decode_page
 from clients.letta.records import RunRecord, Usage
@@ -378,13 +379,22 @@ def test_no_expectation_is_left_over() -> None:
 
 
 @in_one_loop
-async def test_a_letta_without_redis_is_sent_the_message_again_in_the_foreground(replay: Replay) -> None:
+async def test_a_letta_without_redis_is_sent_the_message_again_in_the_foreground(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "NO_REDIS_SECONDS", 0.0)  # it is asked for a background run again at once
     recorded = {sample.name: sample for sample in samples("letta")}
     replay.answer(recorded["bg_stream_noredis"], recorded["conv_msg_stream"])
     async with replay.letta.send(replay.scope, CONVERSATION, HELLO, opens_within=5) as opened:
         assert opened.background is False
         assert_frames(await everything(opened.frames), recorded["conv_msg_stream"])
     assert len(replay.asked) == 2
+    assert "no Redis" in (replay.letta.note() or "")
+    replay.answer(recorded["conv_bg_stream"])
+    async with replay.letta.send(replay.scope, CONVERSATION, HELLO, opens_within=5) as opened:
+        assert opened.background is True
+        await everything(opened.frames)
+    assert replay.letta.note() is None
 
 
 def texts(value: Any) -> list[str]:

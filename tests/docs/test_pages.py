@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from app.graphql.ws import Close
+from app.rest.envelope import envelope
+from clients.errors import HTTP_STATUS, ErrorCode, error_of
 from tests.docs.markdown import PAGES, ROOT, anchor, headings, links, name_of, prose, snippets
 
+LIMITS = ROOT / "docs" / "limits.md"
+MESSAGE_TOO_BIG = 1009
+"""RFC 6455's own code, which the server sends."""
 TRANSLATED = [(ROOT / f"{name}.md", ROOT / f"{name}.ru.md") for name in ("README", "API_CLIENT_GUIDE")]
 
 
@@ -54,3 +60,23 @@ def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
             waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links(page) if "://" not in link]
     decisions = set((ROOT / "docs" / "decisions").glob("*.md"))
     assert set(PAGES) - reached - decisions == set()
+
+
+def test_the_table_of_errors_is_what_is_sent() -> None:
+    """Code, HTTP status, OpenAI's type and what it does to a socket, in one place."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \| (?:`(\w+)` )?\| ([\w: ]+) \|", LIMITS.read_text(), re.MULTILINE)
+    closing = {ErrorCode.UNAUTHENTICATED: int(Close.FORBIDDEN), ErrorCode.PAYLOAD_TOO_LARGE: MESSAGE_TOO_BIG}
+    sent = {
+        (code.value, *answered(code), f"closes: {closing[code]}" if code in closing else "goes on")
+        for code in ErrorCode
+    }
+    assert len(rows) == len(sent)
+    assert set(rows) == sent
+
+
+def answered(code: ErrorCode) -> tuple[str, str]:
+    """Status and OpenAI's type; that door has no errors of documents."""
+    if code not in HTTP_STATUS:
+        return "400", ""
+    error = error_of(code, "", reason=None, service=None, retryable=False)
+    return str(HTTP_STATUS[code]), envelope(error)["error"]["type"]

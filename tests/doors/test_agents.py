@@ -88,7 +88,6 @@ async def test_several_agents_in_one_request_are_each_in_their_place(stack: Stac
         ({"name": "  "}, ("BAD_USER_INPUT", "NAME")),
         ({"name": "n" * 201}, ("BAD_USER_INPUT", "NAME")),
         ({"variables": ["company"]}, ("BAD_USER_INPUT", "VARIABLES")),
-        ({"variables": {"company": "a\0b"}}, ("BAD_USER_INPUT", "VARIABLES")),
         ({"variables": {"company": "c" * 100_001}}, ("BAD_USER_INPUT", "TOO_LONG")),
         ({"idempotencyKey": None}, ("BAD_USER_INPUT", "KEY")),
         ({"idempotencyKey": ""}, ("BAD_USER_INPUT", "KEY")),
@@ -110,10 +109,11 @@ async def test_what_makes_no_agent(stack: Stack, given: dict[str, Any], expected
         assert stack.calls("ams") == []
 
 
-async def test_variables_nested_beyond_reason(stack: Stack) -> None:
+@pytest.mark.parametrize("depth", [51, 300, 900])
+async def test_variables_nested_beyond_reason(stack: Stack, depth: int) -> None:
     deep: Any = "bottom"
-    for _ in range(900):
-        deep = {"d": deep}
+    for level in range(depth):
+        deep = [deep] if level % 2 and level < depth - 1 else {"d": deep}
     answer = await stack.graphql(
         CREATE, {"i": {"templateId": "template:support-bot", "variables": deep, "idempotencyKey": "k"}}
     )
@@ -149,8 +149,6 @@ async def test_an_agent_is_changed_and_the_platforms_tag_stays(stack: Stack) -> 
     [
         ({}, ("BAD_USER_INPUT", "EMPTY")),
         ({"name": ""}, ("BAD_USER_INPUT", "NAME")),
-        ({"name": "a\0"}, ("BAD_USER_INPUT", "NAME")),
-        ({"description": "a\0"}, ("BAD_USER_INPUT", "TEXT")),
         ({"description": "d" * 10_001}, ("BAD_USER_INPUT", "TEXT")),
         ({"tags": [f"user:{GRACE}"]}, ("BAD_USER_INPUT", "TAG")),
         ({"tags": [""]}, ("BAD_USER_INPUT", "TAG")),
@@ -197,7 +195,7 @@ async def test_an_upgrade_is_planned_applied_and_read_back(stack: Stack) -> None
     answer = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "to": "1.1.0"}})
     done = {"outcome": "APPLIED", "agent": {"id": agent_id, "version": "1.1.0"}, "errors": []}
     assert answer["data"]["upgradeAgent"] == done
-    again = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id}})
+    again = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "queue": None}})
     assert again["data"]["upgradeAgent"] == done
     back = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "to": "1.0.0"}})
     payload = back["data"]["upgradeAgent"]
@@ -327,6 +325,28 @@ async def test_pages_stay_right_while_agents_come_and_go(stack: Stack) -> None:
     assert (last["totalCount"], last["pageInfo"]["hasNextPage"]) == (5, False)
 
 
+@pytest.mark.parametrize("told", ["2026-01-02T10:00:00+02:00", "2026-01-02T08:00:00"])
+async def test_what_ams_tells_in_another_zone_or_none_is_utc_and_pages_go_on(stack: Stack, told: str) -> None:
+    agent_id = await stack.make_agent()
+    rows = stack.platform.state.users[ADA].rows
+    rows[:] = [row | {"created_at": told} for row in rows]
+    query = """query($after: String) { viewer { agents(first: 1, after: $after) {
+      totalCount nodes { id createdAt } pageInfo { hasNextPage endCursor } } } }"""
+    seen, after = [], None
+    while True:
+        answer = await stack.graphql(query, {"after": after})
+        assert "errors" not in answer, answer
+        page = answer["data"]["viewer"]["agents"]
+        [node] = page["nodes"]
+        assert node["createdAt"] == "2026-01-02T08:00:00+00:00"
+        seen.append(node["id"])
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+        after = page["pageInfo"]["endCursor"]
+    assert len({*seen}) == len(seen) == page["totalCount"]
+    assert agent_id in seen
+
+
 async def test_agents_are_filtered_by_template_tag_and_name(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     red = await created(stack, "a", name="Night shift_1")
@@ -363,8 +383,6 @@ async def test_agents_are_filtered_by_template_tag_and_name(stack: Stack) -> Non
     ("given", "expected"),
     [
         ({"tag": f"user:{GRACE}"}, ("BAD_USER_INPUT", "TAG")),
-        ({"tag": "a\0"}, ("BAD_USER_INPUT", "TAG")),
-        ({"search": "a\0"}, ("BAD_USER_INPUT", "TEXT")),
         ({"search": "s" * 201}, ("BAD_USER_INPUT", "TEXT")),
         ({"templateId": "greeter"}, ("NOT_FOUND", None)),
     ],

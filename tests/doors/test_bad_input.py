@@ -124,3 +124,17 @@ async def test_an_agent_file_that_would_blow_up_is_invalid(stack: Stack, source:
     query = "query($s: String!) { templateValidation(source: $s) { valid problems } }"
     answer = await stack.graphql(query, {"s": source})
     assert answer["data"]["templateValidation"]["valid"] is False
+
+
+@pytest.mark.parametrize("written", ["{}", '{text: "a", image: {url: "https://a.example/b.png"}}', "{text: null}"])
+async def test_one_of_several_is_exactly_one(stack: Stack, written: str) -> None:
+    query = f"""mutation($id: ID!) {{
+      sendMessage(input: {{to: {{agentId: $id}}, content: [{written}], idempotencyKey: "one"}}) {{ __typename }}
+    }}"""
+    answer = await stack.graphql(query, {"id": await stack.make_agent()})
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {"GRAPHQL_VALIDATION_FAILED"}
+
+
+async def test_what_takes_exactly_one_says_so(stack: Stack) -> None:
+    query = '{ __type(name: "MessageTarget") { isOneOf } }'
+    assert (await stack.graphql(query))["data"]["__type"]["isOneOf"] is True

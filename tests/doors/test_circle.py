@@ -6,17 +6,28 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from tests.doors.test_streams import FIELDS, text_of
+from tests.doors.test_conversations import CREATE
+from tests.doors.test_memory import INSERT, OWNED, WRITE
+from tests.doors.test_streams import FIELDS, STREAM, text_of
+from tests.doors.test_turns import RESPOND
+from tests.doors.test_usage import settled, these_days
 from tests.support.doors import events
 from tests.support.stack import ADA, GRACE, Stack, any_stack, until
 
 MESSAGE = f"""subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{
-  {FIELDS} ... on StreamStarted {{ run {{ id }} }} }} }}"""
+  {FIELDS} ... on StreamStarted {{ run {{ id }} }} ... on ApprovalRequested {{ edge {{ node {{ id }} }} }} }} }}"""
 RUN = "query($i: ID!) { run(id: $i) { status } }"
+DAY = """query($a: ID!, $c: ID!, $from: Date!, $to: Date!) {
+  agent(id: $a) {
+    conversations { nodes { id } } passages { nodes { text } } memoryBlocks { value }
+    runs { nodes { status usage { totalTokens } steps { id } } } }
+  conversation(id: $c) { messages { nodes { __typename text } } }
+  viewer { budget { spendUsd } usage(from: $from, to: $to) { totals { totalTokens costUsd } } } }"""
 PROXIED = re.compile(r'agentgraph_requests_total\{method="POST",route="/api/\S+/completions",status="(\d+)"\} (\d+)')
 
 
@@ -34,13 +45,17 @@ async def proxied(stack: Stack) -> dict[str, int]:
     return {status: int(float(count)) for status, count in found}
 
 
-def to(agent_id: str, directive: str) -> dict[str, Any]:
-    said = {"to": {"agentId": agent_id}, "content": [{"text": f"hi [[{directive}]]"}]}
+def to(there: dict[str, str], directive: str) -> dict[str, Any]:
+    said = {"to": there, "content": [{"text": f"hi [[{directive}]]"}]}
     return {"i": said, "k": str(uuid.uuid4())}
 
 
 async def turn(stack: Stack, agent_id: str, directive: str, *, user: str = ADA) -> list[dict[str, Any]]:
-    return [event async for event in events(stack, "event stream", MESSAGE, to(agent_id, directive), user=user)]
+    return await heard_in(stack, {"agentId": agent_id}, directive, user=user)
+
+
+async def heard_in(stack: Stack, there: dict[str, str], directive: str, *, user: str = ADA) -> list[dict[str, Any]]:
+    return [event async for event in events(stack, "event stream", MESSAGE, to(there, directive), user=user)]
 
 
 async def test_a_turns_model_calls_come_back_and_its_user_pays(circle: Stack) -> None:
@@ -59,6 +74,55 @@ async def test_a_turns_model_calls_come_back_and_its_user_pays(circle: Stack) ->
 
     await until(charged, 20)  # the real LiteLLM writes down what was spent every two seconds
     assert await circle.spent(GRACE) == graces
+
+
+async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
+    """An agent's day: a conversation, a question of leave, something kept in mind; and what all of it has cost."""
+    agent_id, before = await circle.make_agent(), await circle.spent()
+    await circle.require_approval(agent_id, "memory_insert")
+    started = await circle.graphql(CREATE, {"a": agent_id, "s": "The day"})
+    conversation_id = started["data"]["createConversation"]["conversationEdge"]["node"]["id"]
+    there = {"conversationId": conversation_id}
+    heard = await heard_in(circle, there, "tokens=50 delay=0")
+    answer = text_of(heard)
+    heard += await heard_in(circle, there, "tokens=2 delay=0 tool=memory_insert approve=1")
+    assert heard[-1]["finishReason"] == "REQUIRES_APPROVAL"
+    [request] = [event["edge"]["node"] for event in heard if event["__typename"] == "ApprovalRequested"]
+    decided = {"requestId": request["id"], "decision": "APPROVE"}
+    [followed] = (await circle.graphql(RESPOND, {"i": decided}))["data"]["respondToApproval"]["stream"].values()
+    heard += [event async for event in events(circle, "event stream", STREAM, {"id": followed})]
+    assert (heard[-1]["outcome"], heard[-1]["finishReason"]) == ("COMPLETED", "END_TURN")
+    kept = await circle.graphql(INSERT, {"a": agent_id, "t": "The day was long."})
+    assert kept["data"]["insertPassage"]["errors"] == []
+    owned = (await circle.graphql(OWNED, {"a": agent_id}))["data"]["agent"]
+    await circle.graphql(WRITE, {"b": owned["memoryBlocks"][0]["id"], "v": "Likes long days."})
+
+    calls = sum((await proxied(circle)).values())
+    assert await proxied(circle) == {"200": calls}
+    assert calls >= 3
+    await settled(circle, calls)
+    day = (await circle.graphql(DAY, {"a": agent_id, "c": conversation_id, **these_days()}))["data"]
+    agent, conversation, viewer = day["agent"], day["conversation"], day["viewer"]
+    said = [message["__typename"] for message in conversation["messages"]["nodes"]]
+    assert [kind for kind in said if kind != "SystemMessage"] == [
+        "UserMessage",
+        "AssistantMessage",
+        "UserMessage",
+        "ApprovalRequestMessage",
+        "ApprovalResponseMessage",
+        "ToolReturnMessage",
+        "AssistantMessage",
+    ]
+    assert answer in [message.get("text") for message in conversation["messages"]["nodes"]]
+    assert [node["id"] for node in agent["conversations"]["nodes"]] == [conversation_id]
+    assert [node["text"] for node in agent["passages"]["nodes"]] == ["The day was long."]
+    assert agent["memoryBlocks"][0]["value"] == "Likes long days."
+    runs = agent["runs"]["nodes"]
+    assert [run["status"] for run in runs] == ["COMPLETED"] * 3
+    assert sum(len(run["steps"]) for run in runs) == calls
+    tokens = sum(run["usage"]["totalTokens"] for run in runs)
+    assert tokens == viewer["usage"]["totals"]["totalTokens"] > 0
+    assert Decimal(viewer["budget"]["spendUsd"]) - before == Decimal(viewer["usage"]["totals"]["costUsd"]) > 0
 
 
 async def test_each_users_agents_come_back_as_themselves(circle: Stack) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -364,6 +365,12 @@ async def test_tokens_and_outcomes_are_counted(stack: Stack) -> None:
     assert 'agentgraph_tokens_total{direction="out",kind="completion"} 3.0' in shown
     assert 'agentgraph_streams_total{kind="completion",outcome="completed"} 1.0' in shown
     assert 'agentgraph_streams_total{kind="completion",outcome="failed"} 1.0' in shown
+    frames = [
+        float(re.findall(rf'agentgraph_{name}_count{{kind="completion"}} (\S+)', shown)[0])
+        for name in ("first_token_seconds", "frame_gap_seconds")
+    ]
+    assert frames[0] == 2.0
+    assert frames[1] >= 2.0
 
 
 async def test_the_platforms_key_pays_for_a_user_without_one_and_names_them() -> None:

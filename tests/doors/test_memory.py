@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from tests.support.stack import GRACE, Stack
+from tests.support.stack import ADA, GRACE, Stack
 
 INSERT = """mutation($a: ID!, $t: String!, $g: [String!], $k: String) {
   insertPassage(input: {agentId: $a, text: $t, tags: $g, idempotencyKey: $k}) { errors { message }
@@ -28,11 +28,11 @@ def code_of(answer: dict) -> str:
     return error["extensions"]["code"]
 
 
-async def kept(stack: Stack, agent_id: str, *texts: str) -> list[str]:
+async def kept(stack: Stack, agent_id: str, *texts: str, user: str = ADA) -> list[str]:
     """The ids of passages made of some texts, in their order."""
     ids = []
     for text in texts:
-        answer = (await stack.graphql(INSERT, {"a": agent_id, "t": text}))["data"]["insertPassage"]
+        answer = (await stack.graphql(INSERT, {"a": agent_id, "t": text}, user=user))["data"]["insertPassage"]
         assert answer["errors"] == []
         ids.append(answer["passageEdges"][0]["node"]["id"])
     return ids

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import things
 from tests.support.stack import GRACE, Stack
 
 DASHBOARD = """{ viewer { email agents(first: 10) { nodes { name template { name } modelName model { name }
@@ -131,6 +132,35 @@ async def test_messages_page_exactly_in_both_directions(stack: Stack) -> None:
     for node_id in expected:
         answer = await stack.graphql("query($id: ID!) { node(id: $id) { id } }", {"id": node_id})
         assert answer["data"]["node"]["id"] == node_id
+
+
+async def test_a_page_of_nothing_says_whether_there_is_anything(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    lists = [
+        "messages(first: 0)",
+        "messages(last: 0)",
+        "conversations(first: 0)",
+        "runs(first: 0)",
+        "passages(first: 0)",
+    ]
+    asked = " ".join(
+        f"l{at}: {one} {{ nodes {{ id }} pageInfo {{ hasNextPage hasPreviousPage }} }}" for at, one in enumerate(lists)
+    )
+    query = f'{{ agent(id: "{agent_id}") {{ {asked} }} templates(first: 0) {{ pageInfo {{ hasNextPage }} }} }}'
+
+    async def more() -> list[bool]:
+        answer = await stack.graphql(query)
+        assert "errors" not in answer, answer
+        pages = list(answer["data"]["agent"].values())
+        assert not any(page["nodes"] for page in pages)
+        assert answer["data"]["templates"]["pageInfo"]["hasNextPage"] is True
+        return [page["pageInfo"]["hasNextPage"] or page["pageInfo"]["hasPreviousPage"] for page in pages]
+
+    assert (await more())[2:] == [False, False, False]
+    await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
+    await things.done(stack, things.INSERT, {"a": agent_id})
+    await things.sent(stack, agent_id=agent_id)
+    assert await more() == [True] * 5
 
 
 @pytest.mark.parametrize("arguments", ["first: 1, last: 1", "first: 101", "first: -1", 'after: "nonsense"'])

@@ -7,7 +7,7 @@ from websockets.exceptions import ConnectionClosed
 from app.graphql.engine import Engine
 from app.graphql.ws import MAX_OPERATIONS
 from tests.doors.test_streams import COMPLETION, completion
-from tests.support.stack import Stack, embedded_stack, opened_socket
+from tests.support.stack import Stack, any_stack, embedded_stack, opened_socket
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,15 @@ async def test_messages_that_cannot_be_right_close_the_socket(stack: Stack, mess
             await socket.hear()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == code
+
+
+async def test_a_message_that_is_too_large_closes_the_socket() -> None:
+    async with any_stack(max_body_bytes=2000) as stack, opened_socket(stack) as socket:
+        await socket.subscribe("{ viewer { id } }" + " " * 2000)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.hear()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
 
 
 async def test_subscribing_before_the_init(stack: Stack) -> None:

@@ -28,6 +28,8 @@ async def test_an_admin_publishes_and_the_version_is_read_back(stack: Stack) -> 
         "tags": ["hello"],
         "isPublic": True,
     }
+    listed = await stack.graphql("{ templates(first: 100) { edges { cursor node { id } } } }")
+    assert payload["templateEdge"] in listed["data"]["templates"]["edges"]
     version = payload["templateVersion"]
     assert version["id"] == "template:greeter@1.0.0"
     assert (version["number"], version["source"], version["isLatest"]) == ("1.0.0", first, True)
@@ -56,7 +58,7 @@ async def test_what_cannot_be_published_is_said_as_data(stack: Stack) -> None:
 
     async def outcome(source: str) -> dict:
         payload = (await as_admin(stack, PUBLISH, {"i": {"source": source}}))["data"]["publishTemplate"]
-        assert (payload["template"], payload["templateVersion"]) == (None, None)
+        assert (payload["templateEdge"], payload["template"], payload["templateVersion"]) == (None, None, None)
         [error] = payload["errors"]
         return error
 

@@ -53,6 +53,29 @@ async def test_a_turn_goes_on_when_it_is_decided(stack: Stack, decision: str) ->
     assert other["errors"][0]["extensions"]["reason"] == "KEY_REUSED"
 
 
+async def test_what_has_a_default_may_be_null(stack: Stack) -> None:
+    """A client that fills in every field of an input has null for what its user did not choose."""
+    request = await asked_for_leave(stack)
+    decided = await stack.graphql(
+        RESPOND, {"i": {"requestId": request["id"], "decision": "DENY", "onDisconnect": None, "idempotencyKey": None}}
+    )
+    assert decided["data"]["respondToApproval"]["errors"] == []
+    sent = {
+        "to": {"agentId": await stack.make_agent()},
+        "content": [{"text": "hi [[tokens=2 delay=0]]"}],
+        "onDisconnect": None,
+        "waitSeconds": None,
+    }
+    heard = [event async for event in events(stack, "websocket", MESSAGE, {"i": sent, "k": str(uuid.uuid4())})]
+    assert heard[-1]["outcome"] == "COMPLETED"
+    send = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } errors { message } } }"
+    once = await stack.graphql(send, {"i": sent | {"idempotencyKey": str(uuid.uuid4())}})
+    assert once["data"]["sendMessage"]["run"]["id"].startswith("run-")
+    asked = completion(stack, "tokens=2 delay=0", onDisconnect=None)
+    said = [event async for event in events(stack, "websocket", COMPLETION, {"i": asked, "k": str(uuid.uuid4())})]
+    assert said[-1]["outcome"] == "COMPLETED"
+
+
 async def test_a_decision_is_its_owners_and_on_a_request_alone(stack: Stack) -> None:
     request = await asked_for_leave(stack)
     given = {"requestId": request["id"], "decision": "APPROVE"}

@@ -8,6 +8,7 @@ import pytest
 from app.embedded.faults import Fault
 from app.embedded.seed import ADA, GRACE
 from tests.doors.test_query import DASHBOARD
+from tests.support import things
 from tests.support.stack import Stack
 
 
@@ -157,6 +158,29 @@ async def test_a_turn_and_its_steps_cost_a_call_each_and_none_twice(stack: Stack
     await stack.graphql(f'{{ a: run(id: "{run_id}") {{ {fields} }} b: run(id: "{run_id}") {{ {fields} }} }}')
     assert len(stack.calls("letta")) == 3
     assert len(set(stack.calls("letta"))) == len(stack.calls("letta"))
+
+
+async def test_what_a_list_has_told_is_not_read_again(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    for _ in range(2):
+        made = await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
+        await things.sent(stack, conversation_id=made["conversationEdge"]["node"]["id"])
+    for asked, pages in (
+        ("runs { nodes { steps { id run { status } } } }", {"runs/": 1, "runs/{id}/steps": 2}),
+        (
+            "conversations { nodes { messages { nodes { conversation { summary } } } } }",
+            {"conversations/": 1, "conversations/{id}/messages": 2},
+        ),
+    ):
+        stack.platform.state.calls.clear()
+        answer = await stack.graphql(f'{{ agent(id: "{agent_id}") {{ {asked} }} }}')
+        assert "errors" not in answer
+        kinds = Counter(re.sub(r"(run|conv)-[^/?]+", "{id}", call.split("?")[0]) for call in stack.calls("letta"))
+        assert kinds == {f"GET /v1/{path}": count for path, count in pages.items()}
+    stack.platform.state.calls.clear()
+    answer = await stack.graphql('{ templates { nodes { version(number: "1.0.0") { template { latestVersion } } } } }')
+    assert "errors" not in answer
+    assert len([call for call in stack.calls("ams") if call.startswith("GET /templates?")]) == 1
 
 
 async def test_a_passage_costs_two_reads_and_its_deletion_one_call_more(stack: Stack) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import calltable, things
+from tests.support import callcases, calltable, things
 from tests.support.stack import ADA, Stack
 
+NAMES = ("Node", "Message")
 PAGE = Path(__file__).parents[2] / "docs" / "calls.md"
 
 
@@ -17,7 +18,13 @@ async def test_what_each_field_costs_is_what_the_page_says() -> None:
     assert await calltable.table() == PAGE.read_text(), "make generated"
 
 
-async def test_fifty_agentsof_twenty_messages_cost_one_page_each_and_no_more(stack: Stack) -> None:
+def test_what_is_read_by_its_id_is_counted_of_every_kind() -> None:
+    types = calltable.SCHEMA.type_map
+    nodes, messages = ({kind.name for kind in calltable.SCHEMA.get_possible_types(types[name])} for name in NAMES)
+    assert nodes - messages - {"Stream"} == callcases.NODES.keys() - messages
+
+
+async def test_fifty_agents_of_twenty_messages_cost_one_page_each_and_no_more(stack: Stack) -> None:
     stack.platform.state.users[ADA].rows.clear()
     ids = [await stack.make_agent(name=f"agent {number}") for number in range(50)]
     for _ in range(10):

@@ -159,3 +159,51 @@ async def test_json_images_and_a_limit_of_tokens() -> None:
         assert said["choices"][0]["message"]["content"] == "tok0"
         said = await chat(services, ask("[[tokens=9]]", max_tokens=3))
         assert (said["choices"][0]["finish_reason"], said["usage"]["completion_tokens"]) == ("length", 3)
+
+
+ODD = [
+    1,
+    "x",
+    True,
+    [1],
+    [[]],
+    [[{"role": "user", "content": "x"}]],
+    {"a": 1},
+    [{"a": 1}],
+    [{"type": "function"}],
+    2**70,
+]
+PLACES: list[tuple[str, ...]] = [
+    *((name,) for name in ("model", "messages", "stream_options", "tools", "tool_choice", "response_format", "user")),
+    *(("messages", name) for name in ("role", "content", "tool_calls")),
+    ("tool_choice", "function"),
+    ("response_format", "json_schema"),
+    ("response_format", "json_schema", "schema"),
+    ("response_format", "json_schema", "schema", "properties"),
+    ("tools", "function"),
+    ("tools", "function", "parameters"),
+]
+
+
+def with_odd(place: tuple[str, ...], odd: object) -> dict:
+    body = ask("hi [[tokens=1 delay=0]]", tools=[WEATHER], tool_choice="required")
+    if place[0] == "response_format":
+        body |= {"tool_choice": "none"}
+    inner = odd
+    for name in reversed(place[1:]):
+        inner = {"type": "json_schema" if name == "json_schema" else "object", "name": "f", "role": "user", name: inner}
+    listed = place[0] in {"messages", "tools"} and len(place) > 1
+    return body | {place[0]: [inner] if listed else inner}
+
+
+async def test_bodies_in_any_shape_are_answered_or_refused() -> None:
+    async with embedded() as services:
+        for place in PLACES:
+            for odd in ODD:
+                answer = await services.litellm.post("/v1/chat/completions", json=with_odd(place, odd))
+                assert answer.status_code in {200, 400}, (place, odd, answer.text)
+        for name in ("input", "dimensions", "encoding_format", "user"):
+            for odd in ODD:
+                body = {"model": "text-embedding-3-small", "input": "x", name: odd}
+                answer = await services.litellm.post("/v1/embeddings", json=body)
+                assert answer.status_code in {200, 400}, (name, odd, answer.text)

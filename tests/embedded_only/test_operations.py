@@ -3,15 +3,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from app import devtokens
+from app import devtokens, doors
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA
+from app.embedded.seed import ADA, GRACE
+from clients.bulkhead import SHARES
+from clients.calls import UpstreamLimits
 from tests.support.capabilities import redis_path
-from tests.support.stack import embedded_stack, until
+from tests.support.stack import Stack, embedded_stack, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,18 +49,47 @@ async def test_more_requests_than_there_is_room_for() -> None:
         slow.cancel()
 
 
+async def test_one_user_who_asks_for_everything_leaves_room_for_the_others() -> None:
+    path = "/user/daily/activity"
+    days = [date(2026, 1, 1) + timedelta(days=n) for n in range(300)]
+    asked = "".join(f'u{n}: usage(from: "{day}", to: "{day}") {{ from }}' for n, day in enumerate(days))
+    async with embedded_stack() as stack:
+        stack.platform.faults["litellm"] = Fault(hang=True, path=path)
+        greedy = asyncio.create_task(stack.graphql(f"{{ viewer {{ {asked} }} }}"))
+
+        async def full() -> bool:
+            return sum(path in call for call in stack.calls("litellm")) == UpstreamLimits().max_concurrent // SHARES
+
+        await until(full)
+        answer = await stack.graphql("{ models { id } }", user=GRACE)
+        assert "errors" not in answer
+        assert answer["data"]["models"]
+        assert await full()
+        greedy.cancel()
+        stack.platform.faults.clear()
+        assert "errors" not in await stack.graphql(f"{{ viewer {{ {asked} }} }}")
+
+
+async def status_of_half_a_body(stack: Stack, path: str, secret: str) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n"
+    writer.write(f'{head}authorization: Bearer {secret}\r\n\r\n{{"a"'.encode())
+    status = (await reader.readline()).split()[1]
+    writer.close()
+    return status
+
+
 async def test_a_body_that_does_not_come_in_time() -> None:
     async with embedded_stack(request_timeout=0.1) as stack:
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
-        for path in (b"/graphql", b"/v1/chat/completions"):
-            head = b"POST " + path + b" HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n"
-            token = f"authorization: Bearer {stack.token()}\r\n\r\n".encode()
-            writer.write(head + token + b'{"a"')
-            status = await reader.readline()
-            assert status.split()[1] == b"408"
-            writer.close()
-            reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
-        writer.close()
+        for path in ("/graphql", "/v1/chat/completions"):
+            assert await status_of_half_a_body(stack, path, stack.token()) == b"408"
+
+
+async def test_letta_is_near_and_has_less_time_for_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors, "LETTA_BODY_SECONDS", 0.1)
+    async with embedded_stack() as stack:
+        path = f"/api/v1/agents/{ADA}/proxy/chat/completions"
+        assert await status_of_half_a_body(stack, path, stack.agent_secret()) == b"408"
 
 
 async def test_a_head_that_is_too_large_or_does_not_come() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from app.embedded.letta.shapes import RUN
 from app.embedded.state import Agent, Json, Run, new_id, now, now_of_message
-from resolvers.sent import SentIds
-from tests.support.stack import GRACE, Stack
+from resolvers.sent import ShownIds
+from tests.support.stack import GRACE, Stack, opened_socket
 
 PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: String) { conversation(id: $c) {
   messages(first: $first, after: $after, last: $last, before: $before) {
@@ -21,8 +21,8 @@ SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   userMessageEdge { cursor node { id createdAt } } errors { message } } }"""
 
 # How many messages share a Letta id; "sent" is a user's, "foreign" one without an otid or a run of ours, "orphan" one
-# whose run is gone from Letta, "notice" Letta's own words, which come as a user's.
-KINDS: list[int | str] = [1, 2, 3, "sent", "foreign", "orphan", "notice"]
+# whose run is gone from Letta, "notice" Letta's own words, which come as a user's, "unheard" of a newer Letta's kind.
+KINDS: list[int | str] = [1, 2, 3, "sent", "foreign", "orphan", "notice", "unheard"]
 groups = st.lists(st.sampled_from(KINDS), max_size=8)
 
 
@@ -37,6 +37,8 @@ def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
         user |= {"run_id": None, "otid": None}
     if kind == "notice":
         user |= {"content": '{"type": "system_alert", "message": "words"}'}
+    if kind == "unheard":
+        user |= {"message_type": "dream_message", "otid": None, "dream": {"of": ["sheep", None]}}
     if kind == "sent":
         own = {"id": run_id, "agent_id": agent.id, "conversation_id": scope, "status": "completed", "background": False}
         stack.platform.state.keep_run(Run({**RUN, **own, "created_at": now(), "metadata": {}}, scope, over=True))
@@ -78,7 +80,7 @@ async def test_each_message_is_met_once_and_in_order(
     at_first, seen, cursor, waiting = await everything(stack, scope), [], None, list(later)
     with pytest.MonkeyPatch.context() as patch:
         if not remembered:
-            patch.setattr(SentIds, "find", lambda *_: None)
+            patch.setattr(ShownIds, "keep", lambda *_: None)
         while True:
             window = {"first": size, "after": cursor} if forward else {"last": size, "before": cursor}
             page = await pages(stack, scope, **window)
@@ -96,10 +98,40 @@ async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conver
     agent, scope = conversation
     stack.platform.state.add_messages(agent, scope, [made(stack, agent, scope, kind) for kind in KINDS])
     ids = await everything(stack, scope)
-    assert len(ids) == len(set(ids)) >= 1 + 2 + 3 + 4
+    assert len(ids) == len(set(ids)) >= 1 + 2 + 3 + 5
     for node_id in ids:
         answer = await stack.graphql("query($id: ID!) { node(id: $id) { id } }", {"id": node_id})
         assert answer == {"data": {"node": {"id": node_id}}}
+
+
+async def test_a_message_of_a_kind_that_nobody_knows_is_given_whole(
+    stack: Stack, conversation: tuple[Agent, str]
+) -> None:
+    """Listed, read by its id, and in the stream of the turn that made it."""
+    agent, scope = conversation
+    shown = "__typename id role text ... on OpaqueMessage { type json }"
+    sent = {"to": {"conversationId": scope}, "content": [{"text": "sleep [[tokens=20 delay=0.02]]"}]}
+    follow = f"""subscription($i: SendMessageInput!) {{ message(streamKey: "k", input: $i) {{ __typename
+      ... on StreamStarted {{ run {{ id }} }} ... on MessageAdded {{ edge {{ node {{ {shown} }} }} }} }} }}"""
+    [dream] = made(stack, agent, scope, "unheard")
+    added = []
+    async with opened_socket(stack) as socket:
+        async for event in socket.events(follow, {"i": sent}):
+            if event["__typename"] == "StreamStarted":
+                dream["run_id"] = event["run"]["id"]
+                stack.platform.state.add_messages(agent, scope, [[dream]])
+            added += [event["edge"]["node"]] if event["__typename"] == "MessageAdded" else []
+    [streamed] = [node for node in added if node["__typename"] == "OpaqueMessage"]
+    listed = await stack.graphql(
+        f"query($c: ID!) {{ conversation(id: $c) {{ messages {{ nodes {{ {shown} }} }} }} }}", {"c": scope}
+    )
+    assert streamed in listed["data"]["conversation"]["messages"]["nodes"]
+    node = await stack.graphql(
+        f"query($id: ID!) {{ node(id: $id) {{ ... on Message {{ {shown} }} }} }}", {"id": streamed["id"]}
+    )
+    assert node["data"]["node"] == streamed
+    assert (streamed["role"], streamed["text"], streamed["type"]) == ("UNKNOWN", None, "dream_message")
+    assert streamed["json"] == dream
 
 
 async def pages(stack: Stack, scope: str, **window: Any) -> Json:

@@ -34,6 +34,7 @@ TYPENAME = re.compile(r'"__typename":"(\w+)"')
 EVERY_LIST = """{
   viewer { agents(first: 3) { edges { cursor node {
     messages { edges { cursor } } conversations { edges { cursor } }
+    runs { edges { cursor } } passages { edges { cursor } }
   } } } }
   templates { edges { cursor } }
 }"""
@@ -80,7 +81,16 @@ class Platform:
         )
 
     async def _ids(self) -> dict[str, list[str]]:
-        makers = [things.agent, things.conversation, things.run, things.stream, things.message, things.block]
+        makers = [
+            things.agent,
+            things.conversation,
+            things.run,
+            things.step,
+            things.stream,
+            things.message,
+            things.block,
+        ]
+        makers += [things.answer, things.passage]
         mine = {make.__name__: [await make(self.stack)] for make in makers}
         [agent, *_] = await self.agents()
         mine["agent"] += [agent["id"], await self.stack.make_agent(GRACE)]

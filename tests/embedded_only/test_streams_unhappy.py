@@ -18,11 +18,16 @@ async def test_a_letta_without_redis_is_sent_to_in_the_foreground() -> None:
         given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=3 delay=0]]"}]}
         heard = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
         sends = [call for call in stack.calls("letta") if call.startswith("POST /v1/conversations/default/messages")]
-        health = (await stack.client.get("/health")).json()["services"]["letta"]["breaker"]
+        health = (await stack.client.get("/health")).json()["services"]["letta"]
+        platform = await stack.graphql("{ platform { degraded services { service note } } }")
     assert heard[0]["resumable"] is False
     assert text_of(heard) == "tok0 tok1 tok2"
     assert len(sends) == 2
-    assert health == "closed"
+    assert health["breaker"] == "closed"
+    assert "no Redis" in health["note"]
+    notes = {"AMS": None, "LETTA": health["note"], "LITELLM": None}
+    services = [{"service": service, "note": note} for service, note in notes.items()]
+    assert platform == {"data": {"platform": {"degraded": False, "services": services}}}
 
 
 async def test_a_letta_with_redis_can_take_a_turn_up_again() -> None:

@@ -54,7 +54,8 @@ const content = [{ text: 'Hello!' }];
 export const right: SendMessageMutationVariables = { input: { to: { agentId: 'agent-1' }, content } };
 // @ts-expect-error: a message goes to one place
 export const both: SendMessageMutationVariables = { input: { to: { agentId: 'a', conversationId: 'b' }, content } };
-// @ts-expect-error: what has a default is left out, not undefined
-export const unset: SendMessageMutationVariables = { input: { to: { agentId: 'a' }, content, waitSeconds: undefined } };
+export const unset: SendMessageMutationVariables = { input: { to: { agentId: 'a' }, content, waitSeconds: null } };
+// @ts-expect-error: what is required is there
+export const empty: SendMessageMutationVariables = { input: { to: { agentId: 'a' }, content: null } };
 // @ts-expect-error: an id is text
 export const numbered: SendMessageMutationVariables = { input: { to: { agentId: 1 }, content } };

@@ -15,10 +15,15 @@ class Batches:
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
         self.go = asyncio.Event()
+        self.given_up = asyncio.Event()
 
     async def load(self, keys: list[int]) -> list[int | Exception]:
         self.asked.append(keys)
-        await self.go.wait()
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.given_up.set()
+            raise
         return [ValueError(key) if key % 2 else key * 10 for key in keys]
 
 
@@ -56,17 +61,70 @@ async def test_a_cancelled_waiter_takes_nobody_along() -> None:
     assert batches.asked == [[2]]
 
 
-async def test_when_every_waiter_is_cancelled_the_value_is_there_for_the_next() -> None:
+async def test_what_nobody_waits_for_any_more_is_given_up_and_asked_for_anew() -> None:
+    batches = Batches()
+    loader = Loader(batches.load)
+    waiters = [asyncio.create_task(loader.load(key)) for key in (2, 2, 4)]
+    while not batches.asked:
+        await asyncio.sleep(0)
+    for waiter in waiters[:2]:
+        waiter.cancel()
+    await asyncio.wait(waiters[:2])
+    assert not batches.given_up.is_set()  # 4 is waited for
+    waiters[2].cancel()
+    late = asyncio.create_task(loader.load(2))
+    await asyncio.wait(waiters[2:])
+    await batches.given_up.wait()
+    batches.go.set()
+    assert await late == 20
+    assert await loader.load(4) == 40
+    assert batches.asked == [[2, 4], [2], [4]]
+
+
+async def test_what_nobody_waits_for_before_it_is_asked_is_not_asked() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     waiter = asyncio.create_task(loader.load(2))
-    while not batches.asked:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
     waiter.cancel()
     await asyncio.wait({waiter})
     batches.go.set()
+    assert await loader.load(4) == 40
     assert await loader.load(2) == 20
-    assert batches.asked == [[2]]
+    assert batches.asked == [[4], [2]]
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["load", "leave", "answer", "wait"]), st.integers(0, 9)), max_size=40)
+
+
+@given(STEPS)
+def test_whoever_stays_gets_an_answer_and_nothing_goes_on_for_nobody(steps: list[tuple[str, int]]) -> None:
+    async def run() -> None:
+        batches = Batches()
+        loader = Loader(batches.load, max_batch=3)
+        waiters: list[tuple[int, asyncio.Task[int]]] = []
+        for act, number in steps:
+            if act == "load":
+                waiters.append((number, asyncio.create_task(loader.load(number))))
+            elif act == "leave" and waiters:
+                waiters[number % len(waiters)][1].cancel()
+            elif act == "answer":
+                batches.go.set()
+            await asyncio.sleep(0)
+            if act == "wait":
+                for _ in range(number):
+                    await asyncio.sleep(0)
+                batches.go.clear()
+        batches.go.set()
+        results = await asyncio.gather(*(task for _, task in waiters), return_exceptions=True)
+        for (key, _), result in zip(waiters, results, strict=True):
+            if not isinstance(result, asyncio.CancelledError):
+                assert isinstance(result, ValueError) if key % 2 else result == key * 10
+        for key in range(0, 10, 2):
+            assert await loader.load(key) == key * 10
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
 
 
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 4))

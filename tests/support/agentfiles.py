@@ -9,7 +9,7 @@ from tests.support.stack import ADA, Stack
 FIRST_PROMPT = "You greet the guests of {{company}}."
 SECOND_PROMPT = "You greet the guests of {{company}}, and you are brief."
 PUBLISH = """mutation($i: PublishTemplateInput!) { publishTemplate(input: $i) {
-  template { id slug latestVersion versions tags isPublic }
+  templateEdge { cursor node { id } } template { id slug latestVersion versions tags isPublic }
   templateVersion { id number checksum isLatest source publishedAt }
   errors { __typename message ... on TemplateInvalid { problems } } } }"""
 CREATE = """mutation($i: CreateAgentInput!) { createAgent(input: $i) {

@@ -1,131 +1,51 @@
 """What each field costs in upstream calls, counted: ``docs/calls.md`` is this, printed.
 
 A field is asked for on two things of its type and then on four, with and without the field: what it adds is so many
-calls at once and so many for each thing. ``python -m tests.support.calltable`` prints the page.
+calls at once and so many for each thing. A mutation or a subscription is asked with all that it answers.
+``python -m tests.support.calltable`` prints the page.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Iterator
+from itertools import groupby
 from typing import Any
 
-from graphql import GraphQLObjectType, get_named_type, is_leaf_type
+from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
 
 from schema.build import build_schema
-from tests.support import things
-from tests.support.stack import Stack, embedded_stack
+from tests.support.agentfiles import as_admin
+from tests.support.callcases import ARGUMENTS, BY_ID, DONE, FEW, MORE, NODES, OUTCOMES, PLACES, Place
+from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
 SCHEMA = build_schema()._schema
+PLATFORMS = 4
+"""How many run at a time, each with a gateway of its own."""
 UUID = re.compile(r"(?<=/)[a-z]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-FEW, MORE = 2, 4
 
 HEAD = """# What a query costs
 
 What each field adds in calls to the services behind the gateway, counted on a running one. *Once* is however many things
 the field is asked of in one operation, *each* is for every one of them. Nothing is asked twice within an operation: a call
-that another field has made is free. A field that is not here costs nothing beyond its parent.
+that another field has made is free, and what a list has told is not read again. A field that is not here costs nothing
+beyond its parent.
 
-The calls that one level of a query needs go out together, as many at a time as a service's bulkhead lets through.
+What is read by its id costs the same by `node`, `nodes` and `_entities`. A mutation or subscription is counted to its end,
+with all of its payload or events, and with what AMS asks of Letta for it. `Subscription.conversation` goes on asking: every
+`STREAM_LOOK_SECONDS` Letta tells which runs of the agent are going.
+
+The calls that one level of a query needs go out together, as many at a time as a user's share of the service's bulkhead,
+a quarter of it, lets through. When the client leaves, they are given up.
 
 | field | calls |
 |---|---|
 """  # noqa: E501 - a page
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where things of a type are found.
-
-    Attributes:
-        document: has ``$n`` for how many, ``%s`` for what is asked of each, ``$id`` for what ``make`` gives.
-        make: prepares the platform, for as many things.
-        most: how many there can be.
-    """
-
-    document: str
-    make: Callable[[Stack, int], Awaitable[str]]
-    most: int = MORE
-
-
-async def _agents(stack: Stack, count: int) -> str:
-    for _ in range(count):
-        await stack.make_agent()
-    return ""
-
-
-async def _conversations(stack: Stack, count: int) -> str:
-    agent_id = await stack.make_agent()
-    for _ in range(count):
-        await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
-    return agent_id
-
-
-async def _turns(stack: Stack, count: int) -> str:
-    agent_id = await stack.make_agent()
-    for _ in range(count):
-        await things.sent(stack, agent_id=agent_id)
-    return agent_id
-
-
-async def _nothing(_: Stack, __: int) -> str:
-    return ""
-
-
-async def _run(stack: Stack, _: int) -> str:
-    return await things.run(stack)
-
-
-async def _used(stack: Stack, _: int) -> str:
-    asked = {"model": stack.chat_model, "messages": [{"role": "USER", "content": "hi"}], "idempotencyKey": "calls"}
-    await things.done(stack, "mutation($i: CompletionInput!) { complete(input: $i) { text } }", {"i": asked})
-    return ""
-
-
-_TODAY = datetime.now(UTC).date()
-_DAYS = f'from: "{_TODAY - timedelta(days=1)}", to: "{_TODAY + timedelta(days=1)}"'
-
-PLACES: dict[str, Place] = {
-    "Query": Place("{ %s }", _nothing, most=1),
-    "User": Place("{ viewer { %s } }", _nothing, most=1),
-    "Agent": Place("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
-    "Conversation": Place('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
-    "Message": Place('{ agent(id: "$id") { messages(last: 50) { nodes { ... on UserMessage { %s } } } } }', _turns),
-    "Model": Place("{ models { %s } }", _nothing, most=1),
-    "ModelSupports": Place("{ models { supports { %s } } }", _nothing, most=1),
-    "Run": Place('{ run(id: "$id") { %s } }', _run, most=1),
-    "Step": Place('{ run(id: "$id") { steps { %s } } }', _run, most=1),
-    "Stream": Place("{ viewer { streams { %s } } }", _turns),
-    "Template": Place("{ templates(first: 1) { nodes { %s } } }", _nothing, most=1),
-    "TemplateVersion": Place('{ template(id: "template:concierge") { version(number: "1.0.0") { %s } } }', _nothing, 1),
-    "UsageRow": Place(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
-}
-"""One per type that has fields which are answered by resolvers."""
-
-OUTCOMES = re.compile(r"Stream\w+|\w+Payload|MessageAdded|ApprovalRequested|ConversationBusy|BudgetExceeded")
-"""Types that mutations and subscriptions answer with: what is read of them is read of the types above."""
-
-ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
-    "Query.node": ('id: "$id"', things.conversation),
-    "Query.nodes": ('ids: ["$id"]', things.conversation),
-    "Query._entities": ('representations: [{__typename: "Conversation" id: "$id"}]', things.conversation),
-    "Query.agent": ('id: "$id"', things.agent),
-    "Query.conversation": ('id: "$id"', things.conversation),
-    "Query.run": ('id: "$id"', things.run),
-    "Query.stream": ('id: "$id"', things.stream),
-    "Agent.searchMemory": ('query: "parcels"', things.agent),
-    "Query.template": ('id: "template:support-bot"', things.agent),
-    "Query.templateValidation": ('source: "a: b"', things.agent),
-    "User.usage": (_DAYS, things.agent),
-    "Template.version": ('number: "1.0.0"', things.agent),
-}
-"""What a field is given, and what makes the thing that ``$id`` names."""
 
 
 def fields() -> Iterator[tuple[str, str, Any]]:
@@ -139,7 +59,8 @@ def fields() -> Iterator[tuple[str, str, Any]]:
         shared = message.fields if message in kind.interfaces else {}
         for name, field in kind.fields.items():
             definition = field.extensions.get("strawberry-definition")
-            if definition is not None and definition.base_resolver and name != "id" and name not in shared:
+            answered = definition is not None and definition.base_resolver
+            if answered and name != "id" and name not in shared and name not in BY_ID:
                 yield kind.name, name, field
     yield from (("Message", name, field) for name, field in message.fields.items())
 
@@ -177,9 +98,66 @@ NAMES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
 
 def _call(made: dict[str, Any]) -> str:
     """A call as the table names it: its service, method and path, ids left out."""
-    path = re.sub(r"(?<=^/templates/)(?!validate)[^/]+", "{id}", UUID.sub("{id}", made["path"].split("?")[0]))
+    path = re.sub(r"(?<=^/templates/)(?!validate|publish)[^/]+", "{id}", UUID.sub("{id}", made["path"].split("?")[0]))
     path = re.sub(r"(?<=/versions/).+", "{version}", path)
     return f"{NAMES[made['service']]} `{made['method']} {path}`"
+
+
+async def counted_by_id(kind: str, count: int) -> Counter[str]:
+    """What it costs to read so many things of a kind by their ids, whichever field reads them."""
+    async with embedded_stack() as stack:
+        ids = [json.dumps(await NODES[kind](stack)) for _ in range(count)]
+        found = [await _calls(stack, "{ " + form + " }") for form in _forms(kind, ids)]
+    assert all(one == found[0] for one in found), (kind, found)
+    return found[0]
+
+
+def _forms(kind: str, ids: list[str]) -> list[str]:
+    represented = " ".join(f'{{__typename: "{kind}" id: {one}}}' for one in ids)
+    return [
+        " ".join(f"n{at}: node(id: {one}) {{ __typename }}" for at, one in enumerate(ids)),
+        f"nodes(ids: [{' '.join(ids)}]) {{ __typename }}",
+        f"_entities(representations: [{represented}]) {{ __typename }}",
+    ]
+
+
+async def counted_done(root: GraphQLObjectType, name: str) -> Counter[str]:
+    """What a mutation or a subscription costs to its end, with all that it answers."""
+    given, make = DONE[f"{root.name}.{name}"]
+    async with embedded_stack() as stack:
+        given = given.replace("$id", json.dumps(await make(stack)))
+        document = f"{root.name.lower()} {{ {name}({given}) {{ {_whole(root.fields[name].type)} }} }}"
+        return await _calls(stack, document)
+
+
+def _whole(kind: Any) -> str:
+    """All fields of a type, or of each type that an interface is; of what they lead to, the names of the types."""
+    named = get_named_type(kind)
+    if isinstance(named, GraphQLInterfaceType):
+        return " ".join(f"... on {one.name} {{ {_whole(one)} }}" for one in SCHEMA.get_possible_types(named))
+    leaves = {name: is_leaf_type(get_named_type(field.type)) for name, field in named.fields.items()}
+    return " ".join(name if leaf else f"{name} {{ __typename }}" for name, leaf in leaves.items())
+
+
+async def _calls(stack: Stack, document: str) -> Counter[str]:
+    """The calls of an operation, and of whatever it has begun. Nothing in it may fail."""
+    stack.platform.state.calls.clear()
+    if document.startswith("subscription"):
+        async with opened_socket(stack) as socket:
+            assert [event async for event in socket.events(document)]
+    else:
+        answer = await as_admin(stack, document)
+        assert "errors" not in answer, (document, answer)
+        [payload, *_] = answer["data"].values()
+        assert not (isinstance(payload, dict) and payload.get("errors")), (document, answer)
+    await until(lambda: _quiet(stack))
+    return Counter(_call(made) for made in stack.platform.state.calls)
+
+
+async def _quiet(stack: Stack) -> bool:
+    """Whether no stream goes on: what asks for them asks no service."""
+    answer = await stack.graphql("{ viewer { streams(active: true) { id } } }")
+    return not answer["data"]["viewer"]["streams"]
 
 
 async def counted(kind: str, count: int, of_kind: list[tuple[str, Any]]) -> dict[str, Counter[str]]:
@@ -192,16 +170,36 @@ async def counted(kind: str, count: int, of_kind: list[tuple[str, Any]]) -> dict
 
 async def table() -> str:
     """The page."""
-    by_kind: dict[str, list[tuple[str, Any]]] = {}
-    for kind, name, field in fields():
-        by_kind.setdefault(kind, []).append((name, field))
-    rows = []
-    for kind in sorted(by_kind):
-        most = PLACES[kind].most
-        few = await counted(kind, min(FEW, most), by_kind[kind])
-        more = await counted(kind, MORE, by_kind[kind]) if most > 1 else few
-        rows += [row for name in sorted(few) if (row := _row(f"{kind}.{name}", few[name], more[name]))]
-    return HEAD + "\n".join(rows) + "\n"
+    by_kind = groupby(sorted(fields(), key=lambda one: one[0]), key=lambda one: one[0])
+    works = [_of_kind(kind, [(name, field) for _, name, field in of_kind]) for kind, of_kind in by_kind]
+    works += [_by_id(kind) for kind in NODES]
+    roots = [root for root in (SCHEMA.mutation_type, SCHEMA.subscription_type) if root is not None]
+    works += [_done(root, name) for root in roots for name in root.fields if name != "conversation"]
+    some = asyncio.Semaphore(PLATFORMS)
+
+    async def counted_rows(work: Awaitable[list[str | None]]) -> list[str | None]:
+        async with some:
+            return await work
+
+    rows = [row for rows in await asyncio.gather(*map(counted_rows, works)) for row in rows if row]
+    return HEAD + "\n".join(sorted(rows)) + "\n"
+
+
+async def _of_kind(kind: str, of_kind: list[tuple[str, Any]]) -> list[str | None]:
+    most = PLACES[kind].most
+    few = await counted(kind, min(FEW, most), of_kind)
+    more = await counted(kind, MORE, of_kind) if most > 1 else few
+    return [_row(f"`{kind}.{name}`", few[name], more[name]) for name in few]
+
+
+async def _by_id(kind: str) -> list[str | None]:
+    few, more = [await counted_by_id(kind, count) for count in (FEW, MORE)]
+    return [_row(f"`Query.node`: `{kind}`", few, more)]
+
+
+async def _done(root: GraphQLObjectType, name: str) -> list[str | None]:
+    calls = await counted_done(root, name)
+    return [_row(f"`{root.name}.{name}`", calls, calls)]
 
 
 def _row(name: str, few: Counter[str], more: Counter[str]) -> str | None:
@@ -212,7 +210,7 @@ def _row(name: str, few: Counter[str], more: Counter[str]) -> str | None:
         assert (rest, each >= 0, once >= 0) == (0, True, True), f"{name}: {call} {few[call]}, then {more[call]}"
         parts += [f"once {_times(once)}{call}"] if once else []
         parts += [f"each {_times(each)}{call}"] if each else []
-    return f"| `{name}` | {', '.join(parts)} |" if parts else None
+    return f"| {name} | {', '.join(parts)} |" if parts else None
 
 
 def _times(number: int) -> str:

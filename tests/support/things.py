@@ -42,9 +42,11 @@ async def conversation(stack: Stack) -> str:
     return str(made["conversationEdge"]["node"]["id"])
 
 
-async def sent(stack: Stack, directive: str = "tokens=2", *, agent_id: str | None = None) -> dict[str, Any]:
-    """A message sent to an agent of its own, and waited for."""
-    to = {"agentId": agent_id or await agent(stack)}
+async def sent(
+    stack: Stack, directive: str = "tokens=2", *, agent_id: str | None = None, conversation_id: str | None = None
+) -> dict[str, Any]:
+    """A message sent to an agent of its own, or in a conversation, and waited for."""
+    to = {"conversationId": conversation_id} if conversation_id else {"agentId": agent_id or await agent(stack)}
     content = [{"text": f"hi [[{directive}]]"}]
     asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
     return await done(stack, SEND, {"i": asked})
@@ -60,6 +62,14 @@ async def stream(stack: Stack) -> str:
 
 async def message(stack: Stack) -> str:
     return str((await sent(stack))["userMessageEdge"]["node"]["id"])
+
+
+async def answer(stack: Stack) -> str:
+    """What an agent has said."""
+    agent_id = await agent(stack)
+    await sent(stack, agent_id=agent_id)
+    query = "query($a: ID!) { agent(id: $a) { messages(last: 1) { nodes { id } } } }"
+    return str((await stack.graphql(query, {"a": agent_id}))["data"]["agent"]["messages"]["nodes"][0]["id"])
 
 
 async def step(stack: Stack) -> str:

@@ -45,6 +45,10 @@ def invalid(kind: str, place: tuple[str, ...], message: str, given: Any) -> Refu
     return Refused(422, {"trace_id": "", "detail": str([problem])})
 
 
+NUL = "A database error occurred."
+"""What Letta says to a text with the character NUL."""
+
+
 async def body_of(request: Request) -> Json:
     """The request's JSON object; nothing is an empty one. Raises Refused."""
     raw = await request.body()
@@ -53,7 +57,7 @@ async def body_of(request: Request) -> Json:
     except orjson.JSONDecodeError as error:
         raise invalid("json_invalid", ("body", "1"), "JSON decode error", {}) from error
     if b"\\u0000" in raw:
-        raise refused(500, "A database error occurred.")
+        raise refused(500, NUL)
     if not isinstance(body, dict):
         raise invalid("model_attributes_type", ("body",), "Input should be a valid dictionary", body)
     return body
@@ -92,7 +96,7 @@ def limit_of(request: Request, default: int) -> int:
     """How long a page may be. Raises Refused: a negative limit is a database error, as recorded."""
     limit = number_of(request.query_params.get("limit", default), ("query", "limit"))
     if limit < 0:
-        raise refused(500, "A database error occurred.")
+        raise refused(500, NUL)
     return limit
 
 

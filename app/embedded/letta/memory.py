@@ -146,10 +146,13 @@ class Memory:
         agent, query = self._state.agents.get(request.path_params["id"]), request.query_params
         own = [] if agent is None else self._of_agent(agent)
         found = [one for one in own if (query.get("search") or "").lower() in one["text"].lower()]
-        known = {one["id"] for one in found}
-        # Measured: beyond a place that is not known there is nothing.
-        if any(query[side] not in known for side in ("after", "before") if side in query):
+        asked = [query[side] for side in ("after", "before") if side in query]
+        # Measured: beyond a place that is not known there is nothing; any passage is one, whoever's it is.
+        if any(place not in self._state.passages for place in asked):
             return ok([])
+        known = {one["id"] for one in found}
+        foreign = [self._state.passages[place] for place in asked if place not in known]
+        found = sorted([*found, *foreign], key=lambda one: str(one["created_at"]))
         order = "desc" if query.get("ascending", "true").lower() == "false" else "asc"
         return ok([_answer(one) for one in page_by_age(found, request, order=order)])
 

@@ -65,7 +65,7 @@ class Messages:
         if asked == "default" and agent_id is None:
             return ok([])
         agent, scope = scope_of(self._state, asked, agent_id)
-        groups, newest = _window(agent.messages[scope], request, agent)
+        groups, newest = self._window(agent.messages[scope], request, agent)
         # Measured: the default conversation answers oldest first whatever the order.
         return ok(_flat(groups[::-1] if newest and scope.startswith("conv-") else groups))
 
@@ -76,16 +76,44 @@ class Messages:
         every = sorted(
             (group for scope in scopes for group in agent.messages[scope]), key=lambda group: group[0]["date"]
         )
-        return ok(_flat(_window(every, request, agent)[0]))
+        return ok(_flat(self._window(every, request, agent)[0]))
+
+    def _window(self, groups: list[list[Json]], request: Request, agent: Agent) -> tuple[list[list[Json]], bool]:
+        """The groups asked for, oldest first, and whether the newest were wanted.
+
+        A place that is not known is a 404, but for a conversation, where it is ignored: measured.
+        """
+        query, in_conversation = request.query_params, request.path_params["id"].startswith("conv-")
+        for side in ("before", "after"):
+            if side in query:
+                place = _place(groups, query[side]) if in_conversation else self._place(groups, query[side])
+                if place is None and not in_conversation:
+                    raise refused(404, f"No message found with id '{query[side]}' for agent '{agent.id}'.")
+                if place is not None:
+                    groups = groups[: place[0]] if side == "before" else groups[place[1] :]
+        limit = limit_of(request, 100)
+        newest = order_of(request) == "desc" and not truth(query.get("ascending"))
+        return (groups[max(0, len(groups) - limit) :] if newest else groups[:limit]), newest
+
+    def _place(self, groups: list[list[Json]], wanted: str) -> tuple[int, int] | None:
+        """The same for what any message may be the place in, whoever's it is: it counts when it was kept."""
+        if (own := _place(groups, wanted)) is not None:
+            return own
+        if self._group(wanted) is None:
+            return None
+        order = self._state.order
+        earlier = sum(order[group[0]["id"]] < order[wanted] for group in groups)
+        return earlier, earlier
 
     async def _by_id(self, request: Request) -> Response:
         message_id = request.path_params["id"]
-        for agent in self._state.agents.values():
-            for groups in agent.messages.values():
-                for group in groups:
-                    if group[0]["id"] == message_id:
-                        return ok(group)
-        raise refused(404, f"Message with id {message_id} not found.")
+        if (group := self._group(message_id)) is None:
+            raise refused(404, f"Message with id {message_id} not found.")
+        return ok(group)
+
+    def _group(self, message_id: str) -> list[Json] | None:
+        every = (groups for agent in self._state.agents.values() for groups in agent.messages.values())
+        return next((group for groups in every for group in groups if group[0]["id"] == message_id), None)
 
     async def _to_conversation(self, request: Request) -> Response:
         body = await body_of(request)
@@ -209,23 +237,9 @@ def _outcome(run: Run) -> Response:
     return ok({"messages": run.said, "stop_reason": reason, "usage": usage, "logprobs": None, "turns": None})
 
 
-def _window(groups: list[list[Json]], request: Request, agent: Agent) -> tuple[list[list[Json]], bool]:
-    """The groups asked for, oldest first, and whether the newest were wanted.
-
-    A place that is not known is a 404, but for a conversation, where it is ignored: measured.
-    """
-    query = request.query_params
-    for side in ("before", "after"):
-        if side in query:
-            place = next((n for n, group in enumerate(groups) if group[0]["id"] == query[side]), None)
-            if place is None and request.path_params["id"].startswith("conv-"):
-                continue
-            if place is None:
-                raise refused(404, f"No message found with id '{query[side]}' for agent '{agent.id}'.")
-            groups = groups[:place] if side == "before" else groups[place + 1 :]
-    limit = limit_of(request, 100)
-    newest = order_of(request) == "desc" and not truth(query.get("ascending"))
-    return (groups[max(0, len(groups) - limit) :] if newest else groups[:limit]), newest
+def _place(groups: list[list[Json]], wanted: str) -> tuple[int, int] | None:
+    """How many groups stand before a message's, and how many up to it."""
+    return next(((n, n + 1) for n, group in enumerate(groups) if group[0]["id"] == wanted), None)
 
 
 def _flat(groups: list[list[Json]]) -> list[Json]:

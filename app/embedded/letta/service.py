@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.embedded.letta.agents import Agents
-from app.embedded.letta.answers import Handler, Refused, Routes, ok
+from app.embedded.letta.answers import NUL, Handler, Refused, Routes, ok, refused
 from app.embedded.letta.conversations import Conversations
 from app.embedded.letta.memory import Memory
 from app.embedded.letta.messages import Messages
@@ -57,6 +57,8 @@ class EmbeddedLetta:
             if request.headers.get("authorization") != f"Bearer {self._key}":
                 return JSONResponse({"detail": "Unauthorized"}, 401)
             try:
+                if "%00" in request.url.query:
+                    raise refused(500, NUL)
                 return await handler(request)
             except Refused as refusal:
                 return JSONResponse(refusal.body, refusal.status)

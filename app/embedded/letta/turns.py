@@ -59,6 +59,7 @@ class Turn:
         self._state = state
         self._voice = voice
         self._heard: list[Json] = []
+        self._used: Json = {}
         self._agent = agent
         self._run = run
         self._sent: Json = body["messages"][0]
@@ -85,6 +86,8 @@ class Turn:
         user = self._message(new_id("message"), "user_message", content=content if has_images else asked)
         user["otid"] = self._sent.get("otid") or otid_of(user["id"], 0)
         use = tool_wanted(self._state, self._agent, answer, asked)
+        if use is not None:
+            await self._voice.decide(self._agent, self._heard, use.name, self._used)
         if use is not None and use.approval:
             self._ask(use, user, answer)
             return
@@ -141,7 +144,7 @@ class Turn:
             if not self._tokens:
                 self.say(thought, numbered=True)
         said = self._message(message_id, "assistant_message", content="", index=len(group))
-        async for word in self._voice.words(self._agent, self._heard, answer):
+        async for word in self._voice.words(self._agent, self._heard, answer, self._used):
             said["content"] += word
             self._note_first_token()
             if self._tokens:
@@ -293,7 +296,8 @@ class Turn:
     def _end_step(self, answer: Answer | None, completion_tokens: int) -> None:
         """Write the step down and begin the next; without an answer it failed."""
         prompt = answer.prompt_tokens if answer is not None else 0
-        counts = {"completion_tokens": completion_tokens, "prompt_tokens": prompt}
+        counts = {"completion_tokens": completion_tokens, "prompt_tokens": prompt, **self._used}
+        self._used.clear()
         handle = str(self._agent.body["model"])
         step = {
             **STEP,

@@ -31,12 +31,21 @@ class Voice:
         """Close the way out."""
         await self._client.aclose()
 
-    def words(self, agent: Agent, messages: list[Json], answer: Answer) -> AsyncIterator[str]:
-        """The words of an answer as they come. Raises ModelFailure."""
+    def words(self, agent: Agent, messages: list[Json], answer: Answer, used: Json) -> AsyncIterator[str]:
+        """The words of an answer as they come. A model elsewhere tells ``used`` its tokens. Raises ModelFailure."""
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return speak(answer, self._state.stats)
-        return self._asked(config, messages)
+        return self._asked(config, {"messages": _plain(messages)}, used)
+
+    async def decide(self, agent: Agent, messages: list[Json], tool: str, used: Json) -> None:
+        """Have a model elsewhere decide to call a tool, as ``words``. The one within needs nobody's leave to."""
+        config = agent.body["llm_config"]
+        if config["model_endpoint"] == ENDPOINT:
+            return
+        tools = [{"type": "function", "function": {"name": tool, "parameters": {"type": "object"}}}]
+        async for _ in self._asked(config, {"messages": _plain(messages), "tools": tools}, used):
+            pass
 
     async def embedding_of(self, agent: Agent, text: str) -> None:
         """Have a text's embedding made, where the agent has an endpoint for that. Raises ModelFailure."""
@@ -53,15 +62,14 @@ class Voice:
         if answer.status_code != 200:
             raise ModelFailure(str(answer.status_code))
 
-    async def _asked(self, config: Json, messages: list[Json]) -> AsyncIterator[str]:
-        options = {"stream": True, "stream_options": {"include_usage": True}}
-        body = {"model": config["model"], "messages": [one for one in map(_plain, messages) if one], **options}
+    async def _asked(self, config: Json, what: Json, used: Json) -> AsyncIterator[str]:
+        body = {"model": config["model"], **what, "stream": True, "stream_options": {"include_usage": True}}
         url, headers = f"{config['model_endpoint']}/chat/completions", _bearer(self._key_for(config))
         try:
             async with self._client.stream("POST", url, json=body, headers=headers) as answer:
                 if answer.status_code != 200:
                     raise ModelFailure(str(answer.status_code))
-                async for word in _deltas(answer):
+                async for word in _deltas(answer, used):
                     yield word
         except httpx.HTTPError as error:
             raise ModelFailure("500") from error
@@ -73,19 +81,21 @@ class Voice:
         return next((one["api_key_enc"] for one in named), None) or self.key
 
 
-def _plain(message: Json) -> Json | None:
-    """A message of the conversation as a model takes it; what tools were asked and said stays within."""
-    if message["role"] not in {"system", "user", "assistant"}:
-        return None
-    return {"role": message["role"], "content": for_model(message["content"])}
+def _plain(messages: list[Json]) -> list[Json]:
+    """A conversation as a model takes it; what tools were asked and said stays within."""
+    heard = [message for message in messages if message["role"] in {"system", "user", "assistant"}]
+    return [{"role": message["role"], "content": for_model(message["content"])} for message in heard]
 
 
 def _bearer(key: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key or _NO_KEY}"}
 
 
-async def _deltas(answer: httpx.Response) -> AsyncIterator[str]:
-    """What the chunks say. Raises ModelFailure where the stream fails or stops before its end."""
+async def _deltas(answer: httpx.Response, used: Json) -> AsyncIterator[str]:
+    """What the chunks say; the last one's counts of tokens go to ``used``.
+
+    Raises ModelFailure where the stream fails or stops before its end.
+    """
     async for line in answer.aiter_lines():
         data = line.removeprefix("data: ")
         if data == "[DONE]":
@@ -95,6 +105,8 @@ async def _deltas(answer: httpx.Response) -> AsyncIterator[str]:
         chunk = orjson.loads(data)
         if chunk.get("error"):
             raise ModelFailure("cut")
+        if usage := chunk.get("usage"):
+            used |= {name: usage[name] for name in ("prompt_tokens", "completion_tokens")}
         for choice in chunk["choices"]:
             if content := choice["delta"].get("content"):
                 yield content

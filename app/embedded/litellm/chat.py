@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok, unless_gone
+from app.embedded.litellm.asked import check_completion, check_safe
 from app.embedded.litellm.keys import Keys
 from app.embedded.litellm.spend import Call, Ledger
 from app.embedded.model import Answer, ModelFailure, answer_to, instance_of, speak, words_of
@@ -81,12 +82,8 @@ class Chat:
     async def _chat(self, request: Request, record: Json) -> Response:
         body = await body_of(request)
         call = self._opened(record, body, "/chat/completions", "acompletion")
-        messages = body.get("messages")
-        if not isinstance(messages, list):
-            raise invalid("/chat/completions: Missing required parameter: 'messages'.", "messages")
-        if not all(isinstance(message, dict) for message in messages):
-            raise invalid("/chat/completions: Invalid type for 'messages': expected objects.", "messages")
-        reply = _reply(body, answer_to(messages, words_per_second=self._words_per_second))
+        check_completion(body)
+        reply = _reply(body, answer_to(body["messages"], words_per_second=self._words_per_second))
         if body.get("stream"):
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
             return await unless_gone(request, self._streamed(call, reply, wants_usage=wants_usage))
@@ -94,6 +91,7 @@ class Chat:
 
     def _opened(self, record: Json, body: Json, path: str, kind: str) -> Call:
         """A call that the key may make. Raises Refused."""
+        check_safe(body)
         model = body.get("model")
         named = record["info"]["models"]
         if isinstance(model, str) and named and model not in named:

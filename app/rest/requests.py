@@ -1,0 +1,177 @@
+"""What a request to a model may say: OpenAI's parameters, each in its shape.
+
+LiteLLM takes its own parameters in the same place: where to call and with whose key, which answer to invent, what to
+log, whom to charge. So what is not named here is refused, not passed on (decision 0019).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from clients.errors import BadUserInput
+from resolvers.images import image
+
+_Object = dict[str, Any]
+
+
+class ImageUrl(msgspec.Struct):
+    """Where an image is: its data URL or its address."""
+
+    url: str
+
+
+class Part(msgspec.Struct):
+    """One part of what a message says."""
+
+    type: str
+    text: str | None = None
+    image_url: str | ImageUrl | None = None
+
+
+class Function(msgspec.Struct):
+    """A function, by its name."""
+
+    name: str
+
+
+class Call(msgspec.Struct):
+    """A call of a tool that the model made."""
+
+    id: str | None = None
+    type: str | None = None
+    function: Function | None = None
+
+
+class Message(msgspec.Struct):
+    """One message of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+
+
+class Tool(msgspec.Struct):
+    """A tool that the model may call."""
+
+    type: str
+    function: Function | None = None
+
+
+class Format(msgspec.Struct):
+    """The form of the answer."""
+
+    type: str
+
+
+class Chat(msgspec.Struct, forbid_unknown_fields=True):
+    """A chat completion's body. Models have words of their own for how they think and choose: the last six."""
+
+    model: str
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: _Object | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    tools: list[Tool] | None = None
+    tool_choice: str | _Object | None = None
+    parallel_tool_calls: bool | None = None
+    functions: list[Function] | None = None
+    function_call: str | _Object | None = None
+    response_format: Format | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    modalities: list[str] | None = None
+    audio: _Object | None = None
+    prediction: _Object | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+    moderation: Any = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: _Object | None = None
+    web_search_options: _Object | None = None
+    thinking: _Object | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    chat_template_args: _Object | None = None
+    chat_template_kwargs: _Object | None = None
+
+
+class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
+    """An embeddings request's body."""
+
+    model: str
+    input: str | list[str | int | list[int]]
+    dimensions: int | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = None
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
+_PLACE = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
+_SHOWN = 100
+"""How many characters of a caller's own words are given back."""
+
+
+def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> None:
+    """Let a body through that has this shape, and sends LiteLLM nowhere.
+
+    Raises:
+        BadUserInput: reason ``UNKNOWN_PARAMETER``, ``REQUEST`` or ``IMAGE``; its ``param`` names the place.
+    """
+    try:
+        asked = msgspec.convert(body, shape)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error)) from error
+    if isinstance(asked, Chat):
+        _check_tools(asked.tools or [])
+        for message in asked.messages:
+            _check_images(message.content)
+
+
+def _check_tools(tools: list[Tool]) -> None:
+    for index, tool in enumerate(tools):
+        if tool.type == "mcp":
+            raise _wrong(
+                f"tools[{index}].type", "Tools of MCP servers, which LiteLLM would call itself, are not taken."
+            )
+
+
+def _check_images(content: str | list[Part] | None) -> None:
+    """Addresses are fetched by LiteLLM from where it stands, so they are those that the graph takes."""
+    for part in content if isinstance(content, list) else []:
+        url = part.image_url.url if isinstance(part.image_url, ImageUrl) else part.image_url
+        if url is not None and not url.startswith("data:"):
+            image(url, None)
+
+
+def _refusal(told: str) -> BadUserInput:
+    if unknown := _UNKNOWN.match(told):
+        name = unknown[1][:_SHOWN]
+        return BadUserInput(f"Unknown parameter: {name!r}.", reason="UNKNOWN_PARAMETER", details={"param": name})
+    place = _PLACE.search(told) or _MISSING.match(told)
+    return _wrong(place[1][:_SHOWN] if place else None, f"{told[: 2 * _SHOWN]}.")
+
+
+def _wrong(place: str | None, message: str) -> BadUserInput:
+    return BadUserInput(message, reason="REQUEST", details={"param": place} if place else None)

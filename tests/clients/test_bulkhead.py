@@ -1,0 +1,132 @@
+"""The bulkhead: never fuller than it may be, no caller over its share, nobody forgotten, no place lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.bulkhead import Bulkhead
+
+FOREVER = 1000.0
+
+
+async def settle() -> None:
+    for _ in range(100):  # a place that is given up goes on from one to the next
+        await asyncio.sleep(0)
+
+
+class Crowd:
+    """Calls that come, stay until told to go, or give up; and what is true of them at every moment."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.share = size, max(1, size // 4)
+        self.bulkhead = Bulkhead(size)
+        self.inside: list[tuple[str, asyncio.Event]] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.waiting: Counter[str] = Counter()
+
+    async def _call(self, caller: str) -> None:
+        self.waiting[caller] += 1
+        try:
+            await self.bulkhead.enter(caller, FOREVER)
+        finally:
+            self.waiting[caller] -= 1
+        place = (caller, asyncio.Event())
+        self.inside.append(place)
+        try:
+            await place[1].wait()
+        finally:
+            self.inside.remove(place)
+            self.bulkhead.leave(caller)
+
+    def come(self, caller: str) -> None:
+        self.tasks.append(asyncio.create_task(self._call(caller)))
+
+    def go(self, which: int) -> None:
+        if self.inside:
+            self.inside[which % len(self.inside)][1].set()
+
+    def give_up(self, which: int) -> None:
+        if self.tasks:
+            self.tasks[which % len(self.tasks)].cancel()
+
+    def check(self) -> None:
+        held = Counter(caller for caller, _ in self.inside)
+        assert held.total() <= self.size
+        assert all(count <= self.share for count in held.values())
+        if held.total() < self.size:  # nobody waits for a place that is free to them
+            assert not [caller for caller, count in self.waiting.items() if count and held[caller] < self.share]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("come"), st.sampled_from("abcde")),
+        st.tuples(st.sampled_from(["go", "give_up", "settle"]), st.integers(0, 30)),
+    ),
+    max_size=60,
+)
+
+
+@given(st.integers(1, 9), STEPS)
+def test_whatever_comes_and_goes(size: int, steps: list[tuple[str, str | int]]) -> None:
+    async def run() -> None:
+        crowd = Crowd(size)
+        for act, what in steps:
+            if act == "settle":
+                await settle()
+                crowd.check()
+            else:
+                getattr(crowd, act)(what)
+        await settle()
+        crowd.check()
+        for task in crowd.tasks:
+            task.cancel()
+        await asyncio.gather(*crowd.tasks, return_exceptions=True)
+        assert crowd.bulkhead.is_idle
+
+    asyncio.run(run())
+
+
+async def test_callers_are_let_in_by_turns_however_many_calls_one_has() -> None:
+    bulkhead, order = Bulkhead(1), []
+    await bulkhead.enter("z", FOREVER)
+
+    async def call(caller: str) -> None:
+        await bulkhead.enter(caller, FOREVER)
+        order.append(caller)
+        bulkhead.leave(caller)
+
+    calls = [asyncio.create_task(call(caller)) for caller in "aaaabbc"]
+    await settle()
+    bulkhead.leave("z")
+    await asyncio.gather(*calls)
+    assert "".join(order) == "abcabaa"
+
+
+async def test_who_waits_in_vain_is_told_and_leaves_no_trace() -> None:
+    bulkhead = Bulkhead(4)
+    await bulkhead.enter("a", FOREVER)
+    with pytest.raises(TimeoutError):
+        await bulkhead.enter("a", 0.001)
+    await bulkhead.enter("b", 0)
+    bulkhead.leave("a")
+    await bulkhead.enter("a", 0)
+    bulkhead.leave("a")
+    bulkhead.leave("b")
+    assert bulkhead.is_idle
+
+
+async def test_who_asks_for_much_waits_for_as_long_as_it_goes_on() -> None:
+    bulkhead, patience = Bulkhead(4), 0.2
+
+    async def call() -> None:
+        await bulkhead.enter("a", patience)
+        await asyncio.sleep(patience / 5)
+        bulkhead.leave("a")
+
+    await asyncio.gather(*(call() for _ in range(15)))  # the last of them waits for thrice its patience
+    assert bulkhead.is_idle

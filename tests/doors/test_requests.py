@@ -1,0 +1,188 @@
+"""What a request to a model may say: OpenAI's parameters in their shapes, and nothing that steers LiteLLM."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from app.embedded.seed import ADA, GRACE
+from tests.doors.test_proxy import EMBEDDING, asking
+from tests.support.stack import Stack, until
+
+CHATS = ("/v1/chat/completions", "proxy", "proxy/chat/completions")
+VECTORS = ("/v1/embeddings", "proxy/embeddings")
+
+
+async def ask(stack: Stack, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
+    """At a path of the door; one that begins with ``proxy`` is asked as an agent asks it."""
+    if path.startswith("proxy"):
+        url, secret = stack.proxy() + path.removeprefix("proxy"), stack.agent_secret()
+    else:
+        url, secret = path, stack.token()
+    content = json.dumps(body)
+    return await stack.client.post(url, content=content, headers={**headers, "authorization": f"Bearer {secret}"})
+
+
+async def refused(stack: Stack, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    before = stack.calls("litellm")
+    answer = await ask(stack, path, body)
+    assert answer.status_code == 400, answer.text
+    error: dict[str, Any] = answer.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert stack.calls("litellm") == before
+    return error
+
+
+STEERING: dict[str, Any] = {
+    "api_base": "http://127.0.0.1:1/v1",
+    "base_url": "http://127.0.0.1:1/v1",
+    "api_key": "sk-mine",
+    "api_version": "2024-01-01",
+    "custom_llm_provider": "ollama",
+    "organization": "org-mine",
+    "extra_headers": {"authorization": "Bearer sk-mine"},
+    "headers": {"x-litellm-tags": "a"},
+    "extra_body": {"api_base": "http://127.0.0.1:1/v1"},
+    "extra_query": {"a": "b"},
+    "metadata": {"tags": ["free"]},
+    "litellm_metadata": {"user": GRACE},
+    "litellm_params": {"api_base": "http://127.0.0.1:1/v1"},
+    "litellm_credential_name": "other",
+    "proxy_server_request": {},
+    "mock_response": "made up",
+    "mock_testing_fallbacks": True,
+    "fallbacks": ["gpt-4o"],
+    "context_window_fallbacks": [{"a": ["b"]}],
+    "disable_fallbacks": True,
+    "model_list": [],
+    "user_config": {},
+    "router_settings_override": {},
+    "num_retries": 5,
+    "timeout": 6000,
+    "cache": {"no-cache": True},
+    "caching": True,
+    "no-log": True,
+    "tags": ["free"],
+    "guardrails": [],
+    "input_cost_per_token": 0,
+    "allowed_model_region": "eu",
+    "drop_params": True,
+    "aws_role_name": "admin",
+    "vertex_credentials": "{}",
+    "azure_ad_token": "oidc/x",
+    "callbacks": ["langfuse"],
+    "langfuse_host": "http://127.0.0.1:1",
+    "rust": True,
+    "`\n": 1,
+}
+
+
+@pytest.mark.parametrize("path", [*CHATS, *VECTORS])
+async def test_what_would_steer_litellm_is_refused_by_its_name(stack: Stack, path: str) -> None:
+    for name, value in STEERING.items():
+        for more in [{"stream": True}, {"stream": False}] if path in CHATS else [{}]:
+            right = asking(stack, "tokens=1") if path in CHATS else EMBEDDING
+            error = await refused(stack, path, {**right, **more, name: value})
+            assert (error["param"], error["code"]) == (name, "unknown_parameter")
+
+
+HI = {"role": "user", "content": "hi"}
+SHAPES: list[tuple[dict[str, Any], str]] = [
+    ({"messages": "x"}, "messages"),
+    ({"messages": None}, "messages"),
+    ({"messages": {}}, "messages"),
+    ({"messages": []}, "messages"),
+    ({"messages": [1]}, "messages[0]"),
+    ({"messages": [HI, [HI]]}, "messages[1]"),
+    ({"messages": [{"content": "hi"}]}, "messages[0]"),
+    ({"messages": [{"role": "nobody", "content": "hi"}]}, "messages[0].role"),
+    ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": ["hi"]}]}, "messages[0].content[0]"),
+    ({"messages": [{"role": "user", "content": [{"text": "hi"}]}]}, "messages[0].content[0]"),
+    ({"messages": [{"role": "assistant", "tool_calls": {}}]}, "messages[0].tool_calls"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": 1}]}]},
+        "messages[0].content[0].image_url",
+    ),
+    ({"model": ["gpt-4o"]}, "model"),
+    ({"tools": {}}, "tools"),
+    ({"tools": ["f"]}, "tools[0]"),
+    ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
+    ({"tools": [{"type": "mcp", "server_url": "litellm_proxy", "server_label": "x"}]}, "tools[0].type"),
+    ({"tool_choice": 1}, "tool_choice"),
+    ({"response_format": "json"}, "response_format"),
+    ({"stream": "yes"}, "stream"),
+    ({"stream_options": True}, "stream_options"),
+    ({"temperature": "hot"}, "temperature"),
+    ({"max_tokens": 1.5}, "max_tokens"),
+    ({"stop": [1]}, "stop[0]"),
+    ({"user": {"id": 1}}, "user"),
+]
+
+
+VECTOR_SHAPES: list[tuple[dict[str, Any], str]] = [
+    ({"input": None}, "input"),
+    ({"input": {"text": "hi"}}, "input"),
+    ({"input": [["a"]]}, "input[0][0]"),
+    ({"input": [None]}, "input[0]"),
+    ({"dimensions": "many"}, "dimensions"),
+    ({"encoding_format": "hex"}, "encoding_format"),
+    ({"model": 1}, "model"),
+]
+
+
+@pytest.mark.parametrize("path", [*CHATS, *VECTORS])
+async def test_a_shape_that_cannot_be_right_is_refused_by_its_place(stack: Stack, path: str) -> None:
+    right = asking(stack, "tokens=1") if path in CHATS else EMBEDDING
+    for given, place in SHAPES if path in CHATS else VECTOR_SHAPES:
+        assert (await refused(stack, path, right | given))["param"] == place, given
+
+
+@pytest.mark.parametrize(
+    "url", ["http://169.254.169.254/latest", "https://localhost/a.png", "file:///etc/passwd", "gs://a/b"]
+)
+async def test_an_image_is_fetched_from_the_public_internet_alone(stack: Stack, url: str) -> None:
+    for given in (url, {"url": url}):
+        content = [{"type": "image_url", "image_url": given}]
+        error = await refused(stack, CHATS[0], asking(stack, "") | {"messages": [{"role": "user", "content": content}]})
+        assert error["code"] == "image"
+
+
+async def test_what_openai_takes_is_taken(stack: Stack) -> None:
+    said = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "hi [[tokens=1 delay=0]]"}], "name": "ada"},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        ]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "done"},
+        {"role": "user", "content": "and? [[tokens=1 delay=0]]"},
+    ]  # fmt: skip
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    own = {"temperature": 1, "top_p": 0.5, "n": 1, "stop": None, "seed": 7, "max_completion_tokens": 5, "tools": tools}
+    own |= {"tool_choice": "auto", "parallel_tool_calls": False}
+    for path in CHATS:
+        answer = await ask(stack, path, {"model": stack.chat_model, "messages": said, **own})
+        assert answer.status_code == 200, answer.text
+    for given in ("hi", ["hi", "there"], [1, 2], [[1, 2], [3]]):
+        for path in VECTORS:
+            body = {**EMBEDDING, "input": given, "dimensions": None, "encoding_format": "base64"}
+            assert (await ask(stack, path, body)).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+async def test_nobody_is_charged_for_somebody_else(stack: Stack, name: str) -> None:
+    await stack.own_key()
+    for path, stream in ((CHATS[0], False), (CHATS[0], True), (CHATS[2], False)):
+        mine, hers = await stack.charged(), await stack.charged(GRACE)
+        answer = await ask(stack, path, asking(stack, "tokens=1 delay=0", stream=stream) | {name: GRACE})
+        assert answer.status_code == 200, answer.text
+
+        async def charged(before: float = mine) -> bool:
+            return await stack.charged(ADA) > before
+
+        await until(charged, 20)  # the real LiteLLM writes down what was spent every two seconds
+        assert await stack.charged(GRACE) == hers

@@ -1,0 +1,80 @@
+"""What no text may have is refused wherever a text can be given, and nothing is asked of anybody."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from schema.build import build_schema
+from tests.support import things
+from tests.support.places import Place, places
+from tests.support.stack import ADA, Stack, opened_socket
+
+SCHEMA = build_schema()._schema
+
+
+async def every_place(stack: Stack) -> list[Place]:
+    makers = [things.agent, things.conversation, things.message, things.run, things.stream, things.block]
+    mine = {make.__name__: await make(stack) for make in [*makers, things.passage]}
+    mine |= {"request": mine["message"], "template": "template:support-bot", "model": stack.chat_model}
+    named = {name.title(): given for name, given in mine.items()} | {"User": f"user:{ADA}"}
+    found = list(places(SCHEMA, mine | named))
+    assert len(found) > 100
+    return found
+
+
+async def ask(stack: Stack, query: str, variables: dict[str, Any] | None = None, *, raw: bytes = b"") -> httpx.Response:
+    accept = "text/event-stream" if query.startswith("subscription") else "application/json"
+    headers = {
+        "authorization": f"Bearer {stack.token(admin=True)}",
+        "accept": accept,
+        "content-type": "application/json",
+    }
+    if raw:
+        return await stack.client.post("/graphql", content=raw, headers=headers)
+    return await stack.client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+
+
+def codes(answer: httpx.Response) -> set[str]:
+    return {error["extensions"]["code"] for error in answer.json()["errors"]}
+
+
+async def test_nul_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None:
+    found = await every_place(stack)
+    before = list(stack.platform.state.calls)
+    for place in found:
+        query, variables = place.by_variable("a\0b")
+        told = await ask(stack, query, variables)
+        assert codes(told) == {"BAD_USER_INPUT"}, place.name
+        assert told.json()["errors"][0]["extensions"]["reason"] == "TEXT"
+        assert "variables.t" in told.json()["errors"][0]["message"]
+        assert codes(await ask(stack, place.by_literal('"a\\u0000b"'))) == {"GRAPHQL_VALIDATION_FAILED"}, place.name
+    assert stack.platform.state.calls == before, "nothing is asked of anybody"
+
+
+async def test_half_a_character_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None:
+    found = await every_place(stack)
+    before = list(stack.platform.state.calls)
+    for place in found:
+        query, _ = place.by_variable("")
+        raw = f'{{"query": {json.dumps(query)}, "variables": {{"t": "a\\ud800b"}}}}'
+        assert codes(await ask(stack, query, raw=raw.encode())) == {"BAD_USER_INPUT"}, place.name
+        assert codes(await ask(stack, place.by_literal('"a\\ud800b"'))) == {"GRAPHQL_PARSE_FAILED"}, place.name
+    assert stack.platform.state.calls == before
+
+
+async def test_what_is_over_the_limit_is_refused_whole(stack: Stack) -> None:
+    answer = await ask(
+        stack, "query($t: String!) { templateValidation(source: $t) { valid } }", {"t": "x" * 10_000_000}
+    )
+    assert (answer.status_code, codes(answer)) == (413, {"PAYLOAD_TOO_LARGE"})
+
+
+async def test_nul_is_refused_on_a_socket_too(stack: Stack) -> None:
+    async with opened_socket(stack) as socket:
+        query = "query($t: String) { templates(search: $t) { nodes { id } } }"
+        await socket.subscribe(query, {"t": "a\0b"})
+        told = await socket.hear()
+        assert (told["type"], told["payload"][0]["extensions"]["code"]) == ("error", "BAD_USER_INPUT")
