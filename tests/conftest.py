@@ -18,17 +18,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Capabilities())
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the shell happens to export (HOST, PORT, …) is no input of a test; the real upstreams' addresses are."""
-    for name in () if REAL else Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _own_data_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
-    return
+    with pytest.MonkeyPatch.context() as environment:
+        for name in () if REAL else Settings.model_fields:
+            environment.delenv(name.upper(), raising=False)
+        environment.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
+        yield
 
 
 @pytest.fixture

@@ -4,27 +4,37 @@ set -euo pipefail
 rig=$1 bin=$2
 [ -x "$rig/up.sh" ] || { echo "no rig at $rig: set RIG_DIR" >&2; exit 1; }
 letta=http://127.0.0.1:${LETTA_PORT:-19303} litellm=http://127.0.0.1:${LITELLM_PORT:-19302}
+export LITELLM_BASE_URL=$litellm LITELLM_API_KEY=sk-rig-master-1234
+
+# Letta's own key has to be long enough for LETTA_PROXY_KEY, and known to LiteLLM by the time Letta has been started.
+let_lettas_key_in() {
+  local admin=(curl -sf -o /dev/null -H "authorization: Bearer $LITELLM_API_KEY" -H "content-type: application/json")
+  until "${admin[@]}" "$litellm/key/info?key=$LETTA_OPENAI_API_KEY" ||
+    "${admin[@]}" "$litellm/key/generate" -d "{\"key\": \"$LETTA_OPENAI_API_KEY\"}"; do
+    sleep 0.5
+  done
+}
+
 if ! curl -sf -o /dev/null "$letta/v1/health/" || ! curl -sf -o /dev/null "$litellm/health/liveliness"; then
-  trap 'bash "$rig/down.sh"' EXIT
+  # As it comes, Letta 0.16.8 opens a new connection to its database for whatever it asks of it, some twenty for a message,
+  # and now and then one hangs for a minute: the OpenAI client of each model call is never closed, and when it is collected
+  # its socket is closed twice, the second time by a number that is the database's by then. Connections that are kept are
+  # four to eight times as fast, and hardly ever hit.
+  export LETTA_DISABLE_SQLALCHEMY_POOLING=false
+  export LETTA_OPENAI_API_KEY=sk-rig-letta-f3a9c1d07b5e48629d1c
+  let_lettas_key_in & waiting=$!
+  trap 'kill "$waiting"; bash "$rig/down.sh"' EXIT
   bash "$rig/up.sh"
+  wait "$waiting"
+  trap 'bash "$rig/down.sh"' EXIT
 fi
 export AGENTGRAPH_TEST_REAL=1
 export LETTA_BASE_URL=$letta LETTA_API_KEY=rig-letta-pass
-export LITELLM_BASE_URL=$litellm LITELLM_API_KEY=sk-rig-master-1234
 export MODEL_URL=http://127.0.0.1:${FAKE_PORT:-19301}
-# What is left out here costs minutes, and is asked of the embedded ones: EVERYTHING=1 runs every door and the contracts.
-doors=(circle clients conversations federation follow http images javascript memory models openai pages proxy query runs
-  signin socket streams templates turns usage)
-files=("${doors[@]/#/tests/doors/test_}")
-# Letta 0.16.8 itself now and then waits a minute for a connection to its database that never comes ("TimeoutError" under
-# asyncpg in its log), and whatever asks it meanwhile fails. What failed is asked once more, and must pass then.
 asked() {
-  "$bin/python" -m pytest -q "$@" && return 0 || [ $? = 1 ] || return
-  echo "asked once more:"
-  "$bin/python" -m pytest -q --last-failed --last-failed-no-failures none "$@"
+  "$bin/python" -m pytest -q tests/doors tests/contract --ignore tests/contract/test_samples.py "$@"
 }
-if [ -n "${EVERYTHING:-}" ]; then
-  asked tests/doors tests/contract
-else
-  asked "${files[@]/%/.py}"
-fi
+asked && exit || [ $? = 1 ] || exit
+# The second close can still hit a call to or from Letta. What failed is asked once more, and must pass then.
+echo "asked once more:"
+asked --last-failed --last-failed-no-failures none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import REAL
 from tests.doors.test_conversations import CREATE
-from tests.doors.test_memory import INSERT, OWNED, WRITE
+from tests.doors.test_memory import INSERT, OWNED, SEARCH, WRITE
 from tests.doors.test_streams import FIELDS, STREAM, text_of
 from tests.doors.test_turns import RESPOND
 from tests.doors.test_usage import settled, these_days
@@ -28,7 +30,9 @@ DAY = """query($a: ID!, $c: ID!, $from: Date!, $to: Date!) {
     runs { nodes { status usage { totalTokens } steps { id } } } }
   conversation(id: $c) { messages { nodes { __typename text } } }
   viewer { budget { spendUsd } usage(from: $from, to: $to) { totals { totalTokens costUsd } } } }"""
-PROXIED = re.compile(r'agentgraph_requests_total\{method="POST",route="/api/\S+/completions",status="(\d+)"\} (\d+)')
+PROXIED = r'agentgraph_requests_total\{method="POST",route="/api/\S+/%s",status="(\d+)"\} (\d+)'
+LETTA_KEY = os.environ.get("LETTA_OPENAI_API_KEY", "letta-" + "k" * 32)
+"""Letta's own key, which it sends with embeddings. The real one has it from whoever started it."""
 
 
 @pytest.fixture
@@ -39,9 +43,9 @@ async def circle() -> AsyncIterator[Stack]:
         yield stack
 
 
-async def proxied(stack: Stack) -> dict[str, int]:
+async def proxied(stack: Stack, what: str = "completions") -> dict[str, int]:
     """How many model calls have come back, by status."""
-    found = PROXIED.findall((await stack.client.get("/metrics")).text)
+    found = re.findall(PROXIED % what, (await stack.client.get("/metrics")).text)
     return {status: int(float(count)) for status, count in found}
 
 
@@ -123,6 +127,24 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     tokens = sum(run["usage"]["totalTokens"] for run in runs)
     assert tokens == viewer["usage"]["totals"]["totalTokens"] > 0
     assert Decimal(viewer["budget"]["spendUsd"]) - before == Decimal(viewer["usage"]["totals"]["costUsd"]) > 0
+
+
+@pytest.mark.skipif(REAL and "LETTA_OPENAI_API_KEY" not in os.environ, reason="nobody has said what Letta's own key is")
+async def test_what_is_kept_in_mind_and_searched_is_embedded_through_the_proxy() -> None:
+    async with any_stack(letta_proxy_key=LETTA_KEY) as stack, stack.circle(letta_key=LETTA_KEY):
+        await stack.own_key()
+        agent_id, before = await stack.make_agent(), await stack.spent()
+        kept = await stack.graphql(INSERT, {"a": agent_id, "t": "The van comes on Tuesdays."})
+        assert kept["data"]["insertPassage"]["errors"] == []
+        assert await proxied(stack, "embeddings") == {"200": 1}
+        [hit] = (await stack.graphql(SEARCH, {"a": agent_id, "q": "van"}))["data"]["agent"]["searchMemory"]
+        assert hit["passage"]["text"] == "The van comes on Tuesdays."
+        assert await proxied(stack, "embeddings") == {"200": 2}
+
+        async def charged() -> bool:
+            return await stack.spent() > before
+
+        await until(charged, 20)
 
 
 async def test_each_users_agents_come_back_as_themselves(circle: Stack) -> None:

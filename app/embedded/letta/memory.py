@@ -160,6 +160,8 @@ class Memory:
         agent, query = agent_of(self._state, request.path_params["id"]), request.query_params
         if "query" not in query:
             raise invalid("missing", ("query", "query"), "Field required", None)
+        if query["query"]:
+            await self._embed(agent, query["query"])
         tags, every = set(query.getlist("tags")), query.get("tag_match_mode") == "all"
         found = [
             (likeness(query["query"], one["text"]), one)
@@ -176,6 +178,8 @@ class Memory:
         body = await body_of(request)
         found = [one for one in self._state.passages.values() if body.get("agent_id") in {None, one["agent_id"]}]
         if body.get("query"):
+            if body.get("agent_id"):
+                await self._embed(agent_of(self._state, body["agent_id"]), body["query"])
             found.sort(key=lambda one: -likeness(body["query"], one["text"]))
         chosen = found[: number_of(body.get("limit", 50), ("body", "limit"))]
         return ok([{"passage": _answer(one), "score": 0.0, "metadata": {}} for one in chosen])
@@ -191,12 +195,15 @@ class Memory:
             "tags": body.get("tags"),
             "created_at": body.get("created_at") or now(),
         }
-        try:
-            await self._voice.embedding_of(agent, body["text"])
-        except ModelFailure as failure:
-            raise refused(500, "INTERNAL_SERVER_ERROR: the embedding failed") from failure
+        await self._embed(agent, body["text"])
         self._state.keep("passage", self._state.passages, passage["id"], passage, agent.id)
         return ok([_answer(passage)])
+
+    async def _embed(self, agent: Agent, text: str) -> None:
+        try:
+            await self._voice.embedding_of(agent, text)
+        except ModelFailure as failure:
+            raise refused(500, "INTERNAL_SERVER_ERROR: the embedding failed") from failure
 
     async def _delete(self, request: Request) -> Response:
         """Measured: Letta asks nobody whether the passage is that agent's."""
