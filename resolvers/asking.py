@@ -23,7 +23,9 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
         BadUserInput: with a reason (``EMPTY``, ``RANGE``, ``STOP``, ``TOOLS``, ``TOOL_CHOICE``, ``RESPONSE_FORMAT``,
             ``MESSAGE``, ``MODEL``).
     """
-    if not body["model"].strip():
+    if (
+        not body["model"].strip() or "," in body["model"]
+    ):  # by a comma LiteLLM would ask several, and answer with a list
         raise _wrong("MODEL", "model is the name of a model, as in `models`.")
     if not body["messages"]:
         raise _wrong("EMPTY", "A completion needs a message.")

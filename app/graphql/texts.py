@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from graphql import DocumentNode, GraphQLError, Token, TokenKind
 
 NUL = "\0"
@@ -16,6 +17,8 @@ MESSAGE = "A text has the character NUL."
 
 def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
     """The place of a text with NUL, such as ``input.tags[0]``; of a name with it, the place of what has the name."""
+    if not variables or not _may_have_nul(variables):
+        return None
     waiting: list[tuple[str, Any]] = [("", variables)]
     while waiting:
         place, value = waiting.pop()
@@ -28,6 +31,14 @@ def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
         elif isinstance(value, list):
             waiting += ((f"{place}[{index}]", one) for index, one in enumerate(value))
     return None
+
+
+def _may_have_nul(value: dict[str, Any]) -> bool:
+    """Whether it is worth looking where: as JSON that is told at once, but for what is nested too deeply to write."""
+    try:
+        return b"\\u0000" in orjson.dumps(value)
+    except TypeError:
+        return True
 
 
 def nul_in_document(document: DocumentNode) -> GraphQLError | None:

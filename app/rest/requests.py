@@ -144,6 +144,8 @@ def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> None:
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from error
     if isinstance(asked, Chat):
+        if "," in asked.model:  # LiteLLM would ask each of them, and answer with a list
+            raise _wrong("model", "model is the name of one model.")
         _check_tools(asked.tools or [])
         for message in asked.messages:
             _check_images(message.content)

@@ -275,6 +275,7 @@ CALL = {"toolCallId": "c", "name": "weather", "arguments": "{}"}
         ({"messages": [{"role": "USER", "parts": [{"image": {"url": "http://example.com/a.png"}}]}]}, "IMAGE"),
         ({"messages": [{"role": "USER", "parts": [{"image": {"url": "data:text/html;base64,aGk="}}]}]}, "IMAGE"),
         ({"model": " "}, "MODEL"),
+        ({"model": "gpt-4o,gpt-4.1"}, "MODEL"),
         ({"idempotencyKey": None}, "KEY"),
         ({"idempotencyKey": ""}, "KEY"),
     ],

@@ -108,6 +108,7 @@ SHAPES: list[tuple[dict[str, Any], str]] = [
         "messages[0].content[0].image_url",
     ),
     ({"model": ["gpt-4o"]}, "model"),
+    ({"model": "gpt-4o,gpt-4o-mini"}, "model"),
     ({"tools": {}}, "tools"),
     ({"tools": ["f"]}, "tools[0]"),
     ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function"),
