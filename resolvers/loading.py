@@ -78,6 +78,8 @@ class Loader(Generic[K, V]):
         wanted = [self._wanted[key] for key in keys]
         batch = _Batch(asyncio.current_task(), wanted)
         if batch.is_abandoned:
+            for key in keys:
+                self._forget(key)
             return [_Abandoned() for _ in keys]
         for one in wanted:
             one.batch = batch

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resolvers.loading import Loader, each
@@ -98,6 +98,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["load", "leave", "answer", "wait"]),
 
 
 @given(STEPS)
+@example([("load", 0), ("leave", 0)])
 def test_whoever_stays_gets_an_answer_and_nothing_goes_on_for_nobody(steps: list[tuple[str, int]]) -> None:
     async def run() -> None:
         batches = Batches()
