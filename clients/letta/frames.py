@@ -38,12 +38,13 @@ class ErrorFrame(msgspec.Struct, frozen=True):
     """The turn failed. ``error_type`` is Letta's (``llm_rate_limit``, ``llm_error``, …); its text is never shown.
 
     ``waits_for_approval``: nothing was done with the message, since the agent waits for a decision (tried on 0.16.8).
-    ``lost_image``: nor was it here, since an image's address leads nowhere.
+    ``lost_image``: nor was it here, since an image's address leads nowhere. ``unpaid``: the model answered 402.
     """
 
     error_type: str
     waits_for_approval: bool = False
     lost_image: bool = False
+    unpaid: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -60,6 +61,7 @@ class _Wire(msgspec.Struct):
     stop_reason: str = ""
     error_type: str = ""
     message: str = ""
+    detail: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -69,6 +71,8 @@ class _Wire(msgspec.Struct):
 
 _WAITS = "waiting for approval"
 _LOST_IMAGE = "Failed to fetch image"
+_UNPAID = "PAYMENT_REQUIRED:"
+"""How Letta's detail begins after a model's 402; the ``error_type`` is ``llm_error``, as of any other failure."""
 _WIRE = msgspec.json.Decoder(_Wire)
 
 
@@ -99,6 +103,7 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
                 wire.error_type,
                 waits_for_approval=_WAITS in wire.message,
                 lost_image=_LOST_IMAGE in wire.message,
+                unpaid=(wire.detail or "").startswith(_UNPAID),
             )
         case _:
             return MessageFrame(decode_message(event.data, scope), wire.seq_id)
