@@ -1,4 +1,4 @@
-"""Pages of messages: whatever a conversation is made of, each message is met once, in order, from either end."""
+"""Pages: whatever a conversation is made of, each message is met once, in order, from either end; and those of runs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: Strin
     edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } } }"""
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   userMessageEdge { cursor node { id createdAt } } errors { message } } }"""
+
+CREATE = """mutation($a: ID!) {
+  createConversation(input: {agentId: $a}) { conversation { id } } }"""
+RUN_OF = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } } }"
+GOING = """query($a: ID!) { agent(id: $a) { status
+  runs(active: true) { nodes { id status } pageInfo { hasNextPage } }
+  conversations { nodes { activeRun { id status } } } } }"""
 
 # How many messages share a Letta id; "sent" is a user's, "foreign" one without an otid or a run of ours, "orphan" one
 # whose run is gone from Letta, "notice" Letta's own words, which come as a user's, "unheard" of a newer Letta's kind.
@@ -177,3 +184,19 @@ async def test_a_cursor_of_somebody_elses_run_is_none_of_this_list(stack: Stack)
     answer = await stack.graphql(PAGE, {"c": f"conversation:{agent_id}", "last": 2, "before": edge["cursor"]})
     assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
     assert not [call for call in stack.calls("letta") if call.endswith("/messages") and "/runs/" in call]
+
+
+async def test_runs_that_never_end_hide_none_that_is_going(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    made = await stack.graphql(CREATE, {"a": agent_id})
+    conversation_id = made["data"]["createConversation"]["conversation"]["id"]
+    say = {"to": {"conversationId": conversation_id}, "content": [{"text": "[[tokens=400 delay=0.1]]"}]}
+    sent = await stack.graphql(RUN_OF, {"i": say | {"idempotencyKey": "k"}})
+    for _ in range(100):  # as Letta leaves those of answers that were not streamed
+        own = {"id": new_id("run"), "agent_id": agent_id, "status": "created", "created_at": now(), "background": False}
+        stack.platform.state.keep_run(Run({**RUN, **own, "metadata": {}}, agent_id, over=True))
+    agent = (await stack.graphql(GOING, {"a": agent_id}))["data"]["agent"]
+    run = sent["data"]["sendMessage"]["run"]
+    assert agent["runs"] == {"nodes": [run], "pageInfo": {"hasNextPage": False}}
+    assert agent["conversations"]["nodes"] == [{"activeRun": run}]
+    assert agent["status"] == "RUNNING"

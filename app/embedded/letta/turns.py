@@ -155,7 +155,7 @@ class Turn:
         return [*group, said]
 
     def _note_first_token(self) -> None:
-        if self._run.body["ttft_ns"] is None:
+        if self._run.body["ttft_ns"] is None and self._run.is_followed:
             self._run.body["ttft_ns"] = time.monotonic_ns() - self._began
 
     def _call(self, use: ToolUse) -> list[list[Json]]:
@@ -225,7 +225,8 @@ class Turn:
         self._end_step(None, 0)
         reasons = STOPS.get(failure.kind, ("llm_api_error",))
         self.end("failed", reasons[-1])
-        self._run.body["metadata"] = {**self._run.body["metadata"], "error": detail}
+        if self._run.is_followed:
+            self._run.body["metadata"] = {**self._run.body["metadata"], "error": detail}
         self._run.error = {"error": {"type": kind, "message": WORDS[kind], "detail": detail}}
         for reason in reasons:
             self.say({"message_type": "stop_reason", "stop_reason": reason})
@@ -257,12 +258,14 @@ class Turn:
         """Write down how the run ended."""
         at = now()
         took = time.monotonic_ns() - self._began
-        self._run.body |= {
-            "status": status,
-            "stop_reason": reason,
-            "completed_at": at.rstrip("Z"),
-            "total_duration_ns": took,
-        }
+        self._run.reason = reason
+        if self._run.is_followed:
+            self._run.body |= {
+                "status": status,
+                "stop_reason": reason,
+                "completed_at": at.rstrip("Z"),
+                "total_duration_ns": took,
+            }
         conversation = self._agent.conversations.get(self._run.scope)
         if conversation is not None and self._agent.id in self._state.agents:
             self._state.keep_conversation(self._agent, {**conversation, "last_message_at": at})
