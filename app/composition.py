@@ -49,16 +49,16 @@ async def open_doors(
     stack.push_async_callback(streams.aclose)
     once = Once(settings.stream_retention_seconds)
     stack.push_async_callback(once.aclose)
-    letta = Letta(clients[Service.LETTA])
+    ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
     resources = Resources(
-        ams=Ams(clients[Service.AMS]),
+        ams=ams,
         letta=letta,
-        litellm=LiteLLM(clients[Service.LITELLM]),
+        litellm=litellm,
         streams=streams,
         once=once,
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
-        health=Health(await _checks(settings, clients, letta, platform, stack), VERSION),
+        health=Health(await _checks(settings, [ams, letta, litellm], platform, stack), VERSION),
         clocks=Clocks(
             request=settings.request_timeout,
             llm_total=settings.llm_timeout_seconds,
@@ -122,32 +122,24 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
     )
 
 
-_PINGS = {Service.AMS: "/health", Service.LETTA: "/v1/health/", Service.LITELLM: "/health/liveliness"}
-
-
 async def _checks(
-    settings: Settings,
-    clients: dict[Service, Upstream],
-    letta: Letta,
-    platform: EmbeddedPlatform | None,
-    stack: AsyncExitStack,
+    settings: Settings, clients: list[Ams | Letta | LiteLLM], platform: EmbeddedPlatform | None, stack: AsyncExitStack
 ) -> list[HealthCheck]:
-    notes = {Service.LETTA: letta.note}
     checks = []
-    for service, upstream in clients.items():
+    for client in clients:
 
-        async def ping(scope: CallScope, upstream: Upstream = upstream, path: str = _PINGS[service]) -> None:
+        async def ping(scope: CallScope, client: Ams | Letta | LiteLLM = client) -> None:
             soon = time.monotonic() + HEALTH_SECONDS
-            await upstream.ping(replace(scope, deadline=min(scope.deadline, soon)), path)
+            await client.ping(replace(scope, deadline=min(scope.deadline, soon)))
 
-        embedded = platform is not None and service.value in platform.urls
+        upstream = client.upstream
         checks.append(
             HealthCheck(
-                service=service,
+                service=upstream.service,
                 ping=ping,
                 breaker_state=lambda upstream=upstream: upstream.breaker_state,  # type: ignore[misc]
-                embedded=embedded,
-                note=notes.get(service, lambda: None),
+                embedded=platform is not None and upstream.service.value in platform.urls,
+                note=client.note,
             )
         )
     if settings.redis_url is not None:

@@ -140,7 +140,7 @@ class Upstream:
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
                 return await self._transport.handle_async_request(self._build(scope, call))
 
-    async def ping(self, scope: CallScope, path: str) -> None:
+    async def ping(self, scope: CallScope, path: str) -> Answer:
         """Ask whether the service is there. Goes past the breaker and tells it nothing. Raises GatewayError."""
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
@@ -149,6 +149,7 @@ class Upstream:
             raise self.failure(error, scope.clock) from error
         if answer.status >= 400:
             raise self._bad_status(answer.status)
+        return answer
 
     async def aclose(self) -> None:
         """Close the client and its transport."""

@@ -49,7 +49,7 @@ async def run_page(context: RequestContext, agent_id: str, asked: Window, active
         found = await context.loaders.runs.load((agent_id, asked.size + 1, active is False, before))
         if len(_older(found, place)) < len(found):  # Letta begins anew before a run that it does not know
             raise not_of_this_list()
-    edges = [_edge(run) for run in found[: asked.size] if run.agent_id == agent_id]
+    edges = [run_edge(run) for run in found[: asked.size] if run.agent_id == agent_id]
     return page(edges, asked, more=len(found) > asked.size)
 
 
@@ -59,7 +59,8 @@ def _older(runs: list[RunRecord], place: _Place | None) -> list[RunRecord]:
     return [r for r in runs if moment(r.created_at) <= place.created_at and r.id != place.run_id]
 
 
-def _edge(run: RunRecord) -> Edge[RunRecord]:
+def run_edge(run: RunRecord) -> Edge[RunRecord]:
+    """The edge of a run in its agent's list."""
     return Edge(run, encode_cursor(_Place(moment(run.created_at), run.id)))
 
 

@@ -20,6 +20,8 @@ from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
 from resolvers.messages import message_by_id
 from resolvers.once import fingerprint
+from resolvers.paging import Edge
+from resolvers.runs import run_edge
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
@@ -204,3 +206,9 @@ async def finished(stream: Stream, seconds: float) -> Ended | None:
 async def run_of(context: RequestContext, run_id: str | None) -> RunRecord | None:
     """The run behind a stream of the principal's."""
     return None if run_id is None else await context.access.run(run_id)
+
+
+async def run_edge_of(context: RequestContext, run_id: str | None) -> Edge[RunRecord] | None:
+    """The same in its place in the list of its agent's."""
+    run = await run_of(context, run_id)
+    return None if run is None else run_edge(run)

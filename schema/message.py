@@ -178,7 +178,7 @@ class EventMessage(Message):
     event_type: str | None = described("What happened, in Letta's word.")
 
 
-@entity(description="A message of a kind this gateway does not know, as Letta gave it.")
+@entity(description="A message of a kind, or in a form, that this gateway does not know, as Letta gave it.")
 @reads(records.OpaqueMessage)
 class OpaqueMessage(Message):
     """The GraphQL face of the record of that name."""

@@ -15,7 +15,7 @@ from resolvers import models, runs, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, enum, reads
-from schema.connections import Connection
+from schema.connections import Connection, Edge
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -107,3 +107,6 @@ class Run(Node):
 @strawberry.type(description="A page of runs, newest first.")
 class RunConnection(Connection[Run]):
     """Relay connection."""
+
+
+RunEdge = Edge[Run]

@@ -24,7 +24,7 @@ from resolvers.streams.stream import Stream as StreamRecord
 from schema.base import answered_by, derived, described, enum, reads
 from schema.message import MessageEdge
 from schema.node import Node
-from schema.run import Run
+from schema.run import Run, RunEdge
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation
@@ -108,6 +108,10 @@ async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
     return await turns.run_of(info.context, record.run_id)
 
 
+async def _run_edge(record: Parent[events.Started], info: Info) -> Edge[RunRecord] | None:
+    return await turns.run_edge_of(info.context, record.run_id)
+
+
 def _user_message_edge(record: Parent[StreamRecord | events.Started]) -> Edge[MessageRecord] | None:
     return None if record.user_message is None else message_edge(record.user_message)
 
@@ -172,6 +176,9 @@ class StreamStarted(StreamEvent):
 
     stream: Stream = derived(_stream, "The stream.")
     run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    run_edge: RunEdge | None = answered_by(
+        _run_edge, "The same, for the front of `runs` unless it is there.", optional=True
+    )
     user_message_edge: MessageEdge | None = derived(_user_message_edge, "What you sent; null for a completion.")
     resumable: bool = described("Whether the upstream can be taken up again if this gateway goes down.")
     replayed: bool = described("Whether what follows has been said before: clear what you had.")

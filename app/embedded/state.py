@@ -76,6 +76,7 @@ class Run:
         frames: server-sent events, in order. A background run's can be read again.
         said: the messages it has made, whole, for whoever does not stream.
         error: what a failed model call is answered with, for whoever does not stream.
+        reason: why it stopped, for whoever does not stream.
         lost: it was going when the process died, and its frames went with it.
     """
 
@@ -86,6 +87,7 @@ class Run:
     said: list[Json] = field(default_factory=list)
     usage: Json = field(default_factory=dict)
     error: Json | None = None
+    reason: str | None = None
     over: bool = False
     lost: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,6 +97,11 @@ class Run:
     def id(self) -> str:
         """``run-…``."""
         return str(self.body["id"])
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether Letta writes down how it goes."""
+        return bool(self.body["status"] != "created")
 
     def say(self, frame: str) -> None:
         """Add a frame for whoever reads."""

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from clients.ams import refusals
+from clients.ams.health import what_is_wrong
 from clients.ams.records import (
     AgentFacts,
     Applied,
@@ -72,6 +73,16 @@ class Ams:
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self._absent: dict[str, float] = {}
+        self._wrong: str | None = None
+
+    async def ping(self, scope: CallScope) -> None:
+        """Ask whether AMS is there, and how it says it is. Raises GatewayError where it is not."""
+        self._wrong = None
+        self._wrong = what_is_wrong((await self.upstream.ping(scope, "/health")).body)
+
+    def note(self) -> str | None:
+        """What it said was wrong when it was asked last."""
+        return self._wrong
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """The user's profile and agents; ``profile_exists`` is false for a user AMS has never seen."""

@@ -6,6 +6,7 @@ does, before any write and before any byte of an answer.
 
 from __future__ import annotations
 
+from clients.calls import CallScope
 from clients.letta.agents import AgentCalls
 from clients.letta.conversations import ConversationCalls
 from clients.letta.memory import MemoryCalls
@@ -18,3 +19,7 @@ __all__ = ["MAX_PAGE", "Letta", "is_letta_id"]
 
 class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
     """Calls to Letta with the gateway's key."""
+
+    async def ping(self, scope: CallScope) -> None:
+        """Ask whether Letta is there. Raises GatewayError where it is not."""
+        await self.upstream.ping(scope, "/v1/health/")

@@ -6,6 +6,8 @@ A failed model call is ``stop_reason`` + ``event: error``; a cancelled run ends 
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from clients.decode import decode
@@ -22,10 +24,9 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class MessageFrame(msgspec.Struct, frozen=True):
-    """A message, whole or, in token mode, a piece of one. ``seq_id`` only in background runs."""
+    """A message, whole or, in token mode, a piece of one."""
 
     message: MessageRecord
-    seq_id: int | None
 
 
 class StopReason(msgspec.Struct, frozen=True):
@@ -38,12 +39,13 @@ class ErrorFrame(msgspec.Struct, frozen=True):
     """The turn failed. ``error_type`` is Letta's (``llm_rate_limit``, ``llm_error``, …); its text is never shown.
 
     ``waits_for_approval``: nothing was done with the message, since the agent waits for a decision (tried on 0.16.8).
-    ``lost_image``: nor was it here, since an image's address leads nowhere.
+    ``lost_image``: nor was it here, since an image's address leads nowhere. ``unpaid``: the model answered 402.
     """
 
     error_type: str
     waits_for_approval: bool = False
     lost_image: bool = False
+    unpaid: bool = False
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -53,13 +55,16 @@ class Done(msgspec.Struct, frozen=True):
 Frame = Ping | MessageFrame | StopReason | Usage | ErrorFrame | Done
 
 
+class _Head(msgspec.Struct):
+    message_type: Any = None
+
+
 class _Wire(msgspec.Struct):
-    message_type: str = ""
     run_id: str | None = None
-    seq_id: int | None = None
     stop_reason: str = ""
     error_type: str = ""
     message: str = ""
+    detail: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -69,6 +74,10 @@ class _Wire(msgspec.Struct):
 
 _WAITS = "waiting for approval"
 _LOST_IMAGE = "Failed to fetch image"
+_UNPAID = "PAYMENT_REQUIRED:"
+"""How Letta's detail begins after a model's 402; the ``error_type`` is ``llm_error``, as of any other failure."""
+_OURS = ("ping", "stop_reason", "usage_statistics", "error_message")
+_HEAD = msgspec.json.Decoder(_Head)
 _WIRE = msgspec.json.Decoder(_Wire)
 
 
@@ -80,8 +89,11 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
     """
     if event.data == b"[DONE]":
         return Done()
+    kind = decode(Service.LETTA, _HEAD, event.data).message_type
+    if kind not in _OURS:
+        return MessageFrame(decode_message(event.data, scope))
     wire = decode(Service.LETTA, _WIRE, event.data)
-    match wire.message_type:
+    match kind:
         case "ping":
             return Ping(wire.run_id)
         case "stop_reason":
@@ -94,11 +106,10 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
                 reasoning_tokens=wire.reasoning_tokens,
                 cached_prompt_tokens=wire.cached_input_tokens,
             )
-        case "error_message":
+        case _:
             return ErrorFrame(
                 wire.error_type,
                 waits_for_approval=_WAITS in wire.message,
                 lost_image=_LOST_IMAGE in wire.message,
+                unpaid=(wire.detail or "").startswith(_UNPAID),
             )
-        case _:
-            return MessageFrame(decode_message(event.data, scope), wire.seq_id)

@@ -1,20 +1,23 @@
 """Messages as Letta lists and streams them, decoded to one record class per ``message_type``.
 
 One Letta message id can be several messages at once (a reasoning and an assistant message share it): ``otid`` tells
-them apart. What this gateway has never heard of is kept whole as an ``OpaqueMessage``.
+them apart. What this gateway has never heard of, and what has another form than it knows, is kept whole as an
+``OpaqueMessage``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec.structs import fields
 
-from clients.decode import decode
+from clients.decode import decode, undecodable
 from clients.errors import Service
 from clients.letta.content import Content, MessageImage, text_of
 from clients.letta.tools import Approval, ToolCall, ToolReturn
@@ -198,7 +201,7 @@ class EventMessage(MessageRecord, kw_only=True):
 
 
 class OpaqueMessage(MessageRecord, kw_only=True):
-    """A message of a type this gateway does not know, kept whole. ``json`` is the decoded object."""
+    """A message of a type or form this gateway does not know, kept whole. ``json`` is the decoded object."""
 
     json: Any = msgspec.field(default=None, name="agentgraph.json")
 
@@ -234,8 +237,8 @@ _CLASSES: dict[str, type[MessageRecord]] = {
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
-_ANY = msgspec.json.Decoder()
-_OPAQUE = msgspec.json.Decoder(OpaqueMessage)
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
+_COMMON = [field for field in fields(MessageRecord) if field.name not in {"scope", "ordinal", "group_size"}]
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for kind, cls in _CLASSES.items()}
 
 
@@ -245,18 +248,24 @@ def decode_message(raw: bytes, scope: str) -> MessageRecord:
     Raises:
         UpstreamError: reason ``DECODE``.
     """
-    kind = decode(Service.LETTA, _HEAD, raw).message_type
-    decoder = _DECODERS.get(kind)
-    record: MessageRecord
-    if decoder is None:
-        body = decode(Service.LETTA, _ANY, raw)
-        record = decode(Service.LETTA, _OPAQUE, raw)
-        record.json = body
-    else:
-        record = decode(Service.LETTA, decoder, raw)
+    try:
+        record: MessageRecord = _DECODERS[_HEAD.decode(raw).message_type].decode(raw)
+    except (KeyError, msgspec.ValidationError):
+        record = _opaque(decode(Service.LETTA, _OBJECT, raw))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise undecodable(Service.LETTA) from error
     if isinstance(record, UserMessage) and (alert := _system_alert(record.text)) is not None:
         record = _as_system(record, alert)
     record.scope = scope
+    return record
+
+
+def _opaque(body: dict[str, Any]) -> OpaqueMessage:
+    """A message with what every one has, as far as it has the form for that."""
+    record = OpaqueMessage(json=body)
+    for field in _COMMON:
+        with suppress(KeyError, msgspec.ValidationError):
+            setattr(record, field.name, msgspec.convert(body[field.encode_name], field.type))
     return record
 
 

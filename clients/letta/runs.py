@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
+
 import msgspec
 
 from clients.calls import Call, CallScope, UpstreamRejected
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import RunRecord, Spent, StepRecord, Usage
 from clients.letta.wire import MAX_PAGE, Wire, translate
+from clients.moments import in_utc
 
 RUN_START = 5
 """How many messages the start of a run is: its user message, and what Letta may have put before that."""
 
+MAX_GOING = 1000
+"""How many runs that are going are listed, which is as many as Letta lists."""
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _RUN = msgspec.json.Decoder(RunRecord)
 _RUNS = msgspec.json.Decoder(list[RunRecord])
 _SPENT = msgspec.json.Decoder(Spent)
 _STEP = msgspec.json.Decoder(StepRecord)
 _STEPS = msgspec.json.Decoder(list[StepRecord])
+_ACTIVE = [("active", "true")]
+_RUNNING = [("statuses", "running")]
+_BEGINNING = [("statuses", "created"), ("background", "true")]
 _OVER = [("statuses", status) for status in ("completed", "failed", "cancelled")]
 
 
@@ -36,14 +47,22 @@ class RunCalls(Wire):
         return decode_page(answer.body, conversation, newest_first=False)
 
     async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
-        """The runs of some agents that are still going, newest first."""
-        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("active", "true"), ("limit", str(MAX_PAGE))]
-        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
+        """The runs of some agents that are still going, newest first; with them, maybe, some that never end.
+
+        Letta leaves those of answers that were not streamed ``created`` (see ``RunRecord.is_active``). Where a page is
+        full of them, the runs that can be going are asked for by themselves.
+        """
+        page = await self._of_agents(scope, agent_ids, _ACTIVE, MAX_PAGE)
+        if len(page) < MAX_PAGE:
+            return page
+        going = await asyncio.gather(
+            *(self._of_agents(scope, agent_ids, which, MAX_GOING) for which in (_RUNNING, _BEGINNING))
+        )
+        return sorted((run for runs in going for run in runs), key=_age, reverse=True)
 
     async def runs(self, scope: CallScope, agent_ids: list[str], *, limit: int) -> list[RunRecord]:
         """The newest runs of some agents, newest first."""
-        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), ("limit", str(limit)), ("order", "desc")]
-        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
+        return await self._of_agents(scope, agent_ids, [], limit)
 
     async def agent_runs(
         self, scope: CallScope, agent_id: str, *, limit: int, over: bool, before: str | None = None
@@ -52,8 +71,15 @@ class RunCalls(Wire):
 
         ``before`` is the id of a run that those asked for are older than; one that Letta does not know is ignored.
         """
-        params = [("agent_ids", agent_id), ("limit", str(limit)), ("order", "desc"), *(_OVER if over else [])]
-        params += [("before", before)] if before else []
+        which = [*(_OVER if over else []), *([("before", before)] if before else [])]
+        return await self._of_agents(scope, [agent_id], which, limit)
+
+    async def _of_agents(
+        self, scope: CallScope, agent_ids: list[str], which: list[tuple[str, str]], limit: int
+    ) -> list[RunRecord]:
+        """The newest of some agents' runs that are ``which``, newest first."""
+        params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
+        params += [("limit", str(limit)), ("order", "desc")]
         return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
 
     async def run_usage(self, scope: CallScope, run_id: str) -> Usage:
@@ -84,3 +110,7 @@ class RunCalls(Wire):
         except UpstreamRejected as rejected:
             if rejected.status != 409:
                 raise translate(rejected) from rejected
+
+
+def _age(run: RunRecord) -> tuple[datetime, str]:
+    return _LONG_AGO if run.created_at is None else in_utc(run.created_at), run.id

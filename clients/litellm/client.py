@@ -40,6 +40,13 @@ class LiteLLM:
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
 
+    async def ping(self, scope: CallScope) -> None:
+        """Ask whether LiteLLM is there. Raises GatewayError where it is not."""
+        await self.upstream.ping(scope, "/health/liveliness")
+
+    def note(self) -> None:
+        """It can do all that is asked of it, or is not there."""
+
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """The models that ``key`` may call."""
         answer = await self._ask(scope, Call(operation="models", path="/model_group/info", headers=_bearer(key)))

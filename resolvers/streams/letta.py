@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
-from clients.errors import ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
+from clients.errors import BudgetExceeded, ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
     ApprovalRequestMessage,
@@ -232,6 +232,8 @@ def _model_failure(failed: ErrorFrame | None) -> StreamFailure:
         )
     if failed is not None and failed.lost_image:
         return StreamFailure(code=ErrorCode.BAD_USER_INPUT, message="An image could not be fetched.", reason="IMAGE")
+    if failed is not None and failed.unpaid:
+        return StreamFailure(code=BudgetExceeded.code, message="The budget is spent.")
     if failed is not None and failed.error_type == "llm_rate_limit":
         return StreamFailure(
             code=ErrorCode.RATE_LIMITED, message="The model's rate limit is reached.", reason="MODEL_RATE_LIMIT"

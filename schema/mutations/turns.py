@@ -22,7 +22,7 @@ from schema.base import answered_by, described, enum, reads
 from schema.inputs import SendMessageInput, required_key
 from schema.message import MessageEdge
 from schema.outcomes import Payload, PayloadRecord, done_by
-from schema.run import Run
+from schema.run import Run, RunEdge
 from schema.stream import Stream
 
 
@@ -81,6 +81,10 @@ async def _run(record: Parent[_Payload], info: Info) -> RunRecord | None:
     return await turns.run_of(info.context, record.run_id)
 
 
+async def _run_edge(record: Parent[_Payload], info: Info) -> Edge[RunRecord] | None:
+    return await turns.run_edge_of(info.context, record.run_id)
+
+
 @strawberry.type(description="A message was sent, and a turn begun.")
 @reads(_Payload)
 class SendMessagePayload(Payload):
@@ -88,6 +92,7 @@ class SendMessagePayload(Payload):
 
     user_message_edge: MessageEdge | None = described("What you sent, for the end of `messages`.")
     run: Run | None = answered_by(_run, "The turn's run.", optional=True)
+    run_edge: RunEdge | None = answered_by(_run_edge, "The same, for the front of `runs`.", optional=True)
     stream: Stream | None = described("Where the answer comes: subscribe to it.")
 
 
@@ -97,6 +102,7 @@ class RespondToApprovalPayload(Payload):
     """Payload of ``respondToApproval``."""
 
     run: Run | None = answered_by(_run, "The run that goes on with the turn.", optional=True)
+    run_edge: RunEdge | None = answered_by(_run_edge, "The same, for the front of `runs`.", optional=True)
     stream: Stream | None = described("Where the answer comes: subscribe to it.")
 
 

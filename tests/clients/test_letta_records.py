@@ -43,6 +43,27 @@ def test_each_kind_of_message_has_its_record(kind: str) -> None:
     assert record.text == FIELDS.get(kind, {}).get("summary")
 
 
+@pytest.mark.parametrize(
+    "odd", [{"reasoning": {}}, {"date": "then"}, {"run_id": 7}, {"message_type": None}, {"id": []}]
+)
+def test_a_message_in_another_form_is_kept_whole(odd: dict[str, object]) -> None:
+    wire = {"id": "message-1", "run_id": "run-1", "message_type": "reasoning_message", "reasoning": "hm", **odd}
+    record = decode_message(msgspec.json.encode(wire), "agent-1")
+    assert isinstance(record, messages.OpaqueMessage)
+    assert record.json == wire
+    kept = {"letta_id": "message-1", "run_id": "run-1", "type": "reasoning_message"}
+    missed = {"letta_id": "", "run_id": None, "type": ""}
+    lost = {"id": "letta_id", "message_type": "type"}.get(*odd, *odd)
+    for name, value in kept.items():
+        assert getattr(record, name) == (missed[name] if name == lost else value)
+
+
+@pytest.mark.parametrize("raw", [b"7", b"null", b'{"id":'])
+def test_what_is_no_message_is_none(raw: bytes) -> None:
+    with pytest.raises(UpstreamError, match="cannot read"):
+        decode_message(raw, "agent-1")
+
+
 def test_calls_made_at_once_come_back_in_one_message() -> None:
     returns = [
         {"type": "tool", "tool_call_id": "call_1", "status": "success", "tool_return": "one"},

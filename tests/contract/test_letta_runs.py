@@ -4,8 +4,9 @@ import uuid
 
 import pytest
 
-from tests.support.upstreams import Json, Upstreams, kinds, message
+from tests.support.upstreams import Json, Upstreams, events_so_far, kinds, message
 
+BACKGROUND = {"streaming": True, "stream_tokens": True, "background": True}
 NOBODY = str(uuid.uuid4())
 
 
@@ -52,6 +53,31 @@ async def test_runs_are_chosen_by_what_they_are(up: Upstreams) -> None:
     assert await listed("&stop_reason=end_turn") == {good}
     assert await listed(f"&conversation_id={conversation_id}") == {good, bad}
     assert await listed("&background=true") == await listed("&active=true") == set()
+
+
+async def test_runs_that_were_not_streamed_look_active_for_ever(up: Upstreams) -> None:
+    agent_id = (await up.agent())["id"]
+    path = f"/v1/conversations/{await up.conversation(agent_id)}/messages"
+    for _ in range(2):
+        await up.tell(path, "[[tokens=1]]")
+
+    async def listed(query: str) -> list[Json]:
+        runs: list[Json] = await up.get(f"/v1/runs/?agent_ids={agent_id}{query}")
+        return runs
+
+    newest, oldest = await listed("&active=true")
+    for run in (newest, oldest):
+        assert (run["status"], run["background"]) == ("created", False)
+        assert run["conversation_id"] is run["stop_reason"] is run["completed_at"] is run["ttft_ns"] is None
+    assert await listed(f"&active=true&before={newest['id']}") == [oldest]
+    begun = await up.get(f"/v1/runs/?agent_ids={agent_id}&statuses=created&background=true&limit=1000")
+    assert begun == await listed("&statuses=running") == []
+    async with up.letta.stream("POST", path, json={**message("[[tokens=20 delay=0.2]]"), **BACKGROUND}) as answer:
+        going = await anext(events_so_far(answer.aiter_lines()))
+        [run] = await listed("&statuses=running")
+        assert (run["id"], run["background"]) == (going["run_id"], True)
+        assert [one["id"] for one in await listed("&active=true")] == [run["id"], newest["id"], oldest["id"]]
+        assert await listed("&statuses=created") == [newest, oldest]
 
 
 async def test_a_run_tells_its_usage_steps_and_messages(up: Upstreams) -> None:

@@ -176,6 +176,15 @@ async def test_a_model_that_fails_there_fails_the_turn(circle: Stack) -> None:
     assert set(await proxied(circle)) == {"400"}
 
 
+async def test_a_spent_budget_is_said_to_be_spent(circle: Stack) -> None:
+    await circle.own_key(max_budget=0.0)
+    agent_id = await circle.make_agent()
+    heard = await turn(circle, agent_id, "tokens=2 delay=0")
+    assert heard[-1]["outcome"] == "FAILED"
+    assert heard[-1]["error"]["code"] == "BUDGET_EXCEEDED"
+    assert await proxied(circle) == {"402": 1}
+
+
 async def test_agents_of_a_user_who_is_gone_are_let_in_nowhere(circle: Stack) -> None:
     agent_id = await circle.make_agent()
     circle.platform.state.users[GRACE].rows.append(circle.platform.state.users[ADA].rows[0])

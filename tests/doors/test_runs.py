@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,20 @@ RUN = """query($r: ID!) { run(id: $r) { id usage { promptTokens completionTokens
   steps { id status stopReason modelName model { name } provider usage { completionTokens totalTokens }
     run { id } } } }"""
 STEP = "query($id: ID!) { node(id: $id) { ... on Step { id status stopReason run { id } } } }"
+
+
+EDGE = "runEdge { cursor node { id createdAt } }"
+STARTS = f"""subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{ __typename
+  ... on StreamStarted {{ {EDGE} }} ... on ApprovalRequested {{ edge {{ node {{ id }} }} }} }} }}"""
+DECIDE = f"mutation($i: RespondToApprovalInput!) {{ respondToApproval(input: $i) {{ {EDGE} }} }}"
+SEND_EDGE = f"mutation($i: SendMessageInput!) {{ sendMessage(input: $i) {{ {EDGE} }} }}"
+
+
+async def edges(stack: Stack, agent_id: str) -> list[dict[str, Any]]:
+    """The list as a fresh query has it."""
+    query = "query($a: ID!) { agent(id: $a) { runs { edges { cursor node { id createdAt } } } } }"
+    found: list[dict[str, Any]] = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]["runs"]["edges"]
+    return found
 
 
 async def turn(stack: Stack, agent_id: str, words: str, **who: str) -> str:
@@ -58,6 +73,29 @@ async def test_runs_page_newest_first(stack: Stack) -> None:
     await turn(stack, agent_id, "newer [[tokens=1 delay=0]]")
     after = await stack.graphql(RUNS, {"a": agent_id, "c": first["pageInfo"]["endCursor"]})
     assert [node["id"] for node in after["data"]["agent"]["runs"]["nodes"]] == expected[2:]
+
+
+async def test_a_turns_run_comes_in_its_place_in_the_list(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    await stack.require_approval(agent_id, "memory_insert")
+    say = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=1 delay=0]]"}], "waitSeconds": 20}
+    sent = await stack.graphql(SEND_EDGE, {"i": say | {"idempotencyKey": str(uuid.uuid4())}})
+    listed = [sent["data"]["sendMessage"]["runEdge"]]
+    assert await edges(stack, agent_id) == listed
+    say = {
+        "to": {"agentId": agent_id},
+        "content": [{"text": "do it [[tokens=2 delay=0 tool=memory_insert approve=1]]"}],
+    }
+    heard = []
+    async for event in events(stack, "event stream", STARTS, {"i": say, "k": str(uuid.uuid4())}):
+        if event["__typename"] == "StreamStarted":
+            listed.insert(0, event["runEdge"])
+            assert await edges(stack, agent_id) == listed
+        heard.append(event)
+    [request] = [event["edge"]["node"]["id"] for event in heard if event["__typename"] == "ApprovalRequested"]
+    decided = await stack.graphql(DECIDE, {"i": {"requestId": request, "decision": "APPROVE"}})
+    listed.insert(0, decided["data"]["respondToApproval"]["runEdge"])
+    assert await edges(stack, agent_id) == listed
 
 
 async def test_a_run_tells_what_it_used_and_each_step_it_took(stack: Stack) -> None:

@@ -3,10 +3,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from app.embedded.faults import Fault
 from app.embedded.seed import ADA, GRACE
-from tests.support.stack import Stack
+from app.embedded.server import LoopbackServer
+from tests.support.stack import Stack, embedded_stack
 
 QUERY = """{ viewer { email agents { nodes { version name template { slug } model { name }
   conversations(first: 1) { nodes { id } } } } } models { name } platform { degraded services { service status } } }"""
@@ -47,6 +52,34 @@ async def test_one_dead_service_nulls_its_own_paths_alone(stack: Stack, service:
         assert rows == [row["version"] for row in stack.platform.state.users[ADA].rows]
     health = await stack.client.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
+
+
+@pytest.mark.parametrize(
+    ("body", "note"),
+    [
+        ({"status": "ok", "checks": {"database": "ok"}}, None),
+        ({"status": "ok", "checks": {"database": "no, secret", "letta_api_key": "error"}}, "its database, its key"),
+        ({"status": "degraded", "checks": {"secret": "error"}}, "not well"),
+        ("secret", "cannot be read"),
+    ],
+)
+async def test_an_ams_that_answers_says_what_is_wrong_with_it(body: object, note: str | None) -> None:
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse(body)
+
+    server = LoopbackServer(Starlette(routes=[Route("/health", health)]))
+    await server.start()
+    try:
+        async with embedded_stack(ams_base_url=server.url) as stack:
+            asked = await stack.graphql("{ platform { degraded services { service status note } } }")
+            told = (await stack.client.get("/health")).json()["services"]["ams"]
+    finally:
+        await server.stop()
+    seen = {one["service"]: one for one in asked["data"]["platform"]["services"]}["AMS"]
+    assert (seen["status"], asked["data"]["platform"]["degraded"]) == ("OK", False)
+    assert told["note"] == seen["note"]
+    assert (note in seen["note"]) if note else seen["note"] is None
+    assert "secret" not in str(seen)
 
 
 async def test_five_failures_open_the_breaker_and_one_success_closes_it(stack: Stack) -> None:

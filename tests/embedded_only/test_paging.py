@@ -1,4 +1,4 @@
-"""Pages of messages: whatever a conversation is made of, each message is met once, in order, from either end."""
+"""Pages: whatever a conversation is made of, each message is met once, in order, from either end; and those of runs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: Strin
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   userMessageEdge { cursor node { id createdAt } } errors { message } } }"""
 
+CREATE = """mutation($a: ID!) {
+  createConversation(input: {agentId: $a}) { conversation { id } } }"""
+RUN_OF = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } } }"
+GOING = """query($a: ID!) { agent(id: $a) { status
+  runs(active: true) { nodes { id status } pageInfo { hasNextPage } }
+  conversations { nodes { activeRun { id status } } } } }"""
+
 # How many messages share a Letta id; "sent" is a user's, "foreign" one without an otid or a run of ours, "orphan" one
-# whose run is gone from Letta, "notice" Letta's own words, which come as a user's, "unheard" of a newer Letta's kind.
-KINDS: list[int | str] = [1, 2, 3, "sent", "foreign", "orphan", "notice", "unheard"]
+# whose run is gone from Letta, "notice" Letta's own words, which come as a user's, "unheard" of a newer Letta's kind,
+# "odd" of a kind that we know in a form that we do not.
+KINDS: list[int | str] = [1, 2, 3, "sent", "foreign", "orphan", "notice", "unheard", "odd"]
 groups = st.lists(st.sampled_from(KINDS), max_size=8)
 
 
@@ -39,6 +47,8 @@ def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
         user |= {"content": '{"type": "system_alert", "message": "words"}'}
     if kind == "unheard":
         user |= {"message_type": "dream_message", "otid": None, "dream": {"of": ["sheep", None]}}
+    if kind == "odd":
+        user |= {"message_type": "reasoning_message", "reasoning": {}, "step_id": 7}
     if kind == "sent":
         own = {"id": run_id, "agent_id": agent.id, "conversation_id": scope, "status": "completed", "background": False}
         stack.platform.state.keep_run(Run({**RUN, **own, "created_at": now(), "metadata": {}}, scope, over=True))
@@ -104,8 +114,9 @@ async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conver
         assert answer == {"data": {"node": {"id": node_id}}}
 
 
-async def test_a_message_of_a_kind_that_nobody_knows_is_given_whole(
-    stack: Stack, conversation: tuple[Agent, str]
+@pytest.mark.parametrize(("kind", "type_"), [("unheard", "dream_message"), ("odd", "reasoning_message")])
+async def test_a_message_that_nobody_understands_is_given_whole(
+    stack: Stack, conversation: tuple[Agent, str], kind: str, type_: str
 ) -> None:
     """Listed, read by its id, and in the stream of the turn that made it."""
     agent, scope = conversation
@@ -113,7 +124,7 @@ async def test_a_message_of_a_kind_that_nobody_knows_is_given_whole(
     sent = {"to": {"conversationId": scope}, "content": [{"text": "sleep [[tokens=20 delay=0.02]]"}]}
     follow = f"""subscription($i: SendMessageInput!) {{ message(streamKey: "k", input: $i) {{ __typename
       ... on StreamStarted {{ run {{ id }} }} ... on MessageAdded {{ edge {{ node {{ {shown} }} }} }} }} }}"""
-    [dream] = made(stack, agent, scope, "unheard")
+    [dream] = made(stack, agent, scope, kind)
     added = []
     async with opened_socket(stack) as socket:
         async for event in socket.events(follow, {"i": sent}):
@@ -130,7 +141,7 @@ async def test_a_message_of_a_kind_that_nobody_knows_is_given_whole(
         f"query($id: ID!) {{ node(id: $id) {{ ... on Message {{ {shown} }} }} }}", {"id": streamed["id"]}
     )
     assert node["data"]["node"] == streamed
-    assert (streamed["role"], streamed["text"], streamed["type"]) == ("UNKNOWN", None, "dream_message")
+    assert (streamed["role"], streamed["text"], streamed["type"]) == ("UNKNOWN", None, type_)
     assert streamed["json"] == dream
 
 
@@ -177,3 +188,19 @@ async def test_a_cursor_of_somebody_elses_run_is_none_of_this_list(stack: Stack)
     answer = await stack.graphql(PAGE, {"c": f"conversation:{agent_id}", "last": 2, "before": edge["cursor"]})
     assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
     assert not [call for call in stack.calls("letta") if call.endswith("/messages") and "/runs/" in call]
+
+
+async def test_runs_that_never_end_hide_none_that_is_going(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    made = await stack.graphql(CREATE, {"a": agent_id})
+    conversation_id = made["data"]["createConversation"]["conversation"]["id"]
+    say = {"to": {"conversationId": conversation_id}, "content": [{"text": "[[tokens=400 delay=0.1]]"}]}
+    sent = await stack.graphql(RUN_OF, {"i": say | {"idempotencyKey": "k"}})
+    for _ in range(100):  # as Letta leaves those of answers that were not streamed
+        own = {"id": new_id("run"), "agent_id": agent_id, "status": "created", "created_at": now(), "background": False}
+        stack.platform.state.keep_run(Run({**RUN, **own, "metadata": {}}, agent_id, over=True))
+    agent = (await stack.graphql(GOING, {"a": agent_id}))["data"]["agent"]
+    run = sent["data"]["sendMessage"]["run"]
+    assert agent["runs"] == {"nodes": [run], "pageInfo": {"hasNextPage": False}}
+    assert agent["conversations"]["nodes"] == [{"activeRun": run}]
+    assert agent["status"] == "RUNNING"

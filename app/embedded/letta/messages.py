@@ -150,21 +150,24 @@ class Messages:
             body["refused"] = refusal.body["detail"]
         elif (pending := agent.pending.pop(scope, None)) is not None:
             body["pending"] = pending
-        run = self._start(agent, scope, body, background=background, streaming=streaming)
+        run = self._start(
+            agent, scope, body, background=background, streaming=streaming, followed=streaming or not exclusive
+        )
         if streaming:
             return StreamingResponse(frames(run, 0), media_type="text/event-stream")
         await _over(run)
         return _outcome(run)
 
-    def _start(self, agent: Agent, scope: str, body: Json, *, background: bool, streaming: bool) -> Run:
+    def _start(self, agent: Agent, scope: str, body: Json, *, background: bool, streaming: bool, followed: bool) -> Run:
+        """Begin a run. One that is not ``followed`` stays ``created`` for ever, in no conversation: measured."""
         in_conversation = scope in agent.conversations
         kind = "send_conversation_message" if in_conversation else "send_message"
         own = {
             "id": new_id("run"),
-            "status": "running",
+            "status": "running" if followed else "created",
             "created_at": now(),
             "agent_id": agent.id,
-            "conversation_id": scope if in_conversation else None,
+            "conversation_id": scope if in_conversation and followed else None,
             "background": background,
             "metadata": {"run_type": f"{kind}_streaming" if streaming else kind},
         }
@@ -230,7 +233,7 @@ def _outcome(run: Run) -> Response:
     """A turn's answer to whoever does not stream."""
     if run.error is not None:
         return JSONResponse(run.error, _STATUS.get(run.error["error"]["type"], 500))
-    reason = {"message_type": "stop_reason", "stop_reason": run.body["stop_reason"]}
+    reason = {"message_type": "stop_reason", "stop_reason": run.reason}
     usage = {**run.usage, "message_type": "usage_statistics", "step_count": len(run.steps), "run_ids": None}
     zeros = dict.fromkeys(("cached_input_tokens", "cache_write_tokens", "reasoning_tokens"), 0)
     usage |= {**zeros, "context_tokens": run.steps[-1]["total_tokens"] if run.steps else 0}

@@ -28,6 +28,7 @@ from app.embedded.state import Run, State, new_id, now_of_message
 PING_SECONDS = 5.0
 """How long Letta is silent before it says that it is still there."""
 
+_ACTIVE = {"created", "running"}
 _NO_USAGE = {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0}
 
 
@@ -55,13 +56,12 @@ class Runs:
         query = request.query_params
         agents = {*query.getlist("agent_ids"), *query.getlist("agent_id")}
         wanted = {name: query[name] for name in ("stop_reason", "conversation_id") if name in query}
-        statuses = set(query.getlist("statuses"))
+        statuses = set(query.getlist("statuses")) or (_ACTIVE if truth(query.get("active")) else set())
         found = [
             run.body
             for run in self._state.runs.values()
             if (not agents or run.body["agent_id"] in agents)
             and (not statuses or run.body["status"] in statuses)
-            and not (truth(query.get("active")) and run.over)
             and ("background" not in query or truth(query["background"]) == run.body["background"])
             and all(run.body[name] == value for name, value in wanted.items())
         ]
@@ -74,7 +74,7 @@ class Runs:
 
     async def _active(self, request: Request) -> Response:
         agents = set(request.query_params.getlist("agent_ids"))
-        runs = (run for run in self._state.runs.values() if not run.over)
+        runs = (run for run in self._state.runs.values() if run.body["status"] in _ACTIVE)
         return ok([run.body for run in runs if not agents or run.body["agent_id"] in agents][::-1])
 
     async def _get(self, request: Request) -> Response:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from app.embedded.letta.failures import DETAIL, KINDS, STOPS, UNKNOWN, WORDS, error_frame
+from app.embedded.letta.failures import DETAIL, DETAILS, KINDS, STOPS, UNKNOWN, WORDS, error_frame
 from app.embedded.letta.shapes import STEP
 from app.embedded.letta.tools import ToolUse, denied, result_of, tool_wanted, verdict
 from app.embedded.letta.voice import Voice
@@ -155,7 +155,7 @@ class Turn:
         return [*group, said]
 
     def _note_first_token(self) -> None:
-        if self._run.body["ttft_ns"] is None:
+        if self._run.body["ttft_ns"] is None and self._run.is_followed:
             self._run.body["ttft_ns"] = time.monotonic_ns() - self._began
 
     def _call(self, use: ToolUse) -> list[list[Json]]:
@@ -221,15 +221,16 @@ class Turn:
 
     def fail(self, failure: ModelFailure) -> None:
         """The model failed: say so, and remember it for whoever does not stream."""
-        kind = KINDS.get(failure.kind, "llm_error")
+        kind, detail = KINDS.get(failure.kind, "llm_error"), DETAILS.get(failure.kind, DETAIL)
         self._end_step(None, 0)
         reasons = STOPS.get(failure.kind, ("llm_api_error",))
         self.end("failed", reasons[-1])
-        self._run.body["metadata"] = {**self._run.body["metadata"], "error": DETAIL}
-        self._run.error = {"error": {"type": kind, "message": WORDS[kind], "detail": DETAIL}}
+        if self._run.is_followed:
+            self._run.body["metadata"] = {**self._run.body["metadata"], "error": detail}
+        self._run.error = {"error": {"type": kind, "message": WORDS[kind], "detail": detail}}
         for reason in reasons:
             self.say({"message_type": "stop_reason", "stop_reason": reason})
-        self._run.say(error_frame(self._run.id, kind, DETAIL, seq_id=self._next_seq))
+        self._run.say(error_frame(self._run.id, kind, detail, seq_id=self._next_seq))
         if kind != "internal_error":
             self.close(background=False)
 
@@ -257,12 +258,14 @@ class Turn:
         """Write down how the run ended."""
         at = now()
         took = time.monotonic_ns() - self._began
-        self._run.body |= {
-            "status": status,
-            "stop_reason": reason,
-            "completed_at": at.rstrip("Z"),
-            "total_duration_ns": took,
-        }
+        self._run.reason = reason
+        if self._run.is_followed:
+            self._run.body |= {
+                "status": status,
+                "stop_reason": reason,
+                "completed_at": at.rstrip("Z"),
+                "total_duration_ns": took,
+            }
         conversation = self._agent.conversations.get(self._run.scope)
         if conversation is not None and self._agent.id in self._state.agents:
             self._state.keep_conversation(self._agent, {**conversation, "last_message_at": at})
