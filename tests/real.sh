@@ -23,7 +23,7 @@ if ! curl -sf -o /dev/null "$letta/v1/health/" || ! curl -sf -o /dev/null "$lite
   export LETTA_DISABLE_SQLALCHEMY_POOLING=false
   export LETTA_OPENAI_API_KEY=sk-rig-letta-f3a9c1d07b5e48629d1c
   let_lettas_key_in & waiting=$!
-  trap 'kill "$waiting"; bash "$rig/down.sh"' EXIT
+  trap 'kill "$waiting" 2>/dev/null || true; bash "$rig/down.sh"' EXIT
   bash "$rig/up.sh"
   wait "$waiting"
   trap 'bash "$rig/down.sh"' EXIT
