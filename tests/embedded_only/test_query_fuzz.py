@@ -1,4 +1,4 @@
-"""Operations over the whole schema, with random faults behind it: whatever is asked, the answer is one.
+"""Operations over the whole schema and `_entities`, with random faults behind it: whatever is asked, the answer is one.
 
 ``FUZZ_EXAMPLES`` says how many; without it they are the same ones each time.
 """
@@ -9,25 +9,29 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, aclosing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from graphql import GraphQLObjectType, build_schema, parse
+from graphql import GraphQLObjectType, build_schema, extend_schema, parse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.embedded.faults import Fault
 from app.embedded.seed import read_seed
 from clients.errors import ErrorCode
+from schema.federation import entities
 from tests.support import things
+from tests.support.doors import ACCEPTS, event_stream
 from tests.support.queries import Operations, contradictions, silent_nulls
 from tests.support.stack import ADA, GRACE, Stack, embedded_stack
 
 SDL = (Path(__file__).parents[2] / "schema" / "schema.graphql").read_text()
-SCHEMA = build_schema(SDL)
+FEDERATED = f"""scalar _Any union _Entity = {" | ".join(sorted(entities()))}
+extend type Query {{ _entities(representations: [_Any!]!): [_Entity]! }}"""
+SCHEMA = extend_schema(build_schema(SDL), parse(FEDERATED))
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1000"))
 CODES = {code.value for code in ErrorCode} - {"INTERNAL_ERROR", "UNAUTHENTICATED", "GRAPHQL_PARSE_FAILED"}
 TYPENAME = re.compile(r'"__typename":"(\w+)"')
@@ -39,6 +43,10 @@ EVERY_LIST = """{
   templates { edges { cursor } }
 }"""
 CURSOR = re.compile(r'"cursor": "([^"]+)"')
+MOST_EVENTS = 8
+"""After so many of a subscription its reader leaves."""
+LISTENS_SECONDS = 0.2
+"""Or after so long: what follows a conversation has no end."""
 NO_LIMITS = {"rate_limit_general": 0, "rate_limit_llm": 0}
 SOUND: list[tuple[str, Fault]] = []
 FAULTS = st.one_of(
@@ -73,7 +81,14 @@ class Platform:
         numbers, source = ["1.0.0", "1.2.0", "9.9.9"], read_seed("support-bot", "1.2.0").source
         texts = {"after": cursors, "before": cursors, "model": ["gpt-4o-mini"], "idempotencyKey": ["k1", "k2", "k3"]}
         texts |= {"source": [source, "a: ["], **dict.fromkeys(("number", "to", "version"), numbers)}
-        self.operations = Operations(SCHEMA, ids, texts).strategy()
+        said = 'content: [{text: "hi [[tokens=2 delay=0 reasoning=1 tool=conversation_search]]"}]'
+        places = [f'agentId: "{ids["agent"][0]}"', f'conversationId: "{ids["conversation"][0]}"']
+        asked = 'messages: [{role: USER content: "hi [[tokens=2 delay=0]]"}]'
+        inputs = {
+            "SendMessageInput": [f'{{to: {{{place}}} {said} idempotencyKey: "k1"}}' for place in places],
+            "CompletionInput": [f'{{model: "gpt-4o-mini" {asked} idempotencyKey: "k{n}"}}' for n in range(3)],
+        }
+        self.operations = Operations(SCHEMA, ids, texts, inputs).strategy()
 
     async def _open(self) -> Stack:
         return await self._stack.enter_async_context(
@@ -101,6 +116,9 @@ class Platform:
             "model": ["model:gpt-4o-mini"],
             "user": ["user:nobody", f"user:{ADA}"],
             "tool": [agent["tools"][0]["id"]],
+            "memoryBlock": mine["block"],
+            "userMessage": mine["message"],
+            "assistantMessage": mine["answer"],
         }
 
     async def agents(self) -> list[dict[str, Any]]:
@@ -114,18 +132,38 @@ class Platform:
         assert "errors" not in answer, answer
         return CURSOR.findall(json.dumps(answer))
 
-    def answer(self, query: str, faults: list[tuple[str, Fault]]) -> dict[str, Any]:
+    def answers(self, query: str, faults: list[tuple[str, Fault]]) -> list[dict[str, Any]]:
+        """What comes of an operation: one answer, or as many as a subscription has events."""
         self.stack.platform.faults.update(dict(faults))
         try:
-            return self.runner.run(self._answer(query))
+            return self.runner.run(self._heard(query) if query.startswith("subscription") else self._answer(query))
         finally:
             self.stack.platform.faults.clear()
 
-    async def _answer(self, query: str) -> dict[str, Any]:
+    async def _answer(self, query: str) -> list[dict[str, Any]]:
         response = await self.stack.client.post("/graphql", json={"query": query}, headers=self._headers)
-        answer: dict[str, Any] = response.json()
         self.seen |= set(TYPENAME.findall(response.text))
-        return answer
+        return [response.json()]
+
+    async def _heard(self, query: str) -> list[dict[str, Any]]:
+        heard: list[dict[str, Any]] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LISTENS_SECONDS), aclosing(self._events(query)) as events:
+                async for event in events:
+                    heard.append(event)
+                    if len(heard) == MOST_EVENTS:
+                        break
+        self.seen |= set(TYPENAME.findall(json.dumps(heard, separators=(",", ":"))))
+        return heard
+
+    async def _events(self, query: str) -> AsyncGenerator[dict[str, Any], None]:
+        headers = self._headers | {"accept": ACCEPTS["event stream"]}
+        async with self.stack.client.stream("POST", "/graphql", json={"query": query}, headers=headers) as response:
+            if response.headers["content-type"].startswith(ACCEPTS["event stream"]):
+                async for event in event_stream(response):
+                    yield event
+            else:
+                yield json.loads(await response.aread())
 
     def close(self) -> None:
         self.runner.run(self._stack.aclose())
@@ -157,11 +195,11 @@ def test_whatever_is_asked_the_answer_is_one(platform: Platform) -> None:
 @given(data=st.data(), faults=FAULTS)
 def one_operation(platform: Platform, data: st.DataObject, faults: list[Any]) -> None:
     query = data.draw(platform.operations, label="query")
-    answer = platform.answer(query, faults)
-    errors = answer.get("errors", [])
-    codes = {error["extensions"]["code"] for error in errors}
-    assert codes <= CODES, errors
-    if "GRAPHQL_VALIDATION_FAILED" not in codes:
-        document = parse(query)
-        assert contradictions(SCHEMA, document, answer.get("data")) == []
-        assert silent_nulls(SCHEMA, document, answer.get("data"), errors) == []
+    for answer in platform.answers(query, faults):
+        errors = answer.get("errors", [])
+        codes = {error["extensions"]["code"] for error in errors}
+        assert codes <= CODES, errors
+        if "GRAPHQL_VALIDATION_FAILED" not in codes:
+            document = parse(query)
+            assert contradictions(SCHEMA, document, answer.get("data")) == []
+            assert silent_nulls(SCHEMA, document, answer.get("data"), errors) == []

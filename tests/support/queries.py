@@ -19,6 +19,7 @@ from graphql import (
     GraphQLScalarType,
     GraphQLSchema,
     GraphQLUnionType,
+    OperationType,
     Undefined,
     execute_sync,
     get_named_type,
@@ -32,7 +33,9 @@ MAX_FIELDS = 4
 NO_IDS = ["", "agent-", "nonsense", "../../x"]
 INTS = st.sampled_from([0, 1, 2, 3, 20, 100, 101, -1, 2**31 - 1])
 TEXTS = st.sampled_from(["", "a", "hello [[tokens=2]]", "\u2028 ünï ☃", "x" * 300, '"', "2026-01-01", "1.0.0"])
-ONE_IN_3, ONE_IN_4, ONE_IN_5, ONE_IN_8, ONE_IN_10 = (st.integers(0, most) for most in (2, 3, 4, 7, 9))
+ONE_IN_3, ONE_IN_4, ONE_IN_8, ONE_IN_10 = (st.integers(0, most) for most in (2, 3, 7, 9))
+ROOTS = st.sampled_from(["subscription", *["mutation"] * 4, *["query"] * 15])
+KEYS = st.integers(0, 999).map("key-{}".format)
 LENGTHS = st.integers(0, 3)
 JSONS = st.sampled_from(["{}", "[]", "null", '"x"', "1", '{a: [1, {b: null}], c: "d"}'])
 
@@ -51,15 +54,23 @@ class Operations:
     """Operations over ``schema``.
 
     ``ids`` are those of each kind of thing, told by the name of an argument (``agentId``) or of its field
-    (``agent(id:)``); ``texts`` are strings by the name of the argument that takes them.
+    (``agent(id:)``); ``texts`` are strings by the name of the argument that takes them, ``inputs`` sound ones by their
+    types.
     """
 
     def __init__(
-        self, schema: GraphQLSchema, ids: Mapping[str, Sequence[str]], texts: Mapping[str, Sequence[str]]
+        self,
+        schema: GraphQLSchema,
+        ids: Mapping[str, Sequence[str]],
+        texts: Mapping[str, Sequence[str]],
+        inputs: Mapping[str, Sequence[str]],
     ) -> None:
         self._schema = schema
         self._ids = {name: st.sampled_from(values) for name, values in ids.items() if values}
         self._texts = {name: st.sampled_from(values) for name, values in texts.items() if values}
+        self._inputs = {name: st.sampled_from(values) for name, values in inputs.items()}
+        entity = schema.get_type("_Entity")
+        self._entities = tuple(one.name for one in entity.types) if isinstance(entity, GraphQLUnionType) else ()
         self._any_id = st.sampled_from([*(one for kind in ids.values() for one in kind), *NO_IDS])
         self._scalars = {
             "Int": INTS.map(str),
@@ -71,14 +82,17 @@ class Operations:
         }
 
     def strategy(self) -> st.SearchStrategy[str]:
-        """Operations, a mutation now and then."""
+        """Operations, a mutation or a subscription now and then."""
         return st.composite(self._drawn)()
 
     def _drawn(self, draw: st.DrawFn) -> str:
-        mutates = self._schema.mutation_type is not None and draw(ONE_IN_5) == 0
-        root = self._schema.mutation_type if mutates else self._schema.query_type
+        kind = draw(ROOTS)
+        root = self._schema.get_root_type(OperationType(kind))
         assert root is not None
-        return ("mutation " if mutates else "query ") + self._selection(draw, root, 1)
+        if kind == "subscription":  # which has one field, and no other
+            name = draw(one_of(tuple(sorted(root.fields))))
+            return f"{kind} {{ f1x0: {self._field(draw, name, root.fields[name], 1)} }}"
+        return f"{kind} {self._selection(draw, root, 1)}"
 
     def _selection(self, draw: st.DrawFn, kind: Any, depth: int) -> str:
         if isinstance(kind, GraphQLUnionType):
@@ -125,12 +139,19 @@ class Operations:
         if isinstance(taken, GraphQLEnumType):
             return draw(one_of(tuple(sorted(taken.values))))
         if isinstance(taken, GraphQLInputObjectType):
+            sound = self._inputs.get(taken.name)
+            if sound is not None and draw(ONE_IN_4):
+                return draw(sound)
             return "{" + (self._one_of(draw, taken) if taken.is_one_of else self._given(draw, taken.fields, name)) + "}"
         assert isinstance(taken, GraphQLScalarType)
         if taken.name == "ID":
             return json.dumps(draw(self._id(draw, name)))
         if taken.name == "String":
             return json.dumps(draw(self._text(draw, name)))
+        if taken.name == "_Any" and draw(ONE_IN_8):
+            kind = draw(one_of(self._entities))
+            node_id = json.dumps(draw(self._id(draw, kind[0].lower() + kind[1:])))
+            return f"{{__typename: {json.dumps(kind)} id: {node_id}}}"
         return draw(self._scalars.get(taken.name, JSONS))
 
     def _one_of(self, draw: st.DrawFn, taken: GraphQLInputObjectType) -> str:
@@ -139,6 +160,8 @@ class Operations:
 
     def _id(self, draw: st.DrawFn, name: str) -> st.SearchStrategy[str]:
         """Mostly one of the kind that is asked for."""
+        if name == "streamKey":
+            return KEYS
         ids = self._ids.get(name.removesuffix("Id"))
         return ids if ids is not None and draw(ONE_IN_8) else self._any_id
 
