@@ -171,7 +171,7 @@ async def test_so_is_a_file_whatever_names_it(stack: Stack, url: str) -> None:
 
 
 async def test_what_openai_takes_is_taken(stack: Stack) -> None:
-    said = [
+    said: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "hi [[tokens=1 delay=0]]"}], "name": "ada"},
         {"role": "assistant", "content": None, "tool_calls": [
