@@ -58,7 +58,9 @@ async def update(context: RequestContext, conversation_id: str, summary: str) ->
     """Say anew what a conversation of the principal's is about."""
     record = await _made(context, conversation_id)
     checks.text(summary, "summary", checks.MAX_SUMMARY)
-    return await context.resources.letta.update_conversation(context.scope, record.id, summary)
+    updated = await context.resources.letta.update_conversation(context.scope, record.id, summary)
+    context.forget()
+    return updated
 
 
 async def fork(context: RequestContext, conversation_id: str, key: str | None) -> Edge[ConversationRecord]:

@@ -53,7 +53,7 @@ def image(url: str, detail: str | None) -> Image:
         if match is None or not _is_base64(match[2]):
             raise _bad("An image's data URL is PNG, JPEG, GIF or WebP in base64.")
         return Image(url=url, detail=detail, media_type=match[1], data=match[2])
-    if len(url) > MAX_URL or not _is_public(url):
+    if len(url) > MAX_URL or not is_public(url):
         raise _bad("An image's address is a public https URL.")
     return Image(url=url, detail=detail)
 
@@ -66,7 +66,8 @@ def _is_base64(text: str) -> bool:
     return True
 
 
-def _is_public(url: str) -> bool:
+def is_public(url: str) -> bool:
+    """Whether an address is an https URL of the public internet, as far as its spelling tells."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".").lower()

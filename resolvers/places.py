@@ -12,6 +12,7 @@ import msgspec
 from clients.errors import NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
+from clients.letta.records import RunRecord
 from resolvers.context import RequestContext
 from resolvers.paging import decode_cursor, encode_cursor, not_of_this_list
 from resolvers.sent import is_sent
@@ -58,8 +59,9 @@ async def place_at(context: RequestContext, scope: str, cursor: str) -> Place:
         raise not_of_this_list()
     shown = context.resources.shown_ids
     if (known := shown.find(scope, place.otid)) is None:
-        message = await _found(context, scope, place)
-        shown.keep(message)
+        message, is_here = await _found(context, scope, place)
+        if is_here:
+            shown.keep(message)
         known = message.letta_id
     return Place(known)
 
@@ -78,23 +80,25 @@ async def sent_message(context: RequestContext, scope: str, otid: str) -> Messag
     return None
 
 
-async def _found(context: RequestContext, scope: str, place: Place) -> MessageRecord:
-    """A user message: from among its run's, which is one positioned read, else by looking back."""
+async def _found(context: RequestContext, scope: str, place: Place) -> tuple[MessageRecord, bool]:
+    """A user message, and whether it is known to be here: from its run, which is one positioned read, else looked for.
+
+    In a fork it is of a run of the conversation that was forked, and it is for who reads there to see that it is here.
+    """
     if place.run_id is not None:
-        for message in await _of_run(context, scope, place.run_id):
+        run, messages = await _of_run(context, scope, place.run_id)
+        for message in messages:
             if is_sent(message) and message.otid == place.otid:
-                return message
+                return message, run is not None and scope == (run.conversation_id or run.agent_id)
     if (stored := await sent_message(context, scope, place.otid)) is None:
         raise not_of_this_list()
-    return stored
+    return stored, True
 
 
-async def _of_run(context: RequestContext, scope: str, run_id: str) -> list[MessageRecord]:
-    """The first messages of a run of this conversation; nothing where it is none, or is gone from Letta."""
+async def _of_run(context: RequestContext, scope: str, run_id: str) -> tuple[RunRecord | None, list[MessageRecord]]:
+    """A run of the principal's and its first messages; nothing where it is gone from Letta."""
     try:
         run = await context.access.run(run_id)
-        if scope != (run.conversation_id or run.agent_id):
-            return []
-        return await context.loaders.run_messages.load((run_id, scope))
+        return run, await context.loaders.run_messages.load((run_id, scope))
     except NotFound:
-        return []
+        return None, []

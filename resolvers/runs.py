@@ -107,4 +107,5 @@ async def cancel(context: RequestContext, run_id: str) -> RunRecord:
     """Stop a run of the principal's; one that is over already stays as it is. Answers the run as it is then."""
     run = await context.access.run(run_id)
     await context.resources.letta.cancel(context.scope, run)
-    return await context.renewed().access.run(run_id)
+    context.forget()
+    return await context.access.run(run_id)

@@ -33,13 +33,15 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
 def done_by(record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type) -> Any:
     """A mutation that one resolver carries out; an error that is an outcome becomes a ``record`` that says so.
 
-    The description names the ``outcomes`` that it can have.
+    The description names the ``outcomes`` that it can have. Nothing that a mutation before it in the operation has read
+    is taken for what is there now.
     """
 
     @wraps(resolver)
-    async def done(*args: Any, **arguments: Any) -> P:
+    async def done(info: Info, **arguments: Any) -> P:
+        info.context.forget()
         try:
-            return await resolver(*args, **arguments)
+            return await resolver(info, **arguments)
         except GatewayError as error:
             outcome = outcome_of(error)
             if outcome is None:

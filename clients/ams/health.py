@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 _PARTS = {"database": "its database", "proxy_service": "its proxy", "letta_api_key": "its key to Letta"}
-"""The checks that the AMS contract names. Others are not shown: their names are AMS's own words."""
+"""The checks that the AMS contract names. What others say is AMS's own words: whether it is well, ``status`` tells."""
 
 
 class _Health(msgspec.Struct):
@@ -24,8 +24,7 @@ def what_is_wrong(body: bytes) -> str | None:
         health = _HEALTH.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return "What it says of its health cannot be read."
-    wrong = [name for name, told in health.checks.items() if told != "ok"]
-    if health.status == "ok" and not wrong:
-        return None
-    parts = ", ".join(part for name, part in _PARTS.items() if name in wrong)
-    return f"It says that it is not well: {parts}." if parts else "It says that it is not well."
+    wrong = ", ".join(part for name, part in _PARTS.items() if health.checks.get(name, "ok") != "ok")
+    if wrong:
+        return f"It says that it is not well: {wrong}."
+    return None if health.status == "ok" else "It says that it is not well."

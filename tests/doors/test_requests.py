@@ -152,14 +152,40 @@ async def test_an_image_is_fetched_from_the_public_internet_alone(stack: Stack, 
         assert error["code"] == "image"
 
 
+@pytest.mark.parametrize("url", ["http://169.254.169.254/latest", "https://localhost/a.pdf", "gs://a/b", "www.x.y"])
+async def test_so_is_a_file_whatever_names_it(stack: Stack, url: str) -> None:
+    for name, given in [
+        ("file", {"file_id": url}),
+        ("file", {"file_data": url}),
+        ("file", url),
+        ("file_data", url),
+        ("video_url", {"url": url}),
+        ("audio_url", url),
+        ("source", {"type": "url", "url": url}),
+    ]:
+        content = [{"type": "text", "text": "hi"}, {"type": "file", name: given}]
+        said = [HI, {"role": "tool", "tool_call_id": "call_1", "content": content}]
+        for path in CHATS:
+            error = await refused(stack, path, asking(stack, "") | {"messages": said})
+            assert error["param"] == f"messages[1].content[1].{name}"
+
+
 async def test_what_openai_takes_is_taken(stack: Stack) -> None:
-    said = [
+    said: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "hi [[tokens=1 delay=0]]"}], "name": "ada"},
         {"role": "assistant", "content": None, "tool_calls": [
             {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
         ]},
         {"role": "tool", "tool_call_id": "call_1", "content": "done"},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "refusal": None, "audio": None},
+        {"role": "user", "content": [
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}},
+            {"type": "file", "file": {"file_id": "file-abc"}},
+            {"type": "file", "file": {"file_id": "https://example.com/a.pdf"}},
+            {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
+            {"type": "search_result", "source": "wiki:cats", "title": "Cats", "content": []},
+        ]},
         {"role": "user", "content": "and? [[tokens=1 delay=0]]"},
     ]  # fmt: skip
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]

@@ -58,6 +58,7 @@ async def test_one_dead_service_nulls_its_own_paths_alone(stack: Stack, service:
     ("body", "note"),
     [
         ({"status": "ok", "checks": {"database": "ok"}}, None),
+        ({"status": "ok", "checks": {"database": "ok", "cache": "disabled"}}, None),
         ({"status": "ok", "checks": {"database": "no, secret", "letta_api_key": "error"}}, "its database, its key"),
         ({"status": "degraded", "checks": {"secret": "error"}}, "not well"),
         ("secret", "cannot be read"),

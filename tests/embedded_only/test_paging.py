@@ -179,6 +179,24 @@ async def test_a_place_has_one_cursor_before_and_after_its_message_is_stored(sta
     assert len(stack.calls("letta")) == 1  # a page has shown it meanwhile
 
 
+async def test_a_fork_goes_on_from_a_message_however_old(stack: Stack, conversation: tuple[Agent, str]) -> None:
+    """A user's message in a fork is of a run of the conversation that was forked."""
+    agent, scope = conversation
+    stack.platform.state.add_messages(agent, scope, [made(stack, agent, scope, kind) for kind in (1, "sent", 1)])
+    fork = "mutation($c: ID!) { forkConversation(input: {conversationId: $c}) { conversation { id } } }"
+    forked = (await stack.graphql(fork, {"c": scope}))["data"]["forkConversation"]["conversation"]["id"]
+    grown = [made(stack, agent, forked, "foreign") for _ in range(1001)]
+    stack.platform.state.add_messages(agent, forked, grown)
+    [before, sent, after] = (await pages(stack, scope, last=3))["edges"]
+    for window, expected in (
+        ({"last": 1, "before": sent["cursor"]}, before),
+        ({"first": 1, "after": sent["cursor"]}, after),
+    ):
+        [edge] = (await pages(stack, forked, **window))["edges"]
+        assert edge["cursor"] == expected["cursor"]
+    assert (await pages(stack, forked, first=100))["edges"][2]["cursor"] == sent["cursor"]
+
+
 async def test_a_cursor_of_somebody_elses_run_is_none_of_this_list(stack: Stack) -> None:
     agent_id, foreign = await stack.make_agent(), await stack.make_agent(user=GRACE)
     said = {"to": {"agentId": foreign}, "content": [{"text": "hi [[tokens=1 delay=0]]"}]}
