@@ -6,5 +6,8 @@ from datetime import UTC, datetime
 
 
 def in_utc(told: datetime) -> datetime:
-    """The same moment in UTC. Upstreams mean UTC where they name no zone."""
-    return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    """The same moment in UTC. Upstreams mean UTC where they name no zone, or where UTC has no such year."""
+    try:
+        return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    except OverflowError:
+        return told.replace(tzinfo=UTC)

@@ -325,8 +325,16 @@ async def test_pages_stay_right_while_agents_come_and_go(stack: Stack) -> None:
     assert (last["totalCount"], last["pageInfo"]["hasNextPage"]) == (5, False)
 
 
-@pytest.mark.parametrize("told", ["2026-01-02T10:00:00+02:00", "2026-01-02T08:00:00"])
-async def test_what_ams_tells_in_another_zone_or_none_is_utc_and_pages_go_on(stack: Stack, told: str) -> None:
+@pytest.mark.parametrize(
+    ("told", "utc"),
+    [
+        ("2026-01-02T10:00:00+02:00", "2026-01-02T08:00:00+00:00"),
+        ("2026-01-02T08:00:00", "2026-01-02T08:00:00+00:00"),
+        ("9999-12-31T23:59:59-05:00", "9999-12-31T23:59:59+00:00"),
+        ("0001-01-01T00:00:00+05:00", "0001-01-01T00:00:00+00:00"),
+    ],
+)
+async def test_what_ams_tells_in_another_zone_or_none_is_utc_and_pages_go_on(stack: Stack, told: str, utc: str) -> None:
     agent_id = await stack.make_agent()
     rows = stack.platform.state.users[ADA].rows
     rows[:] = [row | {"created_at": told} for row in rows]
@@ -338,7 +346,7 @@ async def test_what_ams_tells_in_another_zone_or_none_is_utc_and_pages_go_on(sta
         assert "errors" not in answer, answer
         page = answer["data"]["viewer"]["agents"]
         [node] = page["nodes"]
-        assert node["createdAt"] == "2026-01-02T08:00:00+00:00"
+        assert node["createdAt"] == utc
         seen.append(node["id"])
         if not page["pageInfo"]["hasNextPage"]:
             break
