@@ -17,22 +17,16 @@ class _Line:
     turns: deque[asyncio.Future[None]] = field(default_factory=deque)
     let_in: int = 0
 
-    async def come_to(self, turn: asyncio.Future[None], patience: float) -> None:
-        while not turn.done():
-            let_in = self.let_in
-            await asyncio.wait({turn}, timeout=patience)
-            if not turn.done() and self.let_in == let_in:
-                raise TimeoutError
-
 
 class Bulkhead:
     """Room for ``size`` calls at a time.
 
     Who finds none waits, and is let in by turns: one call of each waiting caller after another, however many calls each
-    of them has waiting.
+    of them has waiting. Where calls are short (``brief``), a caller waits for its own without impatience.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, brief: bool = False) -> None:
+        self._brief = brief
         self._free = size
         self._share = max(1, size // SHARES)
         self._held: Counter[str] = Counter()
@@ -47,7 +41,7 @@ class Bulkhead:
         """Take a place for one call; ``leave`` gives it back.
 
         Raises TimeoutError when in ``patience`` seconds no call of this caller's was let in: who asks for much at once
-        waits for as long as it goes on.
+        waits for as long as it goes on. Where calls are brief, that counts only while the caller is below its share.
         """
         if self._may_enter(caller):  # those who wait are all at their share, else they would be in
             self._take(caller)
@@ -56,13 +50,21 @@ class Bulkhead:
         turn = asyncio.get_running_loop().create_future()
         line.turns.append(turn)
         try:
-            await line.come_to(turn, patience)
+            await self._come_to(turn, line, caller, patience)
         except BaseException:
             if turn.done():
                 self.leave(caller)
             else:
                 self._forget(caller, turn)
             raise
+
+    async def _come_to(self, turn: asyncio.Future[None], line: _Line, caller: str, patience: float) -> None:
+        while not turn.done():
+            let_in = line.let_in
+            await asyncio.wait({turn}, timeout=patience)
+            waits_for_own = self._brief and self._held[caller] >= self._share
+            if not turn.done() and line.let_in == let_in and not waits_for_own:
+                raise TimeoutError
 
     def leave(self, caller: str) -> None:
         """Give a place back."""

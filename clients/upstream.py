@@ -79,7 +79,7 @@ class Upstream:
         self._limits = limits
         self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write, pool=limits.queue)
         self._observer = observer
-        self._calls = Bulkhead(limits.max_concurrent)
+        self._calls = Bulkhead(limits.max_concurrent, brief=True)
         self._model_calls = Bulkhead(limits.max_model_calls)
         self._returning = Bulkhead(limits.max_returning)
         self._breaker = Breaker(
@@ -226,10 +226,11 @@ class Upstream:
         if left <= 0:
             raise self.failure(TimeoutError(), scope.clock)
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(left) as deadline:
                 await bulkhead.enter(scope.caller, self._limits.queue)
         except TimeoutError as error:
-            raise self.failure(httpx.PoolTimeout("")) from error
+            late = deadline.expired()
+            raise self.failure(error if late else httpx.PoolTimeout(""), scope.clock) from error
 
     def _bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
         if scope.returning:

@@ -176,21 +176,31 @@ async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
     await asyncio.gather(ask(upstream), ask(upstream))
 
 
-async def test_one_caller_leaves_room_for_the_others() -> None:
-    upstream, wire, _ = guard(forever, max_concurrent=8)
+@pytest.mark.parametrize("model_work", [False, True])
+async def test_one_caller_leaves_room_for_the_others(model_work: bool) -> None:
+    upstream, wire, _ = guard(forever, max_concurrent=8, max_model_calls=8)
     greedy, modest = replace(scope(), caller="greedy"), replace(scope(), caller="modest")
-    call = Call(operation="me", path="/me")
+    call = Call(operation="me", path="/me", model_work=model_work)
     tasks = [asyncio.create_task(upstream.request(greedy, call)) for _ in range(2)]
     while wire.calls < 2:
         await asyncio.sleep(0)
     wire.act = answering(200)
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await upstream.request(greedy, call)
-    assert caught.value.reason == "BULKHEAD_FULL"
+    late = asyncio.create_task(upstream.request(greedy, call))
     assert (await upstream.request(modest, call)).status == 200
+    if model_work:
+        with pytest.raises(UpstreamUnavailable) as caught:
+            await late
+        assert caught.value.reason == "BULKHEAD_FULL"
+    else:  # waits for its own, past the time that it would wait for others
+        with pytest.raises(UpstreamTimeout) as out_of_time:
+            await upstream.request(replace(greedy, deadline=time.monotonic() + 0.2), call)
+        assert out_of_time.value.reason == "DEADLINE"
+        tasks[0].cancel()
+        assert (await late).status == 200
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    assert upstream.is_idle
 
 
 async def test_what_comes_back_from_a_service_never_waits_for_those_who_wait_for_it() -> None:
