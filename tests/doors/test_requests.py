@@ -182,9 +182,7 @@ async def test_what_openai_takes_is_taken(stack: Stack) -> None:
         {"role": "user", "content": [
             {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}},
             {"type": "file", "file": {"file_id": "file-abc"}},
-            {"type": "file", "file": {"file_id": "https://example.com/a.pdf"}},
             {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
-            {"type": "search_result", "source": "wiki:cats", "title": "Cats", "content": []},
         ]},
         {"role": "user", "content": "and? [[tokens=1 delay=0]]"},
     ]  # fmt: skip
