@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -25,6 +26,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         for name in () if REAL else Settings.model_fields:
             environment.delenv(name.upper(), raising=False)
         environment.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
         yield
 
 
