@@ -51,7 +51,7 @@ class Bulkhead:
         line.turns.append(turn)
         try:
             await self._come_to(turn, line, caller, patience)
-        except BaseException:
+        except (asyncio.CancelledError, TimeoutError):
             if turn.done():
                 self.leave(caller)
             else:

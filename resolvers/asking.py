@@ -23,9 +23,8 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
         BadUserInput: with a reason (``EMPTY``, ``RANGE``, ``STOP``, ``TOOLS``, ``TOOL_CHOICE``, ``RESPONSE_FORMAT``,
             ``MESSAGE``, ``MODEL``).
     """
-    if (
-        not body["model"].strip() or "," in body["model"]
-    ):  # by a comma LiteLLM would ask several, and answer with a list
+    # several, parted by commas, LiteLLM would all ask, and answer with a list
+    if not body["model"].strip() or "," in body["model"]:
         raise _wrong("MODEL", "model is the name of a model, as in `models`.")
     if not body["messages"]:
         raise _wrong("EMPTY", "A completion needs a message.")
