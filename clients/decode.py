@@ -10,6 +10,9 @@ from clients.errors import Service, UpstreamError
 
 T = TypeVar("T")
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a msgspec decoder raises for bytes that it cannot read; bytes that are no UTF-8 raise no ``DecodeError``."""
+
 _NAMES = {
     Service.AMS: "AMS",
     Service.LETTA: "Letta",
@@ -32,7 +35,7 @@ def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T
     """
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise undecodable(service) from error
 
 

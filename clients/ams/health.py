@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from clients.decode import UNREADABLE
+
 _PARTS = {"database": "its database", "proxy_service": "its proxy", "letta_api_key": "its key to Letta"}
 """The checks that the AMS contract names. What others say is AMS's own words: whether it is well, ``status`` tells."""
 
@@ -22,7 +24,7 @@ def what_is_wrong(body: bytes) -> str | None:
     """What AMS says is wrong, in a sentence for people; ``None`` where nothing is."""
     try:
         health = _HEALTH.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return "What it says of its health cannot be read."
     wrong = ", ".join(part for name, part in _PARTS.items() if health.checks.get(name, "ok") != "ok")
     if wrong:

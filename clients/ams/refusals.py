@@ -10,7 +10,7 @@ import msgspec
 
 from clients.ams.records import Refusal
 from clients.calls import Answer, UpstreamRejected
-from clients.decode import undecodable
+from clients.decode import UNREADABLE, undecodable
 from clients.errors import BadUserInput, Conflict, GatewayError, Invalid, NotFound, Service, UpstreamError
 
 MAX_DETAILS = 100
@@ -92,5 +92,5 @@ def _refusal(body: bytes) -> Refusal:
     """The body of a refusal; one that is not in AMS's form says nothing."""
     try:
         return _REFUSAL.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return Refusal()

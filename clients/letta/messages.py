@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec.structs import fields
 
-from clients.decode import decode, undecodable
+from clients.decode import UNREADABLE, decode, undecodable
 from clients.errors import Service
 from clients.letta.content import Content, MessageImage, text_of
 from clients.letta.tools import Approval, ToolCall, ToolReturn
@@ -252,7 +252,7 @@ def decode_message(raw: bytes, scope: str) -> MessageRecord:
         record: MessageRecord = _DECODERS[_HEAD.decode(raw).message_type].decode(raw)
     except (KeyError, msgspec.ValidationError):
         record = _opaque(decode(Service.LETTA, _OBJECT, raw))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise undecodable(Service.LETTA) from error
     if isinstance(record, UserMessage) and (alert := _system_alert(record.text)) is not None:
         record = _as_system(record, alert)
@@ -275,7 +275,7 @@ def _system_alert(text: str | None) -> str | None:
         return None
     try:
         alert = _ALERT.decode(text.encode())
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return alert.message if alert.type == "system_alert" else None
 

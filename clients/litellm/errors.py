@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from clients.calls import UpstreamRejected
-from clients.decode import undecodable
+from clients.decode import UNREADABLE, undecodable
 from clients.errors import (
     BadUserInput,
     BudgetExceeded,
@@ -42,7 +42,7 @@ def translated(rejected: UpstreamRejected) -> GatewayError:
     """
     try:
         wire = _REFUSAL.decode(rejected.body).error
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return undecodable(Service.LITELLM)
     match rejected.status:
         case 400 | 404 | 413 | 415 | 422:

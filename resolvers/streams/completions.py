@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from clients.decode import decode
+from clients.decode import UNREADABLE, decode
 from clients.errors import ErrorCode, Service, UpstreamError
 from clients.letta.records import Usage
 from clients.litellm.money import dollars
@@ -182,7 +182,7 @@ def with_counts(body: bytes) -> bytes:
     start = body.find(b"{")
     try:
         usage = _OBJECT.decode(body[start:].rstrip()).get("usage")
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return body
     if usage is None:
         return body

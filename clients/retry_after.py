@@ -1,0 +1,47 @@
+"""How long an upstream asks its callers to wait, read from the headers of a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+
+
+def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+    """Read the wait that an answer asks for.
+
+    ``retry-after-ms`` (milliseconds, OpenAI and Azure) wins over ``retry-after``, which is seconds or an HTTP-date (RFC
+    9110, 10.2.3).
+
+    Args:
+        headers: names in lower case.
+        now: the time that an HTTP-date is compared with; the present if ``None``.
+
+    Returns:
+        Seconds, never negative; ``None`` where there is no such header or its value cannot be read.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    return _until(value, now or datetime.now(UTC)) if seconds is None else seconds
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if isfinite(number) else None
+
+
+def _until(value: str | None, now: datetime) -> float | None:
+    try:
+        moment = parsedate_to_datetime(value or "")
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
