@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from clients.decode import UNREADABLE
 from clients.errors import Service, UpstreamError
 
-MAX_EVENT_BYTES = 4 * 1024 * 1024
-"""An event larger than this is no token: the stream is given up."""
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+"""The largest event that is read: an image that a model made has several megabytes in one (docs/limits.md)."""
 
-_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_LONGEST_BOUNDARY = 4
+_BOUNDARY = re.compile(rb"\n\r?\n|\r\r")
+_LONGEST_BOUNDARY = 3
 _LINE = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+_JSON = msgspec.json.Decoder(msgspec.Raw)
 
 
 class SseEvent(msgspec.Struct, frozen=True):
@@ -26,7 +29,10 @@ class SseEvent(msgspec.Struct, frozen=True):
 
 
 async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIterator[SseEvent]:
-    """Split a byte stream into events that have data. What stands before a boundary that never comes is dropped.
+    """Split a byte stream into events that have data.
+
+    The last event counts without its blank line where the body ends well after a whole line, or after whole data: its
+    ``raw`` is given the line ends that it lacks. A part of a line is dropped.
 
     Raises:
         UpstreamError: reason ``DECODE``, when one event outgrows ``MAX_EVENT_BYTES``.
@@ -42,11 +48,27 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
                 yield event
         if len(buffer) > MAX_EVENT_BYTES:
             raise UpstreamError("A stream event is too large.", reason="DECODE", service=service, can_retry=False)
+    if (event := _last(bytes(buffer))) is not None:
+        yield event
+
+
+def _last(rest: bytes) -> SseEvent | None:
+    ended = rest.endswith((b"\n", b"\r"))
+    event = _parse(rest + (b"\n" if ended else b"\n\n"))
+    return event if event is not None and (ended or _is_whole(event.data)) else None
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        _JSON.decode(data)
+    except UNREADABLE:
+        return data == b"[DONE]"
+    return True
 
 
 def _parse(raw: bytes) -> SseEvent | None:
     name, data = "message", []
-    for line in _LINE.split(raw):
+    for line in _LINE.split(raw.removeprefix(_BOM)):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":

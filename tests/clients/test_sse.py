@@ -55,5 +55,34 @@ async def test_an_event_that_outgrows_its_bound_is_given_up() -> None:
     assert caught.value.reason == "DECODE"
 
 
-async def test_what_never_ends_is_no_event() -> None:
-    assert await split(b"data: a\n\ndata: b\n", []) == [SseEvent(b"data: a\n\n", "message", b"a")]
+@pytest.mark.parametrize(
+    ("rest", "data"),
+    [
+        (b"data: [DONE]", b"[DONE]"),
+        (b"data: [DONE]\n", b"[DONE]"),
+        (b"data: [DONE]\r\n", b"[DONE]"),
+        (b'data: {"a":1}', b'{"a":1}'),
+        (b"data: half\n", b"half"),
+    ],
+)
+async def test_the_last_event_counts_without_its_blank_line(rest: bytes, data: bytes) -> None:
+    first, last = await split(b"data: a\n\n" + rest, [])
+    assert (first.data, last.data) == (b"a", data)
+    assert last.raw.startswith(rest)
+    assert last.raw.endswith(b"\n\n") or last.raw.endswith(b"\r\n\n")
+
+
+@pytest.mark.parametrize("rest", [b'data: {"a":', b"dat", b": comment\n", b"id: 1\n", b"data: hal", b"\n"])
+async def test_a_part_of_an_event_at_the_end_is_dropped(rest: bytes) -> None:
+    assert await split(b"data: a\n\n" + rest, []) == [SseEvent(b"data: a\n\n", "message", b"a")]
+
+
+@pytest.mark.parametrize("blank", [b"\n\r\n", b"\r\n\n", b"\n\n", b"\r\n\r\n", b"\r\r"])
+async def test_line_ends_can_be_mixed(blank: bytes) -> None:
+    found = await split(b"data: a" + blank + b"data: b" + blank, [])
+    assert [event.data for event in found] == [b"a", b"b"]
+
+
+async def test_a_byte_order_mark_is_no_part_of_the_first_field() -> None:
+    [event] = await split(b"\xef\xbb\xbfdata: a\n\n", [])
+    assert event.data == b"a"
