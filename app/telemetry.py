@@ -74,6 +74,12 @@ class Telemetry:
         self._tokens = Counter(
             "agentgraph_tokens", "Tokens that went in and came out.", ["kind", "direction"], registry=self.registry
         )
+        self._unreadable = Counter(
+            "agentgraph_unreadable_events",
+            "Events of upstream streams that are no JSON object.",
+            ["kind"],
+            registry=self.registry,
+        )
         self._first = Histogram(
             "agentgraph_first_token_seconds", "Time to first token.", ["kind"], buckets=_BUCKETS, registry=self.registry
         )
@@ -144,6 +150,11 @@ class Telemetry:
         """Tokens went in and came out, as far as the upstream has told."""
         self._tokens.labels(kind, "in").inc(prompt or 0)
         self._tokens.labels(kind, "out").inc(completion or 0)
+
+    def event_unreadable(self, kind: str) -> None:
+        """An upstream sent an event that is no JSON object; what it says is not logged."""
+        self._unreadable.labels(kind).inc()
+        self.log.warning("unreadable event", kind=kind)
 
     def source_broke(self, kind: str, error: Exception) -> None:
         """A source failed in a way that is the gateway's own fault: in full, for the log alone."""

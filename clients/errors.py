@@ -245,6 +245,7 @@ def error_of(
     service: Service | None,
     retryable: bool,
     retry_after_seconds: float | None = None,
+    details: dict[str, str] | None = None,
 ) -> GatewayError:
     """An error again from what was kept of it."""
     kind = _KINDS.get(code, GatewayError)
@@ -254,9 +255,10 @@ def error_of(
             reason=reason,
             service=service,
             retry_after_seconds=retry_after_seconds,
+            details=details,
             can_retry=retryable,
         )
-    return kind(message, reason=reason, service=service, retry_after_seconds=retry_after_seconds)
+    return kind(message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details)
 
 
 HTTP_STATUS = {kind.code: kind.http_status for kind in _family(GatewayError)}

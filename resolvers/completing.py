@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
 
-from clients.calls import Answer
-from clients.decode import decode, undecodable
-from clients.errors import BadUserInput, Conflict, Service
+from clients.errors import BadUserInput, Conflict
 from clients.letta.records import Usage
 from clients.letta.tools import ToolCall
-from clients.litellm.money import dollars
+from clients.litellm.embeddings import EmbeddingRecord, decode_embeddings
+from clients.litellm.tokens import header_cost
 from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES
@@ -22,8 +20,7 @@ from resolvers.streams.events import (
     OnDisconnect,
     ReasoningDelta,
     StreamOutcome,
-    ToolCallDelta,
-    merge,
+    joined_calls,
 )
 from resolvers.streams.log import read_entries
 from resolvers.streams.stream import Stream
@@ -46,13 +43,6 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: list[ToolCall]
     finish_reason: FinishReason | None
     usage: Usage | None
-
-
-class EmbeddingRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One input's vector."""
-
-    index: int
-    vector: list[float] = msgspec.field(name="embedding")
 
 
 class Embedded(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,23 +86,10 @@ async def complete(
 
 
 def _calls(said: list[Event]) -> list[ToolCall]:
-    """The calls, their pieces joined, in the order of their places."""
-    calls: dict[int, ToolCallDelta] = {}
-    for event in said:
-        if isinstance(event, ToolCallDelta):
-            known = calls.get(event.index)
-            joined = event if known is None else merge(known, event)
-            calls[event.index] = joined if isinstance(joined, ToolCallDelta) else event
-    ordered = [calls[index] for index in sorted(calls)]
-    return [ToolCall(tool_call_id=one.tool_call_id, name=one.name, arguments=one.arguments_delta) for one in ordered]
-
-
-class _Data(msgspec.Struct):
-    data: list[EmbeddingRecord]
-    usage: Usage = msgspec.field(default_factory=Usage)
-
-
-_DATA = msgspec.json.Decoder(_Data)
+    return [
+        ToolCall(tool_call_id=call.tool_call_id, name=call.name, arguments=call.arguments_delta)
+        for call in joined_calls(said)
+    ]
 
 
 async def embed(
@@ -140,27 +117,14 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
         body["dimensions"] = dimensions
     sent = msgspec.json.encode(turns.naming(context, body, pays))
     answer = await context.resources.litellm.embeddings(context.model_scope(), pays, sent)
-    vectors, usage = vectors_of(answer.body, len(inputs))
-    usage.cost_usd = _cost(answer)
+    vectors, usage = decode_embeddings(answer.body, len(inputs))
+    usage.cost_usd = header_cost(answer.headers)
     context.resources.metrics.tokens_used("embedding", usage.prompt_tokens, None)
     return Embedded(model=model, embeddings=vectors, usage=usage)
 
 
 def _weight(embedded: Embedded) -> int:
     return OVERHEAD_BYTES + sum(_NUMBER_BYTES * len(one.vector) for one in embedded.embeddings)
-
-
-def vectors_of(body: bytes, count: int) -> tuple[list[EmbeddingRecord], Usage]:
-    """The vectors of so many inputs, in the inputs' order, and the tokens they took.
-
-    Raises:
-        UpstreamError: reason ``DECODE``, where they are not those of the inputs.
-    """
-    wire = decode(Service.LITELLM, _DATA, body)
-    vectors = sorted(wire.data, key=lambda one: one.index)
-    if [one.index for one in vectors] != list(range(count)):
-        raise undecodable(Service.LITELLM)
-    return vectors, Usage(prompt_tokens=wire.usage.prompt_tokens, total_tokens=wire.usage.total_tokens)
 
 
 def _check(inputs: list[str], dimensions: int | None) -> None:
@@ -172,11 +136,3 @@ def _check(inputs: list[str], dimensions: int | None) -> None:
         raise BadUserInput(f"The inputs have more than {MAX_INPUT} characters.", reason="TOO_LONG")
     if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
         raise BadUserInput(f"dimensions are from 1 to {MAX_DIMENSIONS}.", reason="RANGE")
-
-
-def _cost(answer: Answer) -> Decimal | None:
-    """What a whole answer cost, as its header says."""
-    try:
-        return dollars(Decimal(answer.headers["x-litellm-response-cost"]))
-    except (KeyError, InvalidOperation):
-        return None

@@ -1,38 +1,113 @@
-"""What a refusal by LiteLLM means to the caller."""
+"""What a refusal by LiteLLM means to the caller, whether it comes as a status or as an event in the stream."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
 from clients.calls import UpstreamRejected
-from clients.decode import UNREADABLE, undecodable
 from clients.errors import (
     BadUserInput,
     BudgetExceeded,
     Forbidden,
     GatewayError,
     NotFound,
+    PayloadTooLarge,
     RateLimited,
     Service,
     UpstreamError,
     UpstreamTimeout,
 )
+from clients.litellm.fields import Object, as_json, as_object, json_object, word
+from clients.retry_after import retry_after_seconds
 
 
-class _WireError(msgspec.Struct):
-    message: str | None = None
+class WireError(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as LiteLLM tells it: ``text`` is all of it, to be searched and never shown; ``param`` is a safe name."""
+
+    text: str = ""
     type: str | None = None
+    code: str | None = None
+    param: str | None = None
 
 
-class _WireRefusal(msgspec.Struct):
-    error: _WireError = msgspec.field(default_factory=_WireError)
+_SHOWN = re.compile(r"[\w.\[\]-]{1,100}", re.ASCII)
+"""What a parameter's name looks like. Nothing else of an upstream's words is shown."""
+_SEARCHED = 20_000
+"""How many characters of an error are searched."""
 
 
-_REFUSAL = msgspec.json.Decoder(_WireRefusal)
+def _words(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
 _UNKNOWN_MODEL = re.compile(r"Invalid model name passed in model=")
-_CONTEXT_LENGTH = re.compile(r"maximum context length|context_length_exceeded|ContextWindowExceeded", re.IGNORECASE)
+_CONTEXT_LENGTH = _words(
+    r"maximum context (?:length|limit)",
+    r"context_length_exceeded|ContextWindowExceeded|exceed(?:s|ed)? (?:the )?context (?:limit|window|length)",
+    r"longer than the model's context|exceeds? the available context size",
+    r"input tokens exceed the configured limit|exceeds the maximum number of tokens allowed",
+    r"(?:prompt|input) is too long|input too long:|too many (?:input )?tokens|length limit exceeded",
+    r"current length is .{1,40} while limit is|maximum input length is .{1,40}tokens",
+    r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed",
+    r"request payload size exceeds",
+)
+"""How providers say that the messages are too long, as far as LiteLLM 1.110.2 knows them (its
+``exception_mapping_utils``)."""
+_NO_CONTEXT_LENGTH = _words(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
+"""Other things that are too long, in similar words."""
+_CONTENT_FILTER = _words(
+    r"ContentPolicyViolation|content_policy_violation|content_filter(?!_result)|ResponsibleAIPolicyViolation",
+    r"content (?:management|filtering) policy|(?:our|the) safety system|violating our usage policy|cyber_policy",
+    r"the response was blocked|guardrail_intervened|violated .{0,40}policy|data_inspection_failed",
+)
+"""How providers and LiteLLM's guardrails say that they refuse the content."""
+_CERTAIN = _words(r"ContextWindowExceeded|context_length_exceeded|ContentPolicyViolation|content_policy_violation")
+"""Names that count whatever the status; the other words count only in an answer that blames the request."""
+_LIMIT = _words(
+    r"(?:context (?:length|limit|size|window)|configured limit|limit is|maximum number of tokens allowed"
+    r"|maximum input length is)\D{0,20}(\d[\d,]{1,11})(?=\s*(?:input )?tokens|\))",
+    r"tokens > (\d[\d,]{1,11}) maximum",
+)
+_NAMED_PARAM = _words(
+    r"(?:(?:unsupported|unknown|unrecognized|missing required) (?:parameter|value|argument):?"
+    r"|invalid (?:value|type) for|invalid|does not support parameters: \[) ?'([\w.\[\]-]{1,100})'",
+    r"unrecognized request argument supplied: ([\w.\[\]-]{1,100})",
+)
+_BLAMES_THE_REQUEST = frozenset({400, 403, 404, 413, 415, 422})
+_STATUS_OF = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "throttling_error": 429,
+    "timeout_error": 408,
+    "timeout": 408,
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
+}
+"""The status that an event of an error means where its code is no number."""
+
+
+def wire_error(value: object) -> WireError:
+    """Decode an error, whatever its form."""
+    wire = as_object(value)
+    text = value if isinstance(value, str) else as_json(value)
+    param = word(wire.get("param"))
+    return WireError(
+        text=text[:_SEARCHED],
+        type=word(wire.get("type")),
+        code=word(wire.get("code")),
+        param=param if param not in {None, "None"} and _SHOWN.fullmatch(param or "") else None,
+    )
+
+
+def _of_body(body: bytes) -> WireError:
+    """The error in the body of a refusal; an empty one for a page of HTML or anything else that is no JSON object."""
+    wire: Object | None = json_object(body)
+    return WireError() if wire is None else wire_error(wire.get("error") or wire.get("detail") or wire)
 
 
 def translated(rejected: UpstreamRejected) -> GatewayError:
@@ -40,45 +115,77 @@ def translated(rejected: UpstreamRejected) -> GatewayError:
 
     The key is the platform's, not the caller's: its refusal is never a 401 to them.
     """
-    try:
-        wire = _REFUSAL.decode(rejected.body).error
-    except UNREADABLE:
-        return undecodable(Service.LITELLM)
-    match rejected.status:
-        case 400 | 404 | 413 | 415 | 422:
-            return _bad_request(rejected.status, wire)
-        case 403:
-            return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", service=Service.LITELLM)
-        case 429:
-            return RateLimited(
-                "The model's rate limit is reached.",
-                retry_after_seconds=_retry_after(rejected),
-                service=Service.LITELLM,
-            )
-        case 408:
-            return UpstreamTimeout("The model did not answer in time.", reason="TOTAL", service=Service.LITELLM)
+    return _meaning(rejected.status, _of_body(rejected.body), _retry_after(rejected.headers))
+
+
+def failure_in_stream(wire: WireError) -> GatewayError:
+    """What an event of an error in a stream means: the same as a refusal of the status that it names."""
+    code = wire.code or ""
+    status = int(code) if re.fullmatch(r"[45]\d\d", code) else _STATUS_OF.get(code) or _STATUS_OF.get(wire.type or "")
+    return _meaning(status or 500, wire, None)
+
+
+def _meaning(status: int, wire: WireError, retry_after: float | None) -> GatewayError:
+    if (error := _by_words(status, wire)) is not None:
+        return error
+    service = Service.LITELLM
+    match status:
+        case 400 | 415 | 422:
+            return _bad_request(wire)
+        case 404:
+            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=service)
+        case 413:
+            return PayloadTooLarge("The request is too large for the model.", service=service)
         case 401:
             return bad_key()
-        case status if status >= 500:
-            return UpstreamError("The model failed.", reason="MODEL", service=Service.LITELLM)
+        case 403:
+            return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", service=service)
+        case 408:
+            message = "The model did not answer in time."
+            return UpstreamTimeout(message, reason="TOTAL", service=service, retry_after_seconds=retry_after)
+        case 429:
+            message = "The model's rate limit is reached."
+            return RateLimited(message, retry_after_seconds=retry_after, service=service)
+        case _ if status >= 500:
+            return UpstreamError("The model failed.", reason="MODEL", service=service, retry_after_seconds=retry_after)
         case _:
-            return undecodable(Service.LITELLM)
+            message = "The model's provider refused the call."
+            return UpstreamError(message, reason="MODEL", can_retry=False, service=service)
 
 
-def _bad_request(status: int, wire: _WireError) -> GatewayError:
-    """What LiteLLM means by a request that it calls malformed; its types and words tell, its statuses do not."""
-    message = wire.message or ""
+def _by_words(status: int, wire: WireError) -> GatewayError | None:
+    """What LiteLLM's types and words tell that its statuses do not."""
+    text = wire.text
     if wire.type == "no_db_connection":
         return bad_key()
-    if status == 422 and wire.type == "budget_exceeded":
+    if wire.type == "budget_exceeded":
         return BudgetExceeded("The budget is spent.", service=Service.LITELLM)
-    if status == 404 or _UNKNOWN_MODEL.search(message):
+    if status == 400 and _UNKNOWN_MODEL.search(text):
         return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
-    if _CONTEXT_LENGTH.search(message):
-        return BadUserInput(
-            "The messages are longer than the model's context.", reason="CONTEXT_LENGTH", service=Service.LITELLM
-        )
-    return BadUserInput("LiteLLM refused the request: a parameter is missing or wrong.", service=Service.LITELLM)
+    if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):
+        return None
+    if _CONTEXT_LENGTH.search(text) and not _NO_CONTEXT_LENGTH.search(text):
+        return BadUserInput(_context_words(text), reason="CONTEXT_LENGTH", service=Service.LITELLM)
+    if _CONTENT_FILTER.search(text):
+        message = "The content was refused by the model's content filter."
+        return BadUserInput(message, reason="CONTENT_FILTER", service=Service.LITELLM)
+    return None
+
+
+def _context_words(text: str) -> str:
+    """OpenAI's own words: langchain-openai, litellm and others know the error by them, and summarise."""
+    found = _LIMIT.search(text)
+    limit = None if found is None else next(filter(None, found.groups())).replace(",", "")
+    told = "exceeded" if limit is None else f"{limit} tokens"
+    return f"This model's maximum context length is {told}. Please reduce the length of the messages."
+
+
+def _bad_request(wire: WireError) -> BadUserInput:
+    named = _NAMED_PARAM.search(wire.text)
+    param = wire.param or (named[1] or named[2] if named else None)
+    message = "LiteLLM refused the request: a parameter is missing or wrong."
+    details = None if param is None else {"param": param}
+    return BadUserInput(message, service=Service.LITELLM, details=details)
 
 
 def bad_key() -> UpstreamError:
@@ -86,10 +193,12 @@ def bad_key() -> UpstreamError:
     return UpstreamError("LiteLLM refused the key.", reason="CREDENTIAL", can_retry=False, service=Service.LITELLM)
 
 
-def _retry_after(rejected: UpstreamRejected) -> float | None:
-    """Seconds to wait; an upstream provider's own header counts where LiteLLM sends none."""
-    value = rejected.headers.get("retry-after") or rejected.headers.get("llm_provider-retry-after")
-    try:
-        return max(0.0, float(value)) if value else None
-    except ValueError:
-        return None
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait; a provider's own headers count where LiteLLM sends none."""
+    seconds = retry_after_seconds(headers)
+    if seconds is not None:
+        return seconds
+    prefix = "llm_provider-"
+    return retry_after_seconds(
+        {name.removeprefix(prefix): headers[name] for name in headers if name.startswith(prefix)}
+    )

@@ -126,7 +126,7 @@ class ReasoningDelta(TextDelta, kw_only=True):
 
 
 class ToolCallDelta(Event, kw_only=True):
-    """More of a tool call. Its name and id come once, its arguments in pieces."""
+    """More of a tool call. Its name and id come once, its arguments in pieces; ``index`` is of one call alone."""
 
     message_id: str | None = None
     index: int = 0
@@ -166,6 +166,7 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
     service: Service | None = None
     retryable: bool = False
     retry_after_seconds: float | None = None
+    details: dict[str, str] = {}
 
     @classmethod
     def of(cls, error: GatewayError) -> StreamFailure:
@@ -177,6 +178,7 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
             service=error.service,
             retryable=error.retryable,
             retry_after_seconds=error.retry_after_seconds,
+            details=error.details,
         )
 
     def error(self) -> GatewayError:
@@ -188,6 +190,7 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
             service=self.service,
             retryable=self.retryable,
             retry_after_seconds=self.retry_after_seconds,
+            details=self.details,
         )
 
 
@@ -230,16 +233,28 @@ def merge(first: Event, second: Event) -> Event | None:
     return None
 
 
+def joined_calls(said: list[Event]) -> list[ToolCallDelta]:
+    """The calls of a completion, their pieces joined by index, in the order of their indexes."""
+    calls: dict[int, ToolCallDelta] = {}
+    for event in said:
+        if isinstance(event, ToolCallDelta):
+            known = calls.get(event.index)
+            calls[event.index] = event if known is None else _joined_call(known, event)
+    return [calls[index] for index in sorted(calls)]
+
+
 def _merged_call(first: ToolCallDelta, second: ToolCallDelta) -> ToolCallDelta | None:
     same = (first.message_id, first.index) == (second.message_id, second.index)
-    another = second.tool_call_id is not None and second.tool_call_id != first.tool_call_id
-    if not same or another:
-        return None
+    another = None not in {first.tool_call_id, second.tool_call_id} and first.tool_call_id != second.tool_call_id
+    return _joined_call(first, second) if same and not another else None
+
+
+def _joined_call(first: ToolCallDelta, second: ToolCallDelta) -> ToolCallDelta:
     return ToolCallDelta(
         cursor=second.cursor,
         message_id=first.message_id,
         index=first.index,
-        tool_call_id=first.tool_call_id,
+        tool_call_id=first.tool_call_id if first.tool_call_id is not None else second.tool_call_id,
         name=first.name if first.name is not None else second.name,
         arguments_delta=first.arguments_delta + second.arguments_delta,
     )

@@ -56,6 +56,9 @@ class StreamMetrics(Protocol):
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
         """Tokens went in and came out, as far as the upstream has told."""
 
+    def event_unreadable(self, kind: str) -> None:
+        """An upstream sent an event that is no JSON object."""
+
     def source_broke(self, kind: str, error: Exception) -> None:
         """A source failed in a way that is the gateway's own fault."""
 
@@ -198,6 +201,7 @@ class StreamHub:
             return
         try:
             async with stream.source.open() as events:
+                stream.headers = dict(stream.source.headers)
                 stream.opened.set_result(None)
                 await self._copy(stream, events)
         except asyncio.CancelledError:
@@ -242,6 +246,8 @@ class StreamHub:
         if not stream.opened.done():
             stream.opened.set_result(None)
         ended.run_id, ended.scope = ended.run_id or stream.run_id, ended.scope or stream.scope
+        if ended.usage is None and stream.source is not None:
+            ended.usage = stream.source.usage
         stream.log.append(ended, raw)
         stream.source = None  # what was sent may be large, and nobody needs it any more
         now = datetime.now(UTC)

@@ -62,7 +62,8 @@ class LettaSource:
         self._looking: asyncio.Task[list[MessageRecord]] | None = None
         self._seen: set[str] = set()
         self._stop: str | None = None
-        self._usage: Usage | None = None
+        self.usage: Usage | None = None
+        self.headers: dict[str, str] = {}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
@@ -138,7 +139,7 @@ class LettaSource:
             case StopReason(reason=reason):
                 self._stop = self._stop or reason
             case Usage():
-                self._usage = frame
+                self.usage = frame
             case _:
                 pass
         return []
@@ -184,9 +185,9 @@ class LettaSource:
         reason = finish_reason(self._stop)
         if failed is not None or (self._stop or "").endswith("error"):
             failure = _model_failure(failed)
-            return Ended(outcome=StreamOutcome.FAILED, finish_reason=reason, error=failure, usage=self._usage)
+            return Ended(outcome=StreamOutcome.FAILED, finish_reason=reason, error=failure, usage=self.usage)
         outcome = StreamOutcome.CANCELLED if self._stop == "cancelled" else StreamOutcome.COMPLETED
-        return Ended(outcome=outcome, finish_reason=reason, usage=self._usage, run_id=self.run_id, scope=self._scope)
+        return Ended(outcome=outcome, finish_reason=reason, usage=self.usage, run_id=self.run_id, scope=self._scope)
 
 
 def _run_id(frame: Frame) -> str | None:

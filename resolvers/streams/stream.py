@@ -10,15 +10,24 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from clients.letta.messages import MessageRecord
+from clients.letta.records import Usage
 from resolvers.sent import is_sent
 from resolvers.streams.events import Event, MessageAdded, OnDisconnect, Started, StreamOutcome, StreamStatus, TextDelta
 from resolvers.streams.log import StreamLog
 
 
 class Source(Protocol):
-    """Where a stream's events come from. A source is opened once and read to its end by the kernel alone."""
+    """Where a stream's events come from. A source is opened once and read to its end by the kernel alone.
+
+    Attributes:
+        run_id: the Letta run behind it, once that is known.
+        usage: what the upstream has told of its usage so far; kept where the stream ends early.
+        headers: response headers to pass on at the OpenAI door, once the upstream has opened.
+    """
 
     run_id: str | None
+    usage: Usage | None
+    headers: dict[str, str]
 
     def open(self) -> AbstractAsyncContextManager[AsyncIterator[tuple[Event, bytes]]]:
         """Open the upstream; entering raises its refusal, leaving closes it at once.
@@ -37,6 +46,7 @@ class Stream:
         key: what it was started by, if a client may start it again: its owner, and the client's own key.
         fingerprint: tells the input that the key was used with.
         scope: the conversation it is a turn of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
+        headers: of its upstream, to pass on at the OpenAI door, once that has opened.
         opened: done when the upstream has opened; has the refusal of one that would not.
         kept: whether it can be read again after its end.
         cancelled: whether it was told to end before its time.
@@ -54,6 +64,7 @@ class Stream:
     scope: str | None = None
     kept: bool = True
     cancelled: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
     log: StreamLog = field(default_factory=StreamLog)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     expires_at: datetime | None = None

@@ -10,8 +10,8 @@ from strawberry import Parent
 from clients.letta.records import Usage as UsageRecord
 from clients.letta.tools import ToolCall as ToolCallRecord
 from clients.litellm import ModelRecord
+from clients.litellm.embeddings import EmbeddingRecord
 from resolvers import completing, models, turns
-from resolvers.completing import EmbeddingRecord
 from resolvers.info import Info
 from resolvers.streams.events import FinishReason
 from resolvers.streams.stream import Stream as StreamRecord

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from clients.calls import Answer, UpstreamRejected
-from clients.errors import BadUserInput, BudgetExceeded, NotFound, RateLimited, UpstreamError, UpstreamTimeout
+from clients.errors import (
+    BadUserInput,
+    BudgetExceeded,
+    Forbidden,
+    GatewayError,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from clients.litellm.errors import translated
 from clients.litellm.keys import KEY
 from clients.litellm.models import DETAILS, GROUPS, ModelMode, details_by_name
@@ -100,10 +110,17 @@ def test_what_is_left_of_a_budget() -> None:
         (400, "invalid_request_error", "Invalid model name passed in model=x", NotFound),
         (400, "invalid_request_error", "This model's maximum context length is 8", BadUserInput),
         (401, "expired_key", "Expired", UpstreamError),
+        (402, None, "", UpstreamError),
+        (403, None, "", Forbidden),
+        (404, None, "", NotFound),
         (408, None, "", UpstreamTimeout),
+        (409, None, "", UpstreamError),
+        (413, None, "", PayloadTooLarge),
         (422, "budget_exceeded", "Budget has been exceeded!", BudgetExceeded),
         (429, "throttling_error", "", RateLimited),
+        (429, "budget_exceeded", "", BudgetExceeded),
         (500, None, "", UpstreamError),
+        (503, None, "", UpstreamError),
     ],
 )
 def test_what_a_refusal_means(status: int, kind: str | None, message: str, expected: type[Exception]) -> None:
@@ -111,3 +128,153 @@ def test_what_a_refusal_means(status: int, kind: str | None, message: str, expec
     error = translated(UpstreamRejected(Answer(status, {}, body)))
     assert type(error) is expected
     assert message not in error.message or not message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>no</html>", b"[1]", b"null", b'{"error": 5}', b'{"error": []}', b'{"detail": "no"}', b"\xff\xfe"],
+)
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "BAD_USER_INPUT"),
+        (401, "UPSTREAM_ERROR"),
+        (403, "FORBIDDEN"),
+        (404, "NOT_FOUND"),
+        (408, "UPSTREAM_TIMEOUT"),
+        (413, "PAYLOAD_TOO_LARGE"),
+        (429, "RATE_LIMITED"),
+        (503, "UPSTREAM_ERROR"),
+    ],
+)
+def test_a_refusal_without_a_readable_body_is_told_by_its_status(status: int, code: str, body: bytes) -> None:
+    assert translated(UpstreamRejected(Answer(status, {}, body))).code == code
+
+
+def refused(message: Any, status: int = 400, headers: dict[str, str] | None = None, **more: Any) -> GatewayError:
+    body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "code": str(status), **more}})
+    return translated(UpstreamRejected(Answer(status, headers or {}, body.encode())))
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens.", 8192),
+        ("This model's maximum context length is 128,000 tokens. However, you requested 130000 tokens", 128000),
+        (
+            "AnthropicException - prompt is too long: 208310 tokens > 200000 maximum",
+            200000,
+        ),
+        ("Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens", 272000),
+        ("VertexAI - The input token count (9) exceeds the maximum number of tokens allowed (1048576).", 1048576),
+        ("the request exceeds the available context size (4096 tokens), try increasing it", 4096),
+        ("BedrockException: Context Window Error - Input is too long for requested model.", None),
+        ("input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000", None),
+        ("Please reduce the length. Current length is 9000 while limit is 8192", None),
+        ("`inputs` tokens + `max_new_tokens` must be <= 4097", None),
+        ("too many tokens: size limit exceeded", None),
+        ("Maximum input length is 4096 tokens", 4096),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_context_overflow_is_told_in_words_that_sdks_know(message: str, limit: int | None, status: int) -> None:
+    error = refused(message, status)
+    told = "exceeded" if limit is None else f"{limit} tokens"
+    assert (error.code, error.reason) == ("BAD_USER_INPUT", "CONTEXT_LENGTH")
+    assert error.message == (
+        f"This model's maximum context length is {told}. Please reduce the length of the messages."
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "more"),
+    [
+        ("x", {"code": "context_length_exceeded"}),
+        ("litellm.ContextWindowExceededError: x", {}),
+        ({"error": "maximum context length"}, {}),
+    ],
+)
+def test_context_overflow_is_told_by_code_and_name_as_well(message: Any, more: dict[str, Any]) -> None:
+    assert refused(message, **more).reason == "CONTEXT_LENGTH"
+    if isinstance(message, str):
+        assert refused(message, 500, **more).reason == "CONTEXT_LENGTH"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid 'user': string too long. Expected a string with maximum length 64 (string_above_max_length)",
+        "Request too large for model on tokens per minute (TPM): prompt is too long",
+        "max_tokens is too large: 9000",
+    ],
+)
+def test_other_things_that_are_too_long_are_not_context_overflow(message: str) -> None:
+    assert refused(message).reason is None
+
+
+@pytest.mark.parametrize(
+    ("message", "more"),
+    [
+        ("litellm.ContentPolicyViolationError: AzureException - The response was filtered", {}),
+        ("The response was filtered due to the prompt triggering Azure OpenAI's content management policy.", {}),
+        ("x", {"code": "content_filter"}),
+        ("x", {"code": "content_policy_violation"}),
+        ("x", {"provider_specific_fields": {"innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
+        ("Your request was rejected as a result of our safety system.", {}),
+        ("Output blocked by content filtering policy", {}),
+        ("VertexAIException - The response was blocked.", {}),
+        ("Invalid prompt: your prompt was flagged as potentially violating our usage policy.", {}),
+        ({"error": "Violated guardrail policy", "bedrock_guardrail_response": "blocked"}, {}),
+        ("Violated OpenAI moderation policy", {}),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_content_filter_is_told_as_one(message: Any, more: dict[str, Any], status: int) -> None:
+    error = refused(message, status, **more)
+    assert (error.code, error.http_status, error.reason) == ("BAD_USER_INPUT", 400, "CONTENT_FILTER")
+
+
+@pytest.mark.parametrize(
+    ("message", "told", "param"),
+    [
+        ("x", "max_tokens", "max_tokens"),
+        ("x", "messages[0].content", "messages[0].content"),
+        ("x", "None", None),
+        ("x", None, None),
+        ("x", "", None),
+        ("x", "the words of an upstream", None),
+        ("x", "a" * 101, None),
+        ("x", "é", None),
+        ("x", ["max_tokens"], None),
+        ("Unsupported parameter: 'max_tokens' is not supported with this model.", None, "max_tokens"),
+        ("Unsupported value: 'temperature' does not support 0.2 with this model.", None, "temperature"),
+        ("Unknown parameter: 'foo'.", None, "foo"),
+        ("Unrecognized request argument supplied: foo", None, "foo"),
+        ("Missing required parameter: 'messages'.", None, "messages"),
+        ("Invalid value for 'content': expected a string, got null.", None, "content"),
+        ("Invalid 'tools[0].function.name': empty string.", None, "tools[0].function.name"),
+        ("Invalid value: 'developer'. Supported values are: 'system'.", None, None),
+        ("litellm.UnsupportedParamsError: groq does not support parameters: ['seed'], for model=x", None, "seed"),
+    ],
+)
+def test_the_parameter_that_a_refusal_names_is_told(message: str, told: Any, param: str | None) -> None:
+    error = refused(message, param=told)
+    assert error.details.get("param") == param
+    assert error.message == "LiteLLM refused the request: a parameter is missing or wrong."
+
+
+@pytest.mark.parametrize("status", [408, 429, 503])
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"llm_provider-retry-after": "3"}, 3.0),
+        ({"llm_provider-retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "7", "llm_provider-retry-after": "3"}, 7.0),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_wait_that_a_refusal_asks_for(status: int, headers: dict[str, str], seconds: float | None) -> None:
+    assert refused("x", status, headers).retry_after_seconds == seconds

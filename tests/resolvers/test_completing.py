@@ -1,35 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from clients.errors import HTTP_STATUS, ErrorCode, RateLimited, UpstreamError
+from clients.errors import HTTP_STATUS, BadUserInput, ErrorCode, RateLimited, UpstreamError
 from clients.letta.tools import ToolCall
-from resolvers.completing import _calls, vectors_of
+from resolvers.completing import _calls
 from resolvers.streams.events import Event, StreamFailure, TextDelta, ToolCallDelta
-
-GOOD = {"data": [{"index": 1, "embedding": [0, 2.5]}, {"index": 0, "embedding": [1]}], "usage": {"prompt_tokens": 4}}
-
-
-def test_vectors_come_in_the_order_of_their_inputs() -> None:
-    vectors, usage = vectors_of(json.dumps(GOOD).encode(), 2)
-    assert [(one.index, one.vector) for one in vectors] == [(0, [1.0]), (1, [0.0, 2.5])]
-    assert (usage.prompt_tokens, usage.total_tokens, usage.cost_usd) == (4, None, None)
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_vectors_of_other_inputs(count: int) -> None:
-    with pytest.raises(UpstreamError) as refused:
-        vectors_of(json.dumps(GOOD).encode(), count)
-    assert refused.value.reason == "DECODE"
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"data": 1}', b'{"data": [{"index": 0, "embedding": "AAAA"}]}'])
-def test_what_is_no_answer_to_embeddings(body: bytes) -> None:
-    with pytest.raises(UpstreamError) as refused:
-        vectors_of(body, 1)
-    assert refused.value.reason == "DECODE"
 
 
 def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None:
@@ -52,12 +28,13 @@ def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None
         RateLimited("Slow down.", retry_after_seconds=2.0),
         UpstreamError("Too large.", reason="TOO_LARGE", can_retry=False),
         UpstreamError("Cut.", reason="CUT"),
+        BadUserInput("Wrong.", details={"param": "max_tokens"}),
     ],
 )
 def test_an_error_comes_back_from_what_a_stream_keeps_of_it(error: RateLimited | UpstreamError) -> None:
     again = StreamFailure.of(error).error()
     assert type(again) is type(error)
-    for name in ("message", "reason", "service", "retry_after_seconds", "retryable"):
+    for name in ("message", "reason", "service", "retry_after_seconds", "retryable", "details"):
         assert getattr(again, name) == getattr(error, name)
 
 

@@ -1,28 +1,286 @@
+"""A completion's source, fed with the bytes of an upstream's body."""
+
 from __future__ import annotations
 
-import pytest
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
-from clients.decode import decode
-from clients.errors import Service
-from resolvers.streams.completions import _CHUNK, CompletionSource
-from resolvers.streams.events import Event, Raw, TextDelta, ToolCallDelta
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients.errors import BadUserInput, GatewayError, RateLimited, Service, UpstreamError, UpstreamTimeout
+from clients.letta.records import Usage
+from clients.sse import sse_events
+from resolvers.streams.completions import DONE, CompletionSource
+from resolvers.streams.events import (
+    Ended,
+    Event,
+    FinishReason,
+    Raw,
+    ReasoningDelta,
+    StreamOutcome,
+    TextDelta,
+    ToolCallDelta,
+    joined_calls,
+    merge,
+)
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+END = b"data: [DONE]\n\n"
+
+
+class Heard:
+    """What came of a body: events, bytes for the OpenAI door, and the error that ended it."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.raw = b""
+        self.error: GatewayError | None = None
+        self.usage: Usage | None = None
+        self.unreadable = 0
+
+    def event_unreadable(self, kind: str) -> None:
+        self.unreadable += 1
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text for event in self.events if type(event) is TextDelta)
+
+    @property
+    def ended(self) -> Ended:
+        assert isinstance(self.events[-1], Ended)
+        return self.events[-1]
+
+
+async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
+    """Chunks are given as bytes, or as what is to be an event's JSON."""
+    found = Heard()
+    context = SimpleNamespace(resources=SimpleNamespace(metrics=found))
+    source = CompletionSource(context, "key", b"", wants_usage=wants_usage)  # type: ignore[arg-type]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for one in body:
+            yield one if isinstance(one, bytes) else b"data: " + json.dumps(one).encode() + b"\n\n"
+
+    try:
+        async for event, raw in source._events(sse_events(pieces(), Service.LITELLM)):
+            found.events.append(event)
+            found.raw += raw
+    except GatewayError as error:
+        found.error = error
+    found.usage = source.usage
+    return found
+
+
+def chunk(delta: Any = None, finish: Any = None, *, index: Any = 0, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": {} if delta is None else delta, "finish_reason": finish}], **more}
 
 
 @pytest.mark.parametrize(
-    ("chunk", "expected"),
+    ("wire", "expected"),
     [
-        ('{"choices": null}', [Raw()]),
-        ('{"choices": [{"delta": null}]}', [Raw()]),
-        ('{"choices": [{"index": 0, "delta": {"content": "a"}}]}', [TextDelta(text="a")]),
+        ({"choices": None}, [Raw()]),
+        ({"choices": [{"delta": None}]}, [Raw()]),
+        (chunk({"content": "a"}), [TextDelta(text="a")]),
+        (chunk({"content": "a", "reasoning": "hm"}), [ReasoningDelta(text="hm"), TextDelta(text="a")]),
         (
-            '{"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}',
+            {"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]},
             [TextDelta(text="a")],
         ),
-        ('{"choices": [{"delta": {"tool_calls": [{"index": null, "id": "c"}]}}]}', [ToolCallDelta(tool_call_id="c")]),
+        (chunk({"tool_calls": [{"index": None, "id": "c"}]}), [ToolCallDelta(tool_call_id="c")]),
     ],
 )
-def test_what_a_chunk_says_in_the_graph(chunk: str, expected: list[Event]) -> None:
-    source = CompletionSource(None, "key", b"", wants_usage=True)  # type: ignore[arg-type]
-    pairs = source._from(decode(Service.LITELLM, _CHUNK, chunk.encode()), chunk.encode())
-    assert [event for event, _ in pairs] == expected
-    assert b"".join(raw for _, raw in pairs) == chunk.encode()
+async def test_what_a_chunk_says_in_the_graph(wire: Any, expected: list[Event]) -> None:
+    found = await heard(wire, END)
+    assert found.events[1:-1] == expected
+    assert found.raw == b"data: " + json.dumps(wire).encode() + b"\n\n" + DONE
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = [
+    *("id", "model", "usage", "choices", "x"),
+    *("usage.cost", "usage.prompt_tokens", "usage.prompt_tokens_details", "usage.prompt_tokens_details.cached_tokens"),
+    *("choices.0", "choices.0.index", "choices.0.delta", "choices.0.finish_reason", "choices.0.logprobs"),
+    *("choices.0.delta.content", "choices.0.delta.role", "choices.0.delta.reasoning_content"),
+    *("choices.0.delta.reasoning_details", "choices.0.delta.thinking_blocks", "choices.0.delta.refusal"),
+    *("choices.0.delta.tool_calls", "choices.0.delta.tool_calls.0", "choices.0.delta.tool_calls.0.index"),
+    *("choices.0.delta.tool_calls.0.id", "choices.0.delta.tool_calls.0.function"),
+    *("choices.0.delta.tool_calls.0.function.name", "choices.0.delta.tool_calls.0.function.arguments"),
+    *("choices.0.delta.tool_calls.0.custom", "choices.0.delta.function_call"),
+    *("choices.0.delta.provider_specific_fields", "choices.0.message", "choices.0.text"),
+]
+
+
+def with_value(path: str, value: Any) -> dict[str, Any]:
+    """A chunk that says no text, with a value at one of its places."""
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}
+    wire: Any = chunk({"tool_calls": [call]}, index=1, usage={**USAGE, "prompt_tokens_details": {}})
+    *parents, last = path.split(".")
+    place = wire
+    for name in parents:
+        place = place[int(name) if name.isdecimal() else name]
+    place[int(last) if last.isdecimal() else last] = value
+    return dict(wire)
+
+
+@given(st.sampled_from(FIELDS), json_values, st.booleans())
+def test_no_value_of_any_field_costs_the_text_of_other_chunks(path: str, value: Any, wants_usage: bool) -> None:
+    odd = with_value(path, value)
+    body = [chunk({"content": "Hello "}), odd, chunk({"content": "world"}), chunk(None, "stop"), END]
+    found = asyncio.run(heard(*body, wants_usage=wants_usage))
+    assert found.error is None
+    assert found.ended.outcome is StreamOutcome.COMPLETED
+    assert found.text.startswith("Hello ")
+    assert found.text.endswith("world")
+    assert found.raw.endswith(DONE)
+
+
+@given(st.binary(max_size=40))
+def test_no_event_costs_the_text_of_others_and_its_bytes_are_passed_on(data: bytes) -> None:
+    odd = b"data: {\x00" + data.replace(b"\n", b"").replace(b"\r", b"") + b"\n\n"
+    found = asyncio.run(heard(chunk({"content": "Hello "}), odd, chunk({"content": "world"}), chunk(None, "stop"), END))
+    assert (found.text, found.ended.outcome, found.unreadable) == ("Hello world", StreamOutcome.COMPLETED, 1)
+    assert odd in found.raw
+
+
+async def test_nothing_but_unreadable_events_is_no_answer() -> None:
+    found = await heard(b"data: <html>\n\n", b"data: ping\n\n")
+    assert isinstance(found.error, UpstreamError)
+    assert found.error.reason == "DECODE"
+
+
+async def test_an_event_without_data_is_not_passed_on() -> None:
+    found = await heard(b"data:\n\n", chunk({"content": "a"}, "stop"), b"data: \n\n", END)
+    assert (found.text, found.unreadable) == ("a", 0)
+    assert b"data: \n" not in found.raw
+    assert b"data:\n" not in found.raw
+
+
+async def test_a_body_that_ends_after_its_finish_reason_is_whole() -> None:
+    found = await heard(chunk({"content": "a"}), chunk(None, "length"), chunk(None, usage=USAGE))
+    assert (found.ended.outcome, found.ended.finish_reason) == (StreamOutcome.COMPLETED, FinishReason.LENGTH)
+    assert found.ended.usage == Usage(**USAGE)
+    assert found.raw.endswith(DONE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [chunk({"content": "a"})],
+        [chunk({"content": "a"}, "stop"), chunk({"content": "b"}, index=1)],
+        [],
+        [b": comment\n\n"],
+        [chunk({"content": "a"}), b'data: {"choices": [{"ind'],
+    ],
+    ids=["without", "of one choice of two", "nothing", "a comment", "half a chunk"],
+)
+async def test_a_body_that_ends_before_its_finish_reason_is_cut(body: list[Any]) -> None:
+    found = await heard(*body)
+    assert isinstance(found.error, UpstreamError)
+    assert (found.error.reason, DONE in found.raw) == ("CUT", False)
+
+
+async def test_usage_told_before_the_end_is_known_to_who_keeps_it() -> None:
+    found = await heard(chunk({"content": "a"}, usage=USAGE), chunk({"content": "b"}, usage="later"))
+    assert found.error is not None
+    assert found.usage == Usage(**USAGE)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        ({"message": "x", "code": "408", "type": "invalid_request_error"}, UpstreamTimeout, "TOTAL"),
+        ({"message": "x", "code": "429", "type": None}, RateLimited, None),
+        ({"message": "x", "code": 429}, RateLimited, None),
+        ({"message": "x", "code": "rate_limit_exceeded"}, RateLimited, None),
+        ({"message": "x", "type": "throttling_error"}, RateLimited, None),
+        (
+            {"message": "The maximum context length is 8 tokens.", "code": "400"},
+            BadUserInput,
+            "CONTEXT_LENGTH",
+        ),
+        ({"message": "x", "code": "context_length_exceeded"}, BadUserInput, "CONTEXT_LENGTH"),
+        ({"message": "litellm.ContextWindowExceededError: x", "code": "500"}, BadUserInput, "CONTEXT_LENGTH"),
+        ({"message": "x", "code": "content_filter"}, BadUserInput, "CONTENT_FILTER"),
+        ({"message": "litellm.ContentPolicyViolationError: x", "code": "400"}, BadUserInput, "CONTENT_FILTER"),
+        ({"message": "x", "code": "400"}, BadUserInput, None),
+        ({"message": "x", "code": "401"}, UpstreamError, "CREDENTIAL"),
+        ({"message": "x", "code": "500"}, UpstreamError, "MODEL"),
+        ({"message": "x", "code": None}, UpstreamError, "MODEL"),
+        ({"message": "x", "code": "77"}, UpstreamError, "MODEL"),
+        ("overloaded", UpstreamError, "MODEL"),
+        (True, UpstreamError, "MODEL"),
+    ],
+)
+async def test_an_error_event_means_what_the_status_would_and_done_is_not_passed_on(
+    error: Any, kind: type[GatewayError], reason: str | None
+) -> None:
+    found = await heard(chunk({"content": "a"}), {"error": error}, END)
+    assert type(found.error) is kind
+    assert found.error.reason == reason
+    assert (found.text, b"error" in found.raw, DONE in found.raw) == ("a", False, False)
+
+
+async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
+    body = [
+        chunk({"role": "assistant"}, usage=USAGE),
+        chunk({"role": "assistant"}, index=1, usage=USAGE),
+        chunk({"content": "left"}, usage=USAGE),
+        chunk({"content": "right"}, index=1, usage=USAGE),
+        chunk({"refusal": "no"}, usage=USAGE),
+        chunk(None, "stop", usage=USAGE),
+        {"choices": [], "usage": USAGE},
+        chunk(None, usage=USAGE),
+        END,
+    ]
+    found = await heard(*body, wants_usage=False)
+    kept = [b"data: " + json.dumps(one).encode() + b"\n\n" for one in body[:6]]
+    assert found.raw == b"".join(kept) + DONE
+    assert (found.text, found.ended.usage) == ("leftno", Usage(**USAGE))
+    assert (await heard(*body, wants_usage=True)).raw.count(b'"usage"') == 8
+
+
+async def test_calls_of_one_index_have_indexes_of_their_own_in_the_graph() -> None:
+    def call(**told: Any) -> dict[str, Any]:
+        return chunk({"tool_calls": [{"index": 0, **told}]})
+
+    found = await heard(
+        call(id="a", function={"name": "roll", "arguments": '{"sides":'}),
+        call(id="", function={"name": "", "arguments": "6}"}),
+        call(id="b", function={"name": "flip", "arguments": ""}),
+        call(function={"arguments": '{"times":2}'}),
+        chunk(None, "tool_calls"),
+        END,
+    )
+    told = [
+        (one.index, one.tool_call_id, one.name, one.arguments_delta)
+        for one in found.events
+        if isinstance(one, ToolCallDelta)
+    ]
+    assert told == [
+        (0, "a", "roll", '{"sides":'),
+        (0, None, None, "6}"),
+        (1, "b", "flip", ""),
+        (1, None, None, '{"times":2}'),
+    ]
+    assert [(one.tool_call_id, one.arguments_delta) for one in joined_calls(found.events)] == [
+        ("a", '{"sides":6}'),
+        ("b", '{"times":2}'),
+    ]
+
+
+def test_pieces_that_wait_for_a_reader_are_merged_as_an_answer_is_joined() -> None:
+    first = ToolCallDelta(index=0, arguments_delta="{")
+    late = ToolCallDelta(index=0, tool_call_id="a", name="f", arguments_delta="}")
+    other = ToolCallDelta(index=1, tool_call_id="b", name="g")
+    assert merge(first, late) == joined_calls([first, late])[0]
+    assert merge(late, other) is None
+    assert merge(late, ToolCallDelta(index=0, tool_call_id="c")) is None

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from clients.errors import Conflict, ErrorCode, NotFound
+from clients.errors import Conflict, ErrorCode, NotFound, UpstreamError
+from clients.letta.records import Usage
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome, TextDelta
 from resolvers.streams.hub import StreamHub, StreamLimits
 from resolvers.streams.log import read_entries
@@ -16,13 +17,17 @@ from resolvers.streams.stream import Stream
 class Metrics:
     def __init__(self) -> None:
         self.ended: list[str] = []
+        self.tokens: list[tuple[int | None, int | None]] = []
         self.broken: list[Exception] = []
 
     def stream_started(self, kind: str) -> None: ...
     def first_token(self, kind: str, seconds: float) -> None: ...
     def next_frame(self, kind: str, seconds: float) -> None: ...
 
-    def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None: ...
+    def event_unreadable(self, kind: str) -> None: ...
+
+    def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
+        self.tokens.append((prompt, completion))
 
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
         self.ended.append(outcome)
@@ -36,6 +41,8 @@ class Scripted:
 
     def __init__(self, *script: Event | Exception | asyncio.Event, refuses: Exception | None = None) -> None:
         self.run_id = None
+        self.usage: Usage | None = None
+        self.headers: dict[str, str] = {}
         self.script = script
         self.refuses = refuses
         self.opened = self.closed = 0
@@ -186,3 +193,27 @@ async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> Non
             assert second is not first
             assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
     assert (await end_of(first)).outcome is StreamOutcome.CANCELLED
+
+
+@pytest.mark.parametrize("end", [ValueError("no"), UpstreamError("Cut.", reason="CUT"), None], ids=repr)
+async def test_usage_told_before_a_failure_or_a_cancellation_is_kept(end: Exception | None) -> None:
+    streams, metrics = hub()
+    source = Scripted(Started(stream_id=""), TextDelta(text="a"), end or asyncio.Event())
+    source.usage = Usage(prompt_tokens=7, completion_tokens=5)
+    async with starting(streams, source) as stream:
+        if end is None:
+            streams.cancel(stream)
+        ended = await end_of(stream)
+    assert ended.outcome is (StreamOutcome.CANCELLED if end is None else StreamOutcome.FAILED)
+    assert ended.usage == source.usage
+    assert metrics.tokens == [(7, 5)]
+
+
+async def test_usage_is_kept_where_an_answer_outgrows_its_bound() -> None:
+    streams, metrics = hub(max_log=1000)
+    source = Scripted(Started(stream_id=""), *(TextDelta(text="a" * 300) for _ in range(9)))
+    source.usage = Usage(completion_tokens=900)
+    async with starting(streams, source) as stream:
+        ended = await end_of(stream)
+    assert ended.error is not None
+    assert (ended.error.reason, ended.usage, metrics.tokens) == ("TOO_LARGE", source.usage, [(None, 900)])

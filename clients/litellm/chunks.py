@@ -1,0 +1,179 @@
+"""The chunks of a streamed completion, decoded field by field into small records."""
+
+from __future__ import annotations
+
+import msgspec
+
+from clients.letta.records import Usage
+from clients.litellm.errors import WireError, wire_error
+from clients.litellm.fields import Object, as_json, as_list, as_object, clean, count, joined_text, json_object, word
+from clients.litellm.tokens import usage_of
+from clients.litellm.toolcalls import CallPiece
+from clients.sse import SseEvent
+
+_ENVELOPE = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "obfuscation"}) | {
+    *("usage", "choices"),
+    *("provider", "x_groq", "timings"),
+}
+"""Top-level fields that say nothing of the answer itself; the last three are OpenRouter's, Groq's and llama.cpp's."""
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+_TEXT = ("text", "refusal", "content")
+_THOUGHTS = ("text", "thinking", "summary", "content", "reasoning")
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+"""Fields that providers have for what a model thinks, in the order of preference: LiteLLM gives the first beside the
+last, with the same text."""
+
+
+class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a chunk adds to one of the answer's choices. ``calls`` have the upstream's indexes."""
+
+    index: int
+    text: str = ""
+    reasoning: str = ""
+    calls: list[CallPiece] = []
+    finish_reason: str | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True):
+    """One chunk.
+
+    Attributes:
+        has_usage: whether it carries usage, readable or not.
+        is_only_usage: whether it carries usage and nothing else.
+        error: set in a chunk that tells that the model has failed.
+    """
+
+    choices: list[ChoiceDelta]
+    usage: Usage | None = None
+    has_usage: bool = False
+    is_only_usage: bool = False
+    error: WireError | None = None
+
+
+def is_done(event: SseEvent) -> bool:
+    """Whether it is the event after which nothing follows."""
+    return event.data.strip() == b"[DONE]"
+
+
+def decode_chunk(event: SseEvent) -> Chunk | None:
+    """Decode one event. Each field is read by itself: one that has an unexpected type is left out.
+
+    Returns:
+        ``None`` for data that is no JSON object.
+    """
+    wire = json_object(event.data)
+    if wire is None:
+        return None
+    choices = _choices(wire.get("choices"))
+    error = _error(wire, event.event)
+    has_usage = wire.get("usage") is not None
+    return Chunk(
+        choices=[_decoded(choice, place) for place, choice in enumerate(choices)],
+        usage=usage_of(wire.get("usage")),
+        has_usage=has_usage,
+        is_only_usage=has_usage and error is None and _says_nothing(wire, choices),
+        error=error,
+    )
+
+
+def _choices(value: object) -> list[Object]:
+    return [choice for choice in as_list(value) if isinstance(choice, dict)]
+
+
+def _error(wire: Object, event: str) -> WireError | None:
+    """OpenAI and LiteLLM tell an error in ``error``, vLLM by ``object``, some servers by the event's name alone."""
+    told = wire.get("error")
+    if told and not (isinstance(told, dict) and all(value in _NOTHING for value in told.values())):
+        return wire_error(told)
+    named = wire.get("object") == "error" or (event == "error" and "choices" not in wire)
+    return wire_error(wire) if named else None
+
+
+def _says_nothing(wire: Object, choices: list[Object]) -> bool:
+    if any(value not in _NOTHING for name, value in wire.items() if name not in _ENVELOPE):
+        return False
+    readable = wire.get("choices") in _NOTHING or len(choices) == len(as_list(wire.get("choices"))) > 0
+    return readable and all(_is_bare(choice) for choice in choices)
+
+
+def _is_bare(choice: Object) -> bool:
+    rest = {name: value for name, value in choice.items() if name not in {"index", "delta"}}
+    delta = choice.get("delta")
+    fields = delta.values() if isinstance(delta, dict) else [delta]
+    return all(value in _NOTHING for value in (*rest.values(), *fields))
+
+
+def _decoded(choice: Object, place: int) -> ChoiceDelta:
+    index = count(choice.get("index"))
+    delta = choice.get("delta")
+    delta = as_object(delta if isinstance(delta, dict) else choice.get("message"))
+    text, thought = _content(delta.get("content"))
+    return ChoiceDelta(
+        index=place if index is None else index,
+        text=(text or joined_text(choice.get("text"), _TEXT)) + _refusal(delta),
+        reasoning=_reasoning(delta) or thought,
+        calls=_calls(delta),
+        finish_reason=_finish(choice.get("finish_reason")),
+    )
+
+
+def _content(value: object) -> tuple[str, str]:
+    """The text and the thoughts of a delta's content: text itself, or parts of which some are text."""
+    if isinstance(value, str):
+        return clean(value), ""
+    parts = [part for part in as_list(value) if isinstance(part, dict | str)]
+    text = "".join(_part(part) for part in parts)
+    thoughts = [part for part in parts if isinstance(part, dict) and part.get("type") in {"thinking", "reasoning"}]
+    return text, joined_text(thoughts, _THOUGHTS)
+
+
+def _part(part: object) -> str:
+    if isinstance(part, str):
+        return clean(part)
+    wire = as_object(part)
+    if wire.get("type") in {None, "text", "output_text", "refusal"}:
+        return joined_text(wire, _TEXT)
+    return ""
+
+
+def _refusal(delta: Object) -> str:
+    """What the model says where it refuses to answer; LiteLLM 1.106 moves it among the provider's fields."""
+    moved = as_object(delta.get("provider_specific_fields")).get("refusal")
+    return joined_text(delta.get("refusal") or moved, _TEXT)
+
+
+def _reasoning(delta: Object) -> str:
+    return next((text for name in _REASONING if (text := joined_text(delta.get(name), _THOUGHTS))), "")
+
+
+def _calls(delta: Object) -> list[CallPiece]:
+    """Pieces of tool calls, functions or custom ones; else of a ``function_call``, the older form."""
+    pieces = [_piece(call) for call in as_list(delta.get("tool_calls")) if isinstance(call, dict)]
+    if pieces or not isinstance(delta.get("function_call"), dict):
+        return pieces
+    return [_piece({"function": delta["function_call"]})]
+
+
+def _piece(call: Object) -> CallPiece:
+    named = next((call[kind] for kind in ("function", "custom") if isinstance(call.get(kind), dict)), call)
+    arguments = named.get("arguments") if named.get("arguments") is not None else named.get("input")
+    return CallPiece(
+        index=count(call.get("index")),
+        id=word(call.get("id")),
+        name=word(named.get("name")),
+        arguments=_arguments(arguments),
+    )
+
+
+def _arguments(value: object) -> str:
+    """Arguments are JSON text; some upstreams give the JSON itself."""
+    if isinstance(value, str):
+        return clean(value)
+    return "" if value is None else as_json(value)
+
+
+def _finish(value: object) -> str | None:
+    """Why the choice is over; ``unknown`` where that is told in a form that cannot be read."""
+    if not value:
+        return None
+    return clean(value) if isinstance(value, str) else "unknown"

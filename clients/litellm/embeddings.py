@@ -1,0 +1,82 @@
+"""Answers to embeddings requests: one vector for each input."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from clients.decode import decode, undecodable
+from clients.errors import Service
+from clients.letta.records import Usage
+from clients.litellm.fields import count
+from clients.litellm.tokens import usage_of
+
+_FLOAT_BYTES = 4
+
+
+class EmbeddingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One input's vector."""
+
+    index: int
+    vector: list[float]
+
+
+class _Item(msgspec.Struct):
+    embedding: list[float] | str
+    index: Any = None
+
+
+class _Wire(msgspec.Struct):
+    data: list[_Item]
+    usage: Any = None
+
+
+_WIRE = msgspec.json.Decoder(_Wire)
+
+
+def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], Usage]:
+    """Decode the vectors of ``inputs`` inputs, in the inputs' order, and the tokens they took.
+
+    An item without an index belongs to the input at its own place. A vector is a list of numbers or, as OpenAI's
+    ``encoding_format: base64`` has it, the base64 of little-endian 32-bit floats.
+
+    Raises:
+        UpstreamError: reason ``DECODE``, unless there is exactly one vector of finite numbers for each input.
+    """
+    wire = decode(Service.LITELLM, _WIRE, body)
+    records = [
+        EmbeddingRecord(index=_index(item.index, place), vector=_vector(item.embedding))
+        for place, item in enumerate(wire.data)
+    ]
+    records.sort(key=lambda record: record.index)
+    if [record.index for record in records] != list(range(inputs)):
+        raise undecodable(Service.LITELLM)
+    usage = usage_of(wire.usage) or Usage()
+    return records, Usage(prompt_tokens=usage.prompt_tokens, total_tokens=usage.total_tokens)
+
+
+def _index(told: object, place: int) -> int:
+    index = place if told is None else count(told)
+    if index is None:
+        raise undecodable(Service.LITELLM)
+    return index
+
+
+def _vector(told: list[float] | str) -> list[float]:
+    vector = _unpacked(told) if isinstance(told, str) else told
+    if not vector or not all(map(isfinite, vector)):
+        raise undecodable(Service.LITELLM)
+    return vector
+
+
+def _unpacked(text: str) -> list[float]:
+    try:
+        packed = base64.b64decode(text, validate=True)
+        return list(struct.unpack(f"<{len(packed) // _FLOAT_BYTES}f", packed))
+    except (binascii.Error, ValueError, struct.error) as error:
+        raise undecodable(Service.LITELLM) from error

@@ -1,0 +1,127 @@
+"""Single fields of a model's answer, each read by itself: a value that cannot be read is unknown, never an error.
+
+Providers disagree about the types of what they send (a count as text, a cost as an object), and LiteLLM passes a good
+part of it on. An answer that has been paid for must not be lost over one of its fields.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+
+from clients.decode import UNREADABLE
+from clients.litellm.money import dollars
+
+MAX_COUNT = 2**31 - 1
+"""The largest count that a GraphQL ``Int`` can carry (GraphQL specification, 3.5.1)."""
+MAX_DOLLARS = 10**9
+_MAX_DIGITS = 40
+_MAX_NESTING = 4
+
+Object = dict[str, Any]
+
+
+def json_object(data: bytes) -> Object | None:
+    """Parse a JSON object; tolerate what other JSON writers produce.
+
+    ``NaN``, ``Infinity``, numbers out of range, half a surrogate pair, a byte order mark, control characters in strings
+    and bytes that are no UTF-8 are read as well as they can be.
+
+    Returns:
+        The object; ``None`` for anything else.
+    """
+    try:
+        value = msgspec.json.decode(data)
+    except UNREADABLE:
+        value = _tolerant(data)
+    return value if isinstance(value, dict) else None
+
+
+def _tolerant(data: bytes) -> object:
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    try:
+        return json.loads(text, strict=False, parse_int=_parsed_integer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parsed_integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+def as_object(value: object) -> Object:
+    """An object as it is; anything else as an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """A list as it is, an object as a list of one, anything else as an empty list."""
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, dict) and value else []
+
+
+def number(value: object) -> Decimal | None:
+    """A finite number that is not negative, given as a number or as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        written = str(value).strip()
+        found = Decimal(written) if len(written) <= _MAX_DIGITS else None
+    except (InvalidOperation, ValueError):
+        return None
+    return found if found is not None and found.is_finite() and found >= 0 else None
+
+
+def count(value: object) -> int | None:
+    """A whole number from 0 to ``MAX_COUNT``."""
+    found = number(value)
+    if found is None or found > MAX_COUNT or found != found.to_integral_value():
+        return None
+    return int(found)
+
+
+def amount(value: object) -> Decimal | None:
+    """An amount of US dollars, at most ``MAX_DOLLARS``."""
+    found = number(value)
+    return None if found is None or found > MAX_DOLLARS else dollars(found)
+
+
+def word(value: object) -> str | None:
+    """An id, a name or a code: text or a whole number. An empty text is none."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**63:
+        return str(value)
+    return clean(value) or None if isinstance(value, str) else None
+
+
+def clean(text: str) -> str:
+    """The text without halves of surrogate pairs, which no answer could be encoded with."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def as_json(value: object) -> str:
+    """A value as JSON text; empty where it is nested too deeply to be written."""
+    try:
+        return clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    except RecursionError:
+        return ""
+
+
+def joined_text(value: object, names: tuple[str, ...], depth: int = _MAX_NESTING) -> str:
+    """The text in a value: itself, that of a list's parts, or that of the first of an object's ``names`` with any."""
+    if isinstance(value, str):
+        return clean(value)
+    if depth == 0:
+        return ""
+    if isinstance(value, list):
+        return "".join(joined_text(part, names, depth - 1) for part in value)
+    if isinstance(value, dict):
+        return next((found for name in names if (found := joined_text(value.get(name), names, depth - 1))), "")
+    return ""
