@@ -96,6 +96,11 @@ class Once:
         answer: V = await asyncio.shield(known.task)
         return answer
 
+    def knows(self, owner_id: str, key: str) -> bool:
+        """Whether the owner's key has begun or done something that is still kept."""
+        self._drop_old()
+        return (owner_id, key) in self._under_way or (owner_id, key) in self._ended
+
     async def aclose(self) -> None:
         """Cancel what is under way; the process is going."""
         tasks = [one.task for one in self._under_way.values()]

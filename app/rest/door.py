@@ -8,11 +8,13 @@ from app.asgi import ClientLeft, header
 from app.doors import Doors
 from app.limits import CountedSend
 from app.rest.envelope import refuse
+from app.rest.idempotency import starts_nothing
 from app.rest.relay import Relay
 from app.rest.secrets import ProxySecrets, refused
 from app.rest.table import counts_of, proxied_user, rows_at
 from clients.errors import BadUserInput, GatewayError, NotFound
 from resolvers.context import RequestContext
+from resolvers.limits import LimitKind
 
 
 class RestDoor:
@@ -33,19 +35,23 @@ class RestDoor:
             await refuse(counted, error)
 
     async def _route(self, scope: Scope, receive: Receive, send: CountedSend) -> None:
-        context = await self._let_in(scope, send)
+        context, counted = await self._let_in(scope, send)
         found = rows_at(scope["path"])
         if not found:
             raise NotFound("This address does not exist.", reason="ROUTE")
         for row, named in found:
             if row.method == scope["method"]:
-                await Relay(self._doors, row, context).answer(scope, receive, send, model=named.get("model"))
+                relay = Relay(self._doors, row, context, counted=counted)
+                await relay.answer(scope, receive, send, model=named.get("model"))
                 return
         allow = ", ".join(row.method for row, _ in found)
         await refuse(send, BadUserInput(f"Use {allow}."), status=405, headers={"allow": allow})
 
-    async def _let_in(self, scope: Scope, send: CountedSend) -> RequestContext:
-        """The request's context. Nothing is asked of anybody before the secret is found to be right, and counted.
+    async def _let_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
+        """The request's context, and whether it was counted as one that puts a model to work.
+
+        Nothing is asked of anybody before the secret is found to be right, and counted. A request that an earlier one
+        with its key will answer starts nothing.
 
         Raises:
             Unauthenticated: the same for a wrong secret and for a user whom AMS does not know.
@@ -53,10 +59,14 @@ class RestDoor:
         """
         context = self._opened(scope)
         kinds = counts_of(scope["path"], scope["method"])
+        if any(
+            row.method == scope["method"] and starts_nothing(context, scope, row) for row, _ in rows_at(scope["path"])
+        ):
+            kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
         await send.count(self._doors.resources.limits, context.principal.user_id, *kinds)
         if context.from_letta and not (await context.access.profile()).profile_exists:
             raise refused()
-        return context
+        return context, LimitKind.LLM in kinds
 
     def _opened(self, scope: Scope) -> RequestContext:
         """The context of a request whose secret is right. Raises Unauthenticated."""

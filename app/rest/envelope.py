@@ -1,4 +1,7 @@
-"""Errors in OpenAI's form: their statuses make its SDKs raise the right exception, and retry what a retry can help."""
+"""Errors in OpenAI's form: their statuses make its SDKs raise the right exception, and retry what a retry can help.
+
+An error has one body, whether it is an answer of its own or the last event of a stream.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import orjson
 from starlette.types import Send
 
 from app.asgi import respond, retry_after
-from clients.errors import ErrorCode, GatewayError
+from clients.errors import Conflict, ErrorCode, GatewayError
 from resolvers.limits import LimitKind
+from resolvers.streams.events import Ended, StreamOutcome
 
 JSON = "application/json"
 _TYPES = {
@@ -27,6 +31,7 @@ _CODES = {
     "TOKEN_EXPIRED": "invalid_api_key",
     **{f"RATE_LIMIT_{kind.name}": "rate_limit_exceeded" for kind in LimitKind},
     "CONTEXT_LENGTH": "context_length_exceeded",
+    "CONTENT_FILTER": "content_filter",
 }
 
 
@@ -41,6 +46,14 @@ def envelope(error: GatewayError) -> dict[str, Any]:
             "code": _CODES.get(reason, reason.lower()),
         }
     }
+
+
+def failure_event(ended: Ended) -> bytes:
+    """What the end of a stream that did not complete looks like: one error event, and no ``[DONE]``."""
+    if ended.outcome is StreamOutcome.COMPLETED:
+        return b""
+    error = Conflict("The stream was cancelled.", reason="CANCELLED") if ended.error is None else ended.error.error()
+    return b"data: " + orjson.dumps(envelope(error)) + b"\n\n"
 
 
 async def refuse(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,22 +14,34 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
-from app.rest.envelope import JSON
-from app.rest.requests import Chat, Embeddings, check
+from app.rest.envelope import JSON, failure_event
+from app.rest.idempotency import check_stream, key_of, once
+from app.rest.requests import Chat, Embeddings, checked
 from app.rest.table import Keys, Row, Work
+from clients.calls import Answer
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import passed_headers
+from clients.litellm.tokens import whole_usage, with_counts
+from resolvers import starts
 from resolvers.context import RequestContext
-from resolvers.streams.completions import CompletionSource, with_counts
-from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome
+from resolvers.once import fingerprint
+from resolvers.streams.completions import CompletionSource
+from resolvers.streams.events import OnDisconnect
 from resolvers.streams.log import StreamLog
+from resolvers.streams.stream import Stream
 from resolvers.turns import naming, payable
+
+_ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
 
 class Relay:
-    """Answers one request of somebody who has been let in."""
+    """Answers one request of somebody who has been let in.
 
-    def __init__(self, doors: Doors, row: Row, context: RequestContext) -> None:
+    ``counted`` says whether it was counted against the user's limit on model work.
+    """
+
+    def __init__(self, doors: Doors, row: Row, context: RequestContext, *, counted: bool) -> None:
+        self._counted = counted
         self._doors = doors
         self._row = row
         self._context = context
@@ -43,16 +58,33 @@ class Relay:
         raw = await self._doors.body(scope, receive, from_letta=self._context.from_letta)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
-        check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
-        key = await self._context.access.model_key()
+        asked = checked(body, Embeddings if work is Work.EMBEDDINGS else Chat)
+        once_key = key_of(scope, self._row)
+        pays = await self._context.access.model_key()
         if work is Work.CHAT and body.get("stream") is True:
-            await self._stream(key, body, scope, receive, send)
+            await self._stream(pays, asked, once_key, scope, receive, send)
             return
-        ask = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
-        named = naming(self._context, body, key)
+        named = naming(self._context, asked, pays)
         sent = raw if named is body else msgspec.json.encode(named)
-        answer = await unless_left(receive, ask(self._context.model_scope(), key, sent))
+        act = partial(self._asked, work, pays, sent)
+        if once_key is None:
+            answer = await unless_left(receive, act())
+        else:
+            digest = fingerprint(self._row.path, asked)
+            work_once = once(self._context, once_key, digest, act, counted=self._counted)
+            answer = await unless_left(receive, work_once)
         await respond(send, 200, with_counts(answer.body), JSON, passed_headers(answer.headers))
+
+    async def _asked(self, work: Work, pays: str, sent: bytes) -> Answer:
+        """A whole answer, metered."""
+        ask = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
+        answer = await ask(self._context.model_scope(), pays, sent)
+        usage = whole_usage(answer.body)
+        if usage is not None:
+            kind = "embedding" if work is Work.EMBEDDINGS else "completion"
+            kind = kind if self._row.keys is Keys.TOKEN else "proxied"
+            self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
+        return answer
 
     async def _models(self, name: str | None) -> bytes:
         key = await self._context.access.model_key()
@@ -64,29 +96,37 @@ class Relay:
                 return orjson.dumps(model)
         raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
 
-    async def _stream(self, key: str, body: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(
+        self, pays: str, body: dict[str, Any], once_key: str | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         options = body.get("stream_options")
         wants_usage = isinstance(options, dict) and options.get("include_usage") is True
-        user_id, streams = self._context.principal.user_id, self._context.resources.streams
-        request = payable(self._context, body, key)
-        source = CompletionSource(self._context, key, msgspec.json.encode(request), wants_usage=wants_usage)
+        request = msgspec.json.encode(payable(self._context, body, pays))
         for_user = self._row.keys is Keys.TOKEN
         stays = for_user and header(scope, b"x-stream-continue") == "true"
-        attached = streams.started(
-            user_id if for_user else f"{user_id} by Letta",  # the user's own streams do not count against it
-            kind="completion" if for_user else "proxied",
-            source=lambda: source,
-            on_disconnect=OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
-            kept=for_user,
-        )
+        how: dict[str, Any] = {
+            "kind": "completion" if for_user else "proxied",
+            "source": lambda: CompletionSource(self._context, pays, request, wants_usage=wants_usage),
+            "on_disconnect": OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
+            "kept": for_user,
+        }
+        keyed = {} if once_key is None else {"key": once_key, "fingerprint": fingerprint(self._row.path, body)}
 
         async def relay() -> None:
-            async with attached as stream:
+            check_stream(self._context, once_key)
+            async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
                 named = {"x-stream-id": stream.id} if for_user else {}
-                await begin(send, "text/event-stream; charset=utf-8", {**named, **source.headers})
+                await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
                 await _copy(send, stream.log, self._doors.heartbeat)
 
         await unless_left(receive, relay())
+
+    def _attached(self, *, for_user: bool, **how: Any) -> AbstractAsyncContextManager[Stream]:
+        if for_user:
+            return starts.started(self._context, counted=self._counted, **how)
+        # the user's own streams do not count against what Letta may run for them
+        owner = f"{self._context.principal.user_id} by Letta"
+        return self._context.resources.streams.started(owner, **how)
 
 
 def _by_body(body: dict[str, Any]) -> Work:
@@ -101,29 +141,21 @@ def _by_body(body: dict[str, Any]) -> Work:
 
 async def _copy(send: Send, log: StreamLog, heartbeat: float) -> None:
     """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end."""
-    position = 0
+    position, ping = 0, b": ping\n\n"
     while True:
         try:
             async with asyncio.timeout(heartbeat):
                 await log.more(position)
         except TimeoutError:
-            await write(send, b": ping\n\n")
+            await write(send, ping)
             continue
         batch = log.entries[position:]
         position = batch[-1].seq
         chunk = b"".join(entry.raw for entry in batch)
         if log.ended is not None and batch[-1].event is log.ended:
-            await write(send, chunk + _failure(log.ended), more=False)
+            await write(send, chunk + failure_event(log.ended), more=False)
             return
         if chunk:
             await write(send, chunk)
-
-
-def _failure(ended: Ended) -> bytes:
-    """What the end of a stream that did not complete looks like: one error event, and no ``[DONE]``."""
-    if ended.outcome is StreamOutcome.COMPLETED:
-        return b""
-    code = ended.error.code.value if ended.error else "CANCELLED"
-    message = ended.error.message if ended.error else "The stream was cancelled."
-    error = {"message": message, "type": "upstream_error", "param": None, "code": code}
-    return b"data: " + orjson.dumps({"error": error}) + b"\n\n"
+        if b"id:" in chunk and _ID_LINE.search(chunk):
+            ping = b": ping\n"  # openai-python takes a blank line after an id for an event without data

@@ -146,12 +146,18 @@ _SHOWN = 100
 """How many characters of a caller's own words are given back."""
 
 
-def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> None:
+def checked(body: dict[str, Any], shape: type[Chat | Embeddings]) -> dict[str, Any]:
     """Let a body through that has this shape, and sends LiteLLM nowhere.
+
+    Returns:
+        The body without parameters that this API does not take and that say nothing: null ones, and empty ``metadata``.
 
     Raises:
         BadUserInput: reason ``UNKNOWN_PARAMETER``, ``REQUEST`` or ``IMAGE``; its ``param`` names the place.
     """
+    silent = [name for name in body.keys() - set(shape.__struct_fields__) if _says_nothing(name, body[name])]
+    if silent:
+        body = {name: value for name, value in body.items() if name not in silent}
     try:
         asked = msgspec.convert(body, shape)
     except msgspec.ValidationError as error:
@@ -162,6 +168,11 @@ def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> None:
         _check_tools(asked.tools or [])
         for index, message in enumerate(asked.messages):
             _check_parts(message.content, f"messages[{index}].content")
+    return body
+
+
+def _says_nothing(name: str, value: object) -> bool:
+    return value is None or (name == "metadata" and value == {})
 
 
 def _check_tools(tools: list[Tool]) -> None:

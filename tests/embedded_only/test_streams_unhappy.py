@@ -45,7 +45,7 @@ async def test_a_silent_model_is_covered_by_heartbeats_and_a_late_refusal_is_in_
     assert response.status_code == 200
     assert response.text.startswith(": ping\n\n: ping\n\n")
     assert response.text.count('data: {"error"') == 1
-    assert '"code":"UPSTREAM_TIMEOUT"' in response.text
+    assert '"type":"api_error","param":null,"code":"first_token"' in response.text
     assert "[DONE]" not in response.text
 
 

@@ -1,0 +1,91 @@
+"""``Idempotency-Key`` at ``/v1``: a request that is sent again gets what the first one has begun or done.
+
+A key is one of its user's. It stands for a stream, which is attached to, or for a whole answer, which is kept; what
+broke off or failed frees it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from starlette.types import Scope
+
+from app.asgi import header
+from app.rest.table import Keys, Row
+from clients.calls import Answer
+from clients.errors import BadUserInput, Conflict
+from resolvers.checks import header_key
+from resolvers.context import RequestContext
+from resolvers.limits import LimitKind
+from resolvers.once import OVERHEAD_BYTES, Act
+
+
+def key_of(scope: Scope, row: Row) -> str | None:
+    """The key of a request as the gateway keeps it, or ``None`` where the client sent none.
+
+    The proxies take none: Letta does not send any.
+
+    Raises:
+        BadUserInput: reason ``KEY``, unless it has 1 to 200 printable ASCII characters.
+    """
+    given = header(scope, b"idempotency-key")
+    if given is None or row.keys is not Keys.TOKEN:
+        return None
+    try:
+        return f"v1:{header_key(given)}"
+    except BadUserInput as error:
+        raise BadUserInput("Idempotency-Key must have 1 to 200 characters of printable ASCII.", reason="KEY") from error
+
+
+def starts_nothing(context: RequestContext, scope: Scope, row: Row) -> bool:
+    """Whether an earlier request with the same key will answer this one."""
+    key = None
+    with suppress(BadUserInput):
+        key = key_of(scope, row)
+    return key is not None and (_is_streamed(context, key) or _is_whole(context, key))
+
+
+async def once(context: RequestContext, key: str, digest: str, act: Act[Answer], *, counted: bool) -> Answer:
+    """The answer of ``act``, done now or under the same key before. A count that has started nothing is given back.
+
+    Args:
+        context: the request.
+        key: as ``key_of`` gives it.
+        digest: of the request; another one under the same key is refused.
+        act: asks for the answer.
+        counted: whether the request was counted against the user's limit on model work.
+
+    Raises:
+        Conflict: reason ``KEY_REUSED``.
+    """
+    if _is_streamed(context, key):
+        raise _reused()
+    user_id, resources, began = context.principal.user_id, context.resources, False
+
+    async def begin() -> Answer:
+        nonlocal began
+        began = True
+        return await act()
+
+    answer = await resources.once.done(user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.body))
+    if counted and not began:
+        await resources.limits.give_back(user_id, LimitKind.LLM)
+    return answer
+
+
+def check_stream(context: RequestContext, key: str | None) -> None:
+    """Raises Conflict (``KEY_REUSED``) where the key stands for an answer that is not streamed."""
+    if key is not None and _is_whole(context, key):
+        raise _reused()
+
+
+def _is_streamed(context: RequestContext, key: str) -> bool:
+    return context.resources.streams.attaches(context.principal.user_id, key, anew=True)
+
+
+def _is_whole(context: RequestContext, key: str) -> bool:
+    return context.resources.once.knows(context.principal.user_id, key)
+
+
+def _reused() -> Conflict:
+    return Conflict("The key was used before, with other input.", reason="KEY_REUSED")
