@@ -165,10 +165,9 @@ def _by_words(status: int, wire: WireError) -> GatewayError | None:
     if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):
         return None
     if _CONTEXT_LENGTH.search(text) and not _NO_CONTEXT_LENGTH.search(text):
-        return BadUserInput(_context_words(text), reason="CONTEXT_LENGTH", service=Service.LITELLM)
+        return _bad_input(_context_words(text), "CONTEXT_LENGTH", wire.param)
     if _CONTENT_FILTER.search(text):
-        message = "The content was refused by the model's content filter."
-        return BadUserInput(message, reason="CONTENT_FILTER", service=Service.LITELLM)
+        return _bad_input("The content was refused by the model's content filter.", "CONTENT_FILTER", wire.param)
     return None
 
 
@@ -183,9 +182,12 @@ def _context_words(text: str) -> str:
 def _bad_request(wire: WireError) -> BadUserInput:
     named = _NAMED_PARAM.search(wire.text)
     param = wire.param or (named[1] or named[2] if named else None)
-    message = "LiteLLM refused the request: a parameter is missing or wrong."
+    return _bad_input("LiteLLM refused the request: a parameter is missing or wrong.", None, param)
+
+
+def _bad_input(message: str, reason: str | None, param: str | None) -> BadUserInput:
     details = None if param is None else {"param": param}
-    return BadUserInput(message, service=Service.LITELLM, details=details)
+    return BadUserInput(message, reason=reason, service=Service.LITELLM, details=details)
 
 
 def bad_key() -> UpstreamError:

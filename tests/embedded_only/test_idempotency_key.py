@@ -1,0 +1,161 @@
+"""``Idempotency-Key`` at ``/v1``: a repeated request is answered by the first one, and starts nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from app.embedded.seed import ADA, GRACE
+from tests.support.stack import Stack, embedded_stack, until
+
+CHAT, VECTORS = "/v1/chat/completions", "/v1/embeddings"
+
+
+def asking(directive: str = "tokens=3 delay=0", **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": f"hi [[{directive}]]"}], **more}
+
+
+async def post(
+    stack: Stack, body: dict[str, Any], key: str | None = "k", *, path: str = CHAT, user: str = ADA
+) -> httpx.Response:
+    headers = stack.headers(user) | ({} if key is None else {"idempotency-key": key})
+    return await stack.client.post(path, json=body, headers=headers)
+
+
+def model_calls(stack: Stack) -> int:
+    return sum(call in {f"POST {CHAT}", f"POST {VECTORS}"} for call in stack.calls("litellm"))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_same_request_is_one_call_and_one_answer(stack: Stack, stream: bool) -> None:
+    answers = [await post(stack, asking(stream=stream)) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert len({answer.content for answer in answers}) == 1
+    assert answers[0].text
+    for name in ("x-litellm-call-id", "x-stream-id", "content-type"):
+        assert len({answer.headers.get(name) for answer in answers}) == 1
+    assert model_calls(stack) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_requests_at_the_same_time_are_one_call(stack: Stack, stream: bool) -> None:
+    body = asking("tokens=5 delay=0.02", stream=stream)
+    answers = await asyncio.gather(*(post(stack, body) for _ in range(5)))
+    assert len({answer.content for answer in answers}) == 1
+    assert model_calls(stack) == 1
+
+
+async def test_a_running_stream_is_read_from_its_start(stack: Stack) -> None:
+    body = asking("tokens=20 delay=0.02", stream=True)
+    headers = stack.headers() | {"idempotency-key": "k"}
+    async with stack.client.stream("POST", CHAT, json=body, headers=headers) as first:
+        parts = first.aiter_bytes()
+        begun = await anext(parts)
+        second = await post(stack, body)
+        whole = begun + b"".join([part async for part in parts])
+    assert second.content == whole
+    assert model_calls(stack) == 1
+
+
+async def test_embeddings_are_kept(stack: Stack) -> None:
+    body = {"model": "text-embedding-3-small", "input": ["a", "b"]}
+    answers = [await post(stack, body, path=VECTORS) for _ in range(2)]
+    assert answers[0].content == answers[1].content
+    assert model_calls(stack) == 1
+
+
+async def test_an_answer_is_kept_for_a_client_that_left_before_it_came(stack: Stack) -> None:
+    body = asking("tokens=3 first=0.3")
+    left = asyncio.create_task(post(stack, body))
+
+    async def asked() -> bool:
+        return model_calls(stack) == 1
+
+    await until(asked)
+    left.cancel()
+    assert (await post(stack, body)).status_code == 200
+    assert model_calls(stack) == 1
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("second", [True, False])
+async def test_a_key_that_is_used_with_another_request_is_refused(stack: Stack, first: bool, second: bool) -> None:
+    assert (await post(stack, asking(stream=first))).status_code == 200
+    other = await post(stack, asking("tokens=4 delay=0", stream=second))
+    assert (other.status_code, other.headers["x-should-retry"]) == (409, "false")
+    assert other.json()["error"]["code"] == "key_reused"
+    vectors = {"model": "text-embedding-3-small", "input": "a"}
+    assert (await post(stack, vectors, path=VECTORS)).status_code == 409
+    assert model_calls(stack) == 1
+
+
+async def test_a_key_is_its_users_alone(stack: Stack) -> None:
+    mine, theirs = await post(stack, asking()), await post(stack, asking(), user=GRACE)
+    assert (mine.status_code, theirs.status_code) == (200, 200)
+    assert model_calls(stack) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_failed_or_was_cut_begins_again(stack: Stack, stream: bool) -> None:
+    failing = asking("error=cut", stream=stream) if stream else asking("error=500")
+    for _ in range(2):
+        assert "error" in (await post(stack, failing)).text
+    assert model_calls(stack) == 2
+
+
+@pytest.mark.parametrize("key", ["", "k" * 201, "caf\xe9", "a\tb"])
+async def test_a_key_that_cannot_be_one_is_refused(stack: Stack, key: str) -> None:
+    headers = [(b"authorization", f"Bearer {stack.token()}".encode()), (b"idempotency-key", key.encode("latin-1"))]
+    answer = await stack.client.post(CHAT, json=asking(), headers=headers)
+    assert answer.status_code == 400
+    assert "Idempotency-Key" in answer.json()["error"]["message"]
+    assert model_calls(stack) == 0
+
+
+async def test_without_a_key_and_at_the_proxy_each_request_is_a_call(stack: Stack) -> None:
+    for _ in range(2):
+        await post(stack, asking(), None)
+    headers = {"authorization": f"Bearer {stack.agent_secret()}", "idempotency-key": "k"}
+    for _ in range(2):
+        answer = await stack.client.post(f"{stack.proxy()}/chat/completions", json=asking(), headers=headers)
+        assert answer.status_code == 200
+    assert model_calls(stack) == 4
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_repeated_request_does_not_count_as_model_work(stream: bool) -> None:
+    async with embedded_stack(rate_limit_llm=2) as stack:
+        body = asking("tokens=3 delay=0.02", stream=stream)
+        together = await asyncio.gather(*(post(stack, body) for _ in range(2)))
+        again = [await post(stack, body) for _ in range(3)]
+        other, over = await post(stack, asking(), "other"), await post(stack, asking(), "third")
+    assert [answer.status_code for answer in (*together, *again, other, over)] == [200] * 6 + [429]
+
+
+async def test_openai_python_sends_a_key(stack: Stack) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as sdk:
+        asked = {**asking(), "extra_headers": {"Idempotency-Key": "k"}}
+        first, second = [await sdk.chat.completions.create(**asked) for _ in range(2)]
+        assert first.id == second.id
+        with pytest.raises(openai.ConflictError):
+            await sdk.chat.completions.create(**(asked | {"temperature": 0}))
+
+
+async def test_whole_answers_and_embeddings_are_metered_wherever_they_are_asked_for(stack: Stack) -> None:
+    secret = {"authorization": f"Bearer {stack.agent_secret()}"}
+    vectors = {"model": "text-embedding-3-small", "input": "a"}
+    await post(stack, asking(), None)
+    await post(stack, vectors, None, path=VECTORS)
+    await stack.client.post(f"{stack.proxy()}/chat/completions", json=asking(), headers=secret)
+    metrics = (await stack.client.get("/metrics")).text
+    for kind in ("completion", "embedding", "proxied"):
+        [counted] = [
+            line
+            for line in metrics.splitlines()
+            if line.startswith(f'agentgraph_tokens_total{{direction="in",kind="{kind}"}}')
+        ]
+        assert float(counted.split()[-1]) > 0

@@ -1,0 +1,363 @@
+"""What models, and LiteLLM in front of them, answer in other forms than the usual: at ``/v1`` and in the graph."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import openai
+import pytest
+import pytest_asyncio
+
+from tests.support.oddserver import Scripted, odd_server
+from tests.support.stack import Stack, embedded_stack
+
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+ONLY_USAGE = {"choices": [{"index": 0, "delta": {}}], "usage": USAGE}
+DONE = b"data: [DONE]\n\n"
+IDLE = 0.4
+COMPLETE = """mutation($i: CompletionInput!) { complete(input: $i) {
+  text reasoning finishReason toolCalls { toolCallId name arguments }
+  usage { promptTokens completionTokens totalTokens costUsd } } }"""
+EMBED = "mutation($i: EmbedInput!) { embed(input: $i) { embeddings { index vector } usage { totalTokens } } }"
+
+
+def event(wire: Any) -> bytes:
+    return b"data: " + json.dumps(wire).encode() + b"\n\n"
+
+
+def chunk(delta: Any = None, finish: str | None = None, *, index: int = 0, **more: Any) -> bytes:
+    choice = {"index": index, "delta": {} if delta is None else delta, "finish_reason": finish}
+    return event({"id": "c", "object": "chat.completion.chunk", "choices": [choice], **more})
+
+
+def streamed(*pieces: bytes | float, **headers: str) -> Scripted:
+    return Scripted(headers={"content-type": "text/event-stream", **headers}, pieces=list(pieces))
+
+
+def said(*pieces: bytes, usage: Any = USAGE, finish: str = "stop") -> Scripted:
+    """A stream that says these between its usual beginning and end."""
+    start = chunk({"role": "assistant", "content": ""})
+    return streamed(start, *pieces, chunk(None, finish), event({**ONLY_USAGE, "usage": usage}), DONE)
+
+
+def refused(status: int, message: Any, *, headers: dict[str, str] | None = None, **more: Any) -> Scripted:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": str(status), **more}
+    body = json.dumps({"error": error}).encode()
+    given = {"content-type": "application/json", **(headers or {})}
+    return Scripted(status=status, headers=given, pieces=[body])
+
+
+def call(**told: Any) -> bytes:
+    return chunk({"tool_calls": [told]})
+
+
+def function(name: str, arguments: str) -> dict[str, str]:
+    return {"name": name, "arguments": arguments}
+
+
+HELLO = chunk({"content": "Hello world"})
+ANSWERS: dict[str, Scripted] = {
+    "calls of one index": said(
+        call(index=0, id="call_a", function=function("roll", '{"sides":')),
+        call(index=0, function={"arguments": "6}"}),
+        call(index=0, id="call_b", function=function("flip", '{"times":2}')),
+        finish="tool_calls",
+    ),
+    "calls without index": said(
+        call(id="call_a", function=function("roll", '{"sides":6}')),
+        call(id="call_b", function=function("flip", '{"times":2}')),
+    ),
+    "call whose id and name are empty at first": said(
+        call(index=0, id="", function=function("", "")),
+        call(index=0, id="call_a", function=function("roll", '{"sides":')),
+        call(index=0, id="", function=function("", "6}")),
+    ),
+    "custom call": said(
+        call(index=0, id="call_a", type="custom", custom={"name": "sql", "input": ""}),
+        call(index=0, type="custom", custom={"input": "SELECT 1"}),
+    ),
+    "function call": said(
+        chunk({"function_call": function("roll", "")}), chunk({"function_call": {"arguments": '{"sides":6}'}})
+    ),
+    "cost object": said(HELLO, usage={**USAGE, "cost": {"total_cost": 0.3}}),
+    "cost text": said(HELLO, usage={**USAGE, "cost": "n/a"}),
+    "counts as text": said(HELLO, usage={name: str(count) for name, count in USAGE.items()}),
+    "counts out of range": said(HELLO, usage={"prompt_tokens": 2**40, "completion_tokens": -1, "total_tokens": 1.5}),
+    "usage list": said(HELLO, usage=[7, 5]),
+    "content parts": said(
+        chunk({"content": "Hello "}),
+        chunk({"content": [{"type": "reference", "reference_ids": [1]}]}),
+        chunk({"content": [{"type": "text", "text": "world"}]}),
+    ),
+    "reasoning object": said(chunk({"reasoning_content": {"text": "hm"}}), HELLO),
+    "not JSON": said(b"data: {oops\n\n", HELLO),
+    "no UTF-8": said(b"data: \xff\xfe\n\n", HELLO),
+    "not a number": said(
+        chunk({"content": "Hello "}), b'data: {"choices":[{"delta":{"content":"world"},"logprobs":NaN}]}\n\n'
+    ),
+    "refusal": said(chunk({"refusal": "I would "}), chunk({"refusal": "rather not."})),
+    "usage in every chunk": streamed(
+        chunk({"role": "assistant", "content": ""}, usage=USAGE),
+        chunk({"content": "left"}, usage=USAGE),
+        chunk({"content": "right"}, index=1, usage=USAGE),
+        chunk({"refusal": "rather not"}, usage=USAGE),
+        chunk(None, "stop", usage=USAGE),
+        chunk(None, "stop", index=1, usage=USAGE),
+        event({"choices": [], "usage": {**USAGE, "only": True}}),
+        DONE,
+    ),
+    "no DONE": streamed(HELLO, chunk(None, "content_filter"), event(ONLY_USAGE)),
+    "no blank line": streamed(HELLO, chunk(None, "stop"), b"data: [DONE]\n"),
+    "no finish reason": streamed(HELLO, event(ONLY_USAGE)),
+    "large event": said(
+        b'data: {"choices":[{"index":0,"delta":{"images":[{"image_url":{"url":"' + b"A" * 5_000_000 + b'"}}]}}]}\n\n'
+    ),
+    "error and DONE": streamed(HELLO, event({"error": {"message": "x", "type": None, "code": "500"}}), DONE),
+    "error of context": streamed(HELLO, event({"error": {"message": "ContextWindowExceeded", "code": "400"}}), DONE),
+    "content filter": refused(400, "litellm.ContentPolicyViolationError: a content management policy.", param="prompt"),
+    "named parameter": refused(400, "Unsupported parameter: 'max_tokens' is not supported", param="max_tokens"),
+    "context overflow": refused(400, "litellm.ContextWindowExceededError: maximum context length is 8192 tokens."),
+    "rate limit": refused(429, "slow", headers={"retry-after": "3"}),
+    "page of HTML": Scripted(status=413, headers={"content-type": "text/html"}, pieces=[b"<html>too large</html>"]),
+    "ids": streamed(b"id: 1\n", chunk({"content": "Hello "}), b"id: 2\n", chunk({"content": "my "}), IDLE,
+        b"id: 3\n", chunk({"content": "world"}), chunk(None, "stop"), DONE),
+    "quiet": streamed(chunk({"content": "Hello "}), IDLE, chunk({"content": "world"}), chunk(None, "stop"), DONE),
+    "vectors without index": Scripted(pieces=[json.dumps({
+        "data": [{"embedding": [0.5]}, {"index": 1, "embedding": [0.25]}], "usage": None}).encode()]),
+    "whole with odd usage": Scripted(pieces=[json.dumps({
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello world"}}],
+        "usage": {"prompt_tokens": None, "completion_tokens": "5", "cost": {}}}).encode()]),
+}  # fmt: skip
+
+
+def answered(_method: str, _path: str, body: bytes) -> Scripted:
+    """By the model that is asked for; one that is ``late`` sends nothing for a while."""
+    name = str(json.loads(body or b"{}").get("model", ""))
+    if name.startswith("late "):
+        late = ANSWERS[name.removeprefix("late ")]
+        return Scripted(late.status, late.headers, [IDLE, *late.pieces])
+    return ANSWERS[name]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    async with (
+        odd_server(answered) as url,
+        embedded_stack(litellm_base_url=url, stream_heartbeat_seconds=IDLE / 4) as running,
+    ):
+        yield running
+
+
+def asking(name: str, **more: Any) -> dict[str, Any]:
+    return {"model": name, "messages": [{"role": "user", "content": "Hello"}], **more}
+
+
+async def by_stream(stack: Stack, name: str, **more: Any) -> str:
+    body = asking(name, stream=True, **more)
+    response = await stack.client.post("/v1/chat/completions", json=body, headers=stack.headers())
+    assert response.status_code == 200, response.text
+    return response.text
+
+
+async def by_complete(stack: Stack, name: str) -> dict[str, Any]:
+    given = {"model": name, "messages": [{"role": "USER", "content": "Hello"}], "idempotencyKey": uuid.uuid4().hex}
+    return await stack.graphql(COMPLETE, {"i": given})
+
+
+async def completed(stack: Stack, name: str) -> dict[str, Any]:
+    answer = await by_complete(stack, name)
+    assert "errors" not in answer, answer
+    found: dict[str, Any] = answer["data"]["complete"]
+    return found
+
+
+ROLL = {"toolCallId": "call_a", "name": "roll", "arguments": '{"sides":6}'}
+FLIP = {"toolCallId": "call_b", "name": "flip", "arguments": '{"times":2}'}
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [
+        ("calls of one index", [ROLL, FLIP]),
+        ("calls without index", [ROLL, FLIP]),
+        ("call whose id and name are empty at first", [ROLL]),
+        ("custom call", [{"toolCallId": "call_a", "name": "sql", "arguments": "SELECT 1"}]),
+        ("function call", [ROLL | {"toolCallId": None}]),
+    ],
+)
+@in_one_loop
+async def test_no_tool_call_is_lost(stack: Stack, name: str, calls: list[dict[str, Any]]) -> None:
+    assert (await completed(stack, name))["toolCalls"] == calls
+    assert (await by_stream(stack, name)).endswith(DONE.decode())
+
+
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [
+        ("cost object", (7, 5, 12)),
+        ("cost text", (7, 5, 12)),
+        ("counts as text", (7, 5, 12)),
+        ("counts out of range", None),
+        ("usage list", None),
+        ("content parts", (7, 5, 12)),
+        ("reasoning object", (7, 5, 12)),
+        ("not JSON", (7, 5, 12)),
+        ("no UTF-8", (7, 5, 12)),
+        ("not a number", (7, 5, 12)),
+    ],
+)
+@in_one_loop
+async def test_the_text_survives_a_field_that_cannot_be_read(
+    stack: Stack, name: str, usage: tuple[int, int, int] | None
+) -> None:
+    found = await completed(stack, name)
+    names = ("promptTokens", "completionTokens", "totalTokens")
+    counts = None if usage is None else dict(zip(names, usage, strict=True))
+    assert found["text"] == "Hello world"
+    assert found["finishReason"] == "STOP"
+    assert found["usage"] == (None if counts is None else {**counts, "costUsd": None})
+    streamed_text = await by_stream(stack, name, stream_options={"include_usage": True})
+    upstream = b"".join(piece for piece in ANSWERS[name].pieces if isinstance(piece, bytes))
+    assert streamed_text == upstream.decode("utf-8", "replace")
+
+
+@in_one_loop
+async def test_events_that_cannot_be_read_are_counted(stack: Stack) -> None:
+    await by_stream(stack, "not JSON")
+    assert "agentgraph_unreadable_events_total" in (await stack.client.get("/metrics")).text
+
+
+@in_one_loop
+async def test_reasoning_and_refusals_are_shown(stack: Stack) -> None:
+    assert (await completed(stack, "reasoning object"))["reasoning"] == "hm"
+    assert (await completed(stack, "refusal"))["text"] == "I would rather not."
+    assert "rather not." in await by_stream(stack, "refusal")
+
+
+@in_one_loop
+async def test_a_chunk_with_content_and_usage_reaches_a_client_that_did_not_ask_for_usage(stack: Stack) -> None:
+    text = await by_stream(stack, "usage in every chunk")
+    assert all(part in text for part in ("left", "right", '"role"', "rather not", DONE.decode()))
+    assert "only" not in text
+    assert "only" in await by_stream(stack, "usage in every chunk", stream_options={"include_usage": True})
+
+
+@in_one_loop
+async def test_an_answer_is_whole_without_done_or_its_blank_line(stack: Stack) -> None:
+    assert (await completed(stack, "no DONE"))["finishReason"] == "CONTENT_FILTER"
+    assert (await completed(stack, "no blank line"))["text"] == "Hello world"
+    for name in ("no DONE", "no blank line"):
+        text = await by_stream(stack, name)
+        assert '"error"' not in text
+        assert text.endswith(DONE.decode())
+
+
+@in_one_loop
+async def test_an_answer_without_a_finish_reason_is_cut_and_its_usage_is_metered(stack: Stack) -> None:
+    before = await tokens(stack, "completion")
+    text = await by_stream(stack, "no finish reason")
+    assert ('"code":"cut"' in text, "[DONE]" in text) == (True, False)
+    assert await tokens(stack, "completion") == (before[0] + 7, before[1] + 5)
+
+
+@in_one_loop
+async def test_an_event_of_five_megabytes_passes(stack: Stack) -> None:
+    text = await by_stream(stack, "large event")
+    assert len(text) > 5_000_000
+    assert ('"error"' in text, text.endswith(DONE.decode())) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("error and DONE", "model"), ("error of context", "context_length_exceeded")]
+)
+@in_one_loop
+async def test_an_error_event_ends_the_stream_without_done(stack: Stack, name: str, code: str) -> None:
+    text = await by_stream(stack, name)
+    assert (text.count('"error"'), f'"code":"{code}"' in text, "[DONE]" in text) == (1, True, False)
+
+
+REFUSALS = [
+    ("content filter", "invalid_request_error", "content_filter", "prompt"),
+    ("named parameter", "invalid_request_error", "bad_user_input", "max_tokens"),
+    ("context overflow", "invalid_request_error", "context_length_exceeded", None),
+    ("rate limit", "rate_limit_error", "rate_limited", None),
+    ("page of HTML", "invalid_request_error", "payload_too_large", None),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "code", "param"), REFUSALS)
+@in_one_loop
+async def test_a_refusal_has_one_body_early_or_late(
+    stack: Stack, name: str, kind: str, code: str, param: str | None
+) -> None:
+    early = await stack.client.post("/v1/chat/completions", json=asking(name), headers=stack.headers())
+    error = early.json()["error"]
+    assert early.status_code == ANSWERS[name].status
+    assert (error["type"], error["code"], error["param"]) == (kind, code, param)
+    late = await by_stream(stack, f"late {name}")
+    assert late.startswith(": ping\n\n")
+    assert json.loads(late.rpartition("data: ")[2]) == early.json()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("content filter", "CONTENT_FILTER"), ("context overflow", "CONTEXT_LENGTH")]
+)
+@pytest.mark.parametrize("late", ["", "late "])
+@in_one_loop
+async def test_a_refusal_has_its_reason_in_the_graph(stack: Stack, name: str, reason: str, late: str) -> None:
+    [error] = (await by_complete(stack, late + name))["errors"]
+    assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("BAD_USER_INPUT", reason)
+
+
+@in_one_loop
+async def test_the_wait_that_a_rate_limit_asks_for_is_passed_on(stack: Stack) -> None:
+    answer = await stack.client.post("/v1/chat/completions", json=asking("rate limit"), headers=stack.headers())
+    assert answer.headers["retry-after"] == "3"
+
+
+@pytest.mark.parametrize(("name", "ping"), [("ids", ": ping\n"), ("quiet", ": ping\n\n")])
+@in_one_loop
+async def test_openai_python_reads_a_stream_with_heartbeats(stack: Stack, name: str, ping: str) -> None:
+    text = await by_stream(stack, name)
+    assert ping in text
+    assert (": ping\n\n" in text) == (name == "quiet")
+    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as sdk:
+        stream = await sdk.chat.completions.create(**asking(name), stream=True)
+        words = [one.choices[0].delta.content or "" async for one in stream]
+    assert "".join(words) == ("Hello my world" if name == "ids" else "Hello world")
+
+
+@in_one_loop
+async def test_vectors_without_an_index_are_in_the_order_of_the_inputs(stack: Stack) -> None:
+    name = "vectors without index"
+    answer = await stack.graphql(EMBED, {"i": {"model": name, "inputs": ["a", "b"]}})
+    vectors = [{"index": 0, "vector": [0.5]}, {"index": 1, "vector": [0.25]}]
+    assert answer == {"data": {"embed": {"embeddings": vectors, "usage": {"totalTokens": None}}}}
+    body = {"model": name, "input": ["a", "b"]}
+    passed = await stack.client.post("/v1/embeddings", json=body, headers=stack.headers())
+    assert passed.content == ANSWERS[name].pieces[0]
+
+
+@in_one_loop
+async def test_a_whole_answer_is_passed_on_but_for_null_counts(stack: Stack) -> None:
+    name, before = "whole with odd usage", await tokens(stack, "completion")
+    answer = await stack.client.post("/v1/chat/completions", json=asking(name), headers=stack.headers())
+    upstream = ANSWERS[name].pieces[0]
+    assert isinstance(upstream, bytes)
+    assert answer.content == upstream.replace(b'"prompt_tokens": null', b'"prompt_tokens": 0')
+    assert await tokens(stack, "completion") == (before[0], before[1] + 5)
+
+
+async def tokens(stack: Stack, kind: str) -> tuple[float, float]:
+    """Tokens in and out so far, as the metrics tell."""
+    found = {"in": 0.0, "out": 0.0}
+    for line in (await stack.client.get("/metrics")).text.splitlines():
+        for way in found:
+            if line.startswith(f'agentgraph_tokens_total{{direction="{way}",kind="{kind}"}}'):
+                found[way] = float(line.split()[-1])
+    return found["in"], found["out"]
