@@ -89,6 +89,22 @@ async def test_what_would_steer_litellm_is_refused_by_its_name(stack: Stack, pat
             assert (error["param"], error["code"]) == (name, "unknown_parameter")
 
 
+SILENT: list[dict[str, Any]] = [
+    {"metadata": None},
+    {"metadata": {}},
+    {"api_base": None, "mock_response": None, "extra_body": None, "no-log": None},
+]
+
+
+@pytest.mark.parametrize("path", [*CHATS, *VECTORS])
+@pytest.mark.parametrize("silent", SILENT, ids=["metadata null", "metadata empty", "nulls"])
+async def test_what_says_nothing_is_let_through(stack: Stack, path: str, silent: dict[str, Any]) -> None:
+    right = asking(stack, "tokens=1") if path in CHATS else EMBEDDING
+    for more in [{"stream": True}, {"stream": False}] if path in CHATS else [{}]:
+        answer = await ask(stack, path, {**right, **more, **silent})
+        assert answer.status_code == 200, answer.text
+
+
 HI = {"role": "user", "content": "hi"}
 SHAPES: list[tuple[dict[str, Any], str]] = [
     ({"messages": "x"}, "messages"),

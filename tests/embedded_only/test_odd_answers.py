@@ -353,6 +353,23 @@ async def test_a_whole_answer_is_passed_on_but_for_null_counts(stack: Stack) -> 
     assert await tokens(stack, "completion") == (before[0], before[1] + 5)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_parameters_that_say_nothing_are_not_sent_on(stream: bool) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def recorded(method: str, path: str, body: bytes) -> Scripted:
+        bodies.append(json.loads(body))
+        return answered(method, path, body)
+
+    name = "no DONE" if stream else "whole with odd usage"
+    silent = {"metadata": {}, "api_base": None, "temperature": None}
+    async with odd_server(recorded) as url, embedded_stack(litellm_base_url=url) as stack:
+        body = asking(name, stream=stream, **silent)
+        answer = await stack.client.post("/v1/chat/completions", json=body, headers=stack.headers())
+    assert answer.status_code == 200
+    assert [sorted(body.keys() & silent.keys()) for body in bodies] == [["temperature"]]
+
+
 async def tokens(stack: Stack, kind: str) -> tuple[float, float]:
     """Tokens in and out so far, as the metrics tell."""
     found = {"in": 0.0, "out": 0.0}
