@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.rest.requests import Chat, Embeddings
 from app.rest.table import TABLE, Keys, Row, Work
+from resolvers.checks import MAX_KEY
 
 _ERROR = {
     "type": "object",
@@ -55,6 +56,12 @@ _REQUESTS = {
     Work.EMBEDDINGS: _EMBEDDINGS,
     Work.BY_BODY: {"oneOf": [_CHAT, _EMBEDDINGS]},
 }
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+    "description": "The same key and request again get the answer of the first one, paid once.",
+}
 _SUMMARIES = {
     Work.CHAT: "A chat completion, whole or streamed (OpenAI's API).",
     Work.EMBEDDINGS: "Embeddings (OpenAI's API).",
@@ -81,6 +88,8 @@ def _described(row: Row) -> dict[str, Any]:
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
+    elif row.work in _REQUESTS:
+        operation["parameters"] = [_KEY]
     if (request := _REQUESTS.get(row.work)) is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": request}}}
     if row.work in {Work.CHAT, Work.BY_BODY}:

@@ -208,9 +208,11 @@ class ToolCallDelta(StreamEvent):
     """The GraphQL face of the event of that name."""
 
     message_id: ID | None = described("The message it belongs to; null in a completion.")
-    index: int = described("Which of the calls that are made at once.")
-    tool_call_id: ID | None = described("The call's id, which ties its return to it; with its first piece.")
-    name: str | None = described("The tool's name, with its first piece.")
+    index: int = described("Which of the calls that are made at once: pieces with the same index are of one call.")
+    tool_call_id: ID | None = described(
+        "The call's id, which ties its return to it; once, mostly with its first piece."
+    )
+    name: str | None = described("The tool's name; once, mostly with the call's first piece.")
     arguments_delta: str = described("What to append to the arguments' JSON text.")
 
 

@@ -110,7 +110,7 @@ def _decoded(choice: Object, place: int) -> ChoiceDelta:
     text, thought = _content(delta.get("content"))
     return ChoiceDelta(
         index=place if index is None else index,
-        text=(text or joined_text(choice.get("text"), _TEXT)) + _refusal(delta),
+        text=(text or (joined_text(choice["text"], _TEXT) if "text" in choice else "")) + _refusal(delta),
         reasoning=_reasoning(delta) or thought,
         calls=_calls(delta),
         finish_reason=_finish(choice.get("finish_reason")),
@@ -138,17 +138,21 @@ def _part(part: object) -> str:
 
 def _refusal(delta: Object) -> str:
     """What the model says where it refuses to answer; LiteLLM 1.106 moves it among the provider's fields."""
-    moved = as_object(delta.get("provider_specific_fields")).get("refusal")
-    return joined_text(delta.get("refusal") or moved, _TEXT)
+    told = delta.get("refusal") or as_object(delta.get("provider_specific_fields")).get("refusal")
+    return joined_text(told, _TEXT) if told else ""
 
 
 def _reasoning(delta: Object) -> str:
-    return next((text for name in _REASONING if (text := joined_text(delta.get(name), _THOUGHTS))), "")
+    for name in _REASONING:
+        if name in delta and (text := joined_text(delta[name], _THOUGHTS)):
+            return text
+    return ""
 
 
 def _calls(delta: Object) -> list[CallPiece]:
     """Pieces of tool calls, functions or custom ones; else of a ``function_call``, the older form."""
-    pieces = [_piece(call) for call in as_list(delta.get("tool_calls")) if isinstance(call, dict)]
+    told = delta.get("tool_calls")
+    pieces = [_piece(call) for call in as_list(told) if isinstance(call, dict)] if told else []
     if pieces or not isinstance(delta.get("function_call"), dict):
         return pieces
     return [_piece({"function": delta["function_call"]})]

@@ -45,32 +45,36 @@ def _words(*patterns: str) -> re.Pattern[str]:
 
 _UNKNOWN_MODEL = re.compile(r"Invalid model name passed in model=")
 _CONTEXT_LENGTH = _words(
-    r"maximum context (?:length|limit)",
+    r"maximum (?:context|prompt) (?:length|limit)|longer than the (?:model's context|maximum model length)",
     r"context_length_exceeded|ContextWindowExceeded|exceed(?:s|ed)? (?:the )?context (?:limit|window|length)",
-    r"longer than the model's context|exceeds? the available context size",
-    r"input tokens exceed the configured limit|exceeds the maximum number of tokens allowed",
+    r"exceeds? the (?:available context size|maximum allowed (?:input )?length|maximum number of tokens allowed)",
+    r"input tokens exceed the configured limit|exceeded model token limit|context window exceeds limit",
     r"(?:prompt|input) is too long|input too long:|too many (?:input )?tokens|length limit exceeded",
     r"current length is .{1,40} while limit is|maximum input length is .{1,40}tokens",
-    r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed",
-    r"request payload size exceeds",
+    r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed|range of input length should be",
+    r"request payload size exceeds|reduce the length of (?:the|your) (?:messages|prompt|input)",
 )
-"""How providers say that the messages are too long, as far as LiteLLM 1.110.2 knows them (its
-``exception_mapping_utils``)."""
+"""How providers say that the messages are too long: as LiteLLM 1.110.2 knows them (``exception_mapping_utils``), and as
+xAI, Moonshot, MiniMax, Alibaba, vLLM and SGLang say it, which it passes on."""
 _NO_CONTEXT_LENGTH = _words(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
 """Other things that are too long, in similar words."""
 _CONTENT_FILTER = _words(
     r"ContentPolicyViolation|content_policy_violation|content_filter(?!_result)|ResponsibleAIPolicyViolation",
-    r"content (?:management|filtering) policy|(?:our|the) safety system|violating our usage policy|cyber_policy",
-    r"the response was blocked|guardrail_intervened|violated .{0,40}policy|data_inspection_failed",
+    r"content (?:management|filtering) policy|(?:our|the) safety system|cyber_policy|moderation_blocked",
+    r"(?:violat\w+|against) (?:our |the )?(?:usage|content) (?:policy|policies|guidelines)|the response was blocked",
+    r"guardrail_intervened|violated .{0,40}policy|content blocked|blocked entity detected|blocked by .{0,30}filter",
+    r"data_?inspection_?failed|inappropriate content|content exists risk|considered high risk|prohibited_content",
 )
 """How providers and LiteLLM's guardrails say that they refuse the content."""
 _CERTAIN = _words(r"ContextWindowExceeded|context_length_exceeded|ContentPolicyViolation|content_policy_violation")
 """Names that count whatever the status; the other words count only in an answer that blames the request."""
+_NUMBER = r"(\d[\d,]{1,11})"
 _LIMIT = _words(
-    r"(?:context (?:length|limit|size|window)|configured limit|limit is|maximum number of tokens allowed"
-    r"|maximum input length is)\D{0,20}(\d[\d,]{1,11})(?=\s*(?:input )?tokens|\))",
-    r"tokens > (\d[\d,]{1,11}) maximum",
+    rf"maximum (?:context|prompt|model|input|allowed|allowed input) (?:length|limit) ?\D{{0,10}}{_NUMBER}",
+    rf"(?:context (?:length|size)|maximum number of tokens allowed)\D{{0,10}}{_NUMBER}(?=\s*tokens|\))",
+    rf"(?:configured limit of|token limit:|while limit is|tokens, limit is|tokens >) {_NUMBER}",
 )
+"""The limit in such an error."""
 _NAMED_PARAM = _words(
     r"(?:(?:unsupported|unknown|unrecognized|missing required) (?:parameter|value|argument):?"
     r"|invalid (?:value|type) for|invalid|does not support parameters: \[) ?'([\w.\[\]-]{1,100})'",

@@ -78,6 +78,8 @@ def number(value: object) -> Decimal | None:
 
 def count(value: object) -> int | None:
     """A whole number from 0 to ``MAX_COUNT``."""
+    if type(value) is int:
+        return value if 0 <= value <= MAX_COUNT else None
     found = number(value)
     if found is None or found > MAX_COUNT or found != found.to_integral_value():
         return None
@@ -99,6 +101,8 @@ def word(value: object) -> str | None:
 
 def clean(text: str) -> str:
     """The text without halves of surrogate pairs, which no answer could be encoded with."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

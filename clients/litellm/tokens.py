@@ -19,14 +19,15 @@ def usage_of(value: object) -> Usage | None:
     Returns:
         ``None`` where it tells nothing that can be read.
     """
-    wire = as_object(value)
+    if not isinstance(value, dict):
+        return None
     usage = Usage(
-        prompt_tokens=count(wire.get("prompt_tokens")),
-        completion_tokens=count(wire.get("completion_tokens")),
-        total_tokens=count(wire.get("total_tokens")),
-        cached_prompt_tokens=count(as_object(wire.get("prompt_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=count(as_object(wire.get("completion_tokens_details")).get("reasoning_tokens")),
-        cost_usd=amount(wire.get("cost")),
+        prompt_tokens=count(value.get("prompt_tokens")),
+        completion_tokens=count(value.get("completion_tokens")),
+        total_tokens=count(value.get("total_tokens")),
+        cached_prompt_tokens=count(as_object(value.get("prompt_tokens_details")).get("cached_tokens")),
+        reasoning_tokens=count(as_object(value.get("completion_tokens_details")).get("reasoning_tokens")),
+        cost_usd=amount(value.get("cost")),
     )
     return None if usage == Usage() else usage
 
