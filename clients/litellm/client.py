@@ -12,7 +12,7 @@ from clients.decode import decode
 from clients.errors import BadUserInput, Service
 from clients.litellm.errors import bad_key, translated
 from clients.litellm.keys import KEY, KeyInfo
-from clients.litellm.models import DETAILS, GROUPS, ModelDetails, ModelRecord, details_by_name
+from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
 from clients.litellm.usage import ACTIVITY, UsageLine, hashed, lines
 from clients.sse import SseEvent, sse_events
 from clients.upstream import Upstream
@@ -50,12 +50,12 @@ class LiteLLM:
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """The models that ``key`` may call."""
         answer = await self._ask(scope, Call(operation="models", path="/model_group/info", headers=_bearer(key)))
-        return decode(Service.LITELLM, GROUPS, answer.body).data
+        return decode_models(answer.body)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
         """What LiteLLM knows of those models beyond their groups, by name. A long answer: ask where it is needed."""
         answer = await self._ask(scope, Call(operation="model.details", path="/model/info", headers=_bearer(key)))
-        return details_by_name(decode(Service.LITELLM, DETAILS, answer.body).data)
+        return decode_details(answer.body)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
         """What ``key`` has spent and may spend."""

@@ -176,11 +176,18 @@ def _by_words(status: int, wire: WireError) -> GatewayError | None:
 
 
 def _context_words(text: str) -> str:
-    """OpenAI's own words: langchain-openai, litellm and others know the error by them, and summarise."""
+    """A message in the words by which SDKs know a context overflow, so that they can shorten the conversation.
+
+    litellm 1.110.2 looks for "this model's maximum context length is"; langchain-openai 1.7.4 for "prompt is too long",
+    and in a stream for "exceeds the context window", since openai 3 no longer has the code in an error's text.
+    """
     found = _LIMIT.search(text)
     limit = None if found is None else next(filter(None, found.groups())).replace(",", "")
     told = "exceeded" if limit is None else f"{limit} tokens"
-    return f"This model's maximum context length is {told}. Please reduce the length of the messages."
+    return (
+        f"This model's maximum context length is {told}: the prompt is too long and exceeds the context window. "
+        "Please reduce the length of the messages."
+    )
 
 
 def _bad_request(wire: WireError) -> BadUserInput:

@@ -7,12 +7,14 @@ part of it on. An answer that has been paid for must not be lost over one of its
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from clients.decode import UNREADABLE
+from clients.decode import UNREADABLE, undecodable
+from clients.errors import Service
 from clients.litellm.money import dollars
 
 MAX_COUNT = 2**31 - 1
@@ -22,6 +24,7 @@ _MAX_DIGITS = 40
 _MAX_NESTING = 4
 
 Object = dict[str, Any]
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 def json_object(data: bytes) -> Object | None:
@@ -50,6 +53,22 @@ def _tolerant(data: bytes) -> object:
 
 def _parsed_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+def tolerant(kind: type[S], wire: Object) -> S:
+    """Convert an object to a struct; fields whose value cannot be read are left to their defaults.
+
+    Raises:
+        UpstreamError: reason ``DECODE``, where a field without a default is missing or cannot be read.
+    """
+    kept: Object = {}
+    for field in msgspec.structs.fields(kind):
+        with suppress(msgspec.ValidationError, KeyError):
+            kept[field.encode_name] = msgspec.convert(wire[field.encode_name], field.type, strict=False)
+    try:
+        return msgspec.convert(kept, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise undecodable(Service.LITELLM) from error
 
 
 def as_object(value: object) -> Object:

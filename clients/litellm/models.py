@@ -8,6 +8,9 @@ from enum import StrEnum
 
 import msgspec
 
+from clients.decode import UNREADABLE, decode
+from clients.errors import Service
+from clients.litellm.fields import Object, as_object, count, tolerant
 from clients.litellm.money import per_million
 
 
@@ -68,12 +71,12 @@ class ModelRecord(msgspec.Struct, kw_only=True):
     @property
     def context_window(self) -> int | None:
         """How many tokens go in."""
-        return None if self.context is None else int(self.context)
+        return count(self.context)
 
     @property
     def max_output_tokens(self) -> int | None:
         """How many tokens come out at most."""
-        return None if self.output is None else int(self.output)
+        return count(self.output)
 
     @property
     def input_usd_per_million_tokens(self) -> Decimal | None:
@@ -117,7 +120,7 @@ class ModelDetails(msgspec.Struct, kw_only=True):
     @property
     def embedding_dimensions(self) -> int | None:
         """How many numbers an embedding has, where none are asked for."""
-        return None if self.output_vector_size is None else int(self.output_vector_size)
+        return count(self.output_vector_size)
 
 
 class _WireDeployment(msgspec.Struct):
@@ -133,8 +136,31 @@ class _WireDeployments(msgspec.Struct):
     data: list[_WireDeployment]
 
 
+class _WireObjects(msgspec.Struct):
+    data: list[Object]
+
+
 GROUPS = msgspec.json.Decoder(_WireGroups)
 DETAILS = msgspec.json.Decoder(_WireDeployments)
+_OBJECTS = msgspec.json.Decoder(_WireObjects)
+
+
+def decode_models(body: bytes) -> list[ModelRecord]:
+    """Decode the list of model groups. What cannot be read of a model is unknown. Raises UpstreamError (``DECODE``)."""
+    try:
+        return GROUPS.decode(body).data
+    except UNREADABLE:
+        return [tolerant(ModelRecord, one) for one in decode(Service.LITELLM, _OBJECTS, body).data]
+
+
+def decode_details(body: bytes) -> dict[str, ModelDetails]:
+    """Decode the pages on all models, by name, in the same way."""
+    try:
+        return details_by_name(DETAILS.decode(body).data)
+    except UNREADABLE:
+        data = decode(Service.LITELLM, _OBJECTS, body).data
+    infos = [{**one, "model_info": tolerant(ModelDetails, as_object(one.get("model_info")))} for one in data]
+    return details_by_name(tolerant(_WireDeployment, one) for one in infos)
 
 
 def details_by_name(deployments: Iterable[_WireDeployment]) -> dict[str, ModelDetails]:

@@ -20,7 +20,7 @@ from clients.errors import (
 )
 from clients.litellm.errors import translated
 from clients.litellm.keys import KEY
-from clients.litellm.models import DETAILS, GROUPS, ModelMode, details_by_name
+from clients.litellm.models import DETAILS, GROUPS, ModelMode, decode_details, decode_models, details_by_name
 from clients.litellm.usage import ACTIVITY, lines
 
 MINE, THEIRS = "a" * 64, "b" * 64
@@ -85,6 +85,24 @@ def test_a_group_of_several_deployments_can_what_any_of_them_can() -> None:
 def test_a_mode_this_gateway_has_never_heard_of(mode: str | None, expected: ModelMode) -> None:
     [model] = GROUPS.decode(json.dumps({"data": [{"model_group": "m", "mode": mode}]})).data
     assert model.mode is expected
+
+
+@pytest.mark.parametrize("odd", ["many", {}, [1], True, -1, 1e300, None], ids=repr)
+def test_a_fact_of_a_model_that_cannot_be_read_takes_nothing_else_away(odd: Any) -> None:
+    names = ("max_input_tokens", "max_output_tokens", "supports_vision", "providers", "mode", "input_cost_per_token")
+    groups = [{"model_group": "a", name: odd, "supports_reasoning": True} for name in names]
+    models = decode_models(json.dumps({"data": groups}).encode())
+    assert [(model.name, model.supports.reasoning) for model in models] == [("a", True)] * len(names)
+    assert models[0].context_window in {None, 1}
+    pages = [{"model_name": "a", "model_info": {"output_vector_size": odd, "supports_pdf_input": True}}]
+    assert decode_details(json.dumps({"data": pages}).encode())["a"].supports_pdf_input is True
+    assert set(decode_details(json.dumps({"data": [{"model_name": "a", "model_info": odd}]}).encode())) == {"a"}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"data": [1]}', b'{"data": [{"mode": "chat"}]}', b'{"data": null}'])
+def test_what_is_no_list_of_models(body: bytes) -> None:
+    with pytest.raises(UpstreamError):
+        decode_models(body)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +207,9 @@ def test_context_overflow_is_told_in_words_that_sdks_know(message: str, limit: i
     error = refused(message, status)
     told = "exceeded" if limit is None else f"{limit} tokens"
     assert (error.code, error.reason) == ("BAD_USER_INPUT", "CONTEXT_LENGTH")
-    assert error.message == (
-        f"This model's maximum context length is {told}. Please reduce the length of the messages."
-    )
+    assert f"This model's maximum context length is {told}: " in error.message
+    for words in ("prompt is too long", "exceeds the context window", "reduce the length of the messages"):
+        assert words in error.message
 
 
 @pytest.mark.parametrize(

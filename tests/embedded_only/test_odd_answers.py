@@ -320,6 +320,21 @@ async def test_the_wait_that_a_rate_limit_asks_for_is_passed_on(stack: Stack) ->
     assert answer.headers["retry-after"] == "3"
 
 
+@in_one_loop
+async def test_openai_python_knows_a_context_overflow(stack: Stack) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as sdk:
+        with pytest.raises(openai.BadRequestError) as early:
+            await sdk.chat.completions.create(**asking("context overflow"))
+        with pytest.raises(openai.APIError) as late:
+            async for _ in await sdk.chat.completions.create(**asking("late context overflow"), stream=True):
+                pass
+    assert early.value.code == late.value.code == "context_length_exceeded"
+    assert "prompt is too long" in early.value.message  # langchain-openai 1.7.4
+    assert "exceeds the context window" in str(late.value)  # the same, in a stream
+    for caught in (early, late):
+        assert "this model's maximum context length is" in str(caught.value).lower()  # litellm 1.110.2
+
+
 @pytest.mark.parametrize(("name", "ping"), [("ids", ": ping\n"), ("quiet", ": ping\n\n")])
 @in_one_loop
 async def test_openai_python_reads_a_stream_with_heartbeats(stack: Stack, name: str, ping: str) -> None:
