@@ -10,7 +10,7 @@ from clients.errors import BadUserInput, Conflict
 from clients.letta.records import Usage
 from clients.letta.tools import ToolCall
 from clients.litellm.embeddings import EmbeddingRecord, decode_embeddings
-from clients.litellm.tokens import header_cost
+from clients.litellm.tokens import header_cost, whole_usage
 from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES
@@ -117,9 +117,10 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
         body["dimensions"] = dimensions
     sent = msgspec.json.encode(turns.naming(context, body, pays))
     answer = await context.resources.litellm.embeddings(context.model_scope(), pays, sent)
+    if (used := whole_usage(answer.body)) is not None:
+        context.resources.metrics.tokens_used("embedding", used.prompt_tokens, None)
     vectors, usage = decode_embeddings(answer.body, len(inputs))
     usage.cost_usd = header_cost(answer.headers)
-    context.resources.metrics.tokens_used("embedding", usage.prompt_tokens, None)
     return Embedded(model=model, embeddings=vectors, usage=usage)
 
 

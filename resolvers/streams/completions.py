@@ -112,11 +112,11 @@ class CompletionSource:
         return [(first, raw), *((event, b"") for event in rest)]
 
     def _note(self, choice: ChoiceDelta) -> None:
-        """Keep account of the choices that have not finished."""
+        """Keep account of the choices that have said something and have not finished."""
         if choice.finish_reason is not None:
             self._finished.add(choice.index)
             self._open.discard(choice.index)
-        elif choice.index not in self._finished:
+        elif choice.index not in self._finished and (choice.text or choice.reasoning or choice.calls):
             self._open.add(choice.index)
 
     def _deltas(self, choice: ChoiceDelta) -> list[Event]:

@@ -11,6 +11,7 @@ import openai
 import pytest
 import pytest_asyncio
 
+from tests.support.node import run_node
 from tests.support.oddserver import Scripted, odd_server
 from tests.support.stack import Stack, embedded_stack
 
@@ -129,6 +130,8 @@ ANSWERS: dict[str, Scripted] = {
     "quiet": streamed(chunk({"content": "Hello "}), IDLE, chunk({"content": "world"}), chunk(None, "stop"), DONE),
     "vectors without index": Scripted(pieces=[json.dumps({
         "data": [{"embedding": [0.5]}, {"index": 1, "embedding": [0.25]}], "usage": None}).encode()]),
+    "vectors of other inputs": Scripted(pieces=[json.dumps({
+        "data": [{"index": 5, "embedding": [0.5]}], "usage": {"prompt_tokens": 3}}).encode()]),
     "whole with odd usage": Scripted(pieces=[json.dumps({
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello world"}}],
         "usage": {"prompt_tokens": None, "completion_tokens": "5", "cost": {}}}).encode()]),
@@ -347,6 +350,26 @@ async def test_openai_python_reads_a_stream_with_heartbeats(stack: Stack, name: 
     assert "".join(words) == ("Hello my world" if name == "ids" else "Hello world")
 
 
+@pytest.mark.needs_node
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("ids", "Hello my world", None),
+        ("quiet", "Hello world", None),
+        ("late named parameter", "", "bad_user_input"),
+        ("error of context", "Hello world", "context_length_exceeded"),
+    ],
+)
+@in_one_loop
+async def test_openai_node_reads_heartbeats_and_late_errors(
+    stack: Stack, name: str, text: str, code: str | None
+) -> None:
+    [seen] = await run_node("openai_stream.mjs", url=stack.url, token=stack.token(), body=asking(name))
+    param = "max_tokens" if "parameter" in name else None
+    error = None if code is None else {"code": code, "type": "invalid_request_error", "param": param}
+    assert seen == {"text": text, "error": error}
+
+
 @in_one_loop
 async def test_vectors_without_an_index_are_in_the_order_of_the_inputs(stack: Stack) -> None:
     name = "vectors without index"
@@ -356,6 +379,14 @@ async def test_vectors_without_an_index_are_in_the_order_of_the_inputs(stack: St
     body = {"model": name, "input": ["a", "b"]}
     passed = await stack.client.post("/v1/embeddings", json=body, headers=stack.headers())
     assert passed.content == ANSWERS[name].pieces[0]
+
+
+@in_one_loop
+async def test_the_usage_of_vectors_that_cannot_be_read_is_metered(stack: Stack) -> None:
+    before = await tokens(stack, "embedding")
+    answer = await stack.graphql(EMBED, {"i": {"model": "vectors of other inputs", "inputs": ["a"]}})
+    assert answer["errors"][0]["extensions"]["reason"] == "DECODE"
+    assert await tokens(stack, "embedding") == (before[0] + 3, before[1])
 
 
 @in_one_loop
