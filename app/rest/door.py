@@ -59,9 +59,8 @@ class RestDoor:
         """
         context = self._opened(scope)
         kinds = counts_of(scope["path"], scope["method"])
-        if any(
-            row.method == scope["method"] and starts_nothing(context, scope, row) for row, _ in rows_at(scope["path"])
-        ):
+        rows = (row for row, _ in rows_at(scope["path"]) if row.method == scope["method"])
+        if any(starts_nothing(context, scope, row) for row in rows):
             kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
         await send.count(self._doors.resources.limits, context.principal.user_id, *kinds)
         if context.from_letta and not (await context.access.profile()).profile_exists:

@@ -45,6 +45,21 @@ def starts_nothing(context: RequestContext, scope: Scope, row: Row) -> bool:
     return key is not None and (_is_streamed(context, key) or _is_whole(context, key))
 
 
+async def counted_start(context: RequestContext, key: str | None, *, counted: bool) -> bool:
+    """Count a request as model work that was not counted when it came in, and that no earlier one answers any more.
+
+    Returns:
+        Whether it has been counted.
+
+    Raises:
+        RateLimited: reason ``RATE_LIMIT_LLM``.
+    """
+    if counted or key is None or _is_streamed(context, key) or _is_whole(context, key):
+        return counted
+    await context.resources.limits.count(context.principal.user_id, LimitKind.LLM)
+    return True
+
+
 async def once(context: RequestContext, key: str, digest: str, act: Act[Answer], *, counted: bool) -> Answer:
     """The answer of ``act``, done now or under the same key before. A count that has started nothing is given back.
 
@@ -58,6 +73,7 @@ async def once(context: RequestContext, key: str, digest: str, act: Act[Answer],
     Raises:
         Conflict: reason ``KEY_REUSED``.
     """
+    counted = await counted_start(context, key, counted=counted)
     if _is_streamed(context, key):
         raise _reused()
     user_id, resources, began = context.principal.user_id, context.resources, False

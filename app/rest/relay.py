@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
 from app.rest.envelope import JSON, failure_event
-from app.rest.idempotency import check_stream, key_of, once
-from app.rest.requests import Chat, Embeddings, checked
+from app.rest.idempotency import check_stream, counted_start, key_of, once
+from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Keys, Row, Work
 from clients.calls import Answer
 from clients.errors import BadUserInput, NotFound
@@ -58,7 +58,7 @@ class Relay:
         raw = await self._doors.body(scope, receive, from_letta=self._context.from_letta)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
-        asked = checked(body, Embeddings if work is Work.EMBEDDINGS else Chat)
+        asked = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
         once_key = key_of(scope, self._row)
         pays = await self._context.access.model_key()
         if work is Work.CHAT and body.get("stream") is True:
@@ -113,6 +113,7 @@ class Relay:
         keyed = {} if once_key is None else {"key": once_key, "fingerprint": fingerprint(self._row.path, body)}
 
         async def relay() -> None:
+            self._counted = await counted_start(self._context, once_key, counted=self._counted)
             check_stream(self._context, once_key)
             async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
                 named = {"x-stream-id": stream.id} if for_user else {}

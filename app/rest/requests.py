@@ -146,7 +146,7 @@ _SHOWN = 100
 """How many characters of a caller's own words are given back."""
 
 
-def checked(body: dict[str, Any], shape: type[Chat | Embeddings]) -> dict[str, Any]:
+def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> dict[str, Any]:
     """Let a body through that has this shape, and sends LiteLLM nowhere.
 
     Returns:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -134,6 +136,41 @@ async def test_a_repeated_request_does_not_count_as_model_work(stream: bool) -> 
         again = [await post(stack, body) for _ in range(3)]
         other, over = await post(stack, asking(), "other"), await post(stack, asking(), "third")
     assert [answer.status_code for answer in (*together, *again, other, over)] == [200] * 6 + [429]
+
+
+async def test_a_request_that_begins_anew_counts_as_model_work() -> None:
+    async with embedded_stack(rate_limit_llm=1) as stack:
+        body = asking("tokens=100 delay=0.05", stream=True)
+        headers = stack.headers() | {"idempotency-key": "k"}
+        sending = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield json.dumps(body).encode()[:-1]
+            await sending.wait()
+            yield b"}"
+
+        async with stack.client.stream("POST", CHAT, json=body, headers=headers) as first:
+            await anext(first.aiter_bytes())
+            second = asyncio.create_task(stack.client.post(CHAT, content=slowly(), headers=headers))
+
+            polls = 0
+
+            async def let_in() -> bool:
+                nonlocal polls
+                polls += 1
+                answer = await stack.graphql("{ viewer { rateLimits { kind limit remaining } } }")
+                [general] = [one for one in answer["data"]["viewer"]["rateLimits"] if one["kind"] == "GENERAL"]
+                return bool(general["limit"] - general["remaining"] == polls + 2)
+
+            await until(let_in)
+
+        async def cancelled() -> bool:
+            return bool((await stack.model_stats())["disconnected"])
+
+        await until(cancelled)
+        sending.set()
+        assert (await second).status_code == 429
+    assert model_calls(stack) == 1
 
 
 async def test_openai_python_sends_a_key(stack: Stack) -> None:
