@@ -78,6 +78,26 @@ async def test_a_kid_in_the_header_is_no_obstacle(stack: Stack) -> None:
     assert response.json() == {"data": {"viewer": {"id": f"user:{ADA}"}}}
 
 
+async def test_an_anonymous_user_is_refused_at_every_door(stack: Stack) -> None:
+    headers = {"authorization": f"Bearer {forged(is_anonymous=True)}"}
+    response = await stack.client.post("/graphql", json={"query": "{ viewer { email } }"}, headers=headers)
+    assert response.status_code == 403
+    extensions = response.json()["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["reason"]) == ("FORBIDDEN", "ANONYMOUS")
+    rest = await stack.client.get("/v1/models", headers=headers)
+    assert (rest.status_code, rest.json()["error"]["code"]) == (403, "anonymous")
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+        await socket.send(
+            f'{{"type": "connection_init", "payload": {{"authorization": "{headers["authorization"]}"}}}}'
+        )
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4403, "ANONYMOUS")
+    assert stack.calls("ams") == []
+
+
 async def test_introspection_needs_no_token_outside_production(stack: Stack) -> None:
     response = await stack.client.post("/graphql", json={"query": "{ __schema { queryType { name } } }"})
     assert response.json()["data"]["__schema"]["queryType"]["name"] == "Query"
