@@ -38,7 +38,7 @@ class Decoder:
         if unknown is not None:
             raise UnsupportedEncoding(f"Content-Encoding {unknown[:40]!a} is not supported: use {ACCEPTED}.")
         if len(applied) > MAX_CODINGS:
-            raise UnsupportedEncoding(f"A body may have at most {MAX_CODINGS} content codings.")
+            raise _unsupported(f"A body may have at most {MAX_CODINGS} content codings.")
         self._stages = [_Stage(name, limit) for name in reversed(applied)]
 
     def feed(self, data: bytes) -> bytes:
@@ -118,3 +118,7 @@ def _window_bits(name: str, data: bytes) -> int:
         return 16 + zlib.MAX_WBITS
     has_header = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0
     return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+
+
+def _unsupported(message: str) -> UnsupportedEncoding:
+    return UnsupportedEncoding(message, reason="CONTENT_ENCODING")

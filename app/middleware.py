@@ -78,7 +78,8 @@ class RequestScope:
         finally:
             route = scope["path"] if scope["path"] in _ROUTES else template_of(scope["path"]) or "other"
             method = scope.get("method", "WEBSOCKET")
-            self._telemetry.request_ended(route, method, status, time.perf_counter() - began, request_id)
+            seconds, refused = time.perf_counter() - began, scope["state"].get("refused")
+            self._telemetry.request_ended(route, method, status, seconds, request_id, refused)
 
 
 class Shield:

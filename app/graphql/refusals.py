@@ -25,7 +25,9 @@ async def refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayErr
         accepts: the media types that the client takes, the one that the answer has first.
         error: why it is refused.
     """
-    body, headers = {"errors": told(error, scope["state"]["request_id"])}, _headers(error)
+    errors, headers = told(error, scope["state"]["request_id"]), _headers(error)
+    body = {"errors": errors}
+    scope["state"]["refused"] = errors[0]["extensions"]["code"]
     status = error.http_status if isinstance(error, GatewayError) else error.status
     framing = FRAMINGS.get(accepts[0]) if accepts else None
     if framing is not None and status != _METHOD_NOT_ALLOWED:
