@@ -8,13 +8,12 @@ from typing import Any
 
 import httpx
 import openai
-import orjson
 import pytest
 
 from app.rest.table import TABLE, Keys, Row
 from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
 from tests.support import things
-from tests.support.doors import DOORS, Refused, events
+from tests.support.doors import DOORS, Refused, events, refusal
 from tests.support.stack import ADA, GRACE, Stack, any_stack, opened_socket
 
 EMAIL = "{ viewer { email } }"
@@ -140,8 +139,7 @@ async def test_a_refused_event_stream_says_when_to_come_back() -> None:
             answers.append(await stack.client.post("/graphql", json=asked, headers=headers))
         assert [one.status_code for one in answers] == [200, 200]
         assert "retry-after" not in answers[0].headers
-        refusal = orjson.loads(answers[1].text.removeprefix("event: next\ndata: ").partition("\n")[0])
-        assert int(answers[1].headers["retry-after"]) == min(59, is_refused(refusal["errors"], "LLM"))
+        assert int(answers[1].headers["retry-after"]) == min(59, is_refused(refusal(answers[1])["errors"], "LLM"))
 
 
 async def test_a_header_asks_for_less_than_a_minute_and_the_body_has_the_true_wait() -> None:

@@ -64,6 +64,16 @@ async def _by_http(stack: Stack, door: str, asked: dict[str, Any], user: str) ->
             raise Refused(refusal, response.status_code)
 
 
+def refusal(answer: httpx.Response) -> dict[str, Any]:
+    """The body of a refusal that has been read whole: JSON, or the only event of an event stream."""
+    text = answer.text
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        assert answer.status_code == 200
+        text = text.removeprefix("event: next\ndata: ").removesuffix("\n\nevent: complete\ndata:\n\n")
+    body: dict[str, Any] = orjson.loads(text)
+    return body
+
+
 async def event_stream(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """The payloads of GraphQL over SSE; the stream must say that it is complete."""
     buffer = b""
