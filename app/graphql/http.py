@@ -66,8 +66,10 @@ class GraphQLHttp:
         request = await self._request(scope, receive)
         engine = self._doors.engine
         operation = engine.documents.operation(request.query, request.operation_name)
-        self._allowed(scope, operation, principal)
         media = accepts.choose(operation)
+        self._allowed(scope, operation, principal)
+        if media is None:
+            raise _no_form(operation)
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
         if (framing := FRAMINGS.get(media)) is not None:
@@ -177,20 +179,21 @@ class Accepts:
     def __init__(self, media: list[str]) -> None:
         self.media = media
 
-    def choose(self, operation: Operation) -> str:
-        """The form of an operation's answers. Raises RequestError (406) where the client takes none of them."""
+    def choose(self, operation: Operation) -> str | None:
+        """The form of an operation's answers; ``None`` where the client takes none of them."""
         subscribes = operation.kind is OperationType.SUBSCRIPTION
         forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
         possible = [media for media in self.media if media in forms]
-        if possible:
-            self.media = possible
-            return possible[0]
-        self.media = [media for media in self.media if media in WHOLE]
-        raise _unacceptable(
+        self.media = possible or [media for media in self.media if media in WHOLE]
+        return possible[0] if possible else None
+
+
+def _no_form(operation: Operation) -> RequestError:
+    if operation.kind is OperationType.SUBSCRIPTION:
+        return _unacceptable(
             f"Subscriptions are answered as {EVENT_STREAM} or {MULTIPART}, and over WebSocket (graphql-transport-ws)."
-            if subscribes
-            else f"Queries and mutations are answered as {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}."
         )
+    return _unacceptable(f"Queries and mutations are answered as {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
 
 
 def _unacceptable(message: str) -> RequestError:
