@@ -9,7 +9,7 @@ import re
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-_PASTE_A_SECRET = "needs the project's HS256 secret (legacy JWT secret)"  # noqa: S105 - an instruction, not a secret
+_INSTEAD = "set the project's HS256 secret (its legacy JWT secret) instead"
 _PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
 _SSH = re.compile(r"(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+\s")
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
@@ -28,11 +28,11 @@ def hs256_secret(text: str) -> str | None:
     """What is wrong with a secret that HS256 tokens are verified with."""
     bare = text.strip().strip("\"'`").lstrip()
     if (kind := _other_material(bare)) is not None:
-        return f"is {kind}, but {_PASTE_A_SECRET}"
+        return f"is {kind}: {_INSTEAD}"
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(text)
     except jwt.InvalidKeyError:
-        return f"is an asymmetric key, but {_PASTE_A_SECRET}"
+        return f"is an asymmetric key: {_INSTEAD}"
     return pasted(text)
 
 
