@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
-from clients.errors import BadUserInput, BodyTimeout, PayloadTooLarge
+from app.encodings import ACCEPTED, DecodedTooLarge, Decoder
+from app.json_text import InvalidJson, loads
+from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLarge, UnsupportedEncoding
 
 T = TypeVar("T")
 
@@ -27,49 +29,71 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def headers_of(scope: Scope, name: bytes) -> list[str]:
+    """The values of a request header that may be repeated."""
+    return [str(value.decode("latin-1")) for key, value in scope["headers"] if key == name]
+
+
 async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:
-    """The request's body.
+    """The request's body, without its content codings and without a UTF-8 byte order mark.
+
+    Args:
+        scope: the request.
+        receive: where its body comes from.
+        limit: the most bytes of the body, as it is sent and as it decodes.
+        seconds: how long it may take to come.
 
     Raises:
+        UnsupportedEncoding: for a coding that is not decoded here, before the body is read.
         PayloadTooLarge: for more than ``limit`` bytes, before they are read where the length is declared.
+        BadUserInput: for data that is not what its coding says.
         BodyTimeout: when it has not come within ``seconds``.
         ClientLeft: when the client goes before the end.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            return await _read_body(scope, receive, limit)
-    except TimeoutError as error:
-        raise BodyTimeout("The body did not come in time.", reason="BODY_TIMEOUT") from error
-
-
-async def _read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    decoder = Decoder(headers_of(scope, b"content-encoding"), limit=limit)
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
-    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _decoded_body(receive, decoder, limit)
+    except TimeoutError as error:
+        raise BodyTimeout("The body did not come in time.", reason="BODY_TIMEOUT") from error
+    except DecodedTooLarge as error:
+        raise _too_large(limit, " when it is decoded") from error
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
+async def _decoded_body(receive: Receive, decoder: Decoder, limit: int) -> bytes:
+    body, encoded = bytearray(), 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        body += message.get("body", b"")
-        if len(body) > limit:
+        piece = message.get("body", b"")
+        encoded += len(piece)
+        if encoded > limit:
             raise _too_large(limit)
+        body += decoder.feed(piece)
         if not message.get("more_body", False):
+            decoder.close()
             return bytes(body)
 
 
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limit} bytes.")
+def _too_large(limit: int, when: str = "") -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is larger than {limit} bytes{when}.")
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """A JSON object. Raises BadUserInput."""
+def parse_object(text: bytes | str, what: str = "The body") -> dict[str, Any]:
+    """A JSON object. ``what`` names it in the error. Raises BadUserInput."""
+    if not text.strip():
+        raise BadUserInput(f"{what} is empty.", reason="JSON")
     try:
-        value = orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise BadUserInput("The body is not valid JSON.", reason="JSON") from error
+        value = loads(text)
+    except InvalidJson as error:
+        raise BadUserInput(f"{what} is not valid JSON: {error}.", reason="JSON") from error
     if not isinstance(value, dict):
-        raise BadUserInput("The body must be a JSON object.", reason="JSON")
+        raise BadUserInput(f"{what} must be a JSON object.", reason="JSON")
     return value
 
 
@@ -83,9 +107,27 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
+MAX_RETRY_AFTER_SECONDS = 59
+"""The longest wait that a ``Retry-After`` header asks for. The AI SDK and older versions of openai-node ignore 60 s and
+more, and come back at once; openai-python sleeps for up to two minutes. Error bodies have the true wait.
+"""
+
+
 def retry_after(seconds: float | None) -> dict[str, str]:
     """The ``Retry-After`` header (RFC 9110, 10.2.3) of an answer that carries nothing but an error."""
-    return {} if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
+    if seconds is None:
+        return {}
+    return {"retry-after": str(min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(seconds))))}
+
+
+def refusal_headers(error: GatewayError) -> dict[str, str]:
+    """The headers of an answer that carries nothing but an error."""
+    headers = retry_after(error.retry_after_seconds)
+    if error.http_status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, UnsupportedEncoding):
+        headers["accept-encoding"] = ACCEPTED
+    return headers
 
 
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}

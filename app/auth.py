@@ -13,11 +13,19 @@ from typing import Any
 
 import jwt
 
-from clients.errors import Unauthenticated
+from clients.errors import Forbidden, Unauthenticated
 from resolvers.principal import Principal, Role
 
 AUDIENCE = "authenticated"
 LEEWAY_SECONDS = 5
+"""How long after its expiry a token is still taken."""
+
+SKEW_SECONDS = 60
+"""How far the clock of whoever signs may be ahead: a fresh token's ``iat`` and ``nbf`` may lie in the future."""
+
+_END_OF_TIME = 253_402_300_799.0
+"""The end of the year 9999: a token that expires later cannot be given to a timer."""
+
 MAX_TOKEN_CHARS = 8192
 _CACHE_SIZE = 10_000
 
@@ -35,6 +43,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED`` or ``TOKEN_INVALID``.
+            Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
         """
         token = bearer(authorization)
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
@@ -56,13 +65,13 @@ class Authenticator:
                 algorithms=["HS256"],
                 audience=AUDIENCE,
                 issuer=self._issuer,
-                leeway=LEEWAY_SECONDS,
+                leeway=SKEW_SECONDS,  # of ``exp`` as well: ``principal`` checks that again, with its own
                 options={"require": ["exp", "sub", "aud", "iss"]},
             )
         except jwt.ExpiredSignatureError as error:
             raise _expired() from error
-        except (jwt.InvalidTokenError, ValueError) as error:
-            raise _invalid() from error
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+            raise _invalid() from error  # whatever a token is, it is no reason for a 500
         return _principal(claims)
 
 
@@ -70,9 +79,12 @@ def _principal(claims: dict[str, Any]) -> Principal:
     """``user_metadata`` is set by the user and never authorizes; ``app_metadata`` is set by the server."""
     if claims.get("role") != "authenticated":
         raise _invalid()
+    if claims.get("is_anonymous") not in (None, False):
+        raise Forbidden("Anonymous users have no access: sign up first.", reason="ANONYMOUS")
     try:
         user_id = str(uuid.UUID(claims["sub"]))
-    except ValueError as error:
+        expires_at = min(float(claims["exp"]), _END_OF_TIME)
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise _invalid() from error
     metadata = claims.get("app_metadata")
     admin = isinstance(metadata, dict) and metadata.get("role") == "admin"
@@ -80,7 +92,7 @@ def _principal(claims: dict[str, Any]) -> Principal:
     return Principal(
         user_id=user_id,
         role=Role.ADMIN if admin else Role.USER,
-        expires_at=float(claims["exp"]),
+        expires_at=expires_at,
         email=email if isinstance(email, str) else None,
     )
 

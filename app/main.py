@@ -18,7 +18,7 @@ from app.gate import Gate, Handover
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
 from app.limits import HEADERS
-from app.middleware import REQUEST_ID, RequestScope, Shield
+from app.middleware import REQUEST_ID, HeadAsGet, RequestScope, Shield
 from app.operators import add_operators_routes
 from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
@@ -29,7 +29,18 @@ from app.restdocs import describe
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
 
-EXPOSED_HEADERS = [REQUEST_ID, "X-Stream-Id", "Retry-After", *HEADERS]
+EXPOSED_HEADERS = [
+    REQUEST_ID,
+    "X-Stream-Id",
+    "Retry-After",
+    "X-Should-Retry",
+    *HEADERS,
+    *(f"X-LiteLLM-{name}" for name in ("Call-Id", "Model-Id", "Model-Group", "Response-Cost", "Key-Spend")),
+    "Accept-Encoding",
+    "Allow",
+    "WWW-Authenticate",
+]
+"""What a page of another origin may read, besides what CORS lets it read of every answer (Fetch, 3.3.4)."""
 
 
 def create_app(
@@ -65,11 +76,12 @@ def create_app(
     add_operators_routes(api, gate)
     describe(api)
     api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests)
+    api.add_middleware(HeadAsGet)
     api.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_origin_regex=settings.cors_origin_regex,
-        allow_methods=["GET", "POST", "OPTIONS"],
+        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
         max_age=600,

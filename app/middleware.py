@@ -1,4 +1,4 @@
-"""Pure ASGI middleware. From the outside in: ``RequestScope``, CORS, ``Shield``.
+"""Pure ASGI middleware. From the outside in: ``RequestScope``, CORS, ``HeadAsGet``, ``Shield``.
 
 So whatever refuses a request, the answer has an id, is logged, and can be read by a page of an allowed origin.
 """
@@ -9,13 +9,14 @@ import re
 import time
 import uuid
 
-import orjson
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import header, respond, retry_after
-from app.graphql.errors import INTERNAL_MESSAGE, told
-from app.rest.envelope import refuse
+from app.asgi import header
+from app.graphql import refusals
+from app.graphql.errors import INTERNAL_MESSAGE
+from app.graphql.media import accepted
+from app.rest import envelope
 from app.rest.table import Limit, is_rest, limit_of, template_of
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded
@@ -77,7 +78,8 @@ class RequestScope:
         finally:
             route = scope["path"] if scope["path"] in _ROUTES else template_of(scope["path"]) or "other"
             method = scope.get("method", "WEBSOCKET")
-            self._telemetry.request_ended(route, method, status, time.perf_counter() - began, request_id)
+            seconds, refused = time.perf_counter() - began, scope["state"].get("refused")
+            self._telemetry.request_ended(route, method, status, seconds, request_id, refused)
 
 
 class Shield:
@@ -123,9 +125,30 @@ class Shield:
 async def _refuse(scope: Scope, send: Send, error: GatewayError) -> None:
     """An error in the form of the door it was asked at."""
     if is_rest(scope["path"]):
-        await refuse(send, error)
-        return
-    body = {"errors": told(error, scope["state"]["request_id"])}
-    await respond(
-        send, error.http_status, orjson.dumps(body), "application/json", retry_after(error.retry_after_seconds)
-    )
+        await envelope.refuse(send, error)
+    else:
+        await refusals.refuse(scope, send, accepted(header(scope, b"accept")), error)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET at every address, without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        ended = False
+
+        async def without_body(message: Message) -> None:
+            nonlocal ended
+            if message["type"] == "http.response.start":
+                await send(message)
+            if not ended:
+                ended = True
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._app({**scope, "method": "GET"}, receive, without_body)

@@ -23,6 +23,7 @@ _ERROR = {
                 "type": {"type": "string"},
                 "param": {"type": "string", "nullable": True},
                 "code": {"type": "string"},
+                "retry_after_seconds": {"type": "number", "description": "The true wait, where it is known."},
             },
         }
     },

@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.http10 import Http10Protocol
 from app.settings import Settings
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -16,10 +16,10 @@ MAX_HEAD_BYTES = 64 * 1024
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-def protocol(head_seconds: float) -> type[HttpToolsProtocol]:
+def protocol(head_seconds: float) -> type[Http10Protocol]:
     """Uvicorn's HTTP protocol, but a head that is too large is refused, and one that does not come is given up."""
 
-    class BoundedHead(HttpToolsProtocol):
+    class BoundedHead(Http10Protocol):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             self._head_bytes = 0

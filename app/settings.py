@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.secret_checks import hs256_secret, pasted
+
 LOCALHOST_ORIGIN = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
 MIN_SECRET_BYTES = 32
 
@@ -63,6 +65,18 @@ def _header(value: SecretStr | None) -> SecretStr | None:
     text = "" if value is None else value.get_secret_value()
     if not text.isascii() or (text and not text.isprintable()):
         raise ValueError("must be printable ASCII")
+    return _as_pasted(value)
+
+
+def _as_pasted(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and (wrong := pasted(value.get_secret_value())) is not None:
+        raise ValueError(wrong)
+    return value
+
+
+def _hs256(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and (wrong := hs256_secret(value.get_secret_value())) is not None:
+        raise ValueError(wrong)
     return value
 
 
@@ -77,6 +91,8 @@ def _upper(value: Any) -> Any:
 Url = Annotated[str | None, AfterValidator(_url)]
 RedisUrl = Annotated[str | None, AfterValidator(_redis_url)]
 HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
+Hs256Secret = Annotated[SecretStr | None, AfterValidator(_hs256)]
+Secret = Annotated[SecretStr | None, AfterValidator(_as_pasted)]
 Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
 Count = Annotated[int, Field(gt=0)]
 LimitPerMinute = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -106,7 +122,7 @@ class Settings(BaseSettings):
     """The LiteLLM proxy. Empty: the embedded one."""
     supabase_url: Url = None
     """The Supabase project that signs users in. Empty, with SUPABASE_JWT_SECRET: development tokens sign in."""
-    supabase_jwt_secret: SecretStr | None = None
+    supabase_jwt_secret: Hs256Secret = None
     """The project's HS256 secret, 32 bytes or more."""
     supabase_service_key: HeaderSecret = None
     """The gateway's own credential for AMS."""
@@ -114,7 +130,7 @@ class Settings(BaseSettings):
     """The gateway's key for Letta."""
     litellm_api_key: HeaderSecret = None
     """Pays for users who have no virtual key of their own."""
-    agent_secret_master_key: SecretStr | None = None
+    agent_secret_master_key: Secret = None
     """The key from which agents' secrets are derived, 32 bytes or more. Empty: one of this machine's own while
     development tokens sign in, else no agent's secret opens the proxy.
     """

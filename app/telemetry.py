@@ -100,12 +100,16 @@ class Telemetry:
         """The metrics in Prometheus' text format. Slow with many series: call it in a thread."""
         return generate_latest(self.registry)
 
-    def request_ended(self, route: str, method: str, status: int, seconds: float, request_id: str) -> None:
-        """One request was answered."""
+    def request_ended(
+        self, route: str, method: str, status: int, seconds: float, request_id: str, refused: str | None = None
+    ) -> None:
+        """One request was answered. ``refused`` is the code of the error it was refused with, whatever the status."""
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
+        more = {} if refused is None else {"refused": refused}
+        milliseconds = round(seconds * 1000, 1)
         self.log.info(
-            "request", route=route, method=method, status=status, ms=round(seconds * 1000, 1), request_id=request_id
+            "request", route=route, method=method, status=status, ms=milliseconds, request_id=request_id, **more
         )
 
     def operation_ended(self, kind: str, outcome: str) -> None:

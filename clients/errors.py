@@ -8,7 +8,8 @@
      ├─ NotFound               does not exist, or is not yours   404
      ├─ BadUserInput           change what you sent              400
      │   ├─ Invalid            … and it says what, line by line  400
-     │   └─ BodyTimeout        send it faster                    408
+     │   ├─ BodyTimeout        send it faster                    408
+     │   └─ UnsupportedEncoding  send it in another coding       415
      ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, …
      ├─ RateLimited            wait ``retry_after_seconds``      429
      ├─ BudgetExceeded         the user's budget is spent        402
@@ -45,6 +46,7 @@ class ErrorCode(StrEnum):
     GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
     OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
     PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
     UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
@@ -143,6 +145,12 @@ class BodyTimeout(BadUserInput):
 
     http_status = 408
     can_retry = True
+
+
+class UnsupportedEncoding(BadUserInput):
+    """The request's body has a content coding that is not decoded here."""
+
+    http_status = 415
 
 
 class Conflict(GatewayError):

@@ -44,6 +44,7 @@ enum(
     GRAPHQL_VALIDATION_FAILED="The document does not fit the schema.",
     OPERATION_RESOLUTION_FAILURE="Say which operation of the document, by `operationName`.",
     PERSISTED_QUERY_NOT_FOUND="The gateway does not know this hash: send the document itself.",
+    PERSISTED_QUERY_NOT_SUPPORTED="The gateway keeps no documents by their hashes: send documents, and no more hashes.",
     PAYLOAD_TOO_LARGE="Send less.",
     UPSTREAM_UNAVAILABLE="A service behind the gateway could not be asked; nothing was sent: try again.",
     UPSTREAM_TIMEOUT="A service behind the gateway did not answer in time: try again, with the same key.",

@@ -67,13 +67,13 @@ class Engine:
             operation_name=operation.name,
         )
         if isinstance(executor, list):
-            yield self._payload(ExecutionResult(None, executor), context)
+            yield self._refusal(operation, ExecutionResult(None, executor), context)
             return
         source = create_source_event_stream(executor)
         if inspect.isawaitable(source):
             source = await source
         if isinstance(source, ExecutionResult):
-            yield self._payload(source, context)
+            yield self._refusal(operation, source, context)
             return
         payload: Payload = {}
         try:
@@ -89,6 +89,12 @@ class Engine:
             payload = self._payload(ExecutionResult(None, [failure]), context)
             yield payload
         self._count(operation, payload)
+
+    def _refusal(self, operation: Operation, result: ExecutionResult, context: RequestContext) -> Payload:
+        """The only answer to a subscription that does not begin."""
+        payload = self._payload(result, context)
+        self._count(operation, payload)
+        return payload
 
     def _payload(self, result: ExecutionResult, context: RequestContext) -> Payload:
         payload: Payload = {}

@@ -6,7 +6,7 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from clients.errors import HTTP_STATUS, ErrorCode, GatewayError
+from clients.errors import ErrorCode, GatewayError
 
 INTERNAL_MESSAGE = "Something went wrong in the gateway."
 
@@ -70,11 +70,6 @@ def told(error: GatewayError | RequestError, request_id: str) -> list[dict[str, 
     if isinstance(error, GatewayError):
         return [shaped(error.message, gateway_extensions(error, request_id))]
     return [{**one, "extensions": {**one["extensions"], "requestId": request_id}} for one in error.errors]
-
-
-def status_of(errors: list[dict[str, Any]]) -> int:
-    """The HTTP status of an answer that carries nothing but these errors."""
-    return HTTP_STATUS.get(ErrorCode(errors[0]["extensions"]["code"]), 400)
 
 
 def format_error(error: GraphQLError, request_id: str) -> dict[str, Any]:

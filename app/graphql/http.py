@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,11 +15,12 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, parse_object, respond, retry_after, unless_left
+from app.asgi import ClientLeft, header, parse_object, respond, unless_left
 from app.doors import Doors
 from app.graphql.documents import Operation
-from app.graphql.errors import RequestError, request_error, told
+from app.graphql.errors import RequestError, request_error
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
+from app.graphql.refusals import refuse
 from app.graphql.streamed import relay
 from app.graphql.texts import MESSAGE, nul_in_variables
 from app.limits import CountedSend
@@ -27,6 +29,8 @@ from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
+
+_CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
 class GraphQLRequest(msgspec.Struct):
@@ -45,16 +49,16 @@ class GraphQLHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        accepts, counted = accepted(header(scope, b"accept")), CountedSend(send)
+        accepts, counted = Accepts(accepted(header(scope, b"accept"))), CountedSend(send)
         try:
             await self._serve(scope, receive, counted, accepts)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
-            await _refuse(scope, counted, accepts, error)
+            await refuse(scope, counted, accepts.media, error)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: CountedSend, accepts: list[str]) -> None:
-        if not accepts:
+    async def _serve(self, scope: Scope, receive: Receive, send: CountedSend, accepts: Accepts) -> None:
+        if not accepts.media:
             raise _unacceptable(f"This address answers {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
         principal = self._doors.principal(header(scope, b"authorization"))
         if principal is not None:
@@ -62,8 +66,10 @@ class GraphQLHttp:
         request = await self._request(scope, receive)
         engine = self._doors.engine
         operation = engine.documents.operation(request.query, request.operation_name)
+        media = accepts.choose(operation)
         self._allowed(scope, operation, principal)
-        media = _chosen(accepts, operation)
+        if media is None:
+            raise _no_form(operation)
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
         if (framing := FRAMINGS.get(media)) is not None:
@@ -103,9 +109,7 @@ class GraphQLHttp:
             error = request_error(ErrorCode.BAD_USER_INPUT, "Use GET or POST.", 405)
             error.headers["Allow"] = "GET, POST"
             raise error
-        content_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-        if content_type != PLAIN_JSON:
-            raise request_error(ErrorCode.BAD_USER_INPUT, "The body must be application/json.", 415)
+        _check_content_type(header(scope, b"content-type") or "")
         return parse_request(parse_object(await self._doors.body(scope, receive)))
 
 
@@ -114,12 +118,13 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
 
     Raises:
         BadUserInput: where a part is missing or of the wrong type.
-        RequestError: PERSISTED_QUERY_NOT_FOUND, for a hash without its document; BAD_USER_INPUT, for NUL in a text.
+        RequestError: PERSISTED_QUERY_NOT_SUPPORTED, for a hash without its document; BAD_USER_INPUT, for NUL in a text.
     """
     query, name, variables = body.get("query"), body.get("operationName"), body.get("variables")
     extensions = body.get("extensions")
-    if query is None and isinstance(extensions, dict) and "persistedQuery" in extensions:
-        raise request_error(ErrorCode.PERSISTED_QUERY_NOT_FOUND, "PersistedQueryNotFound", 400, well_formed=True)
+    if not query and _names_a_document(body, extensions):
+        code, message = ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported"
+        raise request_error(code, message, 400, well_formed=True)
     if not isinstance(query, str) or not query.strip():
         raise BadUserInput("query must be a string with a document.", reason="REQUEST")
     if not isinstance(name, str | None):
@@ -134,43 +139,62 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
     return GraphQLRequest(query, name or None, variables)
 
 
+def _names_a_document(body: dict[str, Any], extensions: object) -> bool:
+    """Whether a request names a document instead of having one: by a hash (Apollo), or by an id (urql, Relay)."""
+    return body.get("documentId") is not None or (
+        isinstance(extensions, dict) and extensions.get("persistedQuery") is not None
+    )
+
+
+def _check_content_type(value: str) -> None:
+    """Refuse a body that is not JSON in UTF-8. Raises RequestError (415)."""
+    if value == PLAIN_JSON:
+        return
+    message = Message()
+    message["content-type"] = value
+    if not value or message.get_content_type() != PLAIN_JSON:
+        raise request_error(ErrorCode.BAD_USER_INPUT, f"The body must be {PLAIN_JSON}.", 415)
+    charset = message.get_content_charset("utf-8")
+    if charset not in _CHARSETS:
+        raise request_error(ErrorCode.BAD_USER_INPUT, f"The body must be in UTF-8, not {charset[:40]!a}.", 415)
+
+
 def _from_query(query_string: bytes) -> GraphQLRequest:
-    fields = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
+    try:
+        fields = parse_qs(query_string.decode("latin-1"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise BadUserInput("The query string is not valid UTF-8.", reason="REQUEST") from error
     body: dict[str, Any] = {name: values[-1] for name, values in fields.items()}
     for name in ("variables", "extensions"):
         if body.get(name):
-            body[name] = parse_object(body[name].encode())
+            body[name] = parse_object(body[name], name)
         else:
             body.pop(name, None)
     return parse_request(body)
 
 
-def _chosen(accepts: list[str], operation: Operation) -> str:
-    """The form of an operation's answers that its client likes best. Raises RequestError (406) where there is none."""
-    subscribes = operation.kind is OperationType.SUBSCRIPTION
-    forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
-    for media in accepts:
-        if media in forms:
-            return media
-    raise _unacceptable(
-        f"Subscriptions are answered as {EVENT_STREAM} or {MULTIPART}, and over WebSocket (graphql-transport-ws)."
-        if subscribes
-        else f"Queries and mutations are answered as {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}."
-    )
+class Accepts:
+    """The media types that a client takes, its favourite first. Once the operation is known, the chosen one first."""
+
+    def __init__(self, media: list[str]) -> None:
+        self.media = media
+
+    def choose(self, operation: Operation) -> str | None:
+        """The form of an operation's answers; ``None`` where the client takes none of them."""
+        subscribes = operation.kind is OperationType.SUBSCRIPTION
+        forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
+        possible = [media for media in self.media if media in forms]
+        self.media = possible or [media for media in self.media if media in WHOLE]
+        return possible[0] if possible else None
+
+
+def _no_form(operation: Operation) -> RequestError:
+    if operation.kind is OperationType.SUBSCRIPTION:
+        return _unacceptable(
+            f"Subscriptions are answered as {EVENT_STREAM} or {MULTIPART}, and over WebSocket (graphql-transport-ws)."
+        )
+    return _unacceptable(f"Queries and mutations are answered as {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
 
 
 def _unacceptable(message: str) -> RequestError:
     return request_error(ErrorCode.BAD_USER_INPUT, message, 406)
-
-
-async def _refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayError | RequestError) -> None:
-    """Refuse a request. Plain JSON answers well-formed ones with 200 all the same (GraphQL over HTTP, 6.4.1)."""
-    media = next((media for media in accepts if media in WHOLE), None)
-    body = orjson.dumps({"errors": told(error, scope["state"]["request_id"])})
-    if isinstance(error, GatewayError):
-        status, headers = error.http_status, retry_after(error.retry_after_seconds)
-        if status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-    else:
-        status, headers = 200 if error.well_formed and media == PLAIN_JSON else error.status, error.headers
-    await respond(send, status, body, f"{media or PLAIN_JSON}; charset=utf-8", headers)

@@ -64,7 +64,8 @@ def _quality(value: str | None) -> float:
 
 def _is_subscription_spec(parameters: dict[str, str]) -> bool:
     """Whether multipart means subscriptions here, not incremental delivery of a query."""
-    return "deferspec" not in parameters and parameters.get("subscriptionspec", "1.0") == "1.0"
+    incremental = {"deferspec", "incrementalspec"} & parameters.keys()
+    return not incremental and parameters.get("subscriptionspec", "1.0") == "1.0"
 
 
 class Framing(Protocol):

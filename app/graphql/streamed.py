@@ -5,38 +5,35 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from starlette.types import Send
 
 from app.asgi import begin, retry_after, write
 from app.graphql.engine import Payload
-from app.graphql.errors import RequestError, status_of
 from app.graphql.media import Framing
 
 
 async def relay(send: Send, answers: AsyncGenerator[Payload, None], framing: Framing, heartbeat: float) -> None:
     """Send answers as they come. The head waits for the first of them, but for one heartbeat at most.
 
-    Raises:
-        RequestError: when the first answer is that no operation came of the request.
+    A refusal is an answer, too: the first and last, without ``data`` (decision 0028).
     """
     begun = False
     async with aclosing(_or_silence(answers, heartbeat)) as signs:
         async for answer in signs:
             if not begun:
-                if answer is not None and "data" not in answer:
-                    raise _refused(answer["errors"])
-                await begin(send, framing.content_type)
+                await begin(send, framing.content_type, _wait(answer))
             chunk = framing.heartbeat if answer is None else framing.answer(answer)
             await write(send, chunk if begun else framing.begin + chunk)
             begun = True
     await write(send, framing.end, more=False)
 
 
-def _refused(errors: list[dict[str, Any]]) -> RequestError:
-    seconds = errors[0]["extensions"].get("retryAfterSeconds")
-    return RequestError(errors, status_of(errors), well_formed=True, headers=retry_after(seconds))
+def _wait(first: Payload | None) -> dict[str, str]:
+    """``Retry-After``, where the first answer is a refusal that says when to come back."""
+    if first is None or "data" in first:
+        return {}
+    return retry_after(first["errors"][0]["extensions"].get("retryAfterSeconds"))
 
 
 async def _or_silence(answers: AsyncGenerator[Payload, None], seconds: float) -> AsyncGenerator[Payload | None, None]:

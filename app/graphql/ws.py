@@ -19,7 +19,8 @@ from app.asgi import ClientLeft, header
 from app.doors import Doors
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
-from clients.errors import GatewayError, RateLimited, Unauthenticated
+from app.json_text import InvalidJson, loads
+from clients.errors import Forbidden, GatewayError, RateLimited, Unauthenticated
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
@@ -28,6 +29,9 @@ from resolvers.streams.log import Leave
 PROTOCOL = "graphql-transport-ws"
 MAX_OPERATIONS = 100
 MAX_ID_CHARS = 256
+MAX_REASON_CHARS = 123
+"""A close frame has room for 123 bytes of reason (RFC 6455, 5.5.1); the reasons are ASCII."""
+
 LAST_WORDS_SECONDS = 1.0
 """How long a socket that closes waits for its readers to be told."""
 
@@ -154,7 +158,7 @@ class _Session:
         given = parameters.get("authorization", header(self._scope, b"authorization"))
         try:
             self._principal = self._doors.authenticator.principal(given if isinstance(given, str) else None)
-        except Unauthenticated as error:
+        except (Unauthenticated, Forbidden) as error:
             raise _Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
         left = max(0.0, self._principal.expires_at - time.time())
         self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
@@ -181,7 +185,7 @@ class _Session:
         if self._principal is None:
             raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
         if operation_id in self._operations:
-            raise _Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:81]} already exists")
+            raise _Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:-1][:80]} already exists")
         if not isinstance(payload, dict):
             raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
         # refused here, not in a task: a client that does not read its refusals is not read any further
@@ -250,9 +254,9 @@ class _Session:
 
 def _message(text: str | bytes) -> dict[str, Any]:
     try:
-        message = orjson.loads(text)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise _Closed(Close.INVALID_MESSAGE, "Invalid JSON") from error
+        message = loads(text)
+    except InvalidJson as error:
+        raise _Closed(Close.INVALID_MESSAGE, f"Invalid JSON: {error}"[:MAX_REASON_CHARS]) from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise _Closed(Close.INVALID_MESSAGE, "A message is an object with a type")
     return message

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from starlette.types import Send
 
-from app.asgi import respond, retry_after
+from app.asgi import refusal_headers, respond
 from clients.errors import Conflict, ErrorCode, GatewayError
 from resolvers.limits import LimitKind
 from resolvers.streams.events import Ended, StreamOutcome
@@ -33,19 +33,22 @@ _CODES = {
     "CONTEXT_LENGTH": "context_length_exceeded",
     "CONTENT_FILTER": "content_filter",
 }
+_PATIENCE_SECONDS = 120
+"""What the two retries that OpenAI's SDKs make by default can wait out, a minute each."""
 
 
 def envelope(error: GatewayError) -> dict[str, Any]:
     """OpenAI's error body."""
     reason = error.reason or error.code.value
-    return {
-        "error": {
-            "message": error.message,
-            "type": _TYPES.get(error.code, "api_error"),
-            "param": "model" if reason.startswith("MODEL_NOT") else error.details.get("param"),
-            "code": _CODES.get(reason, reason.lower()),
-        }
+    body: dict[str, Any] = {
+        "message": error.message,
+        "type": _TYPES.get(error.code, "api_error"),
+        "param": "model" if reason.startswith("MODEL_NOT") else error.details.get("param"),
+        "code": _CODES.get(reason, reason.lower()),
     }
+    if error.retry_after_seconds is not None:
+        body["retry_after_seconds"] = error.retry_after_seconds
+    return {"error": body}
 
 
 def failure_event(ended: Ended) -> bytes:
@@ -61,11 +64,12 @@ async def refuse(
 ) -> None:
     """An answer that carries nothing but an error.
 
-    OpenAI's SDKs, Letta's among them, repeat 408, 409, 429 and every 5xx on their own; ``x-should-retry`` is their
-    word for an error that comes again whatever they do.
+    OpenAI's SDKs, Letta's among them, repeat 408, 409, 429 and every 5xx on their own, unless ``x-should-retry`` is
+    false: it is for an error that no retry helps, or none that comes so soon.
     """
-    told = {**retry_after(error.retry_after_seconds), **(headers or {})}
+    told = {**refusal_headers(error), **(headers or {})}
     status = status or error.http_status
-    if not error.retryable and (status in {408, 409, 429} or status >= 500):
+    helps = error.retryable and (error.retry_after_seconds or 0) <= _PATIENCE_SECONDS
+    if not helps and (status in {408, 409, 429} or status >= 500):
         told["x-should-retry"] = "false"
     await respond(send, status, orjson.dumps(envelope(error)), JSON, told)

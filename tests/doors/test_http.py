@@ -27,7 +27,10 @@ POST = {"content-type": "application/json"}
         (b'{"query": "{ nope }"}', 200, "GRAPHQL_VALIDATION_FAILED"),
         (b'{"query": "query A { viewer { id } } query B { viewer { id } }"}', 200, "OPERATION_RESOLUTION_FAILURE"),
         (b'{"query": "query($a: Int!) { viewer { agents(first: $a) { nodes { id } } } }"}', 200, "BAD_USER_INPUT"),
-        (b'{"extensions": {"persistedQuery": {"version": 1}}}', 200, "PERSISTED_QUERY_NOT_FOUND"),
+        (b'{"extensions": {"persistedQuery": {"version": 1}}}', 200, "PERSISTED_QUERY_NOT_SUPPORTED"),
+        (b'{"query": "", "extensions": {"persistedQuery": {"version": 1}}}', 200, "PERSISTED_QUERY_NOT_SUPPORTED"),
+        (b'{"documentId": "sha256:00"}', 200, "PERSISTED_QUERY_NOT_SUPPORTED"),
+        (b'{"extensions": {"persistedQuery": null}}', 400, "BAD_USER_INPUT"),
         (json.dumps({"query": "{" + "a" * 3 + "{ a" * 3000 + "}" * 3001}).encode(), 200, "QUERY_TOO_COMPLEX"),
         (json.dumps({"query": "{" * 20_000}).encode(), 200, "GRAPHQL_PARSE_FAILED"),
         (b'{"query": "' + b" " * 1_000_001 + b'"}', 413, "PAYLOAD_TOO_LARGE"),
@@ -90,6 +93,29 @@ async def test_a_slash_at_the_end_leads_nowhere(stack: Stack) -> None:
     answer = await stack.client.get("/graphql/", headers={"host": "evil.example"})
     assert answer.status_code == 404
     assert "location" not in answer.headers
+
+
+HASH = {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}
+
+
+async def test_a_hash_alone_is_not_supported_and_beside_a_document_of_no_account(stack: Stack) -> None:
+    query, extensions = "{ viewer { email } }", json.dumps(HASH)
+    for _ in range(2):
+        for alone in (
+            await stack.client.post("/graphql", json={"extensions": HASH}, headers=stack.headers()),
+            await stack.client.get("/graphql", params={"extensions": extensions}, headers=stack.headers()),
+            await stack.client.get("/graphql", params={"extensions": extensions, "query": ""}, headers=stack.headers()),
+        ):
+            [error] = alone.json()["errors"]
+            assert (alone.status_code, error["message"]) == (200, "PersistedQueryNotSupported")
+            assert error["extensions"]["code"] == "PERSISTED_QUERY_NOT_SUPPORTED"
+        for both in (
+            await stack.client.post("/graphql", json={"query": query, "extensions": HASH}, headers=stack.headers()),
+            await stack.client.get(
+                "/graphql", params={"query": query, "extensions": extensions}, headers=stack.headers()
+            ),
+        ):
+            assert both.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
 
 
 async def test_get_and_its_limits(stack: Stack) -> None:

@@ -19,6 +19,7 @@ from graphql import GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectT
 from schema.build import build_schema
 from tests.support import things
 from tests.support.agentfiles import agent_file, publish
+from tests.support.doors import event_stream
 from tests.support.stack import ADA, GRACE, Stack, any_stack
 from tests.support.things import Maker
 
@@ -239,14 +240,7 @@ async def asked(stack: Stack, row: Row, thing: str, token: str | None) -> dict[s
         return answer
     headers["accept"] = "text/event-stream"
     async with stack.client.stream("POST", "/graphql", json=body, headers=headers) as response:
-        if response.headers["content-type"].startswith("application/"):
-            await response.aread()
-            refusal: dict[str, Any] = response.json()
-            return refusal
-        async for line in response.aiter_lines():
-            if line.startswith("event: next"):
-                return {"data": {"event": "came"}}
-    raise AssertionError("nothing came")
+        return await anext(event_stream(response))
 
 
 @pytest.mark.asyncio(loop_scope="module")

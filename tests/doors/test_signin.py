@@ -42,6 +42,11 @@ BAD = {
     "other audience": lambda: forged(aud="anon"),
     "other issuer": lambda: forged(iss="https://evil.example"),
     "service role": lambda: forged(role="service_role"),
+    "exp is NaN": lambda: forged(exp=float("nan")),
+    "exp is Infinity": lambda: forged(exp=float("inf")),
+    "exp is text": lambda: forged(exp="tomorrow"),
+    "iat is Infinity": lambda: forged(iat=float("inf")),
+    "aud of lists": lambda: forged(aud=[["authenticated"]]),
     "sub is no uuid": lambda: forged(sub="admin"),
     "alg none": unsigned,
     "other secret": lambda: jwt.encode({"sub": ADA, "exp": time.time() + 60}, "x" * 40, algorithm="HS256"),
@@ -76,6 +81,26 @@ async def test_a_kid_in_the_header_is_no_obstacle(stack: Stack) -> None:
     headers = {"authorization": f"Bearer {forged()}"}
     response = await stack.client.post("/graphql", json={"query": "{ viewer { id } }"}, headers=headers)
     assert response.json() == {"data": {"viewer": {"id": f"user:{ADA}"}}}
+
+
+async def test_an_anonymous_user_is_refused_at_every_door(stack: Stack) -> None:
+    headers = {"authorization": f"Bearer {forged(is_anonymous=True)}"}
+    response = await stack.client.post("/graphql", json={"query": "{ viewer { email } }"}, headers=headers)
+    assert response.status_code == 403
+    extensions = response.json()["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["reason"]) == ("FORBIDDEN", "ANONYMOUS")
+    rest = await stack.client.get("/v1/models", headers=headers)
+    assert (rest.status_code, rest.json()["error"]["code"]) == (403, "anonymous")
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+        await socket.send(
+            f'{{"type": "connection_init", "payload": {{"authorization": "{headers["authorization"]}"}}}}'
+        )
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4403, "ANONYMOUS")
+    assert stack.calls("ams") == []
 
 
 async def test_introspection_needs_no_token_outside_production(stack: Stack) -> None:

@@ -32,6 +32,27 @@ async def test_messages_that_cannot_be_right_close_the_socket(stack: Stack, mess
     assert closed.value.rcvd.code == code
 
 
+@pytest.mark.parametrize(
+    ("operation_id", "told"),
+    [
+        ("1", "1"),
+        ("a'b", "a'b"),
+        ("x" * 256, "x" * 80),
+        ("\u00e4\n", "\\xe4\\n"),
+        ("\U0001f600" * 20, "\\U0001f600" * 8),
+    ],
+)
+async def test_an_id_in_use_is_named_when_the_socket_closes(stack: Stack, operation_id: str, told: str) -> None:
+    given = {"query": COMPLETION, "variables": {"i": completion(stack, "tokens=500 delay=0.05"), "k": "one"}}
+    async with opened_socket(stack) as socket:
+        for _ in range(2):
+            await socket.tell(id=operation_id, type="subscribe", payload=given)
+        with pytest.raises(ConnectionClosed) as closed:
+            _ = [message async for message in socket.socket]
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4409, f"Subscriber for {told} already exists")
+
+
 async def test_a_message_that_is_too_large_closes_the_socket() -> None:
     async with any_stack(max_body_bytes=2000) as stack, opened_socket(stack) as socket:
         await socket.subscribe("{ viewer { id } }" + " " * 2000)
@@ -39,6 +60,17 @@ async def test_a_message_that_is_too_large_closes_the_socket() -> None:
             await socket.hear()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1009
+
+
+async def test_a_hash_alone_is_refused_and_the_socket_lives_on(stack: Stack) -> None:
+    extensions = {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}
+    async with opened_socket(stack) as socket:
+        await socket.tell(id="1", type="subscribe", payload={"extensions": extensions})
+        message = await socket.hear()
+        assert (message["type"], message["payload"][0]["message"]) == ("error", "PersistedQueryNotSupported")
+        assert message["payload"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_SUPPORTED"
+        await socket.tell(id="2", type="subscribe", payload={"query": "{ __typename }", "extensions": extensions})
+        assert (await socket.hear())["payload"] == {"data": {"__typename": "Query"}}
 
 
 async def test_subscribing_before_the_init(stack: Stack) -> None:

@@ -9,6 +9,7 @@ import httpx
 
 from schema.build import build_schema
 from tests.support import things
+from tests.support.doors import refusal
 from tests.support.places import Place, places
 from tests.support.stack import ADA, Stack, opened_socket
 
@@ -38,7 +39,7 @@ async def ask(stack: Stack, query: str, variables: dict[str, Any] | None = None,
 
 
 def codes(answer: httpx.Response) -> set[str]:
-    return {error["extensions"]["code"] for error in answer.json()["errors"]}
+    return {error["extensions"]["code"] for error in refusal(answer)["errors"]}
 
 
 async def test_nul_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None:
@@ -48,8 +49,8 @@ async def test_nul_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None
         query, variables = place.by_variable("a\0b")
         told = await ask(stack, query, variables)
         assert codes(told) == {"BAD_USER_INPUT"}, place.name
-        assert told.json()["errors"][0]["extensions"]["reason"] == "TEXT"
-        assert "variables.t" in told.json()["errors"][0]["message"]
+        assert refusal(told)["errors"][0]["extensions"]["reason"] == "TEXT"
+        assert "variables.t" in refusal(told)["errors"][0]["message"]
         assert codes(await ask(stack, place.by_literal('"a\\u0000b"'))) == {"GRAPHQL_VALIDATION_FAILED"}, place.name
     assert stack.platform.state.calls == before, "nothing is asked of anybody"
 

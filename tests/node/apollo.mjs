@@ -1,6 +1,6 @@
-// Apollo Client, which subscribes over HTTP by its multipart protocol: a stream, and a refusal that is a GraphQL error.
-import { ApolloClient, CombinedGraphQLErrors, gql, HttpLink, InMemoryCache } from '@apollo/client';
-import { args, collector, COMPLETION, headers, say, STREAM } from './lib.mjs';
+// Apollo Client, which subscribes over HTTP by its multipart protocol: a stream. Refusals: refused.mjs.
+import { ApolloClient, gql, HttpLink, InMemoryCache } from '@apollo/client';
+import { args, collector, COMPLETION, headers, say } from './lib.mjs';
 
 const link = new HttpLink({ uri: `${args.url}/graphql`, headers });
 const client = new ApolloClient({ link, cache: new InMemoryCache() });
@@ -15,10 +15,4 @@ const subscribe = (query, variables, add) =>
 
 const seen = collector();
 await subscribe(COMPLETION, { i: args.input, k: args.key }, seen.add);
-let refusal;
-try {
-  await subscribe(STREAM, { id: 'stream:nope' }, () => {});
-} catch (error) {
-  refusal = { known: CombinedGraphQLErrors.is(error), code: error.errors?.[0].extensions.code };
-}
-say({ ...(await seen.result()), refusal });
+say(await seen.result());

@@ -1,6 +1,6 @@
-// urql, which subscribes over SSE by its own fetchExchange: a stream, and a refusal.
+// urql, which subscribes over SSE by its own fetchExchange: a stream. Refusals: refused.mjs.
 import { Client, fetchExchange } from '@urql/core';
-import { args, collector, COMPLETION, headers, say, STREAM } from './lib.mjs';
+import { args, collector, COMPLETION, headers, say } from './lib.mjs';
 
 const client = new Client({
   url: `${args.url}/graphql`,
@@ -21,10 +21,4 @@ const subscribe = (query, variables, add) =>
 
 const seen = collector();
 await subscribe(COMPLETION, { i: args.input, k: args.key }, seen.add);
-let refusal;
-try {
-  await subscribe(STREAM, { id: 'stream:nope' }, () => {});
-} catch (error) {
-  refusal = { status: error.response.status };
-}
-say({ ...(await seen.result()), refusal });
+say(await seen.result());

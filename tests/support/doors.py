@@ -50,12 +50,28 @@ async def _by_websocket(stack: Stack, asked: dict[str, Any], user: str) -> Async
 async def _by_http(stack: Stack, door: str, asked: dict[str, Any], user: str) -> AsyncGenerator[dict[str, Any], None]:
     headers = stack.headers(user) | {"accept": ACCEPTS[door]}
     async with stack.client.stream("POST", "/graphql", json=asked, headers=headers) as response:
-        if not response.headers["content-type"].startswith(ACCEPTS[door].split(";")[0]):
-            raise Refused(orjson.loads(await response.aread())["errors"], response.status_code)
+        assert response.headers["content-type"].startswith(ACCEPTS[door].split(";")[0]), await response.aread()
         assert response.headers["cache-control"] == "no-cache, no-transform"
         assert response.headers["x-accel-buffering"] == "no"
+        refusal = None
         async for payload in (event_stream if door == "event stream" else multipart)(response):
-            yield payload
+            assert refusal is None, payload
+            if "data" in payload:
+                yield payload
+            else:
+                refusal = payload["errors"]
+        if refusal is not None:
+            raise Refused(refusal, response.status_code)
+
+
+def refusal(answer: httpx.Response) -> dict[str, Any]:
+    """The body of a refusal that has been read whole: JSON, or the only event of an event stream."""
+    text = answer.text
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        assert answer.status_code == 200
+        text = text.removeprefix("event: next\ndata: ").removesuffix("\n\nevent: complete\ndata:\n\n")
+    body: dict[str, Any] = orjson.loads(text)
+    return body
 
 
 async def event_stream(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:

@@ -1,0 +1,124 @@
+"""Content codings of request bodies (RFC 9110, 8.4): gzip and deflate, decoded piece by piece within a bound."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+
+from clients.errors import BadUserInput, UnsupportedEncoding
+
+ACCEPTED = "gzip, deflate"
+"""The codings that are decoded, as ``Accept-Encoding`` names them."""
+
+MAX_CODINGS = 3
+"""How many codings one body may have; each needs a window of 32 KiB."""
+
+_ALIASES = {"x-gzip": "gzip"}
+
+
+class DecodedTooLarge(Exception):
+    """A body decodes to more bytes than allowed."""
+
+
+class Decoder:
+    """Decodes one body.
+
+    Args:
+        codings: the values of ``Content-Encoding``, in the order of their headers.
+        limit: the bytes that each coding may decode to.
+
+    Raises:
+        UnsupportedEncoding: for a coding that is not decoded here, and for more than ``MAX_CODINGS``.
+    """
+
+    def __init__(self, codings: Iterable[str], *, limit: int) -> None:
+        names = [name.strip().lower() for value in codings for name in value.split(",")]
+        applied = [_ALIASES.get(name, name) for name in names if name not in {"", "identity"}]
+        unknown = next((name for name in applied if name not in {"gzip", "deflate"}), None)
+        if unknown is not None:
+            raise UnsupportedEncoding(f"Content-Encoding {unknown[:40]!a} is not supported: use {ACCEPTED}.")
+        if len(applied) > MAX_CODINGS:
+            raise _unsupported(f"A body may have at most {MAX_CODINGS} content codings.")
+        self._stages = [_Stage(name, limit) for name in reversed(applied)]
+
+    def feed(self, data: bytes) -> bytes:
+        """Decode the next piece. Raises BadUserInput for corrupt data, DecodedTooLarge."""
+        for stage in self._stages:
+            data = stage.feed(data)
+        return data
+
+    def close(self) -> None:
+        """Check that the data is complete; a body without any bytes is. Raises BadUserInput."""
+        for stage in self._stages:
+            stage.close()
+
+
+class _Stage:
+    """One coding. gzip may have several members, and zeros behind them."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._left = limit
+        self._inflate: zlib._Decompress | None = None
+        self._held = b""
+        self._members = 0
+
+    def feed(self, data: bytes) -> bytes:
+        data, self._held = self._held + data, b""
+        decoded = bytearray()
+        while data:
+            if self._inflate is None:
+                if len(data) < 2:  # the first two bytes tell the format
+                    self._held = data
+                    break
+                if self._members and self._is_padding(data):
+                    break
+                self._inflate = zlib.decompressobj(_window_bits(self._name, data))
+            data = self._inflated(self._inflate, data, decoded)
+        return bytes(decoded)
+
+    def close(self) -> None:
+        if self._inflate is not None or (self._held and not self._members):
+            raise self._corrupt("ends too early")
+        if self._held:
+            self._is_padding(self._held)
+
+    def _inflated(self, inflate: zlib._Decompress, data: bytes, decoded: bytearray) -> bytes:
+        """Decode into ``decoded``. Returns what comes after the member's end."""
+        try:
+            piece = inflate.decompress(data, self._left + 1)
+        except zlib.error as error:
+            raise self._corrupt("is corrupt") from error
+        decoded += piece
+        self._left -= len(piece)
+        if self._left < 0:
+            raise DecodedTooLarge
+        if not inflate.eof:
+            return b""
+        self._inflate = None
+        self._members += 1
+        return inflate.unused_data
+
+    def _is_padding(self, data: bytes) -> bool:
+        """Whether what follows a member is padding; if not, it begins another. Raises BadUserInput."""
+        if self._name == "gzip":
+            if not data.strip(b"\0"):
+                return True
+            if b"\x1f\x8b".startswith(data[:2]) and len(data) > 1:
+                return False
+        raise self._corrupt("has bytes after its end")
+
+    def _corrupt(self, what: str) -> BadUserInput:
+        return BadUserInput(f"The body's {self._name} data {what}.", reason="CONTENT_ENCODING")
+
+
+def _window_bits(name: str, data: bytes) -> int:
+    """How zlib is to read the data. Some clients send deflate without the zlib header that RFC 9110 asks for."""
+    if name == "gzip":
+        return 16 + zlib.MAX_WBITS
+    has_header = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0
+    return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+
+
+def _unsupported(message: str) -> UnsupportedEncoding:
+    return UnsupportedEncoding(message, reason="CONTENT_ENCODING")

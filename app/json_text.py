@@ -1,0 +1,59 @@
+"""JSON that a client has sent: decoded, or refused with the place of what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+_NO_NUMBER = re.compile(r"-?(?:NaN|Infinity)")
+
+
+class InvalidJson(ValueError):
+    """A text is not JSON. The exception's text says what is wrong and where, without quoting it."""
+
+
+def loads(data: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        InvalidJson: where it is none. Lines and columns are counted from one, in characters.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJson(_explained(data, error)) from error
+    except RecursionError as error:
+        raise InvalidJson("it is nested too deeply") from error
+
+
+def _explained(data: bytes | str, error: orjson.JSONDecodeError) -> str:
+    if not data.strip():
+        return "it is empty"
+    if isinstance(data, str):
+        return _placed(data, error)
+    encoding = json.detect_encoding(data)
+    if not encoding.startswith("utf-8"):
+        return f"it is encoded in {encoding[:6].upper()}, and must be UTF-8"
+    try:
+        return _placed(data.decode(), error)
+    except UnicodeDecodeError as undecodable:
+        return f"the byte at offset {undecodable.start} is not valid UTF-8"
+
+
+def _placed(text: str, error: orjson.JSONDecodeError) -> str:
+    """What is wrong in a text of characters, and where."""
+    what, position = error.msg, error.pos
+    if text.startswith("\N{BYTE ORDER MARK}"):
+        what = "a byte order mark (BOM)"
+    elif what.endswith("surrogate in string"):
+        what = "an escape that is half of a surrogate pair"
+    else:
+        signed = position - 1 if text[max(0, position - 1) : position] == "-" else position
+        if number := _NO_NUMBER.match(text, signed):
+            what, position = f"{number[0]}, which is not a JSON number,", signed
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
+    return f"{what} at line {line}, column {column}"

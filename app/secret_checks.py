@@ -1,0 +1,65 @@
+"""Secrets as people paste them: what cannot work is refused when the process starts, without showing the value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+import jwt
+from jwt.algorithms import HMACAlgorithm
+
+_INSTEAD = "set the project's HS256 secret (its legacy JWT secret) instead"
+_PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
+_SSH = re.compile(r"(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+\s")
+_JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
+
+
+def pasted(text: str) -> str | None:
+    """What is wrong with a secret of any kind: whitespace or quotation marks that were pasted along with it."""
+    if text != text.strip():
+        return "has whitespace at its start or end: remove it"
+    if text[:1] in {'"', "'", "`"} or text[-1:] in {'"', "'", "`"}:
+        return "has quotation marks around it: remove them"
+    return None
+
+
+def hs256_secret(text: str) -> str | None:
+    """What is wrong with a secret that HS256 tokens are verified with."""
+    bare = text.strip().strip("\"'`").lstrip()
+    if (kind := _other_material(bare)) is not None:
+        return f"is {kind}: {_INSTEAD}"
+    try:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(text)
+    except jwt.InvalidKeyError:
+        return f"is an asymmetric key: {_INSTEAD}"
+    return pasted(text)
+
+
+def _other_material(text: str) -> str | None:
+    """What a text is that was meant for something else, or ``None``."""
+    if "-----BEGIN" in text or text.startswith(_PEM_IN_BASE64):
+        return "a key or certificate in PEM form"
+    if _SSH.match(text):
+        return "an SSH public key"
+    if text[:1] in {"{", "["}:
+        return "JSON, such as a JWK"
+    if _JWT.fullmatch(text):
+        return "a JWT, such as the project's anon or service_role key"
+    if text.startswith(("sb_secret_", "sb_publishable_")):
+        return "an API key of the project"
+    return "a key or certificate in DER form" if _is_der(text) else None
+
+
+def _is_der(text: str) -> bool:
+    """Whether it is one whole ASN.1 SEQUENCE in base64, as keys and certificates are without their PEM lines."""
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    if len(data) < 2 or data[0] != 0x30:
+        return False
+    if data[1] < 0x80:
+        return data[1] == len(data) - 2
+    size = data[1] & 0x7F
+    return int.from_bytes(data[2 : 2 + size], "big") == len(data) - 2 - size

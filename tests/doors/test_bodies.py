@@ -1,0 +1,208 @@
+"""Request bodies as clients send them: compressed, in other encodings, and not quite JSON."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support.stack import ADA, Stack, any_stack, embedded_stack, opened_socket
+
+QUERY = b'{"query": "{ viewer { email } }"}'
+ANSWER = {"data": {"viewer": {"email": "ada@example.com"}}}
+JSON = {"content-type": "application/json"}
+
+
+def raw_deflate(data: bytes) -> bytes:
+    squeezer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return squeezer.compress(data) + squeezer.flush()
+
+
+CODED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "gzip in capitals": ("GZIP", gzip.compress),
+    "x-gzip": ("x-gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "deflate without its header": ("deflate", raw_deflate),
+    "identity": ("identity", bytes),
+    "empty": ("", bytes),
+    "twice": ("deflate, gzip", lambda data: gzip.compress(zlib.compress(data))),
+    "two members": ("gzip", lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:])),
+    "padded": ("gzip", lambda data: gzip.compress(data) + b"\0" * 9),
+}
+
+
+@pytest.mark.parametrize("kind", CODED)
+async def test_compressed_bodies_are_read_at_every_door(stack: Stack, kind: str) -> None:
+    coding, pack = CODED[kind]
+    headers = JSON | {"content-encoding": coding}
+    graph = await stack.client.post("/graphql", content=pack(QUERY), headers=headers | stack.headers())
+    assert graph.json() == ANSWER
+    chat = {"model": stack.chat_model, "messages": [{"role": "user", "content": "hi [[tokens=2 delay=0]]"}]}
+    packed = pack(json.dumps(chat).encode())
+    rest = await stack.client.post("/v1/chat/completions", content=packed, headers=headers | stack.headers())
+    assert rest.json()["choices"][0]["message"]["content"] == "tok0 tok1"
+    if not stack.real:
+        secret = {"authorization": f"Bearer {stack.agent_secret()}"}
+        proxied = await stack.client.post(
+            f"/api/v1/agents/{ADA}/proxy/chat/completions", content=packed, headers=headers | secret
+        )
+        assert proxied.json()["choices"][0]["message"]["content"] == "tok0 tok1"
+
+
+async def test_codings_in_several_headers_are_undone_in_order(stack: Stack) -> None:
+    headers = [*(JSON | stack.headers()).items(), ("content-encoding", "deflate"), ("content-encoding", "gzip")]
+    packed = gzip.compress(zlib.compress(QUERY))
+    assert (await stack.client.post("/graphql", content=packed, headers=headers)).json() == ANSWER
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, br", ", ".join(["gzip"] * 4)])
+@pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
+async def test_other_codings_are_415_and_the_answer_says_which_are_read(stack: Stack, path: str, coding: str) -> None:
+    headers = JSON | stack.headers() | {"content-encoding": coding}
+    answer = await stack.client.post(path, content=b"\x28\xb5\x2f\xfd", headers=headers)
+    assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "gzip, deflate"
+    assert "coding" in answer.text.lower()
+
+
+PACKED = gzip.compress(QUERY, mtime=0)
+CORRUPT = {
+    "not compressed": (QUERY, "is corrupt"),
+    "cut off": (PACKED[:-9], "ends too early"),
+    "one byte": (PACKED[:1], "ends too early"),
+    "another checksum": (PACKED[:-8] + b"\1" * 8, "is corrupt"),
+    "more behind it": (PACKED + b"more", "has bytes after its end"),
+    "a byte more": (PACKED + b"m", "has bytes after its end"),
+}
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
+@pytest.mark.parametrize("kind", CORRUPT)
+async def test_data_that_is_not_what_its_coding_says_is_400(stack: Stack, path: str, kind: str) -> None:
+    body, told = CORRUPT[kind]
+    headers = JSON | stack.headers() | {"content-encoding": "gzip"}
+    answer = await stack.client.post(path, content=body, headers=headers)
+    assert answer.status_code == 400
+    assert f"The body's gzip data {told}." in answer.text
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
+@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
+async def test_the_limit_is_of_decoded_bytes_and_a_bomb_is_refused(path: str, coding: str) -> None:
+    async with embedded_stack(max_body_bytes=20_000) as stack:
+        bomb = gzip.compress(b" " * 10_000_000)
+        for _ in range(coding.count(",")):
+            bomb = gzip.compress(bomb)
+        assert len(bomb) < 20_000
+        headers = JSON | stack.headers() | {"content-encoding": coding}
+        answer = await stack.client.post(path, content=bomb, headers=headers)
+        assert answer.status_code == 413
+        assert "20000 bytes" in answer.text
+        encoded = await stack.client.post(path, content=b"\0" * 20_001, headers=headers)
+        assert encoded.status_code == 413
+
+
+NOT_JSON = {
+    "half a pair": (b'{"query": "\\ud83d"}', "surrogate pair at line 1, column 12"),
+    "the other half": (b'{"query":\n "ok \\ude00"}', "surrogate pair at line 2, column 6"),
+    "half a pair in a name": (b'{"a\\ud83d": 1}', "surrogate pair at line 1, column 4"),
+    "half a pair in variables": (b'{"query": "{ a }", "variables": {"x": ["\\udc00"]}}', "line 1, column 41"),
+    "NaN": (b'{"variables": {"x": NaN}}', "NaN, which is not a JSON number, at line 1, column 21"),
+    "-Infinity": (b'{"variables": {"x": -Infinity}}', "-Infinity, which is not a JSON number, at line 1, column 21"),
+    "a comma at the end": (b'{\n"query": "{ a }",\n}', "trailing comma is not allowed at line 2"),
+    "cut off": (b'{"query": ', "at line 1, column 11"),
+    "no UTF-8": (b'{"query": "\xff"}', "byte at offset 11 is not valid UTF-8"),
+    "a surrogate in UTF-8": (b'{"query": "\xed\xa0\xbd"}', "byte at offset 11 is not valid UTF-8"),
+    "UTF-16": ('{"query": "{ a }"}'.encode("utf-16"), "UTF-16"),
+    "UTF-16 without a mark": ('{"query": "{ a }"}'.encode("utf-16-be"), "UTF-16"),
+    "UTF-32": ('{"query": "{ a }"}'.encode("utf-32"), "UTF-32"),
+    "a bare name": (b"{query: 1}", "at line 1, column 2"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_JSON)
+@pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
+async def test_what_is_not_json_is_told_with_its_place(stack: Stack, path: str, kind: str) -> None:
+    body, told = NOT_JSON[kind]
+    answer = await stack.client.post(path, content=body, headers=JSON | stack.headers())
+    error = answer.json()["errors"][0] if path == "/graphql" else answer.json()["error"]
+    assert answer.status_code == 400
+    assert error["message"].startswith("The body is not valid JSON: ")
+    assert told in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
+@pytest.mark.parametrize("body", [b"", b" \n"])
+async def test_an_empty_body_is_told_to_be_empty(stack: Stack, path: str, body: bytes) -> None:
+    answer = await stack.client.post(path, content=body, headers=JSON | stack.headers())
+    assert answer.status_code == 400
+    assert "The body is empty." in answer.text
+
+
+@pytest.mark.parametrize("kind", sorted(NOT_JSON.keys() - {"UTF-16", "UTF-16 without a mark", "UTF-32", "no UTF-8"}))
+async def test_a_socket_closes_with_the_place(stack: Stack, kind: str) -> None:
+    body, told = NOT_JSON[kind]
+    async with opened_socket(stack) as socket:
+        await socket.socket.send(body.decode("utf-8", "surrogatepass") if kind != "a surrogate in UTF-8" else body)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.hear()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4400
+    assert closed.value.rcvd.reason.startswith("Invalid JSON: ")
+    assert told in closed.value.rcvd.reason
+
+
+async def test_variables_in_an_address_are_told_with_their_place(stack: Stack) -> None:
+    address = "/graphql?query=%7B__typename%7D&variables=" + quote('{"x": "\\ud83d"}')
+    answer = await stack.client.get(address, headers=stack.headers())
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["message"].startswith("variables is not valid JSON: an escape that is half")
+    for broken in ("%7B%ff%7D", "%ed%a0%bd"):
+        answer = await stack.client.get(f"/graphql?query={broken}", headers=stack.headers())
+        assert (answer.status_code, "UTF-8" in answer.text) == (400, True)
+
+
+async def test_a_byte_order_mark_is_taken_off_and_goes_no_further(stack: Stack) -> None:
+    answer = await stack.client.post("/graphql", content=b"\xef\xbb\xbf" + QUERY, headers=JSON | stack.headers())
+    assert answer.json() == ANSWER
+    chat = {"model": stack.chat_model, "messages": [{"role": "user", "content": "hi [[tokens=2 delay=0]]"}]}
+    marked = b"\xef\xbb\xbf" + json.dumps(chat).encode()
+    answer = await stack.client.post("/v1/chat/completions", content=marked, headers=JSON | stack.headers())
+    assert answer.json()["choices"][0]["message"]["content"] == "tok0 tok1"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("Application/JSON; Charset=UTF-8", 200),
+        ('application/json;charset="utf-8"', 200),
+        ("application/json; charset=us-ascii", 200),
+        ("application/json ; x=y", 200),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=iso-8859-1", 415),
+        ("application/json; charset=", 200),
+        ("application/graphql", 415),
+        ("text/plain", 415),
+        ("application/jsonp", 415),
+        ("json", 415),
+        ("", 415),
+    ],
+)
+async def test_which_content_types_are_read(stack: Stack, content_type: str, status: int) -> None:
+    headers = stack.headers() | {"content-type": content_type}
+    answer = await stack.client.post("/graphql", content=QUERY, headers=headers)
+    assert answer.status_code == status
+
+
+async def test_a_body_that_is_declared_too_large_is_refused_before_it_is_sent() -> None:
+    async with any_stack(max_body_bytes=1000) as stack:
+        headers = JSON | stack.headers() | {"content-encoding": "gzip"}
+        answer = await stack.client.post("/graphql", content=gzip.compress(b"x") + b"\0" * 1000, headers=headers)
+        assert answer.status_code == 413

@@ -1,0 +1,99 @@
+"""The form of a refusal: the one that the client's ``Accept`` chose, whatever the cause and whenever it is known."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.doors.test_streams import STREAM
+from tests.support.doors import refusal
+from tests.support.stack import Stack
+
+SSE, MULTIPART = "text/event-stream", "multipart/mixed"
+PLAIN, RESPONSE = "application/json", "application/graphql-response+json"
+APOLLO = f"{MULTIPART};boundary=graphql;subscriptionSpec=1.0,{RESPONSE},{PLAIN};q=0.9"
+URQL = f"{SSE}, {MULTIPART}"
+URQL_QUERY = f"{RESPONSE}, application/graphql+json, {PLAIN}, {SSE}, {MULTIPART}"
+
+NOT_FOUND = {"query": STREAM, "variables": {"id": f"stream:{uuid.uuid4()}"}}
+INVALID = {"query": "{ nope }"}
+QUERY = {"query": "query($id: ID!) { stream(id: $id) { status } }", "variables": {}}
+
+
+@pytest.mark.parametrize(
+    ("accept", "asked", "signed_in", "media", "status"),
+    [
+        (SSE, NOT_FOUND, True, SSE, 200),
+        (SSE, NOT_FOUND, False, SSE, 200),
+        (SSE, INVALID, True, SSE, 200),
+        (SSE, QUERY, True, SSE, 200),
+        ("TEXT/Event-Stream", NOT_FOUND, True, SSE, 200),
+        (URQL, NOT_FOUND, True, SSE, 200),
+        (URQL, NOT_FOUND, False, SSE, 200),
+        (URQL_QUERY, QUERY, True, RESPONSE, 400),
+        (URQL_QUERY, QUERY, False, RESPONSE, 401),
+        (APOLLO, NOT_FOUND, True, MULTIPART, 200),
+        (APOLLO, NOT_FOUND, False, MULTIPART, 200),
+        (APOLLO, QUERY, True, RESPONSE, 400),
+        (f"{PLAIN}, {SSE}", NOT_FOUND, True, SSE, 200),
+        (f"{PLAIN}, {SSE}", NOT_FOUND, False, SSE, 200),
+        (PLAIN, NOT_FOUND, False, PLAIN, 401),
+        (f"{PLAIN}, {SSE}", INVALID, True, PLAIN, 200),
+        (f"{SSE};q=0.1, {PLAIN}", QUERY, True, PLAIN, 200),
+        (f"{SSE};q=0, {PLAIN}", INVALID, True, PLAIN, 200),
+        (f"{MULTIPART};deferSpec=20220824,{PLAIN}", QUERY, False, PLAIN, 401),
+        (f"{MULTIPART};incrementalSpec=v0.2,{RESPONSE}", QUERY, False, RESPONSE, 401),
+        ("*/*", NOT_FOUND, False, PLAIN, 401),
+        (PLAIN, NOT_FOUND, True, PLAIN, 406),
+        (MULTIPART, QUERY, True, PLAIN, 406),
+        ("text/html", QUERY, True, PLAIN, 406),
+    ],
+)
+async def test_a_refusal_comes_in_the_form_that_the_client_chose(
+    stack: Stack, accept: str, asked: dict[str, Any], signed_in: bool, media: str, status: int
+) -> None:
+    headers = {"accept": accept} | (stack.headers() if signed_in else {})
+    answer = await stack.client.post("/graphql", json=asked, headers=headers)
+    assert (answer.headers["content-type"].partition(";")[0], answer.status_code) == (media, status)
+    assert answer.text.count('"errors"') == 1
+
+
+@pytest.mark.parametrize("accept", [SSE, APOLLO])
+async def test_a_refusal_in_a_stream_keeps_its_headers(stack: Stack, accept: str) -> None:
+    refused = await stack.client.post("/graphql", json=NOT_FOUND, headers={"accept": accept})
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert refused.headers["cache-control"] == "no-cache, no-transform"
+    coded = stack.headers() | {"accept": accept, "content-encoding": "br"}
+    refused = await stack.client.post("/graphql", json=NOT_FOUND, headers=coded)
+    assert refused.headers["accept-encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"content": b"{"}, "BAD_USER_INPUT"),
+        ({"content": b"{}"}, "BAD_USER_INPUT"),
+        ({"headers": {"content-type": "text/plain"}}, "BAD_USER_INPUT"),
+        ({"headers": {"content-encoding": "zstd"}}, "BAD_USER_INPUT"),
+        ({"content": b'{"extensions": {"persistedQuery": {}}}'}, "PERSISTED_QUERY_NOT_SUPPORTED"),
+    ],
+)
+async def test_what_is_wrong_with_the_request_itself_is_told_in_the_stream_too(
+    stack: Stack, changes: dict[str, Any], code: str
+) -> None:
+    headers = stack.headers() | {"accept": SSE, "content-type": "application/json", **changes.get("headers", {})}
+    content = changes.get("content", b'{"query": "{ __typename }"}')
+    answer = await stack.client.post("/graphql", content=content, headers=headers)
+    [error] = refusal(answer)["errors"]
+    assert (answer.status_code, error["extensions"]["code"]) == (200, code)
+
+
+async def test_a_method_that_is_not_allowed_keeps_its_status(stack: Stack) -> None:
+    headers = stack.headers() | {"accept": SSE}
+    mutation = 'mutation { createConversation(input: {agentId: "x"}) { errors { message } } }'
+    by_get = await stack.client.get("/graphql", params={"query": mutation}, headers=headers)
+    put = await stack.client.put("/graphql", headers=headers)
+    assert [(one.status_code, one.headers["allow"]) for one in (by_get, put)] == [(405, "POST"), (405, "GET, POST")]
+    assert by_get.json()["errors"]
