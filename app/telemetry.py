@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Enum, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 
 from clients.breaker import BreakerState
 from clients.errors import Service
@@ -70,6 +71,18 @@ class Telemetry:
             states=[state.value for state in BreakerState],
             registry=self.registry,
         )
+        self._open_parts = Gauge(
+            "agentgraph_open_part_breakers",
+            "Models and kinds of call of a service whose breaker is open.",
+            ["service"],
+            registry=self.registry,
+        )
+        self._repeats = Counter(
+            "agentgraph_upstream_repeats",
+            "Reads sent once more after an idle connection was dropped.",
+            ["service", "operation"],
+            registry=self.registry,
+        )
         self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
         self._tokens = Counter(
             "agentgraph_tokens", "Tokens that went in and came out.", ["kind", "direction"], registry=self.registry
@@ -126,10 +139,20 @@ class Telemetry:
             request_id=request_id,
         )
 
-    def breaker_changed(self, service: Service, state: BreakerState) -> None:
-        """A breaker changed its state."""
-        self._breaker.labels(service.value).state(state.value)
-        self.log.warning("breaker", service=service.value, state=state.value)
+    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
+        """A read is sent once more, since the idle connection that it was sent over had been closed."""
+        self._repeats.labels(service.value, operation).inc()
+        self.log.info("upstream repeated", service=service.value, operation=operation, request_id=request_id)
+
+    def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
+        """The breaker of a service, or of a part of it, changed its state."""
+        if part is None:
+            self._breaker.labels(service.value).state(state.value)
+        self.log.warning("breaker", service=service.value, part=part, state=state.value)
+
+    def watch_parts(self, service: Service, count: Callable[[], int]) -> None:
+        """Expose how many of a service's parts have an open breaker; ``count`` is called from another thread."""
+        self._open_parts.labels(service.value).set_function(count)
 
     def stream_started(self, kind: str) -> None:
         """A stream began."""

@@ -56,13 +56,12 @@ class Relay:
 
     async def _models(self, name: str | None) -> bytes:
         key = await self._context.access.model_key()
-        answer = await self._litellm.openai_models(self._context.scope, key)
         if name is None:
-            return answer.body
-        for model in orjson.loads(answer.body)["data"]:
-            if model["id"] == name:
-                return orjson.dumps(model)
-        raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
+            return (await self._litellm.openai_models(self._context.scope, key)).body
+        model = await self._litellm.openai_model(self._context.scope, key, name)
+        if model is None:
+            raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
+        return model
 
     async def _stream(self, key: str, body: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
         options = body.get("stream_options")

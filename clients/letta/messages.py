@@ -299,6 +299,8 @@ def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageR
     group keep their order under both, so a page is turned over group by group.
     """
     records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
+    if any(not record.letta_id for record in records):
+        raise undecodable(Service.LETTA)
     groups = [_numbered(group) for _, group in groupby(records, key=lambda record: record.letta_id)]
     if newest_first and not _ascending(records):
         groups.reverse()
