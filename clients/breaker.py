@@ -52,6 +52,7 @@ class Breaker:
         on_change: Callable[[BreakerState], None],
     ) -> None:
         self._machine = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=reset_seconds)
+        self._kept = BreakerState(self._machine.current_state)
         self._rule = rule
         self._window = Window(window_seconds, clock)
         self._window_seconds = window_seconds
@@ -69,10 +70,6 @@ class Breaker:
         """Where it stands. One whose time is over is half-open: the next call is its trial."""
         state = self._kept
         return BreakerState.HALF_OPEN if state is BreakerState.OPEN and self._left() <= 0 else state
-
-    @property
-    def _kept(self) -> BreakerState:
-        return BreakerState(self._machine.current_state)
 
     @property
     def is_forgotten(self) -> bool:
@@ -131,6 +128,7 @@ class Breaker:
 
     def _change(self, act: Callable[[], object]) -> None:
         act()
+        self._kept = BreakerState(self._machine.current_state)
         self.generation += 1
         self._window.clear()
         self._trial = None

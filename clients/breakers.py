@@ -108,7 +108,8 @@ class Breakers:
         """Let a call in. The permit must be released. Raises BreakerRefused."""
         if (wait := self._service.wait()) > 0:
             raise BreakerRefused(None, wait)
-        levels = {key: breaker for key in _keys(part, caller) if (breaker := self._parts.get(key)) is not None}
+        keys = _keys(part, caller) if self._parts else ()
+        levels = {key: breaker for key in keys if (breaker := self._parts.get(key)) is not None}
         if levels and (wait := max(breaker.wait() for breaker in levels.values())) > 0:
             raise BreakerRefused(part, wait)
         entered = {key: (breaker, breaker.enter()) for key, breaker in levels.items()}
@@ -184,6 +185,8 @@ class Permit:
             breaker, entry = self._service
             breaker.record(entry.generation, of_service, self._caller, self._operation)
             entry.generation = breaker.generation
+        if verdict is Verdict.OK and not len(self._breakers):
+            return  # no part has failed lately
         for key, outcome in zip(_keys(self._part, self._caller), (for_all, for_caller), strict=True):
             if outcome is not None:
                 self._record(key, outcome)
@@ -201,8 +204,10 @@ class Permit:
 
     def release(self) -> None:
         """The call is over. A trial gives its place to the next."""
-        for breaker, entry in (self._service, *self._parts.values()):
-            breaker.leave(entry)
+        breaker, entry = self._service
+        breaker.leave(entry)
+        for part, entered in self._parts.values():
+            part.leave(entered)
 
     def _record(self, key: _Key, outcome: Outcome) -> None:
         """Count in a part's breaker. One that the call did not enter was made since: it was closed at that time."""

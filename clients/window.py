@@ -5,33 +5,38 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import IntEnum
 
 BUCKETS = 30
 """A window is counted in so many parts; the oldest part leaves it as a whole."""
 
 
-class Outcome(Enum):
+class Outcome(IntEnum):
     """How one call went, as one breaker counts it."""
 
-    OK = "ok"
-    FAILED = "failed"
+    OK = 0
+    FAILED = 1
     """The request was sent, and what came back is no answer. The request itself may be the cause."""
-    UNREACHABLE = "unreachable"
+    UNREACHABLE = 2
     """No connection: nothing was sent, so the request cannot be the cause."""
-
-
-_Event = tuple[Outcome, str, str]
 
 
 @dataclass(slots=True)
 class _Bucket:
+    """Calls of one part of a window: how many had each outcome, by caller and operation."""
+
     index: int
-    events: Counter[_Event] = field(default_factory=Counter)
+    calls: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Caller:
+    calls: int = 0
+    failed: int = 0
 
 
 class Window:
-    """Outcomes of the last ``seconds``, by caller and operation. Each event costs O(1)."""
+    """Outcomes of the last ``seconds``, by caller and operation. A call costs O(1), whoever makes it."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._width = seconds / BUCKETS
@@ -41,37 +46,41 @@ class Window:
     def clear(self) -> None:
         """Forget everything."""
         self._buckets: deque[_Bucket] = deque()
-        self._callers: Counter[str] = Counter()
-        self._bad: Counter[str] = Counter()
+        self._callers: dict[str, _Caller] = {}
         self._operations: Counter[str] = Counter()
-        self._totals: Counter[Outcome] = Counter()
+        self._totals = [0, 0, 0]
         self._failing: set[str] = set()
 
     def add(self, outcome: Outcome, caller: str, operation: str) -> None:
         """Count one call."""
-        self.expire()
         index = int(self._clock() / self._width)
         if not self._buckets or self._buckets[-1].index != index:
+            self.expire()
             self._buckets.append(_Bucket(index))
-        event = (outcome, caller, operation)
-        self._buckets[-1].events[event] += 1
-        self._sum(event, 1)
+        calls = self._buckets[-1].calls
+        counts = calls.get((caller, operation))
+        if counts is None:
+            counts = calls[caller, operation] = [0, 0, 0]
+        counts[outcome] += 1
+        self._sum(caller, operation, outcome, 1)
 
     def take_back(self, caller: str, operation: str) -> None:
         """Uncount the last ``OK`` of a caller's operation, if it is still in the window."""
-        event = (Outcome.OK, caller, operation)
         for bucket in reversed(self._buckets):
-            if bucket.events[event] > 0:
-                bucket.events[event] -= 1
-                self._sum(event, -1)
+            counts = bucket.calls.get((caller, operation))
+            if counts is not None and counts[Outcome.OK]:
+                counts[Outcome.OK] -= 1
+                self._sum(caller, operation, Outcome.OK, -1)
                 return
 
     def expire(self) -> None:
         """Drop what is older than the window."""
         oldest = int(self._clock() / self._width) - BUCKETS
         while self._buckets and self._buckets[0].index <= oldest:
-            for event, count in self._buckets.popleft().events.items():
-                self._sum(event, -count)
+            for (caller, operation), counts in self._buckets.popleft().calls.items():
+                for outcome in Outcome:
+                    if counts[outcome]:
+                        self._sum(caller, operation, outcome, -counts[outcome])
 
     def count(self, *outcomes: Outcome) -> int:
         """How many calls had one of these outcomes."""
@@ -92,33 +101,44 @@ class Window:
         """How many operations failed at least once."""
         return len(self._operations)
 
-    def _sum(self, event: _Event, count: int) -> None:
-        outcome, caller, operation = event
+    def has_failures(self, least: int, *, of_one_caller: int) -> bool:
+        """Whether there were so many failures, of which one caller's count up to a bound."""
+        found = 0
+        for caller in self._failing:
+            found += min(self._callers[caller].failed, of_one_caller)
+            if found >= least:
+                return True
+        return False
+
+    def _sum(self, caller: str, operation: str, outcome: Outcome, count: int) -> None:
         self._totals[outcome] += count
-        _change(self._callers, caller, count)
+        of_caller = self._callers.get(caller)
+        if of_caller is None:
+            of_caller = self._callers[caller] = _Caller()
+        of_caller.calls += count
         if outcome is not Outcome.OK:
-            _change(self._bad, caller, count)
-            _change(self._operations, operation, count)
-        if self._bad[caller] and 2 * self._bad[caller] >= self._callers[caller]:
+            of_caller.failed += count
+            self._operations[operation] += count
+            if not self._operations[operation]:
+                del self._operations[operation]
+        if of_caller.failed and 2 * of_caller.failed >= of_caller.calls:
             self._failing.add(caller)
         else:
             self._failing.discard(caller)
-
-
-def _change(counter: Counter[str], key: str, count: int) -> None:
-    counter[key] += count
-    if not counter[key]:
-        del counter[key]
+        if not of_caller.calls:
+            del self._callers[caller]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningRule:
     """When failures open a breaker: by their rate, and by how many callers and operations they come from.
 
+    Each caller has one vote however many calls it makes, and where several callers are needed, one of them counts for
+    about half of the failures at most: nobody decides for others by asking more often.
+
     Attributes:
         failures: the least number of failures in the window.
-        callers: the least number of failing callers. One caller has one vote however many calls it makes, so that
-            nobody outvotes others by asking more often.
+        callers: the least number of failing callers.
         operations: the least number of operations among the failures.
     """
 
@@ -132,8 +152,9 @@ class OpeningRule:
         unreachable = window.count(Outcome.UNREACHABLE)
         if unreachable >= self.failures and 2 * unreachable >= window.count(*Outcome):
             return True
-        failed = window.count(Outcome.FAILED, Outcome.UNREACHABLE)
-        return failed >= self.failures and 2 * window.failing_callers >= window.callers and self._spread(window)
+        most = self.failures if self.callers == 1 else (self.failures + 1) // 2
+        enough = window.has_failures(self.failures, of_one_caller=most)
+        return enough and 2 * window.failing_callers >= window.callers and self._spread(window)
 
     def reopens(self, window: Window) -> bool:
         """Whether a half-open breaker, whose every success closes it, opens again."""

@@ -81,6 +81,17 @@ def test_one_caller_cannot_outvote_another_that_has_had_a_single_failure() -> No
     assert world.admits("c")
 
 
+def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed() -> None:
+    world = World()
+    for _ in range(5):
+        world.call(Verdict.FAILED, "a")
+    world.call(Verdict.FAILED, "b")
+    assert world.admits("b")
+    assert world.admits("c")
+    world.call(Verdict.FAILED, "b")
+    assert not world.admits("c")
+
+
 def test_a_slow_model_refuses_no_other_caller() -> None:
     world = World()
     for caller in "abcdef":
