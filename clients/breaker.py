@@ -14,13 +14,13 @@ import pybreaker
 from clients.window import OpeningRule, Outcome, Window
 
 TRIAL_SECONDS = 5.0
-"""How long a trial keeps others out of a half-open breaker. A slower one goes on, and another is let in beside it."""
+"""How long a trial excludes other calls from a half-open breaker. After that, another trial is admitted."""
 
 _BUSY_SECONDS = 1.0
 
 
 class BreakerState(StrEnum):
-    """Closed lets calls through, open refuses them, half-open lets one at a time through on trial."""
+    """Closed admits calls, open refuses them, half-open admits one at a time as a trial."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -28,7 +28,7 @@ class BreakerState(StrEnum):
 
 
 class Entry:
-    """One call inside a breaker. ``generation`` tells whether the breaker has changed its state since."""
+    """One admitted call. ``generation`` is that of the breaker at that time; each change of state increments it."""
 
     __slots__ = ("generation",)
 
@@ -67,17 +67,17 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands. One whose time is over is half-open: the next call is its trial."""
+        """The state. An open breaker whose time is over is half-open: the next call is its trial."""
         state = self._kept
         return BreakerState.HALF_OPEN if state is BreakerState.OPEN and self._left() <= 0 else state
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether nobody has used it for so long that it says nothing of the present."""
+        """Whether it has not been used for longer than its window, so that its state is out of date."""
         return self._clock() - max(self._used_at, self._opened_at + self._reset_seconds) > self._window_seconds
 
     def wait(self) -> float:
-        """How long until it lets a call in, in seconds; 0 if it lets one in now."""
+        """Seconds until a call is admitted; 0 if one is admitted now."""
         if self._kept is BreakerState.OPEN:
             return max(0.0, self._left())
         trying = self._kept is BreakerState.HALF_OPEN and self._trial is not None
@@ -85,7 +85,7 @@ class Breaker:
         return min(left, _BUSY_SECONDS) if trying and left > 0 else 0.0
 
     def enter(self) -> Entry:
-        """Let a call in; ``wait`` must have said 0. ``leave`` must follow, whatever comes of the call."""
+        """Admit a call; ``wait`` must be 0. ``leave`` must follow, whatever the result."""
         self._used_at = self._clock()
         if self._kept is BreakerState.OPEN:
             self._change(self._machine.half_open)
@@ -95,12 +95,12 @@ class Breaker:
         return entry
 
     def leave(self, entry: Entry) -> None:
-        """The call is over. Where nothing was recorded of it, as when it was cancelled, nothing is counted."""
+        """End a call. A call without a recorded result, such as a cancelled one, is not counted."""
         if self._trial is entry:
             self._trial = None
 
     def record(self, generation: int, outcome: Outcome, caller: str, operation: str) -> None:
-        """Count how a call went. One that entered before the last change of state says nothing of the present one."""
+        """Count the result of a call. Results of calls admitted before the last change of state are ignored."""
         if generation != self.generation:
             return
         self._used_at = self._clock()

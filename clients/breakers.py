@@ -25,19 +25,19 @@ _Key = tuple[str, str | None]
 
 
 class Verdict(Enum):
-    """What a call says of the service, of the part for all callers, and of the part for its caller."""
+    """What a call counts as: for the service, for the part and all callers, for the part and its caller."""
 
     OK = (Outcome.OK, Outcome.OK, Outcome.OK)
     UNREACHABLE = (Outcome.UNREACHABLE, None, None)
     FAILED = (Outcome.FAILED, Outcome.FAILED, Outcome.FAILED)
     PART_FAILED = (Outcome.OK, Outcome.FAILED, Outcome.FAILED)
-    """The service works, and says that the part does not."""
+    """The service answers, and reports that the part failed."""
     SLOW = (None, None, Outcome.FAILED)
     """A model took longer than this caller waits."""
 
 
 class BreakerRefused(Exception):
-    """A breaker refuses the call: the service's own where ``part`` is ``None``."""
+    """A breaker refuses the call: that of ``part``, or the service's own if ``None``."""
 
     def __init__(self, part: str | None, retry_after_seconds: float) -> None:
         super().__init__("breaker open")
@@ -52,8 +52,8 @@ class PartState:
     Attributes:
         part: its name.
         state: ``open`` if any of its breakers is.
-        retry_after_seconds: until the last of them lets a call in.
-        callers: for how many callers, where it is not for all; else ``None``.
+        retry_after_seconds: time until the last of them admits a call.
+        callers: number of callers that are refused; ``None`` if all are.
     """
 
     part: str
@@ -105,7 +105,7 @@ class Breakers:
         return len(self._parts)
 
     def enter(self, part: str, caller: str, operation: str) -> Permit:
-        """Let a call in. The permit must be released. Raises BreakerRefused."""
+        """Admit a call. The permit must be released. Raises BreakerRefused."""
         if (wait := self._service.wait()) > 0:
             raise BreakerRefused(None, wait)
         keys = _keys(part, caller) if self._parts else ()
@@ -138,7 +138,7 @@ class Breakers:
         return [_part_state(part, breakers) for part, breakers in found.items()]
 
     def open_parts(self) -> int:
-        """How many parts are open. Can be called from another thread."""
+        """The number of parts with an open breaker. Can be called from another thread."""
         breakers = list(self._parts.items())
         return len({part for (part, _), breaker in breakers if breaker.state is BreakerState.OPEN})
 
@@ -159,7 +159,7 @@ class Breakers:
 
 
 class Permit:
-    """Leave to make one call. Tell it once how the call went; a call that tells nothing is not counted."""
+    """Permission to make one call. ``tell`` counts its result, once; a call without a result is not counted."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class Permit:
         self._told = False
 
     def tell(self, verdict: Verdict) -> None:
-        """Count how the call went, in every breaker that it says something of."""
+        """Count the result of the call in each breaker that it concerns."""
         if self._told:
             return
         self.release()
@@ -186,13 +186,13 @@ class Permit:
             breaker.record(entry.generation, of_service, self._caller, self._operation)
             entry.generation = breaker.generation
         if verdict is Verdict.OK and not len(self._breakers):
-            return  # no part has failed lately
+            return  # a part without failures has no breaker
         for key, outcome in zip(_keys(self._part, self._caller), (for_all, for_caller), strict=True):
             if outcome is not None:
                 self._record(key, outcome)
 
     def cut(self) -> None:
-        """Count a failure instead of the success that was told: the answer began well and broke off."""
+        """Count a failure instead of the success that ``tell`` counted: the answer broke off after it had begun."""
         breaker, entry = self._service
         breaker.record_cut(entry.generation, self._caller, self._operation)
         for key in _keys(self._part, self._caller):
@@ -203,14 +203,14 @@ class Permit:
                 self._record(key, Outcome.FAILED)
 
     def release(self) -> None:
-        """The call is over. A trial gives its place to the next."""
+        """End the call. If it was a trial, the next call can be one."""
         breaker, entry = self._service
         breaker.leave(entry)
         for part, entered in self._parts.values():
             part.leave(entered)
 
     def _record(self, key: _Key, outcome: Outcome) -> None:
-        """Count in a part's breaker. One that the call did not enter was made since: it was closed at that time."""
+        """Count in a part's breaker. One that the call did not enter was closed, or not made, when the call began."""
         breaker, entry = self._parts.get(key, (None, Entry(0)))
         current = self._breakers.of_part(key, make=breaker is None and outcome is Outcome.FAILED)
         if (counting := breaker or current) is not None:

@@ -36,7 +36,7 @@ def of_wire(service: Service, error: Exception, clock: str = "DEADLINE") -> Gate
 
 
 def of_body(service: Service, error: Exception) -> UpstreamError:
-    """The error for a body that broke off, or cannot be read, after it had begun well."""
+    """The error for a body that broke off, or whose encoding is corrupt."""
     if isinstance(error, EncodingUnreadable):
         return undecodable(service)
     return UpstreamError(f"{display_name(service)} broke off its answer.", reason="CUT", service=service)
@@ -48,7 +48,7 @@ def nothing_was_sent(error: httpx.TransportError) -> bool:
 
 
 def of_status(service: Service, answer: Answer) -> UpstreamError:
-    """The error for a status that is neither a success nor a refusal: 5xx, or one that no call here is answered by."""
+    """The error for a 5xx, and for a status outside of 2xx and 4xx."""
     name, setting = display_name(service), _setting(service)
     if answer.status >= 500:
         return UpstreamError(
@@ -82,12 +82,12 @@ def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
 
 
 def is_redirect(status: int) -> bool:
-    """Whether the service sends its callers elsewhere. Credentials go to the URL that was set, so none is followed."""
+    """Whether the service redirects. Redirects are not followed: credentials go to the configured URL only."""
     return 300 <= status < 400 and status != 304
 
 
 def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> UpstreamUnavailable:
-    """The error for a call that a breaker has refused. It names a model, and no other id."""
+    """The error for a call that a breaker refused. It names the model, if any, but no other id."""
     name, seconds = display_name(service), math.ceil(refused.retry_after_seconds)
     if refused.part is not None and call.model:
         what, reason = f"Model {call.model[:MAX_NAME]}", "MODEL"

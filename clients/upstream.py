@@ -152,6 +152,8 @@ class Upstream:
                 answer = await self._wire.whole(scope, Call(operation="ping", path=path))
         except (TimeoutError, httpx.TransportError) as error:
             raise failures.of_wire(self.service, error, scope.clock) from error
+        except EncodingUnreadable as error:
+            raise undecodable(self.service) from error
         if (wrong := failures.of_ping(self.service, answer)) is not None:
             raise wrong
         return answer

@@ -1,4 +1,4 @@
-"""What calls came to in the last seconds: a sliding window of outcomes, and the rule by which it opens a breaker."""
+"""A sliding window over the outcomes of calls, and the rule by which it opens a breaker."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ class Outcome(IntEnum):
 
     OK = 0
     FAILED = 1
-    """The request was sent, and what came back is no answer. The request itself may be the cause."""
+    """The request was sent and not answered properly. The request itself can be the cause."""
     UNREACHABLE = 2
-    """No connection: nothing was sent, so the request cannot be the cause."""
+    """There was no connection. Nothing was sent, so the request cannot be the cause."""
+
+
+_OK_AFTER_FAILURE = len(Outcome)
+"""Index of a bucket's count of ``OK`` that came while the window held a failure."""
 
 
 @dataclass(slots=True)
@@ -36,7 +40,7 @@ class _Caller:
 
 
 class Window:
-    """Outcomes of the last ``seconds``, by caller and operation. A call costs O(1), whoever makes it."""
+    """Outcomes of the last ``seconds``, by caller and operation. Adding a call takes amortized constant time."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._width = seconds / BUCKETS
@@ -48,6 +52,7 @@ class Window:
         self._buckets: deque[_Bucket] = deque()
         self._callers: dict[str, _Caller] = {}
         self._operations: Counter[str] = Counter()
+        self._working: Counter[str] = Counter()
         self._totals = [0, 0, 0]
         self._failing: set[str] = set()
 
@@ -60,8 +65,11 @@ class Window:
         calls = self._buckets[-1].calls
         counts = calls.get((caller, operation))
         if counts is None:
-            counts = calls[caller, operation] = [0, 0, 0]
+            counts = calls[caller, operation] = [0, 0, 0, 0]
         counts[outcome] += 1
+        if outcome is Outcome.OK and self._operations:
+            counts[_OK_AFTER_FAILURE] += 1
+            _change(self._working, operation, 1)
         self._sum(caller, operation, outcome, 1)
 
     def take_back(self, caller: str, operation: str) -> None:
@@ -70,6 +78,9 @@ class Window:
             counts = bucket.calls.get((caller, operation))
             if counts is not None and counts[Outcome.OK]:
                 counts[Outcome.OK] -= 1
+                if counts[_OK_AFTER_FAILURE]:
+                    counts[_OK_AFTER_FAILURE] -= 1
+                    _change(self._working, operation, -1)
                 self._sum(caller, operation, Outcome.OK, -1)
                 return
 
@@ -78,6 +89,7 @@ class Window:
         oldest = int(self._clock() / self._width) - BUCKETS
         while self._buckets and self._buckets[0].index <= oldest:
             for (caller, operation), counts in self._buckets.popleft().calls.items():
+                _change(self._working, operation, -counts[_OK_AFTER_FAILURE])
                 for outcome in Outcome:
                     if counts[outcome]:
                         self._sum(caller, operation, outcome, -counts[outcome])
@@ -101,8 +113,13 @@ class Window:
         """How many operations failed at least once."""
         return len(self._operations)
 
+    @property
+    def has_working_operation(self) -> bool:
+        """Whether an operation has succeeded more often than it failed since the first failure in the window."""
+        return any(count > self._operations[operation] for operation, count in self._working.items())
+
     def has_failures(self, least: int, *, of_one_caller: int) -> bool:
-        """Whether there were so many failures, of which one caller's count up to a bound."""
+        """Whether failing callers have ``least`` failures, with at most ``of_one_caller`` counted for each."""
         found = 0
         for caller in self._failing:
             found += min(self._callers[caller].failed, of_one_caller)
@@ -118,9 +135,7 @@ class Window:
         of_caller.calls += count
         if outcome is not Outcome.OK:
             of_caller.failed += count
-            self._operations[operation] += count
-            if not self._operations[operation]:
-                del self._operations[operation]
+            _change(self._operations, operation, count)
         if of_caller.failed and 2 * of_caller.failed >= of_caller.calls:
             self._failing.add(caller)
         else:
@@ -129,17 +144,24 @@ class Window:
             del self._callers[caller]
 
 
+def _change(counter: Counter[str], key: str, count: int) -> None:
+    counter[key] += count
+    if not counter[key]:
+        del counter[key]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningRule:
     """When failures open a breaker: by their rate, and by how many callers and operations they come from.
 
-    Each caller has one vote however many calls it makes, and where several callers are needed, one of them counts for
-    about half of the failures at most: nobody decides for others by asking more often.
+    Each caller has one vote, however many calls it makes. If several callers are required, one of them counts for about
+    half of the required failures at most. So a caller cannot outvote others by making more calls.
 
     Attributes:
         failures: the least number of failures in the window.
         callers: the least number of failing callers.
-        operations: the least number of operations among the failures.
+        operations: the least number of operations among the failures. If more than one, the breaker also stays closed
+            while any operation keeps succeeding: the failing ones have breakers of their own.
     """
 
     failures: int
@@ -154,7 +176,9 @@ class OpeningRule:
             return True
         most = self.failures if self.callers == 1 else (self.failures + 1) // 2
         enough = window.has_failures(self.failures, of_one_caller=most)
-        return enough and 2 * window.failing_callers >= window.callers and self._spread(window)
+        if not (enough and 2 * window.failing_callers >= window.callers and self._spread(window)):
+            return False
+        return self.operations == 1 or not window.has_working_operation
 
     def reopens(self, window: Window) -> bool:
         """Whether a half-open breaker, whose every success closes it, opens again."""

@@ -121,6 +121,20 @@ def test_failures_are_the_services_from_three_callers_and_two_operations() -> No
     assert not world.admits("z", part="other")
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_a_kind_of_call_that_goes_on_working_keeps_the_service_open_to_all(works: bool) -> None:
+    world = World()
+    for caller in "abc":
+        world.call(Verdict.OK, caller, part="chat")  # before anything failed: says nothing of the present
+    for caller in "abcdef":
+        for part in ("models", "model.details"):
+            world.call(Verdict.FAILED, caller, part=part)
+        if works:
+            world.call(Verdict.OK, caller, part="chat")
+    assert world.admits("z", part="chat") is works
+    assert not world.admits("z", part="models")
+
+
 def test_failures_of_one_model_are_never_the_services() -> None:
     world = World()
     for caller in "abcdef" * 3:

@@ -509,6 +509,9 @@ async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> Non
     with pytest.raises(UpstreamError) as streamed:
         await read_stream(upstream, Call(operation="x", path="/"))
     assert streamed.value.reason == "DECODE"
+    with pytest.raises(UpstreamError) as pinged:
+        await upstream.ping(scope(), "/health")
+    assert pinged.value.reason == "DECODE"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
