@@ -112,7 +112,7 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
     keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
     key = _secret(keys.get(service))
     limits = UpstreamLimits(connect=settings.connect_timeout_seconds, breaker_reset=settings.breaker_reset_seconds)
-    return Upstream(
+    upstream = Upstream(
         service,
         getattr(settings, _URLS[service]),
         headers={"authorization": f"Bearer {key}"} if key else {},
@@ -120,6 +120,8 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
         observer=telemetry,
         transport=AiohttpTransport(limit=limits.connections),
     )
+    telemetry.watch_parts(service, upstream.breakers.open_parts)
+    return upstream
 
 
 async def _checks(
@@ -137,7 +139,7 @@ async def _checks(
             HealthCheck(
                 service=upstream.service,
                 ping=ping,
-                breaker_state=lambda upstream=upstream: upstream.breaker_state,  # type: ignore[misc]
+                breakers=upstream.breakers,
                 embedded=platform is not None and upstream.service.value in platform.urls,
                 note=client.note,
             )

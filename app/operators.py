@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -42,6 +43,7 @@ def add_operators_routes(api: FastAPI, gate: Gate) -> None:
                     "breaker": one.breaker,
                     "embedded": one.embedded,
                     "note": one.note,
+                    "breakers": [asdict(part) for part in one.parts],
                 }
                 for one in seen.services
             }

@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: Seconds = 10.0
     """How long a stopping gateway waits for what is under way, in seconds."""
     breaker_reset_seconds: Seconds = 10.0
-    """How long an open breaker leaves its upstream alone, in seconds."""
+    """How long an open breaker refuses calls before it lets one through on trial, in seconds."""
     stream_first_token_seconds: Seconds = 120.0
     """How long a model may take to its first token, in seconds."""
     stream_idle_seconds: Seconds = 60.0

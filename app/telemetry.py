@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Enum, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 
 from clients.breaker import BreakerState
 from clients.errors import Service
@@ -32,6 +33,46 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
     )
 
 
+class _UpstreamMetrics:
+    """What is counted of calls to the services behind the gateway."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "agentgraph_upstream_calls",
+            "Upstream calls by outcome.",
+            ["service", "operation", "outcome"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "agentgraph_upstream_seconds",
+            "Time to the end of an upstream call.",
+            ["service", "operation"],
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.breaker = Enum(
+            "agentgraph_breaker",
+            "State of a service's breaker.",
+            ["service"],
+            states=[state.value for state in BreakerState],
+            registry=registry,
+        )
+        self.open_parts = Gauge(
+            "agentgraph_open_part_breakers",
+            "Models and kinds of call of a service whose breaker is open.",
+            ["service"],
+            registry=registry,
+        )
+        self.repeats = Counter(
+            "agentgraph_upstream_repeats",
+            "Reads sent once more after an idle connection was dropped.",
+            ["service", "operation"],
+            registry=registry,
+        )
+        for service in (Service.AMS, Service.LETTA, Service.LITELLM):
+            self.breaker.labels(service.value).state(BreakerState.CLOSED.value)
+
+
 class Telemetry:
     """What the process counts and says. Implements the observers of the rooms below."""
 
@@ -50,26 +91,7 @@ class Telemetry:
         self._limited = Counter(
             "agentgraph_rate_limited", "Requests over a user's limit.", ["limit"], registry=self.registry
         )
-        self._calls = Counter(
-            "agentgraph_upstream_calls",
-            "Upstream calls by outcome.",
-            ["service", "operation", "outcome"],
-            registry=self.registry,
-        )
-        self._call_seconds = Histogram(
-            "agentgraph_upstream_seconds",
-            "Time to the end of an upstream call.",
-            ["service", "operation"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-        self._breaker = Enum(
-            "agentgraph_breaker",
-            "State of a service's breaker.",
-            ["service"],
-            states=[state.value for state in BreakerState],
-            registry=self.registry,
-        )
+        self._upstreams = _UpstreamMetrics(self.registry)
         self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
         self._tokens = Counter(
             "agentgraph_tokens", "Tokens that went in and came out.", ["kind", "direction"], registry=self.registry
@@ -93,8 +115,6 @@ class Telemetry:
         self._gap: dict[str, Histogram] = {}
         for limit in LimitKind:
             self._limited.labels(limit.value)
-        for service in (Service.AMS, Service.LETTA, Service.LITELLM):
-            self._breaker.labels(service.value).state(BreakerState.CLOSED.value)
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format. Slow with many series: call it in a thread."""
@@ -124,8 +144,8 @@ class Telemetry:
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
     ) -> None:
         """One upstream call ended."""
-        self._calls.labels(service.value, operation, outcome).inc()
-        self._call_seconds.labels(service.value, operation).observe(seconds)
+        self._upstreams.calls.labels(service.value, operation, outcome).inc()
+        self._upstreams.seconds.labels(service.value, operation).observe(seconds)
         self.log.info(
             "upstream",
             service=service.value,
@@ -136,10 +156,20 @@ class Telemetry:
             request_id=request_id,
         )
 
-    def breaker_changed(self, service: Service, state: BreakerState) -> None:
-        """A breaker changed its state."""
-        self._breaker.labels(service.value).state(state.value)
-        self.log.warning("breaker", service=service.value, state=state.value)
+    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
+        """A read is sent once more, since the idle connection that it was sent over had been closed."""
+        self._upstreams.repeats.labels(service.value, operation).inc()
+        self.log.info("upstream repeated", service=service.value, operation=operation, request_id=request_id)
+
+    def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
+        """The breaker of a service, or of a part of it, changed its state."""
+        if part is None:
+            self._upstreams.breaker.labels(service.value).state(state.value)
+        self.log.warning("breaker", service=service.value, part=part, state=state.value)
+
+    def watch_parts(self, service: Service, count: Callable[[], int]) -> None:
+        """Expose how many of a service's parts have an open breaker; ``count`` is called from another thread."""
+        self._upstreams.open_parts.labels(service.value).set_function(count)
 
     def stream_started(self, kind: str) -> None:
         """A stream began."""

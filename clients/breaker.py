@@ -1,134 +1,135 @@
-"""pybreaker as the state machine, behind a guard that is right under asyncio.
+"""One circuit breaker: pybreaker as the state machine, behind a guard that is right under asyncio.
 
-pybreaker's own async call needs tornado, counts a cancelled call as a failure, and lets everybody in when half-open.
-Here the policy stands outside and only tells pybreaker what happened: a success, a failure, or nothing.
-
-It counts consecutive failures: one success between two failures starts the count anew.
+pybreaker's own async call needs tornado, counts a cancelled call as a failure, lets everybody in when half-open and
+counts consecutive failures only. Here a window of outcomes and a rule decide, and pybreaker keeps the state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime
 from enum import StrEnum
 
 import pybreaker
 
+from clients.window import OpeningRule, Outcome, Window
+
+TRIAL_SECONDS = 5.0
+"""How long a trial excludes other calls from a half-open breaker. After that, another trial is admitted."""
+
+_BUSY_SECONDS = 1.0
+
 
 class BreakerState(StrEnum):
-    """Closed lets calls through, open refuses them, half-open lets one through on trial."""
+    """Closed admits calls, open refuses them, half-open admits one at a time as a trial."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
 
 
-class BreakerOpen(Exception):
-    """The breaker refuses. ``retry_after_seconds`` is when it will let a trial through."""
+class Entry:
+    """One admitted call. ``generation`` is that of the breaker at that time; each change of state increments it."""
 
-    def __init__(self, retry_after_seconds: float) -> None:
-        super().__init__("breaker open")
-        self.retry_after_seconds = retry_after_seconds
+    __slots__ = ("generation",)
 
-
-class Permit:
-    """Leave to make one call. Tell it once how the call went; a call that told nothing says nothing."""
-
-    def __init__(self, breaker: Breaker, generation: int, *, trial: bool) -> None:
-        self._breaker = breaker
-        self._generation = generation
-        self._trial = trial
-        self._open = True
-
-    def succeeded(self) -> None:
-        """The service answered."""
-        self._tell(failed=False)
-
-    def failed(self) -> None:
-        """The service failed."""
-        self._tell(failed=True)
-
-    def release(self) -> None:
-        """The call is over. Without a word before, as when it was cancelled, nothing is counted."""
-        if self._open and self._trial:
-            self._breaker.trial_over()
-        self._open = False
-
-    def _tell(self, *, failed: bool) -> None:
-        if self._open:
-            self.release()
-            self._breaker.record(self._generation, failed=failed)
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
 
 
 class Breaker:
-    """One service's breaker: ``failures`` in a row open it, for ``reset_seconds``."""
+    """A breaker that opens for ``reset_seconds`` when ``rule`` says so of the last ``window_seconds``.
+
+    ``on_change`` is called with each new state; ``clock`` is in seconds and never goes back.
+    """
 
     def __init__(
-        self, name: str, *, failures: int, reset_seconds: float, on_change: Callable[[BreakerState], None]
+        self,
+        rule: OpeningRule,
+        *,
+        window_seconds: float,
+        reset_seconds: float,
+        clock: Callable[[], float],
+        on_change: Callable[[BreakerState], None],
     ) -> None:
-        self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
-        self._machine = pybreaker.CircuitBreaker(
-            fail_max=failures, reset_timeout=reset_seconds, name=name, state_storage=self._storage
-        )
+        self._machine = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=reset_seconds)
+        self._kept = BreakerState(self._machine.current_state)
+        self._rule = rule
+        self._window = Window(window_seconds, clock)
+        self._window_seconds = window_seconds
         self._reset_seconds = reset_seconds
+        self._clock = clock
         self._on_change = on_change
-        self._generation = 0
-        self._trying = False
+        self._opened_at = 0.0
+        self._used_at = clock()
+        self._trial: Entry | None = None
+        self._trial_since = 0.0
+        self.generation = 0
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands. An open one whose time is over is still open until somebody tries."""
-        return BreakerState(self._machine.current_state)
+        """The state. An open breaker whose time is over is half-open: the next call is its trial."""
+        state = self._kept
+        return BreakerState.HALF_OPEN if state is BreakerState.OPEN and self._left() <= 0 else state
 
-    def retry_after_seconds(self) -> float:
-        """How long until a trial is let through; 0 when closed."""
-        opened = self._storage.opened_at
-        if self.state is not BreakerState.OPEN or opened is None:
-            return 0.0
-        return max(0.0, self._reset_seconds - (datetime.now(UTC) - opened).total_seconds())
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether it has not been used for longer than its window, so that its state is out of date."""
+        return self._clock() - max(self._used_at, self._opened_at + self._reset_seconds) > self._window_seconds
 
-    def enter(self) -> Permit:
-        """Leave to call. Raises BreakerOpen."""
-        if self.state is BreakerState.OPEN:
-            if (wait := self.retry_after_seconds()) > 0:
-                raise BreakerOpen(wait)
+    def wait(self) -> float:
+        """Seconds until a call is admitted; 0 if one is admitted now."""
+        if self._kept is BreakerState.OPEN:
+            return max(0.0, self._left())
+        trying = self._kept is BreakerState.HALF_OPEN and self._trial is not None
+        left = self._trial_since + TRIAL_SECONDS - self._clock()
+        return min(left, _BUSY_SECONDS) if trying and left > 0 else 0.0
+
+    def enter(self) -> Entry:
+        """Admit a call; ``wait`` must be 0. ``leave`` must follow, whatever the result."""
+        self._used_at = self._clock()
+        if self._kept is BreakerState.OPEN:
             self._change(self._machine.half_open)
-            self._trying = False
-        trial = self.state is BreakerState.HALF_OPEN
-        if trial:
-            if self._trying:
-                raise BreakerOpen(1.0)
-            self._trying = True
-        return Permit(self, self._generation, trial=trial)
+        entry = Entry(self.generation)
+        if self._kept is BreakerState.HALF_OPEN:
+            self._trial, self._trial_since = entry, self._clock()
+        return entry
 
-    def trial_over(self) -> None:
-        """The trial call has ended, however."""
-        self._trying = False
+    def leave(self, entry: Entry) -> None:
+        """End a call. A call without a recorded result, such as a cancelled one, is not counted."""
+        if self._trial is entry:
+            self._trial = None
 
-    def record(self, generation: int, *, failed: bool) -> None:
-        """How a call went. One that began before the last change of state says nothing of the present one."""
-        if generation == self._generation:
-            self._change(self._failure if failed else self._success)
+    def record(self, generation: int, outcome: Outcome, caller: str, operation: str) -> None:
+        """Count the result of a call. Results of calls admitted before the last change of state are ignored."""
+        if generation != self.generation:
+            return
+        self._used_at = self._clock()
+        self._window.add(outcome, caller, operation)
+        if self._kept is BreakerState.CLOSED:
+            if outcome is not Outcome.OK and self._rule.opens(self._window):
+                self._open()
+        elif outcome is Outcome.OK:
+            self._change(self._machine.close)
+        elif self._rule.reopens(self._window):
+            self._open()
 
-    def _success(self) -> None:
-        self._machine.call(lambda: None)
+    def record_cut(self, generation: int, caller: str, operation: str) -> None:
+        """Count a failure instead of the success that the same call was counted as before."""
+        if generation == self.generation:
+            self._window.take_back(caller, operation)
+            self.record(generation, Outcome.FAILED, caller, operation)
 
-    def _failure(self) -> None:
-        with suppress(_Failed, pybreaker.CircuitBreakerError):
-            self._machine.call(_fail)
+    def _left(self) -> float:
+        return self._opened_at + self._reset_seconds - self._clock()
+
+    def _open(self) -> None:
+        self._opened_at = self._clock()
+        self._change(self._machine.open)
 
     def _change(self, act: Callable[[], object]) -> None:
-        before = self.state
         act()
-        if self.state is not before:
-            self._generation += 1
-            self._on_change(self.state)
-
-
-class _Failed(Exception):
-    pass
-
-
-def _fail() -> None:
-    raise _Failed
+        self._kept = BreakerState(self._machine.current_state)
+        self.generation += 1
+        self._window.clear()
+        self._trial = None
+        self._on_change(self._kept)

@@ -11,6 +11,9 @@ import msgspec
 from clients.breaker import BreakerState
 from clients.errors import Service
 
+MAX_NAME = 200
+"""How many characters of a model's name or an id tell parts of a service apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallScope:
@@ -37,9 +40,14 @@ class Call:
         operation: its name in metrics, from a closed set.
         path: from the service's base URL; ids in it have been checked.
         json: a body to encode; ``content`` is one that is bytes already.
+        subject: the id of what it is about (an agent, a conversation, a run, a template); empty where it is about none.
+        model: the name of the model that it is about; empty where it is about none.
         model_work: whether it waits for a model. It has a bulkhead of its own, and when its time runs out that says
             nothing of the service.
         is_refusal: tells a 5xx that is about this call from one that is about the service.
+        is_models_failure: tells a 5xx by which the service reports that the model has failed.
+        check: looks at an answer of 2xx: answers it, or what it is in truth where it is an error under a 2xx. Raises
+            UpstreamError (DECODE) for one that lacks what makes it an answer to this call.
     """
 
     operation: str
@@ -49,8 +57,22 @@ class Call:
     json: object = None
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    subject: str = ""
+    model: str = ""
     model_work: bool = False
     is_refusal: Callable[[Answer], bool] | None = None
+    is_models_failure: Callable[[Answer], bool] | None = None
+    check: Callable[[Answer], Answer] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of call: its model, whichever way that is called, or its operation."""
+        return f"model:{self.model[:MAX_NAME]}" if self.model else self.operation
+
+    @property
+    def part(self) -> str:
+        """The part of the service that fails where this call does: this kind of call, on its subject."""
+        return f"{self.kind}:{self.subject[:MAX_NAME]}" if self.subject else self.kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +81,8 @@ class UpstreamLimits:
 
     The first three are the sizes of the bulkheads, of which one caller gets a quarter at most. ``queue`` is how long a
     call waits for a place while none of its caller's is let in, ``write`` how long a piece of its body may take.
-    ``fair`` is how long a service must have had before its silence counts against it.
+    ``fair`` is how long a service must have had before its silence counts against it. A breaker opens for
+    ``breaker_reset`` when at least ``breaker_failures`` calls, and at least half of all, failed in ``breaker_window``.
     """
 
     max_concurrent: int = 256
@@ -70,6 +93,7 @@ class UpstreamLimits:
     write: float = 10.0
     queue: float = 2.0
     breaker_failures: int = 5
+    breaker_window: float = 30.0
     breaker_reset: float = 10.0
 
     @property
@@ -86,8 +110,11 @@ class UpstreamObserver(Protocol):
     ) -> None:
         """One call ended."""
 
-    def breaker_changed(self, service: Service, state: BreakerState) -> None:
-        """A breaker changed its state."""
+    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
+        """A read is sent once more, since the idle connection that it was sent over had been closed."""
+
+    def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
+        """The breaker of a service, or of a part of it, changed its state."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from clients.errors import Service, UpstreamError
+
+if TYPE_CHECKING:
+    from clients.calls import Answer
 
 T = TypeVar("T")
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a msgspec decoder raises for bytes that it cannot read; bytes that are no UTF-8 raise no ``DecodeError``."""
 
+_ANY = msgspec.json.Decoder()
 _NAMES = {
     Service.AMS: "AMS",
     Service.LETTA: "Letta",
@@ -37,6 +42,22 @@ def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T
         return decoder.decode(body)
     except UNREADABLE as error:
         raise undecodable(service) from error
+
+
+def acknowledged(service: Service) -> Callable[[Answer], Answer]:
+    """A check for a call whose answer is not read: nothing, or JSON that does not report an error.
+
+    A proxy's page, or an error under a 2xx, says nothing of whether the call was carried out.
+    """
+
+    def check(answer: Answer) -> Answer:
+        if answer.body.strip():
+            said = decode(service, _ANY, answer.body)
+            if isinstance(said, dict) and said.get("error"):
+                raise undecodable(service)
+        return answer
+
+    return check
 
 
 def undecodable(service: Service) -> UpstreamError:

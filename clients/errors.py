@@ -16,7 +16,7 @@
      ├─ PayloadTooLarge        send less                         413
      ├─ Overloaded             this gateway is full              503  retry
      └─ UpstreamFailure        a service behind the gateway …
-         ├─ UpstreamUnavailable   … could not be asked           503  CONNECT, BREAKER_OPEN, BULKHEAD_FULL
+         ├─ UpstreamUnavailable   … could not be asked           503  CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL
          ├─ UpstreamTimeout       … did not answer in time       504  CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE
          └─ UpstreamError         … answered badly               502  STATUS, DECODE, CUT, CREDENTIAL, MODEL
 
@@ -197,7 +197,10 @@ class UpstreamFailure(GatewayError):
 
 
 class UpstreamUnavailable(UpstreamFailure):
-    """The service could not be asked: nothing was sent. Reasons: CONNECT, BREAKER_OPEN, BULKHEAD_FULL."""
+    """The service could not be asked: nothing was sent. Reasons: CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL.
+
+    ``MODEL`` is an open breaker of one model, ``BREAKER_OPEN`` that of another kind of call or of the whole service.
+    """
 
     code = ErrorCode.UPSTREAM_UNAVAILABLE
     http_status = 503

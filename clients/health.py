@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from clients.breaker import BreakerState
+from clients.breakers import Breakers
 from clients.calls import CallScope
 from clients.errors import Service
 
@@ -14,12 +14,16 @@ from clients.errors import Service
 class HealthCheck:
     """How to ask one service whether it is there.
 
-    ``ping`` raises ``GatewayError`` when it is not; ``breaker_state`` answers ``None`` where there is no breaker;
-    ``note`` is a sentence for people on what the service cannot do although it is there, or ``None``.
+    Attributes:
+        service: which one.
+        ping: raises ``GatewayError`` when it is not there.
+        breakers: of the calls to it; ``None`` where there are none.
+        note: answers a sentence for people on what the service cannot do although it is there, or ``None``.
+        embedded: whether the gateway serves it itself.
     """
 
     service: Service
     ping: Callable[[CallScope], Awaitable[None]]
-    breaker_state: Callable[[], BreakerState | None]
+    breakers: Breakers | None
     note: Callable[[], str | None]
     embedded: bool

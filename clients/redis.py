@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import AsyncExitStack
 
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from clients.calls import CallScope
@@ -12,19 +17,30 @@ from clients.errors import Service, UpstreamUnavailable
 from clients.health import HealthCheck
 
 _SECONDS = 2.0
+_RETRIES = 2
+
+
+def redis_client(url: str, password: str | None) -> redis.asyncio.Redis:
+    """A client that reconnects where its connection was closed while idle, by a restart or by Redis's own ``timeout``.
+
+    Without a policy of its own ``from_url`` makes connections that never retry. Time-outs are not retried.
+    """
+    retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), _RETRIES, supported_errors=(RedisConnectionError,))
+    return redis.asyncio.Redis.from_url(
+        url, password=password, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS, retry=retry
+    )
 
 
 async def redis_check(url: str, password: str | None, stack: AsyncExitStack) -> HealthCheck:
     """The health check of the Redis at ``url``, whose connection ``stack`` closes."""
-    client = redis.asyncio.Redis.from_url(
-        url, password=password, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS
-    )
+    client = redis_client(url, password)
     stack.push_async_callback(client.aclose)
 
-    async def ping(scope: CallScope) -> None:  # noqa: ARG001 - bounded by the socket's own timeout
+    async def ping(scope: CallScope) -> None:
         try:
-            await client.ping()
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(min(_SECONDS, scope.deadline - time.monotonic())):
+                await client.ping()
+        except (RedisError, OSError, TimeoutError) as error:
             raise UpstreamUnavailable("Redis cannot be reached.", reason="CONNECT", service=Service.REDIS) from error
 
-    return HealthCheck(service=Service.REDIS, ping=ping, breaker_state=lambda: None, note=lambda: None, embedded=False)
+    return HealthCheck(service=Service.REDIS, ping=ping, breakers=None, note=lambda: None, embedded=False)

@@ -3,7 +3,8 @@
 httpx's own pool loses slots for good when requests are cancelled, and costs a twentieth of the requests per
 CPU-second. Everything above this seam speaks httpx and knows nothing of aiohttp.
 
-No cookies, no redirects, no decompression, no proxies: what the upstream says is what the caller gets.
+No cookies, no redirects, no decompression, no proxies, no repeats: one request is one attempt, and what the upstream
+says is what the caller gets.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import httpx
 from aiohttp import client_exceptions as ce
 from multidict import CIMultiDict
 from yarl import URL
+
+from clients.connections import Connector, attempt_begins
 
 KEEPALIVE_SECONDS = 4.0
 """Shorter than any upstream's idle timeout (uvicorn's is 5), so that no request meets a connection that just closed."""
@@ -41,6 +44,14 @@ _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
 connect error: it must not look safe to send again."""
 
 _CAUGHT = (ce.ClientError, asyncio.TimeoutError, ConnectionError)
+_DROPPED = (ce.ServerDisconnectedError, ce.ClientOSError, ConnectionError)
+
+FRESH = "agentgraph.fresh_connection"
+"""Request extension: send this request over a new connection, never over one that was kept alive."""
+
+
+class IdleConnectionDropped(httpx.RemoteProtocolError):
+    """A kept-alive connection was closed by the upstream before any byte of the answer came."""
 
 
 def _translated(error: BaseException, request: httpx.Request) -> httpx.TransportError:
@@ -98,13 +109,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """At most ``limit`` calls at a time to whatever hosts it is asked for. ``tls`` replaces the default trust.
 
     The pool itself is unbounded and the bound stands in front of it, so that a cancelled call cannot take its slot
-    along. The session is made in the loop that first uses it.
+    along. The sessions, one that keeps connections alive and one that does not, are made in the loop that first uses
+    them.
     """
 
     def __init__(self, *, limit: int = 256, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self._slots = _Slots(limit)
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     @property
     def in_use(self) -> int:
@@ -117,6 +129,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         The request's body must be in memory: it is what a client builds from bytes.
 
         Raises:
+            IdleConnectionDropped: the kept-alive connection that it was sent over was closed before an answer began.
             httpx.TransportError: ConnectTimeout, ConnectError, PoolTimeout: nothing was sent. Anything else: it may
                 have been.
         """
@@ -125,6 +138,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await self._slots.enter(timeouts.get("pool"))
         except TimeoutError as error:
             raise httpx.PoolTimeout("no free connection", request=request) from error
+        attempt = attempt_begins()
         try:
             response = await self._send(request, timeouts)
         except httpx.WriteTimeout:
@@ -132,6 +146,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise
         except _CAUGHT as error:
             self._slots.leave()
+            if isinstance(error, _DROPPED) and attempt.met_a_dropped_connection:
+                raise IdleConnectionDropped(type(error).__name__, request=request) from error
             raise _translated(error, request) from error
         except BaseException:  # whatever ends it, a cancellation included
             self._slots.leave()
@@ -156,7 +172,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         writing = asyncio.timeout(None)
         try:
             async with writing:
-                return await self._open_session().request(
+                return await self._session(fresh=bool(request.extensions.get(FRESH))).request(
                     request.method,
                     URL(str(request.url), encoded=True),
                     headers=headers,
@@ -169,25 +185,26 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 raise httpx.WriteTimeout("the body was not taken", request=request) from error
             raise
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=30, ssl=self._tls or True
-            )
-            self._session = aiohttp.ClientSession(
+    def _session(self, *, fresh: bool) -> aiohttp.ClientSession:
+        if fresh not in self._sessions:
+            kept = {"force_close": True} if fresh else {"keepalive_timeout": KEEPALIVE_SECONDS}
+            connector = Connector(limit=0, ttl_dns_cache=30, ssl=self._tls or True, **kept)
+            session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             )
-        return self._session
+            session._retry_connection = False  # there is no option: aiohttp repeats GET, PUT and DELETE by itself
+            self._sessions[fresh] = session
+        return self._sessions[fresh]
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            await session.close()
 
 
 def _content(

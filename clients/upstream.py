@@ -1,6 +1,7 @@
-"""The one guard on every upstream call: deadline → bulkhead → breaker → one attempt → observer.
+"""The one guard on every upstream call: deadline → bulkhead → breakers → one attempt → observer.
 
-No client can be built without it. A call that is cancelled is neutral: it neither counts nor keeps a slot.
+No client can be built without it. A call that is cancelled is neutral: it neither counts nor keeps a slot. The only
+attempt that is repeated is a read whose idle connection was dropped before an answer began.
 """
 
 from __future__ import annotations
@@ -9,24 +10,24 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import httpx
-import msgspec
 
-from clients.breaker import Breaker, BreakerOpen, BreakerState, Permit
+from clients import failures
+from clients.breakers import BreakerRefused, Breakers, Permit, Verdict
 from clients.bulkhead import Bulkhead
 from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
-from clients.decode import display_name
+from clients.decode import undecodable
+from clients.encoding import EncodingUnreadable
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from clients.wire import Wire, decoded_stream, headers_of
 
 NO_FAILURE = frozenset({408, 429, 501})
 """Statuses of 4xx and 5xx that say nothing bad of the service's health."""
 
-_REFUSAL_SECONDS = 5.0
-"""How long the body of a refusal may take, where an answer was to be streamed."""
-
-_PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
-"""The transport does not decompress: ask for nothing compressed."""
+_REFUSAL_SECONDS, _REFUSAL_BYTES = 5.0, 1024 * 1024
+"""How long the body of what is no stream may take, and how much of it is read, where a stream was asked for."""
 
 
 class _Report:
@@ -41,21 +42,22 @@ class _Report:
 class StreamedAnswer:
     """An answer whose body is still coming."""
 
-    def __init__(self, guard: Upstream, response: httpx.Response, report: _Report) -> None:
+    def __init__(self, service: Service, response: httpx.Response, report: _Report, permit: Permit) -> None:
         self.status = response.status_code
-        self.headers = _headers(response)
-        self._guard = guard
-        self._response = response
+        self.headers = headers_of(response)
+        self._service = service
+        self._body = decoded_stream(response)
         self._report = report
+        self._permit = permit
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Bytes as they come, for as long as it takes: the reader keeps the clocks. Raises UpstreamError (CUT)."""
+        """Bytes as they come, for as long as it takes: the reader keeps the clocks. Raises UpstreamError."""
         try:
-            async for chunk in self._response.stream:  # type: ignore[union-attr]
+            async for chunk in self._body:
                 yield chunk
-        except httpx.TransportError as error:
-            failure = self._guard.failure(error)
-            self._guard.count_failure()
+        except (httpx.TransportError, EncodingUnreadable) as error:
+            failure = failures.of_body(self._service, error)
+            self._permit.cut()
             self._report.outcome = _outcome(failure)
             raise failure from error
 
@@ -74,19 +76,17 @@ class Upstream:
         transport: httpx.AsyncBaseTransport,
     ) -> None:
         self.service = service
-        self._client = httpx.AsyncClient(base_url=base_url, headers={**_PLAIN, **headers}, transport=transport)
-        self._transport = transport
+        self._wire = Wire(service, base_url, headers=headers, limits=limits, observer=observer, transport=transport)
         self._limits = limits
-        self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write, pool=limits.queue)
         self._observer = observer
         self._calls = Bulkhead(limits.max_concurrent, brief=True)
         self._model_calls = Bulkhead(limits.max_model_calls)
         self._returning = Bulkhead(limits.max_returning)
-        self._breaker = Breaker(
-            service.value,
+        self._breakers = Breakers(
             failures=limits.breaker_failures,
+            window_seconds=limits.breaker_window,
             reset_seconds=limits.breaker_reset,
-            on_change=lambda state: observer.breaker_changed(service, state),
+            on_change=lambda part, state: observer.breaker_changed(service, part, state),
         )
 
     @property
@@ -95,9 +95,9 @@ class Upstream:
         return all(bulkhead.is_idle for bulkhead in (self._calls, self._model_calls, self._returning))
 
     @property
-    def breaker_state(self) -> BreakerState:
-        """Where the service's breaker stands."""
-        return self._breaker.state
+    def breakers(self) -> Breakers:
+        """The service's breakers."""
+        return self._breakers
 
     async def request(self, scope: CallScope, call: Call) -> Answer:
         """One call, its whole answer.
@@ -109,27 +109,32 @@ class Upstream:
         async with self._guarded(scope, call) as (report, permit):
             with self._timed(call, permit, scope.clock):
                 async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                    answer = await self._whole(scope, call)
+                    answer = await self._wire.whole(scope, call)
             return self._judge(answer, call, report, permit)
 
     @asynccontextmanager
     async def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> AsyncIterator[StreamedAnswer]:
-        """One call whose body is read as it comes. Leaving the context closes the connection at once.
+        """One call whose answer is a stream of events, read as it comes. Leaving the context closes the connection.
 
         The service has ``opens_within`` seconds to begin its answer (reason ``FIRST_TOKEN``). The opening is judged
-        by the breaker; what is given up later is neutral. Raises as ``request`` does.
+        by the breakers; what is given up later is neutral. An answer of another media type is read whole and goes
+        through ``call.check``, which tells what it is. Raises as ``request`` does.
         """
         async with self._guarded(scope, call) as (report, permit):
             response = await self._open(scope, call, permit, opens_within)
             try:
-                if response.status_code >= 400:
+                if not _is_event_stream(response):
                     with self._timed(call, permit, scope.clock):
                         async with asyncio.timeout_at(min(_loop_time(scope.deadline), _in(_REFUSAL_SECONDS))):
-                            body = await response.aread()
-                    self._judge(Answer(response.status_code, _headers(response), body), call, report, permit)
-                permit.succeeded()
+                            body = await self._wire.body(response, limit=_REFUSAL_BYTES)
+                    read = replace(call, check=call.check or self._no_stream)
+                    self._judge(Answer(response.status_code, headers_of(response), body), read, report, permit)
+                    raise undecodable(self.service)
+                with self._timed(call, permit, scope.clock):
+                    answer = StreamedAnswer(self.service, response, report, permit)
+                permit.tell(Verdict.OK)
                 report.outcome, report.status = "ok", response.status_code
-                yield StreamedAnswer(self, response, report)
+                yield answer
             finally:
                 await response.aclose()
 
@@ -138,43 +143,27 @@ class Upstream:
         clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
         with self._timed(call, permit, clock):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
-                return await self._transport.handle_async_request(self._build(scope, call))
+                return await self._wire.send(scope, call)
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
-        """Ask whether the service is there. Goes past the breaker and tells it nothing. Raises GatewayError."""
+        """Ask whether the service is there. Goes past the breakers and tells them nothing. Raises GatewayError."""
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                answer = await self._whole(scope, Call(operation="ping", path=path))
+                answer = await self._wire.whole(scope, Call(operation="ping", path=path))
         except (TimeoutError, httpx.TransportError) as error:
-            raise self.failure(error, scope.clock) from error
-        if answer.status >= 400:
-            raise self._bad_status(answer.status)
+            raise failures.of_wire(self.service, error, scope.clock) from error
+        except EncodingUnreadable as error:
+            raise undecodable(self.service) from error
+        if (wrong := failures.of_ping(self.service, answer)) is not None:
+            raise wrong
         return answer
+
+    def _no_stream(self, _: Answer) -> Answer:
+        raise undecodable(self.service)
 
     async def aclose(self) -> None:
         """Close the client and its transport."""
-        await self._client.aclose()
-
-    def count_failure(self) -> None:
-        """A stream that had opened well was cut."""
-        try:
-            permit = self._breaker.enter()
-        except BreakerOpen:
-            return
-        permit.failed()
-
-    def failure(self, error: Exception, clock: str = "DEADLINE") -> GatewayError:
-        """What an error on the wire means; ``clock`` is the reason where time ran out."""
-        name, service = display_name(self.service), self.service
-        match error:
-            case httpx.PoolTimeout():
-                return UpstreamUnavailable(f"Too many calls to {name}.", reason="BULKHEAD_FULL", service=service)
-            case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
-                return UpstreamUnavailable(f"{name} cannot be reached.", reason="CONNECT", service=service)
-            case TimeoutError() | httpx.TimeoutException():
-                return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service)
-            case _:
-                return UpstreamError(f"{name} broke off its answer.", reason="CUT", service=service)
+        await self._wire.aclose()
 
     @contextmanager
     def _timed(self, call: Call, permit: Permit, clock: str) -> Iterator[None]:
@@ -187,12 +176,16 @@ class Upstream:
         try:
             yield
         except TimeoutError as error:
-            if not call.model_work and time.monotonic() - began >= self._limits.fair:
-                permit.failed()
-            raise self.failure(error, clock) from error
+            if time.monotonic() - began >= self._limits.fair:
+                permit.tell(Verdict.SLOW if call.model_work else Verdict.FAILED)
+            raise failures.of_wire(self.service, error, clock) from error
         except httpx.TransportError as error:
-            permit.failed()
-            raise self.failure(error, clock) from error
+            if not isinstance(error, httpx.PoolTimeout):  # the pool is the gateway's own
+                permit.tell(Verdict.UNREACHABLE if failures.nothing_was_sent(error) else Verdict.FAILED)
+            raise failures.of_wire(self.service, error, clock) from error
+        except EncodingUnreadable as error:
+            permit.tell(Verdict.FAILED)
+            raise undecodable(self.service) from error
 
     @asynccontextmanager
     async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
@@ -201,7 +194,7 @@ class Upstream:
         try:
             await self._enter(scope, bulkhead)
             try:
-                permit = self._permit()
+                permit = self._permit(scope, call)
                 try:
                     yield report, permit
                 finally:
@@ -224,73 +217,63 @@ class Upstream:
         """Through deadline and bulkhead."""
         left = scope.deadline - time.monotonic()
         if left <= 0:
-            raise self.failure(TimeoutError(), scope.clock)
+            raise failures.of_wire(self.service, TimeoutError(), scope.clock)
         try:
             async with asyncio.timeout(left) as deadline:
                 await bulkhead.enter(scope.caller, self._limits.queue)
         except TimeoutError as error:
-            late = deadline.expired()
-            raise self.failure(error if late else httpx.PoolTimeout(""), scope.clock) from error
+            met = error if deadline.expired() else httpx.PoolTimeout("")
+            raise failures.of_wire(self.service, met, scope.clock) from error
 
     def _bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
         if scope.returning:
             return self._returning
         return self._model_calls if call.model_work else self._calls
 
-    def _permit(self) -> Permit:
+    def _permit(self, scope: CallScope, call: Call) -> Permit:
         try:
-            return self._breaker.enter()
-        except BreakerOpen as error:
-            raise UpstreamUnavailable(
-                f"{display_name(self.service)} is failing; it is left alone for a moment.",
-                reason="BREAKER_OPEN",
-                service=self.service,
-                retry_after_seconds=round(error.retry_after_seconds, 3),
-            ) from error
-
-    async def _whole(self, scope: CallScope, call: Call) -> Answer:
-        response = await self._transport.handle_async_request(self._build(scope, call))
-        try:
-            body = b"".join([chunk async for chunk in response.stream])  # type: ignore[union-attr]
-        finally:
-            await response.aclose()
-        return Answer(response.status_code, _headers(response), body)
+            return self._breakers.enter(call.part, scope.caller, call.kind)
+        except BreakerRefused as refused:
+            raise failures.of_breaker(self.service, call, refused) from refused
 
     def _judge(self, answer: Answer, call: Call, report: _Report, permit: Permit) -> Answer:
-        """Tell the breaker, and tell an answer from a refusal from a failure."""
+        """Tell the breakers, and tell an answer from a refusal from a failure."""
         report.status = answer.status
-        if answer.status < 400:
-            permit.succeeded()
+        if _is_success(answer.status) and call.check is not None:
+            try:
+                answer = call.check(answer)
+            except UpstreamError:
+                permit.tell(Verdict.FAILED)
+                raise
+        if _is_success(answer.status):
             report.outcome = "ok"
+            permit.tell(Verdict.OK)
             return answer
-        refused = answer.status < 500 or answer.status in NO_FAILURE
-        if refused or (call.is_refusal is not None and call.is_refusal(answer)):
-            permit.succeeded()
+        if _is_refusal(answer, call):
+            permit.tell(Verdict.OK)
             raise UpstreamRejected(answer)
-        permit.failed()
-        raise self._bad_status(answer.status)
-
-    def _bad_status(self, status: int) -> UpstreamError:
-        return UpstreamError(
-            f"{display_name(self.service)} failed with status {status}.", reason="STATUS", service=self.service
-        )
-
-    def _build(self, scope: CallScope, call: Call) -> httpx.Request:
-        sent = {"x-request-id": scope.request_id, **call.headers}
-        if scope.traceparent is not None:
-            sent["traceparent"] = scope.traceparent
-        content = call.content
-        if call.json is not None:
-            content = msgspec.json.encode(call.json)
-            sent["content-type"] = "application/json"
-        query = httpx.QueryParams(list(call.params)) if call.params else None
-        return self._client.build_request(
-            call.method, call.path, params=query, content=content, headers=sent, timeout=self._timeout
-        )
+        if answer.status >= 500 and call.is_models_failure is not None and call.is_models_failure(answer):
+            permit.tell(Verdict.PART_FAILED)
+            raise UpstreamRejected(answer)
+        if answer.status >= 500:
+            permit.tell(Verdict.FAILED)
+        raise failures.of_status(self.service, answer)
 
 
-def _headers(response: httpx.Response) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300
+
+
+def _is_refusal(answer: Answer, call: Call) -> bool:
+    """Whether the service works and refuses this call."""
+    if 400 <= answer.status < 500 or answer.status in NO_FAILURE:
+        return True
+    return answer.status >= 500 and call.is_refusal is not None and call.is_refusal(answer)
+
+
+def _is_event_stream(response: httpx.Response) -> bool:
+    media_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+    return response.status_code == 200 and media_type == "text/event-stream"
 
 
 def _loop_time(deadline: float) -> float:

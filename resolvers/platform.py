@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from enum import StrEnum
 
 import msgspec
 
 from clients.breaker import BreakerState
+from clients.breakers import PartState
 from clients.calls import CallScope
 from clients.errors import GatewayError, Service
 from clients.health import HealthCheck
@@ -21,13 +23,23 @@ class HealthStatus(StrEnum):
 
 
 class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """One service: whether it answered just now, its breaker, and a note on what it cannot do."""
+    """One service: whether it answered just now, its breaker, and a note on what it cannot do.
+
+    ``parts`` are the models and kinds of call whose own breakers are not closed. They name models and ids of several
+    users: operators see them, users do not. ``note`` has no such name.
+    """
 
     service: Service
     status: HealthStatus
     breaker: BreakerState | None
     embedded: bool
     note: str | None
+    parts: list[PartState] = []
+
+    @property
+    def degraded(self) -> bool:
+        """Whether it is down, or calls to a part of it are refused."""
+        return self.status is HealthStatus.DOWN or any(part.state is BreakerState.OPEN for part in self.parts)
 
 
 class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +50,8 @@ class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def degraded(self) -> bool:
-        """Whether any service is down."""
-        return any(service.status is HealthStatus.DOWN for service in self.services)
+        """Whether any service is down, or refuses calls to a part of it."""
+        return any(service.degraded for service in self.services)
 
 
 class Health:
@@ -61,15 +73,24 @@ class Health:
         return PlatformRecord(version=self._version, services=list(services))
 
     async def _one(self, check: HealthCheck, scope: CallScope) -> ServiceHealth:
+        status, wrong = HealthStatus.OK, None
         try:
             await check.ping(scope)
-            status = HealthStatus.OK
-        except GatewayError:
+        except GatewayError as error:
+            status, wrong = HealthStatus.DOWN, error.message
+        breakers = check.breakers
+        parts = [] if breakers is None else breakers.parts()
+        notes = [wrong or check.note()]
+        if breakers is not None and breakers.service_state is BreakerState.OPEN:
             status = HealthStatus.DOWN
+            notes.append(f"Its breaker is open: it is not called for {math.ceil(breakers.service_wait)} s.")
+        if refused := sum(part.state is BreakerState.OPEN for part in parts):
+            notes.append(f"{refused} of its models or kinds of call keep failing: their breakers are open.")
         return ServiceHealth(
             service=check.service,
             status=status,
-            breaker=check.breaker_state(),
+            breaker=None if breakers is None else breakers.service_state,
             embedded=check.embedded,
-            note=check.note(),
+            note=" ".join(note for note in notes if note) or None,
+            parts=parts,
         )

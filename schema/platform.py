@@ -31,7 +31,7 @@ enum(
     HealthStatus,
     "Whether a service answers.",
     OK="It answers.",
-    DOWN="It does not.",
+    DOWN="It does not answer, or its breaker is open.",
 )
 
 
@@ -42,10 +42,11 @@ class ServiceHealth:
 
     service: Service = described("Which service.")
     status: HealthStatus = described("Whether it answered just now.")
-    breaker: BreakerState | None = described("Its breaker; null where it has none.")
+    breaker: BreakerState | None = described("The breaker of all calls to it; null where it has none.")
     embedded: bool = described("Whether it is the stand-in that ships with the gateway.")
     note: str | None = described(
-        "What it cannot do although it answers, in a sentence for people, such as why `resumable` is false."
+        "What is wrong with it, or what it cannot do although it answers, in sentences for people, such as why "
+        "`resumable` is false."
     )
 
 
@@ -55,5 +56,5 @@ class Platform:
     """The GraphQL face of PlatformRecord."""
 
     version: str = described("The gateway's version (SemVer).")
-    degraded: bool = described("Whether any service is down.")
+    degraded: bool = described("Whether any service is down, or refuses some of the calls to it.")
     services: list[ServiceHealth] = described("Each service behind the gateway.")

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import msgspec
-import orjson
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
@@ -88,13 +87,12 @@ class Relay:
 
     async def _models(self, name: str | None) -> bytes:
         key = await self._context.access.model_key()
-        answer = await self._litellm.openai_models(self._context.scope, key)
         if name is None:
-            return answer.body
-        for model in orjson.loads(answer.body)["data"]:
-            if model["id"] == name:
-                return orjson.dumps(model)
-        raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
+            return (await self._litellm.openai_models(self._context.scope, key)).body
+        model = await self._litellm.openai_model(self._context.scope, key, name)
+        if model is None:
+            raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
+        return model
 
     async def _stream(
         self, pays: str, body: dict[str, Any], once_key: str | None, scope: Scope, receive: Receive, send: Send

@@ -30,7 +30,7 @@ from clients.ams.records import (
     decode_profile,
 )
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
-from clients.decode import decode
+from clients.decode import acknowledged, decode
 from clients.errors import GatewayError, NotFound, Service
 from clients.upstream import Upstream
 
@@ -48,11 +48,11 @@ MAX_IDS_PER_CALL = 100
 
 
 class _WireTemplates(msgspec.Struct):
-    templates: list[TemplateRecord] = []
+    templates: list[TemplateRecord]
 
 
 class _WireAgents(msgspec.Struct):
-    agents: list[AgentFacts] = []
+    agents: list[AgentFacts]
 
 
 _TEMPLATES = msgspec.json.Decoder(_WireTemplates)
@@ -105,13 +105,13 @@ class Ams:
             Invalid: reason ``VARIABLES_INVALID``.
             Conflict: reason ``KEY_REUSED``.
         """
-        call = _of_agents("agent.create", "/agents/create", _BODIES.encode(body))
+        call = _of_agents("agent.create", "/agents/create", _BODIES.encode(body), str(body.get("template_id", "")))
         answer = await self._ask(scope, _once(call, key), user_id, refusals.of_creating)
         return decode(Service.AMS, _CREATED, answer.body).agent.id
 
     async def upgrade_plan(self, scope: CallScope, user_id: str, agent_id: str, version: str | None) -> UpgradePlan:
         """What an upgrade to a version, or to the latest, would do. Raises as ``upgrade_agent`` does."""
-        call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True))
+        call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True), agent_id)
         answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
         return decode(Service.AMS, _PLAN, answer.body)
 
@@ -125,9 +125,9 @@ class Ams:
             Conflict: reason ``NO_MIGRATION_PATH`` or ``KEY_REUSED``.
         """
         body = _upgrade(version, dry_run=False, use_queue=queue)
-        call = _once(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body), key)
+        call = _once(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
         answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
-        return decode(Service.AMS, _APPLIED, answer.body).applied
+        return bool(decode(Service.AMS, _APPLIED, answer.body).applied)
 
     async def delete_agent(self, scope: CallScope, user_id: str, agent_id: str, key: str | None) -> bool | None:
         """Delete an agent. ``None`` from an AMS that is known to lack this; false where it answers that there is none.
@@ -137,7 +137,8 @@ class Ams:
         """
         if self._is_absent("agent.delete"):
             return None
-        call = _of_agents("agent.delete", f"/agents/{agent_id}", None, method="DELETE")
+        call = _of_agents("agent.delete", f"/agents/{agent_id}", None, agent_id, method="DELETE")
+        call = replace(call, check=acknowledged(Service.AMS))
         try:
             await self._send(scope, _once(call, key), user_id)
         except UpstreamRejected as rejected:
@@ -187,7 +188,10 @@ class Ams:
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
         try:
             answer = await self._optional(
-                scope, Call(operation="template.version", path=path), user_id, absent=_ABSENT if exists else {405}
+                scope,
+                Call(operation="template.version", path=path, subject=slug),
+                user_id,
+                absent=_ABSENT if exists else {405},
             )
         except NotFound as error:
             raise NotFound("No such version of the template.", service=Service.AMS) from error
@@ -254,7 +258,7 @@ class Ams:
         return await self.upstream.request(scope, replace(call, headers={"X-User-Id": user_id, **call.headers}))
 
 
-def _of_agents(operation: str, path: str, body: bytes | None, *, method: str = "POST") -> Call:
+def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:
     """A call for which AMS itself asks Letta: its 500 with a reason says nothing of AMS."""
     headers = {} if body is None else {"content-type": "application/json"}
     return Call(
@@ -263,6 +267,7 @@ def _of_agents(operation: str, path: str, body: bytes | None, *, method: str = "
         path=path,
         content=body,
         headers=headers,
+        subject=subject,
         is_refusal=refusals.has_a_reason,
     )
 

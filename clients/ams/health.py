@@ -13,7 +13,7 @@ _PARTS = {"database": "its database", "proxy_service": "its proxy", "letta_api_k
 
 
 class _Health(msgspec.Struct):
-    status: Any = "ok"
+    status: Any
     checks: dict[str, Any] = {}
 
 

@@ -151,7 +151,7 @@ class UpgradeChange(msgspec.Struct, kw_only=True):
 class UpgradePlan(msgspec.Struct, kw_only=True):
     """What an upgrade would do. ``plan`` is as AMS sends it; the contract leaves the form of a step open."""
 
-    plan: list[Any] = []
+    plan: list[Any]
     diff: list[UpgradeChange] = []
     warnings: list[str] = []
 
@@ -162,9 +162,15 @@ class UpgradePlan(msgspec.Struct, kw_only=True):
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """What an upgrade answers: applied, or else queued."""
+    """What an upgrade answers: applied, or else queued for an agent."""
 
-    applied: bool = False
+    applied: bool | None = None
+    agent_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, which is a DECODE, for what says neither."""
+        if self.applied is None and self.agent_id is None:
+            raise ValueError("neither applied nor queued")
 
 
 class CreatedAgent(msgspec.Struct):
@@ -191,10 +197,20 @@ class _WireProfile(msgspec.Struct):
     email: str | None = None
     name: str | None = None
     litellm_key: str | None = None
-    letta_agent_id: str | None = None
-    profile_exists: bool = False
+    letta_agent_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    profile_exists: bool | None = None
     created_at: datetime | None = None
     agents: list[AgentRow] | dict[str, msgspec.Raw] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, which is a DECODE, for what is none of the contract's three shapes.
+
+        Anything else would read as a user without agents, and everything of theirs as NOT_FOUND.
+        """
+        says_whose = self.profile_exists is not None or bool(self.id or self.letta_agent_id or self.agents)
+        says_agents = self.agents is not None or self.letta_agent_id is not msgspec.UNSET
+        if not (says_whose and (says_agents or self.profile_exists is False)):
+            raise ValueError("not a profile")
 
 
 class _OldAgentRow(msgspec.Struct):
@@ -216,8 +232,8 @@ def decode_profile(body: bytes, user_id: str) -> Profile:
         email=wire.email,
         name=wire.name,
         litellm_key=wire.litellm_key,
-        letta_agent_id=wire.letta_agent_id,
-        profile_exists=wire.profile_exists,
+        letta_agent_id=wire.letta_agent_id or None,
+        profile_exists=bool(wire.profile_exists),
         created_at=wire.created_at,
         agents=_rows(wire, user_id),
     )

@@ -10,8 +10,20 @@ import msgspec
 
 from clients.ams.records import Refusal
 from clients.calls import Answer, UpstreamRejected
-from clients.decode import UNREADABLE, undecodable
-from clients.errors import BadUserInput, Conflict, GatewayError, Invalid, NotFound, Service, UpstreamError
+from clients.decode import UNREADABLE
+from clients.errors import (
+    BadUserInput,
+    Conflict,
+    GatewayError,
+    Invalid,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    Service,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from clients.retry_after import retry_after_seconds
 
 MAX_DETAILS = 100
 MAX_DETAIL = 500
@@ -27,10 +39,11 @@ def has_a_reason(answer: Answer) -> bool:
 
 def translate(rejected: UpstreamRejected) -> GatewayError:
     """A refusal of any call."""
+    wait = retry_after_seconds(rejected.headers)
     match rejected.status:
         case 404:
             return NotFound("Not found.", service=Service.AMS)
-        case 400:
+        case 400 | 422:
             return BadUserInput("AMS refused the request.", service=Service.AMS)
         case 401 | 403:
             return UpstreamError(
@@ -38,10 +51,24 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
             )
         case 409:
             return _key_reused()
+        case 408:
+            return UpstreamTimeout(
+                "AMS did not do it in time.", reason="TOTAL", service=Service.AMS, retry_after_seconds=wait
+            )
+        case 413:
+            return PayloadTooLarge("AMS refused the request: it is too large.", service=Service.AMS)
+        case 429:
+            return RateLimited("AMS's rate limit is reached.", service=Service.AMS, retry_after_seconds=wait)
         case 500:
-            return UpstreamError("AMS could not do it.", reason="STATUS", service=Service.AMS)
-        case _:
-            return undecodable(Service.AMS)
+            return UpstreamError("AMS could not do it.", reason="STATUS", service=Service.AMS, retry_after_seconds=wait)
+        case status:
+            return UpstreamError(
+                f"AMS answered with status {status}.",
+                reason="STATUS",
+                service=Service.AMS,
+                can_retry=False,
+                retry_after_seconds=wait,
+            )
 
 
 def of_creating(rejected: UpstreamRejected) -> GatewayError:

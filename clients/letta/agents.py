@@ -21,7 +21,7 @@ class AgentCalls(Wire):
 
     async def agent(self, scope: CallScope, agent_id: str) -> AgentState:
         """One agent's state, with blocks, tools and tags. Raises NotFound."""
-        call = Call(operation="agent", path=f"/v1/agents/{agent_id}", params=_INCLUDES)
+        call = Call(operation="agent", path=f"/v1/agents/{agent_id}", params=_INCLUDES, subject=agent_id)
         return await self.read(scope, _AGENT, call)
 
     async def agents_by_tag(
@@ -48,14 +48,18 @@ class AgentCalls(Wire):
 
     async def agent_to_change(self, scope: CallScope, agent_id: str) -> AgentToChange:
         """What a change of an agent starts from. Raises NotFound."""
-        call = Call(operation="agent", path=f"/v1/agents/{agent_id}", params=[("include", "agent.tags")])
+        call = Call(
+            operation="agent", path=f"/v1/agents/{agent_id}", params=[("include", "agent.tags")], subject=agent_id
+        )
         return await self.read(scope, _TO_CHANGE, call)
 
     async def update_agent(self, scope: CallScope, agent_id: str, changes: dict[str, Any]) -> None:
         """Change an agent; ``changes`` are fields of Letta's. Raises NotFound."""
-        call = Call(operation="agent.update", method="PATCH", path=f"/v1/agents/{agent_id}", json=changes)
-        await self.ask(scope, call)
+        path = f"/v1/agents/{agent_id}"
+        call = Call(operation="agent.update", method="PATCH", path=path, json=changes, subject=agent_id)
+        await self.tell(scope, call)
 
     async def delete_agent(self, scope: CallScope, agent_id: str) -> None:
         """Delete an agent with all that was said to it. Raises NotFound."""
-        await self.ask(scope, Call(operation="agent.delete", method="DELETE", path=f"/v1/agents/{agent_id}"))
+        path = f"/v1/agents/{agent_id}"
+        await self.tell(scope, Call(operation="agent.delete", method="DELETE", path=path, subject=agent_id))

@@ -6,7 +6,11 @@ does, before any write and before any byte of an answer.
 
 from __future__ import annotations
 
+import msgspec
+
 from clients.calls import CallScope
+from clients.decode import decode
+from clients.errors import Service
 from clients.letta.agents import AgentCalls
 from clients.letta.conversations import ConversationCalls
 from clients.letta.memory import MemoryCalls
@@ -17,9 +21,17 @@ from clients.letta.wire import MAX_PAGE, is_letta_id
 __all__ = ["MAX_PAGE", "Letta", "is_letta_id"]
 
 
+class _Health(msgspec.Struct):
+    status: str
+
+
+_HEALTH = msgspec.json.Decoder(_Health)
+
+
 class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
     """Calls to Letta with the gateway's key."""
 
     async def ping(self, scope: CallScope) -> None:
         """Ask whether Letta is there. Raises GatewayError where it is not."""
-        await self.upstream.ping(scope, "/v1/health/")
+        answer = await self.upstream.ping(scope, "/v1/health/")
+        decode(Service.LETTA, _HEALTH, answer.body)

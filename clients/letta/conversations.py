@@ -21,7 +21,7 @@ class ConversationCalls(Wire):
 
     async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
         """One conversation. Raises NotFound."""
-        call = Call(operation="conversation", path=f"/v1/conversations/{conversation_id}")
+        call = Call(operation="conversation", path=f"/v1/conversations/{conversation_id}", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def conversations(
@@ -40,7 +40,7 @@ class ConversationCalls(Wire):
         params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
         params += [("after", after)] if after is not None else []
         params += [("summary_search", _literal(search))] if search else []
-        call = Call(operation="conversations", path="/v1/conversations/", params=params)
+        call = Call(operation="conversations", path="/v1/conversations/", params=params, subject=agent_id)
         return await self.read(scope, _CONVERSATIONS, call)
 
     async def create_conversation(self, scope: CallScope, agent_id: str, summary: str | None) -> ConversationRecord:
@@ -51,24 +51,33 @@ class ConversationCalls(Wire):
             path="/v1/conversations/",
             params=[("agent_id", agent_id)],
             json={"summary": summary} if summary is not None else {},
+            subject=agent_id,
         )
         return await self.read(scope, _CONVERSATION, call)
 
     async def update_conversation(self, scope: CallScope, conversation_id: str, summary: str) -> ConversationRecord:
         """Say anew what a conversation is about. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
-        call = Call(operation="conversation.update", method="PATCH", path=path, json={"summary": summary})
+        call = Call(
+            operation="conversation.update",
+            method="PATCH",
+            path=path,
+            json={"summary": summary},
+            subject=conversation_id,
+        )
         return await self.read(scope, _CONVERSATION, call)
 
     async def fork_conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
         """Begin another conversation with what one remembers. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}/fork"
-        return await self.read(scope, _CONVERSATION, Call(operation="conversation.fork", method="POST", path=path))
+        call = Call(operation="conversation.fork", method="POST", path=path, subject=conversation_id)
+        return await self.read(scope, _CONVERSATION, call)
 
     async def delete_conversation(self, scope: CallScope, conversation_id: str) -> None:
         """Delete a conversation. A run in it goes on to its end (tried on 0.16.8). Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
-        await self.ask(scope, Call(operation="conversation.delete", method="DELETE", path=path))
+        call = Call(operation="conversation.delete", method="DELETE", path=path, subject=conversation_id)
+        await self.tell(scope, call)
 
     async def messages(
         self,
@@ -94,7 +103,7 @@ class ConversationCalls(Wire):
             path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
         else:
             path = f"/v1/conversations/{conversation}/messages"
-        answer = await self.ask(scope, Call(operation="messages", path=path, params=params))
+        answer = await self.ask(scope, Call(operation="messages", path=path, params=params, subject=conversation))
         return decode_page(answer.body, conversation, newest_first=newest_first)
 
 

@@ -33,7 +33,7 @@ class MemoryCalls(Wire):
         after: list[tuple[str, str]] = []
         while True:
             params = [("limit", str(MAX_PAGE)), *after]
-            call = Call(operation="block.agents", path=f"/v1/blocks/{block_id}/agents", params=params)
+            call = Call(operation="block.agents", path=f"/v1/blocks/{block_id}/agents", params=params, subject=block_id)
             agents = [agent.id for agent in await self.read(scope, _AGENTS, call)]
             # Letta begins anew after an agent that it does not know: nothing new is the end as well
             if len(agents) < MAX_PAGE or found.issuperset(agents):
@@ -43,7 +43,8 @@ class MemoryCalls(Wire):
 
     async def update_block(self, scope: CallScope, block_id: str, value: str) -> MemoryBlockRecord:
         """Write a memory block. Raises NotFound, and BadUserInput where it does not fit."""
-        call = Call(operation="block.update", method="PATCH", path=f"/v1/blocks/{block_id}", json={"value": value})
+        path = f"/v1/blocks/{block_id}"
+        call = Call(operation="block.update", method="PATCH", path=path, json={"value": value}, subject=block_id)
         return await self.read(scope, _BLOCK, call)
 
     async def passages(
@@ -64,7 +65,8 @@ class MemoryCalls(Wire):
         params = [("limit", str(limit)), ("ascending", "false" if newest_first else "true")]
         params += [("before", before)] if before else []
         params += [("after", after)] if after else []
-        call = Call(operation="passages", path=f"/v1/agents/{agent_id}/archival-memory", params=params)
+        path = f"/v1/agents/{agent_id}/archival-memory"
+        call = Call(operation="passages", path=path, params=params, subject=agent_id)
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
     async def search_passages(self, scope: CallScope, agent_id: str, query: str, limit: int) -> list[MemoryHit]:
@@ -74,7 +76,14 @@ class MemoryCalls(Wire):
         Postgres ranks, and says 0 of every passage: that is no score.
         """
         asked = {"query": query, "agent_id": agent_id, "limit": limit}
-        call = Call(operation="passages.search", method="POST", path="/v1/passages/search", json=asked, model_work=True)
+        call = Call(
+            operation="passages.search",
+            method="POST",
+            path="/v1/passages/search",
+            json=asked,
+            subject=agent_id,
+            model_work=True,
+        )
         hits = await self.read(scope, _HITS, call)
         scored = any(hit.score for hit in hits)
         return [MemoryHit(passage=_of(agent_id, hit.passage), score=hit.score if scored else None) for hit in hits]
@@ -88,6 +97,7 @@ class MemoryCalls(Wire):
             method="POST",
             path=f"/v1/agents/{agent_id}/archival-memory",
             json={"text": text} | ({"tags": tags} if tags else {}),
+            subject=agent_id,
             model_work=True,
         )
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
@@ -98,7 +108,8 @@ class MemoryCalls(Wire):
         Letta asks nobody whether the passage is that agent's (tried on 0.16.8): whoever calls this has read it there.
         """
         path = f"/v1/agents/{passage.agent_id}/archival-memory/{passage.id}"
-        await self.ask(scope, Call(operation="passage.delete", method="DELETE", path=path))
+        call = Call(operation="passage.delete", method="DELETE", path=path, subject=passage.agent_id)
+        await self.tell(scope, call)
 
 
 def _of(agent_id: str, passage: PassageRecord) -> PassageRecord:

@@ -234,6 +234,8 @@ _CLASSES: dict[str, type[MessageRecord]] = {
     "event": EventMessage,
     "summary_message": EventMessage,
 }
+_ANY_OF = ("id", "message_type")
+"""What has neither of these is no message of any form."""
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
@@ -299,6 +301,8 @@ def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageR
     group keep their order under both, so a page is turned over group by group.
     """
     records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
+    if any(isinstance(record, OpaqueMessage) and record.json.keys().isdisjoint(_ANY_OF) for record in records):
+        raise undecodable(Service.LETTA)
     groups = [_numbered(group) for _, group in groupby(records, key=lambda record: record.letta_id)]
     if newest_first and not _ascending(records):
         groups.reverse()

@@ -111,7 +111,7 @@ class AgentToChange(msgspec.Struct, kw_only=True):
     """What a change of an agent starts from. ``llm_config`` is how it calls its model, whole, as Letta keeps it."""
 
     tags: list[str] = []
-    llm_config: dict[str, Any] = {}
+    llm_config: dict[str, Any]
 
     def with_model(self, name: str, *, context: int | None, output: int | None) -> dict[str, Any]:
         """``llm_config`` with another model that LiteLLM serves, and with no more tokens than it takes.

@@ -19,10 +19,17 @@ RUN_START = 5
 MAX_GOING = 1000
 """How many runs that are going are listed, which is as many as Letta lists."""
 
+
+class _RunSpent(Spent, kw_only=True):
+    """Letta counts every run, from 0."""
+
+    total_tokens: int | None
+
+
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _RUN = msgspec.json.Decoder(RunRecord)
 _RUNS = msgspec.json.Decoder(list[RunRecord])
-_SPENT = msgspec.json.Decoder(Spent)
+_SPENT = msgspec.json.Decoder(_RunSpent)
 _STEP = msgspec.json.Decoder(StepRecord)
 _STEPS = msgspec.json.Decoder(list[StepRecord])
 _ACTIVE = [("active", "true")]
@@ -36,13 +43,13 @@ class RunCalls(Wire):
 
     async def run(self, scope: CallScope, run_id: str) -> RunRecord:
         """One run. Raises NotFound."""
-        return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}"))
+        return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}", subject=run_id))
 
     async def run_messages(self, scope: CallScope, run_id: str, conversation: str) -> list[MessageRecord]:
         """The first messages of a run of a conversation, oldest first; the user's own is the first. Raises NotFound."""
         params = [("limit", str(RUN_START)), ("order", "asc")]
         answer = await self.ask(
-            scope, Call(operation="run.messages", path=f"/v1/runs/{run_id}/messages", params=params)
+            scope, Call(operation="run.messages", path=f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
         )
         return decode_page(answer.body, conversation, newest_first=False)
 
@@ -80,22 +87,24 @@ class RunCalls(Wire):
         """The newest of some agents' runs that are ``which``, newest first."""
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
         params += [("limit", str(limit)), ("order", "desc")]
-        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params))
+        subject = agent_ids[0] if len(agent_ids) == 1 else ""
+        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params, subject=subject))
 
     async def run_usage(self, scope: CallScope, run_id: str) -> Usage:
         """The tokens of all of a run's steps so far. Raises NotFound."""
-        spent = await self.read(scope, _SPENT, Call(operation="run.usage", path=f"/v1/runs/{run_id}/usage"))
+        call = Call(operation="run.usage", path=f"/v1/runs/{run_id}/usage", subject=run_id)
+        spent = await self.read(scope, _SPENT, call)
         return spent.usage
 
     async def run_steps(self, scope: CallScope, run_id: str) -> list[StepRecord]:
         """A run's first 100 steps, oldest first. Raises NotFound."""
         params = [("order", "asc"), ("limit", str(MAX_PAGE))]
-        call = Call(operation="run.steps", path=f"/v1/runs/{run_id}/steps", params=params)
+        call = Call(operation="run.steps", path=f"/v1/runs/{run_id}/steps", params=params, subject=run_id)
         return await self.read(scope, _STEPS, call)
 
     async def step(self, scope: CallScope, step_id: str) -> StepRecord:
         """One step. Raises NotFound."""
-        return await self.read(scope, _STEP, Call(operation="step", path=f"/v1/steps/{step_id}"))
+        return await self.read(scope, _STEP, Call(operation="step", path=f"/v1/steps/{step_id}", subject=step_id))
 
     async def cancel(self, scope: CallScope, run: RunRecord) -> None:
         """Stop a run. A run that is over already is no error."""
@@ -104,6 +113,7 @@ class RunCalls(Wire):
             method="POST",
             path=f"/v1/agents/{run.agent_id}/messages/cancel",
             json={"run_ids": [run.id]},
+            subject=run.id,
         )
         try:
             await self.upstream.request(scope, call)

@@ -62,7 +62,14 @@ class TurnCalls(Wire):
         path, body = f"/v1/conversations/{conversation}/messages", _body(sent)
         if conversation.startswith("agent-"):
             path, body["agent_id"] = "/v1/conversations/default/messages", conversation
-        call = Call(operation="send", method="POST", path=path, model_work=True, is_refusal=_lacks_redis)
+        call = Call(
+            operation="send",
+            method="POST",
+            path=path,
+            subject=conversation,
+            model_work=True,
+            is_refusal=_lacks_redis,
+        )
         async with AsyncExitStack() as stack:
             background = time.monotonic() >= self._foreground_until
             try:
@@ -84,6 +91,7 @@ class TurnCalls(Wire):
             method="POST",
             path=f"/v1/runs/{run_id}/stream",
             json={"starting_after": 0},
+            subject=run_id,
             model_work=True,
         )
         try:

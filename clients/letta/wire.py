@@ -6,13 +6,25 @@ Nothing here decides who may ask: ``resolvers.access`` does.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
-from clients.decode import decode, undecodable
-from clients.errors import BadUserInput, Conflict, NotFound, Service, UpstreamError
+from clients.decode import acknowledged, decode
+from clients.errors import (
+    BadUserInput,
+    BudgetExceeded,
+    Conflict,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    Service,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from clients.retry_after import retry_after_seconds
 from clients.upstream import Upstream
 
 MAX_PAGE = 100
@@ -44,6 +56,10 @@ class Wire:
         except UpstreamRejected as rejected:
             raise translate(rejected) from rejected
 
+    async def tell(self, scope: CallScope, call: Call) -> None:
+        """One call whose answer is not read."""
+        await self.ask(scope, replace(call, check=acknowledged(Service.LETTA)))
+
     async def read(self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call) -> T:
         """One call, its answer decoded."""
         return decode(Service.LETTA, decoder, (await self.ask(scope, call)).body)
@@ -58,6 +74,7 @@ _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 def translate(rejected: UpstreamRejected) -> Exception:
     """What a refusal by Letta means to the caller. Its own text can leak internals and is never passed on."""
+    wait = retry_after_seconds(rejected.headers)
     match rejected.status:
         case 404:
             return NotFound("Not found.", service=Service.LETTA)
@@ -75,5 +92,21 @@ def translate(rejected: UpstreamRejected) -> Exception:
             return UpstreamError(
                 "Letta refused the gateway's credential.", reason="CREDENTIAL", service=Service.LETTA, can_retry=False
             )
-        case _:
-            return undecodable(Service.LETTA)
+        case 402:
+            return BudgetExceeded("Letta's credits are spent.", service=Service.LETTA)
+        case 408:
+            return UpstreamTimeout(
+                "Letta did not do it in time.", reason="TOTAL", service=Service.LETTA, retry_after_seconds=wait
+            )
+        case 413:
+            return PayloadTooLarge("Letta refused the request: it is too large.", service=Service.LETTA)
+        case 429:
+            return RateLimited("Letta's rate limit is reached.", service=Service.LETTA, retry_after_seconds=wait)
+        case status:
+            return UpstreamError(
+                f"Letta answered with status {status}.",
+                reason="STATUS",
+                service=Service.LETTA,
+                can_retry=False,
+                retry_after_seconds=wait,
+            )

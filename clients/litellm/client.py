@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import date
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import decode
 from clients.errors import BadUserInput, Service
+from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
 from clients.litellm.errors import bad_key, translated
 from clients.litellm.keys import KEY, KeyInfo
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
@@ -21,6 +22,7 @@ PASSED_HEADERS = re.compile(
     r"x-litellm-(call-id|model-id|model-group|response-cost|key-spend)\Z|llm_provider-|retry-after\Z"
 )
 """Response headers that are worth passing on to an OpenAI SDK (LiteLLM contract)."""
+
 
 MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
 """How much of a key's activity is read at most. A page has so many records: one per day, key, model and endpoint."""
@@ -92,23 +94,29 @@ class LiteLLM:
             raise (bad_key() if rejected.status == 403 else translated(rejected)) from rejected
 
     async def openai_models(self, scope: CallScope, key: str) -> Answer:
-        """``GET /v1/models`` as LiteLLM answers it."""
-        return await self._ask(scope, Call(operation="v1.models", path="/v1/models", headers=_bearer(key)))
+        """``GET /v1/models`` as LiteLLM answers it: an object whose ``data`` are models with ids."""
+        call = Call(operation="v1.models", path="/v1/models", headers=_bearer(key), check=MODELS)
+        return await self._ask(scope, call)
+
+    async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
+        """One model of that list, as LiteLLM writes it; ``None`` where it is not in it."""
+        listed = models_of((await self.openai_models(scope, key)).body)
+        return next((raw for model_id, raw in listed if model_id == name), None)
 
     async def complete(self, scope: CallScope, key: str, body: bytes) -> Answer:
         """A whole chat completion: OpenAI's request body in, the answer's bytes out."""
-        return await self._ask(scope, _model_work("chat.completions", "/v1/chat/completions", key, body))
+        return await self._ask(scope, _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE))
 
     async def embeddings(self, scope: CallScope, key: str, body: bytes) -> Answer:
         """Embeddings: OpenAI's request body in, the whole answer's bytes out."""
-        return await self._ask(scope, _model_work("embeddings", "/v1/embeddings", key, body))
+        return await self._ask(scope, _model_work("embeddings", "/v1/embeddings", key, body, VECTORS))
 
     @asynccontextmanager
     async def stream(
         self, scope: CallScope, key: str, body: bytes, *, opens_within: float
     ) -> AsyncIterator[CompletionStream]:
         """A streamed chat completion. Leaving the context closes LiteLLM's side at once."""
-        call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body)
+        call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
                 yield CompletionStream(passed_headers(answer.headers), sse_events(answer.chunks(), Service.LITELLM))
@@ -126,21 +134,18 @@ def _bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def _model_work(operation: str, path: str, key: str, body: bytes) -> Call:
+def _model_work(operation: str, path: str, key: str, body: bytes, check: Callable[[Answer], Answer]) -> Call:
     return Call(
         operation=operation,
         method="POST",
         path=path,
         content=body,
         headers={**_bearer(key), "content-type": "application/json"},
+        model=model_of(body),
         model_work=True,
-        is_refusal=_model_failed,
+        is_models_failure=model_failed,
+        check=check,
     )
-
-
-def _model_failed(answer: Answer) -> bool:
-    """Whether a 5xx is a model's failure that LiteLLM reports: it is well itself, and other models may be too."""
-    return any(name.startswith("llm_provider-") for name in answer.headers) or b"LiteLLM: model group" in answer.body
 
 
 def passed_headers(headers: dict[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from clients.litellm.money import dollars
 class KeyInfo(msgspec.Struct, kw_only=True):
     """What a virtual key has spent and may spend, and until when it is good. The key itself is not in it."""
 
-    spend: Decimal = Decimal(0)
+    spend: Decimal
     max_budget: Decimal | None = None
     budget_reset_at: datetime | None = None
     rpm_limit: int | None = None

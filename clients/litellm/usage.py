@@ -61,12 +61,12 @@ class _Day(msgspec.Struct):
 
 
 class _Metadata(msgspec.Struct):
-    has_more: bool = False
+    has_more: bool
 
 
 class _Activity(msgspec.Struct):
-    results: list[_Day] = []
-    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    results: list[_Day]
+    metadata: _Metadata
 
 
 ACTIVITY = msgspec.json.Decoder(_Activity)

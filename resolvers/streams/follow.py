@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
-from clients.errors import BadUserInput, GatewayError, NotFound, UpstreamFailure
+from clients.errors import BadUserInput, GatewayError, NotFound, RateLimited, UpstreamFailure
 from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun
 from resolvers.context import RequestContext
@@ -157,7 +157,7 @@ class _Following:
 
     async def _elsewhere(self) -> RunRecord | None:
         """The oldest run of the conversation that is to be taken up. Letta may be away for a look."""
-        with suppress(UpstreamFailure):
+        with suppress(UpstreamFailure, RateLimited):
             await self._prove()
             return next((run for run in reversed(await self._newest()) if self._is_news(run)), None)
         return None

@@ -10,7 +10,17 @@ import pytest
 from clients.ams import Ams
 from clients.ams.records import AgentRow, UpgradePlan
 from clients.ams.refusals import MAX_DETAIL, MAX_DETAILS
-from clients.errors import BadUserInput, Conflict, GatewayError, Invalid, NotFound, UpstreamError
+from clients.errors import (
+    BadUserInput,
+    Conflict,
+    GatewayError,
+    Invalid,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from tests.clients.test_upstream import Wire, guard, scope
 
 AGENT = "agent-00000000-0000-4000-8000-000000000001"
@@ -30,6 +40,7 @@ def ams_answering(status: int, body: Any) -> tuple[Ams, list[httpx.Request], Wir
 
 async def test_only_mutations_carry_an_idempotency_key() -> None:
     body = {"agent": {"id": AGENT}, "validation": {"valid": True}, "template_id": "t", "version": "1.0.0"}
+    body |= {"profile_exists": False, "agents": [], "templates": [], "plan": [], "applied": True}
     ams, seen, _ = ams_answering(200, body)
     await ams.profile(scope(), "u")
     await ams.agent_facts(scope(), "u", [AGENT])
@@ -126,7 +137,12 @@ async def refusal(doing: str, status: int, body: Any, key: str | None = "k") -> 
         (CREATE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
         (CREATE, 500, {"error": SECRET}, UpstreamError, "STATUS"),
         (CREATE, 401, {"error": SECRET}, UpstreamError, "CREDENTIAL"),
-        (CREATE, 418, {"error": SECRET}, UpstreamError, "DECODE"),
+        (CREATE, 418, {"error": SECRET}, UpstreamError, "STATUS"),
+        (CREATE, 429, {"error": SECRET}, RateLimited, None),
+        (CREATE, 408, b"", UpstreamTimeout, "TOTAL"),
+        (CREATE, 413, b"", PayloadTooLarge, None),
+        (CREATE, 501, {"error": SECRET}, UpstreamError, "STATUS"),
+        (DELETE, 429, b"", RateLimited, None),
         (UPGRADE, 400, {"error": SECRET}, Conflict, "NO_MIGRATION_PATH"),
         (UPGRADE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
         (UPGRADE, 404, b"<html>", NotFound, None),

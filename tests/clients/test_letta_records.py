@@ -7,7 +7,7 @@ import pytest
 from clients.errors import UpstreamError
 from clients.letta import messages
 from clients.letta.client import Letta
-from clients.letta.messages import decode_message
+from clients.letta.messages import OpaqueMessage, decode_message, decode_page
 from clients.letta.records import RunRecord, StepRecord
 from tests.clients.test_upstream import guard, scope
 
@@ -122,3 +122,15 @@ async def test_an_answer_that_is_no_list_of_passages() -> None:
     with pytest.raises(UpstreamError) as caught:
         await Letta(guard(act)[0]).passages(scope(), "agent-1", limit=1, newest_first=True)
     assert (caught.value.reason, "secret" in caught.value.message) == ("DECODE", False)
+
+
+@pytest.mark.parametrize("body", [b"[{}]", b'[{"error": "no"}]', b"{}", b'{"error": "no"}', b"[5]", b""])
+def test_what_is_no_message_makes_no_page(body: bytes) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        decode_page(body, "conv-1", newest_first=True)
+    assert caught.value.reason == "DECODE"
+
+
+def test_a_message_in_a_form_of_its_own_is_one() -> None:
+    [first, second] = decode_page(b'[{"id": 5, "x": 1}, {"message_type": "new"}]', "conv-1", newest_first=False)
+    assert (type(first), type(second)) == (OpaqueMessage, OpaqueMessage)

@@ -54,7 +54,7 @@ def test_usage_is_one_keys_and_calls_of_no_model_are_what_is_left() -> None:
         ("2026-03-02", None, 2),
     ]
     assert found[0].counts.spend == Decimal("0.000033")
-    assert list(lines(ACTIVITY.decode(json.dumps({"results": [day]})), "c" * 64)) == []
+    assert list(lines(ACTIVITY.decode(json.dumps({"results": [day], "metadata": {"has_more": True}})), "c" * 64)) == []
 
 
 def test_a_group_of_several_deployments_can_what_any_of_them_can() -> None:

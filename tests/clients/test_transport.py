@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 import trustme
 
-from clients.transport import AiohttpTransport
+from clients.transport import FRESH, AiohttpTransport, IdleConnectionDropped
+from tests.support.oddserver import Scripted, odd_server
 
 
 @asynccontextmanager
@@ -191,3 +192,129 @@ async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_call() -> None:
         await transport.aclose()
     assert len(seen) == 2
     assert b"cookie" not in b"".join(seen)
+
+
+class Recorder:
+    """A server that answers by a script, a connection's requests one after another, and notes what it was asked."""
+
+    def __init__(self, script: Callable[[int, int], Scripted]) -> None:
+        self.script = script
+        self.seen: list[str] = []
+
+    def __call__(self, method: str, path: str, body: bytes) -> Scripted:
+        self.seen.append(method)
+        return self.script(len(self.seen), len(body))
+
+
+OK = Scripted(pieces=[b"{}"])
+
+
+def drops_the_second(number: int, _: int) -> Scripted:
+    """The first request is answered, and the connection kept; it is dropped when the second comes over it."""
+    return Scripted(raw=b"", close=True) if number == 2 else OK
+
+
+@asynccontextmanager
+async def client_of(answer: Callable[[str, str, bytes], Scripted]) -> AsyncIterator[httpx.AsyncClient]:
+    transport = AiohttpTransport()
+    async with odd_server(answer) as url:
+        try:
+            yield httpx.AsyncClient(transport=transport, base_url=url, timeout=5)
+            assert transport.in_use == 0
+        finally:
+            await transport.aclose()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"])
+@pytest.mark.parametrize("reset", [False, True])
+async def test_one_request_is_one_attempt_when_an_idle_connection_is_dropped(method: str, reset: bool) -> None:
+    def script(number: int, _: int) -> Scripted:
+        return Scripted(raw=b"", close=True, reset=reset) if number == 2 else OK
+
+    recorder = Recorder(script)
+    async with client_of(recorder) as client:
+        assert (await client.get("/")).status_code == 200
+        with pytest.raises(IdleConnectionDropped):
+            await client.request(method, "/")
+    assert recorder.seen == ["GET", method]
+
+
+async def test_a_new_connection_that_is_dropped_was_not_idle() -> None:
+    async with client_of(lambda *_: Scripted(raw=b"", close=True)) as client:
+        with pytest.raises(httpx.TransportError) as caught:
+            await client.get("/")
+    assert not isinstance(caught.value, IdleConnectionDropped)
+
+
+async def test_an_answer_that_has_begun_was_not_dropped_while_idle() -> None:
+    begun = Recorder(lambda number, _: Scripted(raw=b"HTT", close=True) if number == 2 else OK)
+    async with client_of(begun) as client:
+        await client.get("/")
+        with pytest.raises(httpx.TransportError) as caught:
+            await client.get("/")
+    assert not isinstance(caught.value, IdleConnectionDropped)
+
+
+async def test_a_request_can_ask_for_a_new_connection() -> None:
+    recorder = Recorder(drops_the_second)
+    async with client_of(recorder) as client:
+        await client.get("/")
+        with pytest.raises(IdleConnectionDropped):
+            await client.get("/")
+        assert (await client.get("/", extensions={FRESH: True})).status_code == 200
+    assert recorder.seen == ["GET"] * 3
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_reset_is_no_end_of_a_body_without_length(streamed: bool) -> None:
+    async with client_of(lambda *_: Scripted(pieces=[b"half"], framed=False, reset=True)) as client:
+        response = await client.send(client.build_request("GET", "/"), stream=True)
+        with pytest.raises(httpx.TransportError):
+            await (response.aread() if not streamed else collect(response))
+        await response.aclose()
+
+
+async def collect(response: httpx.Response) -> bytes:
+    return b"".join([chunk async for chunk in response.aiter_raw()])
+
+
+async def test_a_close_in_order_is_the_end_of_a_body_without_length() -> None:
+    async with client_of(lambda *_: Scripted(pieces=[b"whole"], framed=False, close=True)) as client:
+        assert (await client.get("/")).text == "whole"
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 10_000])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\nstray",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nstray",
+        b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n5\r\nstray\r\n0\r\n\r\n",
+        b"HTTP/1.1 204\r\n\r\n{}",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+    ],
+)
+async def test_bytes_after_a_204_do_not_fail_it_and_its_connection_is_not_used_again(
+    answer: bytes, pieces: int
+) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        for at in range(0, len(answer), pieces):
+            writer.write(answer[at : at + pieces])
+            await asyncio.sleep(0)
+        writer.close()
+
+    transport = AiohttpTransport()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        client = httpx.AsyncClient(
+            transport=transport, base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        )
+        for _ in range(2):
+            response = await client.delete("/")
+            assert (response.status_code, response.content) == (204, b"")
+        await transport.aclose()
+    assert connections == 2

@@ -1,32 +1,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import httpx
 import pytest
 
 from clients.breaker import BreakerState
-from clients.calls import Call, CallScope, UpstreamLimits, UpstreamRejected
+from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamRejected
 from clients.errors import Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from clients.transport import FRESH, IdleConnectionDropped
 from clients.upstream import Upstream
 
 
 class Observer:
     def __init__(self) -> None:
         self.outcomes: list[str] = []
-        self.states: list[BreakerState] = []
+        self.states: list[tuple[str | None, BreakerState]] = []
+        self.repeated: list[str] = []
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
     ) -> None:
         self.outcomes.append(outcome)
 
-    def breaker_changed(self, service: Service, state: BreakerState) -> None:
-        self.states.append(state)
+    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
+        self.repeated.append(operation)
+
+    def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
+        self.states.append((part, state))
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -52,9 +59,9 @@ def guard(
     return upstream, wire, observer
 
 
-def scope(seconds: float = 5) -> CallScope:
-    """Of a caller of its own, so that only the whole bulkhead is its bound."""
-    return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=str(uuid.uuid4()))
+def scope(seconds: float = 5, caller: str | None = None) -> CallScope:
+    """Of a caller of its own unless one is named, so that only the whole bulkhead is its bound."""
+    return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=caller or str(uuid.uuid4()))
 
 
 def answering(status: int) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
@@ -69,8 +76,18 @@ async def forever(_: httpx.Request) -> httpx.Response:
     raise AssertionError
 
 
-async def ask(upstream: Upstream, seconds: float = 5) -> None:
-    await upstream.request(scope(seconds), Call(operation="me", path="/me"))
+async def ask(upstream: Upstream, seconds: float = 5, caller: str | None = None) -> None:
+    await upstream.request(scope(seconds, caller), Call(operation="me", path="/me"))
+
+
+async def read_stream(upstream: Upstream, call: Call, caller: str | None = None) -> bytes:
+    async with upstream.stream(scope(5, caller), call, opens_within=1) as answer:
+        return b"".join([chunk async for chunk in answer.chunks()])
+
+
+def parts(upstream: Upstream) -> dict[str, str]:
+    """The state of each part whose breakers are not all closed."""
+    return {part.part: part.state.value for part in upstream.breakers.parts()}
 
 
 async def test_the_scope_and_the_credential_go_along() -> None:
@@ -103,29 +120,36 @@ async def test_a_deadline_that_is_past_costs_no_call() -> None:
     assert observer.outcomes == ["timeout"]
 
 
-async def test_a_deadline_ends_a_call_and_counts_as_a_failure() -> None:
+async def test_a_deadline_ends_a_call_and_counts_as_a_failure_of_the_kind_of_call() -> None:
     upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
     with pytest.raises(UpstreamTimeout):
         await ask(upstream, 0.02)
-    assert upstream.breaker_state is BreakerState.OPEN
-    assert observer.states == [BreakerState.OPEN]
+    assert parts(upstream) == {"me": "open"}
+    assert observer.states == [("me", BreakerState.OPEN)]
+    assert upstream.breakers.service_state is BreakerState.CLOSED
     assert upstream.is_idle
 
 
-async def test_time_that_runs_out_is_neutral_without_a_fair_share_of_it_and_where_a_model_is_waited_for() -> None:
+async def test_time_that_runs_out_is_neutral_without_a_fair_share_of_it() -> None:
     upstream, _, _ = guard(forever, breaker_failures=1, fair=10)
     with pytest.raises(UpstreamTimeout):
         await ask(upstream, 0.02)
-    assert upstream.breaker_state is BreakerState.CLOSED
-    upstream, _, _ = guard(forever, breaker_failures=1, fair=0.01)
-    call = Call(operation="complete", path="/complete", model_work=True)
+    assert parts(upstream) == {}
+
+
+async def test_a_model_that_is_slow_counts_for_its_caller_alone() -> None:
+    upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
+    call = Call(operation="complete", path="/complete", model="slow", model_work=True)
+    for caller in ("a", "b", "c", "d"):
+        with pytest.raises(UpstreamTimeout) as caught:
+            async with upstream.stream(scope(5, caller), call, opens_within=0.05):
+                pass
+        assert caught.value.reason == "FIRST_TOKEN"
     with pytest.raises(UpstreamTimeout):
         await upstream.request(scope(0.05), call)
-    with pytest.raises(UpstreamTimeout) as caught:
-        async with upstream.stream(scope(5), call, opens_within=0.05):
-            pass
-    assert caught.value.reason == "FIRST_TOKEN"
-    assert upstream.breaker_state is BreakerState.CLOSED
+    [part] = upstream.breakers.parts()
+    assert (part.part, part.callers) == ("model:slow", 5)
+    assert (None, BreakerState.OPEN) not in observer.states
 
 
 async def test_a_5xx_that_is_about_the_call_is_a_refusal() -> None:
@@ -137,11 +161,28 @@ async def test_a_5xx_that_is_about_the_call_is_a_refusal() -> None:
         async with upstream.stream(scope(), call, opens_within=1):
             pass
     assert caught.value.status == 503
-    assert upstream.breaker_state is BreakerState.CLOSED
+    assert parts(upstream) == {}
     with pytest.raises(UpstreamError):
         await upstream.request(scope(), Call(operation="x", path="/x", is_refusal=lambda _: False))
-    assert upstream.breaker_state is BreakerState.OPEN
+    assert parts(upstream) == {"x": "open"}
     assert observer.outcomes[:2] == ["rejected", "rejected"]
+
+
+async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_nothing_else() -> None:
+    upstream, wire, _ = guard(answering(500), breaker_failures=2)
+    gone = Call(operation="chat", path="/", model="gone", model_work=True, is_models_failure=lambda _: True)
+    for caller in ("a", "b"):
+        with pytest.raises(UpstreamRejected):
+            await upstream.request(scope(5, caller), gone)
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await upstream.request(scope(5, "c"), gone)
+    assert (caught.value.reason, caught.value.http_status) == ("MODEL", 503)
+    assert caught.value.message == "Model gone keeps failing; it is not called again for 1000 s."
+    assert caught.value.retry_after_seconds == pytest.approx(1000, abs=1)
+    assert parts(upstream) == {"model:gone": "open"}
+    wire.act = answering(200)
+    await upstream.request(scope(5, "a"), replace(gone, model="alive"))
+    await ask(upstream, caller="a")
 
 
 async def test_model_work_and_requests_do_not_take_each_others_room() -> None:
@@ -170,7 +211,7 @@ async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert upstream.is_idle
-    assert upstream.breaker_state is BreakerState.CLOSED
+    assert parts(upstream) == {}
     assert observer.outcomes == ["unavailable", "cancelled", "cancelled"]
     wire.act = answering(200)
     await asyncio.gather(ask(upstream), ask(upstream))
@@ -227,35 +268,42 @@ async def test_what_comes_back_from_a_service_never_waits_for_those_who_wait_for
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("status", "failures"), [(500, 3), (503, 3), (404, 0), (401, 0), (408, 0), (429, 0), (200, 0)])
-async def test_what_counts_as_a_failure(status: int, failures: int) -> None:
+@pytest.mark.parametrize(("status", "counts"), [(500, True), (503, True), (404, False), (401, False), (408, False)])
+async def test_what_counts_as_a_failure(status: int, counts: bool) -> None:
     upstream, _, _ = guard(answering(status), breaker_failures=3)
     for _ in range(3):
-        try:
-            await ask(upstream)
-        except (UpstreamError, UpstreamRejected):
-            pass
-    assert upstream.breaker_state is (BreakerState.OPEN if failures == 3 else BreakerState.CLOSED)
+        with contextlib.suppress(UpstreamError, UpstreamRejected):
+            await ask(upstream, caller="a")
+    assert parts(upstream) == ({"me": "open"} if counts else {})
+
+
+@pytest.mark.parametrize("status", [429, 501, 200, 301, 304])
+async def test_what_does_not(status: int) -> None:
+    upstream, _, _ = guard(answering(status), breaker_failures=1)
+    with contextlib.suppress(UpstreamError, UpstreamRejected):
+        await ask(upstream)
+    assert parts(upstream) == {}
 
 
 async def test_half_open_lets_one_trial_through_and_a_cancelled_one_gives_its_place_back() -> None:
     upstream, wire, _ = guard(answering(500), breaker_failures=1, breaker_reset=0.001)
     with pytest.raises(UpstreamError):
-        await ask(upstream)
+        await ask(upstream, caller="a")
     await asyncio.sleep(0.002)
     wire.act = forever
-    trial = asyncio.create_task(ask(upstream))
+    trial = asyncio.create_task(ask(upstream, caller="a"))
     while wire.calls < 2:
         await asyncio.sleep(0)
     with pytest.raises(UpstreamUnavailable) as caught:
-        await ask(upstream)
+        await ask(upstream, caller="a")
     assert caught.value.reason == "BREAKER_OPEN"
+    assert caught.value.message == "AMS (me) keeps failing; it is not called again for 1 s."
     trial.cancel()
     await asyncio.gather(trial, return_exceptions=True)
-    assert upstream.breaker_state is BreakerState.HALF_OPEN
+    assert parts(upstream) == {"me": "half-open"}
     wire.act = answering(200)
-    await ask(upstream)
-    assert upstream.breaker_state is BreakerState.CLOSED
+    await ask(upstream, caller="a")
+    assert parts(upstream) == {}
 
 
 async def test_a_late_answer_from_before_says_nothing_of_the_present_state() -> None:
@@ -266,15 +314,15 @@ async def test_a_late_answer_from_before_says_nothing_of_the_present_state() -> 
         return httpx.Response(200, content=b"{}")
 
     upstream, wire, _ = guard(late, breaker_failures=1)
-    slow = asyncio.create_task(ask(upstream))
+    slow = asyncio.create_task(ask(upstream, caller="a"))
     while wire.calls < 1:
         await asyncio.sleep(0)
     wire.act = answering(500)
     with pytest.raises(UpstreamError):
-        await ask(upstream)
+        await ask(upstream, caller="a")
     release.set()
     await slow
-    assert upstream.breaker_state is BreakerState.OPEN
+    assert parts(upstream) == {"me": "open"}
 
 
 @pytest.mark.parametrize(
@@ -297,3 +345,202 @@ async def test_each_error_on_the_wire_has_its_reason_and_a_safe_message(error: E
     assert caught.value.reason == reason
     assert "secret" not in caught.value.message
     assert "their words" not in caught.value.message
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError(""), httpx.ConnectTimeout("")])
+async def test_a_service_that_cannot_be_connected_to_is_refused_to_all_whoever_asked(error: Exception) -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    upstream, wire, observer = guard(act)
+    for _ in range(5):
+        with pytest.raises(UpstreamUnavailable):
+            await ask(upstream, caller="a")
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await upstream.request(scope(5, "b"), Call(operation="other", path="/"))
+    assert caught.value.reason == "BREAKER_OPEN"
+    assert caught.value.message == "AMS keeps failing; it is not called again for 1000 s."
+    assert wire.calls == 5
+    assert parts(upstream) == {}
+    assert observer.states == [(None, BreakerState.OPEN)]
+
+
+async def test_no_room_in_the_gateways_own_pool_says_nothing_of_the_service() -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        raise httpx.PoolTimeout("")
+
+    upstream, _, observer = guard(act, breaker_failures=1)
+    with pytest.raises(UpstreamUnavailable):
+        await ask(upstream)
+    assert observer.states == []
+
+
+class Cut(httpx.AsyncByteStream):
+    """A body that breaks off."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"data: {}\n\n"
+        raise httpx.ReadError("")
+
+
+async def test_a_stream_that_opens_well_and_is_cut_is_a_failure_and_no_success() -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Cut(), headers={"content-type": "text/event-stream"})
+
+    upstream, _, observer = guard(act, breaker_failures=3)
+    call = Call(operation="send", method="POST", path="/", model_work=True, subject="agent-1")
+    for _ in range(3):
+        with pytest.raises(UpstreamError) as caught:
+            await read_stream(upstream, call, "a")
+        assert caught.value.reason == "CUT"
+    assert parts(upstream) == {"send:agent-1": "open"}
+    assert observer.outcomes == ["error"] * 3
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_error_that_says_which_setting_to_check(status: int) -> None:
+    upstream, _, observer = guard(answering(status))
+    with pytest.raises(UpstreamError) as caught:
+        await ask(upstream)
+    assert caught.value.message == f"AMS answers with a redirect ({status}): check AMS_BASE_URL."
+    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
+    with pytest.raises(UpstreamError) as streamed:
+        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
+            pass
+    assert streamed.value.message == caught.value.message
+    with pytest.raises(UpstreamError) as pinged:
+        await upstream.ping(scope(), "/health")
+    assert pinged.value.message == caught.value.message
+    assert observer.outcomes == ["error", "error"]
+
+
+@pytest.mark.parametrize("status", [101, 304])
+async def test_a_status_that_answers_no_call_is_an_error(status: int) -> None:
+    upstream, _, _ = guard(answering(status))
+    with pytest.raises(UpstreamError) as caught:
+        await ask(upstream)
+    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_5xx_keeps_its_retry_after(status: int) -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, headers={"Retry-After": "7"})
+
+    upstream, _, _ = guard(act)
+    with pytest.raises(UpstreamError) as caught:
+        await ask(upstream)
+    assert (caught.value.retry_after_seconds, caught.value.retryable) == (7, True)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html></html>", b"not json", b"\xff"])
+async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body)
+
+    upstream, _, _ = guard(act)
+    with pytest.raises(UpstreamError) as caught:
+        await upstream.ping(scope(), "/health")
+    assert caught.value.reason == "DECODE"
+    assert "AMS_BASE_URL" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "body"),
+    [
+        (200, "text/html", b"<html>"),
+        (200, "application/json", b"{}"),
+        (200, "application/octet-stream", b"data: {}\n\n"),
+        (204, None, b""),
+    ],
+)
+async def test_what_is_no_stream_of_events_is_not_read_as_one(status: int, media_type: str | None, body: bytes) -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=body, headers={"content-type": media_type} if media_type else {})
+
+    upstream, _, _ = guard(act, breaker_failures=1)
+    with pytest.raises(UpstreamError) as caught:
+        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
+            pass
+    assert (caught.value.reason, caught.value.retryable) == ("DECODE", False)
+    assert parts(upstream) == {"x": "open"}
+
+
+async def test_a_check_tells_an_error_under_a_200() -> None:
+    upstream, _, _ = guard(answering(200), breaker_failures=1)
+    call = Call(operation="x", path="/", check=lambda answer: Answer(429, answer.headers, answer.body))
+    with pytest.raises(UpstreamRejected) as caught:
+        await upstream.request(scope(), call)
+    assert caught.value.status == 429
+    assert parts(upstream) == {}
+
+
+async def test_an_answer_that_came_compressed_is_decoded_whole_and_streamed() -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+        return httpx.Response(200, stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers)
+
+    upstream, _, _ = guard(act)
+    assert (await upstream.request(scope(), Call(operation="x", path="/"))).body == b"data: {}\n\n"
+    assert await read_stream(upstream, Call(operation="x", path="/")) == b"data: {}\n\n"
+
+
+class Pieces(httpx.AsyncByteStream):
+    """A body that comes byte by byte, undecoded."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for byte in self.body:
+            yield bytes([byte])
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip", "deflate"])
+async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        headers = {"content-type": "text/event-stream", "content-encoding": encoding}
+        return httpx.Response(200, stream=Pieces(b"\xff\xff\xff\xff"), headers=headers)
+
+    upstream, _, _ = guard(act)
+    with pytest.raises(UpstreamError) as caught:
+        await ask(upstream)
+    assert caught.value.reason == "DECODE"
+    with pytest.raises(UpstreamError) as streamed:
+        await read_stream(upstream, Call(operation="x", path="/"))
+    assert streamed.value.reason == "DECODE"
+    with pytest.raises(UpstreamError) as pinged:
+        await upstream.ping(scope(), "/health")
+    assert pinged.value.reason == "DECODE"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+async def test_only_a_read_that_met_a_dropped_connection_is_sent_once_more(method: str) -> None:
+    fresh: list[bool] = []
+
+    async def act(request: httpx.Request) -> httpx.Response:
+        fresh.append(FRESH in request.extensions)
+        if len(fresh) < 2:
+            raise IdleConnectionDropped("")
+        return httpx.Response(200, content=b"{}")
+
+    upstream, _, observer = guard(act, breaker_failures=1)
+    call = Call(operation="x", method=method, path="/")
+    if method == "GET":
+        await upstream.request(scope(), call)
+        assert (fresh, observer.repeated, observer.outcomes) == ([False, True], ["x"], ["ok"])
+        return
+    with pytest.raises(UpstreamError) as caught:
+        await upstream.request(scope(), call)
+    assert caught.value.reason == "CUT"
+    assert (fresh, observer.repeated) == ([False], [])
+
+
+async def test_a_read_is_sent_once_more_and_not_twice() -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        raise IdleConnectionDropped("")
+
+    upstream, wire, _ = guard(act)
+    with pytest.raises(UpstreamError):
+        await ask(upstream)
+    assert wire.calls == 2

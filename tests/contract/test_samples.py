@@ -168,7 +168,7 @@ ERRORS = {
     ): "agent_delete_404 agent_get_as_user_b agent_patch_404 block_by_label_404 conv_404 "
     "err_404_agent err_agent_bad_model err_msg_404 err_msg_stream_404 msg_by_id msgs_list_bad_after run_404",
     ("letta", "UPSTREAM_ERROR", "CREDENTIAL"): "err_401 err_401_wrong",
-    ("letta", "UPSTREAM_ERROR", "DECODE"): "msg_send_err_429",  # Letta says so only to whoever does not stream
+    ("letta", "RATE_LIMITED", None): "msg_send_err_429",
     ("letta", "UPSTREAM_ERROR", "STATUS"): "agents_list_bad_limit conv_stream_retrieve msg_send_err_500",
     ("litellm", "BAD_USER_INPUT", None): "err_bad_json err_no_messages err_up_400",
     ("litellm", "BAD_USER_INPUT", "CONTEXT_LENGTH"): "err_up_ctx",

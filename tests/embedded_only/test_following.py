@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from app.embedded.faults import Fault
 from resolvers.streams import follow
 from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
 from tests.doors.test_streams import expected, text_of
@@ -92,3 +93,25 @@ async def test_a_conversation_that_is_deleted_is_followed_no_longer(
         with pytest.raises((Refused, AssertionError)) as ended:
             await turn(follower)
     assert "NOT_FOUND" in str(ended.value)
+
+
+@pytest.mark.parametrize("status", [429, 408, 500, 503])
+async def test_a_letta_that_refuses_a_look_is_looked_at_again(status: int) -> None:
+    async with embedded_stack(stream_look_seconds=0.05) as stack:
+        _, conversation_id = await conversation(stack)
+        async with following(stack, "websocket", conversation_id) as follower:
+            await joined(stack, follower, conversation_id)
+            stack.platform.faults["letta"] = Fault(status=status)
+            stack.platform.state.calls.clear()
+
+            async def looked() -> bool:
+                return len(stack.calls("letta")) >= 2
+
+            await until(looked)
+            stack.platform.faults.clear()
+            saying = asyncio.create_task(
+                say_past_the_gateway(stack, conversation_id, "tokens=3 delay=0.05", background=True)
+            )
+            heard = await turn(follower)
+            await saying
+    assert heard[-1]["outcome"] == "COMPLETED"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from app.embedded.faults import Fault
 from app.embedded.seed import ADA, GRACE
 from clients.bulkhead import SHARES
 from clients.calls import UpstreamLimits
-from tests.support.capabilities import redis_path
 from tests.support.stack import Stack, embedded_stack, until
 
 ROOT = Path(__file__).parents[2]
@@ -137,31 +135,3 @@ async def test_many_who_ask_for_health_at_once_cost_one_look() -> None:
         answers = await asyncio.gather(*(stack.client.get("/health") for _ in range(10)))
         assert {answer.json()["status"] for answer in answers} == {"ok"}
         assert stack.calls("letta") == ["GET /v1/health/"]
-
-
-@pytest.mark.needs_redis
-async def test_redis_is_part_of_health() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        str(redis_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with embedded_stack(redis_url=f"redis://127.0.0.1:{port}/0") as stack:
-
-            async def status() -> str:
-                return str((await stack.client.get("/health")).json()["services"]["redis"]["status"])
-
-            async def is_up() -> bool:
-                return await status() == "ok"
-
-            await until(is_up)
-            process.terminate()
-            await process.wait()
-            assert await status() == "down"
-            assert (await stack.client.get("/health")).json()["status"] == "degraded"
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()

@@ -1,0 +1,233 @@
+"""The breakers of one service: its own, and one for each part of it that fails.
+
+A *part* is what a call is about: a model, or a kind of call, on one agent where it is about one. Each part has a
+breaker for each caller and one for all callers. ``Verdict`` says what a call counts as in each of the three.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from clients.breaker import Breaker, BreakerState, Entry
+from clients.window import OpeningRule, Outcome
+
+MAX_PARTS = 1000
+"""How many breakers of parts a service has at most."""
+
+SERVICE_CALLERS, SERVICE_OPERATIONS, PART_CALLERS = 3, 2, 2
+"""From how many callers, and in how many operations, failures must come to be the service's or a part's own."""
+
+_Key = tuple[str, str | None]
+"""A part, and the caller of a breaker that is for one caller alone."""
+
+
+class Verdict(Enum):
+    """What a call counts as: for the service, for the part and all callers, for the part and its caller."""
+
+    OK = (Outcome.OK, Outcome.OK, Outcome.OK)
+    UNREACHABLE = (Outcome.UNREACHABLE, None, None)
+    FAILED = (Outcome.FAILED, Outcome.FAILED, Outcome.FAILED)
+    PART_FAILED = (Outcome.OK, Outcome.FAILED, Outcome.FAILED)
+    """The service answers, and reports that the part failed."""
+    SLOW = (None, None, Outcome.FAILED)
+    """A model took longer than this caller waits."""
+
+
+class BreakerRefused(Exception):
+    """A breaker refuses the call: that of ``part``, or the service's own if ``None``."""
+
+    def __init__(self, part: str | None, retry_after_seconds: float) -> None:
+        super().__init__("breaker open")
+        self.part = part
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartState:
+    """A part whose breakers are not all closed.
+
+    Attributes:
+        part: its name.
+        state: ``open`` if any of its breakers is.
+        retry_after_seconds: time until the last of them admits a call.
+        callers: number of callers that are refused; ``None`` if all are.
+    """
+
+    part: str
+    state: BreakerState
+    retry_after_seconds: float
+    callers: int | None
+
+
+class Breakers:
+    """The breakers of one service.
+
+    Args:
+        failures: the least number of failures in ``window_seconds`` that opens one.
+        reset_seconds: how long an open one refuses.
+        on_change: called with the part, ``None`` for the service, and its new state.
+        clock: in seconds; never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        failures: int,
+        window_seconds: float,
+        reset_seconds: float,
+        on_change: Callable[[str | None, BreakerState], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._failures = failures
+        self._window_seconds = window_seconds
+        self._reset_seconds = reset_seconds
+        self._on_change = on_change
+        self._clock = clock
+        self._service = self._make(
+            None, OpeningRule(failures=failures, callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS)
+        )
+        self._parts: dict[_Key, Breaker] = {}
+
+    @property
+    def service_state(self) -> BreakerState:
+        """Where the service's own breaker stands."""
+        return self._service.state
+
+    @property
+    def service_wait(self) -> float:
+        """How long the service's own breaker refuses calls, in seconds."""
+        return self._service.wait()
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def enter(self, part: str, caller: str, operation: str) -> Permit:
+        """Admit a call. The permit must be released. Raises BreakerRefused."""
+        if (wait := self._service.wait()) > 0:
+            raise BreakerRefused(None, wait)
+        keys = _keys(part, caller) if self._parts else ()
+        levels = {key: breaker for key in keys if (breaker := self._parts.get(key)) is not None}
+        if levels and (wait := max(breaker.wait() for breaker in levels.values())) > 0:
+            raise BreakerRefused(part, wait)
+        entered = {key: (breaker, breaker.enter()) for key, breaker in levels.items()}
+        return Permit(self, (self._service, self._service.enter()), entered, (part, caller, operation))
+
+    def of_part(self, key: _Key, *, make: bool) -> Breaker | None:
+        """The breaker of a part, made if there is none and ``make`` is set."""
+        breaker = self._parts.pop(key, None)
+        if breaker is None:
+            if not make:
+                return None
+            self._make_room()
+            callers = PART_CALLERS if key[1] is None else 1
+            breaker = self._make(key[0], OpeningRule(failures=self._failures, callers=callers))
+        self._parts[key] = breaker  # the most recently used is the last
+        return breaker
+
+    def parts(self) -> list[PartState]:
+        """The parts that are open or half-open."""
+        for key in [key for key, breaker in self._parts.items() if breaker.is_forgotten]:
+            del self._parts[key]
+        found: dict[str, list[tuple[str | None, Breaker]]] = {}
+        for (part, caller), breaker in self._parts.items():
+            if breaker.state is not BreakerState.CLOSED:
+                found.setdefault(part, []).append((caller, breaker))
+        return [_part_state(part, breakers) for part, breakers in found.items()]
+
+    def open_parts(self) -> int:
+        """The number of parts with an open breaker. Can be called from another thread."""
+        breakers = list(self._parts.items())
+        return len({part for (part, _), breaker in breakers if breaker.state is BreakerState.OPEN})
+
+    def _make_room(self) -> None:
+        """Drop the least recently used breaker, a closed one if there is any."""
+        if len(self._parts) >= MAX_PARTS:
+            closed = (key for key, breaker in self._parts.items() if breaker.state is BreakerState.CLOSED)
+            del self._parts[next(closed, next(iter(self._parts)))]
+
+    def _make(self, part: str | None, rule: OpeningRule) -> Breaker:
+        return Breaker(
+            rule,
+            window_seconds=self._window_seconds,
+            reset_seconds=self._reset_seconds,
+            clock=self._clock,
+            on_change=lambda state: self._on_change(part, state),
+        )
+
+
+class Permit:
+    """Permission to make one call. ``tell`` counts its result, once; a call without a result is not counted."""
+
+    def __init__(
+        self,
+        breakers: Breakers,
+        service: tuple[Breaker, Entry],
+        parts: dict[_Key, tuple[Breaker, Entry]],
+        call: tuple[str, str, str],
+    ) -> None:
+        self._breakers = breakers
+        self._service = service
+        self._parts = parts
+        self._part, self._caller, self._operation = call
+        self._told = False
+
+    def tell(self, verdict: Verdict) -> None:
+        """Count the result of the call in each breaker that it concerns."""
+        if self._told:
+            return
+        self.release()
+        self._told = True
+        of_service, for_all, for_caller = verdict.value
+        if of_service is not None:
+            breaker, entry = self._service
+            breaker.record(entry.generation, of_service, self._caller, self._operation)
+            entry.generation = breaker.generation
+        if verdict is Verdict.OK and not len(self._breakers):
+            return  # a part without failures has no breaker
+        for key, outcome in zip(_keys(self._part, self._caller), (for_all, for_caller), strict=True):
+            if outcome is not None:
+                self._record(key, outcome)
+
+    def cut(self) -> None:
+        """Count a failure instead of the success that ``tell`` counted: the answer broke off after it had begun."""
+        breaker, entry = self._service
+        breaker.record_cut(entry.generation, self._caller, self._operation)
+        for key in _keys(self._part, self._caller):
+            if key in self._parts:
+                part, entered = self._parts[key]
+                part.record_cut(entered.generation, self._caller, self._operation)
+            else:
+                self._record(key, Outcome.FAILED)
+
+    def release(self) -> None:
+        """End the call. If it was a trial, the next call can be one."""
+        breaker, entry = self._service
+        breaker.leave(entry)
+        for part, entered in self._parts.values():
+            part.leave(entered)
+
+    def _record(self, key: _Key, outcome: Outcome) -> None:
+        """Count in a part's breaker. One that the call did not enter was closed, or not made, when the call began."""
+        breaker, entry = self._parts.get(key, (None, Entry(0)))
+        current = self._breakers.of_part(key, make=breaker is None and outcome is Outcome.FAILED)
+        if (counting := breaker or current) is not None:
+            counting.record(entry.generation, outcome, self._caller, self._operation)
+            entry.generation = counting.generation
+
+
+def _keys(part: str, caller: str) -> tuple[_Key, _Key]:
+    return (part, None), (part, caller)
+
+
+def _part_state(part: str, breakers: list[tuple[str | None, Breaker]]) -> PartState:
+    for_all = any(caller is None for caller, _ in breakers)
+    is_open = any(breaker.state is BreakerState.OPEN for _, breaker in breakers)
+    return PartState(
+        part=part,
+        state=BreakerState.OPEN if is_open else BreakerState.HALF_OPEN,
+        retry_after_seconds=round(max(breaker.wait() for _, breaker in breakers), 1),
+        callers=None if for_all else len(breakers),
+    )

@@ -1,0 +1,103 @@
+"""What a failed upstream call means to the caller: one error for each way to fail."""
+
+from __future__ import annotations
+
+import math
+
+import httpx
+import msgspec
+
+from clients.breakers import BreakerRefused
+from clients.calls import MAX_NAME, Answer, Call
+from clients.decode import UNREADABLE, display_name, undecodable
+from clients.encoding import EncodingUnreadable
+from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from clients.retry_after import retry_after_seconds
+
+_JSON = msgspec.json.Decoder()
+
+
+def _setting(service: Service) -> str:
+    return f"{service.value.upper()}_BASE_URL"
+
+
+def of_wire(service: Service, error: Exception, clock: str = "DEADLINE") -> GatewayError:
+    """The error for one on the wire; ``clock`` is the reason where time ran out."""
+    name = display_name(service)
+    match error:
+        case httpx.PoolTimeout():
+            return UpstreamUnavailable(f"Too many calls to {name}.", reason="BULKHEAD_FULL", service=service)
+        case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
+            return UpstreamUnavailable(f"{name} cannot be reached.", reason="CONNECT", service=service)
+        case TimeoutError() | httpx.TimeoutException():
+            return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service)
+        case _:
+            return of_body(service, error)
+
+
+def of_body(service: Service, error: Exception) -> UpstreamError:
+    """The error for a body that broke off, or whose encoding is corrupt."""
+    if isinstance(error, EncodingUnreadable):
+        return undecodable(service)
+    return UpstreamError(f"{display_name(service)} broke off its answer.", reason="CUT", service=service)
+
+
+def nothing_was_sent(error: httpx.TransportError) -> bool:
+    """Whether an error on the wire came before any byte of the request went out."""
+    return isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.UnsupportedProtocol)
+
+
+def of_status(service: Service, answer: Answer) -> UpstreamError:
+    """The error for a 5xx, and for a status outside of 2xx and 4xx."""
+    name, setting = display_name(service), _setting(service)
+    if answer.status >= 500:
+        return UpstreamError(
+            f"{name} failed with status {answer.status}.",
+            reason="STATUS",
+            service=service,
+            retry_after_seconds=retry_after_seconds(answer.headers),
+        )
+    if is_redirect(answer.status):
+        message = f"{name} answers with a redirect ({answer.status}): check {setting}."
+    else:
+        message = f"{name} answers with status {answer.status}, which is no answer: check {setting}."
+    return UpstreamError(message, reason="STATUS", service=service, can_retry=False)
+
+
+def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
+    """The error for an answer to a health check; ``None`` for one that says that the service is there."""
+    if not 200 <= answer.status < 300:
+        return of_status(service, answer)
+    try:
+        _JSON.decode(answer.body)
+    except UNREADABLE:
+        return UpstreamError(
+            f"{display_name(service)} answers its health check with something that is not JSON: "
+            f"check {_setting(service)}.",
+            reason="DECODE",
+            service=service,
+            can_retry=False,
+        )
+    return None
+
+
+def is_redirect(status: int) -> bool:
+    """Whether the service redirects. Redirects are not followed: credentials go to the configured URL only."""
+    return 300 <= status < 400 and status != 304
+
+
+def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> UpstreamUnavailable:
+    """The error for a call that a breaker refused. It names the model, if any, but no other id."""
+    name, seconds = display_name(service), math.ceil(refused.retry_after_seconds)
+    if refused.part is not None and call.model:
+        what, reason = f"Model {call.model[:MAX_NAME]}", "MODEL"
+    elif refused.part is not None:
+        what, reason = f"{name} ({call.operation})", "BREAKER_OPEN"
+    else:
+        what, reason = name, "BREAKER_OPEN"
+    return UpstreamUnavailable(
+        f"{what} keeps failing; it is not called again for {seconds} s.",
+        reason=reason,
+        service=service,
+        retry_after_seconds=round(refused.retry_after_seconds, 3),
+    )

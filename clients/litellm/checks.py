@@ -1,0 +1,121 @@
+"""What an answer of LiteLLM must have before it is taken for one, and what its failures are about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from clients.calls import Answer
+from clients.decode import UNREADABLE, undecodable
+from clients.errors import Service
+
+
+class _Asked(msgspec.Struct):
+    model: Any = None
+
+
+class _Whole(msgspec.Struct):
+    choices: list[dict[str, msgspec.Raw]]
+
+
+class _Vectors(msgspec.Struct):
+    data: list[dict[str, msgspec.Raw]]
+
+
+class _Listed(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Error(msgspec.Struct):
+    message: str
+    code: Any = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error
+
+
+_ASKED = msgspec.json.Decoder(_Asked)
+_WHOLE = msgspec.json.Decoder(_Whole)
+_VECTORS = msgspec.json.Decoder(_Vectors)
+_LISTED = msgspec.json.Decoder(_Listed)
+_MODEL = msgspec.json.Decoder(_Model)
+_ENVELOPE = msgspec.json.Decoder(_Envelope)
+
+
+def model_of(body: bytes) -> str:
+    """The model that a request names; empty where it names none."""
+    try:
+        model = _ASKED.decode(body).model
+    except UNREADABLE:
+        return ""
+    return model if isinstance(model, str) else ""
+
+
+def model_failed(answer: Answer) -> bool:
+    """Whether a 5xx is a model's failure that LiteLLM reports: it is well itself, and other models may be too.
+
+    LiteLLM reports it in its error envelope; ``llm_provider-*`` headers are the model's own.
+    """
+    if any(name.startswith("llm_provider-") for name in answer.headers):
+        return True
+    return _error_of(answer.body) is not None
+
+
+def _error_of(body: bytes) -> _Error | None:
+    """The error of OpenAI's envelope, if a body is one."""
+    try:
+        return _ENVELOPE.decode(body).error
+    except UNREADABLE:
+        return None
+
+
+def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
+    """A check of a 2xx by what ``read`` raises. An error envelope under a 2xx becomes the error that it says it is."""
+
+    def check(answer: Answer) -> Answer:
+        try:
+            str(answer.body, "utf-8")  # what read passes over is not looked at
+            read(answer.body)
+        except UNREADABLE as unreadable:
+            if (error := _error_of(answer.body)) is None:
+                raise undecodable(Service.LITELLM) from unreadable
+            return msgspec.structs.replace(answer, status=_status_of(error))
+        return answer
+
+    return check
+
+
+def _status_of(error: _Error) -> int:
+    """The status that an error names as its ``code``; 500 where that is none."""
+    code = str(error.code)
+    return int(code) if re.fullmatch("[45][0-9]{2}", code) else 500
+
+
+def _no_stream(_: bytes) -> object:
+    raise msgspec.DecodeError("not a stream of events")
+
+
+def models_of(body: bytes) -> list[tuple[str, bytes]]:
+    """The models of OpenAI's list: each one's id, and its bytes."""
+    return [(_MODEL.decode(raw).id, bytes(raw)) for raw in _LISTED.decode(body).data]
+
+
+WHOLE = _checked(_WHOLE.decode)
+"""A chat completion: an object with ``choices``."""
+
+VECTORS = _checked(_VECTORS.decode)
+"""Embeddings: an object with ``data``."""
+
+MODELS = _checked(models_of)
+"""A list of models: an object whose ``data`` have ids."""
+
+NO_STREAM = _checked(_no_stream)
+"""An answer that was to be a stream and is none: an error envelope, or unreadable."""

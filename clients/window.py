@@ -1,0 +1,188 @@
+"""A sliding window over the outcomes of calls, and the rule by which it opens a breaker."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+BUCKETS = 30
+"""A window is counted in so many parts; the oldest part leaves it as a whole."""
+
+
+class Outcome(IntEnum):
+    """How one call went, as one breaker counts it."""
+
+    OK = 0
+    FAILED = 1
+    """The request was sent and not answered properly. The request itself can be the cause."""
+    UNREACHABLE = 2
+    """There was no connection. Nothing was sent, so the request cannot be the cause."""
+
+
+_OK_AFTER_FAILURE = len(Outcome)
+"""Index of a bucket's count of ``OK`` that came while the window held a failure."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Calls of one part of a window: how many had each outcome, by caller and operation."""
+
+    index: int
+    calls: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Caller:
+    calls: int = 0
+    failed: int = 0
+
+
+class Window:
+    """Outcomes of the last ``seconds``, by caller and operation. Adding a call takes amortized constant time."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._width = seconds / BUCKETS
+        self._clock = clock
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._buckets: deque[_Bucket] = deque()
+        self._callers: dict[str, _Caller] = {}
+        self._operations: Counter[str] = Counter()
+        self._working: Counter[str] = Counter()
+        self._totals = [0, 0, 0]
+        self._failing: set[str] = set()
+
+    def add(self, outcome: Outcome, caller: str, operation: str) -> None:
+        """Count one call."""
+        index = int(self._clock() / self._width)
+        if not self._buckets or self._buckets[-1].index != index:
+            self.expire()
+            self._buckets.append(_Bucket(index))
+        calls = self._buckets[-1].calls
+        counts = calls.get((caller, operation))
+        if counts is None:
+            counts = calls[caller, operation] = [0, 0, 0, 0]
+        counts[outcome] += 1
+        if outcome is Outcome.OK and self._operations:
+            counts[_OK_AFTER_FAILURE] += 1
+            _change(self._working, operation, 1)
+        self._sum(caller, operation, outcome, 1)
+
+    def take_back(self, caller: str, operation: str) -> None:
+        """Uncount the last ``OK`` of a caller's operation, if it is still in the window."""
+        for bucket in reversed(self._buckets):
+            counts = bucket.calls.get((caller, operation))
+            if counts is not None and counts[Outcome.OK]:
+                counts[Outcome.OK] -= 1
+                if counts[_OK_AFTER_FAILURE]:
+                    counts[_OK_AFTER_FAILURE] -= 1
+                    _change(self._working, operation, -1)
+                self._sum(caller, operation, Outcome.OK, -1)
+                return
+
+    def expire(self) -> None:
+        """Drop what is older than the window."""
+        oldest = int(self._clock() / self._width) - BUCKETS
+        while self._buckets and self._buckets[0].index <= oldest:
+            for (caller, operation), counts in self._buckets.popleft().calls.items():
+                _change(self._working, operation, -counts[_OK_AFTER_FAILURE])
+                for outcome in Outcome:
+                    if counts[outcome]:
+                        self._sum(caller, operation, outcome, -counts[outcome])
+
+    def count(self, *outcomes: Outcome) -> int:
+        """How many calls had one of these outcomes."""
+        return sum(self._totals[outcome] for outcome in outcomes)
+
+    @property
+    def callers(self) -> int:
+        """How many callers there were."""
+        return len(self._callers)
+
+    @property
+    def failing_callers(self) -> int:
+        """How many of them failed at least as often as not."""
+        return len(self._failing)
+
+    @property
+    def failing_operations(self) -> int:
+        """How many operations failed at least once."""
+        return len(self._operations)
+
+    @property
+    def has_working_operation(self) -> bool:
+        """Whether an operation has succeeded more often than it failed since the first failure in the window."""
+        return any(count > self._operations[operation] for operation, count in self._working.items())
+
+    def has_failures(self, least: int, *, of_one_caller: int) -> bool:
+        """Whether failing callers have ``least`` failures, with at most ``of_one_caller`` counted for each."""
+        found = 0
+        for caller in self._failing:
+            found += min(self._callers[caller].failed, of_one_caller)
+            if found >= least:
+                return True
+        return False
+
+    def _sum(self, caller: str, operation: str, outcome: Outcome, count: int) -> None:
+        self._totals[outcome] += count
+        of_caller = self._callers.get(caller)
+        if of_caller is None:
+            of_caller = self._callers[caller] = _Caller()
+        of_caller.calls += count
+        if outcome is not Outcome.OK:
+            of_caller.failed += count
+            _change(self._operations, operation, count)
+        if of_caller.failed and 2 * of_caller.failed >= of_caller.calls:
+            self._failing.add(caller)
+        else:
+            self._failing.discard(caller)
+        if not of_caller.calls:
+            del self._callers[caller]
+
+
+def _change(counter: Counter[str], key: str, count: int) -> None:
+    counter[key] += count
+    if not counter[key]:
+        del counter[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpeningRule:
+    """When failures open a breaker: by their rate, and by how many callers and operations they come from.
+
+    Each caller has one vote, however many calls it makes. If several callers are required, one of them counts for about
+    half of the required failures at most. So a caller cannot outvote others by making more calls.
+
+    Attributes:
+        failures: the least number of failures in the window.
+        callers: the least number of failing callers.
+        operations: the least number of operations among the failures. If more than one, the breaker also stays closed
+            while any operation keeps succeeding: the failing ones have breakers of their own.
+    """
+
+    failures: int
+    callers: int = 1
+    operations: int = 1
+
+    def opens(self, window: Window) -> bool:
+        """Whether a closed breaker opens: at least half of what was tried has failed."""
+        window.expire()
+        unreachable = window.count(Outcome.UNREACHABLE)
+        if unreachable >= self.failures and 2 * unreachable >= window.count(*Outcome):
+            return True
+        most = self.failures if self.callers == 1 else (self.failures + 1) // 2
+        enough = window.has_failures(self.failures, of_one_caller=most)
+        if not (enough and 2 * window.failing_callers >= window.callers and self._spread(window)):
+            return False
+        return self.operations == 1 or not window.has_working_operation
+
+    def reopens(self, window: Window) -> bool:
+        """Whether a half-open breaker, whose every success closes it, opens again."""
+        return window.count(Outcome.UNREACHABLE) > 0 or self._spread(window)
+
+    def _spread(self, window: Window) -> bool:
+        return window.failing_callers >= self.callers and window.failing_operations >= self.operations

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clients import breakers as breakers_module
+from clients.breaker import TRIAL_SECONDS, BreakerState
+from clients.breakers import BreakerRefused, Breakers, Permit, Verdict
+
+WINDOW, RESET = 30.0, 10.0
+SENT = [Verdict.FAILED, Verdict.PART_FAILED, Verdict.SLOW]
+
+
+class World:
+    """The breakers of a service, and a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.changes: list[tuple[str | None, str]] = []
+        self.breakers = Breakers(
+            failures=5,
+            window_seconds=WINDOW,
+            reset_seconds=RESET,
+            on_change=lambda part, state: self.changes.append((part, state.value)),
+            clock=lambda: self.now,
+        )
+
+    def enter(self, caller: str = "a", part: str = "p", operation: str | None = None) -> Permit:
+        return self.breakers.enter(part, caller, operation or part)
+
+    def call(self, verdict: Verdict | None, caller: str = "a", part: str = "p", operation: str | None = None) -> bool:
+        """One call to its end. Whether it was let in."""
+        try:
+            permit = self.enter(caller, part, operation)
+        except BreakerRefused:
+            return False
+        if verdict is not None:
+            permit.tell(verdict)
+        permit.release()
+        return True
+
+    def admits(self, caller: str = "a", part: str = "p") -> bool:
+        return self.call(None, caller, part)
+
+
+def test_five_failures_of_one_caller_refuse_that_caller_that_part_and_nothing_else() -> None:
+    world = World()
+    for verdict in (Verdict.FAILED, Verdict.PART_FAILED) * 2:
+        assert world.call(verdict)
+    assert world.admits()
+    assert world.call(Verdict.FAILED)
+    assert not world.admits()
+    assert world.admits(part="q")
+    assert world.admits(caller="b")
+    [part] = world.breakers.parts()
+    assert (part.part, part.state, part.callers) == ("p", BreakerState.OPEN, 1)
+    assert part.retry_after_seconds == RESET
+    assert world.breakers.open_parts() == 1
+    assert world.changes == [("p", "open")]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.PART_FAILED])
+def test_failures_of_two_callers_refuse_the_part_to_all(verdict: Verdict) -> None:
+    world = World()
+    for caller in ("a", "b", "a", "b", "a"):
+        assert world.call(verdict, caller)
+    assert not world.admits("c")
+    assert world.admits("c", part="q")
+    assert world.breakers.parts()[0].callers is None
+
+
+def test_one_caller_cannot_outvote_another_that_has_had_a_single_failure() -> None:
+    world = World()
+    world.call(Verdict.FAILED, "b")
+    for _ in range(9):
+        world.call(Verdict.OK, "b")
+    for _ in range(50):
+        world.call(Verdict.FAILED, "a")
+    assert world.admits("b")
+    assert world.admits("c")
+
+
+def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed() -> None:
+    world = World()
+    for _ in range(5):
+        world.call(Verdict.FAILED, "a")
+    world.call(Verdict.FAILED, "b")
+    assert world.admits("b")
+    assert world.admits("c")
+    world.call(Verdict.FAILED, "b")
+    assert not world.admits("c")
+
+
+def test_a_slow_model_refuses_no_other_caller() -> None:
+    world = World()
+    for caller in "abcdef":
+        for _ in range(5):
+            world.call(Verdict.SLOW, caller)
+    assert not world.admits("a")
+    assert world.admits("g")
+    assert world.breakers.service_state is BreakerState.CLOSED
+
+
+def test_no_connection_refuses_all_whoever_called() -> None:
+    world = World()
+    for _ in range(5):
+        assert world.call(Verdict.UNREACHABLE)
+    assert not world.admits("b", part="q")
+    assert world.breakers.service_wait == RESET
+    assert len(world.breakers) == 0
+
+
+def test_failures_are_the_services_from_three_callers_and_two_operations() -> None:
+    world = World()
+    for caller in "abcdef":
+        world.call(Verdict.FAILED, caller, part=f"agent:{caller}", operation="agent")
+    assert world.breakers.service_state is BreakerState.CLOSED
+    world.call(Verdict.FAILED, "a", part="runs", operation="runs")
+    assert world.breakers.service_state is BreakerState.OPEN
+    assert not world.admits("z", part="other")
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_kind_of_call_that_goes_on_working_keeps_the_service_open_to_all(works: bool) -> None:
+    world = World()
+    for caller in "abc":
+        world.call(Verdict.OK, caller, part="chat")  # before anything failed: says nothing of the present
+    for caller in "abcdef":
+        for part in ("models", "model.details"):
+            world.call(Verdict.FAILED, caller, part=part)
+        if works:
+            world.call(Verdict.OK, caller, part="chat")
+    assert world.admits("z", part="chat") is works
+    assert not world.admits("z", part="models")
+
+
+def test_failures_of_one_model_are_never_the_services() -> None:
+    world = World()
+    for caller in "abcdef" * 3:
+        world.call(Verdict.FAILED, caller, part="model:m")
+    assert world.breakers.service_state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(("failing", "opens"), [(10, True), (6, True), (5, True), (4, False)])
+def test_a_rate_opens_and_a_success_in_between_does_not_reset_it(failing: int, opens: bool) -> None:
+    """Of each ten calls so many fail, spread evenly."""
+    for verdict in (Verdict.FAILED, Verdict.UNREACHABLE):
+        world = World()
+        admitted = 0
+        for number in range(100):
+            fails = number * failing // 10 != (number + 1) * failing // 10
+            admitted += world.call(verdict if fails else Verdict.OK)
+            world.now += 0.1
+        assert (admitted < 100) is opens
+
+
+def test_failures_leave_the_window() -> None:
+    world = World()
+    for _ in range(4):
+        world.call(Verdict.FAILED)
+    world.now += WINDOW + 1
+    for _ in range(4):
+        world.call(Verdict.FAILED)
+    assert world.admits()
+
+
+def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> None:
+    world = World()
+    for _ in range(5):
+        permit = world.enter()
+        permit.tell(Verdict.OK)
+        permit.cut()
+        permit.release()
+    assert not world.admits()
+
+
+def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
+    world = World()
+    for _ in range(5):
+        world.call(Verdict.FAILED)
+    world.now += RESET
+    assert world.breakers.parts()[0].state is BreakerState.HALF_OPEN
+    assert world.breakers.open_parts() == 0
+    assert world.call(Verdict.FAILED)
+    assert not world.admits()
+    world.now += RESET
+    assert world.call(Verdict.OK)
+    assert world.breakers.parts() == []
+    assert world.changes == [("p", state) for state in ("open", "half-open", "open", "half-open", "closed")]
+
+
+def test_one_trial_at_a_time_and_a_slow_one_does_not_keep_others_out_for_ever() -> None:
+    world = World()
+    for _ in range(5):
+        world.call(Verdict.UNREACHABLE)
+    world.now += RESET
+    slow = world.enter()
+    assert not world.admits("b")
+    world.now += TRIAL_SECONDS
+    assert world.call(Verdict.OK, "b")
+    slow.tell(Verdict.UNREACHABLE)
+    assert world.admits("b")
+
+
+def test_a_trial_that_another_level_refuses_takes_no_place() -> None:
+    world = World()
+    for _ in range(5):
+        world.call(Verdict.UNREACHABLE)
+    world.now += RESET
+    for _ in range(20):
+        world.call(Verdict.FAILED)  # lets itself in: no answer closes the service's breaker, and none opens it
+    assert not world.admits()
+    assert world.call(Verdict.OK, "b")
+    assert world.breakers.service_state is BreakerState.CLOSED
+
+
+def test_one_caller_cannot_open_again_what_two_have_opened() -> None:
+    world = World()
+    for caller in ("a", "b", "a", "b", "a"):
+        world.call(Verdict.FAILED, caller)
+    world.now += RESET
+    assert world.call(Verdict.FAILED, "a")
+    assert world.call(Verdict.OK, "c")
+    assert world.breakers.parts() == []
+
+
+def test_a_part_that_nobody_asks_for_any_more_is_forgotten() -> None:
+    world = World()
+    for _ in range(5):
+        world.call(Verdict.FAILED)
+    world.now += RESET + WINDOW + 1
+    assert world.breakers.parts() == []
+    assert len(world.breakers) == 0
+
+
+def test_the_breakers_of_parts_are_bounded_and_closed_ones_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
+    world = World()
+    for _ in range(5):
+        world.call(Verdict.FAILED, part="open")
+    for number in range(100):
+        world.call(Verdict.FAILED, part=f"agent:{number}")
+        world.call(Verdict.OK, part=f"fine:{number}")
+    assert len(world.breakers) == 10
+    assert not world.admits(part="open")
+
+
+def test_a_success_makes_no_breaker() -> None:
+    world = World()
+    world.call(Verdict.OK)
+    world.call(Verdict.UNREACHABLE)
+    assert len(world.breakers) == 0
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "c", "d"]),
+        st.sampled_from(["model:m", "model:n", "agent", "runs"]),
+        st.sampled_from([*Verdict, None]),
+        st.sampled_from([0.0, 0.0, 0.3, 2.0, RESET, WINDOW]),
+    ),
+    max_size=120,
+)
+
+
+@given(steps)
+def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(taken: list) -> None:
+    world = World()
+    for caller, part, verdict, later in taken:
+        world.now += later
+        if caller == "a" and verdict is not Verdict.UNREACHABLE:
+            world.call(verdict, caller, part)
+        else:
+            assert world.call(Verdict.OK, caller, part)
+
+
+@given(steps)
+def test_after_the_reset_a_trial_is_let_in_whatever_came_before(taken: list) -> None:
+    world = World()
+    for caller, part, verdict, later in taken:
+        world.now += later
+        world.call(verdict, caller, part)
+    for caller in "abcde":
+        for part in ("model:m", "model:n", "agent", "runs", "new"):
+            world.now += RESET
+            assert world.call(Verdict.OK, caller, part)
+
+
+@given(steps, st.randoms(use_true_random=False))
+def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance) -> None:  # type: ignore[no-untyped-def]
+    world = World()
+    under_way: list[tuple[Permit, Verdict | None]] = []
+    waits: list[float] = []
+    for caller, part, verdict, later in taken:
+        world.now += later
+        try:
+            under_way.append((world.enter(caller, part), verdict))
+        except BreakerRefused as refused:
+            waits.append(refused.retry_after_seconds)
+        while under_way and chance.random() < 0.5:
+            permit, told = under_way.pop(chance.randrange(len(under_way)))
+            if told is not None:
+                permit.tell(told)
+            permit.release()
+    for permit, _ in under_way:
+        permit.release()
+    assert all(0 < wait <= RESET for wait in waits)
+    world.now += RESET
+    for caller in "abcd":
+        for part in ("model:m", "model:n", "agent", "runs"):
+            assert world.admits(caller, part)
+
+
+@given(steps)
+def test_a_caller_without_failures_on_a_part_is_refused_only_by_what_two_others_met(taken: list) -> None:
+    """Or by what nobody could reach, or by the service as a whole."""
+    world = World()
+    failed: dict[str, set[str]] = {}
+    for caller, part, verdict, later in taken:
+        world.now += later
+        verdict_ = Verdict.PART_FAILED if verdict in SENT else verdict
+        if verdict_ is Verdict.UNREACHABLE:
+            continue
+        if world.call(verdict_, caller, part) and verdict_ is Verdict.PART_FAILED:
+            failed.setdefault(part, set()).add(caller)
+        if not world.admits("somebody", part):
+            assert len(failed[part]) >= 2

@@ -1,0 +1,443 @@
+"""What other servers, proxies and broken connections answer in an upstream's place, as a user meets it."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from tests.support.doors import event_stream
+from tests.support.oddserver import Scripted, odd_server
+from tests.support.stack import ADA, Stack, embedded_stack
+
+JSON, HTML, SSE = "application/json", "text/html", "text/event-stream"
+CHUNK = b'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+Answer = Callable[[str, str, bytes], Scripted]
+AGENT = "agent-00000000-0000-4000-8000-00000000000a"
+
+
+def said(body: bytes, media_type: str = JSON, status: int = 200, **headers: str) -> Scripted:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Scripted(status=status, headers={"content-type": media_type, **named}, pieces=[body] if body else [])
+
+
+@asynccontextmanager
+async def behind(service: str, answer: Answer) -> AsyncIterator[Stack]:
+    """A gateway, one of whose services answers by a script."""
+    async with odd_server(answer) as url:
+        keys = {"litellm": {"litellm_api_key": "sk-" + "0" * 20}, "ams": {"supabase_service_key": "k"}, "letta": {}}
+        async with embedded_stack(**{f"{service}_base_url": url}, **keys[service]) as stack:
+            yield stack
+            assert "Traceback" not in stack.log.getvalue()
+
+
+async def at_v1(stack: Stack, path: str, *, stream: bool = False) -> httpx.Response:
+    headers = stack.headers()
+    if path.startswith("models"):
+        return await stack.client.get(f"/v1/{path}", headers=headers)
+    said_: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
+    if path == "embeddings":
+        said_ = {"input": "x"}
+    body = {"model": "m", **said_, **({"stream": True} if stream else {})}
+    return await stack.client.post(f"/v1/{path}", json=body, headers=headers)
+
+
+PATHS = ["chat/completions", "embeddings", "models", "models/m"]
+ODD_WHOLES = [
+    (b"<html>Sign in</html>", HTML),
+    (b"<html>Sign in</html>", JSON),
+    (b"", JSON),
+    (b"not json", JSON),
+    (b"[]", JSON),
+    (b"null", JSON),
+    (b"{}", JSON),
+    (b'{"choices":5,"data":5}', JSON),
+    (b'{"choices":null,"data":null}', JSON),
+    (b'{"choices":["x"],"data":["x"]}', JSON),
+    (CHUNK + b"data: [DONE]\n\n", SSE),
+    (b'{"choices":[],"data":[],"note":"\xff"}', JSON),
+    (b"[" * 100_000, JSON),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_whole_answer_is_checked_before_it_is_relayed(path: str) -> None:
+    now: list[Scripted] = []
+    async with behind("litellm", lambda *_: now[-1]) as stack:
+        for body, media_type in ODD_WHOLES:
+            now.append(said(body, media_type))
+            answer = await at_v1(stack, path)
+            assert answer.headers["content-type"] == JSON
+            seen = (answer.status_code, answer.json()["error"]["code"])
+            assert seen in {(502, "decode"), (503, "model"), (503, "breaker_open")}, body[:40]
+            assert seen == (502, "decode") or len(now) > 5
+        assert [answer.status_code for answer in [await at_v1(stack, path)]] == [503]
+
+
+@pytest.mark.parametrize("data", [b'[{"id":5}]', b"[{}]", b"[5]"])
+async def test_a_list_of_models_without_ids_is_none(data: bytes) -> None:
+    async with behind("litellm", lambda *_: said(b'{"data":' + data + b"}")) as stack:
+        for path in ("models", "models/m"):
+            answer = await at_v1(stack, path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "decode")
+
+
+async def test_one_model_is_as_litellm_writes_it() -> None:
+    listed = b'{"object":"list","data":[{"id":"n"},{"id":"m", "created":1.50,"new":{"a":null}}]}'
+    async with behind("litellm", lambda *_: said(listed)) as stack:
+        assert (await at_v1(stack, "models/m")).content == b'{"id":"m", "created":1.50,"new":{"a":null}}'
+        assert (await at_v1(stack, "models")).content == listed
+        assert (await at_v1(stack, "models/other")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type"), [(b"<html>", HTML), (b"{}", JSON), (CHUNK, "text/plain"), (b"", JSON), (b"", HTML)]
+)
+async def test_what_is_no_stream_is_not_relayed_as_one(body: bytes, media_type: str) -> None:
+    async with behind("litellm", lambda *_: said(body, media_type)) as stack:
+        answer = await at_v1(stack, "chat/completions", stream=True)
+        assert (answer.status_code, answer.headers["content-type"]) == (502, JSON)
+        assert answer.json()["error"]["code"] == "decode"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("code", "status"), [("429", 429), ("500", 502), (None, 502), ("odd", 502)])
+async def test_an_error_under_a_200_is_that_error(stream: bool, code: str | None, status: int) -> None:
+    body = orjson.dumps({"error": {"message": "secret words", "type": "x", "code": code}})
+    async with behind("litellm", lambda *_: said(body)) as stack:
+        answer = await at_v1(stack, "chat/completions", stream=stream)
+        assert answer.status_code == status
+        assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_a_failure_at_every_door_and_health_tells_it(status: int) -> None:
+    moved = said(b"<html>Moved</html>", HTML, status, Location="https://llm.example/")
+    async with behind("litellm", lambda *_: moved) as stack:
+        answers = [await at_v1(stack, path) for path in PATHS]
+        answers.append(await at_v1(stack, "chat/completions", stream=True))
+        for answer in answers:
+            assert (answer.status_code, answer.json()["error"]["code"]) == (502, "status")
+            assert "LITELLM_BASE_URL" in answer.json()["error"]["message"]
+            assert answer.headers["x-should-retry"] == "false"
+        seen = (await stack.client.get("/health")).json()
+        assert (seen["status"], seen["services"]["litellm"]["status"]) == ("degraded", "down")
+        assert f"redirect ({status}): check LITELLM_BASE_URL" in seen["services"]["litellm"]["note"]
+
+
+@pytest.mark.parametrize("service", ["ams", "letta", "litellm"])
+@pytest.mark.parametrize(
+    "answer", [said(b"<html>", HTML), said(b"", JSON), said(b"no", JSON, 302), said(b"", JSON, 404)]
+)
+async def test_a_health_check_that_something_else_answers_is_no_health(service: str, answer: Scripted) -> None:
+    async with behind(service, lambda *_: answer) as stack:
+        seen = (await stack.client.get("/health")).json()["services"][service]
+        assert seen["status"] == "down"
+        assert f"{service.upper()}_BASE_URL" in seen["note"]
+
+
+WHOLE = b'{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"}}]}'
+
+
+def raw_deflate(data: bytes) -> bytes:
+    machine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return machine.compress(data) + machine.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress), ("Deflate", raw_deflate)],
+)
+async def test_an_answer_that_came_compressed_is_decoded(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    def answer(_: str, __: str, body: bytes) -> Scripted:
+        if b'"stream":true' in body:
+            return said(pack(CHUNK + b"data: [DONE]\n\n"), SSE, content_encoding=encoding)
+        return said(pack(WHOLE), content_encoding=encoding)
+
+    async with behind("litellm", answer) as stack:
+        whole = await at_v1(stack, "chat/completions")
+        assert (whole.content, "content-encoding" in whole.headers) == (WHOLE, False)
+        streamed = await at_v1(stack, "chat/completions", stream=True)
+        assert '"content":"hi"' in streamed.text
+        assert streamed.text.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("br", WHOLE),
+        ("zstd", WHOLE),
+        ("gzip", WHOLE),
+        ("gzip", gzip.compress(WHOLE)[:-9]),
+        ("gzip, br", gzip.compress(WHOLE)),
+        ("gzip", gzip.compress(b" " * (65 * 1024 * 1024) + WHOLE)),
+    ],
+    ids=["br", "zstd", "none", "truncated", "two", "bomb"],
+)
+async def test_an_encoding_that_cannot_be_undone_is_an_error(encoding: str, body: bytes) -> None:
+    async with behind("litellm", lambda *_: said(body, content_encoding=encoding)) as stack:
+        answer = await at_v1(stack, "chat/completions")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "decode")
+
+
+async def test_a_header_in_another_alphabet_is_passed_on_byte_by_byte() -> None:
+    name = "模型".encode().decode("latin-1")
+    async with behind("litellm", lambda *_: said(WHOLE, **{"x-litellm-model-id": name})) as stack:
+        answer = await at_v1(stack, "chat/completions")
+        assert answer.status_code == 200
+        assert dict(answer.headers.raw)[b"x-litellm-model-id"] == "模型".encode()
+
+
+# Bytes that are no UTF-8
+
+
+async def error_of(stack: Stack, query: str) -> dict[str, Any]:
+    errors = (await stack.graphql(query)).get("errors", [{"extensions": {}}])
+    extensions: dict[str, Any] = errors[0]["extensions"]
+    return extensions
+
+
+async def test_bytes_of_ams_that_are_no_utf_8() -> None:
+    async with behind("ams", lambda *_: said(b'{"id":"u","profile_exists":true,"name":"\xff","agents":[]}')) as stack:
+        found = await error_of(stack, "{ viewer { agents { nodes { id } } } }")
+        assert (found["code"], found["reason"], found["service"]) == ("UPSTREAM_ERROR", "DECODE", "ams")
+
+
+async def test_bytes_of_letta_that_are_no_utf_8() -> None:
+    def answer(_: str, path: str, __: bytes) -> Scripted:
+        if path.startswith("/v1/conversations/") and "messages" in path:
+            return said(b'data: {"message_type":"assistant_message","content":"\xff"}\n\n', SSE)
+        return said(b'{"id":"x","name":"\xff"}')
+
+    async with behind("letta", answer) as stack:
+        agent = await stack.make_agent()
+        found = await error_of(stack, f'{{ agent(id: "{agent}") {{ name }} }}')
+        assert (found["code"], found["reason"], found["service"]) == ("UPSTREAM_ERROR", "DECODE", "letta")
+        events = await message_to(stack, agent)
+        assert "DECODE" in str(events[-1])
+
+
+async def message_to(stack: Stack, agent: str) -> list[dict[str, Any]]:
+    """What a reader of the answer to a message sees, or how the message is refused."""
+    query = """subscription($a: ID!, $k: ID!) {
+      message(streamKey: $k, input: {to: {agentId: $a}, content: [{text: "x"}]}) {
+        __typename ... on StreamEnded { outcome error { code reason } } } }"""
+    asked = {"query": query, "variables": {"a": agent, "k": "k" * 32}}
+    headers = {**stack.headers(), "accept": "text/event-stream"}
+    async with stack.client.stream("POST", "/graphql", json=asked, headers=headers) as response:
+        if response.headers["content-type"].startswith("text/event-stream"):
+            return [event async for event in event_stream(response)]
+        return [orjson.loads(await response.aread())]
+
+
+async def test_bytes_of_litellm_that_are_no_utf_8_in_a_stream() -> None:
+    async with behind(
+        "litellm", lambda *_: said(b'data: {"choices":[],"x":"\xff"}\n\ndata: {"choices":"\xff"}\n\n', SSE)
+    ) as stack:
+        answer = await at_v1(stack, "chat/completions", stream=True)
+        assert '"error"' in answer.text
+        assert "[DONE]" not in answer.text
+
+
+async def test_bytes_of_a_refusal_that_are_no_utf_8() -> None:
+    async with behind("litellm", lambda *_: said(b'{"error":{"message":"\xff"}}', status=400)) as stack:
+        answer = await at_v1(stack, "chat/completions")
+        assert answer.status_code in {400, 502}
+    async with behind("ams", lambda *_: said(b'{"error":"\xff"}', status=400)) as stack:
+        assert (await error_of(stack, "{ viewer { agents { nodes { id } } } }"))["code"] == "BAD_USER_INPUT"
+
+
+# Valid JSON of another shape
+
+PROFILE = {"id": ADA, "profile_exists": True}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"null",
+        b'"ok"',
+        b'{"agents":5}',
+        b'{"agents":[]}',
+        b'{"error":"not now"}',
+        b'{"message":"ok","status":200}',
+        b'{"id":"u"}',
+        b'{"id":"u","profile_exists":true}',
+        b'{"id":5,"profile_exists":true,"agents":[]}',
+        b'{"profile_exists":true,"agents":[{}]}',
+    ],
+)
+async def test_what_is_no_profile_is_no_user_without_agents(body: bytes) -> None:
+    async with behind("ams", lambda *_: said(body)) as stack:
+        for query in (f'{{ agent(id: "{AGENT}") {{ id }} }}', "{ viewer { agents { nodes { id } } } }"):
+            found = await error_of(stack, query)
+            assert (found["code"], found["reason"], found["retryable"]) == ("UPSTREAM_ERROR", "DECODE", False)
+
+
+@pytest.mark.parametrize(
+    ("profile", "agents"),
+    [
+        ({**PROFILE, "agents": [{"agent_id": AGENT}]}, 1),
+        ({**PROFILE, "agents": {AGENT: {"name": "n", "status": "registered"}}}, 1),
+        ({**PROFILE, "letta_agent_id": AGENT}, 1),
+        ({"letta_agent_id": AGENT}, 1),
+        ({"agents": {AGENT: {}}}, 1),
+        ({**PROFILE, "agents": []}, 0),
+        ({**PROFILE, "letta_agent_id": None}, 0),
+        ({"id": None, "profile_exists": False}, 0),
+        ({"profile_exists": False}, 0),
+    ],
+)
+async def test_each_documented_shape_of_a_profile_is_one(profile: dict[str, Any], agents: int) -> None:
+    async with behind("ams", lambda *_: said(orjson.dumps(profile))) as stack:
+        answer = await stack.graphql("{ viewer { agents { nodes { id version } } } }")
+        assert len(answer["data"]["viewer"]["agents"]["nodes"]) == agents
+        assert "errors" not in answer
+
+
+ME = orjson.dumps({**PROFILE, "agents": [{"agent_id": AGENT, "template_id": "t", "version": "1.0.0"}]})
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"error":"x"}', b"[]"])
+@pytest.mark.parametrize(
+    ("service", "query"),
+    [
+        ("ams", "{ templates { nodes { id } } }"),
+        ("ams", f'{{ agent(id: "{AGENT}") {{ template {{ name }} }} }}'),
+        ("ams", f'{{ agent(id: "{AGENT}") {{ upgradePlan {{ warnings }} }} }}'),
+        ("litellm", "{ models { name } }"),
+        ("litellm", "{ viewer { budget { spendUsd } } }"),
+        ("letta", "{ viewer { agents(first: 1) { nodes { status name runs { nodes { id } } } } } }"),
+    ],
+)
+async def test_an_answer_without_what_makes_it_one_is_unreadable(service: str, query: str, body: bytes) -> None:
+    def answer(_: str, path: str, __: bytes) -> Scripted:
+        return said(ME if path == "/me" else body)
+
+    async with behind(service, answer) as stack:
+        if service == "litellm":
+            await stack.own_key()
+        found = await error_of(stack, query)
+        if body == b"[]" and service == "letta":
+            assert found["reason"] == "DECODE"  # its runs are a list, its agent is none
+        assert (found.get("code"), found.get("reason")) == ("UPSTREAM_ERROR", "DECODE")
+
+
+# Connections that break
+
+
+DELETE = "mutation($i: DeleteAgentInput!) { deleteAgent(input: $i) { deletedAgentId errors { message } } }"
+
+
+def deleting(*answers: Scripted) -> tuple[Answer, list[str]]:
+    """An AMS in which the agent is there until the first DELETE, each of which is answered by the next of these."""
+    seen: list[str] = []
+
+    def answer(method: str, path: str, _: bytes) -> Scripted:
+        if method != "DELETE":
+            return said(ME)
+        seen.append(path)
+        return answers[len(seen) - 1] if len(seen) <= len(answers) else said(b'{"error":"none"}', status=404)
+
+    return answer, seen
+
+
+async def test_a_deletion_whose_connection_is_dropped_is_not_sent_again() -> None:
+    answer, seen = deleting(Scripted(raw=b"", close=True))
+    async with behind("ams", answer) as stack:
+        told = await stack.graphql(DELETE, {"i": {"agentId": f"{AGENT}"}})
+        [error] = told["errors"]
+        assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UPSTREAM_ERROR", "CUT")
+        assert seen == [f"/agents/{AGENT}"]
+
+
+async def test_a_deletion_whose_204_has_stray_bytes_went_well() -> None:
+    answer, seen = deleting(Scripted(raw=b"HTTP/1.1 204 No Content\r\n\r\n{}"))
+    async with behind("ams", answer) as stack:
+        told = await stack.graphql(DELETE, {"i": {"agentId": f"{AGENT}"}})
+        assert told["data"]["deleteAgent"]["errors"] == []
+        assert len(seen) == 1
+
+
+@pytest.mark.parametrize("body", [b'{"error":"no"}', b"<html>"])
+async def test_a_deletion_that_something_else_answers_did_not_go_well(body: bytes) -> None:
+    answer, _ = deleting(said(body))
+    async with behind("ams", answer) as stack:
+        told = await stack.graphql(DELETE, {"i": {"agentId": f"{AGENT}"}})
+        assert told["errors"][0]["extensions"]["reason"] == "DECODE"
+
+
+async def test_a_read_whose_idle_connection_is_dropped_is_read_once_more() -> None:
+    calls: list[str] = []
+
+    def answer(method: str, path: str, _: bytes) -> Scripted:
+        calls.append(f"{method} {path}")
+        return Scripted(raw=b"", close=True) if len(calls) == 2 else said(ME)
+
+    async with behind("ams", answer) as stack:
+        for _ in range(2):
+            assert await error_of(stack, "{ viewer { agents { nodes { id } } } }") == {}
+        assert calls == ["GET /me"] * 3
+        repeats = 'agentgraph_upstream_repeats_total{operation="me",service="ams"} 1.0'
+        assert repeats in (await stack.client.get("/metrics")).text
+
+
+async def test_a_reset_in_a_whole_answer_without_length_is_a_cut() -> None:
+    async with behind("ams", lambda *_: Scripted(pieces=[ME], framed=False, reset=True)) as stack:
+        found = await error_of(stack, "{ viewer { agents { nodes { id } } } }")
+        assert (found["code"], found["reason"]) == ("UPSTREAM_ERROR", "CUT")
+
+
+# What a refusal asks for
+
+
+WAIT = {"Retry-After": "7"}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason", "retryable", "waits"),
+    [
+        (429, "RATE_LIMITED", None, True, 7.0),
+        (408, "UPSTREAM_TIMEOUT", "TOTAL", True, 7.0),
+        (500, "UPSTREAM_ERROR", "STATUS", True, 7.0),
+        (502, "UPSTREAM_ERROR", "STATUS", True, 7.0),
+        (503, "UPSTREAM_ERROR", "STATUS", True, 7.0),
+        (504, "UPSTREAM_ERROR", "STATUS", True, 7.0),
+        (418, "UPSTREAM_ERROR", "STATUS", False, 7.0),
+        (501, "UPSTREAM_ERROR", "STATUS", False, 7.0),
+    ],
+)
+@pytest.mark.parametrize("service", ["ams", "letta"])
+async def test_a_refusal_keeps_its_meaning_and_its_retry_after(
+    service: str, status: int, code: str, reason: str | None, retryable: bool, waits: float
+) -> None:
+    async with behind(service, lambda *_: said(b'{"detail":"secret"}', status=status, **WAIT)) as stack:
+        agent = await stack.make_agent()
+        query = (
+            f'{{ agent(id: "{agent}") {{ name }} }}' if service == "letta" else "{ viewer { agents { nodes { id } } } }"
+        )
+        found = await error_of(stack, query)
+        assert (found["code"], found.get("reason"), found["service"]) == (code, reason, service)
+        assert (found["retryable"], found["retryAfterSeconds"]) == (retryable, waits)
+
+
+async def test_spent_credits_of_letta_are_a_spent_budget() -> None:
+    async with behind("letta", lambda *_: said(b'{"error":"no credits"}', status=402)) as stack:
+        agent = await stack.make_agent()
+        found = await error_of(stack, f'{{ agent(id: "{agent}") {{ name }} }}')
+        assert (found["code"], found["retryable"]) == ("BUDGET_EXCEEDED", False)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_503_of_litellm_says_when_to_come_back(path: str) -> None:
+    async with behind("litellm", lambda *_: said(b"<html>", HTML, 503, **WAIT)) as stack:
+        answer = await at_v1(stack, path)
+        assert (answer.status_code, answer.headers["retry-after"]) == (502, "7")
