@@ -197,6 +197,18 @@ async def test_what_is_refused_for_good_is_not_asked_again(tmp_path: Path, as_js
     assert "Error: CURSOR_EXPIRED: No." in output.stderr
 
 
+async def test_a_stream_that_fails_shows_its_code(tmp_path: Path) -> None:
+    failed = event("StreamEnded", 2, outcome="FAILED", error={"code": "UPSTREAM_ERROR", "message": "No."})
+    output, _ = await read_answers(tmp_path, [event_stream([word(1), failed])])
+    assert output == Output("tok1 \nUPSTREAM_ERROR\n")
+
+
+async def test_an_event_with_errors_is_shown_nevertheless(tmp_path: Path) -> None:
+    """As where a service behind one of its fields is down."""
+    output, _ = await read_answers(tmp_path, [event_stream([word(1) | refusal("UPSTREAM_ERROR"), word(2), ENDED])])
+    assert output == Output("tok1 tok2 \nCOMPLETED\n")
+
+
 async def read_sockets(folder: Path, code: int) -> tuple[Output, list[str | None]]:
     """Run the recipe for sockets against one that is closed with a code after the first word, and one to the end."""
     asked: list[str | None] = []
