@@ -1,9 +1,9 @@
 """A deterministic model that streams words at a human pace.
 
-A directive in the last user message steers it, for tests and demonstrations:
-``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME approve=1]]``. With ``tokens``
-it says ``tok0 tok1 …``; with ``tool`` it calls that tool first, and with ``approve`` the call waits for a person's
-leave.
+Directives in the last user message control it, for tests and demonstrations:
+``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME,NAME approve=1]]``. With
+``tokens`` the answer is ``tok0 tok1 …``. With ``tool`` it calls these tools first, each once per user message, and
+then answers with their results. With ``approve`` the call needs a person's approval.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from app.embedded.state import Json, ModelStats
 
 _DIRECTIVE = re.compile(r"\[\[(.*?)\]\]")
 _WORDS = re.compile(r"\S+\s*")
+_SHOWN = 200
+"""How many characters of a tool's result an answer repeats."""
 _OPENINGS = (
     "Good question.",
     "Let me think that through with you.",
@@ -45,12 +47,15 @@ class Answer:
 
     reasoning: str
     text: str
-    tool: str | None
     first: float
     delay: float
     error: str | None
     prompt_tokens: int
     approve: bool = False
+    tools: tuple[str, ...] = ()
+    """Tools that the user message asks for and that have no result yet."""
+    answered: frozenset[str] = frozenset()
+    """Tools that have a result since the last user message."""
 
     @property
     def words(self) -> list[str]:
@@ -74,22 +79,75 @@ def text_of(message: Json) -> str:
     return " ".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
 
 
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool gave back. ``name`` is empty where no call in the conversation has the result's id."""
+
+    name: str
+    text: str
+
+
 def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
     """What the model says to a conversation: the same to the same."""
-    asked = words_of(messages)
-    match = _DIRECTIVE.search(asked)
-    said = dict(part.partition("=")[::2] for part in match[1].split()) if match else {}
-    text = "tok" + " tok".join(str(n) for n in range(int(said["tokens"]))) if "tokens" in said else _speech(asked)
+    asked, results = words_of(messages), results_of(messages)
+    said, tools = _directives(asked)
+    if "tokens" in said:
+        text = "tok" + " tok".join(str(n) for n in range(int(said["tokens"])))
+    else:
+        text = _report(results) if results else _speech(asked)
     return Answer(
         reasoning="They want something; I will be brief and concrete." if said.get("reasoning") else "",
         text=text,
-        tool=said.get("tool"),
         first=float(said.get("first", 0)),
         delay=float(said.get("delay", 1 / words_per_second)),
         error=said.get("error"),
         prompt_tokens=max(1, sum(len(text_of(message)) for message in messages) // 4),
         approve=said.get("approve", "0") != "0",
+        tools=_without_result(tools, results),
+        answered=frozenset(result.name for result in results),
     )
+
+
+def _directives(asked: str) -> tuple[dict[str, str], list[str]]:
+    """The directives of a message, and the tools that they name, in order."""
+    said: dict[str, str] = {}
+    tools: list[str] = []
+    for directive in _DIRECTIVE.findall(asked):
+        for part in directive.split():
+            name, _, value = part.partition("=")
+            said[name] = value
+            if name in {"tool", "tools"}:
+                tools += [tool for tool in value.split(",") if tool]
+    return said, tools
+
+
+def results_of(messages: list[Json]) -> list[ToolResult]:
+    """What tools have given back since the user last spoke, in the order of the messages."""
+    since = next((at for at in range(len(messages), 0, -1) if messages[at - 1].get("role") == "user"), 0)
+    names: dict[object, str] = {}
+    results = []
+    for message in messages[since:]:
+        for call in _list(message.get("tool_calls")):
+            if isinstance(call, dict) and isinstance(call.get("id"), str) and isinstance(call.get("function"), dict):
+                names[call["id"]] = str(call["function"].get("name") or "")
+        if message.get("role") == "tool":
+            name = str(message.get("name") or "")
+            call_id = message.get("tool_call_id")
+            results.append(ToolResult(names.get(call_id, name) if isinstance(call_id, str) else name, text_of(message)))
+        elif message.get("role") == "function":
+            results.append(ToolResult(str(message.get("name") or ""), text_of(message)))
+    return results
+
+
+def _without_result(tools: list[str], results: list[ToolResult]) -> tuple[str, ...]:
+    """The tools that are still to be called. A result without a name counts for the first of them."""
+    left = list(tools)
+    for result in results:
+        if result.name in left:
+            left.remove(result.name)
+        elif not result.name:
+            del left[:1]
+    return tuple(left)
 
 
 def words_of(messages: list[Json]) -> str:
@@ -124,6 +182,16 @@ def instance_of(schema: Any, text: str) -> Any:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _report(results: list[ToolResult]) -> str:
+    """An answer that uses what the tools gave back."""
+    said = []
+    for result in results:
+        text = re.sub(r"\s+", " ", result.text).strip()
+        shown = f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text or "nothing"
+        said.append(f"{f'The tool {result.name}' if result.name else 'The tool'} answered {shown.rstrip('.')}.")
+    return " ".join(said)
 
 
 def _speech(asked: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+
+from tests.docs.judge import Answer
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -13,6 +16,8 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if "node_modules" not in path.parts
 )
+ANSWERS = {"json", "text"}
+"""What is right after an example and in one of these is its answer."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -20,11 +25,12 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True)
 class Snippet:
-    """A block of code, and the heading it stands under."""
+    """A block of code, and the heading it stands under. ``answer`` is the block of its answer, right after it."""
 
     heading: str
     language: str
     code: str
+    answer: Answer | None = None
 
 
 def name_of(page: Path) -> str:
@@ -51,8 +57,11 @@ def anchor(heading: str) -> str:
 
 def snippets(page: Path) -> list[Snippet]:
     text = page.read_text()
+    blocks = list(_FENCE.finditer(text))
     found = []
-    for match in _FENCE.finditer(text):
+    for match, after in zip_longest(blocks, blocks[1:]):
         above = _HEADING.findall(_FENCE.sub("", text[: match.start()]))
-        found.append(Snippet(above[-1][1] if above else "", match[1], match[2]))
+        is_answer = after is not None and after[1] in ANSWERS and not text[match.end() : after.start()].strip()
+        answer = Answer(after[1], after[2]) if after is not None and is_answer else None
+        found.append(Snippet(above[-1][1] if above else "", match[1], match[2], answer))
     return found

@@ -49,6 +49,23 @@ async def test_usage_is_streamed_to_a_client_that_asked(stack: Stack, sdk: opena
     assert [usage.completion_tokens for usage in usages] == [2]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tools_result_is_answered(stack: Stack, stream: bool) -> None:
+    """The tool loops of both SDKs with several tools are in ``tests/embedded_only/test_tool_loops.py``."""
+    parameters = {"type": "object", "properties": {"sides": {"type": "integer"}}, "required": ["sides"]}
+    tool = {"type": "function", "function": {"name": "roll", "parameters": parameters}}
+    asked = asking(stack, "tool=roll tokens=2 delay=0") | {"tools": [tool]}
+    first = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
+    [choice] = first.json()["choices"]
+    [call] = choice["message"]["tool_calls"]
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "4"}
+    asked |= {"messages": [*asked["messages"], choice["message"], result], "stream": stream}
+    second = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
+    assert second.status_code == 200, second.text
+    assert "tool_calls" not in second.text.replace('"tool_calls":null', "")
+    assert second.text.count("tok1") == 1
+
+
 async def test_a_bad_key_and_an_unknown_model(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
     with pytest.raises(openai.AuthenticationError):
         await sdk.with_options(api_key="sk-nonsense").models.list()

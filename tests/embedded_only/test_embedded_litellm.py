@@ -175,7 +175,8 @@ ODD = [
 ]
 PLACES: list[tuple[str, ...]] = [
     *((name,) for name in ("model", "messages", "stream_options", "tools", "tool_choice", "response_format", "user")),
-    *(("messages", name) for name in ("role", "content", "tool_calls")),
+    *((name,) for name in ("functions", "function_call", "parallel_tool_calls")),
+    *(("messages", name) for name in ("role", "content", "tool_calls", "tool_call_id")),
     ("tool_choice", "function"),
     ("response_format", "json_schema"),
     ("response_format", "json_schema", "schema"),

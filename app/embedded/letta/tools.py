@@ -32,9 +32,9 @@ class ToolUse:
 
 
 def tool_wanted(state: State, agent: Agent, answer: Answer, asked: str) -> ToolUse | None:
-    """The call the model makes: the one it is told to make, or a refund where one is asked for and the agent can."""
+    """The call the model makes: the first tool that the message names, or a refund where the agent can issue one."""
     tools = {state.tools[one]["name"]: state.tools[one] for one in agent.tool_ids if one in state.tools}
-    name = answer.tool
+    name = next(iter(answer.tools), None)
     if name is None and answer.error is None and REFUND_TOOL in tools and _REFUND.search(asked):
         name = REFUND_TOOL
     if name is None:

@@ -40,6 +40,8 @@ class _Asked(msgspec.Struct):
     messages: list[Json]
     tools: list[_Tool] | None = None
     tool_choice: str | _Choice | None = None
+    functions: list[_Function] | None = None
+    function_call: str | Json | None = None
     response_format: _Format | None = None
     stream_options: dict[str, Any] | None = None
 

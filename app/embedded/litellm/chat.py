@@ -16,9 +16,10 @@ from starlette.responses import Response, StreamingResponse
 
 from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok, unless_gone
 from app.embedded.litellm.asked import check_completion, check_safe
+from app.embedded.litellm.calling import Calls, calls_wanted
 from app.embedded.litellm.keys import Keys
 from app.embedded.litellm.spend import Call, Ledger
-from app.embedded.model import Answer, ModelFailure, answer_to, instance_of, speak, words_of
+from app.embedded.model import Answer, ModelFailure, answer_to, instance_of, speak
 from app.embedded.state import Json, State
 from app.embedded.vectors import embed, words
 
@@ -40,25 +41,24 @@ _CONTEXT = (
     "LiteLLM: model group failed with the error above. No fallback was attempted."
 )
 _CUT = "litellm.APIConnectionError: Response payload is not completed"
-_PIECE = 12
-"""How many characters of a call's arguments come in one chunk."""
 DIMENSIONS = 1536
 MAX_DIMENSIONS = 4096
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What is going to be said: words, or a call of a tool. ``finish`` is why it ends."""
+    """What is going to be said: words, or calls of tools. ``finish`` is why it ends."""
 
     answer: Answer
     finish: str
-    tool: str | None = None
-    arguments: str = ""
+    calls: Calls | None = None
 
     @property
     def tokens(self) -> int:
         """How many come out."""
-        return len(words(self.arguments)) if self.tool else len(self.answer.words)
+        if self.calls is None:
+            return len(self.answer.words)
+        return sum(len(words(call.arguments)) for call in self.calls.calls)
 
 
 class Chat:
@@ -113,9 +113,9 @@ class Chat:
             said = "".join([word async for word in speak(reply.answer, self._state.stats)])
         except ModelFailure as failure:
             raise self._failed(call, failure) from failure
-        message: Json = {"content": None if reply.tool else said, "role": "assistant"}
-        if reply.tool:
-            message["tool_calls"] = [_tool_call(reply)]
+        message: Json = {"content": None if reply.calls else said, "role": "assistant"}
+        if reply.calls:
+            message |= reply.calls.message()
         if reply.answer.reasoning:
             message["reasoning_content"] = reply.answer.reasoning
         cost = self._ledger.settle(call, reply.answer.prompt_tokens, reply.tokens)
@@ -147,11 +147,11 @@ class Chat:
         try:
             for delta in _opening(reply):
                 yield _chunk(frame, delta)
-            if reply.tool is None:
+            if reply.calls is None:
                 said = 1
                 yield _chunk(frame, {"content": first})
             async for word in spoken:
-                if reply.tool is None:
+                if reply.calls is None:
                     said += 1
                     yield _chunk(frame, {"content": word})
             said = reply.tokens
@@ -210,14 +210,9 @@ class Chat:
 
 
 def _reply(body: Json, answer: Answer) -> Reply:
-    """What is said to a request: a tool's call where one is asked for, JSON where that is, and no more than allowed."""
-    asked = words_of(body["messages"])
-    tools = {tool["function"]["name"]: tool["function"] for tool in _functions(body.get("tools"))}
-    if (name := _tool_wanted(body.get("tool_choice"), answer, list(tools))) is not None:
-        text = answer.text if answer.text.startswith("tok0") else asked
-        given = instance_of(tools.get(name, {}).get("parameters"), text)
-        arguments = orjson.dumps(given if isinstance(given, dict) else {"query": given}).decode()
-        return Reply(replace(answer, text=""), "tool_calls", name, arguments)
+    """What is said to a request: calls where they are asked for, JSON where that is, and no more than allowed."""
+    if (calls := calls_wanted(body, answer)) is not None:
+        return Reply(replace(answer, text=""), calls.finish, calls)
     form = body.get("response_format") or {}
     if form.get("type") == "json_object":
         answer = replace(answer, text=orjson.dumps({"answer": answer.text}).decode())
@@ -230,40 +225,12 @@ def _reply(body: Json, answer: Answer) -> Reply:
     return Reply(answer, "stop")
 
 
-def _functions(tools: object) -> list[Json]:
-    given = tools if isinstance(tools, list) else []
-    return [tool for tool in given if isinstance(tool, dict) and "name" in (tool.get("function") or {})]
-
-
-def _tool_wanted(choice: object, answer: Answer, names: list[str]) -> str | None:
-    """The tool to call: the one that the message names by a directive, or the one that the request forces."""
-    if choice == "none" or not names:
-        return None
-    if answer.tool is not None:
-        return answer.tool
-    if isinstance(choice, dict):
-        return str((choice.get("function") or {}).get("name") or names[0])
-    return names[0] if choice == "required" else None
-
-
-def _tool_call(reply: Reply) -> Json:
-    return {
-        "function": {"arguments": reply.arguments, "name": reply.tool},
-        "id": f"call_{uuid.uuid4().hex[:24]}",
-        "type": "function",
-    }
-
-
 def _opening(reply: Reply) -> list[Json]:
-    """The deltas before the words: the role, the reasoning, a tool's call piece by piece."""
-    if reply.tool is None:
-        thought = [{"reasoning_content": reply.answer.reasoning}] if reply.answer.reasoning else []
-        return [{"content": "", "role": "assistant"}, *thought]
-    call = _tool_call(reply)
-    head = {**call, "function": {"arguments": "", "name": reply.tool}, "index": 0}
-    pieces = [reply.arguments[at : at + _PIECE] for at in range(0, len(reply.arguments), _PIECE)]
-    tail = [{"function": {"arguments": piece}, "type": "function", "index": 0} for piece in pieces]
-    return [{"role": "assistant"}, *({"tool_calls": [one]} for one in (head, *tail))]
+    """The deltas before the words: the role, the reasoning, the calls piece by piece."""
+    if reply.calls is not None:
+        return [{"role": "assistant"}, *reply.calls.deltas()]
+    thought = [{"reasoning_content": reply.answer.reasoning}] if reply.answer.reasoning else []
+    return [{"content": "", "role": "assistant"}, *thought]
 
 
 def _chunk(frame: Json, delta: Json, *, choice: Json | None = None, **more: object) -> bytes:
