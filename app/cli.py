@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import difflib
+import logging
 import math
 import socket
 import sys
@@ -13,11 +14,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
-
 from app import VERSION, devtokens, settingsdocs
 from app.banner import banner
 from app.circle import gateway_of, letta_key
+from app.drain import Drain
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store, StoreError, open_store, remove_store
@@ -110,19 +110,19 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _run(settings: Settings, listener: socket.socket, store: Store | None) -> None:
-    from app.main import create_app  # noqa: PLC0415 - the other commands start faster without it
+    from app.main import create_app  # noqa: PLC0415 - the other commands start faster without these
+    from app.stopping import Server  # noqa: PLC0415
+    from app.telemetry import LogHandler, Telemetry, make_logger  # noqa: PLC0415
 
     token = _make_token("ada") if settings.development_tokens else None
     port = listener.getsockname()[1]
     kept_in = None if store is None else str(store_path())
     print(banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in), flush=True)
-    config = server_config(
-        create_app(store=store),
-        settings,
-        loop="uvloop",
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
+    logging.basicConfig(handlers=[LogHandler(telemetry.log)], level=logging.WARNING)
+    logging.captureWarnings(capture=True)
+    config = server_config(create_app(settings, telemetry, store=store, drain=drain), settings, loop="uvloop")
+    Server(config, drain, telemetry, grace=settings.shutdown_grace_seconds).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ from app import VERSION, devtokens
 from app.auth import Authenticator
 from app.circle import gateway_of, letta_key
 from app.doors import Doors
+from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
 from app.graphql.engine import Engine
@@ -38,7 +39,7 @@ HEALTH_SECONDS = 3.0
 
 
 async def open_doors(
-    settings: Settings, telemetry: Telemetry, stack: AsyncExitStack, store: Store | None = None
+    settings: Settings, telemetry: Telemetry, drain: Drain, stack: AsyncExitStack, store: Store | None = None
 ) -> Doors:
     """Open everything, in the order that it will be closed backwards."""
     settings, platform = await _with_embedded(settings, stack, store)
@@ -49,6 +50,7 @@ async def open_doors(
     stack.push_async_callback(streams.aclose)
     once = Once(settings.stream_retention_seconds)
     stack.push_async_callback(once.aclose)
+    drain.background(once.settled)
     ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
     resources = Resources(
         ams=ams,
@@ -73,7 +75,9 @@ async def open_doors(
         authenticator=_authenticator(settings),
         resources=resources,
         telemetry=telemetry,
+        drain=drain,
         open_introspection=not settings.is_production,
+        open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,
         metrics_token=_secret(settings.metrics_token),
         fault_page=None if platform is None else f"{next(iter(platform.urls.values())).rpartition('/')[0]}/_embedded/",

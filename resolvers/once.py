@@ -96,6 +96,11 @@ class Once:
         answer: V = await asyncio.shield(known.task)
         return answer
 
+    async def settled(self) -> None:
+        """Wait until what is under way now has ended."""
+        if tasks := [one.task for one in self._under_way.values()]:
+            await asyncio.wait(tasks)
+
     async def aclose(self) -> None:
         """Cancel what is under way; the process is going."""
         tasks = [one.task for one in self._under_way.values()]

@@ -13,9 +13,12 @@ from app.asgi import begin, retry_after, write
 from app.graphql.engine import Payload
 from app.graphql.errors import RequestError, status_of
 from app.graphql.media import Framing
+from resolvers.streams.log import Leave
 
 
-async def relay(send: Send, answers: AsyncGenerator[Payload, None], framing: Framing, heartbeat: float) -> None:
+async def relay(
+    send: Send, answers: AsyncGenerator[Payload, None], framing: Framing, heartbeat: float, leave: Leave
+) -> None:
     """Send answers as they come. The head waits for the first of them, but for one heartbeat at most.
 
     Raises:
@@ -31,7 +34,7 @@ async def relay(send: Send, answers: AsyncGenerator[Payload, None], framing: Fra
             chunk = framing.heartbeat if answer is None else framing.answer(answer)
             await write(send, chunk if begun else framing.begin + chunk)
             begun = True
-    await write(send, framing.end, more=False)
+    await write(send, framing.last(leave.reason and leave.reason.name), more=False)
 
 
 def _refused(errors: list[dict[str, Any]]) -> RequestError:

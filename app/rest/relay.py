@@ -11,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
-from app.rest.envelope import JSON
+from app.drain import refusal
+from app.rest.envelope import JSON, envelope
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Keys, Row, Work
 from clients.errors import BadUserInput, NotFound
@@ -19,7 +20,7 @@ from clients.litellm import passed_headers
 from resolvers.context import RequestContext
 from resolvers.streams.completions import CompletionSource, with_counts
 from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome
-from resolvers.streams.log import StreamLog
+from resolvers.streams.log import Leave, StreamLog
 from resolvers.turns import naming, payable
 
 
@@ -80,13 +81,16 @@ class Relay:
             kept=for_user,
         )
 
+        leave, drain = Leave(), self._doors.drain
+
         async def relay() -> None:
             async with attached as stream:
                 named = {"x-stream-id": stream.id} if for_user else {}
                 await begin(send, "text/event-stream; charset=utf-8", {**named, **source.headers})
-                await _copy(send, stream.log, self._doors.heartbeat)
+                await _copy(send, stream.log, self._doors.heartbeat, leave)
 
-        await unless_left(receive, relay())
+        with drain.stream(), drain.leaving(leave):
+            await unless_left(receive, relay())
 
 
 def _by_body(body: dict[str, Any]) -> Work:
@@ -99,21 +103,27 @@ def _by_body(body: dict[str, Any]) -> Work:
     )
 
 
-async def _copy(send: Send, log: StreamLog, heartbeat: float) -> None:
-    """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end."""
+async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
+    """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end.
+
+    A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
+    """
     position = 0
     while True:
         try:
             async with asyncio.timeout(heartbeat):
-                await log.more(position)
+                await log.more(position, leave)
         except TimeoutError:
             await write(send, b": ping\n\n")
             continue
         batch = log.entries[position:]
-        position = batch[-1].seq
+        position += len(batch)
         chunk = b"".join(entry.raw for entry in batch)
         if log.ended is not None and batch[-1].event is log.ended:
             await write(send, chunk + _failure(log.ended), more=False)
+            return
+        if leave.reason is not None:
+            await write(send, chunk + b"data: " + orjson.dumps(envelope(refusal())) + b"\n\n", more=False)
             return
         if chunk:
             await write(send, chunk)
