@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import logging
 import math
+import signal
 import socket
 import sys
 import uuid
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import VERSION, devtokens, settingsdocs
+from app.addresses import host
 from app.banner import banner
 from app.circle import gateway_of, letta_key
 from app.drain import Drain
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"agentgraph {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="command")
     serve = commands.add_parser("serve", help="start the gateway; settings come from the environment and .env")
-    serve.add_argument("--host", help="the address to listen on where HOST is not set")
+    serve.add_argument("--host", type=_host, help="the address to listen on where HOST is not set")
     serve.set_defaults(run=_serve)
     embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
     embedded.add_argument("--port", type=_port, default=8100)
@@ -80,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--federation", action="store_true", help="as a subgraph, for composition")
     schema.set_defaults(run=_schema)
     return parser
+
+
+def _host(text: str) -> str | None:
+    try:
+        return host(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
 
 
 def _port(text: str) -> int:
@@ -121,7 +130,8 @@ def _run(settings: Settings, listener: socket.socket, store: Store | None) -> No
     telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
     logging.basicConfig(handlers=[LogHandler(telemetry.log)], level=logging.WARNING)
     logging.captureWarnings(capture=True)
-    config = server_config(create_app(settings, telemetry, store=store, drain=drain), settings, loop="uvloop")
+    app = create_app(settings, telemetry, store=store, drain=drain, announces=True)
+    config = server_config(app, settings, loop="uvloop")
     Server(config, drain, telemetry, grace=settings.shutdown_grace_seconds).run(sockets=[listener])
 
 
@@ -141,7 +151,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _embedded(options: argparse.Namespace) -> None:
     settings = Settings.load()
 
-    async def serve() -> None:
+    async def serve() -> signal.Signals:
         store = None if options.memory else _open_store()
         asked = EmbeddedOptions(port=options.port, gateway=gateway_of(settings), letta_own_key=letta_key(settings))
         platform = EmbeddedPlatform(asked, store)
@@ -154,13 +164,32 @@ def _embedded(options: argparse.Namespace) -> None:
         print(f"LETTA_BASE_URL={platform.urls['letta']}\nLETTA_API_KEY={keys.letta_key}")
         print(f"LITELLM_BASE_URL={platform.urls['litellm']}\n")
         print(f"# Its data is kept in {store_path()}" if store else "# Its data is in memory, and goes with it.")
+        signalled = _first_signal()
         print(f"# To make a service fail, and to see it: {platform.page_url}", flush=True)
         try:
-            await asyncio.Event().wait()
+            return await signalled
         finally:
             await platform.stop()
 
-    asyncio.run(serve())
+    if (ended_by := asyncio.run(serve())) == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.raise_signal(ended_by)
+
+
+def _first_signal() -> asyncio.Future[signal.Signals]:
+    """The first signal to stop; a second one has its default effect."""
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[signal.Signals] = loop.create_future()
+    handled = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(given: signal.Signals) -> None:
+        for one in handled:
+            loop.remove_signal_handler(one)
+        first.set_result(given)
+
+    for one in handled:
+        loop.add_signal_handler(one, stop, one)
+    return first
 
 
 def store_path() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,6 +16,7 @@ from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
 from app.graphql.engine import Engine
+from app.probes import probes_of, report
 from app.settings import Settings
 from app.telemetry import Telemetry
 from clients.ams import Ams
@@ -39,9 +41,19 @@ HEALTH_SECONDS = 3.0
 
 
 async def open_doors(
-    settings: Settings, telemetry: Telemetry, drain: Drain, stack: AsyncExitStack, store: Store | None = None
+    settings: Settings,
+    telemetry: Telemetry,
+    drain: Drain,
+    stack: AsyncExitStack,
+    store: Store | None = None,
+    *,
+    check_services: bool = False,
 ) -> Doors:
-    """Open everything, in the order that it will be closed backwards."""
+    """Open everything, in the order that it will be closed backwards.
+
+    With ``check_services``, the services that are real are asked in the background whether they are there.
+    """
+    given = settings
     settings, platform = await _with_embedded(settings, stack, store)
     clients = {service: _client(settings, service, telemetry) for service in _URLS}
     for upstream in clients.values():
@@ -52,6 +64,7 @@ async def open_doors(
     stack.push_async_callback(once.aclose)
     drain.background(once.settled)
     ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
+    checks = await _checks(settings, [ams, letta, litellm], platform, stack)
     resources = Resources(
         ams=ams,
         letta=letta,
@@ -60,7 +73,7 @@ async def open_doors(
         once=once,
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
-        health=Health(await _checks(settings, [ams, letta, litellm], platform, stack), VERSION),
+        health=Health(checks, VERSION),
         clocks=Clocks(
             request=settings.request_timeout,
             llm_total=settings.llm_timeout_seconds,
@@ -69,6 +82,8 @@ async def open_doors(
         ),
         platform_key=_secret(settings.litellm_api_key),
     )
+    if check_services:
+        _probe(given, resources, checks, telemetry, stack)
     engine = Engine(build_schema(), telemetry, max_tokens=settings.max_query_tokens, max_depth=settings.max_query_depth)
     return Doors(
         engine=engine,
@@ -149,6 +164,19 @@ async def _checks(
     if settings.redis_url is not None:
         checks.append(await redis_check(settings.redis_url, _secret(settings.redis_password), stack))
     return checks
+
+
+def _probe(
+    settings: Settings, resources: Resources, checks: list[HealthCheck], telemetry: Telemetry, stack: AsyncExitStack
+) -> None:
+    redis = next((check.ping for check in checks if check.service is Service.REDIS), None)
+    task = asyncio.create_task(report(probes_of(settings, resources, redis), telemetry))
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(stop)
 
 
 def _stream_limits(settings: Settings) -> StreamLimits:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from app import VERSION
 from app.circle import proxy_secrets
 from app.composition import open_doors
+from app.doubts import announce_doubts
 from app.drain import Drain
 from app.embedded.store import Store
 from app.gate import Gate, Handover
@@ -39,6 +40,7 @@ def create_app(
     *,
     store: Store | None = None,
     drain: Drain | None = None,
+    announces: bool | None = None,
 ) -> ASGIApp:
     """The gateway as an ASGI application.
 
@@ -47,10 +49,13 @@ def create_app(
         telemetry: without one, metrics of its own and a log on standard output.
         store: keeps what is embedded; without one, it is in memory.
         drain: what the server advances when it is to stop.
+        announces: whether the log says at the start what may be wrong with the settings and with the services that are
+            real. By default it does where ``settings`` is not given: a server's own process.
 
     Raises:
         SettingsError: when the environment's settings cannot be used.
     """
+    announces = settings is None if announces is None else announces
     settings = settings or Settings.load()
     telemetry = telemetry or Telemetry(make_logger(settings.log_level))
     drain = drain or Drain()
@@ -59,7 +64,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            gate.doors = doors = await open_doors(settings, telemetry, drain, stack, store)
+            if announces:
+                announce_doubts(settings, telemetry)
+            gate.doors = doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
             gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
             gate.socket = GraphQLWebSocket(
                 doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds

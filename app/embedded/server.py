@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.embedded import outward, seed
@@ -135,17 +135,26 @@ class LoopbackServer:
         listener.listen(2048)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            self._app,
+            self._serve,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=0,
             ws="none",
+            interface="asgi3",
             http=_Protocol,
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.is_up.wait()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the stop cancels ends here, so that uvicorn does not log it as an error."""
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if self._server is None or not self._server.force_exit:
+                raise
 
     async def stop(self) -> None:
         """Stop at once, open streams and all."""

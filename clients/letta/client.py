@@ -6,13 +6,17 @@ does, before any write and before any byte of an answer.
 
 from __future__ import annotations
 
-from clients.calls import CallScope
+import msgspec
+
+from clients.calls import Call, CallScope
 from clients.letta.agents import AgentCalls
 from clients.letta.conversations import ConversationCalls
 from clients.letta.memory import MemoryCalls
 from clients.letta.runs import RunCalls
 from clients.letta.turns import TurnCalls
 from clients.letta.wire import MAX_PAGE, is_letta_id
+
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 __all__ = ["MAX_PAGE", "Letta", "is_letta_id"]
 
@@ -23,3 +27,7 @@ class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
     async def ping(self, scope: CallScope) -> None:
         """Ask whether Letta is there. Raises GatewayError where it is not."""
         await self.upstream.ping(scope, "/v1/health/")
+
+    async def check_key(self, scope: CallScope) -> None:
+        """Ask for something that needs the key. Raises UpstreamError, reason ``CREDENTIAL``, where Letta refuses it."""
+        await self.read(scope, _LIST, Call(operation="agents", path="/v1/agents/", params=[("limit", "1")]))
