@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import signal
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -499,3 +502,35 @@ async def test_a_signal_while_the_gateway_starts_ends_it(how: signal.Signals, tm
         gateway.process.send_signal(how)
         async with asyncio.timeout(10):
             await ended(gateway, how)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+async def test_the_embedded_platform_alone_stops_at_once_without_a_traceback(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "app", "embedded", "--memory", "--port", "0"),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        printed = (await process.stdout.readuntil(b"To make a service fail")).decode()
+        given = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
+        headers = {"authorization": f"Bearer {given['LETTA_API_KEY']}"}
+        said = {"messages": [{"role": "user", "content": LONG}], "streaming": True, "stream_tokens": True}
+        async with httpx.AsyncClient(base_url=given["LETTA_BASE_URL"], headers=headers, trust_env=False) as letta:
+            agent = (await letta.get("/v1/agents/")).json()[0]["id"]
+            with suppress(httpx.TransportError):  # cut or ended: the run behind it is stopped first
+                async with letta.stream("POST", f"/v1/agents/{agent}/messages", json=said) as answer:
+                    async for piece in answer.aiter_text():
+                        if "tok1" in piece:
+                            process.send_signal(how)
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode in {-how, 128 + how}
+    assert "Traceback" not in out.decode()
