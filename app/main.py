@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from app import VERSION
 from app.circle import proxy_secrets
 from app.composition import open_doors
+from app.doors import Doors
 from app.doubts import announce_doubts
 from app.drain import Drain
 from app.embedded.store import Store
@@ -66,11 +67,8 @@ def create_app(
         async with AsyncExitStack() as stack:
             if announces:
                 announce_doubts(settings, telemetry)
-            gate.doors = doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
-            gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
-            gate.socket = GraphQLWebSocket(
-                doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
-            )
+            doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
+            _open(gate, doors, settings)
             yield
 
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)
@@ -95,3 +93,11 @@ def create_app(
     )
     api.add_middleware(RequestScope, telemetry=telemetry, drain=drain)
     return api
+
+
+def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
+    gate.doors = doors
+    gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
+    gate.socket = GraphQLWebSocket(
+        doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
+    )
