@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import uuid
@@ -21,6 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import devtokens
+from app.embedded.faults import Fault
 from app.embedded.seed import ADA
 from app.embedded.server import EmbeddedPlatform
 from app.rest.secrets import agent_secret
@@ -29,7 +31,7 @@ from tests.support.process import Gateway, serving
 from tests.support.stack import until
 
 LONG = "[[tokens=5000 delay=0.02]]"
-SLACK = 3.0
+SLACK = 4.0
 """What a busy machine may add to a time limit, in seconds."""
 
 SUBSCRIPTION = """subscription($k: ID!, $t: String!) {
@@ -174,6 +176,7 @@ class ProxyReader(OpenAiReader):
         return await self.post(path, chat(self.text), authorization=f"Bearer {secret}")
 
 
+SSE = {"accept": "text/event-stream"}
 READERS = [SocketReader, SseReader, MultipartReader, OpenAiReader, ProxyReader]
 
 
@@ -297,6 +300,10 @@ async def test_an_idle_process_ends_at_once_idle_connections_and_sockets_include
         url = gateway.url.replace("http", "ws") + "/graphql"
         http = await stack.enter_async_context(client(gateway))
         assert (await http.get("/ping")).status_code == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
+        writer.write(b"garbage\r\n\r\n")
+        assert b" 400 " in await reader.read()
+        writer.close()
         idle = await stack.enter_async_context(signed_in(gateway))
         silent = await stack.enter_async_context(connect(url, subprotocols=["graphql-transport-ws"], proxy=None))
         gateway.process.send_signal(signal.SIGTERM)
@@ -304,6 +311,7 @@ async def test_an_idle_process_ends_at_once_idle_connections_and_sockets_include
             log = await ended(gateway, signal.SIGTERM)
         assert [(await rest_of(socket))[1] for socket in (idle, silent)] == [1001, 1001]
         assert announced(log) == "Stopping."
+        assert any(line["event"] == "library" and "Invalid HTTP request" in line["message"] for line in log)
 
 
 async def test_while_it_drains_nothing_new_begins_and_probes_are_answered(tmp_path: Path) -> None:
@@ -363,9 +371,21 @@ async def test_requests_that_the_end_of_the_grace_cuts_short_get_an_error_and_co
         async with signed_in(gateway) as socket:
             await tell(socket, id="1", type="subscribe", payload=mutation(LONG))
             await inflight(platform, 3)
+            platform.faults["litellm"] = Fault(hang=True)
+            asked_before = len(platform.state.calls)
+            unopened = asyncio.create_task(http.post("/v1/chat/completions", json=chat(LONG)))
+            subscribed = asyncio.create_task(http.post("/graphql", json=asked(LONG), headers=SSE))
+
+            async def hanging() -> bool:
+                calls = platform.state.calls[asked_before:]
+                return sum("chat/completions" in call["path"] for call in calls) == 2
+
+            await until(hanging)
             gateway.process.send_signal(signal.SIGTERM)
             [error, _], code = await rest_of(socket)
         cut, at_graphql = await openai, await graph
+        assert [(await one).status_code for one in (unopened, subscribed)] == [503, 503]
+        assert (await unopened).json()["error"]["code"] == "draining"
         await ended(gateway, signal.SIGTERM)
         await inflight(platform, 0)
     assert (cut.status_code, cut.json()["error"]["code"]) == (503, "draining")
@@ -437,8 +457,12 @@ async def test_what_letta_sends_back_is_served_while_a_turn_is_under_way(tmp_pat
 
 @pytest.mark.parametrize("kind", ["sse", "socket", "upload"])
 async def test_a_client_that_does_not_read_or_write_does_not_hold_the_process(kind: str, tmp_path: Path) -> None:
-    async with beside(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5") as (gateway, platform):
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
+    settings = {"SHUTDOWN_GRACE_SECONDS": "0.5", "STREAM_COALESCE_MILLISECONDS": "0"}
+    async with beside(tmp_path, **settings) as (gateway, platform):
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.connect(("127.0.0.1", int(gateway.url.rsplit(":", 1)[1])))
+        reader, writer = await asyncio.open_connection(sock=narrow, limit=1024)
         await STUCK[kind](gateway, reader, writer, platform)
         began = time.monotonic()
         gateway.process.send_signal(signal.SIGTERM)
@@ -456,10 +480,10 @@ def head(gateway: Gateway, method: str, *fields: str) -> bytes:
 async def stuck_sse(
     gateway: Gateway, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, platform: EmbeddedPlatform
 ) -> None:
-    body = json.dumps(asked("[[tokens=200000 delay=0]]")).encode()
+    body = json.dumps(much()).encode()
     fields = ("content-type: application/json", "accept: text/event-stream", f"content-length: {len(body)}")
     writer.write(head(gateway, "POST", *fields) + body)
-    await inflight(platform, 1)
+    await said_all(gateway)
 
 
 async def stuck_socket(
@@ -470,10 +494,29 @@ async def stuck_socket(
     upgrade = ("connection: Upgrade", "upgrade: websocket", "sec-websocket-version: 13", key, protocol)
     writer.write(head(gateway, "GET", *upgrade))
     await reader.readuntil(b"\r\n\r\n")
-    subscribe = {"id": "1", "type": "subscribe", "payload": asked("[[tokens=200000 delay=0]]")}
+    subscribe = {"id": "1", "type": "subscribe", "payload": much()}
     writer.write(frame({"type": "connection_init", "payload": {"authorization": f"Bearer {gateway.token}"}}))
     writer.write(frame(subscribe))
-    await inflight(platform, 1)
+    await said_all(gateway)
+
+
+def much() -> dict[str, Any]:
+    """A subscription of which more comes than the buffers on the way hold."""
+    fields = " ".join(f"text{n}: text" for n in range(100))
+    body = asked("[[tokens=5000 delay=0]]")
+    return {**body, "query": SUBSCRIPTION.replace("{ text }", f"{{ {fields} }}")}
+
+
+async def said_all(gateway: Gateway) -> None:
+    """Wait until the model's answer is in the gateway, where it waits for the client to read."""
+    async with client(gateway) as http:
+
+        async def completed() -> bool:
+            return (
+                'agentgraph_streams_total{kind="completion",outcome="completed"}' in (await http.get("/metrics")).text
+            )
+
+        await until(completed, 30)
 
 
 async def stuck_upload(

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from app.embedded.faults import Fault
-from app.embedded.server import EmbeddedPlatform
+from app.embedded.seed import ADA
+from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
@@ -182,3 +183,45 @@ async def test_metrics_and_the_details_of_health_are_closed_in_production_withou
             assert ("services" in health.json()) == (token is not None)
             if token is None:
                 assert metrics.text == "METRICS_TOKEN is not set: /metrics is closed\n"
+
+
+@pytest.mark.parametrize("fault", [Fault(hang=True), Fault(down=True), Fault(status=500)], ids=["hang", "down", "500"])
+async def test_an_embedded_ams_starts_without_its_letta_and_learns_of_the_agents_when_it_is_there(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.embedded.server.ADOPT_SECONDS", 0.2)
+    async with platform_running() as letta:
+        letta.faults["letta"] = fault
+        url, key = letta.urls["letta"], letta.options.letta_key
+        ams = EmbeddedPlatform(EmbeddedOptions(services=frozenset({"ams"}), letta_url=url, letta_api_key=key))
+        async with asyncio.timeout(5):
+            await ams.start()
+        try:
+            assert not ams.state.users[ADA].rows
+            if fault.hang:
+                return  # a call that hangs is given up after half a minute
+
+            async def learned() -> bool:
+                return bool(ams.state.users[ADA].rows)
+
+            letta.faults.clear()
+            await until(learned)
+        finally:
+            await ams.stop()
+
+
+async def test_a_page_where_letta_should_be_does_not_break_the_start() -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>"
+        )
+        writer.close()
+
+    server = await asyncio.start_server(page, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        said = await warnings_of(Settings(_env_file=None, letta_base_url=url, letta_api_key="k"), 1)
+    assert len(said) == 1
+    assert "Letta" in said[0]
+    assert "Check LETTA_BASE_URL" in said[0]
