@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -50,7 +51,7 @@ class Server(uvicorn.Server):
             for handled in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(handled, signal.SIG_DFL)
             if not self.started:
-                signal.raise_signal(sig)
+                os._exit(128 + sig)  # nothing is open yet, and a default handler does nothing for PID 1
 
     async def on_tick(self, counter: int) -> bool:
         """Uvicorn's tick, ten times a second."""

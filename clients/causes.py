@@ -16,10 +16,12 @@ def cause_of(error: BaseException) -> str | None:
         match one:
             case AuthenticationError():
                 return "it asks for another password than REDIS_PASSWORD or the one in REDIS_URL"
-            case ssl.SSLCertVerificationError(verify_message=str(text)):
-                return f"its TLS certificate is not trusted ({text})"
+            case ssl.SSLCertVerificationError():
+                return f"its TLS certificate is not trusted ({getattr(one, 'verify_message', 'verification failed')})"
             case ssl.SSLError(reason=str(text)):
                 return f"TLS failed ({text.replace('_', ' ').lower()})"
+            case ssl.SSLError():
+                continue  # a wrapper; its errno is none of the system's
             case socket.gaierror():
                 return "its host name cannot be resolved"
             case TimeoutError():

@@ -539,10 +539,11 @@ STUCK: dict[str, Callable[..., Awaitable[None]]] = {
 }
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
-async def test_a_signal_while_the_gateway_starts_ends_it(how: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "times"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+async def test_a_signal_while_the_gateway_starts_ends_it(how: signal.Signals, times: int, tmp_path: Path) -> None:
     async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="50") as gateway:
-        gateway.process.send_signal(how)
+        for _ in range(times):
+            gateway.process.send_signal(how)
         async with asyncio.timeout(10):
             await ended(gateway, how)
 
