@@ -72,7 +72,8 @@ class GraphQLHttp:
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
                 await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat, leave))
             return
-        payload = await unless_left(receive, engine.execute(operation, request.variables, context))
+        with self._doors.drain.leaving(leave):
+            payload = await unless_left(receive, engine.execute(operation, request.variables, context))
         status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
         await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8")
 

@@ -395,6 +395,25 @@ async def test_requests_that_the_end_of_the_grace_cuts_short_get_an_error_and_co
         assert told[0]["extensions"]["retryable"] is False
 
 
+async def test_a_mutation_that_waits_for_a_turn_is_answered_before_the_grace_is_over(tmp_path: Path) -> None:
+    query = """mutation($to: ID!) {
+      sendMessage(input: {
+        to: {agentId: $to}, content: [{text: "[[tokens=5000 delay=0.05]]"}], waitSeconds: 60, idempotencyKey: "k"
+      }) { run { id } stream { status text } }
+    }"""
+    async with beside(tmp_path, SHUTDOWN_GRACE_SECONDS="2") as (gateway, platform), client(gateway) as http:
+        found = await http.post("/graphql", json={"query": "{ viewer { agents { nodes { id } } } }"})
+        to = found.json()["data"]["viewer"]["agents"]["nodes"][0]["id"]
+        sent = asyncio.create_task(http.post("/graphql", json={"query": query, "variables": {"to": to}}))
+        await inflight(platform, 1)
+        gateway.process.send_signal(signal.SIGTERM)
+        begun = (await sent).json()["data"]["sendMessage"]
+        await ended(gateway, signal.SIGTERM)
+    assert begun["run"]["id"]
+    assert begun["stream"]["status"] == "RUNNING"
+    assert begun["stream"]["text"].startswith("tok0 ")
+
+
 async def test_a_turn_goes_on_in_letta(tmp_path: Path) -> None:
     query = """subscription($to: ID!) {
       message(streamKey: "k", input: {to: {agentId: $to}, content: [{text: "[[tokens=40 delay=0.05]]"}]}) {
