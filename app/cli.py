@@ -6,18 +6,20 @@ import argparse
 import asyncio
 import contextlib
 import difflib
+import logging
 import math
+import signal
 import socket
 import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
-
 from app import VERSION, devtokens, settingsdocs
+from app.addresses import host
 from app.banner import banner
 from app.circle import gateway_of, letta_key
+from app.drain import Drain
 from app.embedded.seed import PEOPLE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store, StoreError, open_store, remove_store
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"agentgraph {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="command")
     serve = commands.add_parser("serve", help="start the gateway; settings come from the environment and .env")
-    serve.add_argument("--host", help="the address to listen on where HOST is not set")
+    serve.add_argument("--host", type=_host, help="the address to listen on where HOST is not set")
     serve.set_defaults(run=_serve)
     embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
     embedded.add_argument("--port", type=_port, default=8100)
@@ -80,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--federation", action="store_true", help="as a subgraph, for composition")
     schema.set_defaults(run=_schema)
     return parser
+
+
+def _host(text: str) -> str | None:
+    try:
+        return host(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from error
 
 
 def _port(text: str) -> int:
@@ -110,19 +119,20 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _run(settings: Settings, listener: socket.socket, store: Store | None) -> None:
-    from app.main import create_app  # noqa: PLC0415 - the other commands start faster without it
+    from app.main import create_app  # noqa: PLC0415 - the other commands start faster without these
+    from app.stopping import Server  # noqa: PLC0415
+    from app.telemetry import LogHandler, Telemetry, make_logger  # noqa: PLC0415
 
     token = _make_token("ada") if settings.development_tokens else None
     port = listener.getsockname()[1]
     kept_in = None if store is None else str(store_path())
     print(banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in), flush=True)
-    config = server_config(
-        create_app(store=store),
-        settings,
-        loop="uvloop",
-        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace_seconds),
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+    telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
+    logging.basicConfig(handlers=[LogHandler(telemetry.log)], level=logging.WARNING)
+    logging.captureWarnings(capture=True)
+    app = create_app(settings, telemetry, store=store, drain=drain, announces=True)
+    config = server_config(app, settings, loop="uvloop")
+    Server(config, drain, telemetry, grace=settings.shutdown_grace_seconds).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -141,7 +151,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _embedded(options: argparse.Namespace) -> None:
     settings = Settings.load()
 
-    async def serve() -> None:
+    async def serve() -> signal.Signals:
         store = None if options.memory else _open_store()
         asked = EmbeddedOptions(port=options.port, gateway=gateway_of(settings), letta_own_key=letta_key(settings))
         platform = EmbeddedPlatform(asked, store)
@@ -154,13 +164,32 @@ def _embedded(options: argparse.Namespace) -> None:
         print(f"LETTA_BASE_URL={platform.urls['letta']}\nLETTA_API_KEY={keys.letta_key}")
         print(f"LITELLM_BASE_URL={platform.urls['litellm']}\n")
         print(f"# Its data is kept in {store_path()}" if store else "# Its data is in memory, and goes with it.")
+        signalled = _first_signal()
         print(f"# To make a service fail, and to see it: {platform.page_url}", flush=True)
         try:
-            await asyncio.Event().wait()
+            return await signalled
         finally:
             await platform.stop()
 
-    asyncio.run(serve())
+    if (ended_by := asyncio.run(serve())) == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.raise_signal(ended_by)
+
+
+def _first_signal() -> asyncio.Future[signal.Signals]:
+    """The first signal to stop; a second one has its default effect."""
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[signal.Signals] = loop.create_future()
+    handled = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(given: signal.Signals) -> None:
+        for one in handled:
+            loop.remove_signal_handler(one)
+        first.set_result(given)
+
+    for one in handled:
+        loop.add_signal_handler(one, stop, one)
+    return first
 
 
 def store_path() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,9 +12,11 @@ from app import VERSION, devtokens
 from app.auth import Authenticator
 from app.circle import gateway_of, letta_key
 from app.doors import Doors
+from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
 from app.graphql.engine import Engine
+from app.probes import probes_of, report
 from app.settings import Settings
 from app.telemetry import Telemetry
 from clients.ams import Ams
@@ -38,9 +41,19 @@ HEALTH_SECONDS = 3.0
 
 
 async def open_doors(
-    settings: Settings, telemetry: Telemetry, stack: AsyncExitStack, store: Store | None = None
+    settings: Settings,
+    telemetry: Telemetry,
+    drain: Drain,
+    stack: AsyncExitStack,
+    store: Store | None = None,
+    *,
+    check_services: bool = False,
 ) -> Doors:
-    """Open everything, in the order that it will be closed backwards."""
+    """Open everything, in the order that it will be closed backwards.
+
+    With ``check_services``, the services that are real are asked in the background whether they are there.
+    """
+    given = settings
     settings, platform = await _with_embedded(settings, stack, store)
     clients = {service: _client(settings, service, telemetry) for service in _URLS}
     for upstream in clients.values():
@@ -49,7 +62,9 @@ async def open_doors(
     stack.push_async_callback(streams.aclose)
     once = Once(settings.stream_retention_seconds)
     stack.push_async_callback(once.aclose)
+    drain.background(once.settled)
     ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
+    checks = await _checks(settings, [ams, letta, litellm], platform, stack)
     resources = Resources(
         ams=ams,
         letta=letta,
@@ -58,7 +73,7 @@ async def open_doors(
         once=once,
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
-        health=Health(await _checks(settings, [ams, letta, litellm], platform, stack), VERSION),
+        health=Health(checks, VERSION),
         clocks=Clocks(
             request=settings.request_timeout,
             llm_total=settings.llm_timeout_seconds,
@@ -67,13 +82,17 @@ async def open_doors(
         ),
         platform_key=_secret(settings.litellm_api_key),
     )
+    if check_services:
+        _probe(given, resources, checks, telemetry, stack)
     engine = Engine(build_schema(), telemetry, max_tokens=settings.max_query_tokens, max_depth=settings.max_query_depth)
     return Doors(
         engine=engine,
         authenticator=_authenticator(settings),
         resources=resources,
         telemetry=telemetry,
+        drain=drain,
         open_introspection=not settings.is_production,
+        open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,
         metrics_token=_secret(settings.metrics_token),
         fault_page=None if platform is None else f"{next(iter(platform.urls.values())).rpartition('/')[0]}/_embedded/",
@@ -147,6 +166,19 @@ async def _checks(
     if settings.redis_url is not None:
         checks.append(await redis_check(settings.redis_url, _secret(settings.redis_password), stack))
     return checks
+
+
+def _probe(
+    settings: Settings, resources: Resources, checks: list[HealthCheck], telemetry: Telemetry, stack: AsyncExitStack
+) -> None:
+    redis = next((check.ping for check in checks if check.service is Service.REDIS), None)
+    task = asyncio.create_task(report(probes_of(settings, resources, redis), telemetry))
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(stop)
 
 
 def _stream_limits(settings: Settings) -> StreamLimits:

@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope
 
 from app.asgi import read_body
 from app.auth import Authenticator
+from app.drain import Drain
 from app.graphql.engine import Engine
 from app.telemetry import Telemetry
 from resolvers.context import RequestContext
@@ -24,15 +25,18 @@ rate limit) fills a fraction of the room for requests of Letta's."""
 class Doors:
     """The process as its doors see it.
 
-    ``open_introspection`` lets anybody read the schema (outside production). ``fault_page`` is where the embedded
-    services' fault switch is, on this machine.
+    ``open_introspection`` lets anybody read the schema (outside production); ``open_metrics`` lets anybody read metrics
+    and the details of health where there is no ``metrics_token``. ``fault_page`` is where the embedded services' fault
+    switch is, on this machine.
     """
 
     engine: Engine
     authenticator: Authenticator
     resources: Resources
     telemetry: Telemetry
+    drain: Drain
     open_introspection: bool
+    open_metrics: bool
     max_body_bytes: int
     metrics_token: str | None
     fault_page: str | None = None

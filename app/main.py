@@ -13,6 +13,9 @@ from starlette.types import ASGIApp
 from app import VERSION
 from app.circle import proxy_secrets
 from app.composition import open_doors
+from app.doors import Doors
+from app.doubts import announce_doubts
+from app.drain import Drain
 from app.embedded.store import Store
 from app.gate import Gate, Handover
 from app.graphql.http import GraphQLHttp
@@ -44,25 +47,39 @@ EXPOSED_HEADERS = [
 
 
 def create_app(
-    settings: Settings | None = None, telemetry: Telemetry | None = None, *, store: Store | None = None
+    settings: Settings | None = None,
+    telemetry: Telemetry | None = None,
+    *,
+    store: Store | None = None,
+    drain: Drain | None = None,
+    announces: bool | None = None,
 ) -> ASGIApp:
-    """The gateway as an ASGI application. What it embeds is kept in ``store``; without one, in memory.
+    """The gateway as an ASGI application.
+
+    Args:
+        settings: without them, those of the environment and ``.env``.
+        telemetry: without one, metrics of its own and a log on standard output.
+        store: keeps what is embedded; without one, it is in memory.
+        drain: what the server advances when it is to stop.
+        announces: whether the log says at the start what may be wrong with the settings and with the services that are
+            real. By default it does where ``settings`` is not given: a server's own process.
 
     Raises:
         SettingsError: when the environment's settings cannot be used.
     """
+    announces = settings is None if announces is None else announces
     settings = settings or Settings.load()
     telemetry = telemetry or Telemetry(make_logger(settings.log_level))
+    drain = drain or Drain()
     gate = Gate()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            gate.doors = doors = await open_doors(settings, telemetry, stack, store)
-            gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
-            gate.socket = GraphQLWebSocket(
-                doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
-            )
+            if announces:
+                announce_doubts(settings, telemetry)
+            doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
+            _open(gate, doors, settings)
             yield
 
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)
@@ -75,7 +92,7 @@ def create_app(
     ]
     add_operators_routes(api, gate)
     describe(api)
-    api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests)
+    api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests, drain=drain)
     api.add_middleware(HeadAsGet)
     api.add_middleware(
         CORSMiddleware,
@@ -86,5 +103,13 @@ def create_app(
         expose_headers=EXPOSED_HEADERS,
         max_age=600,
     )
-    api.add_middleware(RequestScope, telemetry=telemetry)
+    api.add_middleware(RequestScope, telemetry=telemetry, drain=drain)
     return api
+
+
+def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
+    gate.doors = doors
+    gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
+    gate.socket = GraphQLWebSocket(
+        doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
+    )

@@ -5,6 +5,7 @@ So whatever refuses a request, the answer has an id, is logged, and can be read 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -13,6 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import header
+from app.drain import Drain, Stage, interruption, refusal
 from app.graphql import refusals
 from app.graphql.errors import INTERNAL_MESSAGE
 from app.graphql.media import accepted
@@ -45,12 +47,14 @@ _ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
 class RequestScope:
     """Gives every request an id, puts it on the answer, and tells the telemetry how it went.
 
-    A client's own ``X-Request-ID`` is kept if it is short and plain.
+    A client's own ``X-Request-ID`` is kept if it is short and plain. What the server cancels at the end of the grace
+    ends here, so that the server does not log it as an error.
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
         self._app = app
         self._telemetry = telemetry
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket."""
@@ -75,6 +79,9 @@ class RequestScope:
 
         try:
             await self._app(scope, receive, identified)
+        except asyncio.CancelledError:
+            if self._drain.stage is not Stage.CUTTING:
+                raise
         finally:
             route = scope["path"] if scope["path"] in _ROUTES else template_of(scope["path"]) or "other"
             method = scope.get("method", "WEBSOCKET")
@@ -86,40 +93,66 @@ class Shield:
     """Bounds the requests that are served at a time, and turns an error of ours into a 500 without a word of it.
 
     What Letta sends back while it works on a turn is counted by itself: the turn's own request holds its place until
-    that has been answered.
+    that has been answered. For the same reason it is served while the process drains, when everything else that is new
+    is refused. What the end of the grace cuts short is answered with an error where its answer has not begun.
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, max_concurrent: int) -> None:
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, max_concurrent: int, drain: Drain) -> None:
         self._app = app
         self._telemetry = telemetry
         self._max_concurrent = max_concurrent
         self._concurrent = dict.fromkeys(Limit, 0)
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, limit = False, limit_of(scope["path"])
+        begun, limit, task = False, limit_of(scope["path"]), asyncio.current_task()
+
+        def cut(stage: Stage) -> None:
+            """What has begun to be answered is left to the server, which closes its connection."""
+            if stage is Stage.CUTTING and task is not None and not begun:
+                task.cancel()
 
         async def watched(message: Message) -> None:
             nonlocal begun
+            if not begun and not self._drain.is_open:
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message)["Connection"] = "close"
             begun = True
             await send(message)
 
         self._concurrent[limit] += 1
         try:
-            if self._concurrent[limit] > self._max_concurrent and scope["path"] not in _ALWAYS_OPEN:
-                await _refuse(scope, send, Overloaded("The gateway is busy.", retry_after_seconds=1))
-            else:
-                await self._app(scope, receive, watched)
+            with self._drain.watched(cut):
+                await self._serve(scope, receive, watched, limit)
+        except asyncio.CancelledError:
+            if begun or self._drain.stage is not Stage.CUTTING:
+                raise
+            await _refuse(scope, watched, refusal() if is_rest(scope["path"]) else interruption())
         except Exception:  # the last place where an error of ours can still become an answer
             self._telemetry.log.exception("internal error", request_id=scope["state"]["request_id"])
             if begun:
                 raise  # the server cuts the answer short: nothing else tells the client that it is not whole
-            await _refuse(scope, send, GatewayError(INTERNAL_MESSAGE))
+            await _refuse(scope, watched, GatewayError(INTERNAL_MESSAGE))
         finally:
             self._concurrent[limit] -= 1
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, limit: Limit) -> None:
+        if scope["path"] in _ALWAYS_OPEN:
+            await self._app(scope, receive, send)
+        elif not self._accepts(limit):
+            await _refuse(scope, send, refusal())
+        elif self._concurrent[limit] > self._max_concurrent:
+            await _refuse(scope, send, Overloaded("The gateway is busy.", retry_after_seconds=1))
+        else:
+            with self._drain.request():
+                await self._app(scope, receive, send)
+
+    def _accepts(self, limit: Limit) -> bool:
+        return self._drain.stage < (Stage.DETACHING if limit is Limit.LETTA else Stage.DRAINING)
 
 
 async def _refuse(scope: Scope, send: Send, error: GatewayError) -> None:

@@ -22,7 +22,9 @@ def add_operators_routes(api: FastAPI, gate: Gate) -> None:
     def insider(request: Request) -> bool:
         token = gate.doors.metrics_token if gate.doors else None
         given = request.headers.get("authorization", "")
-        return token is None or hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+        if token is None:
+            return gate.doors is not None and gate.doors.open_metrics
+        return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
 
     @api.get("/ping", tags=["operations"], summary="Whether the process is there.")
     async def ping() -> dict[str, str]:
@@ -33,6 +35,8 @@ def add_operators_routes(api: FastAPI, gate: Gate) -> None:
         doors = gate.doors
         if doors is None:
             return JSONResponse({"status": "starting"}, 503)
+        if not doors.drain.is_open:
+            return JSONResponse({"status": "draining"}, 503)
         scope = CallScope(request.state.request_id, time.monotonic() + HEALTH_SECONDS)
         seen = await doors.resources.health.look(scope)
         body: dict[str, Any] = {"status": "degraded" if seen.degraded else "ok"}
@@ -54,6 +58,8 @@ def add_operators_routes(api: FastAPI, gate: Gate) -> None:
     async def metrics(request: Request) -> Response:
         doors = gate.doors
         if doors is None or not insider(request):
-            return Response("a bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
+            unset = doors is not None and doors.metrics_token is None
+            text = "METRICS_TOKEN is not set: /metrics is closed" if unset else "a bearer token is needed"
+            return Response(f"{text}\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
         body = await asyncio.to_thread(doors.telemetry.exposition)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -5,17 +5,21 @@ The real environment wins over ``.env``; an empty value is an unset one. Secrets
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app import addresses
 from app.secret_checks import hs256_secret, pasted
 
+ENV_FILE = ".env"
 LOCALHOST_ORIGIN = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
 MIN_SECRET_BYTES = 32
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
 
 
 class Environment(StrEnum):
@@ -33,31 +37,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def _url(value: str | None) -> str | None:
-    if value is None:
-        return None
-    if not _is_url(value, {"http", "https"}):
-        raise ValueError("must be an http:// or https:// URL")
-    return value.rstrip("/")
-
-
-def _redis_url(value: str | None) -> str | None:
-    if value is not None and not _is_url(value, {"redis", "rediss"}) and not value.startswith("unix:///"):
-        raise ValueError("must be a redis://, rediss:// or unix:// URL")
-    return value
-
-
-def _is_url(value: str, schemes: set[str]) -> bool:
-    """Whether it has a scheme, a host and, if any, a port that can be; and nothing that no URL has."""
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = value.isascii() and value.isprintable() and " " not in value
-    return plain and parts.scheme in schemes and bool(parts.hostname) and port != 0
 
 
 def _header(value: SecretStr | None) -> SecretStr | None:
@@ -80,6 +59,18 @@ def _hs256(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _origins(value: str | None) -> str | None:
+    addresses.origins(value)
+    return value
+
+
+def _number(value: Any) -> Any:
+    """A number. One with its unit is refused with the cure: the unit is in the variable's name or meaning."""
+    if isinstance(value, str) and _WITH_UNIT.fullmatch(value):
+        raise ValueError("must be a plain number, without a unit")
+    return value
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -88,14 +79,19 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-Url = Annotated[str | None, AfterValidator(_url)]
-RedisUrl = Annotated[str | None, AfterValidator(_redis_url)]
+def _log_level(value: str) -> str:
+    if value not in _LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(_LOG_LEVELS)}")
+    return value
+
+
 HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
 Hs256Secret = Annotated[SecretStr | None, AfterValidator(_hs256)]
 Secret = Annotated[SecretStr | None, AfterValidator(_as_pasted)]
-Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
-Count = Annotated[int, Field(gt=0)]
-LimitPerMinute = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Number = BeforeValidator(_number)
+Seconds = Annotated[float, Number, Field(gt=0, le=10_000_000)]
+Count = Annotated[int, Number, Field(gt=0)]
+LimitPerMinute = Annotated[int, Number, Field(ge=0, le=1_000_000_000)]
 
 
 class Settings(BaseSettings):
@@ -103,7 +99,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         frozen=True,
-        env_file=".env",
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8-sig",  # editors on Windows begin a file with a byte order mark
         env_ignore_empty=True,
         extra="ignore",
         hide_input_in_errors=True,
@@ -114,13 +111,13 @@ class Settings(BaseSettings):
     """Where the gateway runs: development, test, staging or production. Only production refuses what is convenient and
     insecure: embedded upstreams, development tokens, calls from any origin of this machine.
     """
-    ams_base_url: Url = None
+    ams_base_url: Annotated[str | None, AfterValidator(addresses.ams_url)] = None
     """The Agent Management Service. Empty: the embedded one."""
-    letta_base_url: Url = None
-    """Letta. Empty: the embedded one."""
-    litellm_base_url: Url = None
-    """The LiteLLM proxy. Empty: the embedded one."""
-    supabase_url: Url = None
+    letta_base_url: Annotated[str | None, AfterValidator(addresses.letta_url)] = None
+    """Letta's base address, without /v1. Empty: the embedded one."""
+    litellm_base_url: Annotated[str | None, AfterValidator(addresses.litellm_url)] = None
+    """The LiteLLM proxy's base address, without /v1. Empty: the embedded one."""
+    supabase_url: Annotated[str | None, AfterValidator(addresses.supabase_url)] = None
     """The Supabase project that signs users in. Empty, with SUPABASE_JWT_SECRET: development tokens sign in."""
     supabase_jwt_secret: Hs256Secret = None
     """The project's HS256 secret, 32 bytes or more."""
@@ -138,21 +135,23 @@ class Settings(BaseSettings):
     """What Letta sends where it cannot send an agent's secret: its own OPENAI_API_KEY, 32 characters or more. It opens
     every known user's proxy, and nothing else. Empty: off.
     """
-    allowed_origins: str | None = None
-    """Origins that may call from a browser, separated by commas. Empty: any port of localhost and 127.0.0.1 outside
-    production, none in production.
+    allowed_origins: Annotated[str | None, AfterValidator(_origins)] = None
+    """Origins that may call from a browser, separated by commas: scheme://host or scheme://host:port. Empty: any port
+    of localhost and 127.0.0.1 outside production, none in production.
     """
-    host: str | None = None
+    host: Annotated[str | None, AfterValidator(addresses.host)] = None
     """The address to listen on. Empty: 127.0.0.1 while development tokens sign in, else 0.0.0.0."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Number, Field(ge=0, le=65535)] = 8000
     """The port to listen on."""
-    public_url: Url = None
+    public_url: Annotated[str | None, AfterValidator(addresses.public_url)] = None
     """Where Letta reaches this gateway. The embedded AMS makes agents whose model calls come back to it; empty: they go
     wherever Letta sends them.
     """
     metrics_token: HeaderSecret = None
-    """A bearer token that /metrics and the details of /health ask for. Empty: open."""
-    log_level: Annotated[str, BeforeValidator(_upper), Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    """A bearer token that /metrics and the details of /health ask for. Empty: open outside production, closed in
+    production.
+    """
+    log_level: Annotated[str, BeforeValidator(_upper), AfterValidator(_log_level)] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
     """Requests at a time; more are refused with 503. Sockets do not count, and what Letta sends back is counted by
@@ -173,20 +172,22 @@ class Settings(BaseSettings):
     llm_timeout_seconds: Seconds = 600.0
     """Bounds model work, in seconds."""
     shutdown_grace_seconds: Seconds = 10.0
-    """How long a stopping gateway waits for what is under way, in seconds."""
+    """How long a stopping gateway waits for requests and streams to end, in seconds. Readers of streams that go on are
+    detached shortly before; the process ends at most a second after.
+    """
     breaker_reset_seconds: Seconds = 10.0
     """How long an open breaker refuses calls before it lets one through on trial, in seconds."""
     stream_first_token_seconds: Seconds = 120.0
     """How long a model may take to its first token, in seconds."""
     stream_idle_seconds: Seconds = 60.0
     """How long a model may pause within an answer, in seconds."""
-    stream_grace_seconds: Annotated[float, Field(ge=0, le=10_000_000)] = 60.0
+    stream_grace_seconds: Annotated[float, Number, Field(ge=0, le=10_000_000)] = 60.0
     """How long a stream without readers is kept going, in seconds."""
     stream_retention_seconds: Seconds = 300.0
     """How long a stream can be read again after its end, in seconds."""
     stream_heartbeat_seconds: Seconds = 15.0
     """How often a quiet connection shows that it is alive, in seconds."""
-    stream_coalesce_milliseconds: Annotated[int, Field(ge=0, le=1000)] = 16
+    stream_coalesce_milliseconds: Annotated[int, Number, Field(ge=0, le=1000)] = 16
     """Tokens that come closer together than this share a frame at the GraphQL doors, in milliseconds. 0: each has its
     own.
     """
@@ -201,7 +202,7 @@ class Settings(BaseSettings):
     """
     rate_limit_proxy: LimitPerMinute = 3000
     """How many model calls a user's agents may have come back through the proxy in a minute. 0: no limit."""
-    redis_url: RedisUrl = None
+    redis_url: Annotated[str | None, AfterValidator(addresses.redis_url)] = None
     """Redis or Valkey. So far /health asks whether it is there, and state is kept in memory."""
     redis_password: SecretStr | None = None
     """Its password, where the URL has none."""
@@ -219,6 +220,8 @@ class Settings(BaseSettings):
             raise SettingsError([line for problem in error.errors() for line in _lines(problem)]) from None
         except UnicodeDecodeError:
             raise SettingsError([".env: must be UTF-8 text"]) from None
+        except OSError as error:
+            raise SettingsError([f".env: cannot be read: {error.strerror}"]) from None
 
     @property
     def is_production(self) -> bool:
@@ -244,7 +247,7 @@ class Settings(BaseSettings):
     @property
     def cors_origins(self) -> tuple[str, ...]:
         """Origins that may call from a browser, besides ``cors_origin_regex``."""
-        return tuple(origin.strip().rstrip("/") for origin in (self.allowed_origins or "").split(",") if origin.strip())
+        return addresses.origins(self.allowed_origins)
 
     @property
     def cors_origin_regex(self) -> str | None:
@@ -262,6 +265,7 @@ class Settings(BaseSettings):
         found = [*self._production_problems()] if self.is_production else []
         secret = self.supabase_jwt_secret
         found += self._short_secrets()
+        found += self._padded_secrets()
         if (self.supabase_url is None) != (secret is None) and not self.is_production:
             missing = "SUPABASE_URL" if self.supabase_url is None else "SUPABASE_JWT_SECRET"
             found.append(f"{missing}: needed, since the other half of SUPABASE_URL and SUPABASE_JWT_SECRET is set")
@@ -285,6 +289,15 @@ class Settings(BaseSettings):
             f"{name.upper()}: must have at least {MIN_SECRET_BYTES} bytes"
             for name, value in given.items()
             if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES
+        ]
+
+    def _padded_secrets(self) -> list[str]:
+        """Secrets with a space or line end around them, as `echo` leaves one: no signature and no key would match."""
+        given = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return [
+            f"{name.upper()}: must have no space or line end around it"
+            for name, value in given
+            if isinstance(value, SecretStr) and value.get_secret_value() != value.get_secret_value().strip()
         ]
 
     def _production_problems(self) -> list[str]:

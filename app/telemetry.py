@@ -33,6 +33,23 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
     )
 
 
+class LogHandler(logging.Handler):
+    """Writes what libraries log by Python's ``logging`` to the JSON log.
+
+    Args:
+        log: the logger that ``make_logger`` makes.
+    """
+
+    def __init__(self, log: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        getattr(self._log, level)("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+
+
 class _UpstreamMetrics:
     """What is counted of calls to the services behind the gateway."""
 
@@ -115,6 +132,13 @@ class Telemetry:
         self._gap: dict[str, Histogram] = {}
         for limit in LimitKind:
             self._limited.labels(limit.value)
+
+    def announce(self, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
+        """Tell the operator something: a line of the log and, on a terminal, the bare text as well."""
+        getattr(self.log, level)(event, message=text, **facts)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
 
     def exposition(self) -> bytes:
         """The metrics in Prometheus' text format. Slow with many series: call it in a thread."""

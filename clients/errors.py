@@ -15,6 +15,7 @@
      ├─ BudgetExceeded         the user's budget is spent        402
      ├─ PayloadTooLarge        send less                         413
      ├─ Overloaded             this gateway is full              503  retry
+     │   └─ Interrupted        … or stopped in the middle of it  503  DRAINING: it may have been carried out
      └─ UpstreamFailure        a service behind the gateway …
          ├─ UpstreamUnavailable   … could not be asked           503  CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL
          ├─ UpstreamTimeout       … did not answer in time       504  CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE
@@ -183,11 +184,17 @@ class PayloadTooLarge(GatewayError):
 
 
 class Overloaded(GatewayError):
-    """This gateway has no room for the request right now."""
+    """This gateway has no room for the request right now, or is stopping (``DRAINING``)."""
 
     code = ErrorCode.OVERLOADED
     http_status = 503
     can_retry = True
+
+
+class Interrupted(Overloaded):
+    """This gateway stopped in the middle of the request. Not retryable as it stands: it may have been carried out."""
+
+    can_retry = False
 
 
 class UpstreamFailure(GatewayError):

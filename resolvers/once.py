@@ -101,6 +101,11 @@ class Once:
         self._drop_old()
         return (owner_id, key) in self._under_way or (owner_id, key) in self._ended
 
+    async def settled(self) -> None:
+        """Wait until what is under way now has ended."""
+        if tasks := [one.task for one in self._under_way.values()]:
+            await asyncio.wait(tasks)
+
     async def aclose(self) -> None:
         """Cancel what is under way; the process is going."""
         tasks = [one.task for one in self._under_way.values()]

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from resolvers.runs import run_edge
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
-from resolvers.streams.log import read_entries
+from resolvers.streams.log import Leave, read_entries
 from resolvers.streams.stream import Stream
 
 _USERS = ("user", "safety_identifier")
@@ -191,16 +191,13 @@ async def started(context: RequestContext, stream: Stream) -> Started:
     raise UpstreamError("Letta broke off before the turn began.", reason="CUT", service=Service.LETTA)
 
 
-async def finished(stream: Stream, seconds: float) -> Ended | None:
-    """The stream's end, if it comes within a time."""
-    try:
+async def finished(stream: Stream, seconds: float, leave: Leave | None = None) -> Ended | None:
+    """The stream's end, if it comes within a time and before readers are detached."""
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            async for entry in read_entries(stream.log, max(0, len(stream.log.entries) - 1)):
-                if isinstance(entry.event, Ended):
-                    return entry.event
-    except TimeoutError:
-        return None
-    return None
+            while stream.log.ended is None and (leave is None or leave.reason is None):
+                await stream.log.more(len(stream.log.entries), leave)
+    return stream.log.ended
 
 
 async def run_of(context: RequestContext, run_id: str | None) -> RunRecord | None:

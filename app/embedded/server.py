@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.embedded import outward, seed
@@ -23,10 +23,13 @@ from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, routes
 from app.embedded.letta import EmbeddedLetta
 from app.embedded.litellm import EmbeddedLiteLLM
 from app.embedded.restore import restore
-from app.embedded.state import State
+from app.embedded.state import State, User
 from app.embedded.store import Memory, Store
 
 ALL = frozenset({"ams", "letta", "litellm"})
+
+ADOPT_SECONDS = 3.0
+"""How long the start waits for a real Letta to list its agents, and how long until it is asked again."""
 
 
 def _key() -> str:
@@ -135,17 +138,26 @@ class LoopbackServer:
         listener.listen(2048)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            self._app,
+            self._serve,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=0,
             ws="none",
+            interface="asgi3",
             http=_Protocol,
         )
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.is_up.wait()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the stop cancels ends here, so that uvicorn does not log it as an error."""
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if self._server is None or not self._server.force_exit:
+                raise
 
     async def stop(self) -> None:
         """Stop at once, open streams and all."""
@@ -189,6 +201,7 @@ class EmbeddedPlatform:
         self._server = LoopbackServer(self._app(), options.port)
         self.urls: dict[str, str] = {}
         self.page_url = ""
+        self._adopting: list[asyncio.Task[None]] = []
 
     def _seed(self) -> None:
         """Fill what is empty, once: what a user has deleted does not come back at the next start."""
@@ -233,10 +246,25 @@ class EmbeddedPlatform:
         await self.ams.start()
 
     async def _adopt(self) -> None:
-        """Learn from a real Letta which agents there are now. One that is down has none to tell."""
-        for user in self.state.users.values():
-            with contextlib.suppress(httpx.HTTPError):
-                await self.ams.adopt_agents(user)
+        """Learn from a real Letta which agents there are now. The start waits a moment; then it is asked again."""
+        tries = [(user, asyncio.create_task(self._adopts(user))) for user in self.state.users.values()]
+        if tries:
+            await asyncio.wait([task for _, task in tries], timeout=ADOPT_SECONDS)
+        self._adopting = [asyncio.create_task(self._adopt_later(user, first)) for user, first in tries]
+
+    async def _adopt_later(self, user: User, first: asyncio.Task[bool]) -> None:
+        adopted = await first
+        while not adopted:
+            await asyncio.sleep(ADOPT_SECONDS)
+            adopted = await self._adopts(user)
+
+    async def _adopts(self, user: User) -> bool:
+        """Whether Letta was there, and was a Letta."""
+        try:
+            await self.ams.adopt_agents(user)
+        except (httpx.HTTPError, ValueError, TypeError, KeyError):
+            return False
+        return True
 
     async def stop(self) -> None:
         """Stop everything, and let go of the store."""
@@ -246,6 +274,9 @@ class EmbeddedPlatform:
 
     async def stop_runs(self) -> None:
         """Stop what goes on without a server: turns, queued upgrades, and AMS's way to Letta."""
+        for task in self._adopting:
+            task.cancel()
+        await asyncio.gather(*self._adopting, return_exceptions=True)
         await self._letta.stop()
         await self.ams.stop()
         await self._to_letta.aclose()

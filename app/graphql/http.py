@@ -74,10 +74,12 @@ class GraphQLHttp:
         context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
         if (framing := FRAMINGS.get(media)) is not None:
             answers = engine.answers(operation, request.variables, context)
-            with self._until_signed_out(principal, leave):
-                await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat))
+            drain = self._doors.drain
+            with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
+                await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat, leave))
             return
-        payload = await unless_left(receive, engine.execute(operation, request.variables, context))
+        with self._doors.drain.leaving(leave):
+            payload = await unless_left(receive, engine.execute(operation, request.variables, context))
         status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
         await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8")
 

@@ -79,6 +79,9 @@ class Framing(Protocol):
     def answer(self, payload: dict[str, Any]) -> bytes:
         """One answer."""
 
+    def last(self, reason: str | None) -> bytes:
+        """The end, with the reason why readers were detached where the framing has a place for it."""
+
 
 class ServerSentEvents:
     """GraphQL over Server-Sent Events, distinct connections mode. Lines end in LF: some clients split at that alone."""
@@ -91,6 +94,10 @@ class ServerSentEvents:
     def answer(self, payload: dict[str, Any]) -> bytes:
         """A ``next`` event."""
         return b"event: next\ndata: " + orjson.dumps(payload) + b"\n\n"
+
+    def last(self, reason: str | None) -> bytes:
+        """A ``complete`` event, with the reason as a comment."""
+        return self.end if reason is None else f": {reason}\n".encode() + self.end
 
 
 class MultipartSubscription:
@@ -108,6 +115,10 @@ class MultipartSubscription:
         """A part with one payload."""
         body = orjson.dumps({"payload": payload})
         return b"\r\nContent-Type: application/json\r\n\r\n" + body + b"\r\n--graphql"
+
+    def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - there is no place for it
+        """The closing boundary."""
+        return self.end
 
 
 FRAMINGS: dict[str, Framing] = {EVENT_STREAM: ServerSentEvents(), MULTIPART: MultipartSubscription()}

@@ -11,9 +11,12 @@ from starlette.types import Send
 from app.asgi import begin, retry_after, write
 from app.graphql.engine import Payload
 from app.graphql.media import Framing
+from resolvers.streams.log import Leave
 
 
-async def relay(send: Send, answers: AsyncGenerator[Payload, None], framing: Framing, heartbeat: float) -> None:
+async def relay(
+    send: Send, answers: AsyncGenerator[Payload, None], framing: Framing, heartbeat: float, leave: Leave
+) -> None:
     """Send answers as they come. The head waits for the first of them, but for one heartbeat at most.
 
     A refusal is an answer, too: the first and last, without ``data`` (decision 0028).
@@ -26,7 +29,7 @@ async def relay(send: Send, answers: AsyncGenerator[Payload, None], framing: Fra
             chunk = framing.heartbeat if answer is None else framing.answer(answer)
             await write(send, chunk if begun else framing.begin + chunk)
             begun = True
-    await write(send, framing.end, more=False)
+    await write(send, framing.last(leave.reason and leave.reason.name), more=False)
 
 
 def _wait(first: Payload | None) -> dict[str, str]:

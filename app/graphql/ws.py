@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from enum import IntEnum
 from typing import Any
 
 import orjson
+from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header
+from app.asgi import ClientLeft, header, retry_after
 from app.doors import Doors
+from app.drain import REASON, RETRY_SECONDS, Stage, interruption, refusal
+from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from app.json_text import InvalidJson, loads
@@ -37,8 +41,9 @@ LAST_WORDS_SECONDS = 1.0
 
 
 class Close(IntEnum):
-    """The protocol's close codes, as far as they are used."""
+    """The close codes in use: the protocol's, and RFC 6455's for a server that is going down."""
 
+    GOING_AWAY = 1001
     INVALID_MESSAGE = 4400
     UNAUTHORIZED = 4401
     FORBIDDEN = 4403
@@ -64,8 +69,11 @@ class GraphQLWebSocket:
         self._init_seconds = init_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket to its end."""
+        """Serve one socket to its end; none begins while the process drains."""
         await receive()
+        if not self._doors.drain.is_open:
+            await _turn_away(send)
+            return
         if PROTOCOL not in scope.get("subprotocols", []):
             # a browser shows the close code only where one of the protocols it offered was accepted
             offered = scope.get("subprotocols") or [None]
@@ -74,7 +82,17 @@ class GraphQLWebSocket:
             await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-        await _Session(self._doors, scope, receive, send, self._grace, self._init_seconds).run()
+        session = _Session(self._doors, scope, receive, send, self._grace, self._init_seconds)
+        with self._doors.drain.socket():
+            await session.run()
+
+
+async def _turn_away(send: Send) -> None:
+    """Refuse the handshake with 503."""
+    headers = {"content-type": "text/plain; charset=utf-8", **retry_after(RETRY_SECONDS)}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": raw})
+    await send({"type": "websocket.http.response.body", "body": f"{refusal().message}\n".encode()})
 
 
 class _Session:
@@ -98,11 +116,15 @@ class _Session:
     async def run(self) -> None:
         """Read until either side ends it; then stop every operation."""
         reader = asyncio.create_task(self._read())
+        drain = self._doors.drain
         try:
-            await asyncio.wait([reader, self._over], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+            with drain.leaving(self._leave), drain.watched(self._draining):
+                if not drain.is_open:
+                    self._draining(drain.stage)
+                await asyncio.wait([reader, self._over], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
             closed = self._over.result() if self._over.done() else reader.result()
             if closed is not None:
-                await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
+                await self._close(closed)
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -110,6 +132,29 @@ class _Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _close(self, closed: _Closed) -> None:
+        """Close the socket.
+
+        Where the process is stopping, operations that the end of the grace cuts short get an error first, and a ping
+        says why the socket closes, which the close frame alone tells few clients.
+        """
+        if closed.code is Close.GOING_AWAY:
+            for operation_id, task in list(self._operations.items()):
+                task.cancel()
+                await asyncio.wait([task])
+                await self._fail(operation_id, interruption())
+            await self._tell({"type": "ping", "payload": {"reason": REASON}})
+        await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
+
+    def _draining(self, stage: Stage) -> None:
+        """The process is stopping: close when the last operation has ended, or with the end of the grace."""
+        if stage is Stage.CUTTING or not self._operations:
+            self._go_away()
+
+    def _go_away(self) -> None:
+        if not self._over.done():
+            self._over.set_result(_Closed(Close.GOING_AWAY, REASON))
 
     async def _read(self) -> _Closed | None:
         try:
@@ -189,7 +234,9 @@ class _Session:
         if not isinstance(payload, dict):
             raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
         # refused here, not in a task: a client that does not read its refusals is not read any further
-        if self._expired:
+        if not self._doors.drain.is_open:
+            await self._fail(operation_id, refusal())
+        elif self._expired:
             expired = Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
             await self._fail(operation_id, expired)
         elif len(self._operations) >= MAX_OPERATIONS:
@@ -214,12 +261,17 @@ class _Session:
             task.exception()  # seen: only a client that left in mid-refusal leaves one
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
-        if self._expired and not self._operations:
+        if self._operations:
+            return
+        if self._expired:
             self._sign_out()
+        elif not self._doors.drain.is_open:
+            self._go_away()
 
     async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
         try:
-            await self._relay(operation_id, principal, payload)
+            with self._doors.drain.request():
+                await self._relay(operation_id, principal, payload)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
@@ -232,8 +284,16 @@ class _Session:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"), self._leave)
+        answers = self._doors.engine.answers(operation, request.variables, context)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            with self._doors.drain.stream():
+                await self._send_answers(operation_id, answers)
+        else:
+            await self._send_answers(operation_id, answers)
+
+    async def _send_answers(self, operation_id: str, answers: AsyncGenerator[Payload, None]) -> None:
         begun = False
-        async with aclosing(self._doors.engine.answers(operation, request.variables, context)) as answers:
+        async with aclosing(answers):
             async for answer in answers:
                 if not begun and "data" not in answer:
                     await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})

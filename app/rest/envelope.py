@@ -56,6 +56,11 @@ def failure_event(ended: Ended) -> bytes:
     if ended.outcome is StreamOutcome.COMPLETED:
         return b""
     error = Conflict("The stream was cancelled.", reason="CANCELLED") if ended.error is None else ended.error.error()
+    return error_event(error)
+
+
+def error_event(error: GatewayError) -> bytes:
+    """The last event of a stream that an error ends."""
     return b"data: " + orjson.dumps(envelope(error)) + b"\n\n"
 
 

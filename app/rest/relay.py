@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
-from app.rest.envelope import JSON, failure_event
+from app.drain import refusal
+from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Keys, Row, Work
@@ -26,7 +27,7 @@ from resolvers.context import RequestContext
 from resolvers.once import fingerprint
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import OnDisconnect
-from resolvers.streams.log import StreamLog
+from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.stream import Stream
 from resolvers.turns import naming, payable
 
@@ -110,15 +111,18 @@ class Relay:
         }
         keyed = {} if once_key is None else {"key": once_key, "fingerprint": fingerprint(self._row.path, body)}
 
+        leave, drain = Leave(), self._doors.drain
+
         async def relay() -> None:
             self._counted = await counted_start(self._context, once_key, counted=self._counted)
             check_stream(self._context, once_key)
             async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
                 named = {"x-stream-id": stream.id} if for_user else {}
                 await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
-                await _copy(send, stream.log, self._doors.heartbeat)
+                await _copy(send, stream.log, self._doors.heartbeat, leave)
 
-        await unless_left(receive, relay())
+        with drain.stream(), drain.leaving(leave):
+            await unless_left(receive, relay())
 
     def _attached(self, *, for_user: bool, **how: Any) -> AbstractAsyncContextManager[Stream]:
         if for_user:
@@ -138,21 +142,27 @@ def _by_body(body: dict[str, Any]) -> Work:
     )
 
 
-async def _copy(send: Send, log: StreamLog, heartbeat: float) -> None:
-    """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end."""
+async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
+    """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end.
+
+    A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
+    """
     position, ping = 0, b": ping\n\n"
     while True:
         try:
             async with asyncio.timeout(heartbeat):
-                await log.more(position)
+                await log.more(position, leave)
         except TimeoutError:
             await write(send, ping)
             continue
         batch = log.entries[position:]
-        position = batch[-1].seq
+        position += len(batch)
         chunk = b"".join(entry.raw for entry in batch)
         if log.ended is not None and batch[-1].event is log.ended:
             await write(send, chunk + failure_event(log.ended), more=False)
+            return
+        if leave.reason is not None:
+            await write(send, chunk + error_event(refusal()), more=False)
             return
         if chunk:
             await write(send, chunk)

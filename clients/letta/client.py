@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from clients.calls import CallScope
+from clients.calls import Call, CallScope
 from clients.decode import decode
 from clients.errors import Service
 from clients.letta.agents import AgentCalls
@@ -17,6 +17,8 @@ from clients.letta.memory import MemoryCalls
 from clients.letta.runs import RunCalls
 from clients.letta.turns import TurnCalls
 from clients.letta.wire import MAX_PAGE, is_letta_id
+
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
 __all__ = ["MAX_PAGE", "Letta", "is_letta_id"]
 
@@ -35,3 +37,7 @@ class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
         """Ask whether Letta is there. Raises GatewayError where it is not."""
         answer = await self.upstream.ping(scope, "/v1/health/")
         decode(Service.LETTA, _HEALTH, answer.body)
+
+    async def check_key(self, scope: CallScope) -> None:
+        """Ask for something that needs the key. Raises UpstreamError, reason ``CREDENTIAL``, where Letta refuses it."""
+        await self.read(scope, _LIST, Call(operation="agents", path="/v1/agents/", params=[("limit", "1")]))

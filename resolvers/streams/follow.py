@@ -102,7 +102,7 @@ class _Following:
 
     def resumed(self, after: str | None) -> tuple[Stream | None, str | None]:
         """The stream that a cursor is of, and the place in it; what came before that has been told."""
-        if after is None:
+        if not after:  # a reader that was detached before its first event has an empty cursor
             return None, None
         place = decode_cursor(after, _Place)
         try:

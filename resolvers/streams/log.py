@@ -78,7 +78,7 @@ class StreamLog:
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
         """Wait until something stands after a position, or nothing ever will, or it is time to leave."""
-        if len(self.entries) > position or self.ended is not None:
+        if len(self.entries) > position or self.ended is not None or (leave is not None and leave.reason is not None):
             return
         await woken(self._grown, *([] if leave is None else [leave]))
 
@@ -111,8 +111,8 @@ async def read_events(
     the rest of that time and takes with it what has come. With 0, every event goes out by itself.
 
     A reader that did not come back for ``slow_after`` seconds, while more than ``max_waiting`` bytes came to wait for
-    it, gets ``Detached``; so does everybody who is told to ``leave``. One that comes after the end is told the end
-    again.
+    it, gets ``Detached``; so does everybody who is told to ``leave``, after what has come by then. One that comes after
+    the end is told the end again.
     """
     position = log.position(after)
     if log.ended is not None:
@@ -126,18 +126,19 @@ async def read_events(
             yield Detached(cursor=str(position), reason=DetachReason.SLOW)
             return
         await log.more(position, leave)
-        if leave is not None and leave.reason is not None:
-            yield Detached(cursor=str(position), reason=leave.reason)
-            return
-        if coalesce and (rest := sent + coalesce - clock()) > 0 and log.ended is None:
+        reason = None if leave is None else leave.reason
+        if reason is None and coalesce and (rest := sent + coalesce - clock()) > 0 and log.ended is None:
             await asyncio.sleep(rest)
         batch = log.entries[position:]
-        position = batch[-1].seq
+        position += len(batch)
         sent = clock()
         for event in _merged(batch) if coalesce else _meant(batch):
             yield _replayed(event) if replayed and isinstance(event, Started) else event
             if isinstance(event, Ended):
                 return
+        if reason is not None:
+            yield Detached(cursor=str(position), reason=reason)
+            return
         away = clock() - sent
         sent = clock()
 

@@ -143,7 +143,7 @@ async def _begun(
     async with attached as stream:
         started = await turns.started(context, stream)
         if wait_seconds > 0:
-            await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total))
+            await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total), context.leave)
             context.refresh()
     edge = message_edge(started.user_message) if started.user_message else None
     return _Payload(stream=stream, run_id=started.run_id, user_message_edge=edge)

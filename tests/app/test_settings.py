@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -34,7 +35,17 @@ def test_nothing_set_is_development_with_everything_embedded() -> None:
             for url in ("http://", "http://[", "http://x:99999", "http://a b", "https://bücher.example", "ftp://x")
         ),
         ({"redis_url": "redis://x:99999"}, ["REDIS_URL"]),
-        ({"redis_url": "http://x"}, ["REDIS_URL"]),
+        *(
+            ({"redis_url": url}, ["REDIS_URL"])
+            for url in (
+                "http://x",
+                "redis://x/zero",
+                "redis://x/0/1",
+                "redis://x?db=a",
+                "redis://x?timeout=1",
+                "redis://x#0",
+            )
+        ),
         ({"letta_api_key": "schlüssel"}, ["LETTA_API_KEY"]),
         ({"metrics_token": "a\nb"}, ["METRICS_TOKEN"]),
         ({"shutdown_grace_seconds": "inf"}, ["SHUTDOWN_GRACE_SECONDS"]),
@@ -47,6 +58,14 @@ def test_nothing_set_is_development_with_everything_embedded() -> None:
         ({"letta_proxy_key": "s3cret" + "x" * 25}, ["LETTA_PROXY_KEY"]),
         ({"letta_proxy_key": "schlüssel" * 4}, ["LETTA_PROXY_KEY"]),
         ({"public_url": "gateway:8000"}, ["PUBLIC_URL"]),
+        *(
+            ({"host": host}, ["HOST"])
+            for host in ("http://x", "0.0.0.0:80", "localhost:8000", "a b", "a..b", "*", "-x")
+        ),
+        *(({name: number}, [name.upper()]) for name, number in (("port", "80 http"), ("max_body_bytes", "1MB"))),
+        ({"shutdown_grace_seconds": "10s"}, ["SHUTDOWN_GRACE_SECONDS"]),
+        ({"supabase_service_key": " s3cret"}, ["SUPABASE_SERVICE_KEY"]),
+        ({"agent_secret_master_key": "s3cret" * 6 + "\n"}, ["AGENT_SECRET_MASTER_KEY"]),
         ({"letta_base_url": "https://l.example"}, ["LETTA_API_KEY"]),
         ({"ams_base_url": "https://a.example"}, ["SUPABASE_SERVICE_KEY"]),
         ({"litellm_base_url": "https://m.example"}, ["LITELLM_API_KEY"]),
@@ -90,3 +109,117 @@ def test_env_example_is_complete_says_what_each_is_for_and_fits_docker() -> None
     for name, info in Settings.model_fields.items():
         assert info.description, name
     assert load(**{name.lower(): value for name, value in given.items() if value}) == load()
+
+
+KEYS = {"letta_api_key": "k", "litellm_api_key": "k", "supabase_service_key": "k", "supabase_jwt_secret": "s" * 32}
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "cure"),
+    [
+        ("letta_base_url", "http://letta:8283/v1", "Write http://letta:8283"),
+        ("letta_base_url", "http://letta:8283/V1/", "Write http://letta:8283"),
+        ("letta_base_url", "https://x.example/letta/v1/agents/", "Write https://x.example/letta"),
+        ("letta_base_url", "http://letta:8283/docs", "Write http://letta:8283"),
+        ("litellm_base_url", "http://litellm:4000/v1", "Write http://litellm:4000"),
+        ("litellm_base_url", "http://litellm:4000/v1/chat/completions", "Write http://litellm:4000"),
+        ("litellm_base_url", "http://litellm:4000/ui/", "Write http://litellm:4000"),
+        ("ams_base_url", "https://ref.supabase.co", "/functions/v1/ams"),
+        ("supabase_url", "https://ref.supabase.co/auth/v1", "Write https://ref.supabase.co"),
+        ("supabase_url", "https://supabase.com/dashboard/project/ref", "https://<ref>.supabase.co"),
+        ("public_url", "https://x.example/v1", "Write https://x.example"),
+        ("public_url", "https://x.example/api/v1/", "Write https://x.example"),
+        ("public_url", "https://x.example/graphql", "Write https://x.example"),
+        ("letta_base_url", "letta:8283", "scheme included"),
+        ("letta_base_url", '"http://letta:8283"', "without quotes"),
+        ("letta_base_url", "http://letta:8283\n", "line ends"),
+        ("letta_base_url", "http://letta:8283?x=1", "before ?"),
+        ("letta_base_url", "http://letta:8283/#", "#"),
+        *(
+            (name, "http://ada:s3cret@x.example", "no user name or password")
+            for name in ("ams_base_url", "letta_base_url", "litellm_base_url", "supabase_url", "public_url")
+        ),
+    ],
+)
+def test_an_address_that_would_make_every_call_fail_is_refused_with_the_cure(name: str, url: str, cure: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(**{**KEYS, "supabase_url": "https://x.example", name: url})
+    [problem] = caught.value.problems
+    assert problem.startswith(f"{name.upper()}: must ")
+    assert cure in problem
+    assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "kept"),
+    [
+        ("ams_base_url", "https://ref.supabase.co/functions/v1/ams/", "https://ref.supabase.co/functions/v1/ams"),
+        ("letta_base_url", "https://x.example/letta", "https://x.example/letta"),
+        ("litellm_base_url", "https://x.example/litellm/", "https://x.example/litellm"),
+        ("litellm_base_url", "https://x.example/api/v1", "https://x.example/api/v1"),
+        ("supabase_url", "https://x.example/supabase", "https://x.example/supabase"),
+        ("public_url", "https://x.example/agentgraph//", "https://x.example/agentgraph"),
+        ("redis_url", "rediss://:p@x:6380/2?db=3", "rediss://:p@x:6380/2?db=3"),
+        ("redis_url", "redis://x", "redis://x"),
+        ("redis_url", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+        ("host", "[::1]", "::1"),
+        ("host", "fe80::1%eth0", "fe80::1%eth0"),
+        ("host", "host.docker.internal", "host.docker.internal"),
+    ],
+)
+def test_an_address_that_a_deployment_may_have_is_kept(name: str, url: str, kept: str) -> None:
+    assert getattr(load(**{**KEYS, "supabase_url": "https://x.example", name: url}), name) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("localhost:3000", "Write http://localhost:3000"),
+        ("https://a.example, app.example.com/", "Write https://app.example.com"),
+        ("//a.example", "scheme"),
+        ("null", "scheme"),
+        ("https://a.example/app", "no path"),
+        ("https://a.example?x", "no path"),
+        ("https://ada:s3cret@a.example", "no path"),
+        ("https://a.example https://b.example", "by commas"),
+        ("https://a.example;https://b.example", "by commas"),
+        ('["https://a.example"]', "by commas"),
+        ("https://*.a.example", "list each origin"),
+        ("https://bücher.example", "no origin"),
+        ("https://a.example:99999", "no origin"),
+        ("https://", "no origin"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused_with_the_cure(text: str, cure: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(allowed_origins=text)
+    [problem] = caught.value.problems
+    assert problem.startswith("ALLOWED_ORIGINS: ")
+    assert cure in problem
+    assert "s3cret" not in problem
+
+
+def test_origins_are_compared_in_the_form_that_browsers_send() -> None:
+    given = "HTTPS://App.Example:443/ , http://localhost:3000,http://x:80,http://[::1]:3000,capacitor://localhost,"
+    origins = ("https://app.example", "http://localhost:3000", "http://x", "http://[::1]:3000", "capacitor://localhost")
+    assert load(allowed_origins=given).cors_origins == origins
+    assert load(allowed_origins="*").cors_origins == ("*",)
+
+
+def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfPORT=9000\r\nHOST='::1'\r\n")
+    settings = Settings.load(_env_file=tmp_path / ".env")
+    assert (settings.port, settings.host) == (9000, "::1")
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".env"
+    path.write_text("PORT=9000")
+
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr("builtins.open", refused)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(_env_file=path)
+    assert caught.value.problems == [".env: cannot be read: Permission denied"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from resolvers.streams.events import (
     TextDelta,
     ToolCallDelta,
 )
-from resolvers.streams.log import StreamLog, read_events
+from resolvers.streams.log import Leave, StreamLog, read_events
 
 deltas = st.one_of(
     st.builds(TextDelta, message_id=st.sampled_from(["a", "b", None]), text=st.text(min_size=1, max_size=5)),
@@ -106,3 +107,37 @@ async def test_a_slow_reader_is_let_go_with_a_cursor_and_the_others_are_not() ->
     log.append(Ended(outcome=StreamOutcome.COMPLETED))
     rest = await read(log, detached.cursor, 0)
     assert sum(len(event.text) for event in rest if isinstance(event, TextDelta)) == 2000
+
+
+async def detached(log: StreamLog, leave: Leave, **how: Any) -> list[Event]:
+    async with asyncio.timeout(5):
+        return [event async for event in read_events(log, None, max_waiting=1000, leave=leave, **how)]
+
+
+@pytest.mark.parametrize("coalesce", [0, 30])
+async def test_a_reader_that_is_let_go_gets_what_has_come_and_a_cursor_after_it(coalesce: float) -> None:
+    log, leave = StreamLog(), Leave()
+    log.append(Started(stream_id="s"))
+    log.append(TextDelta(text="a"))
+    leave.now(DetachReason.DRAINING)
+    *told, last = await detached(log, leave, coalesce=coalesce)
+    assert [type(event) for event in told] == [Started, TextDelta]
+    assert last == Detached(cursor="2", reason=DetachReason.DRAINING)
+
+
+async def test_a_reader_that_is_let_go_between_two_waits_does_not_wait_for_another_event() -> None:
+    log, leave = StreamLog(), Leave()
+    log.append(Started(stream_id="s"))
+    events = read_events(log, None, coalesce=0, max_waiting=1000, leave=leave)
+    assert isinstance(await anext(events), Started)
+    leave.now(DetachReason.DRAINING)
+    async with asyncio.timeout(5):
+        assert await anext(events) == Detached(cursor="1", reason=DetachReason.DRAINING)
+
+
+async def test_a_reader_that_is_let_go_at_the_end_gets_the_end() -> None:
+    log, leave = StreamLog(), Leave()
+    log.append(Started(stream_id="s"))
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    leave.now(DetachReason.DRAINING)
+    assert isinstance((await detached(log, leave, coalesce=0))[-1], Ended)

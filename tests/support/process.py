@@ -44,10 +44,10 @@ async def serving(folder: Path, *, keeps: bool = False, **settings: str) -> Asyn
             banner += line
         banner += (await process.stdout.readline()).decode()
         token = re.search(r"export TOKEN=(\S+)", banner)
-        url = re.search(r"http://127\.0\.0\.1:\d+", banner)
+        url = re.search(r"Start here +(http://127\.0\.0\.1:\d+)", banner)
         assert token, banner
         assert url, banner
-        yield Gateway(url[0], token[1], banner, process)
+        yield Gateway(url[1], token[1], banner, process)
     finally:
         if process.returncode is None:
             process.kill()

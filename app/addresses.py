@@ -1,0 +1,166 @@
+"""Addresses among the settings: what is refused, and what to write instead. No message repeats a password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import SplitResult, urlsplit
+
+_API = re.compile(r"/v1(/.*)?$", re.IGNORECASE)
+_PAGE = re.compile(r"/(ui|docs|redoc|health|chat/completions)$", re.IGNORECASE)
+_OWN = re.compile(r"/(v1|graphql|api/v1)(/.*)?$", re.IGNORECASE)
+_SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_PORTS = {"http": 80, "https": 443}
+
+
+def letta_url(value: str | None) -> str | None:
+    """Where Letta is. Calls add ``/v1/...`` to it."""
+    return _checked(value, _no_api)
+
+
+def litellm_url(value: str | None) -> str | None:
+    """Where the LiteLLM proxy is. Calls add ``/v1/...`` to it; ``/api/v1`` is a SERVER_ROOT_PATH that its docs use."""
+    return _checked(value, lambda parts: None if parts.path == "/api/v1" else _no_api(parts))
+
+
+def ams_url(value: str | None) -> str | None:
+    """Where AMS is: an Edge Function of Supabase has a path."""
+    return _checked(value, _function)
+
+
+def supabase_url(value: str | None) -> str | None:
+    """The Supabase project. Tokens are of ``<SUPABASE_URL>/auth/v1``."""
+    return _checked(value, _project)
+
+
+def public_url(value: str | None) -> str | None:
+    """Where this gateway is reached. Agents call ``<PUBLIC_URL>/api/v1/agents/...``."""
+    return _checked(value, lambda parts: _without(parts, _OWN))
+
+
+def _checked(value: str | None, problem: Callable[[SplitResult], str | None]) -> str | None:
+    """The URL without slashes at its end. Raises ValueError."""
+    if value is None:
+        return None
+    if not is_url(value, {"http", "https"}):
+        raise ValueError(f"must be an http:// or https:// URL{_hint(value)}")
+    parts = urlsplit(value)
+    if "@" in parts.netloc:
+        raise ValueError("must have no user name or password in it: keys are settings of their own")
+    if "?" in value or "#" in value:
+        raise ValueError("must end before ? and #")
+    stripped = parts._replace(path=parts.path.rstrip("/"))
+    if (wrong := problem(stripped)) is not None:
+        raise ValueError(wrong)
+    return stripped.geturl()
+
+
+def _no_api(parts: SplitResult) -> str | None:
+    return _without(parts, _API) or _without(parts, _PAGE)
+
+
+def _without(parts: SplitResult, ending: re.Pattern[str]) -> str | None:
+    """The problem where a path has an ending that calls bring with them."""
+    found = ending.search(parts.path)
+    if found is None:
+        return None
+    cure = parts._replace(path=parts.path[: found.start()]).geturl()
+    return f"must be the base address, without {found[0]}: calls bring their own path. Write {cure}"
+
+
+def _function(parts: SplitResult) -> str | None:
+    if (parts.hostname or "").endswith(".supabase.co") and not parts.path:
+        return f"must have the function's path. Write {parts.geturl()}/functions/v1/ams, with the function's own name"
+    return None
+
+
+def _project(parts: SplitResult) -> str | None:
+    if parts.hostname in {"supabase.com", "app.supabase.com", "www.supabase.com"}:
+        return "must be the project's own URL, https://<ref>.supabase.co, not the dashboard's"
+    return _without(parts, _SUPABASE_API)
+
+
+def redis_url(value: str | None) -> str | None:
+    """Where Redis is. Raises ValueError for what redis-py would pass over or break at."""
+    if value is None:
+        return None
+    if not is_url(value, {"redis", "rediss"}) and not value.startswith("unix:///"):
+        raise ValueError(f"must be a redis://, rediss:// or unix:// URL{_hint(value)}")
+    parts = urlsplit(value)
+    if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
+        raise ValueError("must end with the number of a database, as in redis://host:6379/0, or with none")
+    if not re.fullmatch(r"(db=\d+)?", parts.query) or parts.fragment:
+        raise ValueError("must have nothing after ? but db=<number>, and no #")
+    return value
+
+
+def is_url(value: str, schemes: set[str]) -> bool:
+    """Whether it has a scheme, a host and, if any, a port that can be; and nothing that no URL has."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = value.isascii() and value.isprintable() and not set(value) & set(" \"'<>\\")
+    return plain and parts.scheme in schemes and bool(parts.hostname) and port != 0
+
+
+def _hint(value: str) -> str:
+    """What is wrong with it, where that is plain to see."""
+    if value[:1] in {'"', "'"}:
+        return ", without quotes: Docker takes those of an --env-file as they are"
+    if value != value.strip():
+        return ", without spaces or line ends around it"
+    if "://" not in value:
+        return ", scheme included"
+    return ""
+
+
+def host(value: str | None) -> str | None:
+    """An address to listen on: a name or an IP address. Raises ValueError."""
+    if value is None:
+        return None
+    bare = value.removeprefix("[").removesuffix("]") if value.startswith("[") else value
+    is_ip6 = ":" in bare and set(bare.partition("%")[0]) <= set("0123456789abcdefABCDEF:.")
+    if is_ip6 and bare.count(":") > 1:
+        return bare
+    if _HOST.fullmatch(bare) is None or ".." in bare:
+        raise ValueError("must be a host name or an IP address alone: the port is PORT, and there is no scheme")
+    return bare
+
+
+def origins(value: str | None) -> tuple[str, ...]:
+    """Origins separated by commas, as browsers send them (RFC 6454, 6.2). Raises ValueError."""
+    given = [one.strip() for one in (value or "").split(",") if one.strip()]
+    return tuple(dict.fromkeys(one if one == "*" else _origin(one) for one in given))
+
+
+def _origin(text: str) -> str:
+    """One origin, in the form that browsers send: in lower case, without a slash or the scheme's own port."""
+    shown = text.rpartition("@")[2][:80]
+    if text.startswith("[") or set(text) & set(" ;\"'"):
+        raise ValueError(f"{shown!r} is no origin: separate origins by commas, without spaces, quotes or brackets")
+    scheme, separator, place = text.lower().partition("://")
+    if not separator:
+        raise ValueError(f"{shown!r} has no scheme. Write {_with_scheme(shown)}")
+    if "*" in text:
+        raise ValueError(f"{shown!r}: patterns are not supported, list each origin")
+    place = place.removesuffix("/")
+    if not _SCHEME.fullmatch(scheme) or not place.isascii() or set(place) & set("/?#@\\") or not _is_place(place):
+        raise ValueError(f"{shown!r} is no origin. Write scheme://host or scheme://host:port, with no path")
+    return f"{scheme}://{place.removesuffix(f':{_PORTS.get(scheme)}')}"
+
+
+def _with_scheme(text: str) -> str:
+    local = text.startswith(("localhost", "127.", "[::1]"))
+    return f"{'http' if local else 'https'}://{text.rstrip('/')}"
+
+
+def _is_place(place: str) -> bool:
+    try:
+        parts = urlsplit(f"//{place}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

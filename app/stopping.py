@@ -1,0 +1,142 @@
+"""The server's way out: a signal, the grace, a last word to every reader, and an end without a traceback.
+
+uvicorn alone closes sockets with 1012 at once, cuts streams at its timeout, and logs a traceback for each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from app.drain import Drain, Stage
+from app.telemetry import Telemetry
+
+DETACH_SECONDS = 1.0
+"""How long before the end of the grace readers are detached: a fifth of the grace, and this at most."""
+
+LAST_SECONDS = 0.15
+"""How long what was just told to end has for it, once the grace is over or a second signal has come."""
+
+CLOSE_SECONDS = 0.5
+"""How long what the process owns has to close."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn with a drain: the first signal begins it, the second one ends it.
+
+    A third signal ends the process as if nothing handled it.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, telemetry: Telemetry, *, grace: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._telemetry = telemetry
+        self._grace = grace
+        self._signals = 0
+        self._hurry = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        """Count a signal; the main loop acts on it at its next tick."""
+        self._captured_signals.append(sig)
+        self._signals += 1
+        if self._signals > 1:
+            for handled in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(handled, signal.SIG_DFL)
+            if not self.started:
+                os._exit(128 + sig)  # nothing is open yet, and a default handler does nothing for PID 1
+
+    async def on_tick(self, counter: int) -> bool:
+        """Uvicorn's tick, ten times a second."""
+        if self._signals and self._draining is None:
+            self._draining = asyncio.create_task(self._drained())
+        if self._signals > 1:
+            self._hurry.set()
+        return await super().on_tick(counter)
+
+    async def _drained(self) -> None:
+        """Go through the stages, each as long as something is under way and the grace lasts."""
+        try:
+            notice = min(DETACH_SECONDS, self._grace / 5)
+            self._drain.advance(Stage.DRAINING)
+            self._announce()
+            if not await self._idle_within(self._grace - notice):
+                self._drain.advance(Stage.DETACHING)
+                if not await self._idle_within(notice):
+                    self._drain.advance(Stage.CUTTING)
+                    await self._idle_within(LAST_SECONDS)
+        finally:
+            self.should_exit = True
+
+    async def _idle_within(self, seconds: float) -> bool:
+        """Wait until nothing is under way, for a time; little of it once there is a hurry. Whether it came to that."""
+        idle, hurry = asyncio.create_task(self._drain.idle()), asyncio.create_task(self._hurry.wait())
+        try:
+            done, _ = await asyncio.wait({idle, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if idle not in done and hurry in done:
+                done, _ = await asyncio.wait({idle}, timeout=min(seconds, LAST_SECONDS))
+            return idle in done
+        finally:
+            idle.cancel()
+            hurry.cancel()
+
+    def _announce(self) -> None:
+        streams, requests = self._drain.streams, self._drain.requests
+        under_way = [_counted(streams, "stream"), _counted(requests, "request")]
+        text = "Stopping."
+        if streams or requests:
+            awaited = " and ".join(one for one in under_way if one)
+            text = f"Stopping: waiting up to {self._grace:g} s for {awaited}. Press Ctrl-C again to stop now."
+        self._telemetry.announce("stopping", text, grace_seconds=self._grace, streams=streams, requests=requests)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close listeners, connections and what the application owns, within a time."""
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        await _wait(self._goodbyes, LAST_SECONDS)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await _wait(self._busy, LAST_SECONDS)
+        self._drain.advance(Stage.CUTTING)
+        await self._break_off()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.lifespan.shutdown()
+        self._telemetry.announce("stopped", "Stopped.")
+
+    def _goodbyes(self) -> bool:
+        """Whether a socket waits for its client to answer a close frame."""
+        return any(getattr(one, "close_sent", False) for one in self.server_state.connections)
+
+    def _busy(self) -> bool:
+        return bool(self.server_state.connections or self.server_state.tasks)
+
+    async def _break_off(self) -> None:
+        """Abort what does not end by itself, such as a connection whose client does not read."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+        answering = list(self.server_state.tasks)
+        for task in answering:
+            task.cancel()
+        if answering:
+            await asyncio.wait(answering, timeout=LAST_SECONDS)
+
+
+async def _wait(goes_on: Callable[[], bool], seconds: float) -> None:
+    """Wait while something goes on, for a time: uvicorn tells nobody when a connection is gone."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while goes_on() and loop.time() < end:  # noqa: ASYNC110 - uvicorn sets no event
+        await asyncio.sleep(0.01)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}" if number else ""

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import asyncio
+
+from app.drain import Drain, Stage
+from resolvers.streams.events import DetachReason
+from resolvers.streams.log import Leave
+
+
+def test_a_stage_is_never_left_for_an_earlier_one_and_each_is_told_once() -> None:
+    drain, told = Drain(), list[Stage]()
+    with drain.watched(told.append):
+        for stage in (Stage.DRAINING, Stage.DRAINING, Stage.CUTTING, Stage.DETACHING):
+            drain.advance(stage)
+    drain.advance(Stage.CUTTING)
+    assert told == [Stage.DRAINING, Stage.CUTTING]
+    assert drain.stage is Stage.CUTTING
+
+
+def test_a_reader_that_comes_after_the_detaching_is_let_go_at_once() -> None:
+    drain, early, late = Drain(), Leave(), Leave()
+    with drain.leaving(early):
+        drain.advance(Stage.DRAINING)
+        assert early.reason is None
+        drain.advance(Stage.DETACHING)
+        with drain.leaving(late):
+            assert early.reason is late.reason is DetachReason.DRAINING
+
+
+async def test_it_is_idle_when_requests_streams_sockets_and_the_work_behind_them_have_ended() -> None:
+    drain, work = Drain(), asyncio.Event()
+
+    async def settled() -> None:
+        await work.wait()
+
+    drain.background(settled)
+    with drain.socket():
+        with drain.request(), drain.stream():
+            assert (drain.requests, drain.streams) == (0, 1)
+            idle = asyncio.create_task(drain.idle())
+            await asyncio.sleep(0)
+            assert not idle.done()
+        await asyncio.sleep(0)
+        assert not idle.done()
+    await asyncio.sleep(0)
+    assert (drain.requests, drain.streams, idle.done()) == (0, 0, False)
+    work.set()
+    async with asyncio.timeout(5):
+        await idle
