@@ -9,7 +9,7 @@
      ├─ BadUserInput           change what you sent              400
      │   ├─ Invalid            … and it says what, line by line  400
      │   └─ BodyTimeout        send it faster                    408
-     ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, …
+     ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, OUTCOME_UNKNOWN, …
      ├─ RateLimited            wait ``retry_after_seconds``      429
      ├─ BudgetExceeded         the user's budget is spent        402
      ├─ PayloadTooLarge        send less                         413
@@ -146,10 +146,30 @@ class BodyTimeout(BadUserInput):
 
 
 class Conflict(GatewayError):
-    """The request collides with the present state (``RUN_BUSY``, ``KEY_REUSED``)."""
+    """The request collides with the present state (``RUN_BUSY``, ``KEY_REUSED``, ``OUTCOME_UNKNOWN``)."""
 
     code = ErrorCode.CONFLICT
     http_status = 409
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        service: Service | None = None,
+        retry_after_seconds: float | None = None,
+        details: dict[str, str] | None = None,
+        can_retry: bool = False,
+    ) -> None:
+        super().__init__(
+            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
+        )
+        self._can_retry = can_retry
+
+    @property
+    def retryable(self) -> bool:
+        """Whether sending the same request again can help."""
+        return self._can_retry
 
 
 class RateLimited(GatewayError):
@@ -183,9 +203,14 @@ class Overloaded(GatewayError):
 
 
 class UpstreamFailure(GatewayError):
-    """A service behind the gateway failed; ``service`` says which."""
+    """A service behind the gateway failed; ``service`` says which.
+
+    Attributes:
+        unconfirmed: whether the service may have done what was asked: the request was sent, and no answer tells.
+    """
 
     can_retry = True
+    unconfirmed: bool = False
 
 
 class UpstreamUnavailable(UpstreamFailure):
@@ -201,9 +226,31 @@ class UpstreamTimeout(UpstreamFailure):
     code = ErrorCode.UPSTREAM_TIMEOUT
     http_status = 504
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        service: Service | None = None,
+        retry_after_seconds: float | None = None,
+        details: dict[str, str] | None = None,
+        unconfirmed: bool = True,
+    ) -> None:
+        super().__init__(
+            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
+        )
+        self.unconfirmed = unconfirmed
+
+
+_NO_CONFIRMATION = frozenset({"STATUS", "DECODE", "CUT"})
+"""Reasons of an answer that does not tell whether the request was carried out."""
+
 
 class UpstreamError(UpstreamFailure):
-    """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL."""
+    """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
+
+    Without ``unconfirmed``, the reason tells: a status, unreadable bytes and a cut confirm nothing, the rest does.
+    """
 
     code = ErrorCode.UPSTREAM_ERROR
     http_status = 502
@@ -217,16 +264,48 @@ class UpstreamError(UpstreamFailure):
         retry_after_seconds: float | None = None,
         details: dict[str, str] | None = None,
         can_retry: bool = True,
+        unconfirmed: bool | None = None,
     ) -> None:
         super().__init__(
             message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
         )
         self._can_retry = can_retry
+        self.unconfirmed = reason in _NO_CONFIRMATION if unconfirmed is None else unconfirmed
 
     @property
     def retryable(self) -> bool:
         """Whether sending the same request again can help."""
         return self._can_retry
+
+
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+"""The reason of a Conflict: the request may have been carried out, and must not be sent again as it stands."""
+
+
+def is_unconfirmed(error: GatewayError) -> bool:
+    """Whether what was asked may have been done although it failed."""
+    return error.reason == OUTCOME_UNKNOWN or (isinstance(error, UpstreamFailure) and error.unconfirmed)
+
+
+def outcome_unknown(message: str, cause: GatewayError | None = None) -> Conflict:
+    """The error of a request that may have been carried out.
+
+    Args:
+        message: what happened, and what to do.
+        cause: the failure behind it; its reason is kept in ``details``, as ``cause``. One that is such an error itself
+            is answered as it is.
+    """
+    if cause is None:
+        return Conflict(message, reason=OUTCOME_UNKNOWN)
+    if isinstance(cause, Conflict) and cause.reason == OUTCOME_UNKNOWN:
+        return cause
+    return Conflict(
+        message,
+        reason=OUTCOME_UNKNOWN,
+        service=cause.service,
+        retry_after_seconds=cause.retry_after_seconds,
+        details={"cause": cause.reason} if cause.reason else None,
+    )
 
 
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
@@ -248,7 +327,7 @@ def error_of(
 ) -> GatewayError:
     """An error again from what was kept of it."""
     kind = _KINDS.get(code, GatewayError)
-    if issubclass(kind, UpstreamError):
+    if issubclass(kind, UpstreamError | Conflict):
         return kind(
             message,
             reason=reason,

@@ -163,8 +163,14 @@ class Upstream:
             return
         permit.failed()
 
-    def failure(self, error: Exception, clock: str = "DEADLINE") -> GatewayError:
-        """What an error on the wire means; ``clock`` is the reason where time ran out."""
+    def failure(self, error: Exception, clock: str = "DEADLINE", *, sent: bool = True) -> GatewayError:
+        """What an error on the wire means.
+
+        Args:
+            error: a time that ran out, or the transport's error.
+            clock: the reason where time ran out.
+            sent: whether the request may have reached the service by then.
+        """
         name, service = display_name(self.service), self.service
         match error:
             case httpx.PoolTimeout():
@@ -172,7 +178,9 @@ class Upstream:
             case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
                 return UpstreamUnavailable(f"{name} cannot be reached.", reason="CONNECT", service=service)
             case TimeoutError() | httpx.TimeoutException():
-                return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service)
+                return UpstreamTimeout(
+                    f"{name} did not answer in time.", reason=clock, service=service, unconfirmed=sent
+                )
             case _:
                 return UpstreamError(f"{name} broke off its answer.", reason="CUT", service=service)
 
@@ -224,13 +232,13 @@ class Upstream:
         """Through deadline and bulkhead."""
         left = scope.deadline - time.monotonic()
         if left <= 0:
-            raise self.failure(TimeoutError(), scope.clock)
+            raise self.failure(TimeoutError(), scope.clock, sent=False)
         try:
             async with asyncio.timeout(left) as deadline:
                 await bulkhead.enter(scope.caller, self._limits.queue)
         except TimeoutError as error:
             late = deadline.expired()
-            raise self.failure(error if late else httpx.PoolTimeout(""), scope.clock) from error
+            raise self.failure(error if late else httpx.PoolTimeout(""), scope.clock, sent=False) from error
 
     def _bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
         if scope.returning:
@@ -272,7 +280,10 @@ class Upstream:
 
     def _bad_status(self, status: int) -> UpstreamError:
         return UpstreamError(
-            f"{display_name(self.service)} failed with status {status}.", reason="STATUS", service=self.service
+            f"{display_name(self.service)} failed with status {status}.",
+            reason="STATUS",
+            service=self.service,
+            unconfirmed=status >= 500,
         )
 
     def _build(self, scope: CallScope, call: Call) -> httpx.Request:

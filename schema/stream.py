@@ -155,6 +155,8 @@ class StreamFailure:
     code: ErrorCode = described("As `extensions.code` of an error.")
     reason: str | None = described("As `extensions.reason` of an error.")
     message: str = described("A sentence for people.")
+    retryable: bool = described("As `extensions.retryable` of an error; ask again with a new key.")
+    retry_after_seconds: float | None = described("As `extensions.retryAfterSeconds` of an error.")
 
 
 @strawberry.interface(description="Something a stream says.")
