@@ -287,20 +287,20 @@ def is_unconfirmed(error: GatewayError) -> bool:
     return error.reason == OUTCOME_UNKNOWN or (isinstance(error, UpstreamFailure) and error.unconfirmed)
 
 
-def outcome_unknown(message: str, cause: GatewayError | None = None) -> Conflict:
+def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
     """The error of a request that may have been carried out.
 
     Args:
-        message: what happened, and what to do.
-        cause: the failure behind it; its reason is kept in ``details``, as ``cause``. One that is such an error itself
-            is answered as it is.
+        advice: what is not known, and what to do.
+        cause: the failure behind it, whose message comes first; its reason is kept in ``details``, as ``cause``. One
+            that is such an error itself is answered as it is.
     """
     if cause is None:
-        return Conflict(message, reason=OUTCOME_UNKNOWN)
+        return Conflict(advice, reason=OUTCOME_UNKNOWN)
     if isinstance(cause, Conflict) and cause.reason == OUTCOME_UNKNOWN:
         return cause
     return Conflict(
-        message,
+        f"{cause.message} {advice}",
         reason=OUTCOME_UNKNOWN,
         service=cause.service,
         retry_after_seconds=cause.retry_after_seconds,

@@ -37,7 +37,7 @@ UNCONFIRMED = (
     "Letta did not confirm the message. Send it again with the same key: the gateway looks for it first, and sends it "
     "only if Letta does not have it."
 )
-MAY_BE_PAID = "LiteLLM did not confirm the completion, and it may have been paid for: use a new key to ask again."
+MAY_BE_PAID = "The completion may have been paid for: use a new key to ask again."
 
 
 async def message_scope(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
@@ -233,7 +233,7 @@ async def started(context: RequestContext, stream: Stream) -> Started:
         async with asyncio.timeout(context.scope.deadline - time.monotonic()):
             await stream.log.more(0)
     except TimeoutError as error:
-        raise outcome_unknown(UNCONFIRMED, UpstreamTimeout("", reason="DEADLINE", service=Service.LETTA)) from error
+        raise outcome_unknown(UNCONFIRMED, _not_begun()) from error
     stream.opened.result()
     first, ended = stream.log.started, stream.log.ended
     if first is not None and (first.run_id is not None or ended is None):
@@ -241,6 +241,10 @@ async def started(context: RequestContext, stream: Stream) -> Started:
     if ended is not None and ended.error is not None:
         raise ended.error.error()
     raise Conflict("The stream was cancelled before the turn began.", reason="CANCELLED")
+
+
+def _not_begun() -> UpstreamTimeout:
+    return UpstreamTimeout("Letta has not begun the turn yet.", reason="DEADLINE", service=Service.LETTA)
 
 
 async def finished(stream: Stream, seconds: float) -> Ended | None:

@@ -125,7 +125,7 @@ class StreamHub:
         its end: nobody will read it again. With ``anew``, the key starts again also where its stream failed, or was
         cancelled by anybody.
 
-        ``unknown`` is the message of the Conflict (``OUTCOME_UNKNOWN``) that an attempt ends with whose outcome is not
+        ``unknown`` is the advice in the Conflict (``OUTCOME_UNKNOWN``) that an attempt ends with whose outcome is not
         known; the key then stays taken. Without it, nothing is sent that must not be sent twice. With ``looks``, a
         source that is begun again looks for what was sent (see ``earlier``) before it sends anything. ``starter`` is
         whoever starts it, see ``is_replay``.

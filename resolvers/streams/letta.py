@@ -89,6 +89,7 @@ class LettaSource:
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
         """Send the message, or take up the run. See ``Source.open``."""
         async with AsyncExitStack() as stack:
+            await self._look_first()
             clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
             turn = await self._turn(stack)
             if turn is None and self._followed is not None:
@@ -97,10 +98,13 @@ class LettaSource:
                 frames = clocks.timed(turn.frames, is_token=_is_token)
                 yield self._events(frames, resumable=turn.background)
 
-    async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
-        """The turn, opened; ``None`` for a run that Letta does not stream again."""
+    async def _look_first(self) -> None:
+        """Follow the run of an earlier attempt, if Letta has taken it."""
         if self._earlier is not None and not isinstance(self._sent, FollowedRun):
             self._followed = await taken(self._context, self._scope, self._sent, self._earlier)
+
+    async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
+        """The turn, opened; ``None`` for a run that Letta does not stream again."""
         if self._followed is None:
             try:
                 return await stack.enter_async_context(self._sending())

@@ -56,7 +56,7 @@ async def taken(context: RequestContext, scope: str, sent: Sent, attempt: Attemp
         Conflict: reason ``OUTCOME_UNKNOWN``, where that cannot be told.
     """
     look = _Look(context, scope, sent, attempt)
-    ends = time.monotonic() + context.resources.clocks.first_token
+    ends = time.monotonic() + max(context.resources.clocks.first_token, 2 * SETTLE_SECONDS)
     try:
         while True:
             settled = time.monotonic() >= attempt.given_up + SETTLE_SECONDS
@@ -78,8 +78,8 @@ BUSY = (
     "Send it again with the same key when that is over."
 )
 _AWAY = (
-    "It is not known whether Letta has taken the message, and Letta cannot be asked. Send it again with the same key: "
-    "the gateway looks for it first."
+    "It is not known whether Letta has taken the message. Send it again with the same key: the gateway looks for it "
+    "first."
 )
 
 
