@@ -15,6 +15,7 @@ from clients.decode import decode
 from clients.errors import Service
 from clients.letta.messages import MessageRecord, decode_message
 from clients.letta.records import Usage
+from clients.letta.wire import is_letta_id
 from clients.sse import SseEvent
 
 
@@ -115,7 +116,7 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
     wire = decode(Service.LETTA, _WIRE, event.data)
     match kind:
         case "ping":
-            return Ping(_text(wire.run_id) or None)
+            return Ping(_run_id(wire.run_id))
         case "stop_reason":
             return StopReason(_text(wire.stop_reason))
         case "usage_statistics":
@@ -138,8 +139,13 @@ def _error(wire: _Wire) -> ErrorFrame:
         lost_image=_LOST_IMAGE in message,
         unpaid=detail.startswith(_UNPAID),
         too_long=_TOO_LONG.search(f"{kind} {detail}") is not None,
-        run_id=_text(wire.run_id) or None,
+        run_id=_run_id(wire.run_id),
     )
+
+
+def _run_id(value: Any) -> str | None:
+    """The value if it is a run's id, which may go into a path."""
+    return value if isinstance(value, str) and is_letta_id(value, "run") else None
 
 
 def _text(value: Any) -> str:

@@ -32,6 +32,7 @@ from clients.letta.records import RunRecord, RunStatus, Usage
 from clients.letta.sending import FollowedRun, Sent
 from clients.letta.stops import StopKind, stop_kind
 from clients.letta.turns import LettaTurn
+from clients.letta.wire import is_letta_id
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks
@@ -252,9 +253,10 @@ class LettaSource:
 
 
 def _run_id(frame: Frame) -> str | None:
+    """The run that a frame names. One that has not the form of an id is none: it goes into paths."""
     match frame:
         case Ping(run_id=run_id) | MessageFrame(message=MessageRecord(run_id=run_id)) | ErrorFrame(run_id=run_id):
-            return run_id
+            return run_id if run_id is not None and is_letta_id(run_id, "run") else None
         case _:
             return None
 

@@ -137,11 +137,7 @@ async def _one(proxy: Lossy, reader: asyncio.StreamReader, writer: asyncio.Strea
 
 async def _answer(loss: Loss | None, theirs: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
     if loss is None or loss.edit is not None:
-        edit = (lambda data: data) if loss is None else loss.edit
-        writer.write(head)
-        while data := await theirs.read(65536):
-            writer.write(edit(data) if edit else data)
-            await writer.drain()
+        await (_passed(theirs, writer, head) if loss is None else _edited(loss, theirs, writer, head))
         await writer.drain()
         writer.close()
         await writer.wait_closed()
@@ -158,6 +154,27 @@ async def _answer(loss: Loss | None, theirs: asyncio.StreamReader, writer: async
         await writer.drain()
     if loss.hangs:
         await asyncio.sleep(3600)
+
+
+async def _passed(theirs: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+    writer.write(head)
+    while data := await theirs.read(65536):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _edited(loss: Loss, theirs: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+    """Pass a chunked answer on, edited a chunk at a time, as one that ends with its connection."""
+    assert loss.edit is not None
+    assert b"transfer-encoding: chunked" in head.lower()
+    lines = [
+        line for line in head.split(b"\r\n") if not line.lower().startswith((b"transfer-encoding:", b"connection:"))
+    ]
+    writer.write(b"\r\n".join([lines[0], b"connection: close", *lines[1:]]))
+    while size := int(await theirs.readuntil(b"\r\n"), 16):
+        writer.write(loss.edit(await theirs.readexactly(size)))
+        await writer.drain()
+        await theirs.readexactly(2)
 
 
 async def _body(reader: asyncio.StreamReader, fields: dict[str, str]) -> bytes:
