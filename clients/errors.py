@@ -278,36 +278,6 @@ class UpstreamError(UpstreamFailure):
         return self._can_retry
 
 
-OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
-"""The reason of a Conflict: the request may have been carried out, and must not be sent again as it stands."""
-
-
-def is_unconfirmed(error: GatewayError) -> bool:
-    """Whether what was asked may have been done although it failed."""
-    return error.reason == OUTCOME_UNKNOWN or (isinstance(error, UpstreamFailure) and error.unconfirmed)
-
-
-def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
-    """The error of a request that may have been carried out.
-
-    Args:
-        advice: what is not known, and what to do.
-        cause: the failure behind it, whose message comes first; its reason is kept in ``details``, as ``cause``. One
-            that is such an error itself is answered as it is.
-    """
-    if cause is None:
-        return Conflict(advice, reason=OUTCOME_UNKNOWN)
-    if isinstance(cause, Conflict) and cause.reason == OUTCOME_UNKNOWN:
-        return cause
-    return Conflict(
-        f"{cause.message} {advice}",
-        reason=OUTCOME_UNKNOWN,
-        service=cause.service,
-        retry_after_seconds=cause.retry_after_seconds,
-        details={"cause": cause.reason} if cause.reason else None,
-    )
-
-
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
     """A class and all below it, itself last, so that its own status wins for a code they share."""
     return [*(one for child in kind.__subclasses__() for one in _family(child)), kind]

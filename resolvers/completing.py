@@ -9,10 +9,11 @@ import msgspec
 
 from clients.calls import Answer
 from clients.decode import decode, undecodable
-from clients.errors import BadUserInput, Conflict, Service, outcome_unknown
+from clients.errors import BadUserInput, Conflict, Service
 from clients.letta.records import Usage
 from clients.letta.tools import ToolCall
 from clients.litellm.money import dollars
+from clients.outcome import outcome_unknown
 from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES

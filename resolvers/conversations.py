@@ -8,9 +8,10 @@ from typing import overload
 from strawberry import Parent
 
 from clients.ams import AgentRow
-from clients.errors import BadUserInput, NotFound, outcome_unknown
+from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord
+from clients.outcome import outcome_unknown
 from resolvers import checks
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from clients.errors import GatewayError, is_unconfirmed, outcome_unknown
+from clients.errors import GatewayError
+from clients.outcome import is_unconfirmed, outcome_unknown
 
 V = TypeVar("V")
 

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clients.errors import BadUserInput, Conflict, GatewayError, is_unconfirmed
+from clients.errors import BadUserInput, Conflict, GatewayError
+from clients.outcome import is_unconfirmed
 from resolvers.doubt import Attempted, Doubt, confirmed
 
 V = TypeVar("V")

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import msgspec
 
-from clients.errors import BadUserInput, NotFound, outcome_unknown
+from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import MemoryHit, PassageRecord
+from clients.outcome import outcome_unknown
 from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext

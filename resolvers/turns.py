@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from clients.errors import BadUserInput, Conflict, Service, UpstreamTimeout, outcome_unknown
+from clients.errors import BadUserInput, Conflict, Service, UpstreamTimeout
 from clients.letta.messages import ApprovalRequestMessage
 from clients.letta.records import RunRecord
 from clients.letta.sending import SentDecision, SentMessage
+from clients.outcome import outcome_unknown
 from resolvers import checks, starts
 from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext

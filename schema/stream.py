@@ -155,7 +155,10 @@ class StreamFailure:
     code: ErrorCode = described("As `extensions.code` of an error.")
     reason: str | None = described("As `extensions.reason` of an error.")
     message: str = described("A sentence for people.")
-    retryable: bool = described("As `extensions.retryable` of an error; ask again with a new key.")
+    retryable: bool = described(
+        "Whether asking again can help. The same key takes up a turn whose stream broke off; what Letta or the model "
+        "has failed needs a new key."
+    )
     retry_after_seconds: float | None = described("As `extensions.retryAfterSeconds` of an error.")
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from clients.errors import ErrorCode, GatewayError, Overloaded, UpstreamError, is_unconfirmed, outcome_unknown
+from clients.errors import ErrorCode, GatewayError, Overloaded, UpstreamError
+from clients.outcome import is_unconfirmed, outcome_unknown
 from resolvers.streams.events import (
     Ended,
     Event,

@@ -10,16 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
-from clients.errors import (
-    BadUserInput,
-    Conflict,
-    GatewayError,
-    NotFound,
-    Service,
-    UpstreamError,
-    UpstreamTimeout,
-    outcome_unknown,
-)
+from clients.errors import BadUserInput, Conflict, GatewayError, NotFound, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
     ApprovalRequestMessage,
@@ -33,6 +24,7 @@ from clients.letta.sending import FollowedRun, Sent
 from clients.letta.stops import StopKind, stop_kind
 from clients.letta.turns import LettaTurn
 from clients.letta.wire import is_letta_id
+from clients.outcome import outcome_unknown
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks

@@ -13,11 +13,12 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from clients.errors import GatewayError, NotFound, outcome_unknown
+from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun, Sent
 from clients.moments import in_utc
+from clients.outcome import outcome_unknown
 from resolvers.context import RequestContext
 from resolvers.doubt import SETTLE_SECONDS
 

@@ -356,3 +356,21 @@ async def test_where_nothing_was_sent_the_key_stays_free() -> None:
         assert first["errors"][0]["extensions"]["code"] == "UPSTREAM_UNAVAILABLE"
         assert first["errors"][0]["extensions"]["retryable"] is True
         assert proxy.losses == []
+
+
+async def test_a_completion_cut_off_by_the_network_begins_again_or_goes_on() -> None:
+    for stays, replays in ((False, 2), (True, 1)):
+        async with lossy_stack(service="litellm") as (stack, _):
+            more = {"onDisconnect": "CONTINUE"} if stays else {}
+            asked = {"i": completion(stack, "tokens=30 delay=0.02", **more), "k": "k"}
+            async with opened_socket(stack) as socket:
+                async for event in socket.events(COMPLETION, asked):
+                    if event["__typename"] == "TextDelta":
+                        break
+                socket.socket.transport.abort()
+            async with opened_socket(stack) as socket:
+                heard = [event async for event in socket.events(COMPLETION, asked)]
+            assert heard[0]["replayed"] is True
+            assert text_of(heard) == expected(30)
+            assert heard[-1]["outcome"] == "COMPLETED"
+            assert (await stack.model_stats())["total"] == replays
