@@ -84,7 +84,9 @@ _WAITS = "waiting for approval"
 _LOST_IMAGE = "Failed to fetch image"
 _UNPAID = "PAYMENT_REQUIRED:"
 """How Letta's detail begins after a model's 402; the ``error_type`` is ``llm_error``, as of any other failure."""
-_TOO_LONG = re.compile(r"CONTEXT_WINDOW_EXCEEDED|context_(?:window|length)_exceeded|ContextWindowExceeded")
+_TOO_LONG = re.compile(
+    r"CONTEXT_WINDOW_EXCEEDED|context_(?:window|length)_exceeded|ContextWindowExceeded|maximum context length"
+)
 """In Letta's detail or type after a model's context overflow; the ``error_type`` recorded is ``internal_error``."""
 _OURS = ("ping", "stop_reason", "usage_statistics", "error_message")
 _HEAD = msgspec.json.Decoder(_Head)
