@@ -56,9 +56,7 @@ def translated(rejected: UpstreamRejected) -> GatewayError:
                 service=Service.LITELLM,
             )
         case 408:
-            return UpstreamTimeout(
-                "The model did not answer in time.", reason="TOTAL", service=Service.LITELLM, unconfirmed=False
-            )
+            return UpstreamTimeout("The model did not answer in time.", reason="TOTAL", service=Service.LITELLM)
         case 401:
             return bad_key()
         case status if status >= 500:
