@@ -14,8 +14,9 @@ from clients.outcome import is_unconfirmed, outcome_unknown
 
 V = TypeVar("V")
 
-SETTLE_SECONDS = 2.0
-"""How long after an attempt was given up a look that finds nothing counts: a request on its way may arrive late."""
+SETTLE_SECONDS, BRIEF_SECONDS = 5.0, 1.0
+"""How long after an attempt a look that finds nothing does not count yet: the request may arrive late. That is likely
+where it was given up, and not where something answered or cut the connection."""
 
 CLOCK_SKEW = timedelta(minutes=1)
 """By how much an upstream's clock may be behind the gateway's."""
@@ -37,10 +38,16 @@ class Doubt:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempted:
-    """Attempts under a key: when the first began, and when the last was given up (``time.monotonic``)."""
+    """Attempts under a key: when the first began, and when a look for the last one counts (``time.monotonic``)."""
 
     began: datetime
-    given_up: float
+    settled_at: float
+
+
+def settled_at(error: GatewayError | None) -> float:
+    """When a look counts for an attempt that ends now, by this error or by being given up, on ``time.monotonic``."""
+    answered = error is not None and error.details.get("cause", error.reason) in {"CUT", "STATUS", "DECODE"}
+    return time.monotonic() + (BRIEF_SECONDS if answered else SETTLE_SECONDS)
 
 
 async def confirmed(
@@ -74,7 +81,7 @@ async def _looked(doubt: Doubt, attempted: Attempted) -> Any:
         return None
     since = attempted.began - CLOCK_SKEW
     found = await doubt.look(since)
-    wait = attempted.given_up + SETTLE_SECONDS - time.monotonic()
+    wait = attempted.settled_at - time.monotonic()
     if found is None and wait > 0:
         await asyncio.sleep(wait)
         found = await doubt.look(since)

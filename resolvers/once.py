@@ -19,7 +19,7 @@ import msgspec
 
 from clients.errors import BadUserInput, Conflict, GatewayError
 from clients.outcome import is_unconfirmed
-from resolvers.doubt import Attempted, Doubt, confirmed
+from resolvers.doubt import Attempted, Doubt, confirmed, settled_at
 
 V = TypeVar("V")
 Act = Callable[[], Coroutine[Any, Any, V]]
@@ -137,7 +137,7 @@ class Once:
         except BaseException as error:  # a cancellation too: the key is free for another try, or looks first
             one = self._under_way[name]
             if doubt is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
-                one.attempted = Attempted(began=one.began, given_up=time.monotonic())
+                one.attempted = Attempted(began=one.began, settled_at=settled_at(error))
                 self._keep(name, OVERHEAD_BYTES)
             else:
                 del self._under_way[name]

@@ -19,6 +19,7 @@ from clients.outcome import outcome_unknown
 from resolvers import checks, starts
 from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
+from resolvers.doubt import settled_at
 from resolvers.messages import message_by_id
 from resolvers.once import fingerprint
 from resolvers.paging import Edge
@@ -110,8 +111,8 @@ def _attempt(context: RequestContext, key: str) -> Attempt | None:
     stream = context.resources.streams.earlier(context.principal.user_id, key)
     if stream is None:
         return None
-    given_up = time.monotonic() if stream.ended_at is None else stream.ended_at
-    return Attempt(key=key, run_id=stream.run_id, began=stream.first_began, given_up=given_up)
+    settled = settled_at(None) if stream.settled_at is None else stream.settled_at
+    return Attempt(key=key, run_id=stream.run_id, began=stream.first_began, settled_at=settled)
 
 
 async def respond_to_approval(

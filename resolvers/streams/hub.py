@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from typing import Protocol
 
 from clients.errors import ErrorCode, GatewayError, Overloaded, UpstreamError
 from clients.outcome import is_unconfirmed, outcome_unknown
+from resolvers.doubt import settled_at
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -274,6 +274,7 @@ class StreamHub:
         A refusal leaves the key free. Where it is not known what the upstream has done, the key stays taken.
         """
         begun = stream.opened.done()
+        stream.settled_at = settled_at(error)
         if stream.unknown is not None and is_unconfirmed(error):
             stream.unsure = True
             if not begun and not _says_itself(error):
@@ -294,7 +295,7 @@ class StreamHub:
         self._append(stream, ended, raw)
         stream.source = None  # what was sent may be large, and nobody needs it any more
         now = datetime.now(UTC)
-        stream.ended_at = time.monotonic()
+        stream.settled_at = stream.settled_at or settled_at(None)
         stream.expires_at = now + timedelta(seconds=self.limits.retention)
         if ended.usage is not None:
             self._metrics.tokens_used(stream.kind, ended.usage.prompt_tokens, ended.usage.completion_tokens)

@@ -41,13 +41,13 @@ class Attempt:
         key: the stream's key.
         run_id: the run it has begun, where that is known.
         began: when the first attempt began.
-        given_up: when the last attempt ended, on the clock of ``time.monotonic``.
+        settled_at: when a look that finds nothing counts, on the clock of ``time.monotonic``.
     """
 
     key: str
     run_id: str | None
     began: datetime
-    given_up: float
+    settled_at: float
 
 
 async def taken(context: RequestContext, scope: str, sent: Sent, attempt: Attempt) -> FollowedRun | None:
@@ -60,7 +60,7 @@ async def taken(context: RequestContext, scope: str, sent: Sent, attempt: Attemp
     ends = time.monotonic() + max(context.resources.clocks.first_token, 2 * SETTLE_SECONDS)
     try:
         while True:
-            settled = time.monotonic() >= attempt.given_up + SETTLE_SECONDS
+            settled = time.monotonic() >= attempt.settled_at
             busy = await look.is_busy()  # asked first: a run that ends in between has stored its message by then
             run = await look.run()
             if run is not None:

@@ -49,6 +49,7 @@ class Stream:
         late: whether a reader went on before the upstream had opened.
         starter: whoever began it, to tell them from who attaches.
         first_began: when the first attempt of its key began.
+        settled_at: when nothing of it is on its way any more, about, on the clock of ``time.monotonic``.
         pump: what copies the source into the log.
         timer: what ends its grace or, after its end, its time on the shelf.
     """
@@ -73,7 +74,7 @@ class Stream:
     log: StreamLog = field(default_factory=StreamLog)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     first_began: datetime = field(default_factory=lambda: datetime.now(UTC))
-    ended_at: float | None = None
+    settled_at: float | None = None
     expires_at: datetime | None = None
     readers: int = 0
     was_read: bool = False

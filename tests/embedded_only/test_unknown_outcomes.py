@@ -121,7 +121,7 @@ async def test_a_message_that_arrives_after_it_was_given_up_is_not_sent_again() 
     async with lossy_stack(**QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
         given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, Loss(late=1.2))
+        proxy.lose(SENDS, Loss(late=3.0))
         unknown(await stack.graphql(SEND, {"i": given}))
         answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
         assert answer["stream"]["text"] == expected(3)

@@ -178,7 +178,7 @@ class Looking:
 
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubt, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(doubt, "BRIEF_SECONDS", 0.0)
 
 
 LOST = UpstreamError("Cut.", reason="CUT")
