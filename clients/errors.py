@@ -242,14 +242,11 @@ class UpstreamTimeout(UpstreamFailure):
         self.unconfirmed = unconfirmed
 
 
-_NO_CONFIRMATION = frozenset({"STATUS", "DECODE", "CUT"})
-"""Reasons of an answer that does not tell whether the request was carried out."""
-
-
 class UpstreamError(UpstreamFailure):
     """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
 
-    Without ``unconfirmed``, the reason tells: a status, unreadable bytes and a cut confirm nothing, the rest does.
+    Without ``unconfirmed``, the reason tells: a cut, unreadable bytes, and a status that is no refusal (it can be
+    retried) do not confirm what was done; the rest does.
     """
 
     code = ErrorCode.UPSTREAM_ERROR
@@ -270,7 +267,8 @@ class UpstreamError(UpstreamFailure):
             message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
         )
         self._can_retry = can_retry
-        self.unconfirmed = reason in _NO_CONFIRMATION if unconfirmed is None else unconfirmed
+        tells = reason not in {"CUT", "DECODE"} and (reason != "STATUS" or not can_retry)
+        self.unconfirmed = not tells if unconfirmed is None else unconfirmed
 
     @property
     def retryable(self) -> bool:

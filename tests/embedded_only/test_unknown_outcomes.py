@@ -171,13 +171,19 @@ async def test_a_turn_that_is_not_streamed_again_is_watched_to_its_end() -> None
         assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 2
 
 
-async def test_a_refusal_leaves_the_key_free() -> None:
+@pytest.mark.parametrize("status", [402, 409, 422])
+async def test_a_refusal_leaves_the_key_free(status: int) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, answered(429, b"{}", content_type="application/json"))
-        first = await stack.graphql(SEND, {"i": given})
-        assert first["errors"][0]["extensions"]["reason"] != "OUTCOME_UNKNOWN"
+        proxy.lose(SENDS, answered(status, b"{}", asks=False, content_type="application/json"))
+        refused = await stack.graphql(SEND, {"i": given})
+        assert refused.get("errors") or refused["data"]["sendMessage"]["errors"]
+        stack.platform.state.calls.clear()
+        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        assert answer["stream"]["text"] == expected(3)
+        assert stack.calls("letta")[0].startswith("POST")  # it is sent at once, and not looked for
+        assert len(stored(stack, agent_id)) == 1
 
 
 @pytest.mark.parametrize("loss", [CUT, HEAD_THEN_CUT], ids=["cut", "head, then cut"])

@@ -40,11 +40,11 @@ HEAD_THEN_CUT = Loss(head=True)
 HEAD_THEN_NOTHING = Loss(head=True, hangs=True)
 
 
-def answered(status: int, body: bytes = b"", **headers: str) -> Loss:
-    """The service is asked, and something else answers."""
+def answered(status: int, body: bytes = b"", *, asks: bool = True, **headers: str) -> Loss:
+    """Something else answers, once the service was asked or without."""
     lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", "connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return Loss(instead="\r\n".join([*lines, "", ""]).encode() + body)
+    return Loss(asks=asks, instead="\r\n".join([*lines, "", ""]).encode() + body)
 
 
 @dataclass
@@ -116,6 +116,10 @@ async def _one(proxy: Lossy, reader: asyncio.StreamReader, writer: asyncio.Strea
     if loss is not None and loss.late:
         await asyncio.sleep(loss.late)
     if loss is not None and not loss.asks:
+        writer.write(loss.instead or b"")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
         return
     kept = [
         line
