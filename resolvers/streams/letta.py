@@ -76,7 +76,7 @@ class LettaSource:
         self._looking: asyncio.Task[list[MessageRecord]] | None = None
         self._seen: set[str] = set()
         self._stop: str | None = None
-        self._usage: Usage | None = None
+        self.usage: Usage | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
@@ -182,7 +182,7 @@ class LettaSource:
             case StopReason(reason=reason):
                 self._stop = self._stop or reason
             case Usage():
-                self._usage = frame
+                self.usage = frame
             case _:
                 pass
         return []
@@ -238,7 +238,7 @@ class LettaSource:
             outcome=StreamOutcome(kind),
             finish_reason=finish_reason(self._stop),
             error=failure_of(stop, failed) if kind is StopKind.FAILED else None,
-            usage=self._usage,
+            usage=self.usage,
             run_id=self.run_id,
             scope=self._scope,
         )
