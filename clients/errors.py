@@ -10,7 +10,7 @@
      │   ├─ Invalid            … and it says what, line by line  400
      │   ├─ BodyTimeout        send it faster                    408
      │   └─ UnsupportedEncoding  send it in another coding       415
-     ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, …
+     ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, OUTCOME_UNKNOWN, …
      ├─ RateLimited            wait ``retry_after_seconds``      429
      ├─ BudgetExceeded         the user's budget is spent        402
      ├─ PayloadTooLarge        send less                         413
@@ -155,10 +155,30 @@ class UnsupportedEncoding(BadUserInput):
 
 
 class Conflict(GatewayError):
-    """The request collides with the present state (``RUN_BUSY``, ``KEY_REUSED``)."""
+    """The request collides with the present state (``RUN_BUSY``, ``KEY_REUSED``, ``OUTCOME_UNKNOWN``)."""
 
     code = ErrorCode.CONFLICT
     http_status = 409
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        service: Service | None = None,
+        retry_after_seconds: float | None = None,
+        details: dict[str, str] | None = None,
+        can_retry: bool = False,
+    ) -> None:
+        super().__init__(
+            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
+        )
+        self._can_retry = can_retry
+
+    @property
+    def retryable(self) -> bool:
+        """Whether sending the same request again can help."""
+        return self._can_retry
 
 
 class RateLimited(GatewayError):
@@ -198,9 +218,14 @@ class Interrupted(Overloaded):
 
 
 class UpstreamFailure(GatewayError):
-    """A service behind the gateway failed; ``service`` says which."""
+    """A service behind the gateway failed; ``service`` says which.
+
+    Attributes:
+        unconfirmed: whether the service may have done what was asked: the request was sent, and no answer tells.
+    """
 
     can_retry = True
+    unconfirmed: bool = False
 
 
 class UpstreamUnavailable(UpstreamFailure):
@@ -219,9 +244,28 @@ class UpstreamTimeout(UpstreamFailure):
     code = ErrorCode.UPSTREAM_TIMEOUT
     http_status = 504
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        service: Service | None = None,
+        retry_after_seconds: float | None = None,
+        details: dict[str, str] | None = None,
+        unconfirmed: bool = True,
+    ) -> None:
+        super().__init__(
+            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
+        )
+        self.unconfirmed = unconfirmed
+
 
 class UpstreamError(UpstreamFailure):
-    """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL."""
+    """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
+
+    Without ``unconfirmed``, the reason tells: a cut, unreadable bytes, and a status that is no refusal (it can be
+    retried) do not confirm what was done; the rest does.
+    """
 
     code = ErrorCode.UPSTREAM_ERROR
     http_status = 502
@@ -235,11 +279,14 @@ class UpstreamError(UpstreamFailure):
         retry_after_seconds: float | None = None,
         details: dict[str, str] | None = None,
         can_retry: bool = True,
+        unconfirmed: bool | None = None,
     ) -> None:
         super().__init__(
             message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
         )
         self._can_retry = can_retry
+        tells = reason not in {"CUT", "DECODE"} and (reason != "STATUS" or not can_retry)
+        self.unconfirmed = not tells if unconfirmed is None else unconfirmed
 
     @property
     def retryable(self) -> bool:
@@ -267,7 +314,7 @@ def error_of(
 ) -> GatewayError:
     """An error again from what was kept of it."""
     kind = _KINDS.get(code, GatewayError)
-    if issubclass(kind, UpstreamError):
+    if issubclass(kind, UpstreamError | Conflict):
         return kind(
             message,
             reason=reason,

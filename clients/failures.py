@@ -21,8 +21,15 @@ def _setting(service: Service) -> str:
     return f"{service.value.upper()}_BASE_URL"
 
 
-def of_wire(service: Service, error: Exception, clock: str = "DEADLINE") -> GatewayError:
-    """The error for one on the wire; ``clock`` is the reason where time ran out."""
+def of_wire(service: Service, error: Exception, clock: str = "DEADLINE", *, sent: bool = True) -> GatewayError:
+    """The error for one on the wire.
+
+    Args:
+        service: the service that was called.
+        error: a time that ran out, or the transport's error.
+        clock: the reason where time ran out.
+        sent: whether the request may have reached the service by then.
+    """
     name = display_name(service)
     match error:
         case httpx.PoolTimeout():
@@ -30,7 +37,7 @@ def of_wire(service: Service, error: Exception, clock: str = "DEADLINE") -> Gate
         case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
             return UpstreamUnavailable(f"{name} cannot be reached.", reason="CONNECT", service=service)
         case TimeoutError() | httpx.TimeoutException():
-            return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service)
+            return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service, unconfirmed=sent)
         case _:
             return of_body(service, error)
 

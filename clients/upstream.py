@@ -217,13 +217,13 @@ class Upstream:
         """Through deadline and bulkhead."""
         left = scope.deadline - time.monotonic()
         if left <= 0:
-            raise failures.of_wire(self.service, TimeoutError(), scope.clock)
+            raise failures.of_wire(self.service, TimeoutError(), scope.clock, sent=False)
         try:
             async with asyncio.timeout(left) as deadline:
                 await bulkhead.enter(scope.caller, self._limits.queue)
         except TimeoutError as error:
             met = error if deadline.expired() else httpx.PoolTimeout("")
-            raise failures.of_wire(self.service, met, scope.clock) from error
+            raise failures.of_wire(self.service, met, scope.clock, sent=False) from error
 
     def _bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
         if scope.returning:

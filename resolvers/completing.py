@@ -11,6 +11,7 @@ from clients.letta.records import Usage
 from clients.letta.tools import ToolCall
 from clients.litellm.embeddings import EmbeddingRecord, decode_embeddings
 from clients.litellm.tokens import header_cost, whole_usage
+from clients.outcome import outcome_unknown
 from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES
@@ -59,7 +60,8 @@ async def complete(
     """A completion, read to its end: begun now, or what ``key`` has begun. One that broke off under it begins again.
 
     Raises:
-        Conflict: ``KEY_REUSED``; ``CANCELLED``, where its stream was cancelled meanwhile.
+        Conflict: ``KEY_REUSED``; ``CANCELLED``, where its stream was cancelled meanwhile; ``OUTCOME_UNKNOWN``, where
+            LiteLLM did not tell how it ended: it may have been paid, and the key does not begin again.
         GatewayError: the upstream's refusal, or why the stream failed. A part of an answer is none.
     """
     attached = await turns.start_completion(context, body=body, on_disconnect=on_disconnect, key=key, anew=True)
@@ -72,7 +74,8 @@ async def complete(
     if ended is None or ended.outcome is StreamOutcome.CANCELLED:
         raise Conflict("The completion was cancelled.", reason="CANCELLED")
     if ended.error is not None:
-        raise ended.error.error()
+        error = ended.error.error()
+        raise outcome_unknown(turns.MAY_BE_PAID, error) if stream.unsure else error
     said = [entry.event for entry in stream.log.entries]
     return Completion(
         stream=stream,

@@ -15,6 +15,7 @@ from typing import TypeVar
 from clients.calls import CallScope
 from resolvers import checks
 from resolvers.access import Access
+from resolvers.doubt import Doubt, confirmed
 from resolvers.loaders import Loaders
 from resolvers.once import OVERHEAD_BYTES, Act, fingerprint
 from resolvers.principal import Principal
@@ -57,15 +58,17 @@ class RequestContext:
         parts: tuple[object, ...],
         act: Act[V],
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
+        doubt: Doubt | None = None,
     ) -> V:
         """The answer of ``act``; with a key, what that key of the principal's has begun or done before.
 
-        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. See ``Once.done``.
+        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. ``doubt`` is for what must not
+        be done twice. See ``Once.done``.
         """
         if key is None:
-            return await act()
+            return await confirmed(act, doubt)
         name = f"{what}:{checks.key(key)}"
-        return await self.resources.once.done(self.principal.user_id, name, fingerprint(*parts), act, weigh)
+        return await self.resources.once.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, doubt)
 
     @property
     def principal(self) -> Principal:

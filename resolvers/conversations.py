@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import overload
+
 from strawberry import Parent
 
 from clients.ams import AgentRow
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord
+from clients.outcome import outcome_unknown
 from resolvers import checks
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
+from resolvers.doubt import Doubt
 from resolvers.info import Info
-from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
+from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, moment, not_of_this_list, page
 
 
 async def conversation_page(
@@ -43,15 +48,59 @@ async def create(
     """Start a conversation with an agent of the principal's; with the same key, the one that it has started.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``.
+        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, where Letta did not confirm it.
     """
     row = await context.access.agent(agent_id)
     checks.text(summary, "summary", checks.MAX_SUMMARY)
 
     async def made() -> ConversationRecord:
-        return await context.resources.letta.create_conversation(context.scope, row.agent_id, summary)
+        return _noted(context, await context.resources.letta.create_conversation(context.scope, row.agent_id, summary))
 
-    return conversation_edge(await context.once(key, "createConversation", (agent_id, summary), made))
+    async def look(since: datetime) -> ConversationRecord | None:
+        found = await _unaccounted(context, row.agent_id, since)
+        return _noted(context, _only([one for one in found if (one.summary or None) == (summary or None)]))
+
+    doubt = Doubt(message=_UNCONFIRMED, look=look)
+    return conversation_edge(await context.once(key, "createConversation", (agent_id, summary), made, doubt=doubt))
+
+
+_UNCONFIRMED = (
+    "Letta did not confirm the new conversation. Send the request again with the same key: the gateway looks for it "
+    "first. If this comes again, or without a key, look in the agent's conversations before you use a new key."
+)
+_NEWEST = 50
+"""How many of an agent's newest conversations are looked through for one that was made."""
+
+
+async def _unaccounted(context: RequestContext, agent_id: str, since: datetime) -> list[ConversationRecord]:
+    """The agent's conversations made since a time that no request of this process is known to have made.
+
+    Raises:
+        Conflict: reason ``OUTCOME_UNKNOWN``, where there are more than are looked through.
+    """
+    records = await context.resources.letta.conversations(context.renewed().scope, agent_id, limit=_NEWEST)
+    recent = [one for one in records if one.created_at is None or moment(one.created_at) >= since]
+    if len(recent) == _NEWEST:
+        raise outcome_unknown(_UNCONFIRMED)
+    return [one for one in recent if one.agent_id == agent_id and one.id not in context.resources.made_ids]
+
+
+def _only(found: list[ConversationRecord]) -> ConversationRecord | None:
+    """The one that was found, if any. Raises Conflict (``OUTCOME_UNKNOWN``) where several could be it."""
+    if len(found) > 1:
+        raise outcome_unknown(_UNCONFIRMED)
+    return found[0] if found else None
+
+
+@overload
+def _noted(context: RequestContext, record: ConversationRecord) -> ConversationRecord: ...
+@overload
+def _noted(context: RequestContext, record: ConversationRecord | None) -> ConversationRecord | None: ...
+def _noted(context: RequestContext, record: ConversationRecord | None) -> ConversationRecord | None:
+    """The conversation, accounted for."""
+    if record is not None:
+        context.resources.made_ids.add(record.id)
+    return record
 
 
 async def update(context: RequestContext, conversation_id: str, summary: str) -> ConversationRecord:
@@ -72,9 +121,16 @@ async def fork(context: RequestContext, conversation_id: str, key: str | None) -
 
     async def forked() -> ConversationRecord:
         record = await _made(context, conversation_id)
-        return await context.resources.letta.fork_conversation(context.scope, record.id)
+        return _noted(context, await context.resources.letta.fork_conversation(context.scope, record.id))
 
-    fork_made = await context.once(key, "forkConversation", (conversation_id,), forked)
+    async def look(since: datetime) -> ConversationRecord | None:
+        found = await _unaccounted(context, (await _made(context, conversation_id)).agent_id, since)
+        if any(one.id != conversation_id for one in found):  # any of them may be the fork: it has no mark of its own
+            raise outcome_unknown(_UNCONFIRMED)
+        return None
+
+    doubt = Doubt(message=_UNCONFIRMED, look=look)
+    fork_made = await context.once(key, "forkConversation", (conversation_id,), forked, doubt=doubt)
     await context.access.agent(fork_made.agent_id)
     return conversation_edge(fork_made)
 

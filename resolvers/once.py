@@ -12,11 +12,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
-from clients.errors import BadUserInput, Conflict
+from clients.errors import BadUserInput, Conflict, GatewayError
+from clients.outcome import is_unconfirmed
+from resolvers.doubt import Attempted, Doubt, confirmed, settled_at
 
 V = TypeVar("V")
 Act = Callable[[], Coroutine[Any, Any, V]]
@@ -38,10 +41,15 @@ def fingerprint(*parts: object) -> str:
 
 @dataclass(eq=False, kw_only=True)
 class _Done:
-    """What a key stands for. ``task`` has the answer; the rest is known once it is there."""
+    """What a key stands for. ``task`` has the answer; the rest is known once it is there.
+
+    ``began`` is when the first attempt began; ``attempted`` is set where it is not known whether it was carried out.
+    """
 
     fingerprint: str
     task: asyncio.Task[Any]
+    began: datetime
+    attempted: Attempted | None = None
     ended_at: float = 0.0
     weight: int = 0
 
@@ -76,23 +84,23 @@ class Once:
         input_print: str,
         act: Act[V],
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
+        doubt: Doubt | None = None,
     ) -> V:
         """The answer of ``act``: done now, or what the owner's key has begun or done before.
 
         Whoever waits may leave: what was begun goes on to its end, within its own deadline. What fails frees the key.
+        With a ``doubt``, what may have been carried out all the same does not: the same key then looks for it first.
 
         Raises:
-            Conflict: reason ``KEY_REUSED``, when the key was used with other input.
+            Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``OUTCOME_UNKNOWN``.
         """
         self._drop_old()
         name = (owner_id, key)
         known = self._under_way.get(name) or self._ended.get(name)
-        if known is None:
-            task = asyncio.create_task(self._carried_out(name, act, weigh))
-            task.add_done_callback(_seen)
-            known = self._under_way[name] = _Done(fingerprint=input_print, task=task)
-        elif known.fingerprint != input_print:
+        if known is not None and known.fingerprint != input_print:
             raise Conflict("The key was used before, with other input.", reason="KEY_REUSED")
+        if known is None or (known.attempted is not None and doubt is not None and doubt.look is not None):
+            known = self._begin(name, input_print, act, weigh, doubt, known)
         answer: V = await asyncio.shield(known.task)
         return answer
 
@@ -113,11 +121,36 @@ class Once:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _carried_out(self, name: _Name, act: Act[V], weigh: Callable[[V], int]) -> V:
+    def _begin(
+        self,
+        name: _Name,
+        input_print: str,
+        act: Act[V],
+        weigh: Callable[[V], int],
+        doubt: Doubt | None,
+        earlier: _Done | None,
+    ) -> _Done:
+        attempted = None if earlier is None else earlier.attempted
+        if earlier is not None:
+            self._drop(name)
+        task = asyncio.create_task(self._carried_out(name, act, weigh, doubt, attempted))
+        task.add_done_callback(_seen)
+        one = _Done(fingerprint=input_print, task=task, began=attempted.began if attempted else datetime.now(UTC))
+        self._under_way[name] = one
+        return one
+
+    async def _carried_out(
+        self, name: _Name, act: Act[V], weigh: Callable[[V], int], doubt: Doubt | None, attempted: Attempted | None
+    ) -> V:
         try:
-            answer = await act()
-        except BaseException:  # a cancellation too: whatever ended it, the key is free for another try
-            del self._under_way[name]
+            answer = await confirmed(act, doubt, attempted)
+        except BaseException as error:  # a cancellation too: the key is free for another try, or looks first
+            one = self._under_way[name]
+            if doubt is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
+                one.attempted = Attempted(began=one.began, settled_at=settled_at(error))
+                self._keep(name, OVERHEAD_BYTES)
+            else:
+                del self._under_way[name]
             raise
         self._keep(name, weigh(answer))
         return answer
@@ -136,8 +169,10 @@ class Once:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        _, one = self._ended.popitem(last=False)
-        self._kept -= one.weight
+        self._drop(next(iter(self._ended)))
+
+    def _drop(self, name: _Name) -> None:
+        self._kept -= self._ended.pop(name).weight
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

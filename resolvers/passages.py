@@ -9,9 +9,11 @@ import msgspec
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import MemoryHit, PassageRecord
+from clients.outcome import outcome_unknown
 from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext
+from resolvers.doubt import Doubt
 from resolvers.once import OVERHEAD_BYTES
 from resolvers.paging import (
     DEFAULT_PAGE,
@@ -131,16 +133,48 @@ async def insert(
     Answers what was made of it, in the order of ``passage_page``.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``.
+        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, where Letta did not confirm it.
     """
     row = await context.access.agent(agent_id)
     kept, tags = _worded(text, "text", MAX_TEXT), checks.tags(tags)
 
     async def inserted() -> list[PassageRecord]:
-        return await context.resources.letta.insert_passage(context.scope, row.agent_id, kept, tags)
+        return _noted(context, await context.resources.letta.insert_passage(context.scope, row.agent_id, kept, tags))
 
-    made = await context.once(key, "insertPassage", (agent_id, text, tags), inserted, _weight)
+    async def look(since: datetime) -> list[PassageRecord] | None:
+        return _noted(context, await _inserted_since(context, row.agent_id, kept, since)) or None
+
+    doubt = Doubt(message=_UNCONFIRMED, look=look)
+    made = await context.once(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
     return [passage_edge(passage) for passage in sorted(made, key=newest_first)]
+
+
+async def _inserted_since(context: RequestContext, agent_id: str, text: str, since: datetime) -> list[PassageRecord]:
+    """The passage of a text, made since a time, that no request of this process is known to have made.
+
+    Raises:
+        Conflict: reason ``OUTCOME_UNKNOWN``, where several could be it, or a piece of it is there: Letta may cut a text
+            into several passages.
+    """
+    newest = await context.resources.letta.passages(context.renewed().scope, agent_id, limit=_SCAN, newest_first=True)
+    recent = [one for one in newest if one.created_at is None or _made(one) >= since]
+    own = [one for one in recent if one.id not in context.resources.made_ids and one.text in text]
+    if len(own) > 1 or len(recent) == _SCAN or any(one.text != text for one in own):
+        raise outcome_unknown(_UNCONFIRMED)
+    return own
+
+
+def _noted(context: RequestContext, passages: list[PassageRecord]) -> list[PassageRecord]:
+    """The passages, accounted for."""
+    for passage in passages:
+        context.resources.made_ids.add(passage.id)
+    return passages
+
+
+_UNCONFIRMED = (
+    "Letta did not confirm the passage. Send the request again with the same key: the gateway looks for it first. "
+    "If this comes again, or without a key, look in the agent's passages before you use a new key."
+)
 
 
 def newest_first(passage: PassageRecord) -> tuple[float, str]:

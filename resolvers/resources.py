@@ -10,7 +10,7 @@ from clients.litellm import LiteLLM
 from resolvers.limits import RateLimits
 from resolvers.once import Once
 from resolvers.platform import Health
-from resolvers.sent import ShownIds
+from resolvers.sent import MadeIds, ShownIds
 from resolvers.streams.hub import StreamHub, StreamMetrics
 
 
@@ -39,3 +39,4 @@ class Resources:
     clocks: Clocks
     platform_key: str | None
     shown_ids: ShownIds = field(default_factory=ShownIds)
+    made_ids: MadeIds = field(default_factory=MadeIds)

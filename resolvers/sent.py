@@ -44,3 +44,20 @@ class ShownIds:
     def has(self, scope: str, letta_id: str) -> bool:
         """Whether something of that Letta id has been seen there."""
         return self._ids.get((scope, letta_id)) == letta_id
+
+
+class MadeIds:
+    """The Letta ids of conversations and passages that this process was answered: each is of one request."""
+
+    def __init__(self, limit: int = 20_000) -> None:
+        self._limit = limit
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, letta_id: str) -> None:
+        """Remember that a request has made it."""
+        self._ids[letta_id] = None
+        if len(self._ids) > self._limit:
+            self._ids.popitem(last=False)
+
+    def __contains__(self, letta_id: str) -> bool:
+        return letta_id in self._ids

@@ -42,7 +42,7 @@ async def started(
         began = True
         return source()
 
-    async with resources.streams.started(user_id, source=begin, **how) as stream:
+    async with resources.streams.started(user_id, source=begin, starter=context, **how) as stream:
         if counted and not began:
             await resources.limits.give_back(user_id, LimitKind.LLM)
         yield stream

@@ -11,13 +11,15 @@ from typing import Any
 
 import msgspec
 
-from clients.errors import BadUserInput, Service, UpstreamError, UpstreamTimeout
+from clients.errors import BadUserInput, Conflict, Service, UpstreamTimeout
 from clients.letta.messages import ApprovalRequestMessage
 from clients.letta.records import RunRecord
 from clients.letta.sending import SentDecision, SentMessage
+from clients.outcome import outcome_unknown
 from resolvers import checks, starts
 from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
+from resolvers.doubt import settled_at
 from resolvers.messages import message_by_id
 from resolvers.once import fingerprint
 from resolvers.paging import Edge
@@ -25,10 +27,19 @@ from resolvers.runs import run_edge
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
-from resolvers.streams.log import Leave, read_entries
+from resolvers.streams.log import Leave
+from resolvers.streams.lookup import Attempt
 from resolvers.streams.stream import Stream
 
 _USERS = ("user", "safety_identifier")
+_OTIDS = uuid.UUID("6f1d8a52-2f0b-5d0e-9c1e-0d6a3f2b7c44")
+"""The namespace of the ids that messages are sent under."""
+
+UNCONFIRMED = (
+    "Letta did not confirm the message. Send it again with the same key: the gateway looks for it first, and sends it "
+    "only if Letta does not have it."
+)
+MAY_BE_PAID = "The completion may have been paid for: use a new key to ask again."
 
 
 async def message_scope(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
@@ -60,17 +71,48 @@ async def send_message(
     key = f"message:{key}"
     counts = await starts.counted(context, key)
     scope = await message_scope(context, agent_id, conversation_id)
-    return starts.started(
+    input_print = fingerprint(scope, content)
+    sent = SentMessage(content=content, otid=_otid(context, key, input_print))
+    return _turn(
         context,
+        scope,
+        sent,
         counted=counts,
-        kind="turn",
-        source=lambda: LettaSource(context, scope, SentMessage(content=content, otid=str(uuid.uuid4()))),
         on_disconnect=on_disconnect,
         key=key,
-        fingerprint=fingerprint(scope, content),
-        scope=scope,
+        fingerprint=input_print,
         reads=reads,
     )
+
+
+def _turn(
+    context: RequestContext, scope: str, sent: SentMessage | SentDecision, *, key: str, **how: Any
+) -> AbstractAsyncContextManager[Stream]:
+    """Start a turn under a key; one whose outcome is not known is looked for before it is sent again."""
+    return starts.started(
+        context,
+        kind="turn",
+        source=lambda: LettaSource(context, scope, sent, _attempt(context, key)),
+        key=key,
+        scope=scope,
+        unknown=UNCONFIRMED,
+        looks=True,
+        **how,
+    )
+
+
+def _otid(context: RequestContext, key: str, input_print: str) -> str:
+    """The id that a message is sent under: the same at each attempt, also after a restart."""
+    return str(uuid.uuid5(_OTIDS, f"{context.principal.user_id}\n{key}\n{input_print}"))
+
+
+def _attempt(context: RequestContext, key: str) -> Attempt | None:
+    """What is known of an earlier attempt under a key that begins again."""
+    stream = context.resources.streams.earlier(context.principal.user_id, key)
+    if stream is None:
+        return None
+    settled = settled_at(None) if stream.settled_at is None else stream.settled_at
+    return Attempt(key=key, run_id=stream.run_id, began=stream.first_began, settled_at=settled)
 
 
 async def respond_to_approval(
@@ -97,17 +139,16 @@ async def respond_to_approval(
     if not isinstance(request, ApprovalRequestMessage):
         raise BadUserInput("This message asks for no decision.", reason="NO_APPROVAL")
     calls = [call.tool_call_id for call in request.tool_calls if call.tool_call_id]
-    otid = str(uuid.uuid4())
-    sent = SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid)
-    return starts.started(
+    input_print = fingerprint(request_id, approve, reason)
+    otid = _otid(context, stream_key, input_print)
+    return _turn(
         context,
+        request.scope,
+        SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid),
         counted=counts,
-        kind="turn",
-        source=lambda: LettaSource(context, request.scope, sent),
         on_disconnect=on_disconnect,
         key=stream_key,
-        fingerprint=fingerprint(request_id, approve, reason),
-        scope=request.scope,
+        fingerprint=input_print,
         reads=False,
     )
 
@@ -143,6 +184,7 @@ async def start_completion(
         fingerprint=fingerprint(body),
         reads=reads,
         anew=anew,
+        unknown=MAY_BE_PAID,
     )
 
 
@@ -163,11 +205,21 @@ def naming(context: RequestContext, body: dict[str, Any], key: str) -> dict[str,
 
 
 async def events(
-    context: RequestContext, attached: AbstractAsyncContextManager[Stream], after: str | None = None
+    context: RequestContext,
+    attached: AbstractAsyncContextManager[Stream],
+    after: str | None = None,
+    *,
+    replayed: bool | None = None,
 ) -> AsyncIterator[Event]:
-    """What a stream says, to a reader who stays attached as long as this is read."""
+    """What a stream says, to a reader who stays attached as long as this is read.
+
+    ``replayed`` says whether it was read before; without it, whether another operation has started it.
+    """
+    streams = context.resources.streams
     async with attached as stream:
-        async for event in context.resources.streams.events(stream, after, context.leave):
+        if replayed is None:
+            replayed = streams.is_replay(stream, context)
+        async for event in streams.events(stream, after, context.leave, replayed=replayed):
             yield event
 
 
@@ -175,20 +227,26 @@ async def started(context: RequestContext, stream: Stream) -> Started:
     """The first event of a turn's stream, within the operation's time; the run exists by then.
 
     Raises:
-        GatewayError: Letta's refusal, where it came late.
-        UpstreamTimeout: reason ``DEADLINE``. The turn may begin all the same: the same key attaches to it.
+        GatewayError: Letta's refusal, where it came late, or why the turn did not begin.
+        Conflict: reason ``CANCELLED``, where the stream was cancelled meanwhile.
+        Conflict: reason ``OUTCOME_UNKNOWN``, where Letta has not begun the turn in time. The same key attaches to it.
     """
     try:
         async with asyncio.timeout(context.scope.deadline - time.monotonic()):
-            async for entry in read_entries(stream.log):
-                if isinstance(entry.event, Started):
-                    return entry.event
-                if isinstance(entry.event, Ended):
-                    break
+            await stream.log.more(0)
     except TimeoutError as error:
-        raise UpstreamTimeout("Letta has not begun the turn yet.", reason="DEADLINE", service=Service.LETTA) from error
+        raise outcome_unknown(UNCONFIRMED, _not_begun()) from error
     stream.opened.result()
-    raise UpstreamError("Letta broke off before the turn began.", reason="CUT", service=Service.LETTA)
+    first, ended = stream.log.started, stream.log.ended
+    if first is not None and (first.run_id is not None or ended is None):
+        return first
+    if ended is not None and ended.error is not None:
+        raise ended.error.error()
+    raise Conflict("The stream was cancelled before the turn began.", reason="CANCELLED")
+
+
+def _not_begun() -> UpstreamTimeout:
+    return UpstreamTimeout("Letta has not begun the turn yet.", reason="DEADLINE", service=Service.LETTA)
 
 
 async def finished(stream: Stream, seconds: float, leave: Leave | None = None) -> Ended | None:

@@ -156,6 +156,11 @@ class StreamFailure:
     code: ErrorCode = described("As `extensions.code` of an error.")
     reason: str | None = described("As `extensions.reason` of an error.")
     message: str = described("A sentence for people.")
+    retryable: bool = described(
+        "Whether asking again can help. The same key takes up a turn whose stream broke off; what Letta or the model "
+        "has failed needs a new key."
+    )
+    retry_after_seconds: float | None = described("As `extensions.retryAfterSeconds` of an error.")
 
 
 @strawberry.interface(description="Something a stream says.")

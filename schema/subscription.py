@@ -32,7 +32,8 @@ class Subscription:
         """Attach to a stream."""
         streams = info.context.resources.streams
         stream = streams.get(id, info.context.principal.user_id)
-        async for event in turns.events(info.context, streams.attached(stream), after):
+        replayed = stream.again or stream.was_read
+        async for event in turns.events(info.context, streams.attached(stream), after, replayed=replayed):
             yield event  # type: ignore[misc]
 
     @strawberry.subscription(

@@ -16,6 +16,7 @@ from clients.calls import Answer
 from clients.errors import BadUserInput, Conflict
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
+from resolvers.doubt import Doubt
 from resolvers.limits import LimitKind
 from resolvers.once import OVERHEAD_BYTES, Act
 
@@ -60,7 +61,9 @@ async def counted_start(context: RequestContext, key: str | None, *, counted: bo
     return True
 
 
-async def once(context: RequestContext, key: str, digest: str, act: Act[Answer], *, counted: bool) -> Answer:
+async def once(
+    context: RequestContext, key: str, digest: str, act: Act[Answer], *, counted: bool, doubt: Doubt | None
+) -> Answer:
     """The answer of ``act``, done now or under the same key before. A count that has started nothing is given back.
 
     Args:
@@ -69,9 +72,10 @@ async def once(context: RequestContext, key: str, digest: str, act: Act[Answer],
         digest: of the request; another one under the same key is refused.
         act: asks for the answer.
         counted: whether the request was counted against the user's limit on model work.
+        doubt: for an answer that must not be paid for twice; without it, what fails frees the key.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``.
+        Conflict: reason ``KEY_REUSED``, or ``OUTCOME_UNKNOWN`` with a ``doubt``.
     """
     counted = await counted_start(context, key, counted=counted)
     if _is_streamed(context, key):
@@ -83,7 +87,9 @@ async def once(context: RequestContext, key: str, digest: str, act: Act[Answer],
         began = True
         return await act()
 
-    answer = await resources.once.done(user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.body))
+    answer = await resources.once.done(
+        user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.body), doubt=doubt
+    )
     if counted and not began:
         await resources.limits.give_back(user_id, LimitKind.LLM)
     return answer

@@ -24,12 +24,13 @@ from clients.litellm import passed_headers
 from clients.litellm.tokens import whole_usage, with_counts
 from resolvers import starts
 from resolvers.context import RequestContext
+from resolvers.doubt import Doubt
 from resolvers.once import fingerprint
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.stream import Stream
-from resolvers.turns import naming, payable
+from resolvers.turns import MAY_BE_PAID, naming, payable
 
 _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
@@ -71,7 +72,8 @@ class Relay:
             answer = await unless_left(receive, act())
         else:
             digest = fingerprint(self._row.path, asked)
-            work_once = once(self._context, once_key, digest, act, counted=self._counted)
+            doubt = Doubt(message=MAY_BE_PAID) if work is Work.CHAT else None
+            work_once = once(self._context, once_key, digest, act, counted=self._counted, doubt=doubt)
             answer = await unless_left(receive, work_once)
         await respond(send, 200, with_counts(answer.body), JSON, passed_headers(answer.headers))
 
@@ -109,7 +111,8 @@ class Relay:
             "on_disconnect": OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
             "kept": for_user,
         }
-        keyed = {} if once_key is None else {"key": once_key, "fingerprint": fingerprint(self._row.path, body)}
+        digest = fingerprint(self._row.path, body)
+        keyed = {} if once_key is None else {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
 
         leave, drain = Leave(), self._doors.drain
 
@@ -155,7 +158,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
         except TimeoutError:
             await write(send, ping)
             continue
-        batch = log.entries[position:]
+        batch = log.entries.after(position)
         position += len(batch)
         chunk = b"".join(entry.raw for entry in batch)
         if log.ended is not None and batch[-1].event is log.ended:

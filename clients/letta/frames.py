@@ -6,6 +6,7 @@ A failed model call is ``stop_reason`` + ``event: error``; a cancelled run ends 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from clients.decode import decode
 from clients.errors import Service
 from clients.letta.messages import MessageRecord, decode_message
 from clients.letta.records import Usage
+from clients.letta.wire import is_letta_id
 from clients.sse import SseEvent
 
 
@@ -30,7 +32,7 @@ class MessageFrame(msgspec.Struct, frozen=True):
 
 
 class StopReason(msgspec.Struct, frozen=True):
-    """Why the turn ended: ``end_turn``, ``requires_approval``, ``cancelled``, ``llm_api_error``."""
+    """Why the turn ended, in Letta's word; see ``clients.letta.stops``."""
 
     reason: str
 
@@ -40,12 +42,15 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 
     ``waits_for_approval``: nothing was done with the message, since the agent waits for a decision (tried on 0.16.8).
     ``lost_image``: nor was it here, since an image's address leads nowhere. ``unpaid``: the model answered 402.
+    ``too_long``: the messages are longer than the model's context.
     """
 
     error_type: str
     waits_for_approval: bool = False
     lost_image: bool = False
     unpaid: bool = False
+    too_long: bool = False
+    run_id: str | None = None
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -57,28 +62,46 @@ Frame = Ping | MessageFrame | StopReason | Usage | ErrorFrame | Done
 
 class _Head(msgspec.Struct):
     message_type: Any = None
+    seq_id: Any = None
 
 
 class _Wire(msgspec.Struct):
-    run_id: str | None = None
-    stop_reason: str = ""
-    error_type: str = ""
-    message: str = ""
-    detail: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cached_input_tokens: int | None = None
+    """Letta's own frames. A field of another type than expected is unknown; it does not fail the stream."""
+
+    run_id: Any = None
+    stop_reason: Any = None
+    error_type: Any = None
+    message: Any = None
+    detail: Any = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    total_tokens: Any = None
+    reasoning_tokens: Any = None
+    cached_input_tokens: Any = None
 
 
 _WAITS = "waiting for approval"
 _LOST_IMAGE = "Failed to fetch image"
 _UNPAID = "PAYMENT_REQUIRED:"
 """How Letta's detail begins after a model's 402; the ``error_type`` is ``llm_error``, as of any other failure."""
+_TOO_LONG = re.compile(
+    r"CONTEXT_WINDOW_EXCEEDED|context_(?:window|length)_exceeded|ContextWindowExceeded|maximum context length"
+)
+"""In Letta's detail or type after a model's context overflow; the ``error_type`` recorded is ``internal_error``."""
 _OURS = ("ping", "stop_reason", "usage_statistics", "error_message")
 _HEAD = msgspec.json.Decoder(_Head)
 _WIRE = msgspec.json.Decoder(_Wire)
+
+
+def seq_id_of(event: SseEvent) -> int | None:
+    """The frame's number within a background run; ``None`` for a frame without one.
+
+    Raises:
+        UpstreamError: reason ``DECODE``.
+    """
+    if event.data == b"[DONE]":
+        return None
+    return _count(decode(Service.LETTA, _HEAD, event.data).seq_id)
 
 
 def decode_frame(event: SseEvent, scope: str) -> Frame:
@@ -95,21 +118,45 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
     wire = decode(Service.LETTA, _WIRE, event.data)
     match kind:
         case "ping":
-            return Ping(wire.run_id)
+            return Ping(_run_id(wire.run_id))
         case "stop_reason":
-            return StopReason(wire.stop_reason)
+            return StopReason(_text(wire.stop_reason))
         case "usage_statistics":
             return Usage(
-                prompt_tokens=wire.prompt_tokens,
-                completion_tokens=wire.completion_tokens,
-                total_tokens=wire.total_tokens,
-                reasoning_tokens=wire.reasoning_tokens,
-                cached_prompt_tokens=wire.cached_input_tokens,
+                prompt_tokens=_count(wire.prompt_tokens),
+                completion_tokens=_count(wire.completion_tokens),
+                total_tokens=_count(wire.total_tokens),
+                reasoning_tokens=_count(wire.reasoning_tokens),
+                cached_prompt_tokens=_count(wire.cached_input_tokens),
             )
         case _:
-            return ErrorFrame(
-                wire.error_type,
-                waits_for_approval=_WAITS in wire.message,
-                lost_image=_LOST_IMAGE in wire.message,
-                unpaid=(wire.detail or "").startswith(_UNPAID),
-            )
+            return _error(wire)
+
+
+def _error(wire: _Wire) -> ErrorFrame:
+    kind, message, detail = _text(wire.error_type), _text(wire.message), _text(wire.detail)
+    return ErrorFrame(
+        kind,
+        waits_for_approval=_WAITS in message,
+        lost_image=_LOST_IMAGE in message,
+        unpaid=detail.startswith(_UNPAID),
+        too_long=_TOO_LONG.search(f"{kind} {detail}") is not None,
+        run_id=_run_id(wire.run_id),
+    )
+
+
+def _run_id(value: Any) -> str | None:
+    """The value if it is a run's id, which may go into a path."""
+    return value if isinstance(value, str) and is_letta_id(value, "run") else None
+
+
+def _text(value: Any) -> str:
+    """The value if it is text; an object or a list as its JSON, whose words tell as much."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _count(value: Any) -> int | None:
+    """The value if it is a count."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from clients.letta.stops import stop_kind
+
 
 class RunStatus(StrEnum):
     """Where a run stands. ``UNKNOWN`` is whatever a newer Letta may invent."""
@@ -23,6 +25,9 @@ class RunStatus(StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> RunStatus:  # noqa: ARG003 - the protocol's signature
         return cls.UNKNOWN
+
+
+_ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
 class MemoryBlockRecord(msgspec.Struct, kw_only=True):
@@ -160,13 +165,19 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> RunStatus:
-        """The status, ``UNKNOWN`` for one this gateway has never heard of."""
-        return RunStatus(self.raw_status)
+        """The status, ``UNKNOWN`` for one this gateway does not know.
+
+        A run with a stop reason is over: Letta can leave its status behind, so the reason then gives the status.
+        """
+        status = RunStatus(self.raw_status)
+        if status in _ENDS or not self.stop_reason:
+            return status
+        return RunStatus(stop_kind(self.stop_reason))
 
     @property
     def over(self) -> bool:
         """Whether it has ended, one way or another."""
-        return self.status in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
+        return self.status in _ENDS
 
     @property
     def is_active(self) -> bool:
@@ -177,7 +188,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
         """
         if self.status is RunStatus.CREATED:
             return bool(self.background)
-        return self.status is RunStatus.RUNNING or (self.status is RunStatus.UNKNOWN and self.completed_at is None)
+        return self.status in {RunStatus.RUNNING, RunStatus.UNKNOWN} and self.completed_at is None
 
     @property
     def time_to_first_token_ms(self) -> int | None:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
-from clients.errors import Service
-from clients.letta.frames import Frame, decode_frame
+from clients.decode import undecodable
+from clients.errors import Service, UpstreamError
+from clients.letta.frames import Frame, decode_frame, seq_id_of
 from clients.letta.sending import Sent
 from clients.letta.wire import Wire, translate
 from clients.sse import sse_events
@@ -96,6 +97,7 @@ class TurnCalls(Wire):
         )
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+                _expect_events(answer)
                 yield LettaTurn(_frames(answer, conversation), background=True)
         except UpstreamRejected as rejected:
             raise translate(rejected) from rejected
@@ -107,6 +109,7 @@ class TurnCalls(Wire):
         call = replace(call, json=body | {"background": background})
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+                _expect_events(answer)
                 yield answer
         except UpstreamRejected as rejected:
             if rejected.status == 503:
@@ -127,6 +130,44 @@ def _body(sent: Sent) -> dict[str, Any]:
     return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
 
 
+def _expect_events(answer: StreamedAnswer) -> None:
+    """Check that an answer is a stream of events.
+
+    Raises:
+        UpstreamError: reason ``STATUS`` for a redirect, which carries nothing out; ``DECODE`` for anything else.
+    """
+    if 300 <= answer.status < 400:
+        raise UpstreamError(
+            f"Letta redirected the request with status {answer.status}: check LETTA_BASE_URL.",
+            reason="STATUS",
+            service=Service.LETTA,
+            can_retry=False,
+            unconfirmed=False,
+        )
+    if not answer.headers.get("content-type", "").lower().startswith("text/event-stream"):
+        raise undecodable(Service.LETTA)
+
+
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
-    async for event in sse_events(answer.chunks(), Service.LETTA):
+    """The frames, each number once: what comes again under a ``seq_id`` that has been seen is dropped.
+
+    Raises:
+        UpstreamError: reason ``DECODE`` for a frame that cannot be read, and for bytes without a single frame.
+    """
+    seen, empty, number = 0, True, 0
+
+    async def counted() -> AsyncIterator[bytes]:
+        nonlocal number
+        async for chunk in answer.chunks():
+            number += len(chunk)
+            yield chunk
+
+    async for event in sse_events(counted(), Service.LETTA):
+        empty, seq_id = False, seq_id_of(event)
+        if seq_id is not None:
+            if seq_id <= seen:
+                continue
+            seen = seq_id
         yield decode_frame(event, conversation)
+    if empty and number:
+        raise undecodable(Service.LETTA)

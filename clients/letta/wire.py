@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
-from clients.decode import acknowledged, decode
+from clients.decode import UNREADABLE, acknowledged, decode
 from clients.errors import (
     BadUserInput,
     BudgetExceeded,
@@ -28,6 +28,9 @@ from clients.retry_after import retry_after_seconds
 from clients.upstream import Upstream
 
 MAX_PAGE = 100
+
+APPROVAL_PENDING = "The agent waits for a decision on a tool call: approve or deny it first."
+"""The message of a Conflict, reason ``APPROVAL_PENDING``."""
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID = re.compile(rf"(?:agent|conv|run|message|block|tool|passage|step)-{_UUID}\Z")
@@ -66,10 +69,12 @@ class Wire:
 
 
 class _Refusal(msgspec.Struct):
-    run_id: str | None = None
+    run_id: Any = None
+    detail: Any = None
 
 
 _REFUSAL = msgspec.json.Decoder(_Refusal)
+_RUN_ID = re.compile(rf"run_id=(run-{_UUID})")
 
 
 def translate(rejected: UpstreamRejected) -> Exception:
@@ -81,13 +86,7 @@ def translate(rejected: UpstreamRejected) -> Exception:
         case 400 | 422:
             return BadUserInput("Letta refused the request.", service=Service.LETTA)
         case 409:
-            run_id = decode(Service.LETTA, _REFUSAL, rejected.body).run_id
-            return Conflict(
-                "The conversation is busy with another run." if run_id else "Letta refused: the state conflicts.",
-                reason="RUN_BUSY" if run_id else None,
-                service=Service.LETTA,
-                details={"runId": run_id} if run_id else None,
-            )
+            return _conflict(rejected)
         case 401 | 403:
             return UpstreamError(
                 "Letta refused the gateway's credential.", reason="CREDENTIAL", service=Service.LETTA, can_retry=False
@@ -96,7 +95,11 @@ def translate(rejected: UpstreamRejected) -> Exception:
             return BudgetExceeded("Letta's credits are spent.", service=Service.LETTA)
         case 408:
             return UpstreamTimeout(
-                "Letta did not do it in time.", reason="TOTAL", service=Service.LETTA, retry_after_seconds=wait
+                "Letta did not do it in time.",
+                reason="TOTAL",
+                service=Service.LETTA,
+                retry_after_seconds=wait,
+                unconfirmed=False,
             )
         case 413:
             return PayloadTooLarge("Letta refused the request: it is too large.", service=Service.LETTA)
@@ -110,3 +113,30 @@ def translate(rejected: UpstreamRejected) -> Exception:
                 can_retry=False,
                 retry_after_seconds=wait,
             )
+
+
+def _conflict(rejected: UpstreamRejected) -> Conflict:
+    """A 409 of Letta 0.16.8: its detail is a text, or an object with a ``code``; a busy run may be named in either."""
+    try:
+        refusal = _REFUSAL.decode(rejected.body)
+    except UNREADABLE:
+        refusal = _Refusal()
+    detail = refusal.detail if isinstance(refusal.detail, dict) else {"message": refusal.detail}
+    text, code = str(detail.get("message") or ""), detail.get("code")
+    named = _RUN_ID.search(text)
+    run_id = next((one for one in (refusal.run_id, detail.get("run_id"), named and named[1]) if _is_run(one)), None)
+    wait = retry_after_seconds(rejected.headers)
+    if code == "PENDING_APPROVAL" or "waiting for approval" in text:
+        return Conflict(APPROVAL_PENDING, reason="APPROVAL_PENDING", service=Service.LETTA)
+    if run_id or "Another request" in text or code == "CONVERSATION_BUSY":
+        details = {"runId": str(run_id)} if run_id else None
+        message = "The conversation is busy with another run."
+        return Conflict(message, reason="RUN_BUSY", service=Service.LETTA, details=details, retry_after_seconds=wait)
+    if "locked" in text or wait is not None:
+        message = "Letta has locked what the request needs: try again."
+        return Conflict(message, reason="LOCKED", service=Service.LETTA, retry_after_seconds=wait, can_retry=True)
+    return Conflict("Letta refused: the state conflicts.", service=Service.LETTA)
+
+
+def _is_run(value: object) -> bool:
+    return isinstance(value, str) and is_letta_id(value, "run")

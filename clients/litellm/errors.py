@@ -146,7 +146,9 @@ def _meaning(status: int, wire: WireError, retry_after: float | None) -> Gateway
             return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", service=service)
         case 408:
             message = "The model did not answer in time."
-            return UpstreamTimeout(message, reason="TOTAL", service=service, retry_after_seconds=retry_after)
+            return UpstreamTimeout(
+                message, reason="TOTAL", service=service, retry_after_seconds=retry_after, unconfirmed=False
+            )
         case 429:
             message = "The model's rate limit is reached."
             return RateLimited(message, retry_after_seconds=retry_after, service=service)

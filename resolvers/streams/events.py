@@ -14,9 +14,6 @@ from clients.errors import ErrorCode, GatewayError, Service, error_of
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 
-OVERHEAD_BYTES = 256
-"""What an event takes in memory besides its text, about."""
-
 
 class StreamOutcome(StrEnum):
     """How a stream ended."""
@@ -83,15 +80,20 @@ class DetachReason(StrEnum):
     SIGNED_OUT = "signed_out"
 
 
-class Event(msgspec.Struct, kw_only=True):
+def utf8_size(text: str) -> int:
+    """The bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+class Event(msgspec.Struct, kw_only=True, tag=True):
     """Root of the events."""
 
     cursor: str = ""
 
     @property
     def size(self) -> int:
-        """Its weight in memory in bytes, about, for bounds."""
-        return OVERHEAD_BYTES
+        """The bytes of the answer that it carries: text in UTF-8, and what a message holds."""
+        return 0
 
 
 class Started(Event, kw_only=True):
@@ -105,8 +107,8 @@ class Started(Event, kw_only=True):
 
     @property
     def size(self) -> int:
-        """Its weight in bytes, about, for bounds."""
-        return OVERHEAD_BYTES + (0 if self.user_message is None else self.user_message.weight)
+        """The bytes of the message that was sent."""
+        return 0 if self.user_message is None else self.user_message.weight
 
 
 class TextDelta(Event, kw_only=True):
@@ -117,8 +119,8 @@ class TextDelta(Event, kw_only=True):
 
     @property
     def size(self) -> int:
-        """Its weight in bytes, about, for bounds."""
-        return OVERHEAD_BYTES + len(self.text)
+        """The bytes of its text."""
+        return utf8_size(self.text)
 
 
 class ReasoningDelta(TextDelta, kw_only=True):
@@ -136,8 +138,8 @@ class ToolCallDelta(Event, kw_only=True):
 
     @property
     def size(self) -> int:
-        """Its weight in bytes, about, for bounds."""
-        return OVERHEAD_BYTES + len(self.arguments_delta)
+        """The bytes of its piece of the arguments."""
+        return utf8_size(self.arguments_delta)
 
 
 class MessageAdded(Event, kw_only=True):
@@ -147,8 +149,8 @@ class MessageAdded(Event, kw_only=True):
 
     @property
     def size(self) -> int:
-        """Its weight in bytes, about, for bounds."""
-        return OVERHEAD_BYTES + self.message.weight
+        """The bytes of the message."""
+        return self.message.weight
 
 
 class ApprovalRequested(MessageAdded, kw_only=True):

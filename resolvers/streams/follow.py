@@ -53,14 +53,16 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
     while True:
         async with AsyncExitStack() as stack:
             if stream is None:
-                stream = await following.next(stack)
+                stream, replayed = await following.next(stack)
             else:
+                replayed = True
                 await stack.enter_async_context(context.resources.streams.attached(stream))
             if stream is None:
                 if context.leave is not None and context.leave.reason is not None:
                     yield Detached(cursor=after or "", reason=context.leave.reason)
                 return
-            async for event in context.resources.streams.events(stream, cursor, context.leave):
+            told = context.resources.streams.events(stream, cursor, context.leave, replayed=replayed)
+            async for event in told:
                 after = encode_cursor(_Place(stream.id, event.cursor))
                 placed = copy.copy(event)
                 placed.cursor = after
@@ -130,14 +132,19 @@ class _Following:
             self._runs = {run.id for run in runs if run.over}
         self._looked = 0.0  # one of them may be going on
 
-    async def next(self, stack: AsyncExitStack) -> Stream | None:
-        """The next turn, attached to; ``None`` when it is time to leave. Raises NotFound once it is not theirs."""
+    async def next(self, stack: AsyncExitStack) -> tuple[Stream | None, bool]:
+        """The next turn, attached to, and whether it was read before; ``None`` when it is time to leave.
+
+        Raises:
+            NotFound: once the conversation is not theirs.
+        """
         leave = self._context.leave
         others = [] if leave is None else [leave]
         while leave is None or leave.reason is None:
             stream = self._untold()
             if stream is not None:
-                return await stack.enter_async_context(self._streams.attached(stream))
+                replayed = stream.again or stream.was_read
+                return await stack.enter_async_context(self._streams.attached(stream)), replayed
             due = self._looked + self._streams.limits.look - time.monotonic()
             if due > 0:
                 with suppress(TimeoutError):
@@ -149,8 +156,8 @@ class _Following:
             if run is not None and self._untold() is None:
                 taken = await self._take_up(run, stack)
                 if taken is not None:
-                    return taken
-        return None
+                    return taken, False
+        return None, False
 
     def _untold(self) -> Stream | None:
         return next((stream for stream in self._mine() if stream.id not in self._told), None)

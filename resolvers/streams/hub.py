@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from clients.errors import ErrorCode, GatewayError, Overloaded, UpstreamError
+from clients.outcome import is_unconfirmed, outcome_unknown
+from resolvers.doubt import settled_at
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -29,6 +32,9 @@ from resolvers.streams.waiters import Waiters, woken
 class StreamLimits:
     """Bounds on streams. Times in seconds, sizes in bytes.
 
+    ``max_log`` bounds an answer: its text in UTF-8, reasoning and arguments included, and its messages. ``max_memory``
+    bounds what one stream's log takes in memory, in however many pieces the answer came.
+
     ``look`` is how often a conversation that is followed is looked at in Letta, for turns begun elsewhere.
     """
 
@@ -39,6 +45,7 @@ class StreamLimits:
     max_waiting: int = 1024 * 1024
     slow_after: float = 5
     max_log: int = 16 * 1024 * 1024
+    max_memory: int = 64 * 1024 * 1024
     max_kept: int = 256 * 1024 * 1024
     max_streams_per_user: int = 100
     look: float = 3
@@ -87,9 +94,13 @@ class StreamHub:
         return self._shelf.of(owner_id)
 
     def attaches(self, owner_id: str, key: str, *, anew: bool = False) -> bool:
-        """Whether the owner's key would attach to what it has started. See ``started``."""
+        """Whether the owner's key would attach to what it has started, or look for it. See ``started``."""
         stream = self._shelf.at_key(owner_id, key)
-        return stream is not None and not (anew and stream.broke_off)
+        return stream is not None and (stream.looks or not stream.begins_again(anew=anew))
+
+    def earlier(self, owner_id: str, key: str) -> Stream | None:
+        """What the owner's key has started last; a source that begins again can go on from it."""
+        return self._shelf.at_key(owner_id, key)
 
     @asynccontextmanager
     async def started(
@@ -105,19 +116,31 @@ class StreamHub:
         reads: bool = True,
         kept: bool = True,
         anew: bool = False,
+        unknown: str | None = None,
+        looks: bool = False,
+        starter: object | None = None,
     ) -> AsyncIterator[Stream]:
         """Start a stream, or attach to what the same key has started, for as long as the context lasts.
 
+        A key starts again where its stream was cancelled because its last reader left, and where it is not known
+        whether the upstream has taken what was sent if the ``source`` can look for that.
+
         Without ``reads`` the caller only starts it, for somebody else to read. One that is not ``kept`` is forgotten at
-        its end: nobody will read it again. With ``anew``, what the key has started is attached to unless it failed or
-        was cancelled: then the key starts again.
+        its end: nobody will read it again. With ``anew``, the key starts again also where its stream failed, or was
+        cancelled by anybody.
+
+        ``unknown`` is the advice in the Conflict (``OUTCOME_UNKNOWN``) that an attempt ends with whose outcome is not
+        known; the key then stays taken. Without it, nothing is sent that must not be sent twice. With ``looks``, a
+        source that is begun again looks for what was sent (see ``earlier``) before it sends anything. ``starter`` is
+        whoever starts it, see ``is_replay``.
 
         Raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input.
             GatewayError: the upstream's refusal, if it comes within one heartbeat.
         """
-        stream = self._shelf.by_key(owner_id, key, fingerprint)
-        if stream is None or (anew and stream.broke_off):
+        earlier = self._shelf.by_key(owner_id, key, fingerprint)
+        stream = None if earlier is not None and earlier.begins_again(anew=anew) else earlier
+        if stream is None:
             stream = Stream(
                 id=f"stream:{uuid.uuid4()}",
                 owner_id=owner_id,
@@ -128,7 +151,12 @@ class StreamHub:
                 fingerprint=fingerprint,
                 scope=scope,
                 kept=kept,
+                unknown=unknown,
+                looks=looks,
+                starter=None if starter is None else weakref.ref(starter),
             )
+            if earlier is not None:
+                stream.again, stream.first_began = True, earlier.first_began
             self._start(stream)
         async with self.attached(stream, reads=reads):
             await self._opened(stream)
@@ -157,8 +185,14 @@ class StreamHub:
             if not waiters:
                 self._awaited.pop((owner_id, scope), None)
 
-    def events(self, stream: Stream, after: str | None, leave: Leave | None = None) -> AsyncIterator[Event]:
-        """The stream's events after a cursor, as a GraphQL door sends them."""
+    def is_replay(self, stream: Stream, reader: object) -> bool:
+        """Whether a reader attaches to what somebody else has started, or an earlier attempt of the same key."""
+        return stream.again or stream.starter is None or stream.starter() is not reader
+
+    def events(
+        self, stream: Stream, after: str | None, leave: Leave | None = None, *, replayed: bool = False
+    ) -> AsyncIterator[Event]:
+        """The stream's events after a cursor, as a GraphQL door sends them; see ``read_events``."""
         limits = self.limits
         return read_events(
             stream.log,
@@ -167,6 +201,7 @@ class StreamHub:
             max_waiting=limits.max_waiting,
             slow_after=limits.slow_after,
             leave=leave,
+            replayed=replayed,
         )
 
     async def aclose(self) -> None:
@@ -191,10 +226,12 @@ class StreamHub:
             waiters.wake()
 
     async def _opened(self, stream: Stream) -> None:
-        """Wait for the upstream to open, one heartbeat at most; a refusal after that is in the stream."""
+        """Wait for the stream to begin, one heartbeat at most; a refusal after that is in the stream."""
         done, _ = await asyncio.wait({stream.opened}, timeout=self.limits.heartbeat)
         if done:
             stream.opened.result()
+        else:
+            stream.late = True
 
     async def _pump(self, stream: Stream) -> None:
         if stream.source is None:
@@ -202,15 +239,11 @@ class StreamHub:
         try:
             async with stream.source.open() as events:
                 stream.headers = dict(stream.source.headers)
-                stream.opened.set_result(None)
                 await self._copy(stream, events)
         except asyncio.CancelledError:
             self._end(stream, Ended(outcome=StreamOutcome.CANCELLED))
         except GatewayError as error:
-            if stream.opened.done():
-                self._end(stream, _failed(error))
-            else:
-                self._refused(stream, error)
+            self._failed(stream, error)
         except Exception as error:  # noqa: BLE001 - whatever went wrong in a source, its readers must be told
             self._metrics.source_broke(stream.kind, error)
             self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=_INTERNAL))
@@ -228,29 +261,47 @@ class StreamHub:
                 now = loop.time()
                 (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
                 before, first = now, False
-            stream.log.append(event, raw)
-            if stream.log.weight > self.limits.max_log:
+            self._append(stream, event, raw)
+            if stream.log.size > self.limits.max_log or stream.log.weight > self.limits.max_memory:
                 raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
         raise UpstreamError("The answer was cut off.", reason="CUT")
 
-    def _refused(self, stream: Stream, error: GatewayError) -> None:
-        """Tell those who wait for the opening. The stream is forgotten, so that its key starts anew."""
-        stream.opened.set_exception(error)
-        stream.opened.exception()  # seen: there may be nobody left who waits
-        self._shelf.forget(stream)
-        self._end(stream, _failed(error))
+    def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
+        """Add an event to the log. With the first one, the stream has begun."""
+        stream.log.append(event, raw)
+        if not stream.opened.done():
+            stream.opened.set_result(None)
+
+    def _failed(self, stream: Stream, error: GatewayError) -> None:
+        """End a stream that failed. Where it had not begun, those who wait for that are told.
+
+        A refusal leaves the key free. Where it is not known what the upstream has done, the key stays taken.
+        """
+        begun = stream.opened.done()
+        stream.settled_at = settled_at(error)
+        if stream.unknown is not None and is_unconfirmed(error):
+            stream.unsure = True
+            if not begun and not _says_itself(error):
+                error = outcome_unknown(stream.unknown, error)
+        if not begun:
+            stream.opened.set_exception(error)
+            stream.opened.exception()  # seen: there may be nobody left who waits
+            if not stream.unsure:
+                (self._shelf.free if stream.late else self._shelf.forget)(stream)
+        self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=StreamFailure.of(error)))
 
     def _end(self, stream: Stream, ended: Ended, raw: bytes = b"") -> None:
         if stream.log.ended is not None:
             return
-        if not stream.opened.done():
-            stream.opened.set_result(None)
         ended.run_id, ended.scope = ended.run_id or stream.run_id, ended.scope or stream.scope
         if ended.usage is None and stream.source is not None:
             ended.usage = stream.source.usage
-        stream.log.append(ended, raw)
+        if stream.log.started is None:
+            self._append(stream, Started(stream_id=stream.id, run_id=stream.run_id))
+        self._append(stream, ended, raw)
         stream.source = None  # what was sent may be large, and nobody needs it any more
         now = datetime.now(UTC)
+        stream.settled_at = stream.settled_at or settled_at(None)
         stream.expires_at = now + timedelta(seconds=self.limits.retention)
         if ended.usage is not None:
             self._metrics.tokens_used(stream.kind, ended.usage.prompt_tokens, ended.usage.completion_tokens)
@@ -263,12 +314,14 @@ class StreamHub:
     def _abandon(self, stream: Stream) -> None:
         """The last one has left. A stream that nobody has read yet was started to be read: it gets its grace."""
         if stream.on_disconnect is OnDisconnect.CANCEL and stream.was_read:
-            self.cancel(stream)
+            self._leave(stream)
         else:
             self._later(stream, self.limits.grace, self._leave)
 
     def _leave(self, stream: Stream) -> None:
+        """Cancel a stream that nobody reads. Its reader may have been cut off: its key begins again."""
         if stream.readers == 0:
+            stream.left = not stream.cancelled
             self.cancel(stream)
 
     def cancel(self, stream: Stream) -> None:
@@ -291,5 +344,6 @@ class StreamHub:
 _INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong in the gateway.")
 
 
-def _failed(error: GatewayError) -> Ended:
-    return Ended(outcome=StreamOutcome.FAILED, error=StreamFailure.of(error))
+def _says_itself(error: GatewayError) -> bool:
+    """Whether an error that confirms nothing is told as it is: an answer that is no answer, and a refusal for now."""
+    return error.reason == "DECODE" or error.retry_after_seconds is not None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
-from clients.errors import BudgetExceeded, ErrorCode, GatewayError, Service, UpstreamError, UpstreamTimeout
+from clients.errors import BadUserInput, Conflict, GatewayError, NotFound, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
     ApprovalRequestMessage,
@@ -19,9 +19,12 @@ from clients.letta.messages import (
     ReasoningMessage,
     ToolCallMessage,
 )
-from clients.letta.records import RunRecord, Usage
+from clients.letta.records import RunRecord, RunStatus, Usage
 from clients.letta.sending import FollowedRun, Sent
+from clients.letta.stops import StopKind, stop_kind
 from clients.letta.turns import LettaTurn
+from clients.letta.wire import is_letta_id
+from clients.outcome import outcome_unknown
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks
@@ -32,12 +35,13 @@ from resolvers.streams.events import (
     MessageAdded,
     ReasoningDelta,
     Started,
-    StreamFailure,
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
     finish_reason,
 )
+from resolvers.streams.failures import failure_of
+from resolvers.streams.lookup import BUSY, Attempt, taken
 
 READ_BACK = 50
 """How many of the newest messages are looked through for those of the turn, at a time."""
@@ -46,18 +50,28 @@ READ_BACK = 50
 WATCH_SECONDS = 1.0
 """How often a run is looked at that Letta does not stream again."""
 
+_STOP_OF = {RunStatus.COMPLETED: "end_turn", RunStatus.CANCELLED: "cancelled", RunStatus.FAILED: "error"}
+"""The stop reason of a run that is over and gives none."""
+
 READ_BACK_SECONDS = 5.0
 """How long a look at what Letta has stored may take."""
 
 
 class LettaSource:
-    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``."""
+    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``.
 
-    def __init__(self, context: RequestContext, scope: str, sent: Sent | FollowedRun) -> None:
+    With an ``earlier`` attempt to send the same, it is looked for first, and sent only if Letta has not taken it.
+    """
+
+    def __init__(
+        self, context: RequestContext, scope: str, sent: Sent | FollowedRun, earlier: Attempt | None = None
+    ) -> None:
         self._context = context
         self._scope = scope
         self._sent = sent
-        self.run_id: str | None = sent.run_id if isinstance(sent, FollowedRun) else None
+        self._earlier = earlier
+        self._followed = sent if isinstance(sent, FollowedRun) else None
+        self.run_id: str | None = self._followed.run_id if self._followed else None
         self._step: str | None = None
         self._looking: asyncio.Task[list[MessageRecord]] | None = None
         self._seen: set[str] = set()
@@ -68,20 +82,49 @@ class LettaSource:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
         """Send the message, or take up the run. See ``Source.open``."""
-        if isinstance(self._sent, FollowedRun) and not self._sent.background:
-            yield self._events(self._watched(self._sent.run_id), resumable=False)
-            return
-        clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
-        async with self._turn() as turn:
-            frames = clocks.timed(turn.frames, is_token=_is_token)
-            yield self._events(frames, resumable=turn.background)
+        async with AsyncExitStack() as stack:
+            await self._look_first()
+            clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
+            turn = await self._turn(stack)
+            if turn is None and self._followed is not None:
+                yield self._events(self._watched(self._followed.run_id), resumable=False)
+            elif turn is not None:
+                frames = clocks.timed(turn.frames, is_token=_is_token)
+                yield self._events(frames, resumable=turn.background)
 
-    def _turn(self) -> AbstractAsyncContextManager[LettaTurn]:
+    async def _look_first(self) -> None:
+        """Follow the run of an earlier attempt, if Letta has taken it."""
+        if self._earlier is not None and not isinstance(self._sent, FollowedRun):
+            self._followed = await taken(self._context, self._scope, self._sent, self._earlier)
+
+    async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
+        """The turn, opened; ``None`` for a run that Letta does not stream again."""
+        if self._followed is None:
+            try:
+                return await stack.enter_async_context(self._sending())
+            except Conflict as error:
+                if self._earlier is not None and error.reason == "RUN_BUSY":
+                    raise outcome_unknown(BUSY, error) from error  # the earlier attempt may have come late
+                raise
+        self.run_id = self._followed.run_id
+        if not self._followed.background:
+            return None
+        letta, clocks = self._context.resources.letta, self._context.resources.clocks
+        taking_up = letta.taken_up(
+            self._context.model_scope(), self._scope, self._followed.run_id, opens_within=clocks.first_token
+        )
+        try:
+            return await stack.enter_async_context(taking_up)
+        except (BadUserInput, NotFound):
+            if isinstance(self._sent, FollowedRun):
+                raise
+            return None
+
+    def _sending(self) -> AbstractAsyncContextManager[LettaTurn]:
         letta, clocks, sent = self._context.resources.letta, self._context.resources.clocks, self._sent
-        scope = self._context.model_scope()
         if isinstance(sent, FollowedRun):
-            return letta.taken_up(scope, self._scope, sent.run_id, opens_within=clocks.first_token)
-        return letta.send(scope, self._scope, sent, opens_within=clocks.first_token)
+            raise TypeError("a run that is followed sends nothing")
+        return letta.send(self._context.model_scope(), self._scope, sent, opens_within=clocks.first_token)
 
     async def _watched(self, run_id: str) -> AsyncIterator[Frame]:
         """A run that Letta does not stream again, looked at until it is over."""
@@ -94,7 +137,7 @@ class LettaSource:
                     run = await self._look(run_id)
         except TimeoutError as error:
             raise UpstreamTimeout("The turn took too long.", reason="TOTAL", service=Service.LETTA) from error
-        yield StopReason(run.stop_reason or run.status.value)
+        yield StopReason(run.stop_reason or _STOP_OF[run.status])
 
     async def _look(self, run_id: str) -> RunRecord:
         return await self._context.resources.letta.run(self._context.renewed().scope, run_id)
@@ -104,8 +147,8 @@ class LettaSource:
         failed: ErrorFrame | None = None
         try:
             async for frame in frames:
-                if not started:
-                    self.run_id = self.run_id or _run_id(frame)
+                self.run_id = self.run_id or _run_id(frame)
+                if not started and (self.run_id is not None or not isinstance(frame, Ping)):
                     started = True
                     yield self._started(resumable=resumable), b""
                 if isinstance(frame, Done):
@@ -132,9 +175,10 @@ class LettaSource:
     def _from(self, frame: Frame) -> list[Event]:
         match frame:
             case MessageFrame(message=message):
-                if self._step not in {None, message.step_id} and self._looking is None:
-                    self._looking = asyncio.create_task(self._stored())
-                self._step = message.step_id
+                if message.step_id is not None:
+                    if self._step not in {None, message.step_id} and self._looking is None:
+                        self._looking = asyncio.create_task(self._stored())
+                    self._step = message.step_id
                 return _deltas(message)
             case StopReason(reason=reason):
                 self._stop = self._stop or reason
@@ -179,21 +223,33 @@ class LettaSource:
             newest = await context.resources.letta.messages(
                 context.scope, self._scope, limit=READ_BACK, newest_first=True
             )
-        return [message for message in newest if message.run_id == self.run_id or message.otid == self._sent.otid]
+        sent = [message for message in newest if self._sent.otid and message.otid == self._sent.otid]
+        self.run_id = self.run_id or next((message.run_id for message in sent if message.run_id), None)
+        own = {id(message) for message in sent}
+        return [
+            message
+            for message in newest
+            if id(message) in own or (self.run_id is not None and message.run_id == self.run_id)
+        ]
 
     def _ended(self, failed: ErrorFrame | None) -> Ended:
-        reason = finish_reason(self._stop)
-        if failed is not None or (self._stop or "").endswith("error"):
-            failure = _model_failure(failed)
-            return Ended(outcome=StreamOutcome.FAILED, finish_reason=reason, error=failure, usage=self.usage)
-        outcome = StreamOutcome.CANCELLED if self._stop == "cancelled" else StreamOutcome.COMPLETED
-        return Ended(outcome=outcome, finish_reason=reason, usage=self.usage, run_id=self.run_id, scope=self._scope)
+        stop = self._stop or "error"
+        kind = StopKind.FAILED if failed is not None else stop_kind(stop)
+        return Ended(
+            outcome=StreamOutcome(kind),
+            finish_reason=finish_reason(self._stop),
+            error=failure_of(stop, failed) if kind is StopKind.FAILED else None,
+            usage=self.usage,
+            run_id=self.run_id,
+            scope=self._scope,
+        )
 
 
 def _run_id(frame: Frame) -> str | None:
+    """The run that a frame names. One that has not the form of an id is none: it goes into paths."""
     match frame:
-        case Ping(run_id=run_id) | MessageFrame(message=MessageRecord(run_id=run_id)):
-            return run_id
+        case Ping(run_id=run_id) | MessageFrame(message=MessageRecord(run_id=run_id)) | ErrorFrame(run_id=run_id):
+            return run_id if run_id is not None and is_letta_id(run_id, "run") else None
         case _:
             return None
 
@@ -222,24 +278,3 @@ def _deltas(message: MessageRecord) -> list[Event]:
             ]
         case _:
             return []
-
-
-def _model_failure(failed: ErrorFrame | None) -> StreamFailure:
-    if failed is not None and failed.waits_for_approval:
-        return StreamFailure(
-            code=ErrorCode.CONFLICT,
-            message="The agent waits for a decision on a tool call: approve or deny it first.",
-            reason="APPROVAL_PENDING",
-        )
-    if failed is not None and failed.lost_image:
-        return StreamFailure(code=ErrorCode.BAD_USER_INPUT, message="An image could not be fetched.", reason="IMAGE")
-    if failed is not None and failed.unpaid:
-        return StreamFailure(code=BudgetExceeded.code, message="The budget is spent.")
-    if failed is not None and failed.error_type == "llm_rate_limit":
-        return StreamFailure(
-            code=ErrorCode.RATE_LIMITED, message="The model's rate limit is reached.", reason="MODEL_RATE_LIMIT"
-        )
-    if failed is not None and failed.error_type == "llm_timeout":
-        timeout = UpstreamTimeout("The model did not answer in time.", reason="TOTAL")
-        return StreamFailure(code=timeout.code, message=timeout.message, reason=timeout.reason)
-    return StreamFailure(code=ErrorCode.UPSTREAM_ERROR, message="The model call failed.", reason="MODEL")

@@ -7,10 +7,12 @@ comes back, and past a bound it is let go.
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator
 
 from clients.errors import BadUserInput
-from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, Raw, Started, merge
+from resolvers.streams.entries import Entries
+from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, MessageAdded, Raw, Started, merge
 from resolvers.streams.waiters import Waiters, woken
 
 
@@ -31,20 +33,22 @@ class StreamLog:
     """An append-only log that ends with exactly one ``Ended``."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self._weights: list[int] = [0]
+        self.entries = Entries()
+        self.started: Started | None = None
+        self.ended: Ended | None = None
+        self.messages: list[MessageAdded] = []
+        self._sizes = array("Q", [0])
         self._grown = Waiters()
 
     @property
-    def ended(self) -> Ended | None:
-        """The end, once it is there."""
-        last = self.entries[-1].event if self.entries else None
-        return last if isinstance(last, Ended) else None
+    def weight(self) -> int:
+        """The bytes it takes in memory, about."""
+        return self.entries.weight
 
     @property
-    def weight(self) -> int:
-        """The bytes it holds, about."""
-        return self._weights[-1]
+    def size(self) -> int:
+        """The bytes of the answer: its text in UTF-8, reasoning and arguments included, and its messages."""
+        return self._sizes[-1]
 
     def append(self, event: Event, raw: bytes = b"") -> None:
         """Add an event and number it. Nothing comes after the end.
@@ -57,7 +61,16 @@ class StreamLog:
         entry = Entry(len(self.entries) + 1, event, raw)
         event.cursor = str(entry.seq)
         self.entries.append(entry)
-        self._weights.append(self.weight + event.size + len(raw))
+        self._sizes.append(self.size + event.size)
+        match event:
+            case Started():
+                self.started = self.started or event
+            case MessageAdded():
+                self.messages.append(event)
+            case Ended():
+                self.ended = event
+            case _:
+                pass
         self._grown.wake()
 
     def position(self, after: str | None) -> int:
@@ -73,8 +86,8 @@ class StreamLog:
         return int(after)
 
     def waiting(self, position: int) -> int:
-        """The bytes that stand after a position, about."""
-        return self.weight - self._weights[position]
+        """The bytes of the answer that stand after a position."""
+        return self.size - self._sizes[position]
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
         """Wait until something stands after a position, or nothing ever will, or it is time to leave."""
@@ -89,7 +102,7 @@ async def read_entries(log: StreamLog, position: int = 0) -> AsyncIterator[Entry
         position = min(position, len(log.entries) - 1)
     while True:
         await log.more(position)
-        for entry in log.entries[position:]:
+        for entry in log.entries.after(position):
             position = entry.seq
             yield entry
             if isinstance(entry.event, Ended):
@@ -104,6 +117,7 @@ async def read_events(
     max_waiting: int,
     slow_after: float = 0.0,
     leave: Leave | None = None,
+    replayed: bool = False,
 ) -> AsyncIterator[Event]:
     """The graph's events after a cursor, deltas that came together merged, to the end.
 
@@ -112,31 +126,32 @@ async def read_events(
 
     A reader that did not come back for ``slow_after`` seconds, while more than ``max_waiting`` bytes came to wait for
     it, gets ``Detached``; so does everybody who is told to ``leave``, after what has come by then. One that comes after
-    the end is told the end again.
+    the end is told the end again. For one that attaches to what was begun before, ``Started`` says ``replayed``.
     """
     position = log.position(after)
     if log.ended is not None:
         position = min(position, len(log.entries) - 1)
-    replayed = position == 0 and len(log.entries) > 1
     clock = asyncio.get_running_loop().time
     away, sent = 0.0, clock() - coalesce
-    began = position
+    began, behind = position, False
     while True:
         if position > began and away >= slow_after and log.waiting(position) > max_waiting:
             yield Detached(cursor=str(position), reason=DetachReason.SLOW)
             return
         await log.more(position, leave)
         reason = None if leave is None else leave.reason
-        if reason is None and coalesce and (rest := sent + coalesce - clock()) > 0 and log.ended is None:
+        rest = sent + coalesce - clock()
+        if reason is None and coalesce and rest > 0 and log.ended is None and not behind:
             await asyncio.sleep(rest)
-        batch = log.entries[position:]
+        batch = log.entries.after(position)
         position += len(batch)
+        behind = position < len(log.entries)
         sent = clock()
         for event in _merged(batch) if coalesce else _meant(batch):
             yield _replayed(event) if replayed and isinstance(event, Started) else event
             if isinstance(event, Ended):
                 return
-        if reason is not None:
+        if reason is not None and not behind:
             yield Detached(cursor=str(position), reason=reason)
             return
         away = clock() - sent

@@ -62,6 +62,11 @@ class Shelf:
             self.forget(next(iter(self._ended.values())))
         return True
 
+    def free(self, stream: Stream) -> None:
+        """A stream's key is free again; the stream stays to be read by its id."""
+        if stream.key is not None and self._by_key.get((stream.owner_id, stream.key)) is stream:
+            del self._by_key[stream.owner_id, stream.key]
+
     def forget(self, stream: Stream) -> None:
         """A stream is not there any more; its key is free again."""
         stream.stop_timer()
@@ -71,7 +76,6 @@ class Shelf:
         del mine[stream.id]
         if not mine:
             del self._by_owner[stream.owner_id]
-        if stream.key is not None and self._by_key.get((stream.owner_id, stream.key)) is stream:
-            del self._by_key[stream.owner_id, stream.key]
+        self.free(stream)
         if self._ended.pop(stream.id, None) is not None:
             self._kept -= stream.log.weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Protocol
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 from resolvers.sent import is_sent
-from resolvers.streams.events import Event, MessageAdded, OnDisconnect, Started, StreamOutcome, StreamStatus, TextDelta
+from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.log import StreamLog
 
 
@@ -48,8 +49,17 @@ class Stream:
         scope: the conversation it is a turn of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
         headers: of its upstream, to pass on at the OpenAI door, once that has opened.
         opened: done when the upstream has opened; has the refusal of one that would not.
+        unknown: what to say where it is not known whether the upstream has taken what was sent; ``None`` where nothing
+            is sent, or the key is nobody's.
+        looks: whether a source of the same key can look for what an earlier one has sent.
         kept: whether it can be read again after its end.
-        cancelled: whether it was told to end before its time.
+        cancelled: whether it was told to end before its time; ``left`` if that was because its last reader left.
+        unsure: whether it failed and it is not known what the upstream has done or will do.
+        again: whether it was begun again under its key.
+        late: whether a reader went on before the upstream had opened.
+        starter: whoever began it, to tell them from who attaches.
+        first_began: when the first attempt of its key began.
+        settled_at: when nothing of it is on its way any more, about, on the clock of ``time.monotonic``.
         pump: what copies the source into the log.
         timer: what ends its grace or, after its end, its time on the shelf.
     """
@@ -62,11 +72,20 @@ class Stream:
     key: str | None = None
     fingerprint: str = ""
     scope: str | None = None
+    unknown: str | None = None
+    looks: bool = False
     kept: bool = True
     cancelled: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    left: bool = False
+    unsure: bool = False
+    again: bool = False
+    late: bool = False
+    starter: weakref.ref[object] | None = None
     log: StreamLog = field(default_factory=StreamLog)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    first_began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    settled_at: float | None = None
     expires_at: datetime | None = None
     readers: int = 0
     was_read: bool = False
@@ -94,6 +113,14 @@ class Stream:
         ended = self.log.ended
         return self.cancelled if ended is None else ended.outcome is not StreamOutcome.COMPLETED
 
+    def begins_again(self, *, anew: bool) -> bool:
+        """Whether its key begins again instead of attaching to it. See ``StreamHub.started``."""
+        if self.left:
+            return True
+        if self.unsure:
+            return self.looks
+        return anew and self.broke_off
+
     @property
     def user_message(self) -> MessageRecord | None:
         """What was sent to begin it; once Letta has stored that, as it is stored.
@@ -101,17 +128,16 @@ class Stream:
         ``None`` before the upstream has begun, and where nothing was sent that is a message: in a completion, after a
         decision, in a turn begun elsewhere.
         """
-        first = self.log.entries[0].event if self.log.entries else None
-        sent = first.user_message if isinstance(first, Started) else None
+        sent = None if self.log.started is None else self.log.started.user_message
         if sent is None:
             return None
-        added = (entry.event.message for entry in self.log.entries if type(entry.event) is MessageAdded)
+        added = (event.message for event in self.log.messages)
         return next((message for message in added if is_sent(message) and message.otid == sent.otid), sent)
 
     @property
     def text(self) -> str:
         """The answer so far, up to ``last_cursor``: read together, in one step, they are one snapshot."""
-        return "".join(entry.event.text for entry in self.log.entries if type(entry.event) is TextDelta)
+        return self.log.entries.text
 
     @property
     def last_cursor(self) -> str:

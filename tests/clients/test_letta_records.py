@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import httpx
 import msgspec
 import pytest
 
 from clients.errors import UpstreamError
-from clients.letta import messages
+from clients.letta import frames, messages
 from clients.letta.client import Letta
 from clients.letta.messages import OpaqueMessage, decode_message, decode_page
-from clients.letta.records import RunRecord, StepRecord
+from clients.letta.records import RunRecord, StepRecord, Usage
+from clients.sse import SseEvent
 from tests.clients.test_upstream import guard, scope
 
 KINDS = {
@@ -134,3 +137,46 @@ def test_what_is_no_message_makes_no_page(body: bytes) -> None:
 def test_a_message_in_a_form_of_its_own_is_one() -> None:
     [first, second] = decode_page(b'[{"id": 5, "x": 1}, {"message_type": "new"}]', "conv-1", newest_first=False)
     assert (type(first), type(second)) == (OpaqueMessage, OpaqueMessage)
+
+
+def frame(**wire: object) -> frames.Frame:
+    return frames.decode_frame(SseEvent(b"", "message", msgspec.json.encode(wire)), "agent-1")
+
+
+def test_a_frame_with_a_field_of_another_type_is_read_without_it() -> None:
+    counts = {"prompt_tokens": 3, "completion_tokens": "4", "total_tokens": 7.5, "reasoning_tokens": True}
+    usage = frame(message_type="usage_statistics", **counts, cached_input_tokens={})
+    assert usage == Usage(prompt_tokens=3)
+    assert frame(message_type="ping", run_id=7) == frames.Ping(None)
+    assert frame(message_type="ping", run_id="../x") == frames.Ping(None)
+    assert frame(message_type="stop_reason", stop_reason=None) == frames.StopReason("")
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        {"error_type": "internal_error", "detail": "CONTEXT_WINDOW_EXCEEDED: Bad request to OpenAI"},
+        {"error_type": "llm_error", "detail": {"code": "context_length_exceeded"}},
+        {"error_type": "context_window_exceeded"},
+        {"error_type": "llm_error", "detail": "INVALID_ARGUMENT: This model's maximum context length is 8192 tokens."},
+    ],
+)
+def test_a_context_overflow_is_known_by_its_words(wire: dict[str, object]) -> None:
+    failed = frame(message_type="error_message", message="An error occurred.", **wire)
+    assert isinstance(failed, frames.ErrorFrame)
+    assert failed.too_long
+
+
+@pytest.mark.parametrize("status", ["running", "created", "", "one of a newer letta"])
+@pytest.mark.parametrize(
+    ("stop", "ended"), [("end_turn", "completed"), ("max_steps", "failed"), ("cancelled", "cancelled")]
+)
+def test_a_stop_reason_ends_a_run_whatever_its_status(status: str, stop: str, ended: str) -> None:
+    run = RunRecord(id="run-1", raw_status=status, stop_reason=stop, background=True)
+    assert (run.status.value, run.over, run.is_active) == (ended, True, False)
+
+
+def test_a_run_that_has_a_time_of_completion_is_not_active() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert not RunRecord(id="run-1", raw_status="running", completed_at=now).is_active
+    assert RunRecord(id="run-1", raw_status="running").is_active

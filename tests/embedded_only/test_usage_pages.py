@@ -106,10 +106,13 @@ async def test_a_broken_page_on_models_leaves_the_rest(stack: Stack, path: str, 
     assert all(error["extensions"]["service"] == "litellm" for error in answer["errors"])
 
 
-@pytest.mark.parametrize("name", ["complete", "embed"])
-async def test_time_that_runs_out_has_its_clock(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("complete", ("CONFLICT", "OUTCOME_UNKNOWN", "TOTAL")), ("embed", ("UPSTREAM_TIMEOUT", "TOTAL", None))],
+)
+async def test_time_that_runs_out_has_its_clock(name: str, told: tuple[str | None, ...]) -> None:
     async with embedded_stack(llm_timeout_seconds=0.5, stream_first_token_seconds=5) as stack:
         stack.platform.faults["litellm"] = Fault(hang=True)
         answer = await stack.graphql(ASKED[name], asked() if "$c" in ASKED[name] else None)
     facts = answer["errors"][0]["extensions"]
-    assert (facts["code"], facts["reason"]) == ("UPSTREAM_TIMEOUT", "TOTAL")
+    assert (facts["code"], facts["reason"], facts.get("cause")) == told

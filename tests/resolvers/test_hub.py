@@ -1,14 +1,35 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from clients.errors import Conflict, ErrorCode, NotFound, UpstreamError
+from clients.errors import (
+    Conflict,
+    ErrorCode,
+    GatewayError,
+    NotFound,
+    RateLimited,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from clients.letta.records import Usage
-from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome, TextDelta
+from resolvers.streams.events import (
+    Ended,
+    Event,
+    OnDisconnect,
+    Raw,
+    ReasoningDelta,
+    Started,
+    StreamFailure,
+    StreamOutcome,
+    TextDelta,
+    ToolCallDelta,
+)
 from resolvers.streams.hub import StreamHub, StreamLimits
 from resolvers.streams.log import read_entries
 from resolvers.streams.stream import Stream
@@ -217,3 +238,202 @@ async def test_usage_is_kept_where_an_answer_outgrows_its_bound() -> None:
         ended = await end_of(stream)
     assert ended.error is not None
     assert (ended.error.reason, ended.usage, metrics.tokens) == ("TOO_LARGE", source.usage, [(None, 900)])
+
+
+async def test_a_log_begins_with_started_whatever_happened() -> None:
+    streams, _ = hub(heartbeat=0.001)
+    gate = asyncio.Event()
+
+    class Late(Scripted):
+        @asynccontextmanager
+        async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
+            await gate.wait()
+            raise RateLimited("Later.", retry_after_seconds=3)
+            yield self.said()
+
+    async with starting(streams, Late(), key="k") as refused:
+        gate.set()
+        ended = await end_of(refused)
+        assert [type(entry.event) for entry in refused.log.entries] == [Started, Ended]
+        assert refused.log.started is not None
+        assert streams.get(refused.log.started.stream_id, "user") is refused  # a reader can ask for it
+        assert ended.error == StreamFailure.of(RateLimited("Later.", retry_after_seconds=3))
+    done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, done, key="k") as second:
+        assert second is not refused
+    broken = Scripted(ValueError("before it began"))
+    async with starting(streams, broken) as stream:
+        await end_of(stream)
+    cancelled = Scripted(asyncio.Event())
+    opening = asyncio.create_task(opened(starting(streams, cancelled, kind="turn", key="c")))
+    while not cancelled.opened:
+        await asyncio.sleep(0)
+    [running] = [one for one in streams.of("user") if one.log.ended is None]
+    streams.cancel(running)
+    await opening
+    for one in (stream, running):
+        assert [type(entry.event) for entry in one.log.entries] == [Started, Ended]
+
+
+async def opened(starting: AbstractAsyncContextManager[Stream]) -> None:
+    async with starting:
+        pass
+
+
+async def test_a_key_begins_again_where_its_last_reader_left_and_not_where_it_was_cancelled() -> None:
+    streams, _ = hub()
+    done = Scripted(Started(stream_id=""), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    me = asyncio.Event()
+    for leaves in (True, False):
+        first_source = Scripted(Started(stream_id=""), asyncio.Event())
+        async with starting(streams, first_source, key=f"{leaves}") as first:
+            if not leaves:
+                await streams.cancelled(first)
+        ended = await end_of(first)
+        assert ended.outcome is StreamOutcome.CANCELLED
+        async with starting(streams, done, key=f"{leaves}", starter=me) as second:
+            assert (second is first) is not leaves
+            heard = [event async for event in streams.events(second, None, replayed=streams.is_replay(second, me))]
+        assert isinstance(heard[0], Started)
+        assert heard[0].replayed is True
+    assert first_source.opened == 1
+    assert done.opened == 1
+
+
+async def test_a_key_begins_again_while_what_its_reader_left_is_still_closing() -> None:
+    streams, _ = hub()
+    async with starting(streams, Scripted(Started(stream_id=""), asyncio.Event()), key="k") as first:
+        pass
+    assert first.log.ended is None
+    done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, done, key="k") as second:
+        assert second is not first
+        assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
+
+
+async def test_only_what_somebody_else_began_is_a_replay() -> None:
+    streams, _ = hub()
+    me, other = asyncio.Event(), asyncio.Event()
+    source = Scripted(Started(stream_id=""), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, source, key="k", starter=me) as stream:
+        await end_of(stream)  # all of it is there before its own reader reads
+        assert not streams.is_replay(stream, me)
+        assert streams.is_replay(stream, other)
+        async with starting(streams, source, key="k", starter=other) as same:
+            assert same is stream
+            assert streams.is_replay(stream, other)
+
+
+@pytest.mark.parametrize("looks", [True, False])
+async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
+    streams, _ = hub()
+    lost = Scripted(refuses=UpstreamError("Lost.", reason="CUT"))
+    sources = [lost, Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))]
+    seen: list[Stream | None] = []
+
+    def source() -> Scripted:
+        seen.append(streams.earlier("user", "k"))
+        return sources.pop(0)
+
+    async def attempt() -> Stream:
+        started = streams.started(
+            "user",
+            kind="turn",
+            source=source,
+            on_disconnect=OnDisconnect.CANCEL,
+            key="k",
+            unknown="Ask again.",
+            looks=looks,
+        )
+        async with started as stream:
+            await end_of(stream)
+            return stream
+
+    with pytest.raises(Conflict) as unknown:
+        await attempt()
+    assert (unknown.value.reason, unknown.value.message) == ("OUTCOME_UNKNOWN", "Lost. Ask again.")
+    assert streams.attaches("user", "k")
+    if not looks:
+        for _ in range(2):
+            with pytest.raises(Conflict):
+                await attempt()
+        assert len(seen) == 1
+        return
+    assert (await attempt()).again is True
+    assert seen[0] is None
+    assert seen[1] is not None
+    assert seen[1].unsure is True
+
+
+@pytest.mark.parametrize(
+    ("error", "sent"),
+    [
+        (UpstreamUnavailable("No.", reason="CONNECT"), False),
+        (UpstreamTimeout("No.", reason="DEADLINE", unconfirmed=False), False),
+        (UpstreamError("No.", reason="MODEL"), False),
+        (UpstreamError("No.", reason="CREDENTIAL"), False),
+        (RateLimited("No."), False),
+        (UpstreamTimeout("No.", reason="DEADLINE"), True),
+        (UpstreamError("No.", reason="STATUS"), True),
+        (UpstreamError("No.", reason="DECODE"), True),
+        (UpstreamError("No.", reason="STATUS", retry_after_seconds=1), True),
+    ],
+)
+async def test_a_failure_frees_the_key_where_nothing_can_have_been_done(error: GatewayError, sent: bool) -> None:
+    streams, _ = hub()
+    with pytest.raises(type(error) if not sent or is_told(error) else Conflict):
+        async with starting(streams, Scripted(refuses=error), key="k", unknown="Ask again."):
+            pass
+    assert streams.attaches("user", "k") is sent
+
+
+def is_told(error: GatewayError) -> bool:
+    return error.reason == "DECODE" or error.retry_after_seconds is not None
+
+
+async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
+    count = 200_000
+    streams, _ = hub(coalesce=0.016)
+
+    class Talking(Scripted):
+        async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
+            yield Started(stream_id=""), b""
+            for number in range(count):
+                raw = (
+                    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}'
+                )
+                yield TextDelta(text=f"{number % 1000:03} "), raw
+            yield Ended(outcome=StreamOutcome.COMPLETED), b"data: [DONE]\n\n"
+
+    async with starting(streams, Talking()) as stream:
+        assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
+        assert stream.log.size == len(stream.text) == 4 * count
+        assert stream.log.weight < 40 * count
+        heard = [event async for event in streams.events(stream, str(count // 2 + 1))]
+    text = "".join(event.text for event in heard if isinstance(event, TextDelta))
+    assert text == stream.text[4 * (count // 2) :]
+    assert stream.last_cursor == heard[-1].cursor == str(count + 2)
+
+
+@pytest.mark.parametrize(
+    "piece", [TextDelta(text="й" * 50), ReasoningDelta(text="x" * 100), ToolCallDelta(arguments_delta="x" * 100)]
+)
+async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
+    streams, _ = hub(max_log=1000)
+    for times, outcome in ((10, StreamOutcome.COMPLETED), (11, StreamOutcome.FAILED)):
+        pieces = [copy.copy(piece) for _ in range(times)]
+        source = Scripted(Started(stream_id=""), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
+        async with starting(streams, source) as stream:
+            ended = await end_of(stream)
+        assert ended.outcome is outcome
+    assert ended.error is not None
+    assert ended.error.reason == "TOO_LARGE"
+
+
+async def test_pieces_without_text_are_bounded_by_their_memory() -> None:
+    streams, _ = hub(max_memory=100_000)
+    source = Scripted(Started(stream_id=""), *(Raw() for _ in range(50_000)), Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, source) as stream:
+        ended = await end_of(stream)
+    assert ended.error is not None
+    assert ended.error.reason == "TOO_LARGE"

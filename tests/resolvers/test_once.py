@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
-from clients.errors import Conflict, UpstreamError
+from clients.errors import Conflict, UpstreamError, UpstreamUnavailable
+from resolvers import doubt
+from resolvers.doubt import Doubt
 from resolvers.once import Once, fingerprint
 
 
@@ -156,3 +159,83 @@ def test_a_fingerprint_tells_inputs_apart() -> None:
     prints = [fingerprint(*parts) for parts in [("a", "b"), ("ab",), ("a", None), ("a", ["b"]), ("a",)]]
     assert len(set(prints)) == len(prints)
     assert fingerprint({"x": 1, "y": 2}) == fingerprint({"y": 2, "x": 1})
+
+
+class Looking:
+    """Looks for what was done: answers what it is told to, or fails."""
+
+    def __init__(self, *finds: str | Exception | None) -> None:
+        self.finds = list(finds)
+        self.since: list[datetime] = []
+
+    async def __call__(self, since: datetime) -> str | None:
+        self.since.append(since)
+        found = self.finds.pop(0) if len(self.finds) > 1 else self.finds[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture(autouse=True)
+def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubt, "BRIEF_SECONDS", 0.0)
+
+
+LOST = UpstreamError("Cut.", reason="CUT")
+
+
+async def test_what_may_have_been_done_is_looked_for_before_it_is_done_again() -> None:
+    once, act, look = Once(60), Acting(), Looking("found")
+    act.fails = LOST
+    doubts = Doubt(message="Look in the list.", look=look)
+    before = datetime.now(UTC) - doubt.CLOCK_SKEW
+    with pytest.raises(Conflict) as unknown:
+        await once.done("ada", "k", "a", act, doubt=doubts)
+    assert (unknown.value.reason, unknown.value.details, unknown.value.retryable) == (
+        "OUTCOME_UNKNOWN",
+        {"cause": "CUT"},
+        False,
+    )
+    with pytest.raises(Conflict) as reused:
+        await once.done("ada", "k", "b", act, doubt=doubts)
+    assert reused.value.reason == "KEY_REUSED"
+    assert [await once.done("ada", "k", "a", act, doubt=doubts) for _ in range(2)] == ["found", "found"]
+    assert act.begun == len(look.since) == 1
+    assert look.since[0] >= before
+
+
+async def test_what_was_not_done_is_done_and_what_cannot_be_told_is_not() -> None:
+    once, act = Once(60), Acting()
+    act.fails = LOST
+    look = Looking(UpstreamError("Down.", reason="CONNECT"), None)
+    doubts = Doubt(message="Look in the list.", look=look)
+    for begun_then in (1, 1):
+        with pytest.raises(Conflict):
+            await once.done("ada", "k", "a", act, doubt=doubts)
+        assert act.begun == begun_then
+    act.fails = None
+    assert await once.done("ada", "k", "a", act, doubt=doubts) == "answer 2"
+    assert look.since[0] == look.since[1]  # since the first attempt, not the last
+
+
+async def test_without_a_look_the_key_stays_taken_and_what_is_refused_frees_it() -> None:
+    once, act = Once(60), Acting()
+    act.fails = LOST
+    for _ in range(2):
+        with pytest.raises(Conflict):
+            await once.done("ada", "k", "a", act, doubt=Doubt(message="Look in the list."))
+    assert act.begun == 1
+    act.fails = UpstreamUnavailable("Down.", reason="CONNECT")
+    for attempt in (2, 3):
+        with pytest.raises(UpstreamUnavailable):
+            await once.done("ada", "free", "a", act, doubt=Doubt(message="Look in the list."))
+        assert act.begun == attempt
+
+
+async def test_a_refusal_for_now_is_told_as_it_is_and_looked_for_all_the_same() -> None:
+    once, act, look = Once(60), Acting(), Looking("found")
+    act.fails = UpstreamError("Busy.", reason="STATUS", retry_after_seconds=3)
+    doubts = Doubt(message="Look in the list.", look=look)
+    with pytest.raises(UpstreamError):
+        await once.done("ada", "k", "a", act, doubt=doubts)
+    assert await once.done("ada", "k", "a", act, doubt=doubts) == "found"

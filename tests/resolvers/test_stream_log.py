@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.errors import BadUserInput
@@ -141,3 +142,30 @@ async def test_a_reader_that_is_let_go_at_the_end_gets_the_end() -> None:
     log.append(Ended(outcome=StreamOutcome.COMPLETED))
     leave.now(DetachReason.DRAINING)
     assert isinstance((await detached(log, leave, coalesce=0))[-1], Ended)
+
+
+@given(st.lists(st.tuples(deltas, st.binary(max_size=5)), min_size=1, max_size=40), st.integers(1, 3000), st.data())
+@settings(max_examples=30)
+def test_packed_entries_are_what_they_were(some: list[tuple[Event, bytes]], count: int, data: st.DataObject) -> None:
+    log, plain = StreamLog(), []
+    log.append(Started(stream_id="s"))
+    for number in range(count):
+        event, raw = some[number % len(some)]
+        log.append(copy.copy(event), raw)
+        plain.append((number + 2, event, raw))
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    assert len(log.entries) == count + 2
+    found = [(entry.seq, entry.event, entry.raw) for entry in log.entries][1:-1]
+    assert [(seq, _bare(event), raw) for seq, event, raw in found] == [(seq, _bare(ev), raw) for seq, ev, raw in plain]
+    assert [entry.event.cursor for entry in log.entries] == [str(entry.seq) for entry in log.entries]
+    assert log.entries[-1].event is log.ended
+    start, stop = sorted(data.draw(st.tuples(st.integers(0, count + 2), st.integers(0, count + 2))))
+    assert [entry.seq for entry in log.entries[start:stop]] == list(range(start + 1, stop + 1))
+    assert log.entries.text == "".join(event.text for _, event, _ in plain if type(event) is TextDelta)
+    assert log.size == sum(event.size for _, event, _ in plain)
+
+
+def _bare(event: Event) -> Event:
+    bare = copy.copy(event)
+    bare.cursor = ""
+    return bare

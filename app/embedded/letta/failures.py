@@ -15,8 +15,11 @@ WORDS = {
 }
 UNKNOWN = "An unknown error occurred with the LLM streaming request."
 DETAIL = "INTERNAL_SERVER_ERROR: the embedded model failed"
-DETAILS = {"402": "PAYMENT_REQUIRED: Insufficient credits: the embedded model failed"}
-"""What is told of a failure, where it is another: the word before the colon alone says that a model is not paid for."""
+DETAILS = {
+    "402": "PAYMENT_REQUIRED: Insufficient credits: the embedded model failed",
+    "ctx": "CONTEXT_WINDOW_EXCEEDED: Bad request to OpenAI (context window exceeded): the embedded model failed",
+}
+"""What is told of a failure, where it is another: the word before the colon alone says which it is."""
 
 
 def error_frame(run_id: str, kind: str, detail: str, message: str | None = None, seq_id: int | None = None) -> str:

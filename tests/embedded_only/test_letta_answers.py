@@ -1,0 +1,266 @@
+"""What Letta answers besides the usual, as users see it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.doors.test_streams import MESSAGE, expected, text_of
+from tests.embedded_only.test_unknown_outcomes import SEND, SENDS, saying, stored
+from tests.support.doors import Refused, events
+from tests.support.lossy import Loss, answered, lossy_stack
+from tests.support.stack import Stack, embedded_stack, opened_socket, until
+
+CONFLICT = "CONFLICT: Cannot send a new message: "
+RUN = "run-44444444-4444-4444-8444-444444444444"
+
+
+def refusal(status: int, detail: Any, **more: Any) -> Loss:
+    headers = {"content_type": "application/json", **{name: str(value) for name, value in more.pop("h", {}).items()}}
+    return Loss(instead=answered(status, json.dumps({"detail": detail, **more}).encode(), **headers).instead)
+
+
+REFUSALS = {
+    "approval, as text": (
+        refusal(409, f"{CONFLICT}The agent is waiting for approval on a tool call."),
+        ("CONFLICT", "APPROVAL_PENDING", False, None),
+    ),
+    "approval, with a code": (
+        refusal(409, {"code": "PENDING_APPROVAL", "message": "waiting", "pending_request_id": "message-1"}),
+        ("CONFLICT", "APPROVAL_PENDING", False, None),
+    ),
+    "locked": (
+        refusal(409, "The resource is currently locked by another operation.", h={"retry_after": 7}),
+        ("CONFLICT", "LOCKED", True, 7),
+    ),
+    "409 in a form of its own": (refusal(409, ["?"]), ("CONFLICT", None, False, None)),
+    "409 that is no JSON": (answered(409, b"<html>"), ("CONFLICT", None, False, None)),
+    "redirect": (answered(307, b"", location="https://letta.example/"), ("UPSTREAM_ERROR", "STATUS", False, None)),
+    "200 of a proxy": (
+        answered(200, b"<html>Sign in</html>", content_type="text/html"),
+        ("UPSTREAM_ERROR", "DECODE", False, None),
+    ),
+    "204": (answered(204), ("UPSTREAM_ERROR", "DECODE", False, None)),
+    "JSON": (
+        answered(200, b'{"messages":[]}', content_type="application/json"),
+        ("UPSTREAM_ERROR", "DECODE", False, None),
+    ),
+    "events that are none": (
+        answered(200, b"garbage", content_type="text/event-stream"),
+        ("UPSTREAM_ERROR", "DECODE", False, None),
+    ),
+    "frames that are none": (
+        answered(200, b"data: garbage\n\n", content_type="text/event-stream"),
+        ("UPSTREAM_ERROR", "DECODE", False, None),
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "told"), REFUSALS.values(), ids=list(REFUSALS))
+async def test_an_answer_is_told_for_what_it_is(answer: Loss, told: tuple[Any, ...]) -> None:
+    async with lossy_stack() as (stack, proxy):
+        agent_id = await stack.make_agent()
+        proxy.lose(SENDS, answer)
+        result = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey="k")})
+    extensions = result["errors"][0]["extensions"]
+    assert (
+        extensions["code"],
+        extensions.get("reason"),
+        extensions["retryable"],
+        extensions.get("retryAfterSeconds"),
+    ) == told
+
+
+BUSY = {
+    "run named": (refusal(409, f"{CONFLICT}Another request (run_id={RUN}) is being processed", run_id=RUN), RUN),
+    "run in the text": (refusal(409, f"{CONFLICT}Another request (run_id={RUN}) is being processed"), RUN),
+    "no run": (refusal(409, f"{CONFLICT}Another request is currently being processed for this conversation."), None),
+    "no run that is one": (refusal(409, f"{CONFLICT}Another request", run_id="../../admin"), None),
+}
+
+
+@pytest.mark.parametrize(("answer", "run"), BUSY.values(), ids=list(BUSY))
+async def test_a_busy_conversation_is_an_outcome(answer: Loss, run: str | None) -> None:
+    query = SEND.replace("errors {", "errors { ... on ConversationBusy { run { id } }", 1)
+    async with lossy_stack() as (stack, proxy):
+        agent_id = await stack.make_agent()
+        proxy.lose(SENDS, answer)
+        result = await stack.graphql(query, {"i": saying(agent_id, idempotencyKey="k")})
+        free = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey="k")})
+    payload = result["data"]["sendMessage"]
+    if run is None:
+        [error] = payload["errors"]
+        assert (error["__typename"], error["run"]) == ("ConversationBusy", None)
+    else:  # the run is asked for by its id, and Letta does not know this one
+        assert result["errors"][0]["path"][-1] == "run"
+    assert free["data"]["sendMessage"]["run"]["id"]
+
+
+async def test_credits_that_are_spent_are_an_outcome() -> None:
+    async with lossy_stack() as (stack, proxy):
+        agent_id = await stack.make_agent()
+        proxy.lose(SENDS, answered(402, b'{"error":"Rate limited","reasons":["not-enough-credits"]}'))
+        result = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey="k")})
+    assert result["data"]["sendMessage"]["errors"][0]["__typename"] == "BudgetExceeded"
+
+
+async def turn_edited(edit: Any, directive: str = "tokens=3 delay=0.01") -> tuple[list[dict[str, Any]], Stack]:
+    async with lossy_stack() as (stack, proxy), opened_socket(stack) as socket:
+        agent_id = await stack.make_agent()
+        proxy.lose(SENDS, Loss(edit=edit))
+        heard = [event async for event in socket.events(MESSAGE, {"i": saying(agent_id, directive), "k": "k"})]
+        assert len(stored(stack, agent_id)) == 1
+        return heard, stack
+
+
+PING = b'data: {"message_type":"ping","run_id":null}\n\n'
+
+
+@pytest.mark.parametrize(
+    "first", [PING, PING * 3, b'data: {"message_type":"ping"}\n\n', b'data: {"message_type":"ping","run_id":7}\n\n']
+)
+async def test_a_run_is_known_by_a_later_frame(first: bytes) -> None:
+    waiting = [first]
+
+    def before(data: bytes) -> bytes:
+        return (waiting.pop() if waiting else b"") + data
+
+    heard, _ = await turn_edited(before)
+    kinds = [event["edge"]["node"]["__typename"] for event in heard if event["__typename"] == "MessageAdded"]
+    assert kinds == ["UserMessage", "AssistantMessage"]
+    assert [event["__typename"] for event in heard].count("StreamStarted") == 1
+    assert heard[0]["__typename"] == "StreamStarted"
+
+
+async def test_a_run_that_no_frame_names_is_known_by_its_message() -> None:
+    heard, _ = await turn_edited(lambda data: data.replace(b'"run_id":"run-', b'"other":"run-'))
+    kinds = [event["edge"]["node"]["__typename"] for event in heard if event["__typename"] == "MessageAdded"]
+    assert kinds == ["UserMessage", "AssistantMessage"]
+    assert heard[-1]["outcome"] == "COMPLETED"
+    assert text_of(heard) == expected(3)
+
+
+async def test_frames_that_come_again_are_told_once() -> None:
+    def twice(data: bytes) -> bytes:
+        frames = [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
+        return b"".join(frame * 2 for frame in frames) + b"".join(frames[:1])
+
+    heard, _ = await turn_edited(twice, "tokens=20 delay=0.005")
+    assert text_of(heard) == expected(20)
+
+
+STOPS = {
+    "end_turn": ("COMPLETED", None, None),
+    "tool_rule": ("COMPLETED", None, None),
+    "requires_approval": ("COMPLETED", None, None),
+    "cancelled": ("CANCELLED", None, None),
+    "max_steps": ("FAILED", "UPSTREAM_ERROR", "MAX_STEPS"),
+    "max_tokens_exceeded": ("FAILED", "UPSTREAM_ERROR", "MAX_TOKENS_EXCEEDED"),
+    "invalid_tool_call": ("FAILED", "UPSTREAM_ERROR", "INVALID_TOOL_CALL"),
+    "no_tool_call": ("FAILED", "UPSTREAM_ERROR", "NO_TOOL_CALL"),
+    "invalid_llm_response": ("FAILED", "UPSTREAM_ERROR", "INVALID_LLM_RESPONSE"),
+    "llm_api_error": ("FAILED", "UPSTREAM_ERROR", "MODEL"),
+    "error": ("FAILED", "UPSTREAM_ERROR", "MODEL"),
+    "insufficient_credits": ("FAILED", "BUDGET_EXCEEDED", None),
+    "context_window_overflow_in_system_prompt": ("FAILED", "BAD_USER_INPUT", "CONTEXT_LENGTH"),
+    "what a newer Letta may say": ("FAILED", "UPSTREAM_ERROR", "STOP_REASON"),
+}
+
+
+@pytest.mark.parametrize(("stop", "told"), STOPS.items(), ids=list(STOPS))
+async def test_a_turn_ends_as_its_stop_reason_says(stop: str, told: tuple[str | None, ...]) -> None:
+    heard, _ = await turn_edited(lambda data: data.replace(b'"end_turn"', f'"{stop}"'.encode()))
+    error = heard[-1]["error"] or {"code": None, "reason": None}
+    assert (heard[-1]["outcome"], error["code"], error["reason"]) == told
+    assert text_of(heard) == expected(3)
+
+
+@pytest.mark.parametrize("door", ["websocket", "event stream"])
+async def test_a_context_overflow_says_so(door: str) -> None:
+    async with embedded_stack() as stack:
+        agent_id = await stack.make_agent()
+        heard = [
+            event
+            async for event in events(stack, door, MESSAGE, {"i": saying(agent_id, "tokens=3 error=ctx"), "k": "k"})
+        ]
+    error = heard[-1]["error"]
+    assert (heard[-1]["outcome"], error["code"], error["reason"]) == ("FAILED", "BAD_USER_INPUT", "CONTEXT_LENGTH")
+
+
+async def test_a_run_with_a_stop_reason_is_over_whatever_its_status() -> None:
+    query = """query($a: ID!) { agent(id: $a) { status defaultConversation { activeRun { id } }
+      runs(active: true) { nodes { id } } all: runs { nodes { status stopReason } } } }"""
+    async with embedded_stack() as stack:
+        agent_id = await stack.make_agent()
+        for number, stop in enumerate(("end_turn", "max_steps", "cancelled")):
+            given = saying(agent_id, idempotencyKey=str(number), waitSeconds=10)
+            await stack.graphql(SEND, {"i": given})
+            run = [run for run in stack.platform.state.runs.values() if run.body["agent_id"] == agent_id][-1]
+            run.body |= {"status": "running", "stop_reason": stop, "completed_at": None}
+        agent = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]
+    assert (agent["status"], agent["defaultConversation"]["activeRun"]) == ("IDLE", None)
+    assert agent["runs"]["nodes"] == []
+    assert [run["status"] for run in agent["all"]["nodes"]] == ["CANCELLED", "FAILED", "COMPLETED"]
+
+
+async def test_a_message_that_something_else_answered_is_looked_for_under_its_key() -> None:
+    async with lossy_stack() as (stack, proxy):
+        agent_id = await stack.make_agent()
+        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SENDS, answered(200, b"<html>", content_type="text/html"))
+        first = await stack.graphql(SEND, {"i": given})
+        assert first["errors"][0]["extensions"]["reason"] == "DECODE"
+        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        assert answer["stream"]["text"] == expected(3)
+        assert len(stored(stack, agent_id)) == 1
+
+
+async def test_a_fresh_stream_is_no_replay_however_fast_it_comes() -> None:
+    async with embedded_stack() as stack:
+        agent_id = await stack.make_agent()
+        for number in range(10):
+            asked = {"i": saying(agent_id, "tokens=1 delay=0"), "k": str(number)}
+            for door, replayed in (("event stream", False), ("websocket", True)):
+                heard = [event async for event in events(stack, door, MESSAGE, asked)]
+                assert heard[0]["replayed"] is replayed
+            sent = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey=f"m{number}", waitSeconds=10)})
+            stream = {"id": sent["data"]["sendMessage"]["stream"]["id"]}
+            query = "subscription($id: ID!) { stream(id: $id) { __typename ... on StreamStarted { replayed } } }"
+            for replayed in (False, True):
+                heard = [event async for event in events(stack, "event stream", query, stream)]
+                assert heard[0]["replayed"] is replayed
+
+
+async def test_a_message_whose_only_reader_left_is_not_sent_again() -> None:
+    async with embedded_stack() as stack:
+        agent_id = await stack.make_agent()
+        asked = {"i": saying(agent_id, "tokens=30 delay=0.02", onDisconnect="CANCEL"), "k": "k"}
+        reading = events(stack, "websocket", MESSAGE, asked)
+        async for event in reading:
+            if event["__typename"] == "TextDelta":
+                break
+        await reading.aclose()
+
+        async def left() -> bool:
+            listed = await stack.graphql("{ viewer { streams { status } } }")
+            return [one["status"] for one in listed["data"]["viewer"]["streams"]] == ["CANCELLED"]
+
+        await until(left)
+        heard = [event async for event in events(stack, "websocket", MESSAGE, asked)]
+        assert heard[0]["replayed"] is True
+        assert text_of(heard) == expected(30)
+        assert len(stored(stack, agent_id)) == 1
+
+
+async def test_a_refused_key_is_free_at_every_door() -> None:
+    async with lossy_stack() as (stack, proxy):
+        agent_id = await stack.make_agent()
+        proxy.lose(SENDS, refusal(409, f"{CONFLICT}Another request"))
+        asked = {"i": saying(agent_id), "k": "k"}
+        with pytest.raises(Refused) as refused:
+            _ = [event async for event in events(stack, "event stream", MESSAGE, asked)]
+        assert refused.value.extensions["reason"] == "RUN_BUSY"
+        heard = [event async for event in events(stack, "event stream", MESSAGE, asked)]
+        assert heard[-1]["outcome"] == "COMPLETED"
