@@ -137,6 +137,11 @@ def refusal() -> GatewayError:
     return Overloaded("The gateway is stopping. Try again.", reason=REASON, retry_after_seconds=RETRY_SECONDS)
 
 
+def stream_cut() -> GatewayError:
+    """The error that ends a stream at the OpenAI door, which has no event for a reader that is detached."""
+    return Overloaded("The gateway is stopping. Try again.", reason=REASON)
+
+
 def interruption() -> GatewayError:
     """The error for an operation that the end of the grace cut short: how much of it was done is unknown."""
     return Interrupted(

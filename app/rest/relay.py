@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
-from app.drain import refusal
+from app.drain import stream_cut
 from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
@@ -165,7 +165,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
             await write(send, chunk + failure_event(log.ended), more=False)
             return
         if leave.reason is not None:
-            await write(send, chunk + error_event(refusal()), more=False)
+            await write(send, chunk + error_event(stream_cut()), more=False)
             return
         if chunk:
             await write(send, chunk)
