@@ -29,7 +29,7 @@ Messages are safe to show: they never carry an upstream's own text, a secret, or
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 
 class ErrorCode(StrEnum):
@@ -66,6 +66,14 @@ class Service(StrEnum):
     REDIS = "redis"
 
 
+class _Facts(TypedDict, total=False):
+    reason: str | None
+    service: Service | None
+    retry_after_seconds: float | None
+    details: dict[str, str] | None
+    can_retry: bool | None
+
+
 class GatewayError(Exception):
     """Root of the tree: an error the caller may be told about.
 
@@ -76,6 +84,7 @@ class GatewayError(Exception):
         reason: the fine cause (``BREAKER_OPEN``, ``RUN_BUSY``, …), or ``None``.
         service: the upstream concerned, or ``None``.
         retry_after_seconds: how long to wait before a retry, where that is known.
+        retryable: whether sending the same request again can help; ``can_retry`` of the class unless told otherwise.
         details: further safe facts for ``extensions`` (``{"runId": …}``).
     """
 
@@ -91,18 +100,15 @@ class GatewayError(Exception):
         service: Service | None = None,
         retry_after_seconds: float | None = None,
         details: dict[str, str] | None = None,
+        can_retry: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason
         self.service = service
         self.retry_after_seconds = retry_after_seconds
+        self.retryable = type(self).can_retry if can_retry is None else can_retry
         self.details = details or {}
-
-    @property
-    def retryable(self) -> bool:
-        """Whether sending the same request again can help."""
-        return self.can_retry
 
 
 class Unauthenticated(GatewayError):
@@ -160,26 +166,6 @@ class Conflict(GatewayError):
     code = ErrorCode.CONFLICT
     http_status = 409
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: str | None = None,
-        service: Service | None = None,
-        retry_after_seconds: float | None = None,
-        details: dict[str, str] | None = None,
-        can_retry: bool = False,
-    ) -> None:
-        super().__init__(
-            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
-        )
-        self._can_retry = can_retry
-
-    @property
-    def retryable(self) -> bool:
-        """Whether sending the same request again can help."""
-        return self._can_retry
-
 
 class RateLimited(GatewayError):
     """Too many requests; ``retry_after_seconds`` says when to come back."""
@@ -222,10 +208,17 @@ class UpstreamFailure(GatewayError):
 
     Attributes:
         unconfirmed: whether the service may have done what was asked: the request was sent, and no answer tells.
+            Unless it is given, the class and the reason say so.
     """
 
     can_retry = True
-    unconfirmed: bool = False
+
+    def __init__(self, message: str, *, unconfirmed: bool | None = None, **facts: Unpack[_Facts]) -> None:
+        super().__init__(message, **facts)
+        self.unconfirmed = self._may_be_done() if unconfirmed is None else unconfirmed
+
+    def _may_be_done(self) -> bool:
+        return False
 
 
 class UpstreamUnavailable(UpstreamFailure):
@@ -244,54 +237,22 @@ class UpstreamTimeout(UpstreamFailure):
     code = ErrorCode.UPSTREAM_TIMEOUT
     http_status = 504
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: str | None = None,
-        service: Service | None = None,
-        retry_after_seconds: float | None = None,
-        details: dict[str, str] | None = None,
-        unconfirmed: bool = True,
-    ) -> None:
-        super().__init__(
-            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
-        )
-        self.unconfirmed = unconfirmed
+    def _may_be_done(self) -> bool:
+        return True
 
 
 class UpstreamError(UpstreamFailure):
     """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
 
-    Without ``unconfirmed``, the reason tells: a cut, unreadable bytes, and a status that is no refusal (it can be
-    retried) do not confirm what was done; the rest does.
+    A cut, an answer that cannot be read, and a status that can be retried do not confirm what was done; the other
+    reasons do.
     """
 
     code = ErrorCode.UPSTREAM_ERROR
     http_status = 502
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: str | None = None,
-        service: Service | None = None,
-        retry_after_seconds: float | None = None,
-        details: dict[str, str] | None = None,
-        can_retry: bool = True,
-        unconfirmed: bool | None = None,
-    ) -> None:
-        super().__init__(
-            message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details
-        )
-        self._can_retry = can_retry
-        tells = reason not in {"CUT", "DECODE"} and (reason != "STATUS" or not can_retry)
-        self.unconfirmed = not tells if unconfirmed is None else unconfirmed
-
-    @property
-    def retryable(self) -> bool:
-        """Whether sending the same request again can help."""
-        return self._can_retry
+    def _may_be_done(self) -> bool:
+        return self.reason in {"CUT", "DECODE"} or (self.reason == "STATUS" and self.retryable)
 
 
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
@@ -313,17 +274,14 @@ def error_of(
     details: dict[str, str] | None = None,
 ) -> GatewayError:
     """An error again from what was kept of it."""
-    kind = _KINDS.get(code, GatewayError)
-    if issubclass(kind, UpstreamError | Conflict):
-        return kind(
-            message,
-            reason=reason,
-            service=service,
-            retry_after_seconds=retry_after_seconds,
-            details=details,
-            can_retry=retryable,
-        )
-    return kind(message, reason=reason, service=service, retry_after_seconds=retry_after_seconds, details=details)
+    return _KINDS.get(code, GatewayError)(
+        message,
+        reason=reason,
+        service=service,
+        retry_after_seconds=retry_after_seconds,
+        details=details,
+        can_retry=retryable,
+    )
 
 
 HTTP_STATUS = {kind.code: kind.http_status for kind in _family(GatewayError)}
