@@ -10,7 +10,7 @@ from typing import Any
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable
-from clients.errors import Service, UpstreamError
+from clients.errors import Service
 from clients.letta.frames import Frame, decode_frame, seq_id_of
 from clients.letta.sending import Sent
 from clients.letta.wire import Wire, translate
@@ -97,7 +97,6 @@ class TurnCalls(Wire):
         )
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                _expect_events(answer)
                 yield LettaTurn(_frames(answer, conversation), background=True)
         except UpstreamRejected as rejected:
             raise translate(rejected) from rejected
@@ -109,7 +108,6 @@ class TurnCalls(Wire):
         call = replace(call, json=body | {"background": background})
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                _expect_events(answer)
                 yield answer
         except UpstreamRejected as rejected:
             if rejected.status == 503:
@@ -128,24 +126,6 @@ def _lacks_redis(answer: Answer) -> bool:
 
 def _body(sent: Sent) -> dict[str, Any]:
     return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
-
-
-def _expect_events(answer: StreamedAnswer) -> None:
-    """Check that an answer is a stream of events.
-
-    Raises:
-        UpstreamError: reason ``STATUS`` for a redirect, which carries nothing out; ``DECODE`` for anything else.
-    """
-    if 300 <= answer.status < 400:
-        raise UpstreamError(
-            f"Letta redirected the request with status {answer.status}: check LETTA_BASE_URL.",
-            reason="STATUS",
-            service=Service.LETTA,
-            can_retry=False,
-            unconfirmed=False,
-        )
-    if not answer.headers.get("content-type", "").lower().startswith("text/event-stream"):
-        raise undecodable(Service.LETTA)
 
 
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
