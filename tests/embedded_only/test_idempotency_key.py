@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from app.embedded.faults import Fault
 from app.embedded.seed import ADA, GRACE
 from tests.support.stack import Stack, embedded_stack, until
 
@@ -107,6 +108,29 @@ async def test_what_failed_or_was_cut_begins_again(stack: Stack, stream: bool) -
     for _ in range(2):
         assert "error" in (await post(stack, failing)).text
     assert model_calls(stack) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("cut_after", [0, 40])
+async def test_an_answer_that_was_cut_off_is_not_paid_for_twice(stack: Stack, stream: bool, cut_after: int) -> None:
+    stack.platform.faults["litellm"] = Fault(cut_after=cut_after, path=CHAT)
+    first = await post(stack, asking(stream=stream))
+    del stack.platform.faults["litellm"]
+    again = await post(stack, asking(stream=stream))
+    assert '"error"' in first.text
+    assert "[DONE]" not in again.text
+    assert model_calls(stack) == 1
+    if not stream:
+        assert (again.status_code, again.json()["error"]["code"]) == (409, "outcome_unknown")
+        assert again.headers["x-should-retry"] == "false"
+
+
+async def test_vectors_that_were_cut_off_are_asked_for_again(stack: Stack) -> None:
+    body = {"model": "text-embedding-3-small", "input": ["a"]}
+    stack.platform.faults["litellm"] = Fault(cut_after=40, path=VECTORS)
+    assert (await post(stack, body, path=VECTORS)).status_code == 502
+    del stack.platform.faults["litellm"]
+    assert (await post(stack, body, path=VECTORS)).status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", "k" * 201, "caf\xe9", "a\tb"])
