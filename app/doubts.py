@@ -1,4 +1,4 @@
-"""What is said of the settings at the start: names that no setting has, and what is closed without a setting."""
+"""Warnings about the settings at the start: unknown names, and routes that stay closed without a setting."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Stage(IntEnum):
     DETACHING = 2
     """Readers of streams are detached."""
     CUTTING = 3
-    """What is still under way is cancelled."""
+    """Operations that still run are cancelled."""
 
 
 class Drain:

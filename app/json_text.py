@@ -44,7 +44,7 @@ def _explained(data: bytes | str, error: orjson.JSONDecodeError) -> str:
 
 
 def _placed(text: str, error: orjson.JSONDecodeError) -> str:
-    """What is wrong in a text of characters, and where."""
+    """Describe the first error in a decoded text, with its line and column."""
     what, position = error.msg, error.pos
     if text.startswith("\N{BYTE ORDER MARK}"):
         what = "a byte order mark (BOM)"

@@ -112,7 +112,7 @@ class Shield:
         begun, limit, task = False, limit_of(scope["path"]), asyncio.current_task()
 
         def cut(stage: Stage) -> None:
-            """What has begun to be answered is left to the server, which closes its connection."""
+            """Cancel a request whose answer has not begun; the server closes the connections of the others."""
             if stage is Stage.CUTTING and task is not None and not begun:
                 task.cancel()
 

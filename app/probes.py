@@ -103,7 +103,7 @@ async def _report(probe: Probe, telemetry: Telemetry) -> None:
 
 
 async def _problem(probe: Probe) -> str | None:
-    """What is wrong with a service, in two sentences: what, and the cure; ``None`` where nothing is."""
+    """Describe a service's fault and its cure, a sentence each; ``None`` if the service is well."""
     scope = CallScope(f"start-{uuid.uuid4()}", time.monotonic() + PROBE_SECONDS)
     name, place = display_name(probe.service), shown(probe.url)
     cure = f"Check {probe.variable}{', or leave it empty for the embedded one' if probe.embedded else ''}."

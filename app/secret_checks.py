@@ -16,7 +16,7 @@ _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 
 
 def pasted(text: str) -> str | None:
-    """What is wrong with a secret of any kind: whitespace or quotation marks that were pasted along with it."""
+    """Describe whitespace or quotation marks that were pasted along with a secret; ``None`` if there are none."""
     if text != text.strip():
         return "has whitespace at its start or end: remove it"
     if text[:1] in {'"', "'", "`"} or text[-1:] in {'"', "'", "`"}:
@@ -25,7 +25,7 @@ def pasted(text: str) -> str | None:
 
 
 def hs256_secret(text: str) -> str | None:
-    """What is wrong with a secret that HS256 tokens are verified with."""
+    """Describe why a text cannot be an HS256 secret; ``None`` if it can."""
     bare = text.strip().strip("\"'`").lstrip()
     if (kind := _other_material(bare)) is not None:
         return f"is {kind}: {_INSTEAD}"

@@ -51,7 +51,7 @@ class LogHandler(logging.Handler):
 
 
 class _UpstreamMetrics:
-    """What is counted of calls to the services behind the gateway."""
+    """Metrics of the calls to upstreams."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(

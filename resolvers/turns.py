@@ -107,7 +107,7 @@ def _otid(context: RequestContext, key: str, input_print: str) -> str:
 
 
 def _attempt(context: RequestContext, key: str) -> Attempt | None:
-    """What is known of an earlier attempt under a key that begins again."""
+    """An earlier attempt under a key that begins again."""
     stream = context.resources.streams.earlier(context.principal.user_id, key)
     if stream is None:
         return None

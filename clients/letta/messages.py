@@ -235,7 +235,7 @@ _CLASSES: dict[str, type[MessageRecord]] = {
     "summary_message": EventMessage,
 }
 _ANY_OF = ("id", "message_type")
-"""What has neither of these is no message of any form."""
+"""A message has at least one of these fields."""
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)

@@ -33,7 +33,7 @@ def usage_of(value: object) -> Usage | None:
 
 
 def updated(known: Usage | None, told: Usage | None) -> Usage | None:
-    """What is known after another chunk has told its usage: the newer value of each field that has one."""
+    """Merge the usage of another chunk: the newer value of each field that has one."""
     if known is None or told is None:
         return told or known
     later = {name: getattr(told, name) for name in Usage.__struct_fields__ if getattr(told, name) is not None}

@@ -98,7 +98,7 @@ class Entries(Sequence[Entry]):
         return "".join(block.text for block in self._blocks) + text_of(self._recent)
 
     def after(self, position: int) -> list[Entry]:
-        """What stands after a position, a block at most: ask again after the last one for the rest."""
+        """Return the entries after a position, one block at most; call again with the last one's for the rest."""
         number, within = divmod(position, BLOCK)
         if number < len(self._blocks):
             return self._blocks[number].entries()[within:]

@@ -60,7 +60,7 @@ class Place:
         (folder / ".curlrc").write_text(f'write-out = "%{{stderr}}{_STATUS}%{{http_code}}\\n"\n')
 
     async def run(self, snippet: Snippet) -> list[str]:
-        """What is wrong with an example; in a shell, with the first that says anything is."""
+        """The faults of an example; in several shells, those of the first that has any."""
         code = await self.made_to_run(snippet.code)
         if snippet.language != "sh":
             return faults(await self.runners[snippet.language](code), snippet.answer)

@@ -39,7 +39,7 @@ class Answer:
 
 
 def faults(output: Output, answer: Answer | None) -> list[str]:
-    """What is wrong with an output; empty where nothing is."""
+    """List the faults of an output."""
     found = []
     if output.exit_code != 0:
         found.append(f"exit status {output.exit_code}")

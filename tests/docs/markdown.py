@@ -17,7 +17,7 @@ PAGES = sorted(
     if "node_modules" not in path.parts
 )
 ANSWERS = {"json", "text"}
-"""What is right after an example and in one of these is its answer."""
+"""Languages of a block that shows the answer of the example right before it."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

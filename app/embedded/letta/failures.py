@@ -19,7 +19,7 @@ DETAILS = {
     "402": "PAYMENT_REQUIRED: Insufficient credits: the embedded model failed",
     "ctx": "CONTEXT_WINDOW_EXCEEDED: Bad request to OpenAI (context window exceeded): the embedded model failed",
 }
-"""What is told of a failure, where it is another: the word before the colon alone says which it is."""
+"""Details of failures that have another cause than the model; the word before the colon identifies the cause."""
 
 
 def error_frame(run_id: str, kind: str, detail: str, message: str | None = None, seq_id: int | None = None) -> str:

@@ -47,7 +47,7 @@ MAX_DIMENSIONS = 4096
 
 @dataclass(frozen=True)
 class Reply:
-    """What is going to be said: words, or calls of tools. ``finish`` is why it ends."""
+    """An answer that is about to be sent: text or tool calls. ``finish`` is its finish reason."""
 
     answer: Answer
     finish: str
@@ -210,7 +210,7 @@ class Chat:
 
 
 def _reply(body: Json, answer: Answer) -> Reply:
-    """What is said to a request: calls where they are asked for, JSON where that is, and no more than allowed."""
+    """Answer a request: with tool calls or JSON if it asks for them, within its token limit."""
     if (calls := calls_wanted(body, answer)) is not None:
         return Reply(replace(answer, text=""), calls.finish, calls)
     form = body.get("response_format") or {}
