@@ -108,7 +108,7 @@ def is_url(value: str, schemes: set[str]) -> bool:
 
 
 def _hint(value: str) -> str:
-    """Describe an obvious mistake in it; ``None`` if there is none."""
+    """Describe an obvious mistake in a URL; empty if there is none."""
     if value[:1] in {'"', "'"}:
         return ", without quotes: Docker takes those of an --env-file as they are"
     if value != value.strip():
