@@ -26,7 +26,7 @@ MESSAGE = f"""subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i,
 RUN = "query($i: ID!) { run(id: $i) { status } }"
 DAY = """query($a: ID!, $c: ID!, $from: Date!, $to: Date!) {
   agent(id: $a) {
-    conversations { nodes { id } } passages { nodes { text } } memoryBlocks { value }
+    conversations { nodes { id } } passages { nodes { text } } memoryBlocks { id value }
     runs { nodes { status usage { totalTokens } steps { id } } } }
   conversation(id: $c) { messages { nodes { __typename text } } }
   viewer { budget { spendUsd } usage(from: $from, to: $to) { totals { totalTokens costUsd } } } }"""
@@ -99,7 +99,8 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     kept = await circle.graphql(INSERT, {"a": agent_id, "t": "The day was long."})
     assert kept["data"]["insertPassage"]["errors"] == []
     owned = (await circle.graphql(OWNED, {"a": agent_id}))["data"]["agent"]
-    await circle.graphql(WRITE, {"b": owned["memoryBlocks"][0]["id"], "v": "Likes long days."})
+    block_id = owned["memoryBlocks"][0]["id"]
+    await circle.graphql(WRITE, {"b": block_id, "v": "Likes long days."})
 
     calls = sum((await proxied(circle)).values())
     assert await proxied(circle) == {"200": calls}
@@ -120,7 +121,7 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     assert answer in [message.get("text") for message in conversation["messages"]["nodes"]]
     assert [node["id"] for node in agent["conversations"]["nodes"]] == [conversation_id]
     assert [node["text"] for node in agent["passages"]["nodes"]] == ["The day was long."]
-    assert agent["memoryBlocks"][0]["value"] == "Likes long days."
+    assert {block["id"]: block["value"] for block in agent["memoryBlocks"]}[block_id] == "Likes long days."
     runs = agent["runs"]["nodes"]
     assert [run["status"] for run in runs] == ["COMPLETED"] * 3
     assert sum(len(run["steps"]) for run in runs) == calls
