@@ -59,9 +59,11 @@ def decode_chunk(event: SseEvent) -> Chunk | None:
     """Decode one event. Each field is read by itself: one that has an unexpected type is left out.
 
     Returns:
-        ``None`` for data that is no JSON object.
+        ``None`` for data that is no JSON object, unless the event is named an error.
     """
     wire = json_object(event.data)
+    if wire is None and event.event == "error":
+        return Chunk(choices=[], error=wire_error(event.data.decode("utf-8", "replace")))
     if wire is None:
         return None
     choices = _choices(wire.get("choices"))

@@ -450,7 +450,7 @@ async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None
     [
         (200, "text/html", b"<html>"),
         (200, "application/json", b"{}"),
-        (200, "application/octet-stream", b"data: {}\n\n"),
+        (200, "text/plain", b"data at 9"),
         (204, None, b""),
     ],
 )
