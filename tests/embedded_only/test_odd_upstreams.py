@@ -309,6 +309,13 @@ async def test_bytes_of_a_refusal_that_are_no_utf_8() -> None:
 PROFILE = {"id": ADA, "profile_exists": True}
 
 
+async def test_a_404_for_a_profile_is_a_failure_and_no_user_without_agents() -> None:
+    async with behind("ams", lambda *_: said(b"<html>", HTML, 404)) as stack:
+        [error] = (await stack.graphql("{ viewer { agents { nodes { id } } } }"))["errors"]
+        assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UPSTREAM_ERROR", "STATUS")
+        assert (await at_v1(stack, "models")).status_code == 502
+
+
 @pytest.mark.parametrize(
     "body",
     [
