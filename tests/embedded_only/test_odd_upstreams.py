@@ -28,11 +28,11 @@ def said(body: bytes, media_type: str = JSON, status: int = 200, **headers: str)
 
 
 @asynccontextmanager
-async def behind(service: str, answer: Answer) -> AsyncIterator[Stack]:
+async def behind(service: str, answer: Answer, **settings: Any) -> AsyncIterator[Stack]:
     """A gateway, one of whose services answers by a script."""
     async with odd_server(answer) as url:
         keys = {"litellm": {"litellm_api_key": "sk-" + "0" * 20}, "ams": {"supabase_service_key": "k"}, "letta": {}}
-        async with embedded_stack(**{f"{service}_base_url": url}, **keys[service]) as stack:
+        async with embedded_stack(**{f"{service}_base_url": url}, **keys[service], **settings) as stack:
             yield stack
             assert "Traceback" not in stack.log.getvalue()
 
@@ -69,7 +69,7 @@ ODD_WHOLES = [
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_whole_answer_is_checked_before_it_is_relayed(path: str) -> None:
     now: list[Scripted] = []
-    async with behind("litellm", lambda *_: now[-1]) as stack:
+    async with behind("litellm", lambda *_: now[-1], breaker_reset_seconds=60) as stack:
         for body, media_type in ODD_WHOLES:
             now.append(said(body, media_type))
             answer = await at_v1(stack, path)
