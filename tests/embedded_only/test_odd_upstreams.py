@@ -499,3 +499,13 @@ async def test_a_503_of_litellm_says_when_to_come_back(path: str) -> None:
     async with behind("litellm", lambda *_: said(b"<html>", HTML, 503, **WAIT)) as stack:
         answer = await at_v1(stack, path)
         assert (answer.status_code, answer.headers["retry-after"]) == (502, "7")
+
+
+@pytest.mark.parametrize(("budget", "told"), [(1e16, "1" + "0" * 16), (1e30, "1" + "0" * 30), ("NaN", None)])
+async def test_a_budget_of_any_size_is_told(budget: object, told: str | None) -> None:
+    async with embedded_stack() as stack:
+        await stack.own_key(max_budget=budget)
+        answer = await stack.graphql("{ viewer { budget { spendUsd maxUsd remainingUsd } } }")
+        assert answer["data"]["viewer"]["budget"] == {"spendUsd": "0", "maxUsd": told, "remainingUsd": told}
+        reasons = [error["extensions"]["reason"] for error in answer.get("errors", [])]
+        assert reasons == ([] if told else ["DECODE"] * 2)
