@@ -15,7 +15,7 @@ from aiohttp.connector import Connection
 
 _NO_BODY = re.compile(rb"HTTP/1\.[01] (?:204|304)[ \r\n]")
 _STATUS_BYTES = len(b"HTTP/1.1 204 ")
-_HEAD_END = b"\r\n\r\n"
+_HEAD_END = re.compile(rb"\n\r?\n")
 
 
 class Protocol(ResponseHandler):
@@ -50,14 +50,14 @@ class Protocol(ResponseHandler):
             return
         if not self.heard:
             data = self._start + data
-            if len(data) < _STATUS_BYTES or (_NO_BODY.match(data) and _HEAD_END not in data):
+            if len(data) < _STATUS_BYTES or (_NO_BODY.match(data) and not _HEAD_END.search(data)):
                 self._start = data
                 return
             self.heard, self._start = True, b""
-            if _NO_BODY.match(data):
+            if _NO_BODY.match(data) and (head := _HEAD_END.search(data)):
                 self._bodyless = True
                 self.force_close()
-                data = data[: data.index(_HEAD_END) + len(_HEAD_END)]
+                data = data[: head.end()]
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -6,8 +6,8 @@ import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-MAX_DECODED_BYTES = 64 * 1024 * 1024
-"""Bound on a whole answer that came compressed."""
+MAX_WHOLE_BYTES = 64 * 1024 * 1024
+"""Bound on a whole answer, decoded."""
 
 _PIECE_BYTES = 64 * 1024
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS

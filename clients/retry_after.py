@@ -40,7 +40,7 @@ def _number(value: str | None) -> float | None:
 def _until(value: str | None, now: datetime) -> float | None:
     try:
         moment = parsedate_to_datetime(value or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -21,13 +21,10 @@ from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamObser
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from clients.wire import Wire, decoded_stream, headers_of
+from clients.wire import Wire, headers_of
 
 NO_FAILURE = frozenset({408, 429, 501})
 """Statuses of 4xx and 5xx that say nothing bad of the service's health."""
-
-_REFUSAL_SECONDS, _REFUSAL_BYTES = 5.0, 1024 * 1024
-"""How long the body of what is no stream may take, and how much of it is read, where a stream was asked for."""
 
 
 class _Report:
@@ -42,11 +39,13 @@ class _Report:
 class StreamedAnswer:
     """An answer whose body is still coming."""
 
-    def __init__(self, service: Service, response: httpx.Response, report: _Report, permit: Permit) -> None:
+    def __init__(
+        self, service: Service, response: httpx.Response, body: AsyncIterator[bytes], report: _Report, permit: Permit
+    ) -> None:
         self.status = response.status_code
         self.headers = headers_of(response)
         self._service = service
-        self._body = decoded_stream(response)
+        self._body = body
         self._report = report
         self._permit = permit
 
@@ -117,33 +116,30 @@ class Upstream:
         """One call whose answer is a stream of events, read as it comes. Leaving the context closes the connection.
 
         The service has ``opens_within`` seconds to begin its answer (reason ``FIRST_TOKEN``). The opening is judged
-        by the breakers; what is given up later is neutral. An answer of another media type is read whole and goes
-        through ``call.check``, which tells what it is. Raises as ``request`` does.
+        by the breakers; what is given up later is neutral. An answer that is no stream of events is read whole and
+        goes through ``call.check``, which tells what it is. Raises as ``request`` does.
         """
         async with self._guarded(scope, call) as (report, permit):
-            response = await self._open(scope, call, permit, opens_within)
+            response, body = await self._open(scope, call, permit, opens_within)
             try:
-                if not _is_event_stream(response):
-                    with self._timed(call, permit, scope.clock):
-                        async with asyncio.timeout_at(min(_loop_time(scope.deadline), _in(_REFUSAL_SECONDS))):
-                            body = await self._wire.body(response, limit=_REFUSAL_BYTES)
+                if isinstance(body, bytes):
                     read = replace(call, check=call.check or self._no_stream)
                     self._judge(Answer(response.status_code, headers_of(response), body), read, report, permit)
                     raise undecodable(self.service)
-                with self._timed(call, permit, scope.clock):
-                    answer = StreamedAnswer(self.service, response, report, permit)
                 permit.tell(Verdict.OK)
                 report.outcome, report.status = "ok", response.status_code
-                yield answer
+                yield StreamedAnswer(self.service, response, body, report, permit)
             finally:
                 await response.aclose()
 
-    async def _open(self, scope: CallScope, call: Call, permit: Permit, opens_within: float) -> httpx.Response:
+    async def _open(
+        self, scope: CallScope, call: Call, permit: Permit, opens_within: float
+    ) -> tuple[httpx.Response, AsyncIterator[bytes] | bytes]:
         opening = time.monotonic() + opens_within
         clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
         with self._timed(call, permit, clock):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
-                return await self._wire.send(scope, call)
+                return await self._wire.opened(scope, call)
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
         """Ask whether the service is there. Goes past the breakers and tells them nothing. Raises GatewayError."""
@@ -271,18 +267,9 @@ def _is_refusal(answer: Answer, call: Call) -> bool:
     return answer.status >= 500 and call.is_refusal is not None and call.is_refusal(answer)
 
 
-def _is_event_stream(response: httpx.Response) -> bool:
-    media_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
-    return response.status_code == 200 and media_type == "text/event-stream"
-
-
 def _loop_time(deadline: float) -> float:
     """A ``time.monotonic`` deadline on the loop's own clock."""
     return asyncio.get_running_loop().time() + (deadline - time.monotonic())
-
-
-def _in(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
 
 
 def _outcome(error: GatewayError) -> str:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
 import msgspec
 
 from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamObserver
-from clients.encoding import MAX_DECODED_BYTES, EncodingUnreadable, decoded
+from clients.encoding import MAX_WHOLE_BYTES, EncodingUnreadable, decoded
 from clients.errors import Service
 from clients.transport import FRESH, IdleConnectionDropped
 
 _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
 """The transport does not decompress: ask for nothing compressed."""
+
+_REFUSAL_SECONDS, _REFUSAL_BYTES = 5.0, 16 * 1024 * 1024
+"""How long the body of a 4xx or 5xx may take, and how much of it is read."""
+
+_NO_STREAM_BYTES = 1024 * 1024
+"""How much is read of what is no stream where a stream was asked for."""
+
+_STARTS_EVENT = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:data|event|id|retry)?:")
+_LONGEST_START = 64
 
 
 class Wire:
@@ -56,20 +67,53 @@ class Wire:
             await response.aclose()
         return Answer(response.status_code, headers_of(response), body)
 
-    async def body(self, response: httpx.Response, limit: int | None = None) -> bytes:
-        """The whole body, or its first ``limit`` bytes and a little more. Raises EncodingUnreadable."""
-        body = bytearray()
+    async def opened(self, scope: CallScope, call: Call) -> tuple[httpx.Response, AsyncIterator[bytes] | bytes]:
+        """One call whose answer is a stream of events: the response, and its body as it comes, or whole if it is none.
+
+        Raises httpx.TransportError, EncodingUnreadable. The response must be closed.
+        """
+        response = await self.send(scope, call)
         try:
-            chunks = aiter(response.stream)  # type: ignore[arg-type]
-            async for chunk in decoded(chunks, headers_of(response), limit=MAX_DECODED_BYTES):
-                body += chunk
-                if limit is not None and len(body) > limit:
-                    break
-        except EncodingUnreadable:
-            if response.status_code < 400:
-                raise
-            return b""  # the status tells enough
+            return response, await self._events_or_whole(response)
+        except BaseException:  # a cancellation too: the connection goes with it
+            await response.aclose()
+            raise
+
+    async def _events_or_whole(self, response: httpx.Response) -> AsyncIterator[bytes] | bytes:
+        """A stream of events is known by its media type; under another one, by its first field.
+
+        Some proxies relay a stream as ``text/plain`` or ``application/json``.
+        """
+        if response.status_code != 200:
+            return await self.body(response)
+        chunks = decoded_stream(response)
+        media_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+        if media_type == "text/event-stream":
+            return chunks
+        body = bytearray()
+        async for chunk in chunks:
+            is_start = len(body) < _LONGEST_START
+            body += chunk
+            if is_start and _STARTS_EVENT.match(body):
+                return _following(bytes(body), chunks)
+            if len(body) > _NO_STREAM_BYTES:
+                raise EncodingUnreadable(f"more than {_NO_STREAM_BYTES} bytes")
         return bytes(body)
+
+    async def body(self, response: httpx.Response) -> bytes:
+        """The whole body; that of a 4xx or 5xx is empty if it cannot be read, since the status says enough.
+
+        Raises:
+            httpx.TransportError: it broke off.
+            EncodingUnreadable: its encoding is unreadable, or it is longer than ``MAX_WHOLE_BYTES``.
+        """
+        if response.status_code < 400:
+            return await _read(decoded_stream(response, limit=MAX_WHOLE_BYTES), limit=MAX_WHOLE_BYTES)
+        try:
+            async with asyncio.timeout(_REFUSAL_SECONDS):
+                return await _read(decoded_stream(response), limit=_REFUSAL_BYTES)
+        except (httpx.TransportError, EncodingUnreadable, TimeoutError):
+            return b""
 
     def _build(self, scope: CallScope, call: Call) -> httpx.Request:
         sent = {"x-request-id": scope.request_id, **call.headers}
@@ -89,9 +133,25 @@ class Wire:
         await self._client.aclose()
 
 
-def decoded_stream(response: httpx.Response) -> AsyncIterator[bytes]:
+async def _read(chunks: AsyncIterator[bytes], *, limit: int) -> bytes:
+    """All of ``chunks``. Raises EncodingUnreadable where they have more than ``limit`` bytes."""
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > limit:
+            raise EncodingUnreadable(f"more than {limit} bytes")
+    return bytes(body)
+
+
+async def _following(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield start
+    async for chunk in chunks:
+        yield chunk
+
+
+def decoded_stream(response: httpx.Response, *, limit: int | None = None) -> AsyncIterator[bytes]:
     """The body as it comes, its encoding undone. Raises EncodingUnreadable."""
-    return decoded(aiter(response.stream), headers_of(response))  # type: ignore[arg-type]
+    return decoded(aiter(response.stream), headers_of(response), limit=limit)  # type: ignore[arg-type]
 
 
 def headers_of(response: httpx.Response) -> dict[str, str]:

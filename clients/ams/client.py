@@ -86,7 +86,7 @@ class Ams:
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """The user's profile and agents; ``profile_exists`` is false for a user AMS has never seen."""
-        answer = await self._ask(scope, Call(operation="me", path="/me"), user_id)
+        answer = await self._ask(scope, Call(operation="me", path="/me"), user_id, refusals.of_profile)
         return decode_profile(answer.body, user_id)
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[str]) -> list[AgentFacts | None]:

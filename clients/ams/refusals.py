@@ -61,14 +61,23 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
             return RateLimited("AMS's rate limit is reached.", service=Service.AMS, retry_after_seconds=wait)
         case 500:
             return UpstreamError("AMS could not do it.", reason="STATUS", service=Service.AMS, retry_after_seconds=wait)
-        case status:
-            return UpstreamError(
-                f"AMS answered with status {status}.",
-                reason="STATUS",
-                service=Service.AMS,
-                can_retry=False,
-                retry_after_seconds=wait,
-            )
+        case _:
+            return _unexpected(rejected)
+
+
+def of_profile(rejected: UpstreamRejected) -> GatewayError:
+    """A refusal of ``GET /me``, which AMS answers for every user: a 404 comes from something else in its place."""
+    return _unexpected(rejected) if rejected.status == 404 else translate(rejected)
+
+
+def _unexpected(rejected: UpstreamRejected) -> UpstreamError:
+    return UpstreamError(
+        f"AMS answered with status {rejected.status}.",
+        reason="STATUS",
+        service=Service.AMS,
+        can_retry=False,
+        retry_after_seconds=retry_after_seconds(rejected.headers),
+    )
 
 
 def of_creating(rejected: UpstreamRejected) -> GatewayError:

@@ -11,6 +11,7 @@ import msgspec
 from clients.calls import Answer
 from clients.decode import UNREADABLE, undecodable
 from clients.errors import Service
+from clients.litellm.fields import with_whole_pairs
 
 
 class _Asked(msgspec.Struct):
@@ -83,7 +84,7 @@ def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
     def check(answer: Answer) -> Answer:
         try:
             str(answer.body, "utf-8")  # what read passes over is not looked at
-            read(answer.body)
+            read(with_whole_pairs(answer.body))
         except UNREADABLE as unreadable:
             if (error := _error_of(answer.body)) is None:
                 raise undecodable(Service.LITELLM) from unreadable

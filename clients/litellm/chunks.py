@@ -17,6 +17,9 @@ _ENVELOPE = frozenset({"id", "object", "created", "model", "system_fingerprint",
 }
 """Top-level fields that say nothing of the answer itself; the last three are OpenRouter's, Groq's and llama.cpp's."""
 _NOTHING: tuple[object, ...] = (None, "", [], {})
+_TEXT_TYPES = (None, "text", "output_text", "refusal")
+_THOUGHT_TYPES = ("thinking", "reasoning")
+"""Tuples, since a type can be a list or an object, which no set can be asked for."""
 _TEXT = ("text", "refusal", "content")
 _THOUGHTS = ("text", "thinking", "summary", "content", "reasoning")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
@@ -59,9 +62,11 @@ def decode_chunk(event: SseEvent) -> Chunk | None:
     """Decode one event. Each field is read by itself: one that has an unexpected type is left out.
 
     Returns:
-        ``None`` for data that is no JSON object.
+        ``None`` for data that is no JSON object, unless the event is named an error.
     """
     wire = json_object(event.data)
+    if wire is None and event.event == "error":
+        return Chunk(choices=[], error=wire_error(event.data.decode("utf-8", "replace")))
     if wire is None:
         return None
     choices = _choices(wire.get("choices"))
@@ -123,7 +128,7 @@ def _content(value: object) -> tuple[str, str]:
         return clean(value), ""
     parts = [part for part in as_list(value) if isinstance(part, dict | str)]
     text = "".join(_part(part) for part in parts)
-    thoughts = [part for part in parts if isinstance(part, dict) and part.get("type") in {"thinking", "reasoning"}]
+    thoughts = [part for part in parts if isinstance(part, dict) and part.get("type") in _THOUGHT_TYPES]
     return text, joined_text(thoughts, _THOUGHTS)
 
 
@@ -131,7 +136,7 @@ def _part(part: object) -> str:
     if isinstance(part, str):
         return clean(part)
     wire = as_object(part)
-    if wire.get("type") in {None, "text", "output_text", "refusal"}:
+    if wire.get("type") in _TEXT_TYPES:
         return joined_text(wire, _TEXT)
     return ""
 

@@ -7,6 +7,7 @@ part of it on. An answer that has been paid for must not be lost over one of its
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -22,6 +23,10 @@ MAX_COUNT = 2**31 - 1
 MAX_DOLLARS = 10**9
 _MAX_DIGITS = 40
 _MAX_NESTING = 4
+_HALF_BYTES = len(rb"\ud83d")
+_ESCAPED_PAIR = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 
 Object = dict[str, Any]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -41,6 +46,14 @@ def json_object(data: bytes) -> Object | None:
     except UNREADABLE:
         value = _tolerant(data)
     return value if isinstance(value, dict) else None
+
+
+def with_whole_pairs(data: bytes) -> bytes:
+    """JSON in which each half of a surrogate pair that stands alone is U+FFFD.
+
+    Such a half is valid JSON, which msgspec does not read; a model's answer can end in the middle of an emoji.
+    """
+    return _ESCAPED_PAIR.sub(lambda found: found[0] if len(found[0]) > _HALF_BYTES else rb"\ufffd", data)
 
 
 def _tolerant(data: bytes) -> object:

@@ -33,7 +33,7 @@ class KeyInfo(msgspec.Struct, kw_only=True):
     @property
     def remaining_usd(self) -> Decimal | None:
         """What is left of it; 0 where the last call has cost more than was left."""
-        return None if self.max_budget is None else dollars(max(Decimal(0), self.max_budget - self.spend))
+        return None if self.max_budget is None else max(Decimal(0), dollars(self.max_budget - self.spend))
 
 
 class _WireKey(msgspec.Struct):

@@ -177,4 +177,8 @@ def details_by_name(deployments: Iterable[_WireDeployment]) -> dict[str, ModelDe
 
 def _joined(first: ModelDetails, second: ModelDetails) -> ModelDetails:
     pairs = {name: (getattr(first, name), getattr(second, name)) for name in ModelDetails.__struct_fields__}
-    return ModelDetails(**{name: max((v for v in pair if v is not None), default=None) for name, pair in pairs.items()})
+    return ModelDetails(**{name: max(filter(_is_known, pair), default=None) for name, pair in pairs.items()})
+
+
+def _is_known(value: object) -> bool:
+    return value is not None and not (isinstance(value, Decimal) and value.is_nan())

@@ -10,7 +10,7 @@ import msgspec
 
 from clients.decode import UNREADABLE
 from clients.letta.records import Usage
-from clients.litellm.fields import amount, as_object, count
+from clients.litellm.fields import amount, as_object, count, with_whole_pairs
 
 
 def usage_of(value: object) -> Usage | None:
@@ -51,7 +51,7 @@ _NULL_COUNT = re.compile(rb'("\w+_tokens"\s*:\s*)null')
 def whole_usage(body: bytes) -> Usage | None:
     """The usage that a whole answer tells of."""
     try:
-        return usage_of(msgspec.json.decode(_WHOLE.decode(body).usage))
+        return usage_of(msgspec.json.decode(_WHOLE.decode(with_whole_pairs(body)).usage))
     except UNREADABLE:
         return None
 

@@ -79,6 +79,7 @@ class CallNumbers:
 
     def __init__(self) -> None:
         self._numbers: set[int] = set()
+        self._next = 0
         self._by_id: dict[str, _Call] = {}
         self._by_index: dict[int, _Call] = {}
         self._last: _Call | None = None
@@ -127,8 +128,9 @@ class CallNumbers:
     def _begin(self, piece: CallPiece) -> _Call:
         index = piece.index
         free = index is not None and index < _MAX_INDEX and index not in self._numbers
-        number = index if index is not None and free else max(self._numbers, default=-1) + 1
+        number = index if index is not None and free else self._next
         self._numbers.add(number)
+        self._next = max(self._next, number + 1)
         return _Call(number)
 
     def _note(self, call: _Call) -> None:

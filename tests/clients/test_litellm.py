@@ -310,3 +310,11 @@ def test_the_parameter_that_a_refusal_names_is_told(message: str, told: Any, par
 )
 def test_the_wait_that_a_refusal_asks_for(status: int, headers: dict[str, str], seconds: float | None) -> None:
     assert refused("x", status, headers).retry_after_seconds == seconds
+
+
+def test_a_price_that_is_no_number_is_unknown() -> None:
+    one = {"model_name": "m", "model_info": {"cache_read_input_token_cost": "NaN"}}
+    two = {"model_name": "m", "model_info": {"cache_read_input_token_cost": 1e-6}}
+    for data in ([one], [one, one], [one, two]):
+        details = decode_details(json.dumps({"data": data}).encode())["m"]
+        assert details.cached_input_usd_per_million_tokens == (Decimal(1) if two in data else None)

@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clients.letta.records import Usage
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
@@ -206,3 +209,23 @@ def test_what_is_no_chunk(data: bytes) -> None:
 
 def test_done_is_told_with_or_without_blanks() -> None:
     assert [is_done(event(data)) for data in (b"[DONE]", b" [DONE] ", b'"[DONE]"', b"{}")] == [True, True, False, False]
+
+
+NAMES = [
+    *("choices", "usage", "error", "object", "index", "delta", "message", "finish_reason", "content", "refusal"),
+    *("reasoning", "reasoning_content", "reasoning_details", "thinking_blocks", "thinking", "type", "text", "input"),
+    *("tool_calls", "function_call", "function", "custom", "id", "name", "arguments", "provider_specific_fields"),
+    *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "cost", "code"),
+]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.sampled_from(["text", "5"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({"index": st.just(0), "delta": st.dictionaries(st.sampled_from(NAMES), VALUES)}), VALUES)
+def test_no_value_of_any_field_ends_a_stream(choice: dict[str, Any], usage: Any) -> None:
+    chunk = decoded({"choices": [choice, {"index": 1, "delta": {"content": "kept"}}], "usage": usage})
+    assert chunk.choices[1].text == "kept"
+    msgspec.json.encode(chunk.choices)

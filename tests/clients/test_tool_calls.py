@@ -165,3 +165,9 @@ def test_any_interleaving_of_pieces_comes_together_again(
     assert joined(*chunks) == [
         (id_, calls[number][0], "".join(calls[number][1])) for id_, number in zip(ids, order, strict=True)
     ]
+
+
+def test_an_event_with_many_calls_is_numbered_in_linear_time() -> None:
+    calls = [CallPiece(id=str(number), name="f") for number in range(100_000)]
+    found = CallNumbers().numbered(calls)
+    assert [piece.index for piece in found] == list(range(100_000))

@@ -291,6 +291,7 @@ async def test_a_close_in_order_is_the_end_of_a_body_without_length() -> None:
         b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nstray",
         b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n5\r\nstray\r\n0\r\n\r\n",
         b"HTTP/1.1 204\r\n\r\n{}",
+        b"HTTP/1.1 204 No Content\n\nstray",
         b"HTTP/1.1 204 No Content\r\n\r\n",
     ],
 )

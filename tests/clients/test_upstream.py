@@ -450,7 +450,7 @@ async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None
     [
         (200, "text/html", b"<html>"),
         (200, "application/json", b"{}"),
-        (200, "application/octet-stream", b"data: {}\n\n"),
+        (200, "text/plain", b"data at 9"),
         (204, None, b""),
     ],
 )
@@ -544,3 +544,36 @@ async def test_a_read_is_sent_once_more_and_not_twice() -> None:
     with pytest.raises(UpstreamError):
         await ask(upstream)
     assert wire.calls == 2
+
+
+class Endless(httpx.AsyncByteStream):
+    """A body that never ends."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1_000_000
+
+
+async def test_a_whole_answer_without_end_is_unreadable() -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Endless())
+
+    upstream, _, _ = guard(act)
+    with pytest.raises(UpstreamError) as caught:
+        await upstream.request(scope(30), Call(operation="x", path="/"))
+    assert caught.value.reason == "DECODE"
+
+
+async def test_a_refusal_whose_body_has_no_end_is_a_refusal() -> None:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"retry-after": "7"}, stream=Endless())
+
+    upstream, _, _ = guard(act)
+    call = Call(operation="x", path="/")
+    with pytest.raises(UpstreamRejected) as whole:
+        await upstream.request(scope(30), call)
+    with pytest.raises(UpstreamRejected) as streamed:
+        async with upstream.stream(scope(30), call, opens_within=30):
+            pass
+    for refused in (whole.value, streamed.value):
+        assert (refused.status, refused.headers["retry-after"], refused.body) == (429, "7", b"")

@@ -95,6 +95,9 @@ ANSWERS: dict[str, Scripted] = {
         chunk({"content": [{"type": "reference", "reference_ids": [1]}]}),
         chunk({"content": [{"type": "text", "text": "world"}]}),
     ),
+    "types of parts": said(
+        chunk({"content": [{"type": ["text"], "text": "?"}]}), chunk({"content": [{"type": {}, "text": "?"}]}), HELLO
+    ),
     "reasoning object": said(chunk({"reasoning_content": {"text": "hm"}}), HELLO),
     "not JSON": said(b"data: {oops\n\n", HELLO),
     "no UTF-8": said(b"data: \xff\xfe\n\n", HELLO),
@@ -208,6 +211,7 @@ async def test_no_tool_call_is_lost(stack: Stack, name: str, calls: list[dict[st
         ("counts out of range", None),
         ("usage list", None),
         ("content parts", (7, 5, 12)),
+        ("types of parts", (7, 5, 12)),
         ("reasoning object", (7, 5, 12)),
         ("not JSON", (7, 5, 12)),
         ("no UTF-8", (7, 5, 12)),

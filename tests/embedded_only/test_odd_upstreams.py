@@ -28,11 +28,11 @@ def said(body: bytes, media_type: str = JSON, status: int = 200, **headers: str)
 
 
 @asynccontextmanager
-async def behind(service: str, answer: Answer) -> AsyncIterator[Stack]:
+async def behind(service: str, answer: Answer, **settings: Any) -> AsyncIterator[Stack]:
     """A gateway, one of whose services answers by a script."""
     async with odd_server(answer) as url:
         keys = {"litellm": {"litellm_api_key": "sk-" + "0" * 20}, "ams": {"supabase_service_key": "k"}, "letta": {}}
-        async with embedded_stack(**{f"{service}_base_url": url}, **keys[service]) as stack:
+        async with embedded_stack(**{f"{service}_base_url": url}, **keys[service], **settings) as stack:
             yield stack
             assert "Traceback" not in stack.log.getvalue()
 
@@ -69,7 +69,7 @@ ODD_WHOLES = [
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_whole_answer_is_checked_before_it_is_relayed(path: str) -> None:
     now: list[Scripted] = []
-    async with behind("litellm", lambda *_: now[-1]) as stack:
+    async with behind("litellm", lambda *_: now[-1], breaker_reset_seconds=60) as stack:
         for body, media_type in ODD_WHOLES:
             now.append(said(body, media_type))
             answer = await at_v1(stack, path)
@@ -97,13 +97,64 @@ async def test_one_model_is_as_litellm_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "media_type"), [(b"<html>", HTML), (b"{}", JSON), (CHUNK, "text/plain"), (b"", JSON), (b"", HTML)]
+    ("body", "media_type"),
+    [(b"<html>", HTML), (b"{}", JSON), (b"data at 9: x", "text/plain"), (b"", JSON), (b"", HTML)],
 )
 async def test_what_is_no_stream_is_not_relayed_as_one(body: bytes, media_type: str) -> None:
     async with behind("litellm", lambda *_: said(body, media_type)) as stack:
         answer = await at_v1(stack, "chat/completions", stream=True)
         assert (answer.status_code, answer.headers["content-type"]) == (502, JSON)
         assert answer.json()["error"]["code"] == "decode"
+
+
+END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", JSON, "TEXT/EVENT-STREAM; charset=UTF-8", "text/event-stream, x/y"]
+)
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b": ping\n\n", b"event: message\n", b"\r\n\r\n"])
+async def test_a_stream_under_another_media_type_is_a_stream(media_type: str, before: bytes) -> None:
+    answer = Scripted(headers={"content-type": media_type}, pieces=[before, CHUNK, 0.01, END])
+    async with behind("litellm", lambda *_: answer) as stack:
+        seen = await at_v1(stack, "chat/completions", stream=True)
+        assert (seen.status_code, seen.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert seen.content.endswith(CHUNK + END)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("ended", ["close", "reset"])
+async def test_a_refusal_whose_body_breaks_off_keeps_its_status(stream: bool, ended: str) -> None:
+    head = b"HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-length: 500\r\n\r\n"
+    cut = Scripted(raw=head + b'{"error":{"mess', close=ended == "close", reset=ended == "reset")
+    async with behind("litellm", lambda *_: cut) as stack:
+        answer = await at_v1(stack, "chat/completions", stream=stream)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_retry_after_that_is_no_date_is_left_out(stream: bool) -> None:
+    odd = {"Retry_After": "0000 Oct -- 1.2.3 +99999999999999 :"}
+    async with behind("litellm", lambda *_: said(b"{}", JSON, 429, **odd)) as stack:
+        answer = await at_v1(stack, "chat/completions", stream=stream)
+        assert (answer.status_code, answer.headers.get("retry-after")) == (429, None)
+
+
+async def test_half_a_surrogate_pair_in_a_whole_answer_is_passed_on() -> None:
+    usage = b'"usage":{"prompt_tokens":1,"completion_tokens":2}'
+    body = b'{"choices":[{"index":0,"message":{"content":"\\ud83d\\ude00 \\ud83d"}}],' + usage + b"}"
+    async with behind("litellm", lambda *_: said(body)) as stack:
+        answer = await at_v1(stack, "chat/completions")
+        assert (answer.status_code, answer.content) == (200, body)
+        metrics = (await stack.client.get("/metrics")).text
+        assert 'agentgraph_tokens_total{direction="out",kind="completion"} 2.0' in metrics
+
+
+async def test_an_event_named_error_is_one_whatever_its_data() -> None:
+    async with behind("litellm", lambda *_: said(CHUNK + b"event: error\ndata: boom\n\n", SSE)) as stack:
+        answer = await at_v1(stack, "chat/completions", stream=True)
+        assert b"boom" not in answer.content
+        assert orjson.loads(answer.content.removeprefix(CHUNK)[6:])["error"]["code"] == "model"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -256,6 +307,13 @@ async def test_bytes_of_a_refusal_that_are_no_utf_8() -> None:
 # Valid JSON of another shape
 
 PROFILE = {"id": ADA, "profile_exists": True}
+
+
+async def test_a_404_for_a_profile_is_a_failure_and_no_user_without_agents() -> None:
+    async with behind("ams", lambda *_: said(b"<html>", HTML, 404)) as stack:
+        [error] = (await stack.graphql("{ viewer { agents { nodes { id } } } }"))["errors"]
+        assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UPSTREAM_ERROR", "STATUS")
+        assert (await at_v1(stack, "models")).status_code == 502
 
 
 @pytest.mark.parametrize(
@@ -441,3 +499,13 @@ async def test_a_503_of_litellm_says_when_to_come_back(path: str) -> None:
     async with behind("litellm", lambda *_: said(b"<html>", HTML, 503, **WAIT)) as stack:
         answer = await at_v1(stack, path)
         assert (answer.status_code, answer.headers["retry-after"]) == (502, "7")
+
+
+@pytest.mark.parametrize(("budget", "told"), [(1e16, "1" + "0" * 16), (1e30, "1" + "0" * 30), ("NaN", None)])
+async def test_a_budget_of_any_size_is_told(budget: object, told: str | None) -> None:
+    async with embedded_stack() as stack:
+        await stack.own_key(max_budget=budget)
+        answer = await stack.graphql("{ viewer { budget { spendUsd maxUsd remainingUsd } } }")
+        assert answer["data"]["viewer"]["budget"] == {"spendUsd": "0", "maxUsd": told, "remainingUsd": told}
+        reasons = [error["extensions"]["reason"] for error in answer.get("errors", [])]
+        assert reasons == ([] if told else ["DECODE"] * 2)
