@@ -1,7 +1,19 @@
-"""``python -m app`` is ``agentgraph``."""
+"""``agentgraph``, and ``python -m app``: nothing is imported before an interrupt can be told from an error."""
+
+from __future__ import annotations
 
 import sys
 
-from app.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command. Returns its exit status, which is 130 where Ctrl-C comes before it has begun."""
+    try:
+        from app import cli  # noqa: PLC0415 - takes a second
+
+        return cli.main()
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

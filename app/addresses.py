@@ -6,11 +6,16 @@ import re
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
-_API = re.compile(r"/v1(/.*)?$", re.IGNORECASE)
+from clients.redis import is_usable
+
+_API = re.compile(r"/v1(/(agents|models|chat|completions|embeddings|health|runs|messages)(/.*)?)?$", re.IGNORECASE)
 _PAGE = re.compile(r"/(ui|docs|redoc|health|chat/completions)$", re.IGNORECASE)
-_OWN = re.compile(r"/(v1|graphql|api/v1)(/.*)?$", re.IGNORECASE)
+_OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agents(/.*)?)?)$", re.IGNORECASE)
 _SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
+ANY = frozenset({"*", "null"})
+"""What stands for pages of no origin in particular: every one, and those of files and sandboxed frames."""
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _PORTS = {"http": 80, "https": 443}
 
@@ -91,8 +96,8 @@ def redis_url(value: str | None) -> str | None:
     parts = urlsplit(value)
     if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
         raise ValueError("must end with the number of a database, as in redis://host:6379/0, or with none")
-    if not re.fullmatch(r"(db=\d+)?", parts.query) or parts.fragment:
-        raise ValueError("must have nothing after ? but db=<number>, and no #")
+    if parts.fragment or not is_usable(value):
+        raise ValueError("must have nothing after ? but options of redis-py, such as db=<number>, and no #")
     return value
 
 
@@ -134,7 +139,7 @@ def host(value: str | None) -> str | None:
 def origins(value: str | None) -> tuple[str, ...]:
     """Origins separated by commas, as browsers send them (RFC 6454, 6.2). Raises ValueError."""
     given = [one.strip() for one in (value or "").split(",") if one.strip()]
-    return tuple(dict.fromkeys(one if one == "*" else _origin(one) for one in given))
+    return tuple(dict.fromkeys(one if one in ANY else _origin(one) for one in given))
 
 
 def _origin(text: str) -> str:

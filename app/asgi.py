@@ -34,6 +34,11 @@ def headers_of(scope: Scope, name: bytes) -> list[str]:
     return [str(value.decode("latin-1")) for key, value in scope["headers"] if key == name]
 
 
+def accept_of(scope: Scope) -> str | None:
+    """The ``Accept`` of a request, whose values may come in several headers (RFC 9110, 5.3)."""
+    return ", ".join(headers_of(scope, b"accept")) or None
+
+
 async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:
     """The request's body, without its content codings and without a UTF-8 byte order mark.
 

@@ -15,6 +15,9 @@ MAX_CODINGS = 3
 
 _ALIASES = {"x-gzip": "gzip"}
 
+_SLICE = 4096
+"""How much zlib is given at a time: at the end of each gzip member it copies all that follows."""
+
 
 class DecodedTooLarge(Exception):
     """A body decodes to more bytes than allowed."""
@@ -36,7 +39,7 @@ class Decoder:
         applied = [_ALIASES.get(name, name) for name in names if name not in {"", "identity"}]
         unknown = next((name for name in applied if name not in {"gzip", "deflate"}), None)
         if unknown is not None:
-            raise UnsupportedEncoding(f"Content-Encoding {unknown[:40]!a} is not supported: use {ACCEPTED}.")
+            raise _unsupported(f"Content-Encoding {unknown[:40]!a} is not supported: use {ACCEPTED}.")
         if len(applied) > MAX_CODINGS:
             raise _unsupported(f"A body may have at most {MAX_CODINGS} content codings.")
         self._stages = [_Stage(name, limit) for name in reversed(applied)]
@@ -64,8 +67,13 @@ class _Stage:
         self._members = 0
 
     def feed(self, data: bytes) -> bytes:
-        data, self._held = self._held + data, b""
         decoded = bytearray()
+        for start in range(0, len(data), _SLICE):
+            self._decode(data[start : start + _SLICE], decoded)
+        return bytes(decoded)
+
+    def _decode(self, data: bytes, decoded: bytearray) -> None:
+        data, self._held = self._held + data, b""
         while data:
             if self._inflate is None:
                 if len(data) < 2:  # the first two bytes tell the format
@@ -75,7 +83,6 @@ class _Stage:
                     break
                 self._inflate = zlib.decompressobj(_window_bits(self._name, data))
             data = self._inflated(self._inflate, data, decoded)
-        return bytes(decoded)
 
     def close(self) -> None:
         if self._inflate is not None or (self._held and not self._members):

@@ -13,7 +13,7 @@ import uuid
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import header
+from app.asgi import accept_of, header
 from app.drain import Drain, Stage, interruption, refusal
 from app.graphql import refusals
 from app.graphql.errors import INTERNAL_MESSAGE
@@ -160,11 +160,14 @@ async def _refuse(scope: Scope, send: Send, error: GatewayError) -> None:
     if is_rest(scope["path"]):
         await envelope.refuse(send, error)
     else:
-        await refusals.refuse(scope, send, accepted(header(scope, b"accept")), error)
+        await refusals.refuse(scope, send, accepted(accept_of(scope)), error)
 
 
 class HeadAsGet:
-    """Answers HEAD as GET at every address, without the body (RFC 9110, 9.3.2)."""
+    """Answers HEAD as GET at every address, without the body (RFC 9110, 9.3.2).
+
+    ``scope["state"]["head"]`` tells what would begin a stream for GET that it must not.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -175,6 +178,7 @@ class HeadAsGet:
             await self._app(scope, receive, send)
             return
         ended = False
+        scope["state"]["head"] = True
 
         async def without_body(message: Message) -> None:
             nonlocal ended

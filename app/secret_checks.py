@@ -12,6 +12,9 @@ from jwt.algorithms import HMACAlgorithm
 _INSTEAD = "set the project's HS256 secret (its legacy JWT secret) instead"
 _PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
 _SSH = re.compile(r"(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+\s")
+_JSON = re.compile(r"[{\[]\s*([{\"]|\Z)")
+"""JSON, even if only its first line has come; a random secret begins with two such characters once in thousands."""
+
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 
 
@@ -19,7 +22,7 @@ def pasted(text: str) -> str | None:
     """Describe whitespace or quotation marks that were pasted along with a secret; ``None`` if there are none."""
     if text != text.strip():
         return "has whitespace at its start or end: remove it"
-    if text[:1] in {'"', "'", "`"} or text[-1:] in {'"', "'", "`"}:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
         return "has quotation marks around it: remove them"
     return None
 
@@ -42,7 +45,7 @@ def _other_material(text: str) -> str | None:
         return "a key or certificate in PEM form"
     if _SSH.match(text):
         return "an SSH public key"
-    if text[:1] in {"{", "["}:
+    if _JSON.match(text):
         return "JSON, such as a JWK"
     if _JWT.fullmatch(text):
         return "a JWT, such as the project's anon or service_role key"
@@ -57,9 +60,9 @@ def _is_der(text: str) -> bool:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return False
-    if len(data) < 2 or data[0] != 0x30:
+    if len(data) < 4 or data[0] != 0x30:
         return False
-    if data[1] < 0x80:
-        return data[1] == len(data) - 2
-    size = data[1] & 0x7F
-    return int.from_bytes(data[2 : 2 + size], "big") == len(data) - 2 - size
+    size = data[1] & 0x7F if data[1] >= 0x80 else 0
+    length = int.from_bytes(data[2 : 2 + size], "big") if size else data[1]
+    first = data[2 + size : 3 + size]  # a key or certificate begins with an INTEGER or another SEQUENCE
+    return length == len(data) - 2 - size and first in {b"\x02", b"\x30"}

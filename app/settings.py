@@ -277,8 +277,9 @@ class Settings(BaseSettings):
             found.append(
                 "LITELLM_API_KEY: needed for the LiteLLM at LITELLM_BASE_URL, since the embedded AMS knows no keys"
             )
-        if "*" in self.cors_origins and self.is_production:
-            found.append("ALLOWED_ORIGINS: * is not allowed in production")
+        if self.is_production:
+            open_to = sorted(addresses.ANY.intersection(self.cors_origins))
+            found += [f"ALLOWED_ORIGINS: {one} is not allowed in production" for one in open_to]
         return found
 
     def _short_secrets(self) -> list[str]:

@@ -31,6 +31,15 @@ def redis_client(url: str, password: str | None) -> redis.asyncio.Redis:
     )
 
 
+def is_usable(url: str) -> bool:
+    """Whether redis-py takes a URL with its options. No connection is opened."""
+    try:
+        redis_client(url, None).connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except (RedisError, TypeError, ValueError):
+        return False
+    return True
+
+
 async def redis_check(url: str, password: str | None, stack: AsyncExitStack) -> HealthCheck:
     """The health check of the Redis at ``url``, whose connection ``stack`` closes."""
     client = redis_client(url, password)

@@ -3,7 +3,8 @@
 Directives in the last user message control it, for tests and demonstrations:
 ``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME,NAME approve=1]]``. With
 ``tokens`` the answer is ``tok0 tok1 …``. With ``tool`` it calls these tools first, each once per user message, and
-then answers with their results. With ``approve`` the call needs a person's approval.
+then answers with their results. With ``approve`` the call needs a person's approval. A number that cannot be read
+counts as not given.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from app.embedded.state import Json, ModelStats
 
 _DIRECTIVE = re.compile(r"\[\[(.*?)\]\]")
 _WORDS = re.compile(r"\S+\s*")
+_CHOICES = ("anyOf", "oneOf", "allOf")
+_MAX_TOKENS = 200_000
+_MAX_SECONDS = 86_400.0
+_MAX_DEPTH = 8
+"""How deep a schema that contains itself is followed."""
 _SHOWN = 200
 """How many characters of a tool's result an answer repeats."""
 _OPENINGS = (
@@ -91,21 +97,30 @@ def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
     """What the model says to a conversation: the same to the same."""
     asked, results = words_of(messages), results_of(messages)
     said, tools = _directives(asked)
-    if "tokens" in said:
-        text = "tok" + " tok".join(str(n) for n in range(int(said["tokens"])))
+    if (tokens := _number(said.get("tokens"), _MAX_TOKENS)) is not None:
+        text = "tok" + " tok".join(str(n) for n in range(int(tokens)))
     else:
         text = _report(results) if results else _speech(asked)
     return Answer(
         reasoning="They want something; I will be brief and concrete." if said.get("reasoning") else "",
         text=text,
-        first=float(said.get("first", 0)),
-        delay=float(said.get("delay", 1 / words_per_second)),
+        first=_number(said.get("first"), _MAX_SECONDS) or 0.0,
+        delay=1 / words_per_second if (delay := _number(said.get("delay"), _MAX_SECONDS)) is None else delay,
         error=said.get("error"),
         prompt_tokens=max(1, sum(len(text_of(message)) for message in messages) // 4),
         approve=said.get("approve", "0") != "0",
         tools=_without_result(tools, results),
         answered=frozenset(result.name for result in results),
     )
+
+
+def _number(text: str | None, most: float) -> float | None:
+    """A directive's number, ``most`` where it is larger; ``None`` where there is none that can be used."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return min(number, most) if number >= 0 else None
 
 
 def _directives(asked: str) -> tuple[dict[str, str], list[str]]:
@@ -157,27 +172,55 @@ def words_of(messages: list[Json]) -> str:
 
 def instance_of(schema: Any, text: str) -> Any:
     """Something that fits a JSON schema, with ``text`` for a string: a tool's arguments, or an answer in JSON."""
+    return _instance(schema, text, schema, 0)
+
+
+def _instance(schema: Any, text: str, root: Any, depth: int) -> Any:
+    schema = _resolved(schema, root, depth)
     if not isinstance(schema, dict):
         return text
+    if "const" in schema:
+        return schema["const"]
     if _list(schema.get("enum")):
         return schema["enum"][0]
-    match schema.get("type"):
+    kinds = schema.get("type")
+    match kinds[0] if isinstance(kinds, list) and kinds else kinds:
         case "object":
             given = schema.get("properties")
             properties = given if isinstance(given, dict) else {}
             names = [name for name in _list(schema.get("required")) if isinstance(name, str)] or list(properties)
-            return {name: instance_of(properties.get(name), text) for name in names}
+            return {name: _instance(properties.get(name), text, root, depth + 1) for name in names}
         case "array":
-            return [instance_of(schema.get("items"), text)]
-        case "integer":
-            return 1
-        case "number":
-            return 1.0
+            return [] if depth >= _MAX_DEPTH else [_instance(schema.get("items"), text, root, depth + 1)]
+        case "integer" | "number" as kind:
+            least = schema.get("minimum")
+            return least if isinstance(least, int) else 1 if kind == "integer" else 1.0
         case "boolean":
             return True
         case "null":
             return None
     return text
+
+
+def _resolved(schema: Any, root: Any, depth: int) -> Any:
+    """A schema without references and choices: the first of several, the last one where it is nested too deeply."""
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(schema, dict):
+            break
+        if isinstance(reference := schema.get("$ref"), str):
+            schema = _referred(reference, root)
+        elif choices := next((found for name in _CHOICES if (found := _list(schema.get(name)))), None):
+            schema = choices[0 if depth < _MAX_DEPTH else -1]
+        else:
+            break
+    return schema
+
+
+def _referred(reference: str, root: Any) -> Any:
+    """What ``#/$defs/Name`` refers to."""
+    for name in reference.removeprefix("#").split("/")[1:]:
+        root = root.get(name) if isinstance(root, dict) else None
+    return root
 
 
 def _list(value: Any) -> list[Any]:

@@ -15,7 +15,7 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, parse_object, respond, unless_left
+from app.asgi import ClientLeft, accept_of, begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
@@ -49,7 +49,7 @@ class GraphQLHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        accepts, counted = Accepts(accepted(header(scope, b"accept"))), CountedSend(send)
+        accepts, counted = Accepts(accepted(accept_of(scope))), CountedSend(send)
         try:
             await self._serve(scope, receive, counted, accepts)
         except ClientLeft:
@@ -73,6 +73,10 @@ class GraphQLHttp:
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
         if (framing := FRAMINGS.get(media)) is not None:
+            if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
+                await begin(send, framing.content_type)
+                await write(send, b"", more=False)
+                return
             answers = engine.answers(operation, request.variables, context)
             drain = self._doors.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):

@@ -6,6 +6,7 @@ refused here, wherever a text can be given, now and in fields to come.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -13,24 +14,53 @@ from graphql import DocumentNode, GraphQLError, Token, TokenKind
 
 NUL = "\0"
 MESSAGE = "A text has the character NUL."
+_MAX_PLACE = 200
 
 
 def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
-    """The place of a text with NUL, such as ``input.tags[0]``; of a name with it, the place of what has the name."""
+    """Find a text with NUL.
+
+    Returns:
+        Its place, such as ``input.tags[0]``, cut after 200 characters; of a name with NUL, the place of the object that
+        has the name, which is empty for ``variables`` itself. ``None`` where there is none.
+    """
     if not variables or not _may_have_nul(variables):
         return None
-    waiting: list[tuple[str, Any]] = [("", variables)]
+    if any(NUL in name for name in variables):
+        return ""
+    # a place is written only when it is asked for: to write each value's own would cost their product
+    steps, waiting = [""], [_parts(variables)]
     while waiting:
-        place, value = waiting.pop()
-        if isinstance(value, str) and NUL in value:
-            return place
-        if isinstance(value, dict):
-            if any(NUL in name for name in value):
-                return place
-            waiting += ((f"{place}.{name}" if place else name, one) for name, one in value.items())
-        elif isinstance(value, list):
-            waiting += ((f"{place}[{index}]", one) for index, one in enumerate(value))
+        for steps[-1], value in waiting[-1]:
+            if _has_nul(value):
+                return _place(steps)
+            if isinstance(value, dict | list):
+                waiting.append(_parts(value))
+                steps.append("")
+                break
+        else:
+            waiting.pop()
+            steps.pop()
     return None
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    """What an object or a list has, each with the step to it."""
+    if isinstance(value, dict):
+        return ((f".{name}", one) for name, one in value.items())
+    return ((f"[{index}]", one) for index, one in enumerate(value))
+
+
+def _has_nul(value: object) -> bool:
+    """Whether a text, or a name of an object, has NUL."""
+    if isinstance(value, dict):
+        return any(NUL in name for name in value)
+    return isinstance(value, str) and NUL in value
+
+
+def _place(steps: list[str]) -> str:
+    place = "".join(steps)[1:]
+    return place if len(place) <= _MAX_PLACE else f"{place[:_MAX_PLACE]}…"
 
 
 def _may_have_nul(value: dict[str, Any]) -> bool:

@@ -183,7 +183,7 @@ class _Session:
             case "connection_init":
                 await self._init(message.get("payload"))
             case "ping":
-                await self._tell({"type": "pong", **_payload_of(message)})
+                await self._pong(_payload_of(message))
             case "pong":
                 pass
             case "subscribe":
@@ -193,6 +193,12 @@ class _Session:
                     task.cancel()
             case _:
                 raise _Closed(Close.INVALID_MESSAGE, "Invalid message type")
+
+    async def _pong(self, payload: dict[str, Any]) -> None:
+        try:
+            await self._tell({"type": "pong", **payload})
+        except orjson.JSONEncodeError as error:  # orjson reads deeper than it writes
+            raise _Closed(Close.INVALID_MESSAGE, "payload is nested too deeply") from error
 
     async def _init(self, payload: object) -> None:
         if self._principal is not None:

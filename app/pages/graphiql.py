@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.asgi import header
+from app.asgi import accept_of
 from app.graphql.media import prefers_page
 from app.pages.files import built
 from app.pages.local import local_token
@@ -65,7 +65,7 @@ def _wants_page(scope: Scope) -> bool:
     """Whether it is a browser without a query; one with a query gets its answer."""
     return (
         scope["method"] == "GET"
-        and prefers_page(header(scope, b"accept"))
+        and prefers_page(accept_of(scope))
         and "query" not in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     )
 

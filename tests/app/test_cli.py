@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hmac
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -138,3 +140,20 @@ def test_the_banner_says_what_is_embedded_and_shows_no_secret() -> None:
     assert "AMS      embedded" in text
     assert "export TOKEN=TOKEN" in text
     assert "k" * 20 not in text
+
+
+def test_an_interrupt_while_the_command_is_loaded_shows_no_traceback() -> None:
+    code = """
+import sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "app.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+from app.__main__ import main
+sys.exit(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")

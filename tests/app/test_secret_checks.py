@@ -33,6 +33,7 @@ NO_HS256_SECRET = {
     "SSH of ECDSA": ("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY= ada", "SSH"),
     "JWK": (JWK, "JWK"),
     "JWKS": (json.dumps({"keys": [json.loads(JWK)]}), "JWK"),
+    "the first line of a JWK": ("{", "JWK"),
     "symmetric JWK": (json.dumps({"kty": "oct", "alg": "HS256", "k": "c2VjcmV0" * 6}), "JWK"),
     "anon key": ("eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.c2VjcmV0c2VjcmV0c2VjcmV0", "JWT"),
     "API key": ("sb_secret_0123456789abcdef0123456789abcdef", "API key"),
@@ -78,7 +79,14 @@ def test_random_secrets_are_taken_in_every_usual_form(secret: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["super-secret-jwt-token-with-at-least-32-characters-long", "correct horse battery staple and more"]
+    "text",
+    [
+        "super-secret-jwt-token-with-at-least-32-characters-long",
+        "correct horse battery staple and more",
+        *(f"{first}k3V&" + "x" * 32 for first in "{[\"'`"),
+        *("x" * 32 + f"k3V&{last}" for last in "}]\"'`"),
+        base64.b64encode(b"\x30\x3e" + bytes(range(62))).decode(),
+    ],
 )
 def test_passphrases_are_taken(text: str) -> None:
     assert hs256_secret(text) is None

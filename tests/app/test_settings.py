@@ -43,6 +43,9 @@ def test_nothing_set_is_development_with_everything_embedded() -> None:
                 "redis://x/0/1",
                 "redis://x?db=a",
                 "redis://x?timeout=1",
+                "redis://x?ssl_cert_reqs=none",
+                "rediss://x?ssl_cert_reqs=some",
+                "redis://x?unheard_of=1",
                 "redis://x#0",
             )
         ),
@@ -158,9 +161,13 @@ def test_an_address_that_would_make_every_call_fail_is_refused_with_the_cure(nam
         ("litellm_base_url", "https://x.example/litellm/", "https://x.example/litellm"),
         ("litellm_base_url", "https://x.example/api/v1", "https://x.example/api/v1"),
         ("supabase_url", "https://x.example/supabase", "https://x.example/supabase"),
+        ("letta_base_url", "https://x.example/v1/letta", "https://x.example/v1/letta"),
         ("public_url", "https://x.example/agentgraph//", "https://x.example/agentgraph"),
+        ("public_url", "https://x.example/v1/agentgraph", "https://x.example/v1/agentgraph"),
         ("redis_url", "rediss://:p@x:6380/2?db=3", "rediss://:p@x:6380/2?db=3"),
         ("redis_url", "redis://x", "redis://x"),
+        ("redis_url", "rediss://x:6380?ssl_cert_reqs=none", "rediss://x:6380?ssl_cert_reqs=none"),
+        ("redis_url", "redis://x/0?protocol=3&socket_timeout=5", "redis://x/0?protocol=3&socket_timeout=5"),
         ("redis_url", "unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
         ("host", "[::1]", "::1"),
         ("host", "fe80::1%eth0", "fe80::1%eth0"),
@@ -177,7 +184,6 @@ def test_an_address_that_a_deployment_may_have_is_kept(name: str, url: str, kept
         ("localhost:3000", "Write http://localhost:3000"),
         ("https://a.example, app.example.com/", "Write https://app.example.com"),
         ("//a.example", "scheme"),
-        ("null", "scheme"),
         ("https://a.example/app", "no path"),
         ("https://a.example?x", "no path"),
         ("https://ada:s3cret@a.example", "no path"),
@@ -204,6 +210,7 @@ def test_origins_are_compared_in_the_form_that_browsers_send() -> None:
     origins = ("https://app.example", "http://localhost:3000", "http://x", "http://[::1]:3000", "capacitor://localhost")
     assert load(allowed_origins=given).cors_origins == origins
     assert load(allowed_origins="*").cors_origins == ("*",)
+    assert load(allowed_origins="null").cors_origins == ("null",), "of files and sandboxed frames"
 
 
 def test_a_file_with_a_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import httpx
 import pytest
 
 from tests.doors.test_streams import COMPLETION, completion, expected
@@ -48,6 +49,25 @@ async def test_head_at_the_doors(stack: Stack) -> None:
     assert (await stack.client.head("/graphql", params=asked)).status_code == 401
     page = await stack.client.head("/graphql", headers={"accept": "text/html"})
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize("media", ["text/event-stream", "multipart/mixed"])
+async def test_head_begins_no_stream(stack: Stack, media: str) -> None:
+    variables = json.dumps({"i": completion(stack, "tokens=3"), "k": f"head-{media}"})
+    asked = {"query": COMPLETION, "variables": variables}
+    before = len(stack.platform.state.calls)
+    answer = await stack.client.head("/graphql", params=asked, headers={**stack.headers(), "accept": media})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith(media)
+    assert len(stack.platform.state.calls) == before
+    refused = await stack.client.head("/graphql", params=asked, headers={"accept": media})
+    assert refused.headers["www-authenticate"] == "Bearer"
+
+
+async def test_accept_may_come_in_several_headers(stack: Stack) -> None:
+    headers = [*stack.headers().items(), ("accept", "image/png"), ("accept", "application/graphql-response+json")]
+    answer = await stack.client.post("/graphql", json={"query": "{ __typename }"}, headers=httpx.Headers(headers))
+    assert answer.headers["content-type"] == "application/graphql-response+json; charset=utf-8"
 
 
 async def test_head_on_one_connection_leaves_it_in_order(stack: Stack) -> None:

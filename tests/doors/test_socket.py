@@ -145,3 +145,14 @@ async def test_queries_and_mutations_run_on_the_socket_too(stack: Stack) -> None
         message = await socket.hear()
         assert message["type"] == "error"
         assert message["payload"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
+
+
+async def test_a_ping_that_cannot_be_sent_back_closes_the_socket_with_the_reason(stack: Stack) -> None:
+    before = stack.log.getvalue().count("Traceback")
+    async with opened_socket(stack) as socket:
+        await socket.socket.send('{"type": "ping", "payload": ' + '{"a":' * 900 + "1" + "}" * 901)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.hear()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4400, "payload is nested too deeply")
+    assert stack.log.getvalue().count("Traceback") == before

@@ -205,3 +205,60 @@ async def test_a_form_asked_for_holds_for_the_answer_to_results() -> None:
         message, _ = await said(services, messages, **more)
         message, _ = await said(services, [*messages, message, *results_of(message)], **more)
         assert json.loads(message["content"]) == {"answer": "The tool roll answered 4."}
+
+
+NESTED = {
+    "type": "object",
+    "properties": {
+        "count": {"anyOf": [{"type": "integer", "minimum": 5}, {"type": "null"}]},
+        "unit": {"$ref": "#/$defs/Unit"},
+        "places": {"type": "array", "items": {"$ref": "#/$defs/Place"}},
+        "fixed": {"const": "yes"},
+        "perhaps": {"type": ["number", "null"]},
+    },
+    "required": ["count", "unit", "places", "fixed", "perhaps"],
+    "$defs": {
+        "Unit": {"type": "string", "enum": ["C", "F"]},
+        "Place": {"type": "object", "properties": {"x": {"type": "number"}}, "required": ["x"]},
+    },
+}
+FITTING = {"count": 5, "unit": "C", "places": [{"x": 1.0}], "fixed": "yes", "perhaps": 1.0}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_schemas_as_the_sdks_make_them_from_types_are_followed(stream: bool) -> None:
+    tools = [{"type": "function", "function": {"name": "look", "parameters": NESTED}}]
+    form = {"type": "json_schema", "json_schema": {"name": "look", "schema": NESTED}}
+    async with embedded() as services:
+        asked = [{"role": "user", "content": "[[tool=look]]"}]
+        message, _ = await said(services, asked, stream=stream, tools=tools)
+        assert called(message) == [("look", FITTING)]
+        message, _ = await said(services, asked, stream=stream, response_format=form)
+        assert json.loads(message["content"]) == FITTING
+
+
+@pytest.mark.parametrize(
+    "kids",
+    [
+        {"type": "array", "items": {"$ref": "#"}},
+        {"anyOf": [{"$ref": "#"}, {"type": "null"}]},
+        {"$ref": "#/properties/kids"},
+        {"$ref": "#/nowhere"},
+    ],
+)
+async def test_a_schema_that_contains_itself_has_an_end(kids: dict) -> None:
+    schema = {"type": "object", "properties": {"kids": kids}, "required": ["kids"]}
+    form = {"type": "json_schema", "json_schema": {"name": "tree", "schema": schema}}
+    async with embedded() as services:
+        message, _ = await said(services, [{"role": "user", "content": "x"}], response_format=form)
+        assert "kids" in json.loads(message["content"])
+
+
+@pytest.mark.parametrize("directive", ["tokens=abc", "tokens", "tokens=-3", "delay=abc", "delay=-1", "first=nan"])
+async def test_a_directive_that_cannot_be_read_is_as_if_it_were_not_given(directive: str) -> None:
+    async with embedded() as services:
+        message, finish = await said(services, [{"role": "user", "content": f"hi [[{directive}]]"}])
+        assert finish == "stop"
+        assert "settle what a good result looks like" in message["content"]
+        message, _ = await said(services, [{"role": "user", "content": f"hi [[tokens=2 delay=0]] [[{directive}]]"}])
+        assert message["content"]
