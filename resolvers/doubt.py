@@ -50,6 +50,11 @@ def settled_at(error: GatewayError | None) -> float:
     return time.monotonic() + (BRIEF_SECONDS if answered else SETTLE_SECONDS)
 
 
+def says_itself(error: GatewayError) -> bool:
+    """Whether an error that confirms nothing is told as it is: an answer that is no answer, and a refusal for now."""
+    return error.reason == "DECODE" or error.retry_after_seconds is not None
+
+
 async def confirmed(
     act: Callable[[], Coroutine[Any, Any, V]], doubt: Doubt | None, attempted: Attempted | None = None
 ) -> V:

@@ -151,10 +151,12 @@ def _expect_events(answer: StreamedAnswer) -> None:
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
     """The frames, each number once: what comes again under a ``seq_id`` that has been seen is dropped.
 
+    A frame that cannot be read is dropped too: the turn goes on, and its messages are read back whole at its end.
+
     Raises:
-        UpstreamError: reason ``DECODE`` for a frame that cannot be read, and for bytes without a single frame.
+        UpstreamError: reason ``DECODE`` for bytes without a single frame that can be read.
     """
-    seen, empty, number = 0, True, 0
+    seen, readable, number = set[int](), False, 0
 
     async def counted() -> AsyncIterator[bytes]:
         nonlocal number
@@ -163,11 +165,15 @@ async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Fr
             yield chunk
 
     async for event in sse_events(counted(), Service.LETTA):
-        empty, seq_id = False, seq_id_of(event)
+        try:
+            seq_id, frame = seq_id_of(event), decode_frame(event, conversation)
+        except UpstreamError:
+            continue
+        readable = True
         if seq_id is not None:
-            if seq_id <= seen:
+            if seq_id in seen:
                 continue
-            seen = seq_id
-        yield decode_frame(event, conversation)
-    if empty and number:
+            seen.add(seq_id)
+        yield frame
+    if number and not readable:
         raise undecodable(Service.LETTA)

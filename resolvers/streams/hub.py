@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from clients.errors import ErrorCode, GatewayError, Overloaded, UpstreamError
-from clients.outcome import is_unconfirmed, outcome_unknown
-from resolvers.doubt import settled_at
+from clients.outcome import outcome_unknown
+from resolvers.doubt import says_itself, settled_at
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -193,6 +193,7 @@ class StreamHub:
         self, stream: Stream, after: str | None, leave: Leave | None = None, *, replayed: bool = False
     ) -> AsyncIterator[Event]:
         """The stream's events after a cursor, as a GraphQL door sends them; see ``read_events``."""
+        stream.late = stream.late or not stream.opened.done()
         limits = self.limits
         return read_events(
             stream.log,
@@ -222,8 +223,6 @@ class StreamHub:
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._pump(stream))
         stream.pump.add_done_callback(lambda _: self._end(stream, Ended(outcome=StreamOutcome.CANCELLED)))
-        if (waiters := self._awaited.get((stream.owner_id, stream.scope))) is not None:
-            waiters.wake()
 
     async def _opened(self, stream: Stream) -> None:
         """Wait for the stream to begin, one heartbeat at most; a refusal after that is in the stream."""
@@ -262,9 +261,16 @@ class StreamHub:
                 (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
                 before, first = now, False
             self._append(stream, event, raw)
+            if not stream.begun:
+                self._begun(stream)
             if stream.log.size > self.limits.max_log or stream.log.weight > self.limits.max_memory:
                 raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
         raise UpstreamError("The answer was cut off.", reason="CUT")
+
+    def _begun(self, stream: Stream) -> None:
+        stream.begun = True
+        if (waiters := self._awaited.get((stream.owner_id, stream.scope))) is not None:
+            waiters.wake()
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
         """Add an event to the log. With the first one, the stream has begun."""
@@ -279,9 +285,9 @@ class StreamHub:
         """
         begun = stream.opened.done()
         stream.settled_at = settled_at(error)
-        if stream.unknown is not None and is_unconfirmed(error):
+        if stream.unknown is not None and stream.leaves_open(error):
             stream.unsure = True
-            if not begun and not _says_itself(error):
+            if not begun and not says_itself(error):
                 error = outcome_unknown(stream.unknown, error)
         if not begun:
             stream.opened.set_exception(error)
@@ -342,8 +348,3 @@ class StreamHub:
 
 
 _INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong in the gateway.")
-
-
-def _says_itself(error: GatewayError) -> bool:
-    """Whether an error that confirms nothing is told as it is: an answer that is no answer, and a refusal for now."""
-    return error.reason == "DECODE" or error.retry_after_seconds is not None

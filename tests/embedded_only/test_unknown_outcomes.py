@@ -171,6 +171,20 @@ async def test_a_turn_that_is_not_streamed_again_is_watched_to_its_end() -> None
         assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 2
 
 
+@pytest.mark.parametrize("status", [301, 401, 402, 408, 409, 429, 503])
+async def test_a_message_that_was_found_is_not_sent_again_where_its_turn_cannot_be_read(status: int) -> None:
+    async with lossy_stack(**QUICK) as (stack, proxy):
+        agent_id = await stack.make_agent()
+        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SENDS, CUT)
+        unknown(await stack.graphql(SEND, {"i": given}))
+        proxy.lose("/stream", answered(status, b"{}", asks=False, content_type="application/json"))
+        unknown(await stack.graphql(SEND, {"i": given}))
+        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        assert answer["stream"]["text"] == expected(3)
+        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 1
+
+
 @pytest.mark.parametrize("status", [402, 409, 422])
 async def test_a_refusal_leaves_the_key_free(status: int) -> None:
     async with lossy_stack() as (stack, proxy):
