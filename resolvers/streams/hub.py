@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from clients.errors import ErrorCode, GatewayError, Overloaded, UpstreamError
+from clients.errors import GatewayError, Overloaded, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
 from resolvers.streams.events import (
@@ -22,6 +22,7 @@ from resolvers.streams.events import (
     StreamFailure,
     StreamOutcome,
 )
+from resolvers.streams.failures import INTERNAL
 from resolvers.streams.log import Leave, read_entries, read_events
 from resolvers.streams.shelf import Shelf
 from resolvers.streams.stream import Source, Stream
@@ -245,7 +246,7 @@ class StreamHub:
             self._failed(stream, error)
         except Exception as error:  # noqa: BLE001 - whatever went wrong in a source, its readers must be told
             self._metrics.source_broke(stream.kind, error)
-            self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=_INTERNAL))
+            self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=INTERNAL))
 
     async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
         loop = asyncio.get_running_loop()
@@ -287,7 +288,7 @@ class StreamHub:
         stream.settled_at = settled_at(error)
         if stream.unknown is not None and stream.leaves_open(error):
             stream.unsure = True
-            if not begun and not says_itself(error):
+            if not begun and not says_itself(error, looks=stream.looks):
                 error = outcome_unknown(stream.unknown, error)
         if not begun:
             stream.opened.set_exception(error)
@@ -337,14 +338,12 @@ class StreamHub:
             stream.pump.cancel()
 
     async def cancelled(self, stream: Stream) -> None:
-        """Cancel a stream and see it to its end; one that has ended stays as it is."""
+        """Cancel a stream and see it to its end, which its key replays; one that has ended stays as it is."""
         self.cancel(stream)
+        stream.left = False
         async for _ in read_entries(stream.log, max(0, len(stream.log.entries) - 1)):
             pass
 
     def _later(self, stream: Stream, seconds: float, act: Callable[[Stream], None]) -> None:
         stream.stop_timer()
         stream.timer = asyncio.get_running_loop().call_later(seconds, act, stream)
-
-
-_INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong in the gateway.")

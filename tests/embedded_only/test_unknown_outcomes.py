@@ -11,7 +11,7 @@ import pytest
 from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
 from tests.support.doors import DOORS, Refused, events
 from tests.support.lossy import CUT, HEAD_THEN_CUT, HEAD_THEN_NOTHING, MUTE, Loss, Lossy, answered, lossy_stack
-from tests.support.stack import Stack, opened_socket, until
+from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   run { id status } stream { id text } userMessageEdge { node { id text } } errors { __typename message } } }"""
@@ -260,11 +260,13 @@ async def test_a_conversation_that_letta_never_had_is_made_under_the_same_key() 
         assert conversations(stack, agent_id) == [made["data"]["createConversation"]["conversation"]["id"]]
 
 
-async def test_without_a_key_it_is_not_known_either() -> None:
+@pytest.mark.parametrize("loss", [CUT, answered(503, retry_after="7")], ids=["cut", "503 with Retry-After"])
+async def test_without_a_key_it_is_not_known_either(loss: Loss) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose("/v1/conversations/", CUT)
-        unknown(await stack.graphql(CREATE, {"a": agent_id}))
+        proxy.lose("/v1/conversations/", loss)
+        extensions = unknown(await stack.graphql(CREATE, {"a": agent_id}))
+        assert extensions.get("retryAfterSeconds") == (None if loss is CUT else 7)
 
 
 async def test_where_several_could_be_the_conversation_it_is_not_known() -> None:
@@ -324,7 +326,11 @@ def lost(proxy: Lossy, loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("query", [COMPLETE, START], ids=["complete", "startCompletion"])
-@pytest.mark.parametrize("loss", [CUT, MUTE, answered(502)], ids=["cut", "no answer", "502"])
+@pytest.mark.parametrize(
+    "loss",
+    [CUT, MUTE, answered(502), answered(503, retry_after="1")],
+    ids=["cut", "no answer", "502", "503 with Retry-After"],
+)
 async def test_a_completion_that_may_have_been_paid_is_not_asked_for_again(query: str, loss: Loss) -> None:
     async with lossy_stack(service="litellm", stream_first_token_seconds=0.5) as (stack, proxy):
         given = completion(stack, "tokens=3 delay=0") | {"idempotencyKey": "k"}
@@ -343,6 +349,25 @@ async def test_a_completion_cut_in_the_middle_is_not_asked_for_again() -> None:
         lost(proxy, HEAD_THEN_CUT)
         for _ in range(3):
             unknown(await stack.graphql(COMPLETE, {"i": given}))
+        assert (await stack.model_stats())["total"] == 1
+
+
+async def test_a_completion_that_its_reader_left_and_cancelled_is_not_asked_for_again() -> None:
+    query = "mutation($id: ID!) { cancelStream(input: { streamId: $id }) { stream { status } } }"
+    async with embedded_stack() as stack:
+        asked = {"i": completion(stack, "tokens=300 delay=0.02"), "k": "k"}
+        reading = events(stack, "websocket", COMPLETION, asked)
+        stream_id = (await anext(reading))["stream"]["id"]
+        await reading.aclose()
+
+        async def left() -> bool:
+            listed = await stack.graphql("{ viewer { streams { status } } }")
+            return [one["status"] for one in listed["data"]["viewer"]["streams"]] == ["CANCELLED"]
+
+        await until(left)
+        await stack.graphql(query, {"id": stream_id})
+        heard = [event async for event in events(stack, "websocket", COMPLETION, asked)]
+        assert (heard[0]["stream"]["id"], heard[-1]["outcome"]) == (stream_id, "CANCELLED")
         assert (await stack.model_stats())["total"] == 1
 
 
