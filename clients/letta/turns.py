@@ -148,6 +148,24 @@ def _expect_events(answer: StreamedAnswer) -> None:
         raise undecodable(Service.LETTA)
 
 
+class _Seen:
+    """The numbers that frames have had. Those from 1 on that leave no gap, as Letta's do, take no memory."""
+
+    def __init__(self) -> None:
+        self._upto = 0
+        self._others: set[int] = set()
+
+    def is_new(self, number: int) -> bool:
+        """Whether no frame had this number; it has been seen then."""
+        if 0 < number <= self._upto or number in self._others:
+            return False
+        self._others.add(number)
+        while self._upto + 1 in self._others:
+            self._upto += 1
+            self._others.remove(self._upto)
+        return True
+
+
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
     """The frames, each number once: what comes again under a ``seq_id`` that has been seen is dropped.
 
@@ -156,7 +174,7 @@ async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Fr
     Raises:
         UpstreamError: reason ``DECODE`` for bytes without a single frame that can be read.
     """
-    seen, readable, number = set[int](), False, 0
+    seen, readable, number = _Seen(), False, 0
 
     async def counted() -> AsyncIterator[bytes]:
         nonlocal number
@@ -170,10 +188,7 @@ async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Fr
         except UpstreamError:
             continue
         readable = True
-        if seq_id is not None:
-            if seq_id in seen:
-                continue
-            seen.add(seq_id)
-        yield frame
+        if seq_id is None or seen.is_new(seq_id):
+            yield frame
     if number and not readable:
         raise undecodable(Service.LETTA)

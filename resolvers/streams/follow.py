@@ -87,6 +87,7 @@ class _Following:
         self._told = {stream.id for stream in self._mine() if stream.log.ended is not None}
         self._came_to = {stream.id for stream in self._mine()}
         self._runs: set[str] = set()
+        self._whole: set[str] = set()
         self._unstreamed: set[str] = set()
         self._looked = self._proved = time.monotonic()
 
@@ -98,6 +99,8 @@ class _Following:
         self._told.add(stream.id)
         if stream.run_id is not None:
             self._runs.add(stream.run_id)
+            if not stream.broke_off:
+                self._whole.add(stream.run_id)
 
     def broke_off(self, run_id: str | None) -> bool:
         """Whether a stream here was of this run and broke off: the run itself may go on."""
@@ -167,7 +170,9 @@ class _Following:
         )
 
     def _old(self, stream: Stream) -> bool:
-        """Whether a stream only repeats, for a key that was used again, a turn that this reader has had."""
+        """Whether a stream only repeats a turn that this reader has had, or that was over before they came."""
+        if stream.run_id in self._whole:
+            return True
         return stream.again and stream.run_id in self._runs and not self.broke_off(stream.run_id)
 
     def _is_opening(self) -> bool:

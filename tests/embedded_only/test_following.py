@@ -15,7 +15,7 @@ from tests.doors.test_follow import conversation, following, joined, say_past_th
 from tests.doors.test_streams import MESSAGE, expected, text_of
 from tests.support import things
 from tests.support.doors import Refused, events
-from tests.support.lossy import CUT, answered, lossy_stack
+from tests.support.lossy import CUT, Loss, answered, lossy_stack
 from tests.support.stack import GRACE, Stack, embedded_stack, until
 
 
@@ -171,3 +171,31 @@ async def test_a_stream_that_is_read_before_it_is_refused_can_be_read_to_its_end
 
         heard, _ = await asyncio.gather(read(), begin())
     assert heard == ["StreamStarted", "StreamEnded"]
+
+
+async def test_a_turn_that_broke_off_and_is_read_by_two_streams_is_seen_to_its_end_once() -> None:
+    async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
+        _, conversation_id = await conversation(stack)
+        to, pieces = {"conversationId": conversation_id}, 0
+
+        def cutting(data: bytes) -> bytes:
+            nonlocal pieces
+            pieces += 1
+            if pieces > 12:
+                raise ConnectionError
+            return data
+
+        async def say(key: str, directive: str) -> list[dict[str, Any]]:
+            asked = {"i": {"to": to, "content": [{"text": f"hi [[{directive}]]"}]}, "k": key}
+            return [event async for event in events(stack, "websocket", MESSAGE, asked)]
+
+        async with following(stack, "websocket", conversation_id) as follower:
+            await joined(stack, follower, conversation_id)
+            proxy.lose("/messages", Loss(edit=cutting))
+            first, _ = await asyncio.gather(turn(follower), say("cut", "tokens=40 delay=0.05"))
+            second, own = await asyncio.gather(turn(follower), say("cut", "tokens=40 delay=0.05"))
+            third, _ = await asyncio.gather(turn(follower), say("next", "tokens=3 delay=0.01"))
+    assert [heard[-1]["outcome"] for heard in (first, second, own, third)] == ["FAILED", *["COMPLETED"] * 3]
+    assert (second[0]["replayed"], text_of(second), text_of(own)) == (True, expected(40), expected(40))
+    assert first[0]["run"] == second[0]["run"] != third[0]["run"]
+    assert (third[0]["replayed"], text_of(third)) == (False, expected(3))
