@@ -279,6 +279,31 @@ async def test_where_several_could_be_the_conversation_it_is_not_known() -> None
         assert len(conversations(stack, agent_id)) == 2
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "given"),
+    [("/v1/conversations/", CREATE, {"s": "tea"}), ("/archival-memory", INSERT, {"t": "tea"})],
+    ids=["createConversation", "insertPassage"],
+)
+async def test_what_a_request_under_way_has_made_is_not_taken_for_that_of_another_key(
+    path: str, query: str, given: dict[str, str]
+) -> None:
+    async with lossy_stack() as (stack, proxy):
+        asked = given | {"a": await stack.make_agent()}
+        proxy.lose(path, Loss(asks=False))
+        unknown(await stack.graphql(query, asked | {"k": "lost"}))
+        proxy.lose(path, MUTE)
+        waiting = asyncio.create_task(stack.graphql(query, asked | {"k": "other"}))
+
+        async def made() -> bool:
+            listed = "{ agent(id: $a) { passages { nodes { id } } conversations { nodes { id } } } }"
+            agent = (await stack.graphql(f"query($a: ID!) {listed}", {"a": asked["a"]}))["data"]["agent"]
+            return bool(agent["passages"]["nodes"] or agent["conversations"]["nodes"])
+
+        await until(made)
+        unknown(await stack.graphql(query, asked | {"k": "lost"}))
+        waiting.cancel()
+
+
 async def test_a_fork_whose_answer_is_lost_is_not_made_twice() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
