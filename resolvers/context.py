@@ -66,7 +66,7 @@ class RequestContext:
         be done twice. See ``Once.done``.
         """
         if key is None:
-            return await confirmed(act, doubt)
+            return await confirmed(act, doubt, keyed=False)
         name = f"{what}:{checks.key(key)}"
         return await self.resources.once.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, doubt)
 

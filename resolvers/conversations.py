@@ -54,7 +54,9 @@ async def create(
     checks.text(summary, "summary", checks.MAX_SUMMARY)
 
     async def made() -> ConversationRecord:
-        return _noted(context, await context.resources.letta.create_conversation(context.scope, row.agent_id, summary))
+        letta = context.resources.letta
+        with context.resources.made_ids.making(row.agent_id):
+            return _noted(context, await letta.create_conversation(context.scope, row.agent_id, summary))
 
     async def look(since: datetime) -> ConversationRecord | None:
         found = await _unaccounted(context, row.agent_id, since)
@@ -76,13 +78,18 @@ async def _unaccounted(context: RequestContext, agent_id: str, since: datetime) 
     """The agent's conversations made since a time that no request of this process is known to have made.
 
     Raises:
-        Conflict: reason ``OUTCOME_UNKNOWN``, where there are more than are looked through.
+        Conflict: reason ``OUTCOME_UNKNOWN``, where there are more than are looked through, and where one may be of a
+            request that is under way.
     """
+    made_ids = context.resources.made_ids
     records = await context.resources.letta.conversations(context.renewed().scope, agent_id, limit=_NEWEST)
     recent = [one for one in records if one.created_at is None or moment(one.created_at) >= since]
     if len(recent) == _NEWEST:
         raise outcome_unknown(_UNCONFIRMED)
-    return [one for one in recent if one.agent_id == agent_id and one.id not in context.resources.made_ids]
+    found = [one for one in recent if one.agent_id == agent_id and one.id not in made_ids]
+    if found and made_ids.may_grow(agent_id):
+        raise outcome_unknown(_UNCONFIRMED)
+    return found
 
 
 def _only(found: list[ConversationRecord]) -> ConversationRecord | None:
@@ -121,7 +128,8 @@ async def fork(context: RequestContext, conversation_id: str, key: str | None) -
 
     async def forked() -> ConversationRecord:
         record = await _made(context, conversation_id)
-        return _noted(context, await context.resources.letta.fork_conversation(context.scope, record.id))
+        with context.resources.made_ids.making(record.agent_id):
+            return _noted(context, await context.resources.letta.fork_conversation(context.scope, record.id))
 
     async def look(since: datetime) -> ConversationRecord | None:
         found = await _unaccounted(context, (await _made(context, conversation_id)).agent_id, since)

@@ -50,14 +50,33 @@ def settled_at(error: GatewayError | None) -> float:
     return time.monotonic() + (BRIEF_SECONDS if answered else SETTLE_SECONDS)
 
 
+def says_itself(error: GatewayError, *, looks: bool) -> bool:
+    """Whether an error that confirms nothing is told as it is.
+
+    An answer that cannot be read is. A refusal for now (``Retry-After``) is retryable as it stands, so it is told only
+    where the same key ``looks`` first for what was done.
+    """
+    return error.reason == "DECODE" or (looks and error.retry_after_seconds is not None)
+
+
 async def confirmed(
-    act: Callable[[], Coroutine[Any, Any, V]], doubt: Doubt | None, attempted: Attempted | None = None
+    act: Callable[[], Coroutine[Any, Any, V]],
+    doubt: Doubt | None,
+    attempted: Attempted | None = None,
+    *,
+    keyed: bool = True,
 ) -> V:
     """The answer of ``act``, or what an earlier attempt has done.
 
+    Args:
+        act: what is to be done.
+        doubt: what to do where it is not known whether it was; ``None`` for what may be done twice.
+        attempted: the earlier attempt, whose outcome is not known.
+        keyed: whether a key can come back for it.
+
     Raises:
         Conflict: reason ``OUTCOME_UNKNOWN``, where it is not known whether it was carried out. A refusal for now, which
-            says when to come back, is told as it is.
+            says when to come back, is told as it is where the key can look first.
     """
     if doubt is None:
         return await act()
@@ -70,7 +89,8 @@ async def confirmed(
     try:
         return await act()
     except GatewayError as error:
-        if is_unconfirmed(error) and error.retry_after_seconds is None:
+        looks = keyed and doubt.look is not None
+        if is_unconfirmed(error) and (error.retry_after_seconds is None or not looks):
             raise outcome_unknown(doubt.message, error) from error
         raise
 

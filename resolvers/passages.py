@@ -139,7 +139,9 @@ async def insert(
     kept, tags = _worded(text, "text", MAX_TEXT), checks.tags(tags)
 
     async def inserted() -> list[PassageRecord]:
-        return _noted(context, await context.resources.letta.insert_passage(context.scope, row.agent_id, kept, tags))
+        letta = context.resources.letta
+        with context.resources.made_ids.making(row.agent_id):
+            return _noted(context, await letta.insert_passage(context.scope, row.agent_id, kept, tags))
 
     async def look(since: datetime) -> list[PassageRecord] | None:
         return _noted(context, await _inserted_since(context, row.agent_id, kept, since)) or None
@@ -153,12 +155,15 @@ async def _inserted_since(context: RequestContext, agent_id: str, text: str, sin
     """The passage of a text, made since a time, that no request of this process is known to have made.
 
     Raises:
-        Conflict: reason ``OUTCOME_UNKNOWN``, where several could be it, or a piece of it is there: Letta may cut a text
-            into several passages.
+        Conflict: reason ``OUTCOME_UNKNOWN``, where several could be it, or it may be of a request that is under way, or
+            a piece of it is there: Letta may cut a text into several passages.
     """
+    made_ids = context.resources.made_ids
     newest = await context.resources.letta.passages(context.renewed().scope, agent_id, limit=_SCAN, newest_first=True)
     recent = [one for one in newest if one.created_at is None or _made(one) >= since]
-    own = [one for one in recent if one.id not in context.resources.made_ids and one.text in text]
+    own = [one for one in recent if one.id not in made_ids and one.text in text]
+    if own and made_ids.may_grow(agent_id):
+        raise outcome_unknown(_UNCONFIRMED)
     if len(own) > 1 or len(recent) == _SCAN or any(one.text != text for one in own):
         raise outcome_unknown(_UNCONFIRMED)
     return own

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from clients.letta.messages import MessageRecord, UserMessage
 
@@ -52,6 +54,22 @@ class MadeIds:
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
         self._ids: OrderedDict[str, None] = OrderedDict()
+        self._making: Counter[str] = Counter()
+
+    @contextmanager
+    def making(self, agent_id: str) -> Iterator[None]:
+        """Count a request that makes something of an agent's, until its ids are known."""
+        self._making[agent_id] += 1
+        try:
+            yield
+        finally:
+            self._making[agent_id] -= 1
+            if not self._making[agent_id]:
+                del self._making[agent_id]
+
+    def may_grow(self, agent_id: str) -> bool:
+        """Whether a request is under way that makes something of the agent's: what is new may be its own."""
+        return agent_id in self._making
 
     def add(self, letta_id: str) -> None:
         """Remember that a request has made it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable
-from clients.errors import Service
+from clients.errors import Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame, seq_id_of
 from clients.letta.sending import Sent
 from clients.letta.wire import Wire, translate
@@ -128,13 +128,33 @@ def _body(sent: Sent) -> dict[str, Any]:
     return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
 
 
+class _Seen:
+    """The numbers that frames have had. Those from 1 on that leave no gap, as Letta's do, take no memory."""
+
+    def __init__(self) -> None:
+        self._upto = 0
+        self._others: set[int] = set()
+
+    def is_new(self, number: int) -> bool:
+        """Whether no frame has had this number; from now on one has."""
+        if 0 < number <= self._upto or number in self._others:
+            return False
+        self._others.add(number)
+        while self._upto + 1 in self._others:
+            self._upto += 1
+            self._others.remove(self._upto)
+        return True
+
+
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
     """The frames, each number once: what comes again under a ``seq_id`` that has been seen is dropped.
 
+    A frame that cannot be read is dropped too: the turn goes on, and its messages are read back whole at its end.
+
     Raises:
-        UpstreamError: reason ``DECODE`` for a frame that cannot be read, and for bytes without a single frame.
+        UpstreamError: reason ``DECODE`` for bytes without a single frame that can be read.
     """
-    seen, empty, number = 0, True, 0
+    seen, readable, number = _Seen(), False, 0
 
     async def counted() -> AsyncIterator[bytes]:
         nonlocal number
@@ -143,11 +163,12 @@ async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Fr
             yield chunk
 
     async for event in sse_events(counted(), Service.LETTA):
-        empty, seq_id = False, seq_id_of(event)
-        if seq_id is not None:
-            if seq_id <= seen:
-                continue
-            seen = seq_id
-        yield decode_frame(event, conversation)
-    if empty and number:
+        try:
+            seq_id, frame = seq_id_of(event), decode_frame(event, conversation)
+        except UpstreamError:
+            continue
+        readable = True
+        if seq_id is None or seen.is_new(seq_id):
+            yield frame
+    if number and not readable:
         raise undecodable(Service.LETTA)

@@ -1,4 +1,4 @@
-"""Why a turn failed: Letta's error frames and stop reasons as errors of the graph."""
+"""Why a stream failed: Letta's error frames and stop reasons as errors of the graph."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from clients.errors import ErrorCode
 from clients.letta.frames import ErrorFrame
 from clients.letta.wire import APPROVAL_PENDING
 from resolvers.streams.events import StreamFailure
+
+INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong in the gateway.")
+"""A source failed in a way that is the gateway's own fault."""
 
 _TOO_LONG = StreamFailure(
     code=ErrorCode.BAD_USER_INPUT,

@@ -85,7 +85,9 @@ class _Following:
         self._owner_id = context.principal.user_id
         self._streams = context.resources.streams
         self._told = {stream.id for stream in self._mine() if stream.log.ended is not None}
+        self._came_to = {stream.id for stream in self._mine()}
         self._runs: set[str] = set()
+        self._whole: set[str] = set()
         self._unstreamed: set[str] = set()
         self._looked = self._proved = time.monotonic()
 
@@ -97,6 +99,8 @@ class _Following:
         self._told.add(stream.id)
         if stream.run_id is not None:
             self._runs.add(stream.run_id)
+            if not stream.broke_off:
+                self._whole.add(stream.run_id)
 
     def broke_off(self, run_id: str | None) -> bool:
         """Whether a stream here was of this run and broke off: the run itself may go on."""
@@ -133,7 +137,7 @@ class _Following:
         self._looked = 0.0  # one of them may be going on
 
     async def next(self, stack: AsyncExitStack) -> tuple[Stream | None, bool]:
-        """The next turn, attached to, and whether it was read before; ``None`` when it is time to leave.
+        """The next turn, attached to, and whether it began before this reader came; ``None`` when it is time to leave.
 
         Raises:
             NotFound: once the conversation is not theirs.
@@ -143,7 +147,7 @@ class _Following:
         while leave is None or leave.reason is None:
             stream = self._untold()
             if stream is not None:
-                replayed = stream.again or stream.was_read
+                replayed = stream.id in self._came_to
                 return await stack.enter_async_context(self._streams.attached(stream)), replayed
             due = self._looked + self._streams.limits.look - time.monotonic()
             if due > 0:
@@ -152,15 +156,28 @@ class _Following:
                         await self._streams.begun(self._owner_id, self._scope, *others)
                 continue
             self._looked = time.monotonic()
-            run = await self._elsewhere()
-            if run is not None and self._untold() is None:
+            run = None if self._is_opening() else await self._elsewhere()
+            if run is not None and self._untold() is None and not self._is_opening():
                 taken = await self._take_up(run, stack)
                 if taken is not None:
                     return taken, False
         return None, False
 
     def _untold(self) -> Stream | None:
-        return next((stream for stream in self._mine() if stream.id not in self._told), None)
+        """The oldest stream here that has begun and is news to this reader."""
+        return next(
+            (one for one in self._mine() if one.begun and one.id not in self._told and not self._old(one)), None
+        )
+
+    def _old(self, stream: Stream) -> bool:
+        """Whether a stream only repeats a turn that this reader has had, or that was over before they came."""
+        if stream.run_id in self._whole:
+            return True
+        return stream.again and stream.run_id in self._runs and not self.broke_off(stream.run_id)
+
+    def _is_opening(self) -> bool:
+        """Whether a turn may be about to begin here: a new run in Letta may be its own."""
+        return any(not stream.begun and stream.log.ended is None for stream in self._mine())
 
     async def _elsewhere(self) -> RunRecord | None:
         """The oldest run of the conversation that is to be taken up. Letta may be away for a look."""

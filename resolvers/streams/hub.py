@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from clients.errors import ErrorCode, GatewayError, Overloaded, UpstreamError
-from clients.outcome import is_unconfirmed, outcome_unknown
-from resolvers.doubt import settled_at
+from clients.errors import GatewayError, Overloaded, UpstreamError
+from clients.outcome import outcome_unknown
+from resolvers.doubt import says_itself, settled_at
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -22,6 +22,7 @@ from resolvers.streams.events import (
     StreamFailure,
     StreamOutcome,
 )
+from resolvers.streams.failures import INTERNAL
 from resolvers.streams.log import Leave, read_entries, read_events
 from resolvers.streams.shelf import Shelf
 from resolvers.streams.stream import Source, Stream
@@ -193,6 +194,7 @@ class StreamHub:
         self, stream: Stream, after: str | None, leave: Leave | None = None, *, replayed: bool = False
     ) -> AsyncIterator[Event]:
         """The stream's events after a cursor, as a GraphQL door sends them; see ``read_events``."""
+        stream.late = stream.late or not stream.opened.done()
         limits = self.limits
         return read_events(
             stream.log,
@@ -222,8 +224,6 @@ class StreamHub:
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._pump(stream))
         stream.pump.add_done_callback(lambda _: self._end(stream, Ended(outcome=StreamOutcome.CANCELLED)))
-        if (waiters := self._awaited.get((stream.owner_id, stream.scope))) is not None:
-            waiters.wake()
 
     async def _opened(self, stream: Stream) -> None:
         """Wait for the stream to begin, one heartbeat at most; a refusal after that is in the stream."""
@@ -246,7 +246,7 @@ class StreamHub:
             self._failed(stream, error)
         except Exception as error:  # noqa: BLE001 - whatever went wrong in a source, its readers must be told
             self._metrics.source_broke(stream.kind, error)
-            self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=_INTERNAL))
+            self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=INTERNAL))
 
     async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
         loop = asyncio.get_running_loop()
@@ -262,9 +262,16 @@ class StreamHub:
                 (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
                 before, first = now, False
             self._append(stream, event, raw)
+            if not stream.begun:
+                self._begun(stream)
             if stream.log.size > self.limits.max_log or stream.log.weight > self.limits.max_memory:
                 raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
         raise UpstreamError("The answer was cut off.", reason="CUT")
+
+    def _begun(self, stream: Stream) -> None:
+        stream.begun = True
+        if (waiters := self._awaited.get((stream.owner_id, stream.scope))) is not None:
+            waiters.wake()
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
         """Add an event to the log. With the first one, the stream has begun."""
@@ -279,9 +286,9 @@ class StreamHub:
         """
         begun = stream.opened.done()
         stream.settled_at = settled_at(error)
-        if stream.unknown is not None and is_unconfirmed(error):
+        if stream.unknown is not None and stream.leaves_open(error):
             stream.unsure = True
-            if not begun and not _says_itself(error):
+            if not begun and not says_itself(error, looks=stream.looks):
                 error = outcome_unknown(stream.unknown, error)
         if not begun:
             stream.opened.set_exception(error)
@@ -331,19 +338,12 @@ class StreamHub:
             stream.pump.cancel()
 
     async def cancelled(self, stream: Stream) -> None:
-        """Cancel a stream and see it to its end; one that has ended stays as it is."""
+        """Cancel a stream and see it to its end, which its key replays; one that has ended stays as it is."""
         self.cancel(stream)
+        stream.left = False
         async for _ in read_entries(stream.log, max(0, len(stream.log.entries) - 1)):
             pass
 
     def _later(self, stream: Stream, seconds: float, act: Callable[[Stream], None]) -> None:
         stream.stop_timer()
         stream.timer = asyncio.get_running_loop().call_later(seconds, act, stream)
-
-
-_INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong in the gateway.")
-
-
-def _says_itself(error: GatewayError) -> bool:
-    """Whether an error that confirms nothing is told as it is: an answer that is no answer, and a refusal for now."""
-    return error.reason == "DECODE" or error.retry_after_seconds is not None

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+from clients.errors import GatewayError
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
+from clients.outcome import is_unconfirmed
 from resolvers.sent import is_sent
 from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.log import StreamLog
@@ -49,6 +51,7 @@ class Stream:
         scope: the conversation it is a turn of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
         headers: of its upstream, to pass on at the OpenAI door, once that has opened.
         opened: done when the upstream has opened; has the refusal of one that would not.
+        begun: whether its source has said anything. One that was refused or cancelled before that never begins.
         unknown: what to say where it is not known whether the upstream has taken what was sent; ``None`` where nothing
             is sent, or the key is nobody's.
         looks: whether a source of the same key can look for what an earlier one has sent.
@@ -75,6 +78,7 @@ class Stream:
     unknown: str | None = None
     looks: bool = False
     kept: bool = True
+    begun: bool = False
     cancelled: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     left: bool = False
@@ -120,6 +124,14 @@ class Stream:
         if self.unsure:
             return self.looks
         return anew and self.broke_off
+
+    def leaves_open(self, error: GatewayError) -> bool:
+        """Whether it may still be carried out, or is, where it failed by this error.
+
+        Where its run is known, the upstream has taken what was sent: the error only ended the reading of the answer,
+        which can be read again unless it is too large.
+        """
+        return is_unconfirmed(error) or (self.run_id is not None and error.reason != "TOO_LARGE")
 
     @property
     def user_message(self) -> MessageRecord | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from app.embedded.faults import Fault
 from resolvers.streams import follow
 from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
-from tests.doors.test_streams import expected, text_of
+from tests.doors.test_streams import MESSAGE, expected, text_of
 from tests.support import things
-from tests.support.doors import Refused
+from tests.support.doors import Refused, events
+from tests.support.lossy import CUT, Loss, answered, lossy_stack
 from tests.support.stack import GRACE, Stack, embedded_stack, until
 
 
@@ -115,3 +118,84 @@ async def test_a_letta_that_refuses_a_look_is_looked_at_again(status: int) -> No
             heard = await turn(follower)
             await saying
     assert heard[-1]["outcome"] == "COMPLETED"
+
+
+async def test_a_follower_sees_the_turns_that_begin_once_each_and_none_that_does_not() -> None:
+    async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
+        _, conversation_id = await conversation(stack)
+        to = {"conversationId": conversation_id}
+
+        async def say(key: str) -> list[dict[str, Any]]:
+            asked = {"i": {"to": to, "content": [{"text": "hi [[tokens=3 delay=0.01]]"}]}, "k": key}
+            return [event async for event in events(stack, "websocket", MESSAGE, asked)]
+
+        async with following(stack, "websocket", conversation_id) as follower:
+            await joined(stack, follower, conversation_id)
+            proxy.lose("/messages", answered(409, b'{"detail":"Another request"}', asks=False))
+            with pytest.raises(Refused):
+                await say("refused")
+            live, _ = await asyncio.gather(turn(follower), say("live"))
+            proxy.lose("/messages", CUT)
+            with pytest.raises(Refused):
+                await say("lost")
+            lost = await turn(follower)
+            assert (await say("lost"))[0]["replayed"] is True
+            last, _ = await asyncio.gather(turn(follower), say("last"))
+    for heard in (live, lost, last):
+        assert (heard[0]["__typename"], heard[0]["replayed"]) == ("StreamStarted", False)
+        assert heard[-1]["outcome"] == "COMPLETED"
+        assert text_of(heard) == expected(3)
+    assert len({heard[0]["run"]["id"] for heard in (live, lost, last)}) == 3
+
+
+async def test_a_stream_that_is_read_before_it_is_refused_can_be_read_to_its_end() -> None:
+    query = "subscription($id: ID!) { stream(id: $id) { __typename ... on StreamStarted { stream { id } } } }"
+    async with lossy_stack() as (stack, proxy):
+        agent_id = await stack.make_agent()
+        refusal = answered(409, b'{"detail":"Another request"}', asks=False)
+        proxy.lose("/messages", replace(refusal, late=0.5))
+        asked = {"i": {"to": {"agentId": agent_id}, "content": [{"text": "hi"}]}, "k": "k"}
+
+        async def opening() -> str | None:
+            listed = (await stack.graphql("{ viewer { streams { id } } }"))["data"]["viewer"]["streams"]
+            return listed[0]["id"] if listed else None
+
+        async def read() -> list[str]:
+            await until(opening)
+            reading = events(stack, "websocket", query, {"id": await opening()})
+            return [event["__typename"] async for event in reading]
+
+        async def begin() -> None:
+            with pytest.raises(Refused):
+                _ = [event async for event in events(stack, "websocket", MESSAGE, asked)]
+
+        heard, _ = await asyncio.gather(read(), begin())
+    assert heard == ["StreamStarted", "StreamEnded"]
+
+
+async def test_a_turn_that_broke_off_and_is_read_by_two_streams_is_seen_to_its_end_once() -> None:
+    async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
+        _, conversation_id = await conversation(stack)
+        to, pieces = {"conversationId": conversation_id}, 0
+
+        def cutting(data: bytes) -> bytes:
+            nonlocal pieces
+            pieces += 1
+            if pieces > 12:
+                raise ConnectionError
+            return data
+
+        async def say(key: str, directive: str) -> list[dict[str, Any]]:
+            asked = {"i": {"to": to, "content": [{"text": f"hi [[{directive}]]"}]}, "k": key}
+            return [event async for event in events(stack, "websocket", MESSAGE, asked)]
+
+        async with following(stack, "websocket", conversation_id) as follower:
+            await joined(stack, follower, conversation_id)
+            proxy.lose("/messages", Loss(edit=cutting))
+            first, _ = await asyncio.gather(turn(follower), say("cut", "tokens=40 delay=0.05"))
+            second, own = await asyncio.gather(turn(follower), say("cut", "tokens=40 delay=0.05"))
+            third, _ = await asyncio.gather(turn(follower), say("next", "tokens=3 delay=0.01"))
+    assert [heard[-1]["outcome"] for heard in (first, second, own, third)] == ["FAILED", *["COMPLETED"] * 3]
+    assert (second[0]["replayed"], text_of(second), text_of(own)) == (True, expected(40), expected(40))
+    assert first[0]["run"] == second[0]["run"] != third[0]["run"]
+    assert (third[0]["replayed"], text_of(third)) == (False, expected(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -149,6 +150,28 @@ async def test_frames_that_come_again_are_told_once() -> None:
 
     heard, _ = await turn_edited(twice, "tokens=20 delay=0.005")
     assert text_of(heard) == expected(20)
+
+
+@pytest.mark.parametrize("first", [0, 1, 1000])
+async def test_frames_may_be_numbered_from_anywhere_and_out_of_order(first: int) -> None:
+    numbers = iter([first + 1, first, *range(first + 2, first + 500)])
+
+    def numbered(data: bytes) -> bytes:
+        parts = re.split(rb'"seq_id":\d+', data)
+        return parts[0] + b"".join(b'"seq_id":%d' % next(numbers) + part for part in parts[1:])
+
+    heard, _ = await turn_edited(numbered, "tokens=20 delay=0.005")
+    assert sorted(text_of(heard).split()) == sorted(expected(20).split())
+    assert heard[-1]["outcome"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    "frame", [b"garbage", b"null", b"[]", b'{"message_type":"assistant_message","content":"\\ud83d!"}']
+)
+async def test_a_frame_that_cannot_be_read_does_not_end_the_turn(frame: bytes) -> None:
+    heard, _ = await turn_edited(lambda data: b"data: " + frame + b"\n\n" + data, "tokens=5 delay=0.01")
+    assert text_of(heard) == expected(5)
+    assert heard[-1]["outcome"] == "COMPLETED"
 
 
 STOPS = {

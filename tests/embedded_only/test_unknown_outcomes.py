@@ -11,7 +11,7 @@ import pytest
 from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
 from tests.support.doors import DOORS, Refused, events
 from tests.support.lossy import CUT, HEAD_THEN_CUT, HEAD_THEN_NOTHING, MUTE, Loss, Lossy, answered, lossy_stack
-from tests.support.stack import Stack, opened_socket, until
+from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   run { id status } stream { id text } userMessageEdge { node { id text } } errors { __typename message } } }"""
@@ -171,6 +171,20 @@ async def test_a_turn_that_is_not_streamed_again_is_watched_to_its_end() -> None
         assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 2
 
 
+@pytest.mark.parametrize("status", [301, 401, 402, 408, 409, 429, 503])
+async def test_a_message_that_was_found_is_not_sent_again_where_its_turn_cannot_be_read(status: int) -> None:
+    async with lossy_stack(**QUICK) as (stack, proxy):
+        agent_id = await stack.make_agent()
+        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SENDS, CUT)
+        unknown(await stack.graphql(SEND, {"i": given}))
+        proxy.lose("/stream", answered(status, b"{}", asks=False, content_type="application/json"))
+        unknown(await stack.graphql(SEND, {"i": given}))
+        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        assert answer["stream"]["text"] == expected(3)
+        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 1
+
+
 @pytest.mark.parametrize("status", [402, 409, 422])
 async def test_a_refusal_leaves_the_key_free(status: int) -> None:
     async with lossy_stack() as (stack, proxy):
@@ -246,11 +260,13 @@ async def test_a_conversation_that_letta_never_had_is_made_under_the_same_key() 
         assert conversations(stack, agent_id) == [made["data"]["createConversation"]["conversation"]["id"]]
 
 
-async def test_without_a_key_it_is_not_known_either() -> None:
+@pytest.mark.parametrize("loss", [CUT, answered(503, retry_after="7")], ids=["cut", "503 with Retry-After"])
+async def test_without_a_key_it_is_not_known_either(loss: Loss) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose("/v1/conversations/", CUT)
-        unknown(await stack.graphql(CREATE, {"a": agent_id}))
+        proxy.lose("/v1/conversations/", loss)
+        extensions = unknown(await stack.graphql(CREATE, {"a": agent_id}))
+        assert extensions.get("retryAfterSeconds") == (None if loss is CUT else 7)
 
 
 async def test_where_several_could_be_the_conversation_it_is_not_known() -> None:
@@ -261,6 +277,31 @@ async def test_where_several_could_be_the_conversation_it_is_not_known() -> None
             unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": key}))
         unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "one"}))
         assert len(conversations(stack, agent_id)) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "given"),
+    [("/v1/conversations/", CREATE, {"s": "tea"}), ("/archival-memory", INSERT, {"t": "tea"})],
+    ids=["createConversation", "insertPassage"],
+)
+async def test_what_a_request_under_way_has_made_is_not_taken_for_that_of_another_key(
+    path: str, query: str, given: dict[str, str]
+) -> None:
+    async with lossy_stack() as (stack, proxy):
+        asked = given | {"a": await stack.make_agent()}
+        proxy.lose(path, Loss(asks=False))
+        unknown(await stack.graphql(query, asked | {"k": "lost"}))
+        proxy.lose(path, MUTE)
+        waiting = asyncio.create_task(stack.graphql(query, asked | {"k": "other"}))
+
+        async def made() -> bool:
+            listed = "{ agent(id: $a) { passages { nodes { id } } conversations { nodes { id } } } }"
+            agent = (await stack.graphql(f"query($a: ID!) {listed}", {"a": asked["a"]}))["data"]["agent"]
+            return bool(agent["passages"]["nodes"] or agent["conversations"]["nodes"])
+
+        await until(made)
+        unknown(await stack.graphql(query, asked | {"k": "lost"}))
+        waiting.cancel()
 
 
 async def test_a_fork_whose_answer_is_lost_is_not_made_twice() -> None:
@@ -310,7 +351,11 @@ def lost(proxy: Lossy, loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("query", [COMPLETE, START], ids=["complete", "startCompletion"])
-@pytest.mark.parametrize("loss", [CUT, MUTE, answered(502)], ids=["cut", "no answer", "502"])
+@pytest.mark.parametrize(
+    "loss",
+    [CUT, MUTE, answered(502), answered(503, retry_after="1")],
+    ids=["cut", "no answer", "502", "503 with Retry-After"],
+)
 async def test_a_completion_that_may_have_been_paid_is_not_asked_for_again(query: str, loss: Loss) -> None:
     async with lossy_stack(service="litellm", stream_first_token_seconds=0.5) as (stack, proxy):
         given = completion(stack, "tokens=3 delay=0") | {"idempotencyKey": "k"}
@@ -329,6 +374,25 @@ async def test_a_completion_cut_in_the_middle_is_not_asked_for_again() -> None:
         lost(proxy, HEAD_THEN_CUT)
         for _ in range(3):
             unknown(await stack.graphql(COMPLETE, {"i": given}))
+        assert (await stack.model_stats())["total"] == 1
+
+
+async def test_a_completion_that_its_reader_left_and_cancelled_is_not_asked_for_again() -> None:
+    query = "mutation($id: ID!) { cancelStream(input: { streamId: $id }) { stream { status } } }"
+    async with embedded_stack() as stack:
+        asked = {"i": completion(stack, "tokens=300 delay=0.02"), "k": "k"}
+        reading = events(stack, "websocket", COMPLETION, asked)
+        stream_id = (await anext(reading))["stream"]["id"]
+        await reading.aclose()
+
+        async def left() -> bool:
+            listed = await stack.graphql("{ viewer { streams { status } } }")
+            return [one["status"] for one in listed["data"]["viewer"]["streams"]] == ["CANCELLED"]
+
+        await until(left)
+        await stack.graphql(query, {"id": stream_id})
+        heard = [event async for event in events(stack, "websocket", COMPLETION, asked)]
+        assert (heard[0]["stream"]["id"], heard[-1]["outcome"]) == (stream_id, "CANCELLED")
         assert (await stack.model_stats())["total"] == 1
 
 

@@ -379,16 +379,17 @@ async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
         (UpstreamError("No.", reason="STATUS", retry_after_seconds=1), True),
     ],
 )
-async def test_a_failure_frees_the_key_where_nothing_can_have_been_done(error: GatewayError, sent: bool) -> None:
+@pytest.mark.parametrize("looks", [True, False])
+async def test_a_failure_frees_the_key_where_nothing_can_have_been_done(
+    error: GatewayError, sent: bool, looks: bool
+) -> None:
     streams, _ = hub()
-    with pytest.raises(type(error) if not sent or is_told(error) else Conflict):
-        async with starting(streams, Scripted(refuses=error), key="k", unknown="Ask again."):
+    is_told = error.reason == "DECODE" or (looks and error.retry_after_seconds is not None)
+    with pytest.raises(type(error) if not sent or is_told else Conflict) as raised:
+        async with starting(streams, Scripted(refuses=error), key="k", unknown="Ask again.", looks=looks):
             pass
+    assert raised.value.retry_after_seconds == error.retry_after_seconds
     assert streams.attaches("user", "k") is sent
-
-
-def is_told(error: GatewayError) -> bool:
-    return error.reason == "DECODE" or error.retry_after_seconds is not None
 
 
 async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
