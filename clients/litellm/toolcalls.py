@@ -53,7 +53,9 @@ class _Call:
 
     def has_twin(self, piece: CallPiece) -> bool:
         """Whether a piece with this call's id begins another call: some upstreams use a function's name as the id."""
-        return piece.name is not None and piece.arguments.strip() not in {"", self.arguments} and self._is_whole()
+        if piece.name is None or not self._is_whole():
+            return False
+        return piece.name != self.name or piece.arguments.strip() not in {"", self.arguments}
 
     def is_sent_again(self, piece: CallPiece) -> bool:
         """Whether a piece is all of the call once more."""
@@ -123,7 +125,8 @@ class CallNumbers:
 
     def _known(self, piece: CallPiece) -> _Call | None:
         if piece.id is not None and piece.id in self._by_id:
-            known = self._by_id[piece.id]
+            placed = None if piece.index is None else self._by_index.get(piece.index)
+            known = placed if placed is not None and placed.id == piece.id else self._by_id[piece.id]
             return None if known.has_twin(piece) else known
         call = self._at(piece.index)
         if call is None or call.is_over_before(piece):
