@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,16 @@ import msgspec
 from clients.calls import Answer
 from clients.decode import UNREADABLE, undecodable
 from clients.errors import Service
+from clients.litellm.errors import error_in
 from clients.litellm.fields import with_whole_pairs
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error
 
 
 class _Asked(msgspec.Struct):
@@ -34,21 +42,13 @@ class _Model(msgspec.Struct):
     id: str
 
 
-class _Error(msgspec.Struct):
-    message: str
-    code: Any = None
-
-
-class _Envelope(msgspec.Struct):
-    error: _Error
-
-
 _ASKED = msgspec.json.Decoder(_Asked)
 _WHOLE = msgspec.json.Decoder(_Whole)
 _VECTORS = msgspec.json.Decoder(_Vectors)
 _LISTED = msgspec.json.Decoder(_Listed)
 _MODEL = msgspec.json.Decoder(_Model)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
+_BOM = b"\xef\xbb\xbf"
 
 
 def model_of(body: bytes) -> str:
@@ -67,37 +67,29 @@ def model_failed(answer: Answer) -> bool:
     """
     if any(name.startswith("llm_provider-") for name in answer.headers):
         return True
-    return _error_of(answer.body) is not None
-
-
-def _error_of(body: bytes) -> _Error | None:
-    """The error of OpenAI's envelope, if a body is one."""
     try:
-        return _ENVELOPE.decode(body).error
+        _ENVELOPE.decode(answer.body)
     except UNREADABLE:
-        return None
+        return False
+    return True
 
 
 def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
     """A check of a 2xx by what ``read`` raises. An error envelope under a 2xx becomes the error that it says it is."""
 
     def check(answer: Answer) -> Answer:
+        answer = msgspec.structs.replace(answer, body=answer.body.removeprefix(_BOM))
+        error = error_in(answer.body) if b'"error"' in answer.body else None
+        if error is not None:
+            return msgspec.structs.replace(answer, status=error.status or 500)
         try:
             str(answer.body, "utf-8")  # what read passes over is not looked at
             read(with_whole_pairs(answer.body))
         except UNREADABLE as unreadable:
-            if (error := _error_of(answer.body)) is None:
-                raise undecodable(Service.LITELLM) from unreadable
-            return msgspec.structs.replace(answer, status=_status_of(error))
+            raise undecodable(Service.LITELLM) from unreadable
         return answer
 
     return check
-
-
-def _status_of(error: _Error) -> int:
-    """The status that an error names as its ``code``; 500 where that is none."""
-    code = str(error.code)
-    return int(code) if re.fullmatch("[45][0-9]{2}", code) else 500
 
 
 def _no_stream(_: bytes) -> object:

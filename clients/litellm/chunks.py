@@ -20,9 +20,17 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 _TEXT_TYPES = (None, "text", "output_text", "refusal")
 _THOUGHT_TYPES = ("thinking", "reasoning")
 """Tuples, since a type can be a list or an object, which no set can be asked for."""
+_FINISHES = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "end"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use", "tool_call"), "tool_calls"),
+    **dict.fromkeys(("content_filter", "content_filtered", "safety", "recitation", "refusal"), "content_filter"),
+    **dict.fromkeys(("blocklist", "prohibited_content", "guardrail_intervened", "sensitive"), "content_filter"),
+}
+"""Finish reasons of other providers in OpenAI's words; LiteLLM translates those of the providers that it knows."""
 _TEXT = ("text", "refusal", "content")
 _THOUGHTS = ("text", "thinking", "summary", "content", "reasoning")
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks")
+_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "reasoning_text", "thinking")
 """Fields that providers have for what a model thinks, in the order of preference: LiteLLM gives the first beside the
 last, with the same text."""
 
@@ -70,7 +78,7 @@ def decode_chunk(event: SseEvent) -> Chunk | None:
     if wire is None:
         return None
     choices = _choices(wire.get("choices"))
-    error = _error(wire, event.event)
+    error = _error(wire, choices, event.event)
     has_usage = wire.get("usage") is not None
     return Chunk(
         choices=[_decoded(choice, place) for place, choice in enumerate(choices)],
@@ -85,13 +93,18 @@ def _choices(value: object) -> list[Object]:
     return [choice for choice in as_list(value) if isinstance(choice, dict)]
 
 
-def _error(wire: Object, event: str) -> WireError | None:
-    """OpenAI and LiteLLM tell an error in ``error``, vLLM by ``object``, some servers by the event's name alone."""
-    told = wire.get("error")
-    if told and not (isinstance(told, dict) and all(value in _NOTHING for value in told.values())):
-        return wire_error(told)
-    named = wire.get("object") == "error" or (event == "error" and "choices" not in wire)
-    return wire_error(wire) if named else None
+def _error(wire: Object, choices: list[Object], event: str) -> WireError | None:
+    """The error of a chunk: in ``error`` (OpenAI, LiteLLM), a choice's ``error`` (OpenRouter) or ``detail`` (FastAPI).
+
+    vLLM marks it by ``object``, some servers by the event's name alone.
+    """
+    for told in (wire.get("error"), *(choice.get("error") for choice in choices)):
+        if told and not (isinstance(told, dict) and all(value in _NOTHING for value in told.values())):
+            return wire_error(told)
+    if wire.get("object") == "error":
+        return wire_error(wire)
+    named = event == "error" or wire.get("type") == "error" or bool(wire.get("detail"))
+    return wire_error(wire.get("detail") or wire) if named and "choices" not in wire else None
 
 
 def _says_nothing(wire: Object, choices: list[Object]) -> bool:
@@ -185,4 +198,4 @@ def _finish(value: object) -> str | None:
     """Why the choice is over; ``unknown`` where that is told in a form that cannot be read."""
     if not value:
         return None
-    return clean(value) if isinstance(value, str) else "unknown"
+    return _FINISHES.get(value.lower(), clean(value)) if isinstance(value, str) else "unknown"

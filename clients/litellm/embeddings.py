@@ -42,15 +42,16 @@ _WIRE = msgspec.json.Decoder(_Wire)
 def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], Usage]:
     """Decode the vectors of ``inputs`` inputs, in the inputs' order, and the tokens they took.
 
-    An item without an index belongs to the input at its own place. A vector is a list of numbers or, as OpenAI's
-    ``encoding_format: base64`` has it, the base64 of little-endian 32-bit floats.
+    An item without an index belongs to the input at its own place, as do items that all have the same one. A vector is
+    a list of numbers or, as OpenAI's ``encoding_format: base64`` has it, the base64 of little-endian 32-bit floats.
 
     Raises:
         UpstreamError: reason ``DECODE``, unless there is exactly one vector of finite numbers for each input.
     """
     wire = decode(Service.LITELLM, _WIRE, body)
+    same = len(wire.data) > 1 and all(item.index == wire.data[0].index for item in wire.data)
     records = [
-        EmbeddingRecord(index=_index(item.index, place), vector=_vector(item.embedding))
+        EmbeddingRecord(index=_index(None if same else item.index, place), vector=_vector(item.embedding))
         for place, item in enumerate(wire.data)
     ]
     records.sort(key=lambda record: record.index)

@@ -25,12 +25,19 @@ from clients.retry_after import retry_after_seconds
 
 
 class WireError(msgspec.Struct, frozen=True, kw_only=True):
-    """An error as LiteLLM tells it: ``text`` is all of it, to be searched and never shown; ``param`` is a safe name."""
+    """An error as LiteLLM tells it.
+
+    Attributes:
+        text: all of it, to be searched and never shown.
+        param: a safe name.
+        status: the HTTP status that its code, status or type names.
+    """
 
     text: str = ""
     type: str | None = None
     code: str | None = None
     param: str | None = None
+    status: int | None = None
 
 
 _SHOWN = re.compile(r"[\w.\[\]-]{1,100}", re.ASCII)
@@ -49,6 +56,8 @@ _CONTEXT_LENGTH = _words(
     r"context_length_exceeded|ContextWindowExceeded|exceed(?:s|ed)? (?:the )?context (?:limit|window|length)",
     r"exceeds? the (?:available context size|maximum allowed (?:input )?length|maximum number of tokens allowed)",
     r"input tokens exceed the configured limit|exceeded model token limit|context window exceeds limit",
+    r"context (?:length|window) (?:was |is )?exceeded|exceed(?:s|ed)? (?:the )?max(?:imum)? context",
+    r"context length of only|exceeds? maximum allowed token size|more than max tokens allowed",
     r"(?:prompt|input) is too long|input too long:|too many (?:input )?tokens|length limit exceeded",
     r"current length is .{1,40} while limit is|maximum input length is .{1,40}tokens",
     r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed|range of input length should be",
@@ -63,6 +72,7 @@ _CONTENT_FILTER = _words(
     r"content (?:management|filtering) policy|(?:our|the) safety system|cyber_policy|moderation_blocked",
     r"(?:violat\w+|against) (?:our |the )?(?:usage|content) (?:policy|policies|guidelines)|the response was blocked",
     r"guardrail_intervened|violated .{0,40}policy|content blocked|blocked entity detected|blocked by .{0,30}filter",
+    r"safety settings|block_?reason|(?:input|prompt|content) (?:was|has been) flagged|content moderation|new_sensitive",
     r"data_?inspection_?failed|inappropriate content|content exists risk|considered high risk|prohibited_content",
 )
 """How providers and LiteLLM's guardrails say that they refuse the content."""
@@ -86,6 +96,9 @@ _STATUS_OF = {
     "rate_limit_error": 429,
     "throttling_error": 429,
     "insufficient_quota": 429,
+    "resource_exhausted": 429,
+    "invalid_argument": 400,
+    "throttlingexception": 429,
     "invalid_api_key": 401,
     "authentication_error": 401,
     "permission_error": 403,
@@ -106,17 +119,45 @@ def wire_error(value: object) -> WireError:
     wire = as_object(value)
     text = value if isinstance(value, str) else as_json(value)
     param = word(wire.get("param"))
+    words = [word(wire.get(name)) for name in ("code", "status", "status_code", "statusCode", "type")]
+    if not any(words) and isinstance(wire.get("error"), dict | str):
+        words = [word(as_object(wire["error"]).get(name)) for name in ("code", "status", "type")]
     return WireError(
         text=text[:_SEARCHED],
         type=word(wire.get("type")),
         code=word(wire.get("code")),
         param=param if param not in {None, "None"} and _SHOWN.fullmatch(param or "") else None,
+        status=next((status for told in words if told and (status := _status(told))), None),
     )
+
+
+def _status(told: str) -> int | None:
+    return int(told) if re.fullmatch(r"[45]\d\d", told, re.ASCII) else _STATUS_OF.get(told.lower())
+
+
+def error_in(body: bytes) -> WireError | None:
+    """The error that a body under a 2xx consists of: OpenAI's, Anthropic's or Google's envelope, or vLLM's object."""
+    wire = _object(body)
+    if wire is None or wire.get("choices") or wire.get("data"):
+        return None
+    told = wire.get("error")
+    if isinstance(told, str) and told:
+        return wire_error(told)
+    if isinstance(told, dict) and any(told.get(name) for name in ("message", "code", "type", "status")):
+        return wire_error(told)
+    return wire_error(wire) if wire.get("object") == "error" else None
+
+
+def _object(body: bytes) -> Object | None:
+    """The object of a body; Google's OpenAI API puts an error into a list of one."""
+    if body.lstrip().startswith(b"["):
+        body = body.strip()[1:-1]
+    return json_object(body)
 
 
 def _of_body(body: bytes) -> WireError:
     """The error in the body of a refusal; an empty one for a page of HTML or anything else that is no JSON object."""
-    wire: Object | None = json_object(body)
+    wire = _object(body)
     return WireError() if wire is None else wire_error(wire.get("error") or wire.get("detail") or wire)
 
 
@@ -130,9 +171,7 @@ def translated(rejected: UpstreamRejected) -> GatewayError:
 
 def failure_in_stream(wire: WireError) -> GatewayError:
     """What an event of an error in a stream means: the same as a refusal of the status that it names."""
-    code = wire.code or ""
-    status = int(code) if re.fullmatch(r"[45]\d\d", code) else _STATUS_OF.get(code) or _STATUS_OF.get(wire.type or "")
-    return _meaning(status or 500, wire, None)
+    return _meaning(wire.status or 500, wire, None)
 
 
 def _meaning(status: int, wire: WireError, retry_after: float | None) -> GatewayError:

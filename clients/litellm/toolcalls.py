@@ -42,8 +42,20 @@ class _Call:
         """Whether a piece without this call's id begins another call: it has another name, or follows a whole call."""
         if piece.name is None or self.name is None:
             return False
-        more = bool(piece.arguments) and piece.arguments != self.arguments
+        more = piece.arguments.strip() not in {"", self.arguments}
         return piece.name != self.name or (more and self._is_whole())
+
+    def is_its_own(self, piece: CallPiece) -> bool:
+        """Whether a piece with another id continues this call: some upstreams give each piece an id of its own."""
+        if piece.name is not None or piece.index is None or piece.index != self.index or not piece.arguments:
+            return False
+        return not piece.arguments.strip() or not self._is_whole()
+
+    def has_twin(self, piece: CallPiece) -> bool:
+        """Whether a piece with this call's id begins another call: some upstreams use a function's name as the id."""
+        if piece.name is None or not self._is_whole():
+            return False
+        return piece.name != self.name or piece.arguments.strip() not in {"", self.arguments}
 
     def is_sent_again(self, piece: CallPiece) -> bool:
         """Whether a piece is all of the call once more."""
@@ -87,7 +99,8 @@ class CallNumbers:
     def numbered(self, pieces: Sequence[CallPiece]) -> list[CallPiece]:
         """The pieces of one chunk, each with its call's number as ``index``, and only what is new in it.
 
-        An id belongs to one call; a new id begins one, unless the call at its index has none yet. Without an id the
+        An id belongs to one call, unless a whole one is followed by another under it; a new id begins one, unless the
+        call at its index has none yet, or is not whole and the piece has no name. Without an id the
         index tells the call, without an index it is the last one, or the one at the same place in the chunk where there
         are several. The upstream's index is kept as the number where no other call has it.
         """
@@ -112,9 +125,13 @@ class CallNumbers:
 
     def _known(self, piece: CallPiece) -> _Call | None:
         if piece.id is not None and piece.id in self._by_id:
-            return self._by_id[piece.id]
+            placed = None if piece.index is None else self._by_index.get(piece.index)
+            known = placed if placed is not None and placed.id == piece.id else self._by_id[piece.id]
+            return None if known.has_twin(piece) else known
         call = self._at(piece.index)
-        if call is None or call.is_over_before(piece) or (piece.id is not None and call.id is not None):
+        if call is None or call.is_over_before(piece):
+            return None
+        if piece.id is not None and call.id is not None and not call.is_its_own(piece):
             return None
         return call
 

@@ -100,6 +100,18 @@ CASES: dict[str, tuple[list[list[CallPiece]], Joined]] = {
         [[piece('{"sides":', call="a", name="roll", index=0)], [piece("6}", call="a", name="roll", index=0)]],
         [A],
     ),
+    "an id of two calls": (
+        [
+            [piece(ROLL, call="a", name="roll", index=0)],
+            [piece("", call="a", name="flip", index=1), piece(FLIP, call="a", index=1)],
+            [piece("\n", call="a", name="roll", index=0)],
+        ],
+        [("a", "roll", ROLL + "\n"), ("a", "flip", FLIP)],
+    ),
+    "an id in each piece": (
+        [[piece('{"sides":', call="a", name="roll", index=0)], [piece("6}", call="x", index=0)]],
+        [A],
+    ),
     "a whole call sent again": ([[piece(ROLL, call="a", name="roll", index=0)]] * 3, [A]),
     "a whole call sent again without its id": (
         [[piece(ROLL, call="a", name="roll", index=0)], [piece(ROLL, name="roll", index=0)]],

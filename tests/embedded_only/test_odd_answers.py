@@ -85,6 +85,32 @@ ANSWERS: dict[str, Scripted] = {
     "function call": said(
         chunk({"function_call": function("roll", "")}), chunk({"function_call": {"arguments": '{"sides":6}'}})
     ),
+    "calls of one id": said(
+        call(index=0, id="call_a", function=function("roll", '{"sides":6}')),
+        call(index=1, id="call_a", function=function("flip", '{"times":2}')),
+    ),
+    "another id in each piece": said(
+        call(index=0, id="call_a", function=function("roll", '{"sides":')),
+        call(index=0, id="call_x", function={"arguments": "6}"}),
+        call(index=0, id="call_b", function=function("flip", '{"times":2}')),
+        call(index=0, id="call_y", function=function("", "\n")),
+    ),
+    "safety": said(HELLO, finish="SAFETY"),
+    "tool use": said(HELLO, finish="tool_use"),
+    "max tokens": said(HELLO, finish="MAX_TOKENS"),
+    "eos": said(HELLO, finish="eos"),
+    "reasoning text": said(chunk({"reasoning_text": "hm"}), HELLO),
+    "error of a choice": streamed(HELLO, event({"choices": [
+        {"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 429, "message": "x"}}]}), DONE),
+    "error by status": streamed(HELLO, event({"error": {"status": "RESOURCE_EXHAUSTED", "message": "x"}}), DONE),
+    "error in an error": streamed(HELLO, event({"error": {"error": {"code": 429, "message": "x"}}}), DONE),
+    "detail": streamed(HELLO, event({"detail": "Internal Server Error"})),
+    "list of one error": Scripted(400, {"content-type": "application/json"}, [json.dumps(
+        [{"error": {"code": 400, "message": "exceeds the maximum number of tokens allowed (8192)."}}]).encode()]),
+    "LM Studio": refused(400, "the model is loaded with context length of only 4096 tokens"),
+    "OpenRouter": refused(400, "this model requires moderation. Your input was flagged for violence"),
+    "vectors of one index": Scripted(pieces=[json.dumps({
+        "data": [{"index": 0, "embedding": [0.5]}, {"index": 0, "embedding": [0.25]}]}).encode()]),
     "cost object": said(HELLO, usage={**USAGE, "cost": {"total_cost": 0.3}}),
     "cost text": said(HELLO, usage={**USAGE, "cost": "n/a"}),
     "counts as text": said(HELLO, usage={name: str(count) for name, count in USAGE.items()}),
@@ -194,6 +220,8 @@ FLIP = {"toolCallId": "call_b", "name": "flip", "arguments": '{"times":2}'}
         ("call whose id and name are empty at first", [ROLL]),
         ("custom call", [{"toolCallId": "call_a", "name": "sql", "arguments": "SELECT 1"}]),
         ("function call", [ROLL | {"toolCallId": None}]),
+        ("calls of one id", [ROLL, FLIP | {"toolCallId": "call_a"}]),
+        ("another id in each piece", [ROLL, FLIP | {"arguments": '{"times":2}\n'}]),
     ],
 )
 @in_one_loop
@@ -242,8 +270,18 @@ async def test_events_that_cannot_be_read_are_counted(stack: Stack) -> None:
 @in_one_loop
 async def test_reasoning_and_refusals_are_shown(stack: Stack) -> None:
     assert (await completed(stack, "reasoning object"))["reasoning"] == "hm"
+    assert (await completed(stack, "reasoning text"))["reasoning"] == "hm"
     assert (await completed(stack, "refusal"))["text"] == "I would rather not."
     assert "rather not." in await by_stream(stack, "refusal")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("safety", "CONTENT_FILTER"), ("tool use", "TOOL_CALLS"), ("max tokens", "LENGTH"), ("eos", "STOP")],
+)
+@in_one_loop
+async def test_finish_reasons_of_other_providers_are_known(stack: Stack, name: str, reason: str) -> None:
+    assert (await completed(stack, name))["finishReason"] == reason
 
 
 @in_one_loop
@@ -280,7 +318,13 @@ async def test_an_event_of_five_megabytes_passes(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("error and DONE", "model"), ("error of context", "context_length_exceeded")]
+    ("name", "code"),
+    [
+        ("error and DONE", "model"),
+        ("error of context", "context_length_exceeded"),
+        *[(name, "rate_limited") for name in ("error of a choice", "error by status", "error in an error")],
+        ("detail", "model"),
+    ],
 )
 @in_one_loop
 async def test_an_error_event_ends_the_stream_without_done(stack: Stack, name: str, code: str) -> None:
@@ -292,6 +336,9 @@ REFUSALS = [
     ("content filter", "invalid_request_error", "content_filter", "prompt"),
     ("named parameter", "invalid_request_error", "bad_user_input", "max_tokens"),
     ("context overflow", "invalid_request_error", "context_length_exceeded", None),
+    ("list of one error", "invalid_request_error", "context_length_exceeded", None),
+    ("LM Studio", "invalid_request_error", "context_length_exceeded", None),
+    ("OpenRouter", "invalid_request_error", "content_filter", None),
     ("rate limit", "rate_limit_error", "rate_limited", None),
     ("page of HTML", "invalid_request_error", "payload_too_large", None),
 ]
@@ -374,9 +421,9 @@ async def test_openai_node_reads_heartbeats_and_late_errors(
     assert seen == {"text": text, "error": error}
 
 
+@pytest.mark.parametrize("name", ["vectors without index", "vectors of one index"])
 @in_one_loop
-async def test_vectors_without_an_index_are_in_the_order_of_the_inputs(stack: Stack) -> None:
-    name = "vectors without index"
+async def test_vectors_without_an_index_are_in_the_order_of_the_inputs(stack: Stack, name: str) -> None:
     answer = await stack.graphql(EMBED, {"i": {"model": name, "inputs": ["a", "b"]}})
     vectors = [{"index": 0, "vector": [0.5]}, {"index": 1, "vector": [0.25]}]
     assert answer == {"data": {"embed": {"embeddings": vectors, "usage": {"totalTokens": None}}}}

@@ -167,6 +167,29 @@ async def test_an_error_under_a_200_is_that_error(stream: bool, code: str | None
         assert "secret" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["chat/completions", "embeddings"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"type": "error", "error": {"type": "rate_limit_error", "message": "x"}}, 429),
+        ({"error": {"status": "RESOURCE_EXHAUSTED", "message": None}}, 429),
+        ([{"error": {"code": 429, "message": "x"}}], 429),
+        ({"object": "error", "message": "x", "code": 429}, 429),
+        ({"error": "x"}, 502),
+        ({"choices": [], "data": [], "error": {"code": 429, "message": "x"}}, 429),
+    ],
+)
+async def test_an_error_of_any_provider_under_a_200_is_that_error(path: str, body: Any, status: int) -> None:
+    async with behind("litellm", lambda *_: said(orjson.dumps(body))) as stack:
+        assert (await at_v1(stack, path)).status_code == status
+
+
+async def test_an_answer_with_a_byte_order_mark_is_read() -> None:
+    body = b'{"choices":[{"index":0,"message":{"content":"hi"}}],"error":null}'
+    async with behind("litellm", lambda *_: said(b"\xef\xbb\xbf" + body)) as stack:
+        assert (await at_v1(stack, "chat/completions")).content == body
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_a_failure_at_every_door_and_health_tells_it(status: int) -> None:
     moved = said(b"<html>Moved</html>", HTML, status, Location="https://llm.example/")
