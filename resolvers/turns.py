@@ -25,7 +25,7 @@ from resolvers.once import fingerprint
 from resolvers.paging import Edge
 from resolvers.runs import run_edge
 from resolvers.streams.completions import CompletionSource
-from resolvers.streams.events import Ended, Event, OnDisconnect, Started
+from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome
 from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import Leave
 from resolvers.streams.lookup import Attempt
@@ -238,11 +238,16 @@ async def started(context: RequestContext, stream: Stream) -> Started:
         raise outcome_unknown(UNCONFIRMED, _not_begun()) from error
     stream.opened.result()
     first, ended = stream.log.started, stream.log.ended
-    if first is not None and (first.run_id is not None or ended is None):
+    if first is not None and (first.run_id is not None or ended is None or _ran(ended)):
         return first
     if ended is not None and ended.error is not None:
         raise ended.error.error()
     raise Conflict("The stream was cancelled before the turn began.", reason="CANCELLED")
+
+
+def _ran(ended: Ended) -> bool:
+    """Whether a stream that named no run when it began has had one: Letta named it late, or not at all."""
+    return ended.run_id is not None or ended.outcome is StreamOutcome.COMPLETED
 
 
 def _not_begun() -> UpstreamTimeout:

@@ -49,6 +49,14 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
             return UpstreamError(
                 "AMS refused the gateway's credential.", reason="CREDENTIAL", service=Service.AMS, can_retry=False
             )
+        case 409 | 423 if wait is not None:
+            return Conflict(
+                "AMS has locked what the request needs: try again.",
+                reason="LOCKED",
+                service=Service.AMS,
+                retry_after_seconds=wait,
+                can_retry=True,
+            )
         case 409:
             return _key_reused()
         case 408:
@@ -71,12 +79,14 @@ def of_profile(rejected: UpstreamRejected) -> GatewayError:
 
 
 def _unexpected(rejected: UpstreamRejected) -> UpstreamError:
+    wait = retry_after_seconds(rejected.headers)
     return UpstreamError(
         f"AMS answered with status {rejected.status}.",
         reason="STATUS",
         service=Service.AMS,
-        can_retry=False,
-        retry_after_seconds=retry_after_seconds(rejected.headers),
+        can_retry=wait is not None,
+        unconfirmed=False,
+        retry_after_seconds=wait,
     )
 
 
@@ -103,7 +113,12 @@ def of_publishing(rejected: UpstreamRejected, *, key_is_new: bool) -> GatewayErr
     """A refusal to publish. AMS answers 409 for two things; a key that the gateway has made cannot have been used."""
     if rejected.status == 404:
         return NotFound("No such template.", service=Service.AMS)
-    if rejected.status == 409 and (key_is_new or "idempotency" not in _refusal(rejected.body).error.lower()):
+    waits = retry_after_seconds(rejected.headers) is not None
+    if (
+        rejected.status == 409
+        and not waits
+        and (key_is_new or "idempotency" not in _refusal(rejected.body).error.lower())
+    ):
         return Conflict("This version of the template exists.", reason="VERSION_EXISTS", service=Service.AMS)
     if rejected.status == 400:
         problems = _details(rejected) or ["template.version is not above the template's latest version"]

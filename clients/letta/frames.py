@@ -6,7 +6,6 @@ A failed model call is ``stop_reason`` + ``event: error``; a cancelled run ends 
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from clients.errors import Service
 from clients.letta.messages import MessageRecord, decode_message
 from clients.letta.records import Usage
 from clients.letta.wire import is_letta_id
+from clients.overflow import is_too_long
 from clients.sse import SseEvent
 
 
@@ -84,10 +84,8 @@ _WAITS = "waiting for approval"
 _LOST_IMAGE = "Failed to fetch image"
 _UNPAID = "PAYMENT_REQUIRED:"
 """How Letta's detail begins after a model's 402; the ``error_type`` is ``llm_error``, as of any other failure."""
-_TOO_LONG = re.compile(
-    r"CONTEXT_WINDOW_EXCEEDED|context_(?:window|length)_exceeded|ContextWindowExceeded|maximum context length"
-)
-"""In Letta's detail or type after a model's context overflow; the ``error_type`` recorded is ``internal_error``."""
+_RATE_LIMIT = "llm_rate_limit"
+"""Its detail can say "too many tokens", which means those of a minute."""
 _OURS = ("ping", "stop_reason", "usage_statistics", "error_message")
 _HEAD = msgspec.json.Decoder(_Head)
 _WIRE = msgspec.json.Decoder(_Wire)
@@ -140,7 +138,7 @@ def _error(wire: _Wire) -> ErrorFrame:
         waits_for_approval=_WAITS in message,
         lost_image=_LOST_IMAGE in message,
         unpaid=detail.startswith(_UNPAID),
-        too_long=_TOO_LONG.search(f"{kind} {detail}") is not None,
+        too_long=kind != _RATE_LIMIT and is_too_long(f"{kind} {message} {detail}"),
         run_id=_run_id(wire.run_id),
     )
 

@@ -24,6 +24,7 @@ from clients.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from clients.overflow import is_too_long
 from clients.retry_after import retry_after_seconds
 from clients.upstream import Upstream
 
@@ -68,12 +69,7 @@ class Wire:
         return decode(Service.LETTA, decoder, (await self.ask(scope, call)).body)
 
 
-class _Refusal(msgspec.Struct):
-    run_id: Any = None
-    detail: Any = None
-
-
-_REFUSAL = msgspec.json.Decoder(_Refusal)
+_REFUSAL = msgspec.json.Decoder(dict[str, Any])
 _RUN_ID = re.compile(rf"run_id=(run-{_UUID})")
 
 
@@ -83,6 +79,10 @@ def translate(rejected: UpstreamRejected) -> Exception:
     match rejected.status:
         case 404:
             return NotFound("Not found.", service=Service.LETTA)
+        case 400 | 422 if is_too_long(rejected.body.decode(errors="replace")):
+            return BadUserInput(
+                "The input is longer than the model's context.", reason="CONTEXT_LENGTH", service=Service.LETTA
+            )
         case 400 | 422:
             return BadUserInput("Letta refused the request.", service=Service.LETTA)
         case 409:
@@ -101,6 +101,8 @@ def translate(rejected: UpstreamRejected) -> Exception:
                 retry_after_seconds=wait,
                 unconfirmed=False,
             )
+        case 423:
+            return _locked(wait)
         case 413:
             return PayloadTooLarge("Letta refused the request: it is too large.", service=Service.LETTA)
         case 429:
@@ -110,32 +112,40 @@ def translate(rejected: UpstreamRejected) -> Exception:
                 f"Letta answered with status {status}.",
                 reason="STATUS",
                 service=Service.LETTA,
-                can_retry=False,
+                can_retry=wait is not None,
+                unconfirmed=False,
                 retry_after_seconds=wait,
             )
 
 
 def _conflict(rejected: UpstreamRejected) -> Conflict:
-    """A 409 of Letta 0.16.8: its detail is a text, or an object with a ``code``; a busy run may be named in either."""
+    """A 409: Letta 0.16.8 tells its detail as a text, or as an object with a ``code``; others tell it as an error."""
     try:
         refusal = _REFUSAL.decode(rejected.body)
     except UNREADABLE:
-        refusal = _Refusal()
-    detail = refusal.detail if isinstance(refusal.detail, dict) else {"message": refusal.detail}
-    text, code = str(detail.get("message") or ""), detail.get("code")
+        refusal = {}
+    told = [refusal.get("detail"), refusal.get("error"), refusal]
+    objects = [one for one in told if isinstance(one, dict)]
+    texts = [one.get("message") for one in objects] + [one for one in told if not isinstance(one, dict)]
+    text, codes = " ".join(str(one) for one in texts if one), [one.get("code") for one in objects]
     named = _RUN_ID.search(text)
-    run_id = next((one for one in (refusal.run_id, detail.get("run_id"), named and named[1]) if _is_run(one)), None)
+    ids = [*(one.get("run_id") for one in objects), named and named[1]]
+    run_id = next((one for one in ids if _is_run(one)), None)
     wait = retry_after_seconds(rejected.headers)
-    if code == "PENDING_APPROVAL" or "waiting for approval" in text:
+    if "PENDING_APPROVAL" in codes or "waiting for approval" in text:
         return Conflict(APPROVAL_PENDING, reason="APPROVAL_PENDING", service=Service.LETTA)
-    if run_id or "Another request" in text or code == "CONVERSATION_BUSY":
+    if run_id or "Another request" in text or "CONVERSATION_BUSY" in codes:
         details = {"runId": str(run_id)} if run_id else None
         message = "The conversation is busy with another run."
         return Conflict(message, reason="RUN_BUSY", service=Service.LETTA, details=details, retry_after_seconds=wait)
     if "locked" in text or wait is not None:
-        message = "Letta has locked what the request needs: try again."
-        return Conflict(message, reason="LOCKED", service=Service.LETTA, retry_after_seconds=wait, can_retry=True)
+        return _locked(wait)
     return Conflict("Letta refused: the state conflicts.", service=Service.LETTA)
+
+
+def _locked(wait: float | None) -> Conflict:
+    message = "Letta has locked what the request needs: try again."
+    return Conflict(message, reason="LOCKED", service=Service.LETTA, retry_after_seconds=wait, can_retry=True)
 
 
 def _is_run(value: object) -> bool:

@@ -21,6 +21,7 @@ from clients.errors import (
     UpstreamTimeout,
 )
 from clients.litellm.fields import Object, as_json, as_object, json_object, word
+from clients.overflow import is_too_long
 from clients.retry_after import retry_after_seconds
 
 
@@ -51,22 +52,6 @@ def _words(*patterns: str) -> re.Pattern[str]:
 
 
 _UNKNOWN_MODEL = re.compile(r"Invalid model name passed in model=")
-_CONTEXT_LENGTH = _words(
-    r"maximum (?:context|prompt) (?:length|limit)|longer than the (?:model's context|maximum model length)",
-    r"context_length_exceeded|ContextWindowExceeded|exceed(?:s|ed)? (?:the )?context (?:limit|window|length)",
-    r"exceeds? the (?:available context size|maximum allowed (?:input )?length|maximum number of tokens allowed)",
-    r"input tokens exceed the configured limit|exceeded model token limit|context window exceeds limit",
-    r"context (?:length|window) (?:was |is )?exceeded|exceed(?:s|ed)? (?:the )?max(?:imum)? context",
-    r"context length of only|exceeds? maximum allowed token size|more than max tokens allowed",
-    r"(?:prompt|input) is too long|input too long:|too many (?:input )?tokens|length limit exceeded",
-    r"current length is .{1,40} while limit is|maximum input length is .{1,40}tokens",
-    r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed|range of input length should be",
-    r"request payload size exceeds|reduce the length of (?:the|your) (?:messages|prompt|input)",
-)
-"""How providers say that the messages are too long: as LiteLLM 1.110.2 knows them (``exception_mapping_utils``), and as
-xAI, Moonshot, MiniMax, Alibaba, vLLM and SGLang say it, which it passes on."""
-_NO_CONTEXT_LENGTH = _words(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
-"""Other things that are too long, in similar words."""
 _CONTENT_FILTER = _words(
     r"ContentPolicyViolation|content_policy_violation|content_filter(?!_result)|ResponsibleAIPolicyViolation",
     r"content (?:management|filtering) policy|(?:our|the) safety system|cyber_policy|moderation_blocked",
@@ -215,7 +200,7 @@ def _by_words(status: int, wire: WireError) -> GatewayError | None:
         return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
     if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):
         return None
-    if _CONTEXT_LENGTH.search(text) and not _NO_CONTEXT_LENGTH.search(text):
+    if is_too_long(text):
         return _bad_input(_context_words(text), "CONTEXT_LENGTH", wire.param)
     if _CONTENT_FILTER.search(text):
         return _bad_input("The content was refused by the model's content filter.", "CONTENT_FILTER", wire.param)

@@ -146,7 +146,7 @@ async def _begun(
             await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total), context.leave)
             context.refresh()
     edge = message_edge(started.user_message) if started.user_message else None
-    return _Payload(stream=stream, run_id=started.run_id, user_message_edge=edge)
+    return _Payload(stream=stream, run_id=started.run_id or stream.run_id, user_message_edge=edge)
 
 
 async def _respond_to_approval(info: Info, input: RespondToApprovalInput) -> _Payload:  # noqa: A002 - as above

@@ -26,13 +26,15 @@ from tests.clients.test_upstream import Wire, guard, scope
 AGENT = "agent-00000000-0000-4000-8000-000000000001"
 
 
-def ams_answering(status: int, body: Any) -> tuple[Ams, list[httpx.Request], Wire]:
+def ams_answering(
+    status: int, body: Any, headers: dict[str, str] | None = None
+) -> tuple[Ams, list[httpx.Request], Wire]:
     seen: list[httpx.Request] = []
     content = body if isinstance(body, bytes) else orjson.dumps(body)
 
     async def act(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(status, content=content)
+        return httpx.Response(status, content=content, headers=headers)
 
     upstream, wire, _ = guard(act)
     return Ams(upstream), seen, wire
@@ -115,8 +117,10 @@ SECRET = "user eve owns it"
 CREATE, UPGRADE, PUBLISH, DELETE = "create", "upgrade", "publish", "delete"
 
 
-async def refusal(doing: str, status: int, body: Any, key: str | None = "k") -> GatewayError:
-    ams, _, _ = ams_answering(status, body)
+async def refusal(
+    doing: str, status: int, body: Any, key: str | None = "k", headers: dict[str, str] | None = None
+) -> GatewayError:
+    ams, _, _ = ams_answering(status, body, headers)
     call = {
         CREATE: lambda: ams.create_agent(scope(), "u", {}, "k"),
         UPGRADE: lambda: ams.upgrade_agent(scope(), "u", AGENT, version=None, queue=False, key=key),
@@ -162,6 +166,23 @@ async def test_what_a_refusal_means(
     assert type(error) is kind
     assert error.reason == reason
     assert "eve" not in f"{error.message} {error.details} {getattr(error, 'problems', '')}"
+
+
+@pytest.mark.parametrize(
+    ("doing", "status", "code", "reason"),
+    [
+        (CREATE, 409, "CONFLICT", "LOCKED"),
+        (UPGRADE, 409, "CONFLICT", "LOCKED"),
+        (PUBLISH, 409, "CONFLICT", "LOCKED"),
+        (DELETE, 423, "CONFLICT", "LOCKED"),
+        (CREATE, 425, "UPSTREAM_ERROR", "STATUS"),
+    ],
+)
+async def test_a_refusal_that_says_when_to_come_back_is_retryable(
+    doing: str, status: int, code: str, reason: str
+) -> None:
+    error = await refusal(doing, status, b"", headers={"retry-after": "7"})
+    assert (error.code, error.reason, error.retryable, error.retry_after_seconds) == (code, reason, True, 7)
 
 
 async def test_a_key_that_the_gateway_has_made_cannot_have_been_used() -> None:

@@ -159,12 +159,27 @@ def test_a_frame_with_a_field_of_another_type_is_read_without_it() -> None:
         {"error_type": "llm_error", "detail": {"code": "context_length_exceeded"}},
         {"error_type": "context_window_exceeded"},
         {"error_type": "llm_error", "detail": "INVALID_ARGUMENT: This model's maximum context length is 8192 tokens."},
+        {"error_type": "llm_error", "detail": "BAD_REQUEST: prompt is too long: 210000 tokens > 200000 maximum"},
+        {"error_type": "llm_error", "detail": "Input is too long for requested model."},
+        {"error_type": "llm_error", "message": "Your input exceeds the context window of this model."},
+        {"error_type": "internal_error", "detail": "input length and `max_tokens` exceed context limit: 9 + 2 > 10"},
+        {
+            "error_type": "internal_error",
+            "detail": "The input token count (12) exceeds the maximum number of tokens allowed (10).",
+        },
     ],
 )
 def test_a_context_overflow_is_known_by_its_words(wire: dict[str, object]) -> None:
-    failed = frame(message_type="error_message", message="An error occurred.", **wire)
+    failed = frame(**{"message_type": "error_message", "message": "An error occurred.", **wire})
     assert isinstance(failed, frames.ErrorFrame)
     assert failed.too_long
+
+
+def test_too_many_tokens_in_a_minute_are_no_context_overflow() -> None:
+    wire = {"error_type": "llm_rate_limit", "detail": "Too many tokens, please wait before trying again."}
+    failed = frame(message_type="error_message", **wire)
+    assert isinstance(failed, frames.ErrorFrame)
+    assert not failed.too_long
 
 
 @pytest.mark.parametrize("status", ["running", "created", "", "one of a newer letta"])

@@ -36,6 +36,19 @@ REFUSALS = {
         refusal(409, "The resource is currently locked by another operation.", h={"retry_after": 7}),
         ("CONFLICT", "LOCKED", True, 7),
     ),
+    "approval, as an error": (
+        answered(409, b'{"error":{"code":"PENDING_APPROVAL","message":"waiting"}}'),
+        ("CONFLICT", "APPROVAL_PENDING", False, None),
+    ),
+    "423": (refusal(423, "locked", h={"retry_after": 3}), ("CONFLICT", "LOCKED", True, 3)),
+    "a status that says when to come back": (
+        refusal(425, "early", h={"retry_after": 3}),
+        ("UPSTREAM_ERROR", "STATUS", True, 3),
+    ),
+    "context overflow": (
+        refusal(400, "INVALID_ARGUMENT: prompt is too long: 210000 tokens > 200000 maximum"),
+        ("BAD_USER_INPUT", "CONTEXT_LENGTH", False, None),
+    ),
     "409 in a form of its own": (refusal(409, ["?"]), ("CONFLICT", None, False, None)),
     "409 that is no JSON": (answered(409, b"<html>"), ("CONFLICT", None, False, None)),
     "redirect": (answered(307, b"", location="https://letta.example/"), ("UPSTREAM_ERROR", "STATUS", False, None)),
@@ -287,3 +300,15 @@ async def test_a_refused_key_is_free_at_every_door() -> None:
         assert refused.value.extensions["reason"] == "RUN_BUSY"
         heard = [event async for event in events(stack, "event stream", MESSAGE, asked)]
         assert heard[-1]["outcome"] == "COMPLETED"
+
+
+async def test_a_turn_whose_frames_name_no_run_is_answered_again_under_its_key() -> None:
+    async with lossy_stack() as (stack, proxy):
+        agent_id = await stack.make_agent()
+        proxy.lose(SENDS, Loss(edit=lambda data: data.replace(b'"run_id":"run-', b'"other":"run-')))
+        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
+        first, again = [(await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"] for _ in range(2)]
+        [message] = stored(stack, agent_id)
+    assert first["stream"]["text"] == expected(3)
+    assert first["run"] == {"id": message["run_id"], "status": "COMPLETED"}
+    assert again == first

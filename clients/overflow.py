@@ -1,0 +1,37 @@
+"""The words by which providers refuse messages that are longer than the model's context."""
+
+from __future__ import annotations
+
+import re
+
+_SEARCHED = 20_000
+"""How many characters of an error are searched."""
+
+
+def _words(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+_CONTEXT_LENGTH = _words(
+    r"maximum (?:context|prompt) (?:length|limit)|longer than the (?:model's context|maximum model length)",
+    r"context_(?:window|length)_exceeded|ContextWindowExceeded",
+    r"exceed(?:s|ed)? (?:the )?context (?:limit|window|length)",
+    r"exceeds? the (?:available context size|maximum allowed (?:input )?length|maximum number of tokens allowed)",
+    r"input tokens exceed the configured limit|exceeded model token limit|context window exceeds limit",
+    r"context (?:length|window) (?:was |is )?exceeded|exceed(?:s|ed)? (?:the )?max(?:imum)? context",
+    r"context length of only|exceeds? maximum allowed token size|more than max tokens allowed",
+    r"(?:prompt|input) is too long|input too long:|too many (?:input )?tokens|length limit exceeded",
+    r"current length is .{1,40} while limit is|maximum input length is .{1,40}tokens",
+    r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed|range of input length should be",
+    r"request payload size exceeds|reduce the length of (?:the|your) (?:messages|prompt|input)",
+)
+"""How providers say that the messages are too long: as LiteLLM 1.110.2 knows them (``exception_mapping_utils``), and as
+xAI, Moonshot, MiniMax, Alibaba, vLLM and SGLang say it, which it passes on."""
+_NO_CONTEXT_LENGTH = _words(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
+"""Other things that are too long, in similar words."""
+
+
+def is_too_long(text: str) -> bool:
+    """Whether an error's text says that the messages, or another input, are longer than the model's context."""
+    text = text[:_SEARCHED]
+    return _CONTEXT_LENGTH.search(text) is not None and _NO_CONTEXT_LENGTH.search(text) is None
