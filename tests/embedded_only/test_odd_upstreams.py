@@ -492,8 +492,8 @@ WAIT = {"Retry-After": "7"}
         (502, "UPSTREAM_ERROR", "STATUS", True, 7.0),
         (503, "UPSTREAM_ERROR", "STATUS", True, 7.0),
         (504, "UPSTREAM_ERROR", "STATUS", True, 7.0),
-        (418, "UPSTREAM_ERROR", "STATUS", False, 7.0),
-        (501, "UPSTREAM_ERROR", "STATUS", False, 7.0),
+        (418, "UPSTREAM_ERROR", "STATUS", True, 7.0),
+        (501, "UPSTREAM_ERROR", "STATUS", True, 7.0),
     ],
 )
 @pytest.mark.parametrize("service", ["ams", "letta"])
