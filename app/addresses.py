@@ -14,7 +14,7 @@ _OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agent
 _SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 ANY = frozenset({"*", "null"})
-"""What stands for pages of no origin in particular: every one, and those of files and sandboxed frames."""
+"""Values that are no single origin: any origin, and the opaque origin of files and sandboxed frames."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _PORTS = {"http": 80, "https": 443}

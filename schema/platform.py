@@ -45,7 +45,7 @@ class ServiceHealth:
     breaker: BreakerState | None = described("The breaker of all calls to it; null where it has none.")
     embedded: bool = described("Whether it is the stand-in that ships with the gateway.")
     note: str | None = described(
-        "What is wrong with it, or what it cannot do although it answers, in sentences for people, such as why "
+        "Its fault, or a feature that it lacks although it answers, in sentences for people, such as why "
         "`resumable` is false."
     )
 

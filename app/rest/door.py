@@ -50,7 +50,7 @@ class RestDoor:
     async def _let_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
         """The request's context, and whether it was counted as one that puts a model to work.
 
-        Nothing is asked of anybody before the secret is found to be right, and counted. A request that an earlier one
+        The secret is checked and the request counted before any upstream is called. A request that an earlier one
         with its key will answer starts nothing.
 
         Raises:
