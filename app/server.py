@@ -65,6 +65,7 @@ def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Confi
         log_config=None,
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
         ws_max_size=settings.max_body_bytes,
