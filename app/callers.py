@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from enum import Enum
 
 from starlette.types import Scope
 
 from app.asgi import header
 from app.doors import Doors
+from app.places import CallerKind
 from app.rest.secrets import ProxySecrets
 from app.rest.table import is_rest, proxied_user
 from clients.errors import GatewayError
@@ -18,14 +18,6 @@ from resolvers.principal import Principal
 _MAX_ADDRESS_CHARS = 64
 _SUBNET_BITS = 64
 """An IPv6 subscriber has a network of this prefix, and as many addresses in it as they like."""
-
-
-class CallerKind(Enum):
-    """Which places a caller's requests take."""
-
-    USER = "user"
-    LETTA = "letta"
-    STRANGER = "stranger"
 
 
 @dataclass(frozen=True, slots=True)

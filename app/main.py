@@ -86,7 +86,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             if announces:
                 announce_doubts(settings, telemetry)
-            doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
+            doors = await open_doors(settings, telemetry, drain, places, stack, store, check_services=announces)
             _open(gate, doors, settings)
             stack.enter_context(watch.running())
             yield

@@ -6,11 +6,19 @@ signed in has places apart from those who have.
 
 from __future__ import annotations
 
-from app.callers import Caller, CallerKind
+from enum import Enum
+
 from app.shares import Shares
 from app.shedding import Shedder
 from clients.bulkhead import SHARES
-from resolvers.principal import Principal
+
+
+class CallerKind(Enum):
+    """Whose places a request takes."""
+
+    USER = "user"
+    LETTA = "letta"
+    STRANGER = "stranger"
 
 
 class Place:
@@ -77,17 +85,11 @@ class Places:
         self.streams = Shares(streams, _part(streams), what="streams")
         self.returning_streams = Shares(streams, _part(streams), what="streams")
 
-    def take(self, caller: Caller) -> Place:
-        """A place for a request. Raises RateLimited or Overloaded (``REQUESTS``)."""
-        if caller.kind is CallerKind.LETTA:
-            return Place(self, self.returning, caller.owner, sheds=False)
-        if caller.kind is CallerKind.STRANGER:
-            return Place(self, self.strangers, caller.owner, sheds=True)
-        return Place(self, self.requests, caller.owner, sheds=True)
-
-    def operation(self, principal: Principal) -> Place:
-        """A place for an operation of a socket. Raises as ``take`` does."""
-        return Place(self, self.requests, principal.user_id, sheds=True)
+    def take(self, kind: CallerKind, owner: str) -> Place:
+        """A place for a request, or for an operation of a socket. Raises RateLimited or Overloaded (``REQUESTS``)."""
+        if kind is CallerKind.LETTA:
+            return Place(self, self.returning, owner, sheds=False)
+        return Place(self, self.strangers if kind is CallerKind.STRANGER else self.requests, owner, sheds=True)
 
     def streams_of(self, shares: Shares | None) -> Shares:
         """The places that streams take which began as these requests."""

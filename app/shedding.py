@@ -3,8 +3,9 @@
 Every request that is let in adds to the work of one event loop. Without a bound, ten times the work that the loop can
 do makes all of it late; with one, the loop stays quick, and what it has no time for is refused while it is still cheap.
 
-How many requests may be under way (``limit``) follows the loop's lag: a loop that falls behind lowers it, a loop that
-keeps up raises it again. So requests that only wait, such as for a slow service, are not held back by it.
+How many requests may be under way (``limit``) follows the loop's lag. A loop that falls behind lowers it. A loop that
+keeps up raises it by as many requests as it had the time for, going by the CPU time that a request has cost lately. So
+requests that only wait, such as for a slow service, are let in at the rate that the loop can serve them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.lag import INTERVAL_SECONDS
 from clients.errors import Overloaded
 
 LATE_SECONDS = 0.1
@@ -33,6 +35,15 @@ FLOOR = 2
 """The fewest requests under way: one keeps the loop busy while another waits for a service."""
 
 RETRY_SECONDS = 1.0
+
+_FADING = 0.95
+"""What of the CPU time and the number of past requests still counts after a tick, of which there are 20 a second."""
+
+
+_ENOUGH = 0.5
+"""How many requests of late tell what one costs."""
+
+_LEAST_COST = 0.0001
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +73,9 @@ class Shedder:
         self._clock = clock
         self._held: Counter[str] = Counter()
         self._under_way = 0
+        self._done = self._used = 0.0
+        self._cost = 0.0
+        self._room = 0.0
         self._lines: dict[str, deque[_Waiting]] = {}
 
     @property
@@ -102,21 +116,38 @@ class Shedder:
     def leave(self, owner: str) -> None:
         """End a request, and let in what waits for its place."""
         self._under_way -= 1
+        self._done += 1
         if self._held[owner] > 1:
             self._held[owner] -= 1
         else:
             del self._held[owner]
         self._let_in()
 
-    def tick(self, lag: float) -> None:
-        """Follow the loop's lag, in seconds. Called at every measurement."""
+    def tick(self, lag: float, used: float, interval: float = INTERVAL_SECONDS) -> None:
+        """Follow the loop's lag.
+
+        Args:
+            lag: how late the loop is, in seconds.
+            used: the CPU time of the loop since the last call, in seconds.
+            interval: the time between two calls of a loop that keeps up, in seconds.
+        """
+        self._estimate(used)
         if lag > LATE_SECONDS:
             self.limit = max(self._least, min(self.limit, self._under_way) * 7 // 10)
-        elif lag < PROMPT_SECONDS:
-            self.limit = min(self._most, self.limit + 1 + self.limit // 8)
+            self._room = 0.0
+        elif lag < PROMPT_SECONDS and self.limit < self._most:
+            self._room += max(interval / max(self._cost, _LEAST_COST), interval)
+            self.limit = min(self._most, self.limit + int(self._room))
+            self._room %= 1
         if self._lines:
             self._refuse_overdue()
             self._let_in()
+
+    def _estimate(self, used: float) -> None:
+        """Follow what a request costs: the CPU time of the last second or so, by the requests that ended in it."""
+        self._used, self._done = self._used * _FADING + used, self._done * _FADING
+        if self._done >= _ENOUGH:
+            self._cost = self._used / self._done
 
     def _has_room(self, owner: str) -> bool:
         """Whether a request may be let in. An owner who has none under way finds room where others find none."""

@@ -24,6 +24,7 @@ from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from app.json_text import InvalidJson, loads
+from app.places import CallerKind, Place
 from clients.errors import Forbidden, GatewayError, RateLimited, Unauthenticated
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
@@ -276,8 +277,13 @@ class _Session:
 
     async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
         try:
-            with self._doors.drain.request():
-                await self._relay(operation_id, principal, payload)
+            place = self._doors.places.take(CallerKind.USER, principal.user_id)
+            try:
+                await place.enter()
+                with self._doors.drain.request():
+                    await self._relay(operation_id, principal, payload, place)
+            finally:
+                place.leave()
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
@@ -286,12 +292,14 @@ class _Session:
             self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
-    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
+    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"), self._leave)
+        context.on_long = place.lengthen
         answers = self._doors.engine.answers(operation, request.variables, context)
         if operation.kind is OperationType.SUBSCRIPTION:
+            place.lengthen()
             with self._doors.drain.stream():
                 await self._send_answers(operation_id, answers)
         else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header
-from app.callers import CallerKind, caller_of
+from app.callers import caller_of
 from app.doors import Doors
 from app.limits import CountedSend
+from app.places import CallerKind
 from app.rest.envelope import refuse
 from app.rest.idempotency import starts_nothing
 from app.rest.relay import Relay
