@@ -23,6 +23,7 @@ STRANGERS, STRANGER_SHARE = SHARE, SHARE // 4
 
 VIEWER = {"query": "{ viewer { id } }"}
 COMPLETION = "subscription($i: CompletionInput!, $k: ID!) { completion(input: $i, streamKey: $k) { cursor } }"
+EMBED = 'mutation { embed(input: {model: "text-embedding-3-small", inputs: ["hi"]}) { usage { totalTokens } } }'
 WAITS = "hi [[tokens=100000 delay=0.5]]"
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
@@ -154,16 +155,17 @@ async def _socket_refusal(target: Target) -> str:
 
 
 async def test_requests_that_wait_for_a_model_are_counted_as_streams(target: Target) -> None:
-    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": WAITS}]}
-    embed = {"model": "text-embedding-3-small", "input": "hi"}
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi [[error=hang]]"}]}
     async with target.bystander(), target.client() as client, AsyncExitStack() as held:
-        for _ in range(STREAM_SHARE):
-            task = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+        waiting = {asyncio.create_task(client.post("/v1/chat/completions", json=body)) for _ in range(STREAM_SHARE + 1)}
+        for task in waiting:
             held.callback(task.cancel)
-        while (one := await client.post("/v1/embeddings", json=embed)).status_code == 200:
-            await asyncio.sleep(0.01)
-        assert (one.status_code, one.json()["error"]["code"]) == (429, "streams")
+        refused, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        [answer] = (task.result() for task in refused)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "streams")
+        assert await asked(target, ADA, {"query": EMBED}) == (200, "STREAMS")
         assert await asked(target, ADA) == (200, None)
+        assert len(waiting) == STREAM_SHARE
 
 
 async def test_a_body_is_not_read_before_its_sender_has_signed_in(target: Target) -> None:
