@@ -33,7 +33,8 @@ from resolvers.limits import LimitKind, RateLimits
 from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.resources import Clocks, Resources
-from resolvers.streams.hub import StreamHub, StreamLimits
+from resolvers.streams.hub import StreamHub
+from resolvers.streams.limits import StreamLimits
 from schema.build import build_schema
 
 HEALTH_SECONDS = 3.0
@@ -188,6 +189,7 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         heartbeat=settings.stream_heartbeat_seconds,
         coalesce=settings.stream_coalesce_milliseconds / 1000,
         look=settings.stream_look_seconds,
+        memory=settings.stream_memory_bytes,
     )
 
 

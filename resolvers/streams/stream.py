@@ -56,6 +56,10 @@ class Stream:
             is sent, or the key is nobody's.
         looks: whether a source of the same key can look for what an earlier one has sent.
         kept: whether it can be read again after its end.
+        keeps_raw: whether its upstream bytes are read: at the OpenAI door.
+        holds: the bytes that its request takes in memory while it runs.
+        weight: the bytes that it was counted with while it runs.
+        dropped: whether its answer was dropped after its end, to make room; its key is still taken.
         cancelled: whether it was told to end before its time; ``left`` if that was because its last reader left.
         unsure: whether it failed and it is not known what the upstream has done or will do.
         again: whether it was begun again under its key.
@@ -78,6 +82,10 @@ class Stream:
     unknown: str | None = None
     looks: bool = False
     kept: bool = True
+    keeps_raw: bool = True
+    holds: int = 0
+    weight: int = 0
+    dropped: bool = False
     begun: bool = False
     cancelled: bool = False
     headers: dict[str, str] = field(default_factory=dict)
@@ -123,7 +131,21 @@ class Stream:
             return True
         if self.unsure:
             return self.looks
+        if self.dropped and self.looks and not self.broke_off:
+            return True
         return anew and self.broke_off
+
+    def pack(self) -> None:
+        """Pack the log of a stream that has ended. Its upstream bytes are kept where its key can ask for them."""
+        self.log.entries.pack(keep_raw=self.keeps_raw and self.key is not None)
+
+    def drop(self) -> None:
+        """Drop the answer of a stream that has ended, but for its end."""
+        ended = self.log.ended
+        self.log = StreamLog()
+        self.log.ended = ended
+        self.headers = {}
+        self.dropped = True
 
     def leaves_open(self, error: GatewayError) -> bool:
         """Whether it may still be carried out, or is, where it failed by this error.
