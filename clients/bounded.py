@@ -44,13 +44,13 @@ class Quotas:
         else:
             del self._held[owner]
 
-    def is_over(self, owner: str) -> bool:
-        """Whether an owner holds more than its quota."""
-        return self._held[owner] > self.each
+    def is_over(self, owner: str, more: int = 0) -> bool:
+        """Whether an owner holds more than its quota, or would with ``more``."""
+        return self._held[owner] + more > self.each
 
-    def has_room(self, owner: str) -> bool:
-        """Whether an owner may begin something that will hold more."""
-        return not self.is_over(owner) and self._held[owner] < self._in_all - self._total
+    def has_room(self, owner: str, more: int = 1) -> bool:
+        """Whether an owner may begin something that holds ``more``."""
+        return not self.is_over(owner, more) and self._held[owner] + more <= self._in_all - self._total
 
 
 class Kept(Generic[V]):
@@ -106,13 +106,13 @@ class Kept(Generic[V]):
         self._forget(owner, [key])
         return found[0]
 
-    def fit(self, owner: str, *, spare_newest: bool = False) -> None:
-        """Reduce the oldest values of an owner until it is within its quota, or none is left that can be reduced."""
-        if not self._quotas.is_over(owner) or owner not in self._whole:
+    def fit(self, owner: str, *, more: int = 0, spare_newest: bool = False) -> None:
+        """Reduce the oldest values of an owner until ``more`` fits into its quota, or none is left to reduce."""
+        if not self._quotas.is_over(owner, more) or owner not in self._whole:
             return
         reduced, newest = [], next(reversed(self._whole[owner]))
         for key in self._whole[owner]:
-            if not self._quotas.is_over(owner) or (spare_newest and key == newest):
+            if not self._quotas.is_over(owner, more) or (spare_newest and key == newest):
                 break
             if self._reduced(owner, key):
                 reduced.append(key)

@@ -154,8 +154,8 @@ class Once:
         if self._counts[owner_id] >= self._max_under_way:
             message = f"{self._max_under_way} requests of yours with a key are under way: wait for one of them."
             raise Overloaded(message, reason="KEYS", retry_after_seconds=1.0)
-        self._ended.fit(owner_id)
-        if not self._quotas.has_room(owner_id):
+        self._ended.fit(owner_id, more=OVERHEAD_BYTES)
+        if not self._quotas.has_room(owner_id, OVERHEAD_BYTES):
             raise Overloaded(_NO_ROOM, reason="KEYS", retry_after_seconds=_RETRY_SECONDS)
 
     def _begin(

@@ -113,7 +113,7 @@ class StreamHub:
         if stream is not None and stream.dropped:
             raise dropped()
         if stream is None:
-            self._check_room(owner_id)
+            self._check_room(owner_id, holds)
             stream = Stream(
                 id=f"stream:{uuid.uuid4()}",
                 owner_id=owner_id,
@@ -202,12 +202,12 @@ class StreamHub:
         if self._readers[owner_id] >= self.limits.max_readers_per_user:
             raise too_many_readers(self.limits.max_readers_per_user)
 
-    def _check_room(self, owner_id: str) -> None:
+    def _check_room(self, owner_id: str, holds: int) -> None:
         """Whether the owner may start a stream, before anything is asked of an upstream. Raises Overloaded."""
         self._check_readers(owner_id)
         if self._shelf.running(owner_id) >= self.limits.max_streams_per_user:
             raise too_many_streams(self.limits.max_streams_per_user)
-        if not self._shelf.has_room(owner_id):
+        if not self._shelf.has_room(owner_id, holds):
             raise no_memory()
 
     def _left(self, owner_id: str) -> None:

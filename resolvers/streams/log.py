@@ -121,6 +121,7 @@ class StreamLog:
         """Count a reader, who moves its ``position`` by ``moved``, for as long as the context lasts."""
         reader = Reader(position)
         self._readers.add(reader)
+        self._read.wake()
         try:
             yield reader
         finally:

@@ -67,10 +67,11 @@ class Shelf:
             self._by_key[stream.owner_id, stream.key] = stream
         self.grown(stream)
 
-    def has_room(self, owner_id: str) -> bool:
-        """Whether a stream of the owner's may begin; its ended ones make room."""
-        self._kept.fit(owner_id)
-        return self._quotas.has_room(owner_id)
+    def has_room(self, owner_id: str, holds: int = 0) -> bool:
+        """Whether a stream of the owner's may begin whose request takes ``holds``; its ended ones make room."""
+        more = STREAM_BYTES + holds
+        self._kept.fit(owner_id, more=more)
+        return self._quotas.has_room(owner_id, more)
 
     def grown(self, stream: Stream) -> bool:
         """Count what a running stream holds. False where its owner is over the quota and it holds most of that.

@@ -103,11 +103,11 @@ def test_owners_who_take_all_they_get_leave_room_for_others() -> None:
 
 def test_a_quota_is_given_back() -> None:
     quotas = Quotas(800, EACH)
-    quotas.add("ada", EACH)
-    assert quotas.has_room("ada")
+    quotas.add("ada", EACH - 1)
+    assert (quotas.has_room("ada"), quotas.has_room("ada", 2)) == (True, False)
     quotas.add("ada", 1)
     assert not quotas.has_room("ada")
-    quotas.add("ada", -1 - EACH)
+    quotas.add("ada", -EACH)
     assert (quotas.has_room("ada"), quotas.total, quotas.held("ada")) == (True, 0, 0)
 
 
