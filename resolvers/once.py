@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,6 +34,12 @@ KEY_BYTES = 512
 
 OWNERS = 8
 """How many owners it takes to use up the memory of answers."""
+
+MAX_KEPT_BYTES = 128 * 1024 * 1024
+"""What the answers of all owners take, about."""
+
+MAX_UNDER_WAY = 100
+"""How many of an owner's may be under way."""
 
 _RETRY_SECONDS = 10.0
 
@@ -86,15 +92,14 @@ class Once:
         self,
         retention: float,
         *,
-        memory: int = 128 * 1024 * 1024,
-        max_under_way: int = 100,
+        memory: int = MAX_KEPT_BYTES,
+        max_under_way: int = MAX_UNDER_WAY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._retention = retention
-        self._max_under_way = max_under_way
         self._clock = clock
         self._under_way: dict[_Name, _Done] = {}
-        self._counts: Counter[str] = Counter()
+        self._places = Quotas(sys.maxsize, max_under_way)
         self._quotas = Quotas(memory, memory // OWNERS)
         self._ended: Kept[_Done] = Kept(self._quotas, _reduced)
 
@@ -151,8 +156,8 @@ class Once:
 
     def _check_room(self, owner_id: str) -> None:
         """Raises Overloaded, before anything is done."""
-        if self._counts[owner_id] >= self._max_under_way:
-            message = f"{self._max_under_way} requests of yours with a key are under way: wait for one of them."
+        if not self._places.has_room(owner_id):
+            message = f"{self._places.each} requests of yours with a key are under way: wait for one of them."
             raise Overloaded(message, reason="KEYS", retry_after_seconds=1.0)
         self._ended.fit(owner_id, more=OVERHEAD_BYTES)
         if not self._quotas.has_room(owner_id, OVERHEAD_BYTES):
@@ -175,7 +180,7 @@ class Once:
         began = attempted.began if attempted else datetime.now(UTC)
         one = _Done(fingerprint=input_print, task=task, began=began, only_once=doubt is not None)
         self._under_way[name] = one
-        self._counts[name[0]] += 1
+        self._places.add(name[0], 1)
         return one
 
     async def _carried_out(
@@ -194,9 +199,7 @@ class Once:
 
     def _over(self, name: _Name) -> _Done:
         """It is not under way any more."""
-        self._counts[name[0]] -= 1
-        if not self._counts[name[0]]:
-            del self._counts[name[0]]
+        self._places.add(name[0], -1)
         return self._under_way.pop(name)
 
     def _keep(self, name: _Name, one: _Done, weight: int) -> None:

@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from clients.bounded import OwnerCache
 from clients.letta.messages import MessageRecord, UserMessage
 
+MAX_MADE, MADE_FOR = 1_000, timedelta(hours=1)
+"""How many ids of what was made of one agent's are kept, and for how long after the last."""
+
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -68,8 +71,8 @@ class MadeIds:
 
     def __init__(
         self,
-        each: int = 1_000,
-        kept_for: timedelta = timedelta(hours=1),
+        each: int = MAX_MADE,
+        kept_for: timedelta = MADE_FOR,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._each = each

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 import weakref
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Unpack
 
 from clients.bounded import Quotas
 from clients.errors import GatewayError, UpstreamError
@@ -23,20 +24,11 @@ from resolvers.streams.events import (
     StreamOutcome,
 )
 from resolvers.streams.failures import INTERNAL
-from resolvers.streams.limits import (
-    OWNERS,
-    StreamLimits,
-    StreamMetrics,
-    dropped,
-    no_memory,
-    too_large_together,
-    too_many_readers,
-    too_many_streams,
-)
+from resolvers.streams.limits import OWNERS, StreamLimits, StreamMetrics, dropped, too_many_readers
 from resolvers.streams.log import Leave, read_events
 from resolvers.streams.merging import split
 from resolvers.streams.shelf import Shelf
-from resolvers.streams.stream import Source, Stream
+from resolvers.streams.stream import How, Source, Stream
 from resolvers.streams.waiters import Waiters, woken
 
 
@@ -47,7 +39,7 @@ class StreamHub:
         self.limits = limits
         self._metrics = metrics
         self._shelf = Shelf(Quotas(limits.memory, limits.memory // OWNERS))
-        self._readers: Counter[str] = Counter()
+        self._readers = Quotas(sys.maxsize, limits.max_readers_per_user)
         self._awaited: dict[tuple[str, str | None], Waiters] = {}
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
@@ -72,35 +64,22 @@ class StreamHub:
         self,
         owner_id: str,
         *,
-        kind: str,
         source: Callable[[], Source],
-        on_disconnect: OnDisconnect,
         key: str | None = None,
         fingerprint: str = "",
-        scope: str | None = None,
         reads: bool = True,
-        kept: bool = True,
         anew: bool = False,
-        unknown: str | None = None,
-        looks: bool = False,
         starter: object | None = None,
-        keeps_raw: bool = True,
-        holds: int = 0,
+        **how: Unpack[How],
     ) -> AsyncIterator[Stream]:
         """Start a stream, or attach to what the same key has started, for as long as the context lasts.
 
         A key starts again where its stream was cancelled because its last reader left, and where it is not known
-        whether the upstream has taken what was sent if the ``source`` can look for that.
+        whether the upstream has taken what was sent if the ``source`` can look for that (see ``earlier``).
 
-        Without ``reads`` the caller only starts it, for somebody else to read. One that is not ``kept`` is forgotten at
-        its end: nobody will read it again. With ``anew``, the key starts again also where its stream failed, or was
-        cancelled by anybody.
-
-        ``unknown`` is the advice in the Conflict (``OUTCOME_UNKNOWN``) that an attempt ends with whose outcome is not
-        known; the key then stays taken. Without it, nothing is sent that must not be sent twice. With ``looks``, a
-        source that is begun again looks for what was sent (see ``earlier``) before it sends anything. ``starter`` is
-        whoever starts it, see ``is_replay``. ``keeps_raw`` says whether its upstream bytes are read, and ``holds`` how
-        many bytes its request takes in memory.
+        Without ``reads`` the caller only starts it, for somebody else to read. With ``anew``, the key starts again also
+        where its stream failed, or was cancelled by anybody. ``starter`` is whoever starts it, see ``is_replay``;
+        ``how`` is of the stream, see there.
 
         Raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``ANSWER_DROPPED``, when what it
@@ -113,22 +92,16 @@ class StreamHub:
         if stream is not None and stream.dropped:
             raise dropped()
         if stream is None:
-            self._check_room(owner_id, holds)
+            self._check_readers(owner_id)
+            self._shelf.check_room(owner_id, how.get("holds", 0), self.limits.max_streams_per_user)
             stream = Stream(
                 id=f"stream:{uuid.uuid4()}",
                 owner_id=owner_id,
-                kind=kind,
                 source=source(),
-                on_disconnect=on_disconnect,
                 key=key,
                 fingerprint=fingerprint,
-                scope=scope,
-                kept=kept,
-                unknown=unknown,
-                looks=looks,
                 starter=None if starter is None else weakref.ref(starter),
-                keeps_raw=keeps_raw,
-                holds=holds,
+                **how,
             )
             if earlier is not None:
                 stream.again, stream.first_began = True, earlier.first_began
@@ -145,7 +118,7 @@ class StreamHub:
             Overloaded: reason ``READERS``.
         """
         self._check_readers(stream.owner_id)
-        self._readers[stream.owner_id] += 1
+        self._readers.add(stream.owner_id, 1)
         stream.readers += 1
         stream.was_read = stream.was_read or reads
         stream.log.let_go = False
@@ -155,7 +128,7 @@ class StreamHub:
             yield stream
         finally:
             stream.readers -= 1
-            self._left(stream.owner_id)
+            self._readers.add(stream.owner_id, -1)
             if stream.readers == 0:
                 self._unread(stream)
 
@@ -199,21 +172,8 @@ class StreamHub:
             stream.stop_timer()
 
     def _check_readers(self, owner_id: str) -> None:
-        if self._readers[owner_id] >= self.limits.max_readers_per_user:
+        if not self._readers.has_room(owner_id):
             raise too_many_readers(self.limits.max_readers_per_user)
-
-    def _check_room(self, owner_id: str, holds: int) -> None:
-        """Whether the owner may start a stream, before anything is asked of an upstream. Raises Overloaded."""
-        self._check_readers(owner_id)
-        if self._shelf.running(owner_id) >= self.limits.max_streams_per_user:
-            raise too_many_streams(self.limits.max_streams_per_user)
-        if not self._shelf.has_room(owner_id, holds):
-            raise no_memory()
-
-    def _left(self, owner_id: str) -> None:
-        self._readers[owner_id] -= 1
-        if not self._readers[owner_id]:
-            del self._readers[owner_id]
 
     def _start(self, stream: Stream) -> None:
         self._shelf.add(stream)
@@ -260,19 +220,13 @@ class StreamHub:
             self._append(stream, event, raw if stream.keeps_raw else b"")
             if not stream.begun:
                 self._begun(stream)
-            self._check_size(stream)
+            self._shelf.grown(stream)
+            if stream.log.size > self.limits.max_log or stream.log.weight > self.limits.max_memory:
+                raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
             if stream.on_disconnect is OnDisconnect.CANCEL and stream.log.lead > self.limits.max_lead:
                 await stream.log.caught_up(self.limits.max_lead)
                 before = loop.time()
         raise UpstreamError("The answer was cut off.", reason="CUT")
-
-    def _check_size(self, stream: Stream) -> None:
-        """Raises UpstreamError (``TOO_LARGE``) for one answer that is, Overloaded for all of an owner's together."""
-        has_room = self._shelf.grown(stream)
-        if stream.log.size > self.limits.max_log or stream.log.weight > self.limits.max_memory:
-            raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
-        if not has_room:
-            raise too_large_together()
 
     def _begun(self, stream: Stream) -> None:
         stream.begun = True

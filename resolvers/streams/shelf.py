@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from clients.bounded import Kept, Quotas
 from clients.errors import Conflict, NotFound
+from resolvers.streams.limits import no_memory, too_large_together, too_many_streams
 from resolvers.streams.stream import Stream
 
 STREAM_BYTES = 4096
@@ -40,8 +41,7 @@ class Shelf:
         """The owner's streams, oldest first."""
         return list(self._by_owner[owner_id].values()) if owner_id in self._by_owner else []
 
-    def running(self, owner_id: str) -> int:
-        """How many streams of the owner's run."""
+    def _running(self, owner_id: str) -> int:
         return sum(1 for stream in self.of(owner_id) if stream.log.ended is None)
 
     def all(self) -> list[Stream]:
@@ -65,30 +65,42 @@ class Shelf:
         self._by_owner[stream.owner_id][stream.id] = stream
         if stream.key is not None:
             self._by_key[stream.owner_id, stream.key] = stream
-        self.grown(stream)
+        self._weigh(stream)
 
-    def has_room(self, owner_id: str, holds: int = 0) -> bool:
-        """Whether a stream of the owner's may begin whose request takes ``holds``; its ended ones make room."""
+    def check_room(self, owner_id: str, holds: int, limit: int) -> None:
+        """Check that a stream of the owner's may begin whose request takes ``holds``; its ended ones make room.
+
+        Raises:
+            Overloaded: reason ``STREAMS``, where ``limit`` of them run; ``STREAM_MEMORY``.
+        """
+        if self._running(owner_id) >= limit:
+            raise too_many_streams(limit)
         more = STREAM_BYTES + holds
         self._kept.fit(owner_id, more=more)
-        return self._quotas.has_room(owner_id, more)
+        if not self._quotas.has_room(owner_id, more):
+            raise no_memory()
 
-    def grown(self, stream: Stream) -> bool:
-        """Count what a running stream holds. False where its owner is over the quota and it holds most of that.
+    def grown(self, stream: Stream) -> None:
+        """Count what a running stream holds. Ended streams of its owner make room.
 
-        Ended streams of the owner make room first. Then those that hold more than an equal part of the quota are too
-        large; a small one is not ended because of a large one.
+        Where that is not enough, those that hold more than an equal part of the quota are too large: a small one is not
+        ended because of a large one.
+
+        Raises:
+            Overloaded: reason ``STREAM_MEMORY``.
         """
-        if stream.id not in self._streams:
-            return True
-        weight = STREAM_BYTES + stream.holds + stream.log.weight
+        self._weigh(stream)
+        owner_id = stream.owner_id
+        if not self._quotas.is_over(owner_id):
+            return
+        self._kept.fit(owner_id)
+        if self._quotas.is_over(owner_id) and stream.weight * self._running(owner_id) > self._quotas.each:
+            raise too_large_together()
+
+    def _weigh(self, stream: Stream) -> None:
+        weight = STREAM_BYTES + stream.holds + stream.log.weight if stream.id in self._streams else 0
         self._quotas.add(stream.owner_id, weight - stream.weight)
         stream.weight = weight
-        if not self._quotas.is_over(stream.owner_id):
-            return True
-        self._kept.fit(stream.owner_id)
-        is_over = self._quotas.is_over(stream.owner_id)
-        return not is_over or weight * self.running(stream.owner_id) <= self._quotas.each
 
     def ended(self, stream: Stream) -> bool:
         """A stream has ended, and stays to be read. False for one that was forgotten."""

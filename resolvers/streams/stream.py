@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, Required, TypedDict
 
 from clients.errors import GatewayError
 from clients.letta.messages import MessageRecord
@@ -40,6 +40,19 @@ class Source(Protocol):
         """
 
 
+class How(TypedDict, total=False):
+    """How a stream is to be: some of the attributes of ``Stream``."""
+
+    kind: Required[str]
+    on_disconnect: Required[OnDisconnect]
+    scope: str | None
+    kept: bool
+    unknown: str | None
+    looks: bool
+    keeps_raw: bool
+    holds: int
+
+
 @dataclass(eq=False, kw_only=True)
 class Stream:
     """A stream: its log, its owner, and who reads it. Also the record of the graph's ``Stream``.
@@ -52,8 +65,9 @@ class Stream:
         headers: of its upstream, to pass on at the OpenAI door, once that has opened.
         opened: done when the upstream has opened; has the refusal of one that would not.
         begun: whether its source has said anything. One that was refused or cancelled before that never begins.
-        unknown: what to say where it is not known whether the upstream has taken what was sent; ``None`` where nothing
-            is sent, or the key is nobody's.
+        unknown: the advice in the Conflict (``OUTCOME_UNKNOWN``) that it ends with where it is not known whether the
+            upstream has taken what was sent; the key then stays taken. ``None`` where nothing is sent that must not be
+            sent twice.
         looks: whether a source of the same key can look for what an earlier one has sent.
         kept: whether it can be read again after its end.
         keeps_raw: whether its upstream bytes are read: at the OpenAI door.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.bounded import Kept, OwnerCache, Quotas
@@ -45,12 +45,14 @@ def after(some: list[tuple[str, str, int, bool, bool]], owner: str) -> tuple[dic
 
 
 @given(st.lists(puts, max_size=60))
+@settings(deadline=None)
 def test_what_one_owner_has_does_not_depend_on_what_another_does(some: list[tuple[str, str, int, bool, bool]]) -> None:
     for owner in ("ada", "grace"):
         assert after(some, owner) == after([one for one in some if one[0] == owner], owner)
 
 
 @given(st.lists(puts, max_size=60), st.sets(st.integers(0, 59)))
+@settings(deadline=None)
 def test_what_is_held_is_the_sum_of_what_is_kept(
     some: list[tuple[str, str, int, bool, bool]], removed: set[int]
 ) -> None:

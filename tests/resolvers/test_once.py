@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.errors import Conflict, Overloaded, UpstreamError, UpstreamUnavailable
@@ -139,6 +139,7 @@ def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> Once:
     return Once(60, memory=OWNERS * each, **more)
 
 
+@pytest.mark.bound("answers-kept")
 async def test_an_owners_oldest_answers_make_room() -> None:
     once, act = bounded(), Acting()
     for key in "abc":
@@ -200,6 +201,7 @@ async def test_an_owner_begins_nothing_where_keys_alone_fill_the_quota() -> None
     await once.done("grace", "k", "", act, doubt=doubt)
 
 
+@pytest.mark.bound("keys-under-way")
 async def test_an_owner_has_so_many_under_way() -> None:
     once, act = bounded(max_under_way=3), Acting()
     act.may_end.clear()
@@ -223,6 +225,7 @@ acts = st.lists(
 
 
 @given(acts)
+@settings(deadline=None)
 def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
     async def told(owners: set[str]) -> list[tuple[str, str]]:
         """What each act of some owners comes to."""

@@ -91,6 +91,7 @@ async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) ->
         assert text_in(pieces) == delta.text
 
 
+@pytest.mark.bound("delta")
 @pytest.mark.parametrize(("size", "frames"), [(MAX_FRAME_BYTES, 1), (MAX_FRAME_BYTES + 1, 2)])
 async def test_a_frame_holds_so_many_bytes(size: int, frames: int) -> None:
     streams, _ = hub(coalesce=0.001)
@@ -135,6 +136,7 @@ async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
     assert rounds >= 3000
 
 
+@pytest.mark.bound("source-lead")
 async def test_a_source_is_not_read_far_ahead_of_its_only_reader() -> None:
     streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
     source = Flowing(count=100, size=100_000)
@@ -185,6 +187,7 @@ async def test_a_paused_source_is_closed_when_its_reader_leaves() -> None:
     assert metrics.ended == ["cancelled"]
 
 
+@pytest.mark.bound("reader-waiting")
 async def test_a_reader_that_was_detached_can_come_back() -> None:
     streams, _ = hub(coalesce=0.001, max_waiting=1000, slow_after=0)
     more = asyncio.Event()
@@ -221,6 +224,7 @@ def small(**more: float) -> StreamHub:
     return hub(memory=OWNERS * MB, **more)[0]
 
 
+@pytest.mark.bound("stream-memory-user")
 async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_anothers() -> None:
     streams = small()
     first = await run(streams, "ada", MB // 2, key="k")
@@ -301,6 +305,7 @@ async def test_a_request_counts_while_its_stream_runs() -> None:
         await run(streams, "user", 0, holds=MB // 2)
 
 
+@pytest.mark.bound("stream-memory")
 async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay() -> None:
     streams = small()
     kept: list[Stream] = []
@@ -317,6 +322,7 @@ async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay
     assert all(len(streams.get(one.id, one.owner_id).text) == MB - 2 * STREAM_BYTES for one in kept)
 
 
+@pytest.mark.bound("readers")
 @pytest.mark.parametrize(("bound", "refused"), [(3, False), (2, True)])
 async def test_a_user_reads_so_many_streams_at_a_time(bound: int, refused: bool) -> None:
     streams = small(max_readers_per_user=bound)

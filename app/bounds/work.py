@@ -1,0 +1,122 @@
+"""Bounds on streams and on calls to upstreams."""
+
+from __future__ import annotations
+
+from app.bounds.bound import Bound, refused, size
+from clients.breakers import MAX_PARTS
+from clients.calls import UpstreamLimits
+from clients.encoding import MAX_WHOLE_BYTES
+from clients.errors import ErrorCode
+from clients.sse import MAX_EVENT_BYTES
+from resolvers import once
+from resolvers.sent import MADE_FOR, MAX_MADE
+from resolvers.streams.limits import OWNERS, StreamLimits
+from resolvers.streams.merging import MAX_FRAME_BYTES
+
+_STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
+
+STREAMS = (
+    Bound(
+        "streams",
+        "running streams of one user, and as many of their agents at the proxy",
+        refused(ErrorCode.OVERLOADED, "STREAMS"),
+        str(_STREAMS.max_streams_per_user),
+    ),
+    Bound(
+        "answer-text",
+        "the text of a streamed answer: UTF-8, with reasoning, tool arguments and messages",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'TOO_LARGE')}",
+        size(_STREAMS.max_log),
+    ),
+    Bound(
+        "answer-memory",
+        "the memory of a streamed answer, in however many pieces it comes",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'TOO_LARGE')}",
+        size(_STREAMS.max_memory),
+    ),
+    Bound(
+        "stream-event",
+        "one event of a stream of LiteLLM or Letta",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
+        size(MAX_EVENT_BYTES),
+    ),
+    Bound(
+        "delta",
+        "one delta in GraphQL; whole messages are as large as they are",
+        "comes as several, each with its cursor",
+        size(MAX_FRAME_BYTES),
+    ),
+    Bound(
+        "readers",
+        "streams that one user reads at a time",
+        refused(ErrorCode.OVERLOADED, "READERS"),
+        str(_STREAMS.max_readers_per_user),
+    ),
+    Bound(
+        "reader-waiting",
+        f"what waits for a reader that takes more than {_STREAMS.slow_after:g} seconds over a frame",
+        "`ReaderDetached`, `SLOW`",
+        size(_STREAMS.max_waiting),
+    ),
+    Bound(
+        "source-lead",
+        "how far the upstream of a stream with `onDisconnect: CANCEL` is read ahead of every reader",
+        "pauses the upstream",
+        size(_STREAMS.max_lead),
+    ),
+    Bound(
+        "stream-memory",
+        "the memory of all streams that run or can be read again, in bytes",
+        refused(ErrorCode.OVERLOADED, "STREAM_MEMORY"),
+        setting="stream_memory_bytes",
+    ),
+    Bound(
+        "stream-memory-user",
+        "that of one user's, with the requests of those that run",
+        "drops the user's oldest answers, whose keys are then "
+        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.OVERLOADED, 'STREAM_MEMORY')}",
+        f"1/{OWNERS} of it",
+    ),
+    Bound(
+        "answers-kept",
+        f"answers kept under idempotency keys that are not streams'; one user's are 1/{once.OWNERS} of it",
+        "drops the user's oldest, whose keys are then "
+        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.OVERLOADED, 'KEYS')}",
+        size(once.MAX_KEPT_BYTES),
+    ),
+    Bound(
+        "keys-under-way",
+        "requests of one user with such a key that are under way",
+        refused(ErrorCode.OVERLOADED, "KEYS"),
+        str(once.MAX_UNDER_WAY),
+    ),
+    Bound(
+        "made",
+        "conversations and passages of one agent that were made lately, to tell a lost one by, "
+        f"for {MADE_FOR.total_seconds() / 3600:g} hour",
+        f"a look for a lost one of before is {refused(ErrorCode.CONFLICT, 'OUTCOME_UNKNOWN')}",
+        f"{MAX_MADE:,}",
+    ),
+)
+
+UPSTREAM_CALLS = (
+    Bound(
+        "bulkhead",
+        "calls of one replica to one service at a time: reads, and calls that wait for a model; "
+        "one user gets a quarter",
+        f"waits; {refused(ErrorCode.UPSTREAM_UNAVAILABLE, 'BULKHEAD_FULL')}",
+        f"{_UPSTREAM.max_concurrent:,} and {_UPSTREAM.max_model_calls:,}",
+    ),
+    Bound(
+        "upstream-body",
+        "an upstream's answer that is not streamed, decoded",
+        refused(ErrorCode.UPSTREAM_ERROR, "DECODE"),
+        size(MAX_WHOLE_BYTES),
+    ),
+    Bound(
+        "breaker-parts",
+        "breakers of models and kinds of call, of one service",
+        "evicts a closed one",
+        f"{MAX_PARTS:,}",
+    ),
+)
