@@ -60,6 +60,7 @@ async def open_doors(
     for upstream in clients.values():
         stack.push_async_callback(upstream.aclose)
     streams = StreamHub(_stream_limits(settings), telemetry)
+    telemetry.watch_streams(lambda: streams.memory)
     stack.push_async_callback(streams.aclose)
     once = Once(settings.stream_retention_seconds)
     stack.push_async_callback(once.aclose)

@@ -116,7 +116,7 @@ UPSTREAM_CALLS = (
     Bound(
         "breaker-parts",
         "breakers of models and kinds of call, of one service",
-        "evicts a closed one",
+        "evicts a closed one, else one of the caller's own",
         f"{MAX_PARTS:,}",
     ),
 )

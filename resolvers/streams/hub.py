@@ -38,9 +38,15 @@ class StreamHub:
     def __init__(self, limits: StreamLimits, metrics: StreamMetrics) -> None:
         self.limits = limits
         self._metrics = metrics
-        self._shelf = Shelf(Quotas(limits.memory, limits.memory // OWNERS))
+        self._memory = Quotas(limits.memory, limits.memory // OWNERS)
+        self._shelf = Shelf(self._memory)
         self._readers = Quotas(sys.maxsize, limits.max_readers_per_user)
         self._awaited: dict[tuple[str, str | None], Waiters] = {}
+
+    @property
+    def memory(self) -> int:
+        """The bytes that all streams take, about."""
+        return self._memory.total
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
         """The owner's stream of that id. Raises NotFound."""

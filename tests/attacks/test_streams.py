@@ -199,4 +199,5 @@ async def test_one_users_running_streams_hold_their_share_and_no_more(target: Ta
                 answer = (await ada.post("/graphql", json={"query": START, "variables": {"i": given}})).json()
                 assert "errors" not in answer, answer
         assert cost.peak_rss_bytes < 75 * MB
+        assert 0 < cost.metric("agentgraph_stream_memory_bytes") <= 64 * MB
         assert len(text_in(await heard(grace, kept))) == 100_000
