@@ -16,14 +16,14 @@ from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES
 from resolvers.streams.events import (
+    Ended,
     Event,
     FinishReason,
     OnDisconnect,
     ReasoningDelta,
     StreamOutcome,
-    joined_calls,
 )
-from resolvers.streams.log import read_entries
+from resolvers.streams.merging import joined_calls
 from resolvers.streams.stream import Stream
 
 MAX_INPUTS = 100
@@ -66,20 +66,23 @@ async def complete(
     """
     attached = await turns.start_completion(context, body=body, on_disconnect=on_disconnect, key=key, anew=True)
     async with attached as stream:
-        async for _ in read_entries(stream.log):
-            pass
-    context.refresh()
+        ended = await stream.log.end()
+        context.refresh()
+        return _completion(body["model"], stream, ended)
+
+
+def _completion(model: str, stream: Stream, ended: Ended) -> Completion:
+    """The whole answer of a stream that has ended. Raises GatewayError where there is none."""
     stream.opened.result()
-    ended = stream.log.ended
-    if ended is None or ended.outcome is StreamOutcome.CANCELLED:
+    if ended.outcome is StreamOutcome.CANCELLED:
         raise Conflict("The completion was cancelled.", reason="CANCELLED")
     if ended.error is not None:
         error = ended.error.error()
         raise outcome_unknown(turns.MAY_BE_PAID, error) if stream.unsure else error
-    said = [entry.event for entry in stream.log.entries]
+    said = list(stream.log.entries.told())
     return Completion(
         stream=stream,
-        model=body["model"],
+        model=model,
         text=stream.text,
         reasoning="".join(event.text for event in said if isinstance(event, ReasoningDelta)) or None,
         tool_calls=_calls(said),
