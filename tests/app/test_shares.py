@@ -1,0 +1,78 @@
+"""Shares of places: a bound for all, a bound for each owner, and nothing of one owner's taken by another."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.shares import Shares
+from clients.errors import Overloaded, RateLimited
+
+
+def test_an_owner_at_its_share_is_refused_and_others_are_not() -> None:
+    shares = Shares(10, 3, what="sockets")
+    for _ in range(3):
+        shares.take("ada")
+    with pytest.raises(RateLimited, match="3 sockets at a time") as refused:
+        shares.take("ada")
+    assert (refused.value.reason, refused.value.retry_after_seconds) == ("SOCKETS", 1)
+    shares.take("grace")
+    shares.give("ada")
+    shares.take("ada")
+
+
+def test_the_bound_for_all_sheds_what_is_new() -> None:
+    shares = Shares(4, 2)
+    for owner in ("ada", "ada", "grace", "grace"):
+        shares.take(owner)
+    with pytest.raises(Overloaded, match="4 requests at a time") as refused:
+        shares.take("alan")
+    assert (refused.value.reason, refused.value.http_status) == ("REQUESTS", 503)
+
+
+def test_a_place_is_returned_whatever_ends_the_context() -> None:
+    shares = Shares(1, 1)
+
+    def fail() -> None:
+        assert (shares.taken, shares.held_by("ada")) == (1, 1)
+        raise KeyError
+
+    with pytest.raises(KeyError), shares.held("ada"):
+        fail()
+    assert (shares.taken, shares.held_by("ada")) == (0, 0)
+    with shares.held("grace"):
+        pass
+
+
+def test_a_share_is_at_most_the_total() -> None:
+    shares = Shares(2, 5)
+    shares.take("ada")
+    shares.take("ada")
+    with pytest.raises(RateLimited, match="2 requests at a time"):
+        shares.take("ada")
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["ada", "grace", "alan"]), st.booleans()), max_size=60)
+
+
+@given(st.integers(1, 12), st.integers(1, 5), STEPS)
+def test_no_owner_takes_anothers_share(total: int, per_owner: int, steps: list[tuple[str, bool]]) -> None:
+    """Whoever is below the share is refused only where the places of all are taken."""
+    shares, held = Shares(total, per_owner), Counter[str]()
+    for owner, comes in steps:
+        if not comes:
+            if held[owner]:
+                shares.give(owner)
+                held[owner] -= 1
+            continue
+        if held[owner] >= shares.per_owner or held.total() == total:
+            with pytest.raises(RateLimited if held[owner] >= shares.per_owner else Overloaded):
+                shares.take(owner)
+        else:
+            shares.take(owner)
+            held[owner] += 1
+        assert held.total() == shares.taken <= total
+        assert all(held[one] == shares.held_by(one) <= shares.per_owner for one in ("ada", "grace", "alan"))
