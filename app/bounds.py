@@ -14,7 +14,7 @@ from pathlib import Path
 from app.auth import MAX_TOKEN_CHARS
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
-from app.graphql import ws
+from app.graphql import subprotocol, ws
 from app.server import MAX_HEAD_BYTES
 from app.settings import Settings
 from clients.breakers import MAX_PARTS
@@ -137,7 +137,7 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
         Bound(
             key="socket-id",
             what="an operation id",
-            amount=f"{ws.MAX_ID_CHARS} characters",
+            amount=f"{subprotocol.MAX_ID_CHARS} characters",
             past="closes: 4400",
         ),
     ),

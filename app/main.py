@@ -31,6 +31,7 @@ from app.rest.door import RestDoor
 from app.rest.table import PROXY
 from app.restdocs import describe
 from app.settings import Settings
+from app.sockets import Sockets
 from app.telemetry import Telemetry, make_logger
 
 EXPOSED_HEADERS = [
@@ -112,6 +113,11 @@ def create_app(
 def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
     gate.doors = doors
     gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
+    sockets = Sockets(
+        total=settings.max_sockets,
+        per_user=settings.max_sockets_per_user,
+        messages_per_second=settings.max_socket_messages_per_second,
+    )
     gate.socket = GraphQLWebSocket(
-        doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
+        doors, sockets, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
     )

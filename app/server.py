@@ -9,6 +9,7 @@ import uvicorn
 
 from app.http10 import Http10Protocol
 from app.settings import Settings
+from app.wire import BoundedSocket
 
 MAX_HEAD_BYTES = 64 * 1024
 """The request line and headers; httptools has no bound of its own."""
@@ -67,6 +68,8 @@ def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Confi
         server_header=False,
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
+        ws=BoundedSocket,
         ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,
         **options,
     )

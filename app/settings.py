@@ -154,9 +154,15 @@ class Settings(BaseSettings):
     log_level: Annotated[str, BeforeValidator(_upper), AfterValidator(_log_level)] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
-    """Requests at a time; more are refused with 503. Sockets do not count, and what Letta sends back is counted by
+    """Requests at a time; more are refused with 503. WebSockets do not count, and what Letta sends back is counted by
     itself.
     """
+    max_sockets: Count = 4000
+    """WebSockets at a time that have signed in; more are refused."""
+    max_sockets_per_user: Count = 100
+    """WebSockets of one user at a time."""
+    max_socket_messages_per_second: Count = 200
+    """What one user may send over all WebSockets, in frames a second; ten seconds' worth may come at once."""
     max_body_bytes: Count = 1_000_000
     """The largest body and the largest WebSocket message, in bytes."""
     max_query_depth: Count = 15
