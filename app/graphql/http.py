@@ -103,8 +103,9 @@ class GraphQLHttp:
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:
             self._doors.authenticator.principal(None)
-        if scope["method"] == "GET" and operation.kind is OperationType.MUTATION:
-            error = request_error(ErrorCode.BAD_USER_INPUT, "Mutations need POST.", 405)
+        if scope["method"] == "GET" and not self._doors.engine.is_safe(operation):
+            what = "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that begin something"
+            error = request_error(ErrorCode.BAD_USER_INPUT, f"{what} need POST.", 405)
             error.headers["Allow"] = "POST"
             raise error
 
