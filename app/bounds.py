@@ -15,7 +15,7 @@ from app.auth import MAX_TOKEN_CHARS
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
 from app.graphql import subprotocol, ws
-from app.server import MAX_HEAD_BYTES
+from app.heads import MAX_HEAD_BYTES
 from app.settings import Settings
 from clients.breakers import MAX_PARTS
 from clients.calls import UpstreamLimits

@@ -24,6 +24,7 @@ from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded
 
 REQUEST_ID = "X-Request-ID"
+NO_SNIFF = "X-Content-Type-Options", "nosniff"
 CLIENT_LEFT = 499
 """The status in log and metrics of a request whose client left before an answer began."""
 
@@ -45,7 +46,7 @@ _ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
 
 
 class RequestScope:
-    """Gives every request an id, puts it on the answer, and tells the telemetry how it went.
+    """Gives every request an id, puts it and ``nosniff`` on the answer, and tells the telemetry how it went.
 
     A client's own ``X-Request-ID`` is kept if it is short and plain. What the server cancels at the end of the grace
     ends here, so that the server does not log it as an error.
@@ -74,7 +75,9 @@ class RequestScope:
             elif message["type"] in _BEGINS:
                 status = message.get("status", 101)
                 message.setdefault("headers", [])
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                headers[NO_SNIFF[0]] = NO_SNIFF[1]
             await send(message)
 
         try:

@@ -171,6 +171,10 @@ class Settings(BaseSettings):
     """How many tokens a query may have."""
     request_timeout: Seconds = 30.0
     """Bounds everything but model work, in seconds."""
+    write_timeout_seconds: Seconds = 30.0
+    """How long a client may take less than a tenth of what waits for it (and than 8 KiB), in seconds. Then its
+    connection is closed.
+    """
     socket_init_seconds: Seconds = 10.0
     """How long a socket may take to introduce itself, in seconds."""
     connect_timeout_seconds: Seconds = 5.0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -124,4 +124,4 @@ async def test_strangers_sockets_make_way_and_users_still_sign_in(target: Target
 
 
 def _descriptors(target: Target) -> int:
-    return len(os.listdir(f"/proc/{target.pid}/fd"))
+    return sum(1 for _ in Path(f"/proc/{target.pid}/fd").iterdir())

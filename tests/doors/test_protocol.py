@@ -169,7 +169,7 @@ SAFELISTED = {
     "last-modified",
     "pragma",
 }
-OF_THE_CONNECTION = {"date", "connection", "transfer-encoding", "vary", "x-accel-buffering"}
+OF_THE_CONNECTION = {"date", "connection", "transfer-encoding", "vary", "x-accel-buffering", "x-content-type-options"}
 
 
 async def test_a_page_can_read_every_header_that_answers_have(stack: Stack) -> None:

@@ -1,0 +1,311 @@
+"""HTTP connections on uvicorn's protocol: each state that a client can keep one in has a bound and a clock.
+
+========================  ======================================  ==========================================
+state                     clock                                   bound
+========================  ======================================  ==========================================
+nothing received          the head's, from the connection on
+a head                    the head's, from its first byte: 408    ``MAX_HEAD_BYTES``, ``MAX_HEADERS``: 431
+a body that is read       that of ``read_body``                   that of ``read_body``
+chunk lines and trailers  that of the body                        ``MAX_HEAD_BYTES``, with the head: 431
+a body that nobody reads  ``LINGER_SECONDS`` after the answer     ``LINGER_BYTES``
+a request is answered     the application's own                   ``HELD_BYTES`` of what comes after it
+an answer is not taken    ``WRITE_TIMEOUT_SECONDS`` (``Unsent``)  ``MAX_UNSENT_BYTES`` of all connections
+kept alive                uvicorn's                               one head, as above
+========================  ======================================  ==========================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
+from app.http10 import Http10Protocol
+from app.outgoing import Outgoing, Unsent
+
+LINGER_SECONDS = 2.0
+"""How long what is still sent after a refusal is read and dropped, so that the client can read the answer."""
+
+LINGER_BYTES = 16 * 2**20
+"""How much of it is."""
+
+HELD_BYTES = 64 * 1024
+"""How much of what a client sends before it has its answer is read ahead. Beyond it, nothing is read."""
+
+_END_OF_HEAD = b"\r\n\r\n"
+"""Ends a head, and every chunked body, with trailers and without."""
+
+_MAX_PIECE = 64 * 1024
+_REFUSAL_HEADERS = (
+    b"content-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
+)
+
+
+class _Phase(Enum):
+    """What comes next from the client."""
+
+    HEAD = auto()
+    BODY = auto()
+    CHUNKS = auto()
+    ANSWER = auto()
+    """Nothing that may be parsed: the request is complete, and its answer is not."""
+
+
+class Connection(Http10Protocol):
+    """A connection. The next request is parsed when the one before has been answered.
+
+    Args:
+        head_seconds: how long a head may take to come.
+        unsent: looks at what waits to be taken by the client.
+    """
+
+    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._head_seconds = head_seconds
+        self._unsent = unsent
+        self._phase = _Phase.HEAD
+        self._unfed = self._tail = b""
+        self._spent = self._piece = self._left = self._chunk = 0
+        self._keeps_alive = False
+        self._refusal: HeadRefused | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._lingered: int | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin, with the clock of the head."""
+        super().connection_made(transport)
+        self._out = Outgoing(transport)
+        self._out.on_close = self._close
+        self.transport = cast("asyncio.Transport", self._out)
+        self._start_clock(self._head_seconds, self._no_head)
+        self._unsent.watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End. The application is told that the client has left."""
+        self._stop_clock()
+        self._unfed = b""
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close after the answer that is under way."""
+        self._keeps_alive = False
+        super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what belongs to the request that is under way, and hold the rest."""
+        if self._lingered is not None:
+            self._drop(len(data))
+            return
+        self._unset_keepalive_if_required()
+        self._unfed = self._unfed + data if self._unfed else data
+        self._feed()
+
+    def _feed(self) -> None:
+        """Give the parser what it may have of the bytes received."""
+        try:
+            self._unfed = self._parsed(self._unfed)
+        except (HeadRefused, httptools.HttpParserError) as error:
+            if isinstance(error, httptools.HttpParserError):
+                error = self._refusal or HeadRefused(400, "Invalid HTTP request received.")
+            self._refuse(error)
+            return
+        if len(self._unfed) > HELD_BYTES:
+            self.flow.pause_reading()
+        if self._phase is _Phase.HEAD and self._spent and self._clock is None and not self.transport.is_closing():
+            self._start_clock(self._head_seconds, self._no_head)
+
+    def _parsed(self, data: bytes) -> bytes:
+        """Parse, and return what must wait. Raises HeadRefused, HttpParserError."""
+        view, at = memoryview(data), 0
+        while at < len(data) and self._phase is not _Phase.ANSWER:
+            phase, end = self._phase, self._end_of_piece(data, at)
+            self._piece = end - at
+            try:
+                self.parser.feed_data(view[at:end])
+            except httptools.HttpParserUpgrade:
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+                    return b""
+                self._read_again()
+            if phase is _Phase.BODY:
+                self._left -= self._piece
+            else:
+                self._spent += self._piece
+                if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES:
+                    raise _too_large()
+            at = end
+        self._tail = data[max(0, at - 3) : at] if at > 2 else (self._tail + data[:at])[-3:]
+        return data[at:]
+
+    def _end_of_piece(self, data: bytes, at: int) -> int:
+        """Where the parser must stop, so that it goes past no bound and no end of a request."""
+        if self._phase is _Phase.BODY:
+            return min(len(data), at + self._left)
+        room = _MAX_PIECE
+        if self._phase is _Phase.HEAD:
+            room = MAX_HEAD_BYTES - self._spent
+            if not room:
+                raise _too_large()
+        return min(_end_of_head(data, at, b"" if at else self._tail), at + room)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. A trailer is none (RFC 9110, 6.5.1)."""
+        if self._phase is _Phase.HEAD:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and begin the request."""
+        self._stop_clock()
+        upgrades = self.parser.should_upgrade()
+        socket = upgrades and self._should_upgrade()
+        try:
+            self._check(socket=socket)
+        except HeadRefused as refused:
+            self._refusal = refused  # the parser raises an error of its own
+            raise
+        if socket:
+            super().on_headers_complete()
+        if upgrades:
+            return
+        fields = dict(self.headers)
+        self._phase = _Phase.CHUNKS if b"transfer-encoding" in fields else _Phase.BODY
+        self._left = int(fields.get(b"content-length", 0))  # the parser has checked it
+        super().on_headers_complete()
+        self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+
+    def _check(self, *, socket: bool) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            raise HeadRefused(400, "This server is no proxy: CONNECT cannot be used.")
+        size, version = self._spent + self._piece, self.parser.get_http_version()
+        check_head(self.headers, version=version, size=size)
+        if socket:
+            check_socket_head(self.headers, self.url)
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a piece of the body on."""
+        if self._phase is _Phase.CHUNKS:
+            self._chunk += len(body)
+            self._spent -= len(body)
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        """Count the chunk's least framing as part of the body: its length in hexadecimal and two line ends."""
+        self._spent -= max(1, (self._chunk.bit_length() + 3) // 4) + 4
+        self._chunk = 0
+
+    def on_message_complete(self) -> None:
+        """Let the connection go on after the answer, unless that has begun: then what came of the body is unread."""
+        if self.parser.should_upgrade():
+            return
+        self._phase = _Phase.ANSWER
+        super().on_message_complete()
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._keeps_alive
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+        super().on_response_complete()
+        if self._phase is _Phase.ANSWER and not self.transport.is_closing():
+            self._phase, self._spent, self._tail = _Phase.HEAD, 0, b""
+            if self._unfed:
+                self.loop.call_soon(self._feed_held)
+
+    def _feed_held(self) -> None:
+        if not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._feed()
+
+    def _read_again(self) -> None:
+        """Parse the head without its upgrade, with which the parser takes the body for the next request."""
+        parts = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                others = (token for token in value.split(b",") if token.strip().lower() != b"upgrade")
+                parts += [name, b": ", b",".join(others), b"\r\n"]
+            elif name != b"upgrade":
+                parts += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"".join([*parts, b"\r\n"]))
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the WebSocket protocol."""
+        self._out.on_close = self._out.inner.close
+        self.scope["headers"] = [one for one in self.headers if one[0] != b"cookie"]  # which may be too long a line
+        super().handle_websocket_upgrade()
+
+    def _refuse(self, refused: HeadRefused) -> None:
+        """Answer without the application, and close. A request under way ends as if its client had left."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
+                return
+        self.logger.warning("Refused a request with %d: %s", refused.status, refused.text)
+        head = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n".encode()
+        text = refused.text.encode() + b"\n"
+        length = f"content-length: {len(text)}\r\n\r\n".encode()
+        self.transport.write(head + _REFUSAL_HEADERS + length + text)
+        self._linger()
+
+    def _no_head(self) -> None:
+        """The head has not come in time."""
+        self._clock = None
+        if self._spent:
+            self._refuse(HeadRefused(408, "The request did not come in time."))
+        else:
+            self._out.inner.close()
+
+    def _close(self) -> None:
+        """Close when everything is sent, and what is still coming has been read."""
+        if self._lingered is None and not self._out.inner.is_closing():
+            if self._unfed or self._phase in {_Phase.BODY, _Phase.CHUNKS}:
+                self._linger()
+            else:
+                self._out.inner.close()
+
+    def _linger(self) -> None:
+        """Send the end, and drop what comes for a while.
+
+        A socket that is closed with bytes unread resets the connection: the client may lose the answer (RFC 9112, 9.6).
+        """
+        self._lingered, self._unfed = 0, b""
+        self._out.is_finishing = True
+        self._unset_keepalive_if_required()
+        if self._out.inner.can_write_eof():
+            self._out.inner.write_eof()
+        self.flow.resume_reading()
+        self._start_clock(LINGER_SECONDS, self._out.inner.close)
+
+    def _drop(self, count: int) -> None:
+        self._lingered = (self._lingered or 0) + count
+        if self._lingered > LINGER_BYTES:
+            self._out.inner.close()
+
+    def _start_clock(self, seconds: float, act: Callable[[], None]) -> None:
+        self._stop_clock()
+        self._clock = self.loop.call_later(seconds, act)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+
+def _end_of_head(data: bytes, at: int, tail: bytes) -> int:
+    """Where the head ends within ``data``, of which ``tail`` came before; the end of ``data`` where it does not."""
+    if tail and (found := (tail + data[:3]).find(_END_OF_HEAD)) >= 0:
+        return found + len(_END_OF_HEAD) - len(tail)
+    found = data.find(_END_OF_HEAD, at)
+    return len(data) if found < 0 else found + len(_END_OF_HEAD)
+
+
+def _too_large() -> HeadRefused:
+    return HeadRefused(431, f"The request line and headers, with any trailers, are longer than {MAX_HEAD_BYTES} bytes.")
