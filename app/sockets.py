@@ -19,8 +19,11 @@ MAX_STRANGERS_PER_ADDRESS = 100
 MAX_OPERATIONS_PER_USER = 200
 """Operations of one user at a time, over all sockets."""
 
-MAX_UNREAD_BYTES = 32 * 2**20
-"""Answers to queries and mutations of one user, over all sockets, that wait until the client reads."""
+MAX_UNREAD = 32 * 2**20
+"""The characters of large answers of one user, over all sockets, that wait until the client reads."""
+
+MAX_ALL_UNREAD = 8 * MAX_UNREAD
+"""Those of all users."""
 
 BURST_SECONDS = 10
 """How many seconds' messages a user may send at once."""
@@ -110,15 +113,19 @@ class Sockets:
 
     @contextmanager
     def unread(self, user_id: str, size: int) -> Iterator[None]:
-        """Hold an answer of ``size`` bytes that waits to be read.
+        """Hold an answer of ``size`` characters that waits to be read. One alone is always let through.
 
         Raises:
             RateLimited: the user lets too much wait already.
+            Overloaded: too much waits for all users together.
         """
         held = self._unread[user_id]
-        if held and held + size > MAX_UNREAD_BYTES:
-            message = f"Answers of {held} bytes wait for you to read them. Read them, then ask again."
+        if held and held + size > MAX_UNREAD:
+            message = f"Answers of {held} characters wait for you to read them. Read them, then ask again."
             raise RateLimited(message, reason="UNREAD", retry_after_seconds=RETRY_SECONDS)
+        if held and self._unread.total() + size > MAX_ALL_UNREAD:
+            message = "Too many answers wait to be read by all clients. Try again."
+            raise Overloaded(message, reason="UNREAD", retry_after_seconds=RETRY_SECONDS)
         self._unread[user_id] += size
         try:
             yield

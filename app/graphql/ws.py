@@ -35,7 +35,7 @@ from resolvers.streams.log import Leave
 MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
 
-SMALL_BYTES = 64 * 1024
+SMALL_CHARS = 64 * 1024
 """What a message has at most that does not count as an answer that waits to be read."""
 
 LAST_WORDS_SECONDS = 1.0
@@ -333,26 +333,31 @@ class _Session:
                     await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
                     return
                 begun = True
-                await self._next_answer({"id": operation_id, "type": "next", "payload": answer})
+                text = _encoded({"id": operation_id, "type": "next", "payload": answer})
+                del answer  # while it waits to be read, it is kept in one form
+                await self._put_answer(text)
         await self._tell({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
         await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
 
-    async def _next_answer(self, message: dict[str, Any]) -> None:
+    async def _put_answer(self, text: str) -> None:
         """Send an answer; a large one counts against its user until the client has read what is before it."""
-        data = orjson.dumps(message)
-        if len(data) <= SMALL_BYTES or self._principal is None:
-            await self._put(data)
+        if len(text) <= SMALL_CHARS or self._principal is None:
+            await self._put(text)
             return
-        with self._sockets.unread(self._principal.user_id, len(data)):
-            await self._put(data)
+        with self._sockets.unread(self._principal.user_id, len(text)):
+            await self._put(text)
 
     async def _tell(self, message: dict[str, Any]) -> None:
-        await self._put(orjson.dumps(message))
+        await self._put(_encoded(message))
 
-    async def _put(self, data: bytes) -> None:
+    async def _put(self, text: str) -> None:
         try:
-            await self._send({"type": "websocket.send", "text": data.decode()})
+            await self._send({"type": "websocket.send", "text": text})
         except OSError as error:
             raise ClientLeft from error
+
+
+def _encoded(message: dict[str, Any]) -> str:
+    return orjson.dumps(message).decode()

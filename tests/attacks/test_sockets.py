@@ -13,16 +13,16 @@ import pytest
 import pytest_asyncio
 
 from app.embedded.seed import GRACE
+from app.graphql.ws import MAX_OPERATIONS
 from app.sockets import MAX_STRANGERS_PER_ADDRESS
 from app.wire import SIGN_IN_BYTES
 from tests.support.attack import Target, attacked
 from tests.support.rawsocket import Op, frame, raw_socket, text
+from tests.support.stack import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FRAMES = 200_000
-INIT_FRAME = text(type="connection_init", payload={})
-QUERY = text(id="1", type="subscribe", payload={"query": "{ viewer { id } }"})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -121,6 +121,51 @@ async def test_strangers_sockets_make_way_and_users_still_sign_in(target: Target
             assert await gone.closed() == (4408, "Too many sockets wait for connection_init")
         for stays in (held[-1], more[-1]):
             await stays.sign_in(target.token())
+
+
+def _queries(count: int) -> bytes:
+    return b"".join(
+        text(id=str(number), type="subscribe", payload={"query": "{ _service { sdl } }"}) for number in range(count)
+    )
+
+
+def _user(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012}"
+
+
+async def test_what_one_user_leaves_unread_on_many_sockets_is_bounded(target: Target) -> None:
+    """Fifteen hundred answers of 67 kB are asked for, and two hundred of them are made."""
+    async with target.measured() as cost, AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(raw_socket(target.address, receive_buffer=4096)) for _ in range(15)]
+        for one in held:
+            await one.sign_in(target.token())
+        for one in held:
+            await one.send(_queries(MAX_OPERATIONS))
+        await _settled(target)
+    assert cost.peak_rss_bytes < 45_000_000
+
+
+async def _settled(target: Target) -> None:
+    """Wait until the process has worked off what was sent to it: its count of operations stands still."""
+    counts: list[float] = []
+    while len(counts) < 5 or len(set(counts[-5:])) > 1:
+        metrics = await target.metrics()
+        counts.append(sum(value for _, value in metrics["agentgraph_operations_total"]))
+
+
+async def test_sockets_that_nobody_reads_are_let_go(target: Target) -> None:
+    before = _descriptors(target)
+    async with target.bystander(GRACE), AsyncExitStack() as stack:
+        for number in range(4):
+            one = await stack.enter_async_context(raw_socket(target.address, receive_buffer=4096))
+            await one.sign_in(target.token(_user(number)))
+            await one.send(_queries(MAX_OPERATIONS))
+        assert _descriptors(target) >= before + 4
+
+        async def gone() -> bool:
+            return _descriptors(target) < before + 4
+
+        await until(gone, 30)
 
 
 def _descriptors(target: Target) -> int:
