@@ -108,7 +108,7 @@ async def test_frames_before_the_handshake_is_answered_leave_no_traceback(target
 
 async def test_nothing_is_compressed(target: Target) -> None:
     """An honest socket costs no compression state, and a small message cannot be a large one."""
-    async with raw_socket(target.address) as one:
+    async with raw_socket(target.address, compresses=True) as one:
         assert one.status == 101
         assert "sec-websocket-extensions" not in one.head.lower()
 

@@ -95,7 +95,9 @@ class RawSocket:
 
 
 @asynccontextmanager
-async def raw_socket(address: tuple[str, int], *, receive_buffer: int | None = None) -> AsyncIterator[RawSocket]:
+async def raw_socket(
+    address: tuple[str, int], *, receive_buffer: int | None = None, compresses: bool = False
+) -> AsyncIterator[RawSocket]:
     """Open a socket. A small ``receive_buffer`` of the kernel's, in bytes, is soon full."""
     connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_buffer is not None:
@@ -112,7 +114,7 @@ async def raw_socket(address: tuple[str, int], *, receive_buffer: int | None = N
         f"Sec-WebSocket-Key: {key}",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Protocol: graphql-transport-ws",
-        "Sec-WebSocket-Extensions: permessage-deflate",
+        *(["Sec-WebSocket-Extensions: permessage-deflate"] if compresses else []),
     )
     try:
         writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
