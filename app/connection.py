@@ -42,6 +42,9 @@ _END_OF_HEAD = b"\r\n\r\n"
 """Ends a head, and every chunked body, with trailers and without."""
 
 _MAX_PIECE = 64 * 1024
+_CHUNK_LINE = 16
+"""What a chunk that is not complete has spent already, and gets back at its end."""
+
 _REFUSAL_HEADERS = (
     b"content-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
 )
@@ -137,11 +140,16 @@ class Connection(Http10Protocol):
                 self._left -= self._piece
             else:
                 self._spent += self._piece
-                if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES:
-                    raise _too_large()
+                self._check_framing(phase)
             at = end
         self._tail = data[max(0, at - 3) : at] if at > 2 else (self._tail + data[:at])[-3:]
         return data[at:]
+
+    def _check_framing(self, phase: _Phase) -> None:
+        """Raise HeadRefused where head, chunk lines and trailers are too large together."""
+        begun = 0 if self._phase is _Phase.ANSWER else _CHUNK_LINE
+        if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES + begun:
+            raise _too_large()
 
     def _end_of_piece(self, data: bytes, at: int) -> int:
         """Where the parser must stop, so that it goes past no bound and no end of a request."""
