@@ -136,11 +136,9 @@ class Unsent:
 
 
 def owner_of(connection: Any) -> str:
-    """Whose a connection is: the user's who sent its newest request, else its address's."""
+    """Whose a connection is: the owner's of its newest request, else its address's."""
     cycle = getattr(connection, "cycle", None)
     scope = (cycle.scope if cycle is not None else getattr(connection, "scope", None)) or {}
-    user = scope.get("state", {}).get("user")
-    if user is not None:
-        return str(user)
-    client = scope.get("client")
-    return str(client[0]) if client else ""
+    caller, client = scope.get("state", {}).get("caller"), scope.get("client")
+    address = str(client[0]) if client else ""
+    return address if caller is None else str(caller.owner)

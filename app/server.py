@@ -11,6 +11,9 @@ from app.connection import Connection
 from app.outgoing import Unsent
 from app.settings import Settings
 
+KEEP_ALIVE_SECONDS = 5
+"""How long a connection may be idle after an answer."""
+
 
 def protocol(settings: Settings) -> type[Connection]:
     """The HTTP protocol of one server."""
@@ -34,6 +37,7 @@ def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Confi
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
         ws_max_size=settings.max_body_bytes,

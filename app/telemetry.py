@@ -85,7 +85,7 @@ class LogHandler(logging.Handler):
         level = "error" if record.levelno >= logging.ERROR else "warning"
         try:
             message = record.getMessage()
-        except Exception as error:  # the library's own fault
+        except Exception as error:  # noqa: BLE001 - the library's own fault, which is worth a line too
             message = f"{record.msg} ({error!r})"
         getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
 

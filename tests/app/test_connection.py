@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 import pytest_asyncio
 from starlette.types import Receive, Scope, Send
 
+from app import connection as connection_module
+from app.connection import HELD_BYTES, LINGER_BYTES
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.settings import Settings
 from tests.support.rawhttp import Raw, raw, statuses_of
@@ -22,19 +24,23 @@ bound = pytest.mark.bound
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 BIG = 8 * 2**20
+KERNELS_BYTES = 12 * 2**20
+"""More than the kernel keeps of a connection on loopback."""
 
 
 @dataclass
 class App:
     """An application.
 
-    ``/echo`` answers with the body, ``/big`` with a large one, ``/endless`` goes on until the client leaves, ``/early``
-    answers without reading, and ``/headers`` with the names of the headers once the body is complete.
+    ``/echo`` answers with the body, ``/big`` with a large one, and ``/headers`` with the names of the headers once the
+    body is complete. ``/endless`` goes on until the client leaves, ``/early`` answers without reading, and ``/waits``
+    when it is told to.
     """
 
     began: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -48,6 +54,8 @@ class App:
             await self._endless(path, receive, send)
             return
         body = b"" if path == "/early" else await self._body(path, receive)
+        if path == "/waits":
+            await self.go_on.wait()
         if path == "/big":
             body = b"x" * BIG
         if path == "/headers":
@@ -237,7 +245,7 @@ async def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(site: 
     chunked = CHUNKED + b"5;a=b\r\n\r\n\r\nx\r\n2\r\nyz\r\n0\r\nTrailer: t\r\n\r\n"
     stream = sized + chunked + HEAD + b"\r\n" + CHUNKED + b"0\r\n\r\n" + HEAD + b"Connection: close\r\n\r\n"
     expected = b"".join([*bodies, b"\r\n\r\nxyz"])
-    for size in (1, 7, 64, len(stream)):
+    for size in (64, len(stream)):
         answers = await site.exchanged(*(stream[at : at + size] for at in range(0, len(stream), size)))
         assert statuses_of(answers) == [200] * 8
         parts = answers.split(b"HTTP/1.1 200 OK\r\n")[1:]
@@ -278,6 +286,83 @@ async def test_a_request_that_breaks_in_its_body_is_refused_and_its_application_
     assert statuses_of(answer) == [431 if len(end) > 99 else 400]
     await site.app.ended.wait()
     assert site.app.left[-1] == "/echo"
+
+
+@bound("ahead")
+async def test_little_is_read_before_the_answer(site: Site) -> None:
+    """At the bound everything is taken; past it what is sent stays with the client, however much that is."""
+    small, rest = HEAD + b"\r\n", HEAD + b"Connection: close\r\n\r\n"
+    async with site.connected() as connection:
+        await connection.send(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n" + small * (HELD_BYTES // len(small)) + rest)
+        site.app.go_on.set()
+        assert statuses_of(await connection.rest()) == [200] * (HELD_BYTES // len(small) + 2)
+    site.app.go_on.clear()
+    async with site.connected() as connection:
+        connection.writer.write(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n" + small * (64 * 2**20 // len(small)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(connection.writer.drain(), 0.5)
+        connection.writer.transport.abort()
+    site.app.go_on.set()
+
+
+async def taken_until_reset(connection: Raw, size: int, seconds: float = 0.0) -> int:
+    """Send pieces until the server has closed for good. How many bytes that took."""
+    sent = 0
+    with suppress(ConnectionError):
+        while True:
+            connection.writer.write(b"x" * size)
+            await connection.writer.drain()
+            sent += size
+            await asyncio.sleep(seconds)
+    return sent
+
+
+@bound("unread-body")
+async def test_what_comes_after_an_early_answer_is_dropped_up_to_a_bound(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 50)
+    async with site.connected() as connection:
+        await connection.send(early)
+        assert (await connection.answer())[0] == 200
+        sent = await taken_until_reset(connection, 65536)
+        assert LINGER_BYTES <= sent < LINGER_BYTES + KERNELS_BYTES
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.3)
+    async with site.connected() as connection:
+        await connection.send(early)
+        assert (await connection.answer())[0] == 200
+        assert await taken_until_reset(connection, 1, 0.05) < 99
+
+
+@bound("head-time")
+async def test_what_does_not_send_its_head_in_time_is_closed() -> None:
+    async with sited(request_timeout=0.5) as site:
+        async with site.connected() as silent, site.connected() as trickling, site.connected() as second:
+            drip = asyncio.create_task(trickling.trickle(b"GET / HTTP/1.1\r\nX: " + b"x" * 999))
+            await second.send(HEAD + b"\r\nGET / HT")
+            assert await silent.rest() == b""
+            assert statuses_of(await trickling.rest()) == [408]
+            assert statuses_of(await second.rest()) == [200, 408]
+            await drip
+        at = await site.exchanged(HEAD, b"Connection: close\r\n\r\n")
+        assert statuses_of(at) == [200]
+
+
+@bound("idle-time")
+async def test_an_idle_connection_is_closed(site: Site) -> None:
+    async with site.connected() as connection:
+        for _ in range(2):
+            await connection.send(HEAD + b"\r\n")
+            assert (await connection.answer())[0] == 200
+        assert await connection.rest() == b""
+
+
+async def test_a_client_that_has_said_its_last_is_closed(site: Site) -> None:
+    async with site.connected() as connection:
+        await connection.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        connection.writer.write_eof()
+        assert await connection.rest() == b""
 
 
 @bound("write-time")
