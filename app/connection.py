@@ -17,7 +17,9 @@ kept alive                uvicorn's                               one head, as a
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, cast
@@ -38,10 +40,16 @@ LINGER_BYTES = 16 * 2**20
 HELD_BYTES = 64 * 1024
 """How much of what a client sends before it has its answer is read ahead. Beyond it, nothing is read."""
 
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes beyond what is under way: what it holds looks as if the client had taken it."""
+
 _END_OF_HEAD = b"\r\n\r\n"
 """Ends a head, and every chunked body, with trailers and without."""
 
 _MAX_PIECE = 64 * 1024
+_CHUNK_LINE = 16
+"""What a chunk that is not complete has spent already, and gets back at its end."""
+
 _REFUSAL_HEADERS = (
     b"content-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
 )
@@ -80,6 +88,8 @@ class Connection(Http10Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin, with the clock of the head."""
         super().connection_made(transport)
+        with suppress(OSError, AttributeError):  # not every system and kind of socket has the option
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._out = Outgoing(transport)
         self._out.on_close = self._close
         self.transport = cast("asyncio.Transport", self._out)
@@ -137,11 +147,16 @@ class Connection(Http10Protocol):
                 self._left -= self._piece
             else:
                 self._spent += self._piece
-                if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES:
-                    raise _too_large()
+                self._check_framing(phase)
             at = end
         self._tail = data[max(0, at - 3) : at] if at > 2 else (self._tail + data[:at])[-3:]
         return data[at:]
+
+    def _check_framing(self, phase: _Phase) -> None:
+        """Raise HeadRefused where head, chunk lines and trailers are too large together."""
+        begun = 0 if self._phase is _Phase.ANSWER else _CHUNK_LINE
+        if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES + begun:
+            raise _too_large()
 
     def _end_of_piece(self, data: bytes, at: int) -> int:
         """Where the parser must stop, so that it goes past no bound and no end of a request."""
@@ -163,13 +178,13 @@ class Connection(Http10Protocol):
         """Check the head, and begin the request."""
         self._stop_clock()
         upgrades = self.parser.should_upgrade()
-        socket = upgrades and self._should_upgrade()
+        is_socket = upgrades and self._should_upgrade()
         try:
-            self._check(socket=socket)
+            self._check(is_socket=is_socket)
         except HeadRefused as refused:
             self._refusal = refused  # the parser raises an error of its own
             raise
-        if socket:
+        if is_socket:
             super().on_headers_complete()
         if upgrades:
             return
@@ -179,12 +194,12 @@ class Connection(Http10Protocol):
         super().on_headers_complete()
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
-    def _check(self, *, socket: bool) -> None:
+    def _check(self, *, is_socket: bool) -> None:
         if self.parser.get_method() == b"CONNECT":
             raise HeadRefused(400, "This server is no proxy: CONNECT cannot be used.")
         size, version = self._spent + self._piece, self.parser.get_http_version()
         check_head(self.headers, version=version, size=size)
-        if socket:
+        if is_socket:
             check_socket_head(self.headers, self.url)
 
     def on_body(self, body: bytes) -> None:

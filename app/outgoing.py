@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -49,6 +51,12 @@ class Outgoing:
     def close(self) -> None:
         """Close once everything is sent."""
         self.on_close()
+
+    def reset(self) -> None:
+        """Close at once. What waits is freed, in the kernel too, which would else try for minutes to send it."""
+        connection: socket.socket = self.inner.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.inner.abort()
 
     def is_closing(self) -> bool:
         """Whether nothing more may be written."""
@@ -104,7 +112,7 @@ class Unsent:
         for connection in connections:
             unsent, stalled = connection.transport.stalled(now)
             if stalled >= self._seconds:
-                connection.transport.abort()
+                connection.transport.reset()
             elif unsent:
                 waiting.append((unsent, connection))
         if sum(unsent for unsent, _ in waiting) > self._limit:
@@ -124,15 +132,13 @@ class Unsent:
             [(owner, _)] = held.most_common(1)
             unsent, connection = by_owner[owner].pop()
             held[owner] -= unsent
-            connection.transport.abort()
+            connection.transport.reset()
 
 
 def owner_of(connection: Any) -> str:
-    """Whose a connection is: the user's who sent its newest request, else its address's."""
+    """Whose a connection is: the owner's of its newest request, else its address's."""
     cycle = getattr(connection, "cycle", None)
     scope = (cycle.scope if cycle is not None else getattr(connection, "scope", None)) or {}
-    user = scope.get("state", {}).get("user")
-    if user is not None:
-        return str(user)
-    client = scope.get("client")
-    return str(client[0]) if client else ""
+    caller, client = scope.get("state", {}).get("caller"), scope.get("client")
+    address = str(client[0]) if client else ""
+    return address if caller is None else str(caller.owner)

@@ -12,6 +12,9 @@ from app.outgoing import Unsent
 from app.settings import Settings
 from app.wire import BoundedSocket
 
+KEEP_ALIVE_SECONDS = 5
+"""How long a connection may be idle after an answer."""
+
 
 def protocol(settings: Settings) -> type[Connection]:
     """The HTTP protocol of one server."""
@@ -35,6 +38,7 @@ def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Confi
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
         ws=BoundedSocket,

@@ -15,7 +15,17 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, accept_of, begin, header, parse_object, respond, unless_left, write
+from app.asgi import (
+    ClientLeft,
+    accept_of,
+    begin,
+    header,
+    parse_object,
+    respond,
+    traceparent_of,
+    unless_left,
+    write,
+)
 from app.doors import Doors
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
@@ -29,6 +39,9 @@ from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
+
+MAX_QUERY_FIELDS = 100
+"""How many parameters a query string may have."""
 
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -71,7 +84,7 @@ class GraphQLHttp:
         if media is None:
             raise _no_form(operation)
         leave = Leave()
-        context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
+        context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
         if (framing := FRAMINGS.get(media)) is not None:
             if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
                 await begin(send, framing.content_type)
@@ -168,9 +181,14 @@ def _check_content_type(value: str) -> None:
 
 def _from_query(query_string: bytes) -> GraphQLRequest:
     try:
-        fields = parse_qs(query_string.decode("latin-1"), keep_blank_values=True, errors="strict")
+        text = query_string.decode("latin-1")
+        fields = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
     except UnicodeDecodeError as error:
-        raise BadUserInput("The query string is not valid UTF-8.", reason="REQUEST") from error
+        where = f"the byte at offset {error.start} of a value, decoded, is 0x{error.object[error.start]:02x}"
+        raise BadUserInput(f"The query string is not valid UTF-8: {where}.", reason="REQUEST") from error
+    except ValueError as error:
+        message = f"The query string has more than {MAX_QUERY_FIELDS} parameters."
+        raise BadUserInput(message, reason="REQUEST") from error
     body: dict[str, Any] = {name: values[-1] for name, values in fields.items()}
     for name in ("variables", "extensions"):
         if body.get(name):

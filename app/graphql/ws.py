@@ -17,7 +17,7 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, retry_after
+from app.asgi import ClientLeft, header, retry_after, traceparent_of
 from app.doors import Doors
 from app.drain import REASON, Stage, interruption, refusal
 from app.graphql.engine import Payload
@@ -317,7 +317,7 @@ class _Session:
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
-        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"), self._leave)
+        context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
         answers = self._doors.engine.answers(operation, request.variables, context)
         if operation.kind is OperationType.SUBSCRIPTION:
             with self._doors.drain.stream():

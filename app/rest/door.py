@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header
+from app.asgi import ClientLeft, header, traceparent_of
 from app.doors import Doors
 from app.limits import CountedSend
 from app.rest.envelope import refuse
@@ -70,7 +70,7 @@ class RestDoor:
     def _opened(self, scope: Scope) -> RequestContext:
         """The context of a request whose secret is right. Raises Unauthenticated."""
         authorization, user_id = header(scope, b"authorization"), proxied_user(scope["path"])
-        request_id, traceparent = scope["state"]["request_id"], header(scope, b"traceparent")
+        request_id, traceparent = scope["state"]["request_id"], traceparent_of(scope)
         if user_id is None:
             principal = self._doors.authenticator.principal(authorization)
             return self._doors.context(principal, request_id, traceparent)

@@ -1,0 +1,142 @@
+"""Bounds on what is sent to the doors."""
+
+from __future__ import annotations
+
+from app.auth import MAX_TOKEN_CHARS
+from app.bounds.bound import Bound, bad, refused, size
+from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
+from app.doors import LETTA_BODY_SECONDS
+from app.encodings import MAX_CODINGS
+from app.graphql import subprotocol, ws
+from app.graphql.http import MAX_QUERY_FIELDS
+from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
+from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
+from app.server import KEEP_ALIVE_SECONDS
+from clients.errors import ErrorCode
+from resolvers import checks, paging, usage
+from schema.node import MAX_NODES
+
+REQUESTS = (
+    Bound(
+        "body",
+        "a request body, in bytes, as sent and as decoded",
+        refused(ErrorCode.PAYLOAD_TOO_LARGE),
+        setting="max_body_bytes",
+    ),
+    Bound(
+        "body-time",
+        "the time a request body may take to arrive, in seconds",
+        f"{bad('BODY_TIMEOUT')} (408)",
+        setting="request_timeout",
+    ),
+    Bound(
+        "letta-body-time",
+        "the time a body from Letta may take to arrive",
+        f"{bad('BODY_TIMEOUT')} (408)",
+        f"{LETTA_BODY_SECONDS:g} s",
+    ),
+    Bound("codings", "content codings of one body", f"{bad('CONTENT_ENCODING')} (415)", str(MAX_CODINGS)),
+    Bound("head", "the request line and headers", "431, and the connection closes", size(MAX_HEAD_BYTES)),
+    Bound("headers", "headers of a request", "431, and the connection closes", str(MAX_HEADERS)),
+    Bound(
+        "read-header",
+        "`Accept`, `Content-Type` or another header that is parsed, all its lines together",
+        "431, and the connection closes",
+        size(MAX_READ_HEADER_BYTES),
+    ),
+    Bound(
+        "trailers",
+        "the request line and headers, and the trailers and chunk extensions of a body, which are ignored",
+        "431, and the connection closes",
+        size(MAX_HEAD_BYTES),
+    ),
+    Bound(
+        "query-fields",
+        "parameters of a query string at `/graphql`",
+        bad("REQUEST"),
+        str(MAX_QUERY_FIELDS),
+    ),
+    Bound(
+        "token",
+        "a bearer token",
+        refused(ErrorCode.UNAUTHENTICATED, "TOKEN_INVALID"),
+        f"{MAX_TOKEN_CHARS:,} characters",
+    ),
+    Bound(
+        "key",
+        "a `streamKey`, an `idempotencyKey`, an `Idempotency-Key`",
+        bad("KEY"),
+        f"{checks.MAX_KEY} characters",
+    ),
+)
+
+CONNECTIONS = (
+    Bound(
+        "head-time",
+        "the time until a request's head has come, from its first byte, or that of the connection, in seconds",
+        "408 where it has begun; the connection closes",
+        setting="request_timeout",
+    ),
+    Bound(
+        "idle-time", "the time from an answer to the next request", "the connection closes", f"{KEEP_ALIVE_SECONDS} s"
+    ),
+    Bound(
+        "write-time",
+        f"the time in which a client must take 1/{STEP_FRACTION} of what waits for it, at least {size(MIN_STEP_BYTES)}"
+        " or all of it, in seconds",
+        "the connection is reset",
+        setting="write_timeout_seconds",
+    ),
+    Bound(
+        "unsent",
+        "what waits to be read by all clients",
+        "connections of the client that most waits for are reset, the largest first",
+        size(MAX_UNSENT_BYTES),
+    ),
+    Bound(
+        "ahead",
+        "what is read of further requests before a request has been answered",
+        "the rest is read after the answer",
+        size(HELD_BYTES),
+    ),
+    Bound(
+        "unread-body",
+        "what is still read of a body after the answer, which has `Connection: close`",
+        "the connection closes",
+        f"{size(LINGER_BYTES)}, {LINGER_SECONDS:g} s",
+    ),
+)
+
+SOCKETS = (
+    Bound("socket-message", "a message, in bytes", "closes: 1009", setting="max_body_bytes"),
+    Bound("socket-init", "the time until `connection_init`, in seconds", "closes: 4408", setting="socket_init_seconds"),
+    Bound(
+        "socket-operations",
+        "operations of one socket at a time",
+        refused(ErrorCode.RATE_LIMITED, "OPERATIONS"),
+        str(ws.MAX_OPERATIONS),
+    ),
+    Bound("socket-id", "an operation id", "closes: 4400", f"{subprotocol.MAX_ID_CHARS} characters"),
+)
+
+GRAPHQL = (
+    Bound("tokens", "tokens of a document", refused(ErrorCode.QUERY_TOO_COMPLEX, "SIZE"), setting="max_query_tokens"),
+    Bound("depth", "levels of a document", refused(ErrorCode.QUERY_TOO_COMPLEX, "DEPTH"), setting="max_query_depth"),
+    Bound(
+        "page",
+        f"a page of a connection; {paging.DEFAULT_PAGE} without `first` and `last`",
+        bad("PAGING"),
+        str(paging.MAX_PAGE),
+    ),
+    Bound("nodes", "`nodes(ids:)`, `_entities(representations:)`", bad("TOO_MANY"), str(MAX_NODES)),
+    Bound("usage-days", "`usage(from:, to:)`", bad("RANGE"), f"{usage.MAX_DAYS} days"),
+)
+
+PLACES = (
+    Bound(
+        "requests",
+        "requests at a time, and as many again that come back from Letta",
+        refused(ErrorCode.OVERLOADED),
+        setting="max_concurrent_requests",
+    ),
+)
