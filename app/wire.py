@@ -5,10 +5,7 @@ Messages are not compressed (decision 0034).
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import socket
 from enum import IntEnum
 from typing import Any, cast
 
@@ -37,9 +34,6 @@ UNIT_BYTES = 16 * 1024
 
 CLOSE_SECONDS = 1.0
 """How long a client has to answer a close frame."""
-
-_UNSENT_BYTES = 128 * 1024
-"""What the kernel takes of a connection beyond what is under way: what it holds looks as if the client had read it."""
 
 _LINGER_BYTES = 16 * 1024 * 1024
 """What is read and thrown away of a client that goes on sending: closing at once would reset the connection, and the
@@ -114,13 +108,6 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.conn = self.frames_in
         self.close_timeout = CLOSE_SECONDS
         self._lingering: int | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, with a bound on what the kernel holds."""
-        super().connection_made(transport)
-        with contextlib.suppress(OSError, AttributeError):  # not every system and kind of socket has the option
-            connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Read frames; what comes after a breach is thrown away."""
