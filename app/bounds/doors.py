@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app import sockets, wire
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds.bound import Bound, bad, refused, size
 from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
@@ -12,6 +13,7 @@ from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
 from app.server import KEEP_ALIVE_SECONDS
+from app.sockets import BURST_SECONDS
 from clients.errors import ErrorCode
 from resolvers import checks, paging, usage
 from schema.node import MAX_NODES
@@ -110,6 +112,16 @@ CONNECTIONS = (
 SOCKETS = (
     Bound("socket-message", "a message, in bytes", "closes: 1009", setting="max_body_bytes"),
     Bound("socket-init", "the time until `connection_init`, in seconds", "closes: 4408", setting="socket_init_seconds"),
+    Bound("socket-sign-in-frames", "frames before `connection_init`", "closes: 4400", str(wire.SIGN_IN_FRAMES)),
+    Bound("socket-sign-in-bytes", "their payload", "closes: 1009", size(wire.SIGN_IN_BYTES)),
+    Bound(
+        "socket-messages",
+        f"frames of one user in a second, over all sockets; {BURST_SECONDS} seconds' worth may come at once; one of "
+        f"more than {size(wire.UNIT_BYTES)} counts as several",
+        "closes: 4429",
+        setting="max_socket_messages_per_second",
+    ),
+    Bound("socket-fragments", "frames of one message", "closes: 1009", f"{wire.MAX_FRAGMENTS:,}"),
     Bound(
         "socket-operations",
         "operations of one socket at a time",
@@ -117,6 +129,18 @@ SOCKETS = (
         str(ws.MAX_OPERATIONS),
     ),
     Bound("socket-id", "an operation id", "closes: 4400", f"{subprotocol.MAX_ID_CHARS} characters"),
+    Bound(
+        "socket-unread",
+        f"answers of more than {ws.SMALL_CHARS:,} characters that one user leaves unread, over all sockets",
+        refused(ErrorCode.RATE_LIMITED, "UNREAD"),
+        f"{sockets.MAX_UNREAD:,} characters",
+    ),
+    Bound(
+        "socket-unread-all",
+        "those of all users; the first of a user is always sent",
+        refused(ErrorCode.OVERLOADED, "UNREAD"),
+        f"{sockets.MAX_ALL_UNREAD:,} characters",
+    ),
 )
 
 GRAPHQL = (
@@ -133,6 +157,25 @@ GRAPHQL = (
 )
 
 PLACES = (
+    Bound(
+        "sockets",
+        "sockets at a time that have signed in",
+        f"{refused(ErrorCode.OVERLOADED, 'SOCKETS')} for the handshake, or closes: 1013",
+        setting="max_sockets",
+    ),
+    Bound("user-sockets", "sockets of one user at a time", "closes: 4429", setting="max_sockets_per_user"),
+    Bound(
+        "strangers",
+        "sockets at a time that have not signed in",
+        "the oldest closes: 4408",
+        str(sockets.MAX_STRANGERS),
+    ),
+    Bound(
+        "strangers-per-address",
+        "those of one address",
+        "the oldest closes: 4408",
+        str(sockets.MAX_STRANGERS_PER_ADDRESS),
+    ),
     Bound(
         "requests",
         "requests at a time, and as many again that come back from Letta",

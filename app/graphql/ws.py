@@ -36,7 +36,7 @@ MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
 
 SMALL_CHARS = 64 * 1024
-"""What a message has at most that does not count as an answer that waits to be read."""
+"""An answer of more than this counts against its user while it waits to be read."""
 
 LAST_WORDS_SECONDS = 1.0
 """How long a socket that closes waits for its readers to be told."""
