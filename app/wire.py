@@ -159,12 +159,13 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.schedule_ping()
 
     def keepalive_timeout(self) -> None:
-        """Close a connection whose client does not answer; tell the application at once."""
-        if not self.writable.is_set():  # the pong may wait behind messages that are not read yet
+        """Cut off a client that does not answer. A close frame of RFC 6455 for this (1011) keeps graphql-ws from retrying,
+        and a device that was asleep would get it when it wakes.
+        """
+        if self.writable.is_set():
+            self.transport.abort()
+        else:  # the pong may wait behind messages that are not read yet: the write deadline runs
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0.0, self.keepalive_timeout)
-            return
-        super().keepalive_timeout()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1011, "reason": "keepalive ping timeout"})
 
     async def send(self, message: Any) -> None:
         """Send one message. Raises ClientDisconnected when the socket closes."""

@@ -106,6 +106,16 @@ async def test_frames_before_the_handshake_is_answered_leave_no_traceback(target
     assert b"Traceback" not in target.log
 
 
+async def test_a_client_that_answers_no_ping_is_cut_off(tmp_path: Path) -> None:
+    async with attacked(tmp_path, STREAM_HEARTBEAT_SECONDS="0.2") as target, raw_socket(target.address) as one:
+        await one.sign_in(target.token())
+        heard = []
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            while True:
+                heard.append((await one.hear())[0])
+        assert heard == [Op.PING]
+
+
 async def test_nothing_is_compressed(target: Target) -> None:
     """An honest socket costs no compression state, and a small message cannot be a large one."""
     async with raw_socket(target.address, compresses=True) as one:
