@@ -18,7 +18,7 @@ MAKEFLAGS += --jobs=3
 # Whatever starts Python a second time finds its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test style types imports collected test-real fuzz pages demo screenshots released lock generated clean
+.PHONY: help run test style types imports collected test-real fuzz bench pages demo screenshots released lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -48,6 +48,9 @@ test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors and con
 
 fuzz: $(VENV)/.test ## Ask 20,000 operations over the whole schema, other ones each time (FUZZ_EXAMPLES says how many)
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest -q tests/embedded_only/test_query_fuzz.py
+
+bench: $(VENV)/.test ## Measure load shedding and the CPU cost of requests (SCENARIO names one, BASE is the revision to compare with)
+	$(BIN)/python -m bench $(SCENARIO) $(if $(BASE),--base $(BASE))
 
 pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, where there is npm
 

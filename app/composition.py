@@ -16,6 +16,7 @@ from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
 from app.graphql.engine import Engine
+from app.places import Places
 from app.probes import probes_of, report
 from app.settings import Settings
 from app.telemetry import Telemetry
@@ -44,6 +45,7 @@ async def open_doors(
     settings: Settings,
     telemetry: Telemetry,
     drain: Drain,
+    places: Places,
     stack: AsyncExitStack,
     store: Store | None = None,
     *,
@@ -91,6 +93,7 @@ async def open_doors(
         resources=resources,
         telemetry=telemetry,
         drain=drain,
+        places=places,
         open_introspection=not settings.is_production,
         open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,

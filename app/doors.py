@@ -10,6 +10,7 @@ from app.asgi import read_body
 from app.auth import Authenticator
 from app.drain import Drain
 from app.graphql.engine import Engine
+from app.places import Places
 from app.telemetry import Telemetry
 from resolvers.context import RequestContext
 from resolvers.principal import Principal
@@ -35,6 +36,7 @@ class Doors:
     resources: Resources
     telemetry: Telemetry
     drain: Drain
+    places: Places
     open_introspection: bool
     open_metrics: bool
     max_body_bytes: int

@@ -45,8 +45,9 @@ class LoopWatch:
         clock: Callable[[], float] = time.perf_counter,
         cpu: Callable[[], float] = time.thread_time,
     ) -> None:
-        self.lag = 0.0
+        self.lag = self.held = 0.0
         self._metrics = metrics
+        self._followers: list[Callable[[float, float], None]] = []
         self._clock = clock
         self._cpu = cpu
         self._due = self._used = 0.0
@@ -66,6 +67,10 @@ class LoopWatch:
             if self._timer is not None:
                 self._timer.cancel()
 
+    def follow(self, act: Callable[[float, float], None]) -> None:
+        """Call ``act`` at every tick, with ``held`` and the CPU time of the loop's thread since the tick before."""
+        self._followers.append(act)
+
     def overdue(self) -> float:
         """Return how late the pending tick is now, in seconds: the lag as far as it is known in mid-step."""
         return max(0.0, self._clock() - self._due)
@@ -76,10 +81,14 @@ class LoopWatch:
 
     def _tick(self) -> None:
         self.lag = self.overdue()
-        self._metrics.loop_measured(self.lag, min(self.lag, self._cpu() - self._used))
+        used = self._cpu() - self._used
+        self.held = min(self.lag, used)
+        self._metrics.loop_measured(self.lag, self.held)
         while self._collections:
             self._metrics.collected(self._collections.pop())
         self._schedule()
+        for act in self._followers:
+            act(self.held, used)
 
     def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
         """Time a full collection. The metrics get it at the next tick: a collection may begin while they are locked."""

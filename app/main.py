@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -11,6 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from app import VERSION
+from app.admission import Admission
 from app.circle import proxy_secrets
 from app.composition import open_doors
 from app.doors import Doors
@@ -27,10 +29,12 @@ from app.operators import add_operators_routes
 from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
+from app.places import Places
 from app.rest.door import RestDoor
 from app.rest.table import PROXY
 from app.restdocs import describe
 from app.settings import Settings
+from app.shedding import Shedder
 from app.sockets import Sockets
 from app.telemetry import Telemetry, make_logger
 
@@ -74,13 +78,16 @@ def create_app(
     telemetry = telemetry or Telemetry(make_logger(settings.log_level))
     drain = drain or Drain()
     gate, watch = Gate(), LoopWatch(telemetry)
+    shedder = Shedder(settings.max_concurrent_requests, watch.overdue)
+    watch.follow(shedder.tick)
+    places = Places(settings.max_concurrent_requests, settings.max_concurrent_streams, shedder)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if announces:
                 announce_doubts(settings, telemetry)
-            doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
+            doors = await open_doors(settings, telemetry, drain, places, stack, store, check_services=announces)
             _open(gate, doors, settings)
             stack.enter_context(watch.running())
             yield
@@ -95,24 +102,28 @@ def create_app(
     ]
     add_operators_routes(api, gate)
     describe(api)
-    api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests, drain=drain)
+    cors = _cors(settings)
+    api.add_middleware(Shield, telemetry=telemetry, drain=drain)
     api.add_middleware(HeadAsGet)
-    api.add_middleware(
-        CORSMiddleware,
-        allow_origins=list(settings.cors_origins),
-        allow_origin_regex=settings.cors_origin_regex,
-        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED_HEADERS,
-        max_age=600,
-    )
+    api.add_middleware(CORSMiddleware, **cors)
     api.add_middleware(RequestScope, telemetry=telemetry, drain=drain)
-    return api
+    return Admission(api, gate=gate, places=places, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors)
+
+
+def _cors(settings: Settings) -> dict[str, Any]:
+    return {
+        "allow_origins": list(settings.cors_origins),
+        "allow_origin_regex": settings.cors_origin_regex,
+        "allow_methods": ["GET", "HEAD", "POST", "OPTIONS"],
+        "allow_headers": ["*"],
+        "expose_headers": EXPOSED_HEADERS,
+        "max_age": 600,
+    }
 
 
 def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
     gate.doors = doors
-    gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors, proxy_secrets(settings))
+    gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors)
     sockets = Sockets(
         total=settings.max_sockets,
         per_user=settings.max_sockets_per_user,

@@ -1,4 +1,4 @@
-"""Pure ASGI middleware. From the outside in: ``RequestScope``, CORS, ``HeadAsGet``, ``Shield``.
+"""Pure ASGI middleware behind ``Admission``. From the outside in: ``RequestScope``, CORS, ``HeadAsGet``, ``Shield``.
 
 So whatever refuses a request, the answer has an id, is logged, and can be read by a page of an allowed origin.
 """
@@ -21,7 +21,7 @@ from app.graphql.media import accepted
 from app.rest import envelope
 from app.rest.table import Limit, is_rest, limit_of, template_of
 from app.telemetry import Telemetry
-from clients.errors import GatewayError, Overloaded
+from clients.errors import GatewayError
 
 REQUEST_ID = "X-Request-ID"
 NO_SNIFF = "X-Content-Type-Options", "nosniff"
@@ -42,14 +42,20 @@ _ROUTES = frozenset(
     }
 )
 _BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-_ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
+ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
+"""What tells how the gateway is: it is answered whatever else is refused."""
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id of a request: the client's own ``X-Request-ID`` if it is short and plain, else a new one."""
+    given = header(scope, b"x-request-id")
+    return given if given is not None and _ID.fullmatch(given) else str(uuid.uuid4())
 
 
 class RequestScope:
     """Gives every request an id, puts it and ``nosniff`` on the answer, and tells the telemetry how it went.
 
-    A client's own ``X-Request-ID`` is kept if it is short and plain. What the server cancels at the end of the grace
-    ends here, so that the server does not log it as an error.
+    What the server cancels at the end of the grace ends here, so that the server does not log it as an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
@@ -62,9 +68,7 @@ class RequestScope:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        given = header(scope, b"x-request-id")
-        request_id = given if given is not None and _ID.fullmatch(given) else str(uuid.uuid4())
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id = scope.setdefault("state", {})["request_id"] = request_id_of(scope)
         began, status = time.perf_counter(), CLIENT_LEFT
 
         async def identified(message: Message) -> None:
@@ -93,18 +97,15 @@ class RequestScope:
 
 
 class Shield:
-    """Bounds the requests that are served at a time, and turns an error of ours into a 500 without a word of it.
+    """Refuses what is new while the process drains, and turns an error of ours into a 500 without a word of it.
 
-    What Letta sends back while it works on a turn is counted by itself: the turn's own request holds its place until
-    that has been answered. For the same reason it is served while the process drains, when everything else that is new
-    is refused. What the end of the grace cuts short is answered with an error where its answer has not begun.
+    What Letta sends back while it works on a turn is served all the same: the turn's own request waits for it. What the
+    end of the grace cuts short is answered with an error where its answer has not begun.
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, max_concurrent: int, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
         self._app = app
         self._telemetry = telemetry
-        self._max_concurrent = max_concurrent
-        self._concurrent = dict.fromkeys(Limit, 0)
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +113,7 @@ class Shield:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, limit, task = False, limit_of(scope["path"]), asyncio.current_task()
+        begun, task = False, asyncio.current_task()
 
         def cut(stage: Stage) -> None:
             """Cancel a request whose answer has not begun; the server closes the connections of the others."""
@@ -127,29 +128,24 @@ class Shield:
             begun = True
             await send(message)
 
-        self._concurrent[limit] += 1
         try:
             with self._drain.watched(cut):
-                await self._serve(scope, receive, watched, limit)
+                await self._serve(scope, receive, watched)
         except asyncio.CancelledError:
             if begun or self._drain.stage is not Stage.CUTTING:
                 raise
-            await _refuse(scope, watched, refusal() if is_rest(scope["path"]) else interruption())
+            await refuse(scope, watched, refusal() if is_rest(scope["path"]) else interruption())
         except Exception:  # the last place where an error of ours can still become an answer
             self._telemetry.log.exception("internal error", request_id=scope["state"]["request_id"])
             if begun:
                 raise  # the server cuts the answer short: nothing else tells the client that it is not whole
-            await _refuse(scope, watched, GatewayError(INTERNAL_MESSAGE))
-        finally:
-            self._concurrent[limit] -= 1
+            await refuse(scope, watched, GatewayError(INTERNAL_MESSAGE))
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, limit: Limit) -> None:
-        if scope["path"] in _ALWAYS_OPEN:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
-        elif not self._accepts(limit):
-            await _refuse(scope, send, refusal())
-        elif self._concurrent[limit] > self._max_concurrent:
-            await _refuse(scope, send, Overloaded("The gateway is busy.", retry_after_seconds=1))
+        elif not self._accepts(limit_of(scope["path"])):
+            await refuse(scope, send, refusal())
         else:
             with self._drain.request():
                 await self._app(scope, receive, send)
@@ -158,7 +154,7 @@ class Shield:
         return self._drain.stage < (Stage.DETACHING if limit is Limit.LETTA else Stage.DRAINING)
 
 
-async def _refuse(scope: Scope, send: Send, error: GatewayError) -> None:
+async def refuse(scope: Scope, send: Send, error: GatewayError) -> None:
     """An error in the form of the door it was asked at."""
     if is_rest(scope["path"]):
         await envelope.refuse(send, error)

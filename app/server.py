@@ -39,6 +39,7 @@ def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Confi
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
         ws=BoundedSocket,

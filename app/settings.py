@@ -154,8 +154,16 @@ class Settings(BaseSettings):
     log_level: Annotated[str, BeforeValidator(_upper), AfterValidator(_log_level)] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
-    """Requests at a time; more are refused with 503. WebSockets do not count, and what Letta sends back is counted by
-    itself.
+    """Requests and operations of sockets at a time, of which one user has a quarter at most; more are refused. What
+    Letta sends back has as many places of its own, and requests that are not signed in have a quarter as many.
+    """
+    max_concurrent_streams: Count = 2000
+    """Streams, and requests that wait for a model, at a time, of which one user has a quarter at most; more are
+    refused.
+    """
+    forwarded_allow_ips: str = "127.0.0.1"
+    """The proxies and load balancers whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks,
+    separated by commas; `*` for all.
     """
     max_sockets: Count = 4000
     """WebSockets at a time that have signed in; more are refused."""

@@ -1,4 +1,4 @@
-"""Who holds how much of what WebSockets share: places of sockets and operations, messages a second, unread answers."""
+"""Who holds how much of what WebSockets share: places of sockets, messages a second, answers that wait to be read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ MAX_STRANGERS = 500
 MAX_STRANGERS_PER_ADDRESS = 100
 """Those of one address. One more makes the oldest of the address give its place up."""
 
-MAX_OPERATIONS_PER_USER = 200
-"""Operations of one user at a time, over all sockets."""
-
 MAX_UNREAD = 32 * 2**20
 """The characters of large answers of one user, over all sockets, that wait until the client reads."""
 
@@ -27,8 +24,6 @@ MAX_ALL_UNREAD = 8 * MAX_UNREAD
 
 BURST_SECONDS = 10
 """How many seconds' messages a user may send at once."""
-
-_MAX_OPERATIONS = 20_000
 
 
 class Strangers:
@@ -95,14 +90,12 @@ class Sockets:
     Attributes:
         strangers: places of sockets before sign-in.
         places: places of sockets after it.
-        operations: places of operations.
         meters: what each user may send.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
         self.strangers = Strangers()
         self.places = Shares(total, per_user, what="sockets")
-        self.operations = Shares(_MAX_OPERATIONS, MAX_OPERATIONS_PER_USER, what="operations")
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
         self._unread: Counter[str] = Counter()
 

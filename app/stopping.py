@@ -12,9 +12,11 @@ import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
+from app.accepting import Acceptor
 from app.drain import Drain, Stage
 from app.telemetry import Telemetry
 
@@ -42,6 +44,19 @@ class Server(uvicorn.Server):
         self._signals = 0
         self._hurry = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
+        self._acceptor: Acceptor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the listeners, and accept what waits at them while the loop is busy."""
+        await super().startup(sockets)
+        self._acceptor = Acceptor(list(sockets or ()), self._protocol)
+        self._acceptor.start()
+
+    def _protocol(self) -> asyncio.Protocol:
+        """A connection's protocol, as uvicorn makes it."""
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
         """Count a signal; the main loop acts on it at its next tick."""
@@ -98,6 +113,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close listeners, connections and what the application owns, within a time."""
+        if self._acceptor is not None:
+            self._acceptor.stop()
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         await _wait(self._goodbyes, LAST_SECONDS)

@@ -148,6 +148,12 @@ class Telemetry:
         self._limited = Counter(
             "agentgraph_rate_limited", "Requests over a user's limit.", ["limit"], registry=self.registry
         )
+        self._shed = Counter(
+            "agentgraph_requests_shed",
+            "Requests refused before they were routed, for want of a place or of time.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._upstreams = _UpstreamMetrics(self.registry)
         self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
         self._tokens = Counter(
@@ -213,6 +219,10 @@ class Telemetry:
         self.log.info(
             "request", route=route, method=method, status=status, ms=milliseconds, request_id=request_id, **more
         )
+
+    def request_shed(self, reason: str) -> None:
+        """A request was refused before it was routed."""
+        self._shed.labels(reason).inc()
 
     def operation_ended(self, kind: str, outcome: str) -> None:
         """One GraphQL operation came to its end."""

@@ -159,8 +159,9 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.schedule_ping()
 
     def keepalive_timeout(self) -> None:
-        """Cut off a client that does not answer. A close frame of RFC 6455 for this (1011) keeps graphql-ws from retrying,
-        and a device that was asleep would get it when it wakes.
+        """Cut off a client that does not answer.
+
+        The close frame for this (1011) keeps graphql-ws from retrying, and a device that slept gets it when it wakes.
         """
         if self.writable.is_set():
             self.transport.abort()

@@ -30,7 +30,7 @@ class RequestContext:
 
     ``request_id`` ties its upstream calls and log lines together; ``scope`` is for the calls that answer it; ``leave``
     tells its readers of streams when they are let go. One that came ``from_letta`` is a model call of the principal's
-    agents.
+    agents. ``on_long`` is called before the operation waits for a model; it raises GatewayError where too many wait.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class RequestContext:
         self.traceparent = traceparent
         self.leave = leave
         self.from_letta = from_letta
+        self.on_long: Callable[[], None] | None = None
         self.scope = self._scope()
 
     async def once(

@@ -23,6 +23,8 @@ async def counted(context: RequestContext, key: str | None = None, *, anew: bool
     Raises:
         RateLimited: reason ``RATE_LIMIT_LLM``.
     """
+    if context.on_long is not None:
+        context.on_long()
     user_id = context.principal.user_id
     if key is not None and context.resources.streams.attaches(user_id, key, anew=anew):
         return False

@@ -26,6 +26,7 @@ from app.asgi import (
     unless_left,
     write,
 )
+from app.callers import caller_of
 from app.doors import Doors
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
@@ -73,7 +74,7 @@ class GraphQLHttp:
     async def _serve(self, scope: Scope, receive: Receive, send: CountedSend, accepts: Accepts) -> None:
         if not accepts.media:
             raise _unacceptable(f"This address answers {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
-        principal = self._doors.principal(header(scope, b"authorization"))
+        principal = caller_of(scope).signed_in()
         if principal is not None:
             await send.count(self._doors.resources.limits, principal.user_id, LimitKind.GENERAL)
         request = await self._request(scope, receive)
@@ -85,11 +86,13 @@ class GraphQLHttp:
             raise _no_form(operation)
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
+        context.on_long = scope["state"]["place"].lengthen
         if (framing := FRAMINGS.get(media)) is not None:
             if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
+            scope["state"]["place"].lengthen()
             answers = engine.answers(operation, request.variables, context)
             drain = self._doors.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):

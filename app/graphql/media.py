@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
@@ -15,6 +16,9 @@ HTML = "text/html"
 WHOLE = (RESPONSE_JSON, PLAIN_JSON)
 """One answer in one body (GraphQL over HTTP)."""
 
+_CACHED_CHARS = 256
+"""Clients send the same few headers again and again; a longer one is read each time, so that none fills the memory."""
+
 _WILDCARDS = {"*/*": (PLAIN_JSON,), "application/*": (RESPONSE_JSON, PLAIN_JSON)}
 _KNOWN = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
 _RANKED = _KNOWN | _WILDCARDS.keys() | {HTML}
@@ -27,11 +31,17 @@ def accepted(accept: str | None) -> list[str]:
     """The media types of ours that an ``Accept`` header takes, the client's favourite first."""
     if not accept:
         return [PLAIN_JSON]
+    read = _known if len(accept) <= _CACHED_CHARS else _known.__wrapped__
+    return list(read(accept))
+
+
+@lru_cache(maxsize=256)
+def _known(accept: str) -> tuple[str, ...]:
     found: list[str] = []
     for name, parameters in _ranked(accept):
         if not (name == MULTIPART and not _is_subscription_spec(parameters)):
             found += _WILDCARDS.get(name, (name,) if name in _KNOWN else ())
-    return list(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))
 
 
 def prefers_page(accept: str | None) -> bool:

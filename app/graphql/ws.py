@@ -18,12 +18,14 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header, retry_after, traceparent_of
+from app.callers import Caller, address_of
 from app.doors import Doors
 from app.drain import REASON, Stage, interruption, refusal
 from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from app.graphql.subprotocol import PROTOCOL, Close, Closed, id_of, message_of, payload_of
+from app.places import CallerKind, Place
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
@@ -113,8 +115,7 @@ class _Session:
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
         self._leave = Leave()
-        client = scope.get("client")
-        self._give_place: Callable[[], None] = sockets.strangers.join(client[0] if client else "", self._give_up)
+        self._give_place: Callable[[], None] = sockets.strangers.join(address_of(scope), self._give_up)
 
     async def run(self) -> None:
         """Read until either side ends it; then stop every operation."""
@@ -236,7 +237,7 @@ class _Session:
         self._give_place()
         self._give_place = partial(self._sockets.places.give, principal.user_id)
         self._principal = principal
-        self._scope["state"]["user"] = principal.user_id
+        self._scope["state"]["caller"] = Caller(CallerKind.USER, principal.user_id, principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
         if frames is not None:
             frames.admit(self._sockets.meters.of(principal.user_id))
@@ -274,23 +275,22 @@ class _Session:
         elif len(self._operations) >= MAX_OPERATIONS:
             message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
             await self._fail(operation_id, RateLimited(message, reason="OPERATIONS"))
-        elif await self._counted(operation_id, self._principal):
-            task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
+        elif (place := await self._place(operation_id, self._principal)) is not None:
+            task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
             self._operations[operation_id] = task
-            task.add_done_callback(partial(self._done, operation_id, self._principal.user_id))
+            task.add_done_callback(partial(self._done, operation_id, place))
 
-    async def _counted(self, operation_id: str, principal: Principal) -> bool:
-        """Count an operation and take its place; one over a limit is refused, and the socket lives on."""
+    async def _place(self, operation_id: str, principal: Principal) -> Place | None:
+        """A place for an operation, which is counted; one over a limit is refused, and the socket lives on."""
         try:
             await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-            self._sockets.operations.take(principal.user_id)
+            return self._doors.places.take(CallerKind.USER, principal.user_id)
         except (RateLimited, Overloaded) as error:
             await self._fail(operation_id, error)
-            return False
-        return True
+            return None
 
-    def _done(self, operation_id: str, user_id: str, task: asyncio.Task[None]) -> None:
-        self._sockets.operations.give(user_id)
+    def _done(self, operation_id: str, place: Place, task: asyncio.Task[None]) -> None:
+        place.leave()
         if not task.cancelled():
             task.exception()  # seen: only a client that left in mid-refusal leaves one
         if self._operations.get(operation_id) is task:
@@ -302,10 +302,11 @@ class _Session:
         elif not self._doors.drain.is_open:
             self._go_away()
 
-    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
+    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
         try:
+            await place.enter()
             with self._doors.drain.request():
-                await self._relay(operation_id, principal, payload)
+                await self._relay(operation_id, principal, payload, place)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
@@ -314,12 +315,14 @@ class _Session:
             self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
-    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
+    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
+        context.on_long = place.lengthen
         answers = self._doors.engine.answers(operation, request.variables, context)
         if operation.kind is OperationType.SUBSCRIPTION:
+            place.lengthen()
             with self._doors.drain.stream():
                 await self._send_answers(operation_id, answers)
         else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, traceparent_of
+from app.asgi import ClientLeft, traceparent_of
+from app.callers import caller_of
 from app.doors import Doors
 from app.limits import CountedSend
+from app.places import CallerKind
 from app.rest.envelope import refuse
 from app.rest.idempotency import starts_nothing
 from app.rest.relay import Relay
-from app.rest.secrets import ProxySecrets, refused
-from app.rest.table import counts_of, proxied_user, rows_at
+from app.rest.secrets import refused
+from app.rest.table import counts_of, rows_at
 from clients.errors import BadUserInput, GatewayError, NotFound
 from resolvers.context import RequestContext
 from resolvers.limits import LimitKind
@@ -20,9 +22,8 @@ from resolvers.limits import LimitKind
 class RestDoor:
     """``/v1/*``, opened by a user's token, and ``/api/v1/agents/{user_id}/proxy*``, by that user's agents' secret."""
 
-    def __init__(self, doors: Doors, secrets: ProxySecrets) -> None:
+    def __init__(self, doors: Doors) -> None:
         self._doors = doors
-        self._secrets = secrets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,10 +70,7 @@ class RestDoor:
 
     def _opened(self, scope: Scope) -> RequestContext:
         """The context of a request whose secret is right. Raises Unauthenticated."""
-        authorization, user_id = header(scope, b"authorization"), proxied_user(scope["path"])
+        caller = caller_of(scope)
+        principal, from_letta = caller.signed_in(), caller.kind is CallerKind.LETTA
         request_id, traceparent = scope["state"]["request_id"], traceparent_of(scope)
-        if user_id is None:
-            principal = self._doors.authenticator.principal(authorization)
-            return self._doors.context(principal, request_id, traceparent)
-        principal = self._secrets.principal(authorization, user_id)
-        return self._doors.context(principal, request_id, traceparent, from_letta=True)
+        return self._doors.context(principal, request_id, traceparent, from_letta=from_letta)

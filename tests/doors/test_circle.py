@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clients.bulkhead import SHARES
 from tests.conftest import REAL
 from tests.doors.test_conversations import CREATE
 from tests.doors.test_memory import INSERT, OWNED, SEARCH, WRITE
@@ -197,7 +198,7 @@ async def test_agents_of_a_user_who_is_gone_are_let_in_nowhere(circle: Stack) ->
 
 async def test_turns_in_every_place_there_is_do_not_keep_their_own_calls_out() -> None:
     places = 3
-    async with any_stack(max_concurrent_requests=places) as stack, stack.circle():
+    async with any_stack(max_concurrent_streams=SHARES * places) as stack, stack.circle():
         agents = [await stack.make_agent() for _ in range(places)]
         before = (await stack.model_stats())["inflight"]
         turns = [asyncio.create_task(turn(stack, agent_id, "tokens=3 first=1 delay=0")) for agent_id in agents]
@@ -206,8 +207,9 @@ async def test_turns_in_every_place_there_is_do_not_keep_their_own_calls_out() -
             return (await stack.model_stats())["inflight"] == before + places
 
         await until(all_asked)  # no place was left, and yet each turn's call has come through
-        refused = await stack.client.post("/graphql", json={"query": "{ __typename }"}, headers=stack.headers())
-        assert refused.status_code == 503
+        body = {"model": stack.chat_model, "messages": [{"role": "user", "content": "hi"}]}
+        refused = await stack.client.post("/v1/chat/completions", json=body, headers=stack.headers())
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "streams")
         for heard in await asyncio.gather(*turns):
             assert text_of(heard) == "tok0 tok1 tok2"
             assert heard[-1]["outcome"] == "COMPLETED"

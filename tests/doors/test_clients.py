@@ -14,7 +14,7 @@ from gql.transport.websockets import WebsocketsTransport
 from tests.doors.test_streams import COMPLETION, STREAM, completion, expected, text_of
 from tests.support.doors import events
 from tests.support.node import run_node
-from tests.support.stack import Stack, any_stack, embedded_stack
+from tests.support.stack import GRACE, Stack, any_stack, embedded_stack
 
 OVER_HTTP = ("graphql-sse", "urql", "apollo")
 
@@ -59,11 +59,11 @@ async def test_a_refused_subscription_ends_at_once_and_its_code_can_be_read(clie
 @pytest.mark.needs_node
 @pytest.mark.parametrize("client", OVER_HTTP)
 async def test_a_gateway_that_is_full_says_so_in_the_clients_form(client: str) -> None:
-    async with embedded_stack(max_concurrent_requests=1) as stack:
+    async with embedded_stack(max_concurrent_streams=1) as stack:
         held = {"i": completion(stack, "tokens=5000 delay=0.05"), "k": "one"}
         async with aclosing(events(stack, "event stream", COMPLETION, held)) as heard:
             await anext(heard)
-            case = {"name": "full", "query": STREAM, "variables": {"id": "stream:x"}, "token": stack.token()}
+            case = {"name": "full", "query": STREAM, "variables": {"id": "stream:x"}, "token": stack.token(GRACE)}
             [seen] = await run_node("refused.mjs", url=stack.url, client=client, cases=[case], seconds=5)
     assert seen == {"name": "full", "codes": ["OVERLOADED"], "requests": 1}
 

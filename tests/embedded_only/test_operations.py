@@ -37,12 +37,19 @@ async def test_more_requests_than_there_is_room_for() -> None:
 
         await until(asked)
         origin = {"origin": "http://localhost:5173"}
-        refused = await stack.client.post("/graphql", json={"query": "{ viewer { id } }"}, headers=origin)
-        assert refused.status_code == 503
-        assert refused.json()["errors"][0]["extensions"]["code"] == "OVERLOADED"
-        assert refused.headers["access-control-allow-origin"] == origin["origin"]
-        at_openai = await stack.client.get("/v1/models", headers=stack.headers())
-        assert (at_openai.status_code, at_openai.json()["error"]["code"]) == (503, "overloaded")
+        asked = {"query": "{ viewer { id } }"}
+        for user, status, code in ((ADA, 429, "RATE_LIMITED"), (GRACE, 503, "OVERLOADED")):
+            headers = {**origin, **stack.headers(user), "x-request-id": "mine"}
+            refused = await stack.client.post("/graphql", json=asked, headers=headers)
+            assert refused.status_code == status
+            told = refused.json()["errors"][0]["extensions"]
+            assert (told["code"], told["reason"], told["requestId"]) == (code, "REQUESTS", "mine")
+            assert refused.headers["access-control-allow-origin"] == origin["origin"]
+            assert "X-Request-ID" in refused.headers["access-control-expose-headers"]
+            assert (refused.headers["x-request-id"], refused.headers["vary"]) == ("mine", "Origin")
+            assert refused.headers["x-content-type-options"] == "nosniff"
+        at_openai = await stack.client.get("/v1/models", headers=stack.headers(GRACE))
+        assert (at_openai.status_code, at_openai.json()["error"]["code"]) == (503, "requests")
         assert at_openai.headers["retry-after"] == "1"
         assert (await stack.client.get("/ping")).status_code == 200
         slow.cancel()

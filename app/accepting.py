@@ -1,0 +1,65 @@
+"""Accepts connections that wait while the event loop is busy.
+
+libuv, and so uvloop, accepts one connection in each iteration of the loop. A busy loop has few iterations in a second,
+so new connections, a probe's among them, would wait for seconds behind others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+INTERVAL_SECONDS = 0.05
+"""How often it is looked for connections that wait."""
+
+MAX_ACCEPTED = 64
+"""The most connections that are accepted at a time."""
+
+
+class Acceptor:
+    """Accepts what waits at listeners which an event loop's server accepts from as well.
+
+    Args:
+        listeners: sockets that listen and do not block.
+        make_protocol: makes the protocol of a connection.
+    """
+
+    def __init__(self, listeners: list[socket.socket], make_protocol: Callable[[], asyncio.Protocol]) -> None:
+        self._listeners = listeners
+        self._make_protocol = make_protocol
+        self._timer: asyncio.TimerHandle | None = None
+        self._connecting: set[asyncio.Task[object]] = set()
+
+    def start(self) -> None:
+        """Accept until ``stop``."""
+        self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._accept)
+
+    def stop(self) -> None:
+        """Accept no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for _ in range(MAX_ACCEPTED):
+                try:
+                    accepted, _ = listener.accept()
+                except OSError:  # none waits; or it is gone again, or descriptors ran out, which the loop's server logs
+                    break
+                accepted.setblocking(False)
+                task = loop.create_task(_connect(loop, self._make_protocol, accepted))
+                self._connecting.add(task)
+                task.add_done_callback(self._connecting.discard)
+        self.start()
+
+
+async def _connect(
+    loop: asyncio.AbstractEventLoop, make_protocol: Callable[[], asyncio.Protocol], accepted: socket.socket
+) -> None:
+    try:
+        await loop.connect_accepted_socket(make_protocol, accepted)
+    except OSError:
+        accepted.close()

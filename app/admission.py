@@ -1,0 +1,113 @@
+"""The first step of a request: whose it is, whether that owner has a place left, and whether the loop has time for it.
+
+It stands before routing and every other middleware, since refusing must stay cheap when there is much to refuse.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.asgi import header
+from app.callers import identified
+from app.gate import Gate
+from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
+from app.places import Places
+from app.rest.secrets import ProxySecrets
+from app.telemetry import Telemetry
+from clients.errors import GatewayError, Overloaded, RateLimited
+
+_REQUEST_ID = REQUEST_ID.lower().encode()
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_BY_ORIGIN = (b"vary", b"Origin")
+
+LOG_SECONDS = 1.0
+"""How often the log says that requests are refused: a line for each would cost more than refusing it."""
+
+
+class Admission:
+    """Lets requests in, or refuses them before they are routed or their body is read.
+
+    Args:
+        app: serves what is let in.
+        gate: knows who may come in, once the lifespan has begun.
+        places: the places of the process.
+        secrets: what opens the proxies of agents.
+        cors: the options of the ``CORSMiddleware`` that answers what is let in.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        gate: Gate,
+        places: Places,
+        secrets: ProxySecrets,
+        telemetry: Telemetry,
+        cors: Mapping[str, Any],
+    ) -> None:
+        self._app = app
+        self._gate = gate
+        self._places = places
+        self._secrets = secrets
+        self._telemetry = telemetry
+        self._cors = CORSMiddleware(app, **cors)
+        self._readable = _raw(self._cors.simple_headers)
+        self._unlogged = 0
+        self._logged = float("-inf")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Sockets, and what tells how the gateway is, are let in always."""
+        doors = self._gate.doors
+        if scope["type"] != "http" or doors is None or scope["path"] in ALWAYS_OPEN or scope["method"] == "OPTIONS":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["caller"] = caller = identified(doors, self._secrets, scope)
+        try:
+            place = self._places.take(caller.kind, caller.owner)
+        except (RateLimited, Overloaded) as error:
+            await self._refuse(scope, send, error)
+            return
+        try:
+            try:
+                await place.enter()
+            except Overloaded as error:
+                await self._refuse(scope, send, error)
+                return
+            state["place"] = place
+            await self._app(scope, receive, send)
+        finally:
+            place.leave()
+
+    async def _refuse(self, scope: Scope, send: Send, error: GatewayError) -> None:
+        fields = self._fields(scope)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += fields
+            await send(message)
+
+        await refuse(scope, named, error)
+        self._telemetry.request_shed(error.reason or error.code)
+        self._unlogged += 1
+        if (now := time.monotonic()) >= self._logged + LOG_SECONDS:
+            self._telemetry.log.warning("shed", requests=self._unlogged, reason=error.reason)
+            self._logged, self._unlogged = now, 0
+
+    def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """The headers that every answer has, and those that let a page of an allowed origin read it."""
+        request_id = scope["state"]["request_id"] = request_id_of(scope)
+        fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFFING, _BY_ORIGIN]
+        origin = header(scope, b"origin")
+        if origin is not None and self._cors.is_allowed_origin(origin):
+            fields += [*self._readable, (b"access-control-allow-origin", origin.encode("latin-1"))]
+        return fields
+
+
+def _raw(fields: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in fields.items()]

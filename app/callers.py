@@ -1,0 +1,87 @@
+"""The sender of a request, identified once, before anything else: a user, a user's agents by Letta, or a stranger."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from app.asgi import header
+from app.doors import Doors
+from app.places import CallerKind
+from app.rest.secrets import ProxySecrets
+from app.rest.table import is_rest, proxied_user
+from clients.errors import GatewayError
+from resolvers.principal import Principal
+
+_MAX_ADDRESS_CHARS = 64
+_SUBNET_BITS = 64
+"""An IPv6 subscriber has a network of this prefix, and as many addresses in it as they like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The sender of a request.
+
+    Attributes:
+        kind: whose places the request takes.
+        owner: whose share of them: a user id, or a client's address.
+        principal: the user, where the request is signed in.
+        refusal: why it is not, where it has to be.
+    """
+
+    kind: CallerKind
+    owner: str
+    principal: Principal | None = None
+    refusal: GatewayError | None = None
+
+    def signed_in(self) -> Principal | None:
+        """The user; ``None`` only for a request without a token, where introspection is open. Raises GatewayError."""
+        if self.refusal is not None:
+            raise self.refusal
+        return self.principal
+
+
+def identified(doors: Doors, secrets: ProxySecrets, scope: Scope) -> Caller:
+    """The sender of a request, by its token or secret where its address asks for one, else by the client's address."""
+    path = scope["path"]
+    proxied = proxied_user(path) if path.startswith("/api/") else None
+    refusal = None
+    if proxied is not None or path == "/graphql" or is_rest(path):
+        try:
+            principal = _principal(doors, secrets, header(scope, b"authorization"), proxied, path)
+        except GatewayError as error:
+            refusal = error
+        else:
+            if principal is not None:
+                kind = CallerKind.USER if proxied is None else CallerKind.LETTA
+                return Caller(kind, principal.user_id, principal)
+    return Caller(CallerKind.STRANGER, address_of(scope), refusal=refusal)
+
+
+def caller_of(scope: Scope) -> Caller:
+    """The sender that ``identified`` has found."""
+    found: Caller = scope["state"]["caller"]
+    return found
+
+
+def address_of(scope: Scope) -> str:
+    """The client's address, as the server and its trusted proxies have it; of IPv6, the subscriber's network."""
+    client = scope.get("client")
+    address = str(client[0])[:_MAX_ADDRESS_CHARS] if client else ""
+    if ":" not in address:
+        return address
+    try:
+        number = int(ipaddress.IPv6Address(address.partition("%")[0]))
+    except ValueError:
+        return address
+    return f"{number >> _SUBNET_BITS:x}"
+
+
+def _principal(
+    doors: Doors, secrets: ProxySecrets, authorization: str | None, proxied: str | None, path: str
+) -> Principal | None:
+    if proxied is not None:
+        return secrets.principal(authorization, proxied)
+    return doors.principal(authorization) if path == "/graphql" else doors.authenticator.principal(authorization)

@@ -1,0 +1,100 @@
+"""What a request holds while it is served: a place of its owner's share, of requests first, then perhaps of streams.
+
+Requests, streams and what Letta sends back have places of their own, so none of them waits for another. Whoever has not
+signed in has places apart from those who have.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from app.shares import Shares
+from app.shedding import Shedder
+from clients.bulkhead import SHARES
+
+
+class CallerKind(Enum):
+    """Whose places a request takes."""
+
+    USER = "user"
+    LETTA = "letta"
+    STRANGER = "stranger"
+
+
+class Place:
+    """One request's place. It is entered once and left once; in between it may become one of a stream."""
+
+    __slots__ = ("_entered", "_owner", "_places", "_shares", "_sheds")
+
+    def __init__(self, places: Places, shares: Shares, owner: str, *, sheds: bool) -> None:
+        self._places = places
+        self._owner = owner
+        self._sheds = sheds
+        self._entered = False
+        shares.take(owner)
+        self._shares: Shares | None = shares
+
+    async def enter(self) -> None:
+        """Wait until the event loop has time for the request. Raises Overloaded (``BUSY``)."""
+        if self._sheds:
+            await self._places.shedder.enter(self._owner)
+            self._entered = True
+
+    def lengthen(self) -> None:
+        """Take a place of a stream instead: the request will wait for a model, or for as long as its client reads.
+
+        Raises:
+            RateLimited: reason ``STREAMS``, where the owner has as many as it may.
+            Overloaded: reason ``STREAMS``, where there are as many as there may be in all.
+        """
+        streams = self._places.streams_of(self._shares)
+        if self._shares is None or streams is self._shares:
+            return
+        streams.take(self._owner)
+        self._leave_shedder()
+        self._shares.give(self._owner)
+        self._shares = streams
+
+    def leave(self) -> None:
+        """Give everything back."""
+        self._leave_shedder()
+        if self._shares is not None:
+            self._shares.give(self._owner)
+            self._shares = None
+
+    def _leave_shedder(self) -> None:
+        if self._entered:
+            self._entered = False
+            self._places.shedder.leave(self._owner)
+
+
+class Places:
+    """All places of the process.
+
+    Args:
+        requests: places of signed-in users' requests; as many again are for what Letta sends back.
+        streams: places of streams and of requests that wait for a model; as many again for Letta's.
+        shedder: lets requests in as the event loop keeps up.
+    """
+
+    def __init__(self, requests: int, streams: int, shedder: Shedder) -> None:
+        self.shedder = shedder
+        self.strangers = Shares(_part(requests), _part(_part(requests)))
+        self.requests = Shares(requests, _part(requests))
+        self.returning = Shares(requests, _part(requests))
+        self.streams = Shares(streams, _part(streams), what="streams")
+        self.returning_streams = Shares(streams, _part(streams), what="streams")
+
+    def take(self, kind: CallerKind, owner: str) -> Place:
+        """A place for a request, or for an operation of a socket. Raises RateLimited or Overloaded (``REQUESTS``)."""
+        if kind is CallerKind.LETTA:
+            return Place(self, self.returning, owner, sheds=False)
+        return Place(self, self.strangers if kind is CallerKind.STRANGER else self.requests, owner, sheds=True)
+
+    def streams_of(self, shares: Shares | None) -> Shares:
+        """The places that streams take which began as these requests."""
+        return self.returning_streams if shares in {self.returning, self.returning_streams} else self.streams
+
+
+def _part(total: int) -> int:
+    return max(1, total // SHARES)

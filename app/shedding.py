@@ -1,0 +1,190 @@
+"""Load shedding: requests are let in as fast as the event loop keeps up, owners by turns, and the rest is refused soon.
+
+Every request that is let in adds to the work of one event loop. Without a bound, ten times the work that the loop can
+do makes all of it late; with one, the loop stays quick, and what it has no time for is refused while it is still cheap.
+
+How many requests may be under way (``limit``) follows the loop's lag. A loop that falls behind lowers it. A loop that
+keeps up raises it by as many requests as it had the time for, going by the CPU time that a request has cost lately. So
+requests that only wait, such as for a slow service, are let in at the rate that the loop can serve them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.lag import INTERVAL_SECONDS
+from clients.errors import Overloaded
+
+LATE_SECONDS = 0.1
+"""A loop that is later than this has too much to do."""
+
+PROMPT_SECONDS = 0.05
+"""A loop that is less late than this can do more."""
+
+PATIENCE_SECONDS = 0.5
+"""How long a request waits to be let in before it is refused: clients wait a second for an answer, not ten."""
+
+STANDING_SECONDS = 0.1
+"""Where the oldest request of an owner has waited for longer, the newest is let in first: it is still of use."""
+
+FLOOR = 2
+"""The fewest requests under way: one keeps the loop busy while another waits for a service."""
+
+RETRY_SECONDS = 1.0
+
+_FADING = 0.95
+"""What of the CPU time and the number of past requests still counts after a tick, of which there are 20 a second."""
+
+
+_ENOUGH = 0.5
+"""How many requests of late tell what one costs."""
+
+_LEAST_COST = 0.0001
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request that waits: ``turn`` is resolved to whether it is let in."""
+
+    turn: asyncio.Future[bool]
+    since: float
+
+
+class Shedder:
+    """Decides which requests are let in, and when.
+
+    Args:
+        most: the most requests under way, however well the loop keeps up.
+        overdue: how late the loop is at this moment, in seconds.
+        clock: in seconds; it never goes back.
+    """
+
+    def __init__(
+        self, most: int, overdue: Callable[[], float] = lambda: 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limit = most
+        self._most = most
+        self._least = min(FLOOR, most)
+        self._overdue = overdue
+        self._clock = clock
+        self._held: Counter[str] = Counter()
+        self._under_way = 0
+        self._done = self._used = 0.0
+        self._cost = 0.0
+        self._room = 0.0
+        self._lines: dict[str, deque[_Waiting]] = {}
+
+    @property
+    def under_way(self) -> int:
+        """How many requests have been let in and have not left."""
+        return self._under_way
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to be let in."""
+        return sum(map(len, self._lines.values()))
+
+    def enters(self, owner: str) -> bool:
+        """Let a request in if there is no need to wait; ``leave`` ends it."""
+        if owner in self._lines or not self._has_room(owner) or self._overdue() > LATE_SECONDS:
+            return False
+        self._take(owner)
+        return True
+
+    async def enter(self, owner: str) -> None:
+        """Let a request in, after a wait where need be; ``leave`` ends it.
+
+        Raises:
+            Overloaded: reason ``BUSY``, when it was not let in within ``PATIENCE_SECONDS``.
+        """
+        if self.enters(owner):
+            return
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock())
+        self._lines.setdefault(owner, deque()).append(waiting)
+        try:
+            is_in = await waiting.turn
+        except asyncio.CancelledError:
+            self._give_up(owner, waiting)
+            raise
+        if not is_in:
+            raise Overloaded("The gateway is busy. Try again.", reason="BUSY", retry_after_seconds=RETRY_SECONDS)
+
+    def leave(self, owner: str) -> None:
+        """End a request, and let in what waits for its place."""
+        self._under_way -= 1
+        self._done += 1
+        if self._held[owner] > 1:
+            self._held[owner] -= 1
+        else:
+            del self._held[owner]
+        self._let_in()
+
+    def tick(self, lag: float, used: float, interval: float = INTERVAL_SECONDS) -> None:
+        """Follow the loop's lag.
+
+        Args:
+            lag: how late the loop is, in seconds.
+            used: the CPU time of the loop since the last call, in seconds.
+            interval: the time between two calls of a loop that keeps up, in seconds.
+        """
+        self._estimate(used)
+        if lag > LATE_SECONDS:
+            self.limit = max(self._least, min(self.limit, self._under_way) * 7 // 10)
+            self._room = 0.0
+        elif lag < PROMPT_SECONDS and self.limit < self._most:
+            self._room += max(interval / max(self._cost, _LEAST_COST), interval)
+            self.limit = min(self._most, self.limit + int(self._room))
+            self._room %= 1
+        if self._lines:
+            self._refuse_overdue()
+            self._let_in()
+
+    def _estimate(self, used: float) -> None:
+        """Follow what a request costs: the CPU time of the last second or so, by the requests that ended in it."""
+        self._used, self._done = self._used * _FADING + used, self._done * _FADING
+        if self._done >= _ENOUGH:
+            self._cost = self._used / self._done
+
+    def _has_room(self, owner: str) -> bool:
+        """Whether a request may be let in. An owner who has none under way finds room where others find none."""
+        reserve = 0 if owner in self._held else max(self._least, self.limit // 4)
+        return self._under_way < self.limit + reserve
+
+    def _take(self, owner: str) -> None:
+        self._under_way += 1
+        self._held[owner] += 1
+
+    def _let_in(self) -> None:
+        """Let in one request of each waiting owner after another, as long as there is room."""
+        while (owner := next(filter(self._has_room, self._lines), None)) is not None:
+            line = self._lines.pop(owner)
+            stands = self._clock() - line[0].since > STANDING_SECONDS
+            waiting = line.pop() if stands else line.popleft()
+            if line:
+                self._lines[owner] = line  # behind every other owner
+            if not waiting.turn.done():  # it was cancelled
+                self._take(owner)
+                waiting.turn.set_result(True)
+
+    def _refuse_overdue(self) -> None:
+        oldest = self._clock() - PATIENCE_SECONDS
+        for owner, line in list(self._lines.items()):
+            while line and line[0].since <= oldest:
+                if not (turn := line.popleft().turn).done():
+                    turn.set_result(False)
+            if not line:
+                del self._lines[owner]
+
+    def _give_up(self, owner: str, waiting: _Waiting) -> None:
+        """Forget a request that was cancelled while it waited, or just as it was let in."""
+        if not waiting.turn.cancelled():
+            if waiting.turn.result():
+                self.leave(owner)
+        elif waiting in (line := self._lines.get(owner, deque())):
+            line.remove(waiting)
+            if not line:
+                del self._lines[owner]

@@ -1,0 +1,206 @@
+"""Load shedding: what is let in follows the loop's lag, owners take turns, and what waits too long is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.shedding import FLOOR, LATE_SECONDS, PATIENCE_SECONDS, STANDING_SECONDS, Shedder
+from clients.errors import Overloaded
+
+LATE, PROMPT = LATE_SECONDS * 2, 0.0
+TICK = 0.05
+
+
+class Crowd:
+    """Requests that come, wait, are served and leave, by a clock that stands still."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.now = self.overdue = 0.0
+        self.shedder = Shedder(most, lambda: self.overdue, lambda: self.now)
+        self.inside: list[str] = []
+        self.refused: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def _come(self, name: str) -> None:
+        try:
+            await self.shedder.enter(name.partition(":")[0])
+        except Overloaded:
+            self.refused.append(name)
+        else:
+            self.inside.append(name)
+
+    async def come(self, *names: str) -> None:
+        self.tasks += [asyncio.create_task(self._come(name)) for name in names]
+        await self.settle()
+
+    async def go(self, name: str) -> None:
+        self.inside.remove(name)
+        self.shedder.leave(name.partition(":")[0])
+        await self.settle()
+
+    async def tick(self, lag: float, seconds: float = TICK, *, used: float = 0.0) -> None:
+        self.now += seconds
+        self.shedder.tick(lag, used)
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def test_a_prompt_loop_lets_everything_in_at_once() -> None:
+    crowd = Crowd(most=3)
+    await crowd.come("ada:1", "ada:2", "ada:3")
+    assert crowd.inside == ["ada:1", "ada:2", "ada:3"]
+    assert crowd.shedder.waiting == 0
+
+
+async def test_a_late_loop_lets_in_fewer_and_a_prompt_one_more_again() -> None:
+    crowd = Crowd()
+    await crowd.come(*(f"ada:{n}" for n in range(20)))
+    await crowd.tick(LATE)
+    assert crowd.shedder.limit == 14
+    for _ in range(10):
+        await crowd.tick(LATE)
+    assert crowd.shedder.limit == FLOOR
+    await crowd.tick((LATE_SECONDS + 0.05) / 2)
+    assert crowd.shedder.limit == FLOOR
+    for _ in range(60):
+        await crowd.tick(PROMPT)
+    assert crowd.shedder.limit == 100
+
+
+@pytest.mark.parametrize(("cost", "most_a_second"), [(0.001, 1000), (0.1, 10), (2.0, 1)])
+async def test_a_loop_that_keeps_up_lets_in_as_many_as_it_has_the_time_for(cost: float, most_a_second: int) -> None:
+    """The limit fell while the loop was late; then every request waits for something slow, and the loop is idle."""
+    crowd = Crowd(most=10_000)
+    await crowd.come(*(f"ada:{n}" for n in range(10)))
+    for name in list(crowd.inside):
+        await crowd.go(name)
+    await crowd.tick(LATE, used=10 * cost)
+    assert crowd.shedder.limit == FLOOR
+    for _ in range(20):
+        await crowd.tick(PROMPT)
+    assert crowd.shedder.limit - FLOOR == pytest.approx(most_a_second, rel=0.1, abs=1)
+
+
+async def test_a_loop_that_is_late_at_this_moment_lets_nothing_in_before_its_next_tick() -> None:
+    crowd = Crowd()
+    crowd.overdue = LATE
+    await crowd.come("ada:1")
+    assert crowd.shedder.waiting == 1
+    crowd.overdue = 0.0
+    await crowd.tick(LATE)
+    assert crowd.inside == ["ada:1"]
+
+
+async def test_what_waits_too_long_is_refused() -> None:
+    crowd = Crowd(most=1)
+    await crowd.come(*(f"ada:{n}" for n in range(3)))
+    await crowd.tick(PROMPT, seconds=PATIENCE_SECONDS - TICK)
+    assert (crowd.inside, crowd.refused) == (["ada:0"], [])
+    await crowd.tick(PROMPT, seconds=TICK)
+    assert (crowd.inside, crowd.refused) == (["ada:0"], ["ada:1", "ada:2"])
+    assert crowd.shedder.waiting == 0
+
+
+async def test_the_newest_is_let_in_first_where_a_line_stands() -> None:
+    crowd = Crowd(most=1)
+    await crowd.come("ada:0", "ada:1", "ada:2")
+    await crowd.go("ada:0")
+    assert crowd.inside == ["ada:1"]
+    crowd.now += STANDING_SECONDS + TICK
+    await crowd.come("ada:3")
+    await crowd.go("ada:1")
+    assert crowd.inside == ["ada:3"]
+
+
+async def test_a_second_user_gets_in_beside_a_flood() -> None:
+    crowd = Crowd()
+    await crowd.come(*(f"ada:{n}" for n in range(100)))
+    for _ in range(10):
+        await crowd.tick(LATE)
+    await crowd.come(*(f"ada:{n}" for n in range(100, 200)))
+    while len(crowd.inside) > FLOOR:
+        await crowd.go(crowd.inside[0])
+    for number in range(5):
+        await crowd.come(f"grace:{number}")
+        assert f"grace:{number}" in crowd.inside
+        await crowd.go(f"grace:{number}")
+
+
+async def test_a_request_that_is_cancelled_leaves_no_trace() -> None:
+    crowd = Crowd(most=1)
+    await crowd.come("ada:0", "ada:1", "ada:2")
+    crowd.tasks[1].cancel()  # while it waits
+    await crowd.settle()
+    assert crowd.shedder.waiting == 1
+    crowd.inside.remove("ada:0")
+    crowd.shedder.leave("ada")  # lets the next one in, which is cancelled before it knows
+    crowd.tasks[2].cancel()
+    await crowd.settle()
+    assert (crowd.shedder.waiting, crowd.shedder.under_way) == (0, 0)
+    await crowd.come("grace:0")
+    assert crowd.inside == ["grace:0"]
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("come"), st.sampled_from(["ada", "grace", "alan"])),
+        st.tuples(st.just("go"), st.integers(0, 50)),
+        st.tuples(st.just("cancel"), st.integers(0, 50)),
+        st.tuples(st.just("tick"), st.sampled_from([PROMPT, LATE])),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), STEPS)
+def test_nobody_is_forgotten_and_no_owner_keeps_the_others_out(most: int, steps: list[tuple[str, object]]) -> None:
+    asyncio.run(_walk(most, steps))
+
+
+async def _walk(most: int, steps: list[tuple[str, object]]) -> None:
+    crowd, number = Crowd(most), 0
+    for what, which in steps:
+        if what == "come":
+            number += 1
+            await crowd.come(f"{which}:{number}")
+        elif what == "go" and crowd.inside:
+            assert isinstance(which, int)
+            await crowd.go(crowd.inside[which % len(crowd.inside)])
+        elif what == "cancel" and crowd.tasks:
+            assert isinstance(which, int)
+            crowd.tasks[which % len(crowd.tasks)].cancel()
+            await crowd.settle()
+        elif what == "tick":
+            assert isinstance(which, float)
+            await crowd.tick(which)
+        held = Counter(name.partition(":")[0] for name in crowd.inside)
+        assert crowd.shedder.under_way == held.total()
+        assert min(FLOOR, most) <= crowd.shedder.limit <= most
+        assert not crowd.shedder.waiting or held.total() >= crowd.shedder.limit
+    while crowd.inside or crowd.shedder.waiting:
+        for name in list(crowd.inside):
+            await crowd.go(name)
+        await crowd.tick(PROMPT)
+    done = sum(task.done() for task in crowd.tasks)
+    assert done == len(crowd.tasks)
+    assert crowd.shedder.under_way == 0
+
+
+async def test_the_refusal_is_an_overload() -> None:
+    crowd = Crowd(most=1)
+    await crowd.shedder.enter("ada")
+    waits = asyncio.create_task(crowd.shedder.enter("ada"))
+    await crowd.settle()
+    await crowd.tick(PROMPT, seconds=PATIENCE_SECONDS)
+    with pytest.raises(Overloaded, match="busy") as refused:
+        await waits
+    assert (refused.value.reason, refused.value.retry_after_seconds) == ("BUSY", 1)
