@@ -15,6 +15,9 @@ from typing import Any
 
 import orjson
 
+_TCP_CLOSE = 7
+"""The state of a connection that is reset (tcp(7), ``tcp_info``)."""
+
 
 class Op(IntEnum):
     """The kind of a frame (RFC 6455, 5.2)."""
@@ -87,6 +90,11 @@ class RawSocket:
         except (asyncio.IncompleteReadError, ConnectionError):
             return 1006, ""
         return struct.unpack("!H", heard[1][:2])[0], heard[1][2:].decode()
+
+    async def cut_off(self) -> bool:
+        """Whether the server has reset the connection, without reading from it."""
+        connection = self.writer.transport.get_extra_info("socket")
+        return bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
 
     async def sign_in(self, token: str) -> None:
         """Send ``connection_init``, and wait for its answer."""
