@@ -10,7 +10,8 @@ chunk lines and trailers  that of the body                        ``MAX_HEAD_BYT
 a body that nobody reads  ``LINGER_SECONDS`` after the answer     ``LINGER_BYTES``
 a request is answered     the application's own                   ``HELD_BYTES`` of what comes after it
 an answer is not taken    ``WRITE_TIMEOUT_SECONDS`` (``Unsent``)  ``MAX_UNSENT_BYTES`` of all connections
-kept alive                uvicorn's                               one head, as above
+kept alive                uvicorn's, ``KEEP_ALIVE_SECONDS``       one head, as above
+any                                                               ``MAX_CONNECTIONS``: see ``Crowd``
 ========================  ======================================  ==========================================
 """
 
@@ -28,6 +29,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.crowd import Crowd
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
 from app.http10 import Http10Protocol
 from app.outgoing import Outgoing, Unsent
@@ -91,12 +93,14 @@ class Connection(Http10Protocol):
     Args:
         head_seconds: how long a head may take to come.
         unsent: looks at what waits to be taken by the client.
+        crowd: the connections that wait for a request.
     """
 
-    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, **options: Any) -> None:
+    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, crowd: Crowd, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head_seconds = head_seconds
         self._unsent = unsent
+        self._crowd = crowd
         self._phase = _Phase.HEAD
         self._received = Received()
         self._spent = self._piece = self._left = self._chunk = 0
@@ -116,10 +120,13 @@ class Connection(Http10Protocol):
         self.transport = cast("asyncio.Transport", self._out)
         self._start_clock(self._head_seconds, self._no_head)
         self._unsent.watch()
+        self._crowd.join(self)
+        self._crowd.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. The application is told that the client has left."""
         self._stop_clock()
+        self._crowd.leave(self)
         self._received.clear()
         super().connection_lost(exc)
 
@@ -193,6 +200,7 @@ class Connection(Http10Protocol):
     def on_headers_complete(self) -> None:
         """Check the head, and begin the request."""
         self._stop_clock()
+        self._crowd.leave(self)
         upgrades = self.parser.should_upgrade()
         is_socket = upgrades and self._should_upgrade()
         try:
@@ -244,6 +252,7 @@ class Connection(Http10Protocol):
         super().on_response_complete()
         if self._phase is _Phase.ANSWER and not self.transport.is_closing():
             self._phase, self._spent = _Phase.HEAD, 0
+            self._crowd.join(self)
             if len(self._received):
                 self.loop.call_soon(self._feed_held)
 
@@ -285,6 +294,13 @@ class Connection(Http10Protocol):
         length = f"content-length: {len(text)}\r\n\r\n".encode()
         self.transport.write(head + _REFUSAL_HEADERS + length + text)
         self._linger()
+
+    def give_way(self) -> None:
+        """Close for a newer connection. No answer is under way, but one may wait to be taken."""
+        if self._out.inner.get_write_buffer_size():
+            self._out.reset()
+        else:
+            self._out.inner.close()
 
     def _no_head(self) -> None:
         """The head has not come in time."""
