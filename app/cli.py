@@ -118,7 +118,8 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _run(settings: Settings, listener: socket.socket, store: Store | None) -> None:
-    from app.main import create_app  # noqa: PLC0415 - the other commands start faster without these
+    from app.crowd import open_more_files  # noqa: PLC0415 - the other commands start faster without these
+    from app.main import create_app  # noqa: PLC0415
     from app.stopping import Server  # noqa: PLC0415
     from app.telemetry import Telemetry, log_everything, make_logger  # noqa: PLC0415
 
@@ -128,6 +129,7 @@ def _run(settings: Settings, listener: socket.socket, store: Store | None) -> No
     text = banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in)
     telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
     log_everything(telemetry.log)
+    open_more_files()
     if settings.is_production:
         telemetry.announce("starting", text, version=VERSION, port=port)  # everything in the log is JSON
     else:

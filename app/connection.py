@@ -10,7 +10,8 @@ chunk lines and trailers  that of the body                        ``MAX_HEAD_BYT
 a body that nobody reads  ``LINGER_SECONDS`` after the answer     ``LINGER_BYTES``
 a request is answered     the application's own                   ``HELD_BYTES`` of what comes after it
 an answer is not taken    ``WRITE_TIMEOUT_SECONDS`` (``Unsent``)  ``MAX_UNSENT_BYTES`` of all connections
-kept alive                uvicorn's                               one head, as above
+kept alive                uvicorn's, ``KEEP_ALIVE_SECONDS``       one head, as above
+any                                                               ``MAX_CONNECTIONS``: see ``Crowd``
 ========================  ======================================  ==========================================
 """
 
@@ -25,11 +26,14 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.crowd import Crowd
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
 from app.http10 import Http10Protocol
 from app.outgoing import Outgoing, Unsent
+from app.received import Received
 
 LINGER_SECONDS = 2.0
 """How long what is still sent after a refusal is read and dropped, so that the client can read the answer."""
@@ -42,9 +46,6 @@ HELD_BYTES = 64 * 1024
 
 UNSENT_BYTES = 128 * 1024
 """What the kernel takes beyond what is under way: what it holds looks as if the client had taken it."""
-
-_END_OF_HEAD = b"\r\n\r\n"
-"""Ends a head, and every chunked body, with trailers and without."""
 
 _MAX_PIECE = 64 * 1024
 _CHUNK_LINE = 16
@@ -65,20 +66,43 @@ class _Phase(Enum):
     """Nothing that may be parsed: the request is complete, and its answer is not."""
 
 
+class _Flow(FlowControl):
+    """uvicorn's flow control, but while enough is held nothing makes it read on.
+
+    An application does so when it awaits a body, or the client's leaving.
+    """
+
+    _holds = False
+
+    def hold(self, holds: bool) -> None:
+        """Read nothing, or go on."""
+        was, self._holds = self._holds, holds
+        if holds:
+            self.pause_reading()
+        elif was:
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        if not self._holds:
+            super().resume_reading()
+
+
 class Connection(Http10Protocol):
     """A connection. The next request is parsed when the one before has been answered.
 
     Args:
         head_seconds: how long a head may take to come.
         unsent: looks at what waits to be taken by the client.
+        crowd: the connections that wait for a request.
     """
 
-    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, **options: Any) -> None:
+    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, crowd: Crowd, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head_seconds = head_seconds
         self._unsent = unsent
+        self._crowd = crowd
         self._phase = _Phase.HEAD
-        self._unfed = self._tail = b""
+        self._received = Received()
         self._spent = self._piece = self._left = self._chunk = 0
         self._keeps_alive = False
         self._refusal: HeadRefused | None = None
@@ -90,16 +114,20 @@ class Connection(Http10Protocol):
         super().connection_made(transport)
         with suppress(OSError, AttributeError):  # not every system and kind of socket has the option
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        self.flow = self._flow = _Flow(transport)
         self._out = Outgoing(transport)
         self._out.on_close = self._close
         self.transport = cast("asyncio.Transport", self._out)
         self._start_clock(self._head_seconds, self._no_head)
         self._unsent.watch()
+        self._crowd.join(self)
+        self._crowd.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. The application is told that the client has left."""
         self._stop_clock()
-        self._unfed = b""
+        self._crowd.leave(self)
+        self._received.clear()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -113,44 +141,39 @@ class Connection(Http10Protocol):
             self._drop(len(data))
             return
         self._unset_keepalive_if_required()
-        self._unfed = self._unfed + data if self._unfed else data
+        self._received.add(data)
         self._feed()
 
     def _feed(self) -> None:
-        """Give the parser what it may have of the bytes received."""
+        """Parse what may be parsed of the bytes received."""
         try:
-            self._unfed = self._parsed(self._unfed)
+            while len(self._received) and self._phase is not _Phase.ANSWER and not self.transport.is_closing():
+                self._parse_piece()
         except (HeadRefused, httptools.HttpParserError) as error:
             if isinstance(error, httptools.HttpParserError):
                 error = self._refusal or HeadRefused(400, "Invalid HTTP request received.")
             self._refuse(error)
             return
-        if len(self._unfed) > HELD_BYTES:
-            self.flow.pause_reading()
+        self._flow.hold(len(self._received) > HELD_BYTES)
         if self._phase is _Phase.HEAD and self._spent and self._clock is None and not self.transport.is_closing():
             self._start_clock(self._head_seconds, self._no_head)
 
-    def _parsed(self, data: bytes) -> bytes:
-        """Parse, and return what must wait. Raises HeadRefused, HttpParserError."""
-        view, at = memoryview(data), 0
-        while at < len(data) and self._phase is not _Phase.ANSWER:
-            phase, end = self._phase, self._end_of_piece(data, at)
-            self._piece = end - at
-            try:
-                self.parser.feed_data(view[at:end])
-            except httptools.HttpParserUpgrade:
-                if self._should_upgrade():
-                    self.handle_websocket_upgrade()
-                    return b""
-                self._read_again()
-            if phase is _Phase.BODY:
-                self._left -= self._piece
-            else:
-                self._spent += self._piece
-                self._check_framing(phase)
-            at = end
-        self._tail = data[max(0, at - 3) : at] if at > 2 else (self._tail + data[:at])[-3:]
-        return data[at:]
+    def _parse_piece(self) -> None:
+        """Raises HeadRefused, HttpParserError."""
+        phase, self._piece = self._phase, self._size_of_piece()
+        try:
+            self.parser.feed_data(self._received.take(self._piece))
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self._received.clear()
+                self.handle_websocket_upgrade()
+                return
+            self._read_again()
+        if phase is _Phase.BODY:
+            self._left -= self._piece
+        else:
+            self._spent += self._piece
+            self._check_framing(phase)
 
     def _check_framing(self, phase: _Phase) -> None:
         """Raise HeadRefused where head, chunk lines and trailers are too large together."""
@@ -158,16 +181,16 @@ class Connection(Http10Protocol):
         if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES + begun:
             raise _too_large()
 
-    def _end_of_piece(self, data: bytes, at: int) -> int:
-        """Where the parser must stop, so that it goes past no bound and no end of a request."""
+    def _size_of_piece(self) -> int:
+        """How much the parser may have, so that it goes past no bound and no end of a request."""
         if self._phase is _Phase.BODY:
-            return min(len(data), at + self._left)
+            return min(len(self._received), self._left)
         room = _MAX_PIECE
         if self._phase is _Phase.HEAD:
             room = MAX_HEAD_BYTES - self._spent
             if not room:
                 raise _too_large()
-        return min(_end_of_head(data, at, b"" if at else self._tail), at + room)
+        return min(self._received.to_end_of_head(), room)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. A trailer is none (RFC 9110, 6.5.1)."""
@@ -177,6 +200,7 @@ class Connection(Http10Protocol):
     def on_headers_complete(self) -> None:
         """Check the head, and begin the request."""
         self._stop_clock()
+        self._crowd.leave(self)
         upgrades = self.parser.should_upgrade()
         is_socket = upgrades and self._should_upgrade()
         try:
@@ -227,8 +251,9 @@ class Connection(Http10Protocol):
         """Go on to the next request."""
         super().on_response_complete()
         if self._phase is _Phase.ANSWER and not self.transport.is_closing():
-            self._phase, self._spent, self._tail = _Phase.HEAD, 0, b""
-            if self._unfed:
+            self._phase, self._spent = _Phase.HEAD, 0
+            self._crowd.join(self)
+            if len(self._received):
                 self.loop.call_soon(self._feed_held)
 
     def _feed_held(self) -> None:
@@ -270,6 +295,13 @@ class Connection(Http10Protocol):
         self.transport.write(head + _REFUSAL_HEADERS + length + text)
         self._linger()
 
+    def give_way(self) -> None:
+        """Close for a newer connection. No answer is under way, but one may wait to be taken."""
+        if self._out.inner.get_write_buffer_size():
+            self._out.reset()
+        else:
+            self._out.inner.close()
+
     def _no_head(self) -> None:
         """The head has not come in time."""
         self._clock = None
@@ -281,7 +313,7 @@ class Connection(Http10Protocol):
     def _close(self) -> None:
         """Close when everything is sent, and what is still coming has been read."""
         if self._lingered is None and not self._out.inner.is_closing():
-            if self._unfed or self._phase in {_Phase.BODY, _Phase.CHUNKS}:
+            if len(self._received) or self._phase in {_Phase.BODY, _Phase.CHUNKS}:
                 self._linger()
             else:
                 self._out.inner.close()
@@ -291,12 +323,14 @@ class Connection(Http10Protocol):
 
         A socket that is closed with bytes unread resets the connection: the client may lose the answer (RFC 9112, 9.6).
         """
-        self._lingered, self._unfed = 0, b""
+        self._lingered = 0
+        self._received.clear()
         self._out.is_finishing = True
         self._unset_keepalive_if_required()
         if self._out.inner.can_write_eof():
             self._out.inner.write_eof()
-        self.flow.resume_reading()
+        self._flow.hold(False)
+        self._flow.resume_reading()
         self._start_clock(LINGER_SECONDS, self._out.inner.close)
 
     def _drop(self, count: int) -> None:
@@ -312,14 +346,6 @@ class Connection(Http10Protocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
-
-
-def _end_of_head(data: bytes, at: int, tail: bytes) -> int:
-    """Where the head ends within ``data``, of which ``tail`` came before; the end of ``data`` where it does not."""
-    if tail and (found := (tail + data[:3]).find(_END_OF_HEAD)) >= 0:
-        return found + len(_END_OF_HEAD) - len(tail)
-    found = data.find(_END_OF_HEAD, at)
-    return len(data) if found < 0 else found + len(_END_OF_HEAD)
 
 
 def _too_large() -> HeadRefused:

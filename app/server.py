@@ -8,6 +8,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.connection import Connection
+from app.crowd import Crowd, connections_possible
 from app.outgoing import Unsent
 from app.settings import Settings
 from app.wire import BoundedSocket
@@ -18,13 +19,15 @@ KEEP_ALIVE_SECONDS = 5
 
 def protocol(settings: Settings) -> type[Connection]:
     """The HTTP protocol of one server."""
-    watches: list[Unsent] = []
+    shared: dict[str, Any] = {"head_seconds": settings.request_timeout}
 
     class BoundedConnection(Connection):
         def __init__(self, *args: Any, server_state: ServerState, **options: Any) -> None:
-            if not watches:
-                watches.append(Unsent(server_state.connections, seconds=settings.write_timeout_seconds))
-            options |= {"head_seconds": settings.request_timeout, "unsent": watches[0]}
+            if "unsent" not in shared:
+                connections = server_state.connections
+                shared["unsent"] = Unsent(connections, seconds=settings.write_timeout_seconds)
+                shared["crowd"] = Crowd(connections, connections_possible(settings.max_connections))
+            options |= shared
             super().__init__(*args, server_state=server_state, **options)
 
     return BoundedConnection

@@ -171,6 +171,10 @@ class Settings(BaseSettings):
     """WebSockets of one user at a time."""
     max_socket_messages_per_second: Count = 200
     """What one user may send over all WebSockets, in frames a second; ten seconds' worth may come at once."""
+    max_connections: Count = 10_000
+    """Connections at a time, or three quarters of the files that the process may open. One more closes the one that has
+    waited longest for a request.
+    """
     max_body_bytes: Count = 1_000_000
     """The largest body and the largest WebSocket message, in bytes."""
     max_query_depth: Count = 15
@@ -180,8 +184,8 @@ class Settings(BaseSettings):
     request_timeout: Seconds = 30.0
     """Bounds everything but model work, in seconds."""
     write_timeout_seconds: Seconds = 30.0
-    """How long a client may take less than a tenth of what waits for it (and than 8 KiB), in seconds. Then its
-    connection is closed.
+    """How long a client may take less than 8 KiB of an answer, or less than a tenth of what waits for it, in seconds.
+    Then its connection is reset.
     """
     socket_init_seconds: Seconds = 10.0
     """How long a socket may take to introduce itself, in seconds."""

@@ -74,6 +74,12 @@ REQUESTS = (
 
 CONNECTIONS = (
     Bound(
+        "connections",
+        "connections at a time, and at most three quarters of the files that the process may open",
+        "the connection that has waited longest for a request is closed",
+        setting="max_connections",
+    ),
+    Bound(
         "head-time",
         "the time until a request's head has come, from its first byte, or that of the connection, in seconds",
         "408 where it has begun; the connection closes",

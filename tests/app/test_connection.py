@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -347,6 +347,34 @@ async def test_what_does_not_send_its_head_in_time_is_closed() -> None:
             await drip
         at = await site.exchanged(HEAD, b"Connection: close\r\n\r\n")
         assert statuses_of(at) == [200]
+
+
+@bound("connections")
+async def test_one_connection_too_many_closes_the_one_that_has_waited_longest() -> None:
+    async with sited(max_connections=3) as site, AsyncExitStack() as stack:
+        busy, first, second = [await stack.enter_async_context(site.connected()) for _ in range(3)]
+        await busy.send(b"GET /waits HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        for one in (first, second, first):
+            await one.send(HEAD + b"\r\n")
+            assert (await one.answer())[0] == 200
+        third = await stack.enter_async_context(site.connected())
+        assert await second.rest() == b""
+        await third.send(HEAD + b"\r\n")
+        await first.send(HEAD + b"Connection: close\r\n\r\n")
+        assert [(await one.answer())[0] for one in (third, first)] == [200, 200]
+        site.app.go_on.set()
+        assert (await busy.answer())[0] == 200
+
+
+async def test_where_every_connection_is_busy_a_new_one_is_closed() -> None:
+    async with sited(max_connections=1) as site, site.connected() as busy:
+        await busy.send(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
+        while "/waits" not in site.app.began:
+            await asyncio.sleep(0)
+        async with site.connected() as other:
+            assert await other.rest() == b""
+        site.app.go_on.set()
+        assert (await busy.answer())[0] == 200
 
 
 @bound("idle-time")
