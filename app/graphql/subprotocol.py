@@ -25,6 +25,7 @@ class Close(IntEnum):
     INIT_TIMEOUT = 4408
     DUPLICATE = 4409
     TOO_MANY = 4429
+    INTERNAL = 4500
 
 
 class Closed(Exception):

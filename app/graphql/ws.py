@@ -179,6 +179,9 @@ class _Session:
             return closed
         except ClientLeft:
             return None
+        except Exception:  # an error of ours: the client gets a close code all the same
+            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+            return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
 
     async def _next(self) -> str | bytes | None:
