@@ -34,7 +34,8 @@ from resolvers.limits import LimitKind, RateLimits
 from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.resources import Clocks, Resources
-from resolvers.streams.hub import StreamHub, StreamLimits
+from resolvers.streams.hub import StreamHub
+from resolvers.streams.limits import StreamLimits
 from schema.build import build_schema
 
 HEALTH_SECONDS = 3.0
@@ -61,6 +62,7 @@ async def open_doors(
     for upstream in clients.values():
         stack.push_async_callback(upstream.aclose)
     streams = StreamHub(_stream_limits(settings), telemetry)
+    telemetry.watch_streams(lambda: streams.memory)
     stack.push_async_callback(streams.aclose)
     once = Once(settings.stream_retention_seconds)
     stack.push_async_callback(once.aclose)
@@ -191,6 +193,7 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         heartbeat=settings.stream_heartbeat_seconds,
         coalesce=settings.stream_coalesce_milliseconds / 1000,
         look=settings.stream_look_seconds,
+        memory=settings.stream_memory_bytes,
     )
 
 

@@ -207,6 +207,10 @@ class Settings(BaseSettings):
     """How long a stream without readers is kept going, in seconds."""
     stream_retention_seconds: Seconds = 300.0
     """How long a stream can be read again after its end, in seconds."""
+    stream_memory_bytes: Annotated[int, Number, Field(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
+    """How much memory the streams that run or can be read again may take, in bytes; at least 67108864. One user's may
+    take an eighth of it. Beyond that, new streams are refused.
+    """
     stream_heartbeat_seconds: Seconds = 15.0
     """How often a quiet connection shows that it is alive, in seconds."""
     stream_coalesce_milliseconds: Annotated[int, Number, Field(ge=0, le=1000)] = 16

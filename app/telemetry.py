@@ -263,6 +263,14 @@ class Telemetry:
         """Expose how many of a service's parts have an open breaker; ``count`` is called from another thread."""
         self._upstreams.open_parts.labels(service.value).set_function(count)
 
+    def watch_streams(self, memory: Callable[[], int]) -> None:
+        """Expose the memory that streams take, in bytes; ``memory`` is called from another thread."""
+        Gauge(
+            "agentgraph_stream_memory_bytes",
+            "Memory of streams that run or can be read again, about.",
+            registry=self.registry,
+        ).set_function(memory)
+
     def stream_started(self, kind: str) -> None:
         """A stream began."""
         self.log.debug("stream started", kind=kind)

@@ -115,13 +115,13 @@ class Breakers:
         entered = {key: (breaker, breaker.enter()) for key, breaker in levels.items()}
         return Permit(self, (self._service, self._service.enter()), entered, (part, caller, operation))
 
-    def of_part(self, key: _Key, *, make: bool) -> Breaker | None:
-        """The breaker of a part, made if there is none and ``make`` is set."""
+    def of_part(self, key: _Key, *, make: bool, by: str) -> Breaker | None:
+        """The breaker of a part; made for a caller if there is none and ``make`` is set."""
         breaker = self._parts.pop(key, None)
         if breaker is None:
             if not make:
                 return None
-            self._make_room()
+            self._make_room(by)
             callers = PART_CALLERS if key[1] is None else 1
             breaker = self._make(key[0], OpeningRule(failures=self._failures, callers=callers))
         self._parts[key] = breaker  # the most recently used is the last
@@ -142,11 +142,13 @@ class Breakers:
         breakers = list(self._parts.items())
         return len({part for (part, _), breaker in breakers if breaker.state is BreakerState.OPEN})
 
-    def _make_room(self) -> None:
-        """Drop the least recently used breaker, a closed one if there is any."""
-        if len(self._parts) >= MAX_PARTS:
-            closed = (key for key, breaker in self._parts.items() if breaker.state is BreakerState.CLOSED)
-            del self._parts[next(closed, next(iter(self._parts)))]
+    def _make_room(self, caller: str) -> None:
+        """Drop the least recently used breaker: a closed one, else one of the caller's own, else any."""
+        if len(self._parts) < MAX_PARTS:
+            return
+        closed = (key for key, breaker in self._parts.items() if breaker.state is BreakerState.CLOSED)
+        own = (key for key in self._parts if key[1] == caller)
+        del self._parts[next(closed, None) or next(own, None) or next(iter(self._parts))]
 
     def _make(self, part: str | None, rule: OpeningRule) -> Breaker:
         return Breaker(
@@ -212,7 +214,7 @@ class Permit:
     def _record(self, key: _Key, outcome: Outcome) -> None:
         """Count in a part's breaker. One that the call did not enter was closed, or not made, when the call began."""
         breaker, entry = self._parts.get(key, (None, Entry(0)))
-        current = self._breakers.of_part(key, make=breaker is None and outcome is Outcome.FAILED)
+        current = self._breakers.of_part(key, make=breaker is None and outcome is Outcome.FAILED, by=self._caller)
         if (counting := breaker or current) is not None:
             counting.record(entry.generation, outcome, self._caller, self._operation)
             entry.generation = counting.generation

@@ -21,9 +21,8 @@ from resolvers.streams.events import (
     OnDisconnect,
     ReasoningDelta,
     StreamOutcome,
-    joined_calls,
 )
-from resolvers.streams.log import read_entries
+from resolvers.streams.merging import joined_calls
 from resolvers.streams.stream import Stream
 
 MAX_INPUTS = 100
@@ -66,8 +65,7 @@ async def complete(
     """
     attached = await turns.start_completion(context, body=body, on_disconnect=on_disconnect, key=key, anew=True)
     async with attached as stream:
-        async for _ in read_entries(stream.log):
-            pass
+        await stream.log.end()
     context.refresh()
     stream.opened.result()
     ended = stream.log.ended
@@ -76,7 +74,7 @@ async def complete(
     if ended.error is not None:
         error = ended.error.error()
         raise outcome_unknown(turns.MAY_BE_PAID, error) if stream.unsure else error
-    said = [entry.event for entry in stream.log.entries]
+    said = list(stream.log.entries.told())
     return Completion(
         stream=stream,
         model=body["model"],

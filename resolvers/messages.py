@@ -44,7 +44,7 @@ async def message_page(context: RequestContext, scope: str, asked: Window) -> Pa
         raise not_of_this_list() from error
     chosen = found[max(0, len(found) - asked.size) :] if asked.backward else found[: asked.size]
     for message in chosen:
-        context.resources.shown_ids.keep(message)
+        context.resources.shown_ids.keep(context.principal.user_id, message)
     return page([message_edge(message) for message in chosen], asked, more=len(found) > asked.size)
 
 
@@ -101,7 +101,7 @@ async def _forward(context: RequestContext, scope: str, size: int, place: Place 
 
 
 def _is_shown(context: RequestContext, scope: str, place: Place) -> bool:
-    return context.resources.shown_ids.has(scope, place.letta_id)
+    return context.resources.shown_ids.has(context.principal.user_id, scope, place.letta_id)
 
 
 def _group(there: list[MessageRecord], place: Place) -> list[MessageRecord]:

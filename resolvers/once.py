@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clients.errors import BadUserInput, Conflict, GatewayError
+from clients.bounded import Kept, Quotas
+from clients.errors import BadUserInput, Conflict, GatewayError, Overloaded
 from clients.outcome import is_unconfirmed
 from resolvers.doubt import Attempted, Doubt, confirmed, settled_at
 
@@ -28,8 +29,19 @@ Act = Callable[[], Coroutine[Any, Any, V]]
 OVERHEAD_BYTES = 1024
 """What a small answer takes in memory, about."""
 
-MAX_ANSWERS, MAX_KEPT_BYTES = 10_000, 64 * 1024 * 1024
-"""How many answers are kept, and what they hold in all, about."""
+KEY_BYTES = 512
+"""What a key takes whose answer was dropped, about."""
+
+OWNERS = 8
+"""How many owners it takes to use up the memory of answers."""
+
+MAX_KEPT_BYTES = 128 * 1024 * 1024
+"""What the answers of all owners take, about."""
+
+MAX_UNDER_WAY = 100
+"""How many of an owner's may be under way."""
+
+_RETRY_SECONDS = 10.0
 
 _Name = tuple[str, str]
 
@@ -44,41 +56,52 @@ def fingerprint(*parts: object) -> str:
 
 @dataclass(eq=False, kw_only=True)
 class _Done:
-    """What a key stands for. ``task`` has the answer; the rest is known once it is there.
+    """What a key stands for.
 
-    ``began`` is when the first attempt began; ``attempted`` is set where it is not known whether it was carried out.
+    Attributes:
+        fingerprint: of its input.
+        task: has the answer; ``None`` once that was dropped to make room.
+        began: when the first attempt began.
+        only_once: whether it must not be done twice: the key then outlives its answer.
+        attempted: set where it is not known whether it was carried out.
+        ended_at: when it ended, on the clock of ``Once``.
     """
 
     fingerprint: str
-    task: asyncio.Task[Any]
+    task: asyncio.Task[Any] | None
     began: datetime
+    only_once: bool
     attempted: Attempted | None = None
     ended_at: float = 0.0
-    weight: int = 0
 
 
 class Once:
     """The answers of this process, by owner and key.
 
-    ``retention`` is how long an answer is kept, in seconds. ``max_answers`` bounds how many are kept, ``max_kept`` what
-    they hold in all, in bytes, about: the oldest make room. The newest is kept however large it is.
+    An owner over its quota loses its own oldest answers. The key of what must not be done twice stays taken all the
+    same, for as long as it would have been.
+
+    Args:
+        retention: how long an answer is kept, in seconds.
+        memory: how many bytes all answers take, about; an owner's take an ``OWNERS``th part of it.
+        max_under_way: how many of an owner's may be under way.
+        clock: in seconds; never goes back.
     """
 
     def __init__(
         self,
         retention: float,
         *,
-        max_answers: int = MAX_ANSWERS,
-        max_kept: int = MAX_KEPT_BYTES,
+        memory: int = MAX_KEPT_BYTES,
+        max_under_way: int = MAX_UNDER_WAY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._retention = retention
-        self._max_answers = max_answers
-        self._max_kept = max_kept
         self._clock = clock
         self._under_way: dict[_Name, _Done] = {}
-        self._ended: OrderedDict[_Name, _Done] = OrderedDict()
-        self._kept = 0
+        self._places = Quotas(sys.maxsize, max_under_way)
+        self._quotas = Quotas(memory, memory // OWNERS)
+        self._ended: Kept[_Done] = Kept(self._quotas, _reduced)
 
     async def done(
         self,
@@ -95,34 +118,50 @@ class Once:
         With a ``doubt``, what may have been carried out all the same does not: the same key then looks for it first.
 
         Raises:
-            Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``OUTCOME_UNKNOWN``.
+            Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``ANSWER_DROPPED``, when it was
+                done and the answer has made room for others; ``OUTCOME_UNKNOWN``.
+            Overloaded: reason ``KEYS``, when the owner, or all together, keep too much already.
         """
         self._drop_old()
         name = (owner_id, key)
-        known = self._under_way.get(name) or self._ended.get(name)
+        known = self._under_way.get(name) or self._ended.get(*name)
         if known is not None and known.fingerprint != input_print:
             raise Conflict("The key was used before, with other input.", reason="KEY_REUSED")
         if known is None or (known.attempted is not None and doubt is not None and doubt.look is not None):
             known = self._begin(name, input_print, act, weigh, doubt, known)
+        if known.task is None:
+            raise Conflict(_DROPPED, reason="ANSWER_DROPPED")
         answer: V = await asyncio.shield(known.task)
         return answer
 
     def knows(self, owner_id: str, key: str) -> bool:
         """Whether the owner's key has begun or done something that is still kept."""
         self._drop_old()
-        return (owner_id, key) in self._under_way or (owner_id, key) in self._ended
+        return (owner_id, key) in self._under_way or self._ended.get(owner_id, key) is not None
 
     async def settled(self) -> None:
         """Wait until what is under way now has ended."""
-        if tasks := [one.task for one in self._under_way.values()]:
+        if tasks := self._tasks():
             await asyncio.wait(tasks)
 
     async def aclose(self) -> None:
         """Cancel what is under way; the process is going."""
-        tasks = [one.task for one in self._under_way.values()]
+        tasks = self._tasks()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        return [one.task for one in self._under_way.values() if one.task is not None]
+
+    def _check_room(self, owner_id: str) -> None:
+        """Raises Overloaded, before anything is done."""
+        if not self._places.has_room(owner_id):
+            message = f"{self._places.each} requests of yours with a key are under way: wait for one of them."
+            raise Overloaded(message, reason="KEYS", retry_after_seconds=1.0)
+        self._ended.fit(owner_id, more=OVERHEAD_BYTES)
+        if not self._quotas.has_room(owner_id, OVERHEAD_BYTES):
+            raise Overloaded(_NO_ROOM, reason="KEYS", retry_after_seconds=_RETRY_SECONDS)
 
     def _begin(
         self,
@@ -134,12 +173,14 @@ class Once:
         earlier: _Done | None,
     ) -> _Done:
         attempted = None if earlier is None else earlier.attempted
-        if earlier is not None:
-            self._drop(name)
+        self._check_room(name[0])
+        self._ended.pop(*name)
         task = asyncio.create_task(self._carried_out(name, act, weigh, doubt, attempted))
         task.add_done_callback(_seen)
-        one = _Done(fingerprint=input_print, task=task, began=attempted.began if attempted else datetime.now(UTC))
+        began = attempted.began if attempted else datetime.now(UTC)
+        one = _Done(fingerprint=input_print, task=task, began=began, only_once=doubt is not None)
         self._under_way[name] = one
+        self._places.add(name[0], 1)
         return one
 
     async def _carried_out(
@@ -148,34 +189,44 @@ class Once:
         try:
             answer = await confirmed(act, doubt, attempted)
         except BaseException as error:  # a cancellation too: the key is free for another try, or looks first
-            one = self._under_way[name]
+            one = self._over(name)
             if doubt is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
                 one.attempted = Attempted(began=one.began, settled_at=settled_at(error))
-                self._keep(name, OVERHEAD_BYTES)
-            else:
-                del self._under_way[name]
+                self._keep(name, one, OVERHEAD_BYTES)
             raise
-        self._keep(name, weigh(answer))
+        self._keep(name, self._over(name), weigh(answer))
         return answer
 
-    def _keep(self, name: _Name, weight: int) -> None:
-        one = self._under_way.pop(name)
-        one.ended_at, one.weight = self._clock(), weight
-        self._ended[name] = one
-        self._kept += weight
-        while len(self._ended) > 1 and (len(self._ended) > self._max_answers or self._kept > self._max_kept):
-            self._drop_oldest()
+    def _over(self, name: _Name) -> _Done:
+        """It is not under way any more."""
+        self._places.add(name[0], -1)
+        return self._under_way.pop(name)
+
+    def _keep(self, name: _Name, one: _Done, weight: int) -> None:
+        one.ended_at = self._clock()
+        self._ended.put(*name, one, weight)
 
     def _drop_old(self) -> None:
         now = self._clock()
-        while self._ended and now - next(iter(self._ended.values())).ended_at >= self._retention:
-            self._drop_oldest()
+        while (oldest := self._ended.oldest()) is not None and now - oldest[2].ended_at >= self._retention:
+            self._ended.pop(oldest[0], oldest[1])
 
-    def _drop_oldest(self) -> None:
-        self._drop(next(iter(self._ended)))
 
-    def _drop(self, name: _Name) -> None:
-        self._kept -= self._ended.pop(name).weight
+_DROPPED = (
+    "The key was used before, and what it asked for was done. The answer is not kept any more: it made room for newer "
+    "ones of yours. Look for what was made; a new key does it again."
+)
+_NO_ROOM = "Requests with keys have used up the memory for their answers, yours or everybody's: try again later."
+
+
+def _reduced(one: _Done) -> int:
+    """What is left of an answer that makes room: the key of what must not be done twice, or nothing."""
+    if one.attempted is not None:
+        return OVERHEAD_BYTES
+    if not one.only_once:
+        return 0
+    one.task = None
+    return KEY_BYTES
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

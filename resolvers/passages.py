@@ -64,14 +64,14 @@ async def passage_page(context: RequestContext, agent_id: str, asked: Window) ->
     if place is not None and not (found and await _is_there(context, agent_id, place, found[0])):
         found = await _after_a_gap(context, agent_id, asked.size + 1, place)
     for passage in found[: asked.size]:
-        context.resources.shown_ids.remember(agent_id, passage.id)
+        context.resources.shown_ids.remember(context.principal.user_id, agent_id, passage.id)
     edges = [passage_edge(passage) for passage in found[: asked.size]]
     return page(edges, asked, more=len(found) > asked.size)
 
 
 async def _is_there(context: RequestContext, agent_id: str, place: _Place, older: PassageRecord) -> bool:
     """Whether a place is the agent's own: Letta takes any passage for one, whoever's it is (so 0.16.8's source)."""
-    if context.resources.shown_ids.has(agent_id, place.passage_id):
+    if context.resources.shown_ids.has(context.principal.user_id, agent_id, place.passage_id):
         return True
     newer = await context.loaders.passages.load((agent_id, _SCAN, False, None, older.id))
     return any(passage.id == place.passage_id for passage in newer)
@@ -141,10 +141,11 @@ async def insert(
     async def inserted() -> list[PassageRecord]:
         letta = context.resources.letta
         with context.resources.made_ids.making(row.agent_id):
-            return _noted(context, await letta.insert_passage(context.scope, row.agent_id, kept, tags))
+            return _noted(context, row.agent_id, await letta.insert_passage(context.scope, row.agent_id, kept, tags))
 
     async def look(since: datetime) -> list[PassageRecord] | None:
-        return _noted(context, await _inserted_since(context, row.agent_id, kept, since)) or None
+        found = await _inserted_since(context, row.agent_id, kept, since)
+        return _noted(context, row.agent_id, found) or None
 
     doubt = Doubt(message=_UNCONFIRMED, look=look)
     made = await context.once(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
@@ -161,18 +162,18 @@ async def _inserted_since(context: RequestContext, agent_id: str, text: str, sin
     made_ids = context.resources.made_ids
     newest = await context.resources.letta.passages(context.renewed().scope, agent_id, limit=_SCAN, newest_first=True)
     recent = [one for one in newest if one.created_at is None or _made(one) >= since]
-    own = [one for one in recent if one.id not in made_ids and one.text in text]
-    if own and made_ids.may_grow(agent_id):
+    own = [one for one in recent if not made_ids.has(agent_id, one.id) and one.text in text]
+    if own and not made_ids.knows_all(agent_id, since):
         raise outcome_unknown(_UNCONFIRMED)
     if len(own) > 1 or len(recent) == _SCAN or any(one.text != text for one in own):
         raise outcome_unknown(_UNCONFIRMED)
     return own
 
 
-def _noted(context: RequestContext, passages: list[PassageRecord]) -> list[PassageRecord]:
+def _noted(context: RequestContext, agent_id: str, passages: list[PassageRecord]) -> list[PassageRecord]:
     """The passages, accounted for."""
     for passage in passages:
-        context.resources.made_ids.add(passage.id)
+        context.resources.made_ids.add(agent_id, passage.id)
     return passages
 
 

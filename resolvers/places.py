@@ -57,11 +57,11 @@ async def place_at(context: RequestContext, scope: str, cursor: str) -> Place:
         return place
     if place.letta_id or not place.otid:
         raise not_of_this_list()
-    shown = context.resources.shown_ids
-    if (known := shown.find(scope, place.otid)) is None:
+    shown, user_id = context.resources.shown_ids, context.principal.user_id
+    if (known := shown.find(user_id, scope, place.otid)) is None:
         message, is_here = await _found(context, scope, place)
         if is_here:
-            shown.keep(message)
+            shown.keep(user_id, message)
         known = message.letta_id
     return Place(known)
 

@@ -11,7 +11,8 @@ from resolvers.limits import RateLimits
 from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.sent import MadeIds, ShownIds
-from resolvers.streams.hub import StreamHub, StreamMetrics
+from resolvers.streams.hub import StreamHub
+from resolvers.streams.limits import StreamMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
+from clients.bounded import OwnerCache
 from clients.letta.messages import MessageRecord, UserMessage
+
+MAX_MADE, MADE_FOR = 1_000, timedelta(hours=1)
+"""How many ids of what was made of one agent's are kept, and for how long after the last."""
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def is_sent(message: MessageRecord) -> bool:
@@ -15,45 +23,62 @@ def is_sent(message: MessageRecord) -> bool:
 
 
 class ShownIds:
-    """The Letta ids of what pages have shown lately, so that paging on from there costs no look-up.
+    """The Letta ids of what pages have shown lately to each user, so that paging on from there costs no look-up.
 
     What is not here is found again: another replica, or this one after a restart, only takes longer.
     """
 
-    def __init__(self, limit: int = 20_000) -> None:
-        self._limit = limit
-        self._ids: OrderedDict[tuple[str, str], str] = OrderedDict()
+    def __init__(self, in_all: int = 20_000, each: int = 2_500) -> None:
+        self._ids: OwnerCache[str] = OwnerCache(in_all, each)
 
-    def keep(self, message: MessageRecord) -> None:
+    def keep(self, user_id: str, message: MessageRecord) -> None:
         """Remember a stored message, a user's by its ``otid`` as well."""
         if message.letta_id:
-            self.remember(message.scope, message.letta_id)
+            self.remember(user_id, message.scope, message.letta_id)
         if message.letta_id and message.otid and is_sent(message):
-            self.remember(message.scope, message.letta_id, message.otid)
+            self.remember(user_id, message.scope, message.letta_id, message.otid)
 
-    def remember(self, scope: str, letta_id: str, name: str | None = None) -> None:
+    def remember(self, user_id: str, scope: str, letta_id: str, name: str | None = None) -> None:
         """Remember what is in a list: a message of a conversation, a passage of an agent."""
-        key = (scope, name or letta_id)
-        self._ids[key] = letta_id
-        self._ids.move_to_end(key)
-        if len(self._ids) > self._limit:
-            self._ids.popitem(last=False)
+        self._ids.put(user_id, f"{scope}\n{name or letta_id}", letta_id)
 
-    def find(self, scope: str, otid: str) -> str | None:
+    def find(self, user_id: str, scope: str, otid: str) -> str | None:
         """The Letta id of a user message, if it is remembered."""
-        return self._ids.get((scope, otid))
+        return self._ids.get(user_id, f"{scope}\n{otid}")
 
-    def has(self, scope: str, letta_id: str) -> bool:
+    def has(self, user_id: str, scope: str, letta_id: str) -> bool:
         """Whether something of that Letta id has been seen there."""
-        return self._ids.get((scope, letta_id)) == letta_id
+        return self.find(user_id, scope, letta_id) == letta_id
+
+
+@dataclass(slots=True)
+class _Made:
+    """What was made of one agent's: when each was, and up to when some are forgotten."""
+
+    ids: dict[str, datetime] = field(default_factory=dict)
+    last: datetime = _LONG_AGO
+    forgotten: datetime = _LONG_AGO
 
 
 class MadeIds:
-    """The Letta ids of conversations and passages that this process was answered: each is of one request."""
+    """The Letta ids of conversations and passages that this process was answered: each is of one request.
 
-    def __init__(self, limit: int = 20_000) -> None:
-        self._limit = limit
-        self._ids: OrderedDict[str, None] = OrderedDict()
+    Args:
+        each: how many ids of one agent are kept.
+        kept_for: how long those of an agent are kept after the last one.
+        clock: the time in UTC.
+    """
+
+    def __init__(
+        self,
+        each: int = MAX_MADE,
+        kept_for: timedelta = MADE_FOR,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._each = each
+        self._kept_for = kept_for
+        self._clock = clock
+        self._agents: OrderedDict[str, _Made] = OrderedDict()
         self._making: Counter[str] = Counter()
 
     @contextmanager
@@ -67,15 +92,27 @@ class MadeIds:
             if not self._making[agent_id]:
                 del self._making[agent_id]
 
-    def may_grow(self, agent_id: str) -> bool:
-        """Whether a request is under way that makes something of the agent's: what is new may be its own."""
-        return agent_id in self._making
-
-    def add(self, letta_id: str) -> None:
+    def add(self, agent_id: str, letta_id: str) -> None:
         """Remember that a request has made it."""
-        self._ids[letta_id] = None
-        if len(self._ids) > self._limit:
-            self._ids.popitem(last=False)
+        now = self._clock()
+        made = self._agents.setdefault(agent_id, _Made())
+        made.ids[letta_id] = made.last = now
+        self._agents.move_to_end(agent_id)
+        if len(made.ids) > self._each:
+            made.forgotten = made.ids.pop(next(iter(made.ids)))
+        while (oldest := next(iter(self._agents))) and self._agents[oldest].last + self._kept_for < now:
+            del self._agents[oldest]
 
-    def __contains__(self, letta_id: str) -> bool:
-        return letta_id in self._ids
+    def has(self, agent_id: str, letta_id: str) -> bool:
+        """Whether a request has made it, as far as that is remembered."""
+        made = self._agents.get(agent_id)
+        return made is not None and letta_id in made.ids
+
+    def knows_all(self, agent_id: str, since: datetime) -> bool:
+        """Whether all that was made of an agent's since a time is known.
+
+        It is not where some is forgotten, or a request is under way: what is new may be that request's own.
+        """
+        made = self._agents.get(agent_id)
+        forgotten = _LONG_AGO if made is None else made.forgotten
+        return agent_id not in self._making and forgotten < since and since > self._clock() - self._kept_for

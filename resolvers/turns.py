@@ -39,6 +39,9 @@ UNCONFIRMED = (
     "Letta did not confirm the message. Send it again with the same key: the gateway looks for it first, and sends it "
     "only if Letta does not have it."
 )
+REQUEST_COPIES = 3
+"""How often the body of a completion is in memory while its stream runs: as it came, parsed, and as it is sent."""
+
 MAY_BE_PAID = "The completion may have been paid for: use a new key to ask again."
 
 
@@ -173,18 +176,21 @@ async def start_completion(
     key = f"completion:{key}"
     counts = await starts.counted(context, key, anew=anew)
     pays = await context.access.model_key()
-    request = payable(context, body, pays)
+    input_print = fingerprint(body)
+    request = msgspec.json.encode(payable(context, body, pays))
     return starts.started(
         context,
         counted=counts,
         kind="completion",
-        source=lambda: CompletionSource(context, pays, msgspec.json.encode(request), wants_usage=True),
+        source=lambda: CompletionSource(context, pays, request, wants_usage=True),
         on_disconnect=on_disconnect,
         key=key,
-        fingerprint=fingerprint(body),
+        fingerprint=input_print,
         reads=reads,
         anew=anew,
         unknown=MAY_BE_PAID,
+        keeps_raw=False,
+        holds=REQUEST_COPIES * len(request),
     )
 
 

@@ -8,8 +8,10 @@ from clients.calls import UpstreamLimits
 from clients.encoding import MAX_WHOLE_BYTES
 from clients.errors import ErrorCode
 from clients.sse import MAX_EVENT_BYTES
-from resolvers.once import MAX_ANSWERS, MAX_KEPT_BYTES
-from resolvers.streams.hub import StreamLimits
+from resolvers import once
+from resolvers.sent import MADE_FOR, MAX_MADE
+from resolvers.streams.limits import OWNERS, StreamLimits
+from resolvers.streams.merging import MAX_FRAME_BYTES
 
 _STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
 
@@ -39,10 +41,61 @@ STREAMS = (
         size(MAX_EVENT_BYTES),
     ),
     Bound(
+        "delta",
+        "one delta in GraphQL; whole messages are as large as they are",
+        "comes as several, each with its cursor",
+        size(MAX_FRAME_BYTES),
+    ),
+    Bound(
+        "readers",
+        "streams that one user reads at a time",
+        refused(ErrorCode.OVERLOADED, "READERS"),
+        str(_STREAMS.max_readers_per_user),
+    ),
+    Bound(
+        "reader-waiting",
+        f"what waits for a reader that takes more than {_STREAMS.slow_after:g} seconds over a frame",
+        "`ReaderDetached`, `SLOW`",
+        size(_STREAMS.max_waiting),
+    ),
+    Bound(
+        "source-lead",
+        "how far the upstream of a stream with `onDisconnect: CANCEL` is read ahead of every reader",
+        "pauses the upstream",
+        size(_STREAMS.max_lead),
+    ),
+    Bound(
+        "stream-memory",
+        "the memory of all streams that run or can be read again, in bytes",
+        refused(ErrorCode.OVERLOADED, "STREAM_MEMORY"),
+        setting="stream_memory_bytes",
+    ),
+    Bound(
+        "stream-memory-user",
+        "that of one user's, with the requests of those that run",
+        "drops the user's oldest answers, whose keys are then "
+        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.OVERLOADED, 'STREAM_MEMORY')}",
+        f"1/{OWNERS} of it",
+    ),
+    Bound(
         "answers-kept",
-        "answers kept under idempotency keys that are not streams'",
-        "evicts the oldest",
-        f"{MAX_ANSWERS:,}, {size(MAX_KEPT_BYTES)}",
+        f"answers kept under idempotency keys that are not streams'; one user's are 1/{once.OWNERS} of it",
+        "drops the user's oldest, whose keys are then "
+        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.OVERLOADED, 'KEYS')}",
+        size(once.MAX_KEPT_BYTES),
+    ),
+    Bound(
+        "keys-under-way",
+        "requests of one user with such a key that are under way",
+        refused(ErrorCode.OVERLOADED, "KEYS"),
+        str(once.MAX_UNDER_WAY),
+    ),
+    Bound(
+        "made",
+        "conversations and passages of one agent that were made lately, to tell a lost one by, "
+        f"for {MADE_FOR.total_seconds() / 3600:g} hour",
+        f"a look for a lost one of before is {refused(ErrorCode.CONFLICT, 'OUTCOME_UNKNOWN')}",
+        f"{MAX_MADE:,}",
     ),
 )
 
@@ -63,7 +116,7 @@ UPSTREAM_CALLS = (
     Bound(
         "breaker-parts",
         "breakers of models and kinds of call, of one service",
-        "evicts a closed one",
+        "evicts a closed one, else one of the caller's own",
         f"{MAX_PARTS:,}",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
@@ -27,10 +28,11 @@ from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
 from resolvers.once import fingerprint
 from resolvers.streams.completions import CompletionSource
-from resolvers.streams.events import OnDisconnect
+from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
+from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.stream import Stream
-from resolvers.turns import MAY_BE_PAID, naming, payable
+from resolvers.turns import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 
 _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
@@ -111,6 +113,7 @@ class Relay:
             "source": lambda: CompletionSource(self._context, pays, request, wants_usage=wants_usage),
             "on_disconnect": OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
             "kept": for_user,
+            "holds": REQUEST_COPIES * len(request),
         }
         digest = fingerprint(self._row.path, body)
         keyed = {} if once_key is None else {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
@@ -151,24 +154,41 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
 
     A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
     """
-    position, ping = 0, b": ping\n\n"
-    while True:
-        try:
-            async with asyncio.timeout(heartbeat):
-                await log.more(position, leave)
-        except TimeoutError:
-            await write(send, ping)
-            continue
-        batch = log.entries.after(position)
-        position += len(batch)
-        chunk = b"".join(entry.raw for entry in batch)
-        if log.ended is not None and batch[-1].event is log.ended:
-            await write(send, chunk + failure_event(log.ended), more=False)
-            return
-        if leave.reason is not None:
-            await write(send, chunk + error_event(stream_cut()), more=False)
-            return
-        if chunk:
-            await write(send, chunk)
-        if b"id:" in chunk and _ID_LINE.search(chunk):
-            ping = b": ping\n"  # openai-python takes a blank line after an id for an event without data
+    ping = b": ping\n\n"
+    with log.reading(0) as reader:
+        while True:
+            try:
+                async with asyncio.timeout(heartbeat):
+                    await log.more(reader.position, leave)
+            except TimeoutError:
+                await write(send, ping)
+                continue
+            batch = log.entries.after(reader.position)
+            log.moved(reader, reader.position + len(batch))
+            for chunk in _chunks(batch):
+                await write(send, chunk)
+            if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
+                ping = b": ping\n"  # openai-python takes a blank line after an id for an event without data
+            if log.ended is not None and batch[-1].event is log.ended:
+                await write(send, failure_event(log.ended), more=False)
+                return
+            if leave.reason is not None:
+                await write(send, error_event(stream_cut()), more=False)
+                return
+
+
+def _chunks(batch: list[Entry]) -> Iterator[bytes]:
+    """The bytes of some events, in chunks of ``MAX_FRAME_BYTES`` at most: a slow reader holds no more than one."""
+    waiting: list[bytes] = []
+    size = 0
+    for entry in batch:
+        if size + len(entry.raw) > MAX_FRAME_BYTES and waiting:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+        if len(entry.raw) > MAX_FRAME_BYTES:
+            yield from (entry.raw[at : at + MAX_FRAME_BYTES] for at in range(0, len(entry.raw), MAX_FRAME_BYTES))
+        elif entry.raw:
+            waiting.append(entry.raw)
+            size += len(entry.raw)
+    if waiting:
+        yield b"".join(waiting)

@@ -1,28 +1,46 @@
 """The entries of a stream's log, packed as they grow old, so that an answer of many small tokens stays small.
 
-The newest entries are kept as they are, since live readers are there. Older ones are packed a block at a time: their
-deltas and upstream bytes encoded and compressed, everything else as it is. A reader that comes late unpacks a block at
-a time, and gets the same entries, each with its own cursor.
+The newest entries are kept as they are, since live readers are there. Older ones are packed in blocks: their deltas and
+upstream bytes encoded and compressed, everything else as it is. A block also keeps its deltas joined, so a reader that
+comes late unpacks nothing. The entries themselves, each with its own cursor, are unpacked for a reader that begins
+within a block, and at the OpenAI door.
 """
 
 from __future__ import annotations
 
+import sys
+import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import msgspec
 
-from resolvers.streams.events import Entry, Raw, ReasoningDelta, TextDelta, ToolCallDelta
+from resolvers.streams.events import Entry, Event, Raw, ReasoningDelta, TextDelta, ToolCallDelta
+from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 BLOCK = 512
-"""How many entries a block packs, and the least number of newest entries that stays unpacked."""
+"""How many entries a block has at most."""
+
+BLOCK_BYTES = MAX_FRAME_BYTES
+"""How many bytes of text and upstream bytes a block has at most, unless it is one entry."""
 
 ENTRY_BYTES = 256
 """What an unpacked entry takes in memory besides its text and bytes, about."""
 
 PACKED_ENTRY_BYTES = 8
 """What a packed entry takes besides its block: its place in the sums of sizes."""
+
+_LARGE_ENTRY_BYTES = 2048
+"""From this average size on, entries are not packed: little would be saved, and compressing them takes long."""
+
+_MERGED_PER_BLOCK = 32
+"""A block with more joined deltas than this does not keep them: interleaved deltas hardly join."""
+
+_FRAME_ENTRIES = 16_384
+"""How many entries a frame has at most, so that joining them does not hold the event loop."""
 
 _Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
 _PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
@@ -36,34 +54,56 @@ class _Row(msgspec.Struct, array_like=True):
     raw: bytes
 
 
+class _Text(str):
+    """A text that can be referred to weakly."""
+
+    __slots__ = ("__weakref__",)
+
+
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(list[_Row])
 
 
 class _Block:
-    """``BLOCK`` entries, packed. ``text`` is that of their text deltas, joined."""
+    """Entries in a row. Small ones are packed; what they tell a reader is kept, joined, where it joins well."""
 
     def __init__(self, entries: list[Entry]) -> None:
+        self.start = entries[0].seq - 1
+        self.stop = self.start + len(entries)
+        self._plain: list[Entry] | None = None
+        self._told: list[Event] | None = None
+        if sum(map(_bytes, entries)) > _LARGE_ENTRY_BYTES * len(entries):
+            self._plain = entries
+            self.weight = sum(map(_weight, entries))
+        else:
+            self.weight = self._pack(entries)
+        self.weight += PACKED_ENTRY_BYTES * len(entries)
+
+    def _pack(self, entries: list[Entry]) -> int:
+        """Pack the entries; returns the bytes that they then take."""
         rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
-        self.text = text_of(entries)
         self._kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
         self._packed = zlib.compress(_ENCODER.encode(rows), _LEVEL)
-        self._first = entries[0].seq
-        own = sum(ENTRY_BYTES + event.size for event in self._kept.values())
-        self.weight = own + len(self._packed) + len(self.text) + PACKED_ENTRY_BYTES * len(entries)
+        weight = len(self._packed) + sum(ENTRY_BYTES + event.size for event in self._kept.values())
+        told = merged(entry.event for entry in entries)
+        if len(told) <= _MERGED_PER_BLOCK:
+            self._told = told
+            weight += sum(ENTRY_BYTES + _held(event) for event in told if type(event) in _PIECES)
+        return weight
 
     def entries(self) -> list[Entry]:
         """The entries again."""
+        if self._plain is not None:
+            return self._plain
         rows = _DECODER.decode(zlib.decompress(self._packed))
         return [
             Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw)
-            for seq, row in enumerate(rows, self._first)
+            for seq, row in enumerate(rows, self.start + 1)
         ]
 
-
-def text_of(entries: Sequence[Entry]) -> str:
-    """The text of the text deltas among them; not of reasoning."""
-    return "".join(entry.event.text for entry in entries if type(entry.event) is TextDelta)
+    def told(self) -> list[Event]:
+        """What the entries tell, joined."""
+        return merged(entry.event for entry in self.entries()) if self._told is None else self._told
 
 
 class Entries(Sequence[Entry]):
@@ -71,41 +111,118 @@ class Entries(Sequence[Entry]):
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
+        self._starts: list[int] = []
         self._recent: list[Entry] = []
+        self._recent_start = 0
+        self._recent_bytes = 0
         self._packed_weight = 0
-        self._recent_weight = 0
+        self._sizes = array("Q", [0])
+        self._text: weakref.ref[_Text] | None = None
 
     def append(self, entry: Entry) -> None:
         """Add one at the end."""
+        size = entry.event.size
         self._recent.append(entry)
-        self._recent_weight += _weight(entry)
-        if len(self._recent) >= 2 * BLOCK:
-            old = self._recent[:BLOCK]
-            block = _Block(old)
-            self._blocks.append(block)
-            del self._recent[:BLOCK]
-            self._packed_weight += block.weight
-            self._recent_weight -= sum(map(_weight, old))
+        self._recent_bytes += size + len(entry.raw)
+        self._sizes.append(self._sizes[-1] + size)
+        self._text = None
+        if len(self._recent) >= 2 * BLOCK or self._recent_bytes >= 2 * BLOCK_BYTES:
+            self._pack_oldest()
+
+    def pack(self, *, keep_raw: bool) -> None:
+        """Pack all that is left: nothing more will come. Without ``keep_raw``, its upstream bytes are dropped."""
+        if not keep_raw:
+            self._recent = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in self._recent]
+            self._recent_bytes = sum(map(_bytes, self._recent))
+        while self._recent:
+            self._pack_oldest()
+
+    def _pack_oldest(self) -> None:
+        """Pack a block of the oldest that are not packed."""
+        count, size = 0, 0
+        for entry in self._recent[:BLOCK]:
+            size += _bytes(entry)
+            if count and size > BLOCK_BYTES:
+                break
+            count += 1
+        old = self._recent[:count]
+        block = _Block(old)
+        self._blocks.append(block)
+        self._starts.append(block.start)
+        self._packed_weight += block.weight
+        del self._recent[:count]
+        self._recent_start = block.stop
+        self._recent_bytes -= sum(map(_bytes, old))
 
     @property
     def weight(self) -> int:
         """The bytes they take in memory, about."""
-        return self._packed_weight + self._recent_weight
+        return self._packed_weight + self._recent_bytes + ENTRY_BYTES * len(self._recent)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the answer that they carry."""
+        return self._sizes[-1]
+
+    def size_after(self, position: int) -> int:
+        """The bytes of the answer that those after a position carry."""
+        return self._sizes[-1] - self._sizes[position]
 
     @property
     def text(self) -> str:
-        """The text of all text deltas."""
-        return "".join(block.text for block in self._blocks) + text_of(self._recent)
+        """The text of all text deltas, not of reasoning. Shared by all who hold it while nothing is appended."""
+        text = None if self._text is None else self._text()
+        if text is None:
+            text = _Text("".join(event.text for event in self.told() if type(event) is TextDelta))
+            self._text = weakref.ref(text)
+        return text
+
+    def told(self) -> Iterator[Event]:
+        """Everything they tell a reader, joined block by block."""
+        for block in self._blocks:
+            yield from block.told()
+        yield from merged(entry.event for entry in self._recent)
 
     def after(self, position: int) -> list[Entry]:
         """Return the entries after a position, one block at most; call again with the last one's for the rest."""
-        number, within = divmod(position, BLOCK)
-        if number < len(self._blocks):
-            return self._blocks[number].entries()[within:]
-        return self._recent[position - BLOCK * len(self._blocks) :]
+        if position >= self._recent_start:
+            return self._recent[position - self._recent_start :]
+        block = self._block_at(position)
+        return block.entries()[position - block.start :]
+
+    def frame(self, position: int) -> tuple[list[Event], int]:
+        """The next events after a position, joined, with ``MAX_FRAME_BYTES`` of the answer or one entry at most.
+
+        Returns:
+            The events, and the position after them.
+        """
+        stop = self._frame_stop(position)
+        events: list[Event] = []
+        while position < min(stop, self._recent_start):
+            block = self._block_at(position)
+            if position == block.start and block.stop <= stop:
+                events += block.told()
+            else:
+                events += _events(block.entries()[position - block.start : stop - block.start])
+            position = min(block.stop, stop)
+        if position < stop:
+            events += _events(self._recent[position - self._recent_start : stop - self._recent_start])
+        return merged(events), stop
+
+    def _frame_stop(self, position: int) -> int:
+        """Where a frame that begins at a position stops: with a block, where it has a whole one."""
+        end = min(len(self), position + _FRAME_ENTRIES)
+        full = bisect_right(self._sizes, self._sizes[position] + MAX_FRAME_BYTES, position, end + 1) - 1
+        stop = max(full, min(position + 1, end))
+        if stop < self._recent_start and (start := self._block_at(stop).start) > position:
+            return start
+        return stop
+
+    def _block_at(self, position: int) -> _Block:
+        return self._blocks[bisect_right(self._starts, position) - 1]
 
     def __len__(self) -> int:
-        return BLOCK * len(self._blocks) + len(self._recent)
+        return self._recent_start + len(self._recent)
 
     def __iter__(self) -> Iterator[Entry]:
         for block in self._blocks:
@@ -129,5 +246,20 @@ class Entries(Sequence[Entry]):
         return found[: len(places)]
 
 
+def _events(entries: Iterable[Entry]) -> list[Event]:
+    return [entry.event for entry in entries]
+
+
+def _bytes(entry: Entry) -> int:
+    return entry.event.size + len(entry.raw)
+
+
 def _weight(entry: Entry) -> int:
-    return ENTRY_BYTES + entry.event.size + len(entry.raw)
+    return ENTRY_BYTES + _bytes(entry)
+
+
+def _held(event: Event) -> int:
+    """The bytes that a delta's text takes in memory: up to four times those in UTF-8."""
+    if isinstance(event, TextDelta):
+        return sys.getsizeof(event.text)
+    return sys.getsizeof(event.arguments_delta) if isinstance(event, ToolCallDelta) else 0

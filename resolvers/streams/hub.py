@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Unpack
 
-from clients.errors import GatewayError, Overloaded, UpstreamError
+from clients.bounded import Quotas
+from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
 from resolvers.streams.events import (
@@ -23,58 +24,12 @@ from resolvers.streams.events import (
     StreamOutcome,
 )
 from resolvers.streams.failures import INTERNAL
-from resolvers.streams.log import Leave, read_entries, read_events
+from resolvers.streams.limits import OWNERS, StreamLimits, StreamMetrics, dropped, too_many_readers
+from resolvers.streams.log import Leave, read_events
+from resolvers.streams.merging import split
 from resolvers.streams.shelf import Shelf
-from resolvers.streams.stream import Source, Stream
+from resolvers.streams.stream import How, Source, Stream
 from resolvers.streams.waiters import Waiters, woken
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamLimits:
-    """Bounds on streams. Times in seconds, sizes in bytes.
-
-    ``max_log`` bounds an answer: its text in UTF-8, reasoning and arguments included, and its messages. ``max_memory``
-    bounds what one stream's log takes in memory, in however many pieces the answer came.
-
-    ``look`` is how often a conversation that is followed is looked at in Letta, for turns begun elsewhere.
-    """
-
-    grace: float = 60
-    retention: float = 300
-    heartbeat: float = 15
-    coalesce: float = 0.016
-    max_waiting: int = 1024 * 1024
-    slow_after: float = 5
-    max_log: int = 16 * 1024 * 1024
-    max_memory: int = 64 * 1024 * 1024
-    max_kept: int = 256 * 1024 * 1024
-    max_streams_per_user: int = 100
-    look: float = 3
-
-
-class StreamMetrics(Protocol):
-    """What is counted of streams."""
-
-    def stream_started(self, kind: str) -> None:
-        """A stream began."""
-
-    def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """A stream ended."""
-
-    def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
-        """Tokens went in and came out, as far as the upstream has told."""
-
-    def event_unreadable(self, kind: str) -> None:
-        """An upstream sent an event that is no JSON object."""
-
-    def source_broke(self, kind: str, error: Exception) -> None:
-        """A source failed in a way that is the gateway's own fault."""
-
-    def first_token(self, kind: str, seconds: float) -> None:
-        """Its first token came."""
-
-    def next_frame(self, kind: str, seconds: float) -> None:
-        """Another frame of its answer came, so long after the one before."""
 
 
 class StreamHub:
@@ -83,8 +38,15 @@ class StreamHub:
     def __init__(self, limits: StreamLimits, metrics: StreamMetrics) -> None:
         self.limits = limits
         self._metrics = metrics
-        self._shelf = Shelf(limits.max_kept)
+        self._memory = Quotas(limits.memory, limits.memory // OWNERS)
+        self._shelf = Shelf(self._memory)
+        self._readers = Quotas(sys.maxsize, limits.max_readers_per_user)
         self._awaited: dict[tuple[str, str | None], Waiters] = {}
+
+    @property
+    def memory(self) -> int:
+        """The bytes that all streams take, about."""
+        return self._memory.total
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
         """The owner's stream of that id. Raises NotFound."""
@@ -108,53 +70,44 @@ class StreamHub:
         self,
         owner_id: str,
         *,
-        kind: str,
         source: Callable[[], Source],
-        on_disconnect: OnDisconnect,
         key: str | None = None,
         fingerprint: str = "",
-        scope: str | None = None,
         reads: bool = True,
-        kept: bool = True,
         anew: bool = False,
-        unknown: str | None = None,
-        looks: bool = False,
         starter: object | None = None,
+        **how: Unpack[How],
     ) -> AsyncIterator[Stream]:
         """Start a stream, or attach to what the same key has started, for as long as the context lasts.
 
         A key starts again where its stream was cancelled because its last reader left, and where it is not known
-        whether the upstream has taken what was sent if the ``source`` can look for that.
+        whether the upstream has taken what was sent if the ``source`` can look for that (see ``earlier``).
 
-        Without ``reads`` the caller only starts it, for somebody else to read. One that is not ``kept`` is forgotten at
-        its end: nobody will read it again. With ``anew``, the key starts again also where its stream failed, or was
-        cancelled by anybody.
-
-        ``unknown`` is the advice in the Conflict (``OUTCOME_UNKNOWN``) that an attempt ends with whose outcome is not
-        known; the key then stays taken. Without it, nothing is sent that must not be sent twice. With ``looks``, a
-        source that is begun again looks for what was sent (see ``earlier``) before it sends anything. ``starter`` is
-        whoever starts it, see ``is_replay``.
+        Without ``reads`` the caller only starts it, for somebody else to read. With ``anew``, the key starts again also
+        where its stream failed, or was cancelled by anybody. ``starter`` is whoever starts it, see ``is_replay``;
+        ``how`` is of the stream, see there.
 
         Raises:
-            Conflict: reason ``KEY_REUSED``, when the key was used with other input.
+            Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``ANSWER_DROPPED``, when what it
+                has started is over and its answer has made room for others.
+            Overloaded: reason ``STREAMS``, ``READERS`` or ``STREAM_MEMORY``.
             GatewayError: the upstream's refusal, if it comes within one heartbeat.
         """
         earlier = self._shelf.by_key(owner_id, key, fingerprint)
         stream = None if earlier is not None and earlier.begins_again(anew=anew) else earlier
+        if stream is not None and stream.dropped:
+            raise dropped()
         if stream is None:
+            self._check_readers(owner_id)
+            self._shelf.check_room(owner_id, how.get("holds", 0), self.limits.max_streams_per_user)
             stream = Stream(
                 id=f"stream:{uuid.uuid4()}",
                 owner_id=owner_id,
-                kind=kind,
                 source=source(),
-                on_disconnect=on_disconnect,
                 key=key,
                 fingerprint=fingerprint,
-                scope=scope,
-                kept=kept,
-                unknown=unknown,
-                looks=looks,
                 starter=None if starter is None else weakref.ref(starter),
+                **how,
             )
             if earlier is not None:
                 stream.again, stream.first_began = True, earlier.first_began
@@ -165,17 +118,25 @@ class StreamHub:
 
     @asynccontextmanager
     async def attached(self, stream: Stream, *, reads: bool = True) -> AsyncIterator[Stream]:
-        """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream."""
+        """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream.
+
+        Raises:
+            Overloaded: reason ``READERS``.
+        """
+        self._check_readers(stream.owner_id)
+        self._readers.add(stream.owner_id, 1)
         stream.readers += 1
         stream.was_read = stream.was_read or reads
+        stream.log.let_go = False
         if stream.log.ended is None:
             stream.stop_timer()
         try:
             yield stream
         finally:
             stream.readers -= 1
-            if stream.readers == 0 and stream.log.ended is None:
-                self._abandon(stream)
+            self._readers.add(stream.owner_id, -1)
+            if stream.readers == 0:
+                self._unread(stream)
 
     async def begun(self, owner_id: str, scope: str, *others: Waiters) -> None:
         """Wait until a turn of the owner's conversation begins here, or one of the others wakes."""
@@ -216,10 +177,11 @@ class StreamHub:
         for stream in streams:
             stream.stop_timer()
 
+    def _check_readers(self, owner_id: str) -> None:
+        if not self._readers.has_room(owner_id):
+            raise too_many_readers(self.limits.max_readers_per_user)
+
     def _start(self, stream: Stream) -> None:
-        running = sum(1 for one in self.of(stream.owner_id) if one.log.ended is None)
-        if running >= self.limits.max_streams_per_user:
-            raise Overloaded("Too many streams of yours are running.", reason="STREAMS")
         self._shelf.add(stream)
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._pump(stream))
@@ -261,11 +223,15 @@ class StreamHub:
                 now = loop.time()
                 (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
                 before, first = now, False
-            self._append(stream, event, raw)
+            self._append(stream, event, raw if stream.keeps_raw else b"")
             if not stream.begun:
                 self._begun(stream)
+            self._shelf.grown(stream)
             if stream.log.size > self.limits.max_log or stream.log.weight > self.limits.max_memory:
                 raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
+            if stream.on_disconnect is OnDisconnect.CANCEL and stream.log.lead > self.limits.max_lead:
+                await stream.log.caught_up(self.limits.max_lead)
+                before = loop.time()
         raise UpstreamError("The answer was cut off.", reason="CUT")
 
     def _begun(self, stream: Stream) -> None:
@@ -274,8 +240,10 @@ class StreamHub:
             waiters.wake()
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
-        """Add an event to the log. With the first one, the stream has begun."""
-        stream.log.append(event, raw)
+        """Add an event to the log, a large delta in pieces. With the first one, the stream has begun."""
+        for piece in split(event):
+            stream.log.append(piece, raw)
+            raw = b""
         if not stream.opened.done():
             stream.opened.set_result(None)
 
@@ -315,12 +283,27 @@ class StreamHub:
         self._metrics.stream_ended(stream.kind, ended.outcome.value, (now - stream.started_at).total_seconds())
         if not stream.kept:
             self._shelf.forget(stream)
-        elif self._shelf.ended(stream):
+            return
+        if stream.readers == 0:
+            stream.pack()
+        if self._shelf.ended(stream):
             self._later(stream, self.limits.retention, self._shelf.forget)
 
+    def _unread(self, stream: Stream) -> None:
+        """Nobody reads it any more."""
+        if stream.log.ended is None:
+            self._abandon(stream)
+        elif not stream.dropped:
+            stream.pack()
+            self._shelf.packed(stream)
+
     def _abandon(self, stream: Stream) -> None:
-        """The last one has left. A stream that nobody has read yet was started to be read: it gets its grace."""
-        if stream.on_disconnect is OnDisconnect.CANCEL and stream.was_read:
+        """The last reader has left.
+
+        A stream gets its grace all the same where nobody has read it yet, since it was started to be read, and where a
+        reader was detached, since it was given a cursor to come back with.
+        """
+        if stream.on_disconnect is OnDisconnect.CANCEL and stream.was_read and not stream.log.let_go:
             self._leave(stream)
         else:
             self._later(stream, self.limits.grace, self._leave)
@@ -341,8 +324,7 @@ class StreamHub:
         """Cancel a stream and see it to its end, which its key replays; one that has ended stays as it is."""
         self.cancel(stream)
         stream.left = False
-        async for _ in read_entries(stream.log, max(0, len(stream.log.entries) - 1)):
-            pass
+        await stream.log.end()
 
     def _later(self, stream: Stream, seconds: float, act: Callable[[Stream], None]) -> None:
         stream.stop_timer()

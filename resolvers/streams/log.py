@@ -1,18 +1,19 @@
 """One stream's events, in memory: appended once, read from any cursor by any number of readers.
 
-A reader is a position in the log, so a slow one costs nothing but its position: what waits for it is merged when it
-comes back, and past a bound it is let go.
+A reader is a position in the log. What waits for a slow one is joined when it comes back, a frame at a time, and past a
+bound it is detached. The log knows its readers' positions, so that a source need not be read ahead of all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from array import array
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from clients.errors import BadUserInput
 from resolvers.streams.entries import Entries
-from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, MessageAdded, Raw, Started, merge
+from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, MessageAdded, Raw, Started
 from resolvers.streams.waiters import Waiters, woken
 
 
@@ -29,16 +30,30 @@ class Leave(Waiters):
         self.wake()
 
 
+class Reader:
+    """A reader of a log. ``position`` is how many entries it has taken."""
+
+    __slots__ = ("position",)
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+
 class StreamLog:
-    """An append-only log that ends with exactly one ``Ended``."""
+    """An append-only log that ends with exactly one ``Ended``.
+
+    ``let_go`` says whether a reader was detached since the last one attached: it may come back.
+    """
 
     def __init__(self) -> None:
         self.entries = Entries()
         self.started: Started | None = None
         self.ended: Ended | None = None
         self.messages: list[MessageAdded] = []
-        self._sizes = array("Q", [0])
+        self.let_go = False
+        self._readers: set[Reader] = set()
         self._grown = Waiters()
+        self._read = Waiters()
 
     @property
     def weight(self) -> int:
@@ -48,7 +63,7 @@ class StreamLog:
     @property
     def size(self) -> int:
         """The bytes of the answer: its text in UTF-8, reasoning and arguments included, and its messages."""
-        return self._sizes[-1]
+        return self.entries.size
 
     def append(self, event: Event, raw: bytes = b"") -> None:
         """Add an event and number it. Nothing comes after the end.
@@ -61,7 +76,6 @@ class StreamLog:
         entry = Entry(len(self.entries) + 1, event, raw)
         event.cursor = str(entry.seq)
         self.entries.append(entry)
-        self._sizes.append(self.size + event.size)
         match event:
             case Started():
                 self.started = self.started or event
@@ -87,7 +101,7 @@ class StreamLog:
 
     def waiting(self, position: int) -> int:
         """The bytes of the answer that stand after a position."""
-        return self.size - self._sizes[position]
+        return self.entries.size_after(position)
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
         """Wait until something stands after a position, or nothing ever will, or it is time to leave."""
@@ -95,18 +109,42 @@ class StreamLog:
             return
         await woken(self._grown, *([] if leave is None else [leave]))
 
+    async def end(self) -> Ended:
+        """Wait for the end. Who waits for it counts as a reader that is never behind."""
+        with self.reading(sys.maxsize):
+            while self.ended is None:
+                await woken(self._grown)
+        return self.ended
 
-async def read_entries(log: StreamLog, position: int = 0) -> AsyncIterator[Entry]:
-    """Every entry after a position, as it is appended, to the end; the end itself even where it stands before."""
-    if log.ended is not None:
-        position = min(position, len(log.entries) - 1)
-    while True:
-        await log.more(position)
-        for entry in log.entries.after(position):
-            position = entry.seq
-            yield entry
-            if isinstance(entry.event, Ended):
-                return
+    @contextmanager
+    def reading(self, position: int) -> Iterator[Reader]:
+        """Count a reader, who moves its ``position`` by ``moved``, for as long as the context lasts."""
+        reader = Reader(position)
+        self._readers.add(reader)
+        self._read.wake()
+        try:
+            yield reader
+        finally:
+            self._readers.remove(reader)
+            self._read.wake()
+
+    def moved(self, reader: Reader, position: int) -> None:
+        """A reader has taken all entries up to a position."""
+        reader.position = position
+        if self._read:
+            self._read.wake()
+
+    @property
+    def lead(self) -> int:
+        """The bytes of the answer that no reader has taken yet; 0 without readers."""
+        if not self._readers or not self.size:
+            return 0
+        return self.waiting(min(len(self.entries), max(reader.position for reader in self._readers)))
+
+    async def caught_up(self, lead: int) -> None:
+        """Wait until a reader has taken all but ``lead`` bytes of the answer, or there is none."""
+        while self.lead > lead:
+            await woken(self._read)
 
 
 async def read_events(
@@ -119,10 +157,11 @@ async def read_events(
     leave: Leave | None = None,
     replayed: bool = False,
 ) -> AsyncIterator[Event]:
-    """The graph's events after a cursor, deltas that came together merged, to the end.
+    """The graph's events after a cursor, deltas that came together joined, to the end.
 
     Leading edge: an event goes out at once if ``coalesce`` seconds have passed since the last one, else it waits for
-    the rest of that time and takes with it what has come. With 0, every event goes out by itself.
+    the rest of that time and takes with it what has come, up to ``MAX_FRAME_BYTES`` of it. With 0, every event goes out
+    by itself. Between events that are there already the event loop runs, so that a long replay holds up nobody.
 
     A reader that did not come back for ``slow_after`` seconds, while more than ``max_waiting`` bytes came to wait for
     it, gets ``Detached``; so does everybody who is told to ``leave``, after what has come by then. One that comes after
@@ -134,28 +173,46 @@ async def read_events(
     clock = asyncio.get_running_loop().time
     away, sent = 0.0, clock() - coalesce
     began, behind = position, False
-    while True:
-        if position > began and away >= slow_after and log.waiting(position) > max_waiting:
-            yield Detached(cursor=str(position), reason=DetachReason.SLOW)
-            return
-        await log.more(position, leave)
-        reason = None if leave is None else leave.reason
-        rest = sent + coalesce - clock()
-        if reason is None and coalesce and rest > 0 and log.ended is None and not behind:
-            await asyncio.sleep(rest)
-        batch = log.entries.after(position)
-        position += len(batch)
-        behind = position < len(log.entries)
-        sent = clock()
-        for event in _merged(batch) if coalesce else _meant(batch):
-            yield _replayed(event) if replayed and isinstance(event, Started) else event
-            if isinstance(event, Ended):
+    with log.reading(position) as reader:
+        while True:
+            if position > began and away >= slow_after and log.waiting(position) > max_waiting:
+                yield _detached(log, position, DetachReason.SLOW)
                 return
-        if reason is not None and not behind:
-            yield Detached(cursor=str(position), reason=reason)
-            return
-        away = clock() - sent
-        sent = clock()
+            await log.more(position, leave)
+            reason = None if leave is None else leave.reason
+            rest = sent + coalesce - clock()
+            if reason is None and coalesce and rest > 0 and log.ended is None and not behind:
+                await asyncio.sleep(rest)
+            events, position = _next(log, position, joined=coalesce > 0)
+            log.moved(reader, position)
+            was_behind, behind = behind, position < len(log.entries)
+            sent, away = clock(), 0.0
+            for number, event in enumerate(events):
+                if number or was_behind:
+                    await asyncio.sleep(0)
+                given = clock()
+                yield _replayed(event) if replayed and isinstance(event, Started) else event
+                if isinstance(event, Ended):
+                    return
+                away = max(away, clock() - given)
+            if reason is not None and not behind:
+                yield _detached(log, position, reason)
+                return
+            if events:
+                sent = clock()
+
+
+def _next(log: StreamLog, position: int, *, joined: bool) -> tuple[list[Event], int]:
+    """The events after a position that go out together, and the position after them."""
+    if joined:
+        return log.entries.frame(position)
+    batch = log.entries.after(position)
+    return [entry.event for entry in batch if not isinstance(entry.event, Raw)], position + len(batch)
+
+
+def _detached(log: StreamLog, position: int, reason: DetachReason) -> Detached:
+    log.let_go = True
+    return Detached(cursor=str(position), reason=reason)
 
 
 def _replayed(event: Started) -> Started:
@@ -167,19 +224,3 @@ def _replayed(event: Started) -> Started:
         resumable=event.resumable,
         replayed=True,
     )
-
-
-def _meant(batch: list[Entry]) -> list[Event]:
-    """The events that mean something in the graph."""
-    return [entry.event for entry in batch if not isinstance(entry.event, Raw)]
-
-
-def _merged(batch: list[Entry]) -> list[Event]:
-    events: list[Event] = []
-    for event in _meant(batch):
-        joined = merge(events[-1], event) if events else None
-        if joined is None:
-            events.append(event)
-        else:
-            events[-1] = joined
-    return events

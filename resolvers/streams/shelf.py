@@ -1,23 +1,34 @@
-"""The streams that can be read: those that run and, for a time and within a bound, those that have ended."""
+"""The streams that can be read: those that run and, for a time and within a quota, those that have ended."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 
+from clients.bounded import Kept, Quotas
 from clients.errors import Conflict, NotFound
+from resolvers.streams.limits import no_memory, too_large_together, too_many_streams
 from resolvers.streams.stream import Stream
+
+STREAM_BYTES = 4096
+"""What a stream takes in memory besides its log, about."""
+
+KEY_BYTES = 2048
+"""What is left of an ended stream whose answer was dropped: its key, and how it ended."""
 
 
 class Shelf:
-    """Streams by id, by owner and by key. ``max_kept`` bounds what ended ones hold in all, in bytes, about."""
+    """Streams by id, by owner and by key. Their memory is counted in ``quotas``.
 
-    def __init__(self, max_kept: int) -> None:
-        self._max_kept = max_kept
+    Where an owner is over its quota, the answers of its own oldest ended streams are dropped, unless they are being
+    read. Their keys stay taken for as long as they would have been.
+    """
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
         self._streams: dict[str, Stream] = {}
         self._by_owner: defaultdict[str, dict[str, Stream]] = defaultdict(dict)
         self._by_key: dict[tuple[str, str], Stream] = {}
-        self._ended: OrderedDict[str, Stream] = OrderedDict()
-        self._kept = 0
+        self._kept: Kept[Stream] = Kept(quotas, self._drop)
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
         """The owner's stream of that id. Raises NotFound."""
@@ -29,6 +40,9 @@ class Shelf:
     def of(self, owner_id: str) -> list[Stream]:
         """The owner's streams, oldest first."""
         return list(self._by_owner[owner_id].values()) if owner_id in self._by_owner else []
+
+    def _running(self, owner_id: str) -> int:
+        return sum(1 for stream in self.of(owner_id) if stream.log.ended is None)
 
     def all(self) -> list[Stream]:
         """Every stream."""
@@ -51,16 +65,56 @@ class Shelf:
         self._by_owner[stream.owner_id][stream.id] = stream
         if stream.key is not None:
             self._by_key[stream.owner_id, stream.key] = stream
+        self._weigh(stream)
+
+    def check_room(self, owner_id: str, holds: int, limit: int) -> None:
+        """Check that a stream of the owner's may begin whose request takes ``holds``; its ended ones make room.
+
+        Raises:
+            Overloaded: reason ``STREAMS``, where ``limit`` of them run; ``STREAM_MEMORY``.
+        """
+        if self._running(owner_id) >= limit:
+            raise too_many_streams(limit)
+        more = STREAM_BYTES + holds
+        self._kept.fit(owner_id, more=more)
+        if not self._quotas.has_room(owner_id, more):
+            raise no_memory()
+
+    def grown(self, stream: Stream) -> None:
+        """Count what a running stream holds. Ended streams of its owner make room.
+
+        Where that is not enough, those that hold more than an equal part of the quota are too large: a small one is not
+        ended because of a large one.
+
+        Raises:
+            Overloaded: reason ``STREAM_MEMORY``.
+        """
+        self._weigh(stream)
+        owner_id = stream.owner_id
+        if not self._quotas.is_over(owner_id):
+            return
+        self._kept.fit(owner_id)
+        if self._quotas.is_over(owner_id) and stream.weight * self._running(owner_id) > self._quotas.each:
+            raise too_large_together()
+
+    def _weigh(self, stream: Stream) -> None:
+        weight = STREAM_BYTES + stream.holds + stream.log.weight if stream.id in self._streams else 0
+        self._quotas.add(stream.owner_id, weight - stream.weight)
+        stream.weight = weight
 
     def ended(self, stream: Stream) -> bool:
-        """A stream has ended, and stays to be read; the oldest make room for it. False for one that was forgotten."""
+        """A stream has ended, and stays to be read. False for one that was forgotten."""
         if stream.id not in self._streams:
             return False
-        self._ended[stream.id] = stream
-        self._kept += stream.log.weight
-        while self._kept > self._max_kept and len(self._ended) > 1:
-            self.forget(next(iter(self._ended.values())))
+        self._quotas.add(stream.owner_id, -stream.weight)
+        stream.weight = 0
+        self._kept.put(stream.owner_id, stream.id, stream, STREAM_BYTES + stream.log.weight)
         return True
+
+    def packed(self, stream: Stream) -> None:
+        """Count an ended stream that nobody reads any more anew: it takes less, and can make room."""
+        if self._kept.get(stream.owner_id, stream.id) is not None and not stream.dropped:
+            self._kept.reweigh(stream.owner_id, stream.id, STREAM_BYTES + stream.log.weight)
 
     def free(self, stream: Stream) -> None:
         """A stream's key is free again; the stream stays to be read by its id."""
@@ -70,12 +124,27 @@ class Shelf:
     def forget(self, stream: Stream) -> None:
         """A stream is not there any more; its key is free again."""
         stream.stop_timer()
+        self._unlist(stream)
+        self.free(stream)
+        self._kept.pop(stream.owner_id, stream.id)
+        self._quotas.add(stream.owner_id, -stream.weight)
+        stream.weight = 0
+
+    def _unlist(self, stream: Stream) -> None:
         if self._streams.pop(stream.id, None) is None:
             return
         mine = self._by_owner[stream.owner_id]
         del mine[stream.id]
         if not mine:
             del self._by_owner[stream.owner_id]
-        self.free(stream)
-        if self._ended.pop(stream.id, None) is not None:
-            self._kept -= stream.log.weight
+
+    def _drop(self, stream: Stream) -> int | None:
+        """Drop an ended stream's answer. Returns what is left to keep: its key, where it is taken."""
+        if stream.readers:
+            return None
+        self._unlist(stream)
+        stream.drop()
+        taken = stream.key is not None and self._by_key.get((stream.owner_id, stream.key)) is stream
+        if not taken:
+            stream.stop_timer()
+        return KEY_BYTES if taken else 0

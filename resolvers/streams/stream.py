@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, Required, TypedDict
 
 from clients.errors import GatewayError
 from clients.letta.messages import MessageRecord
@@ -40,6 +40,19 @@ class Source(Protocol):
         """
 
 
+class How(TypedDict, total=False):
+    """How a stream is to be: some of the attributes of ``Stream``."""
+
+    kind: Required[str]
+    on_disconnect: Required[OnDisconnect]
+    scope: str | None
+    kept: bool
+    unknown: str | None
+    looks: bool
+    keeps_raw: bool
+    holds: int
+
+
 @dataclass(eq=False, kw_only=True)
 class Stream:
     """A stream: its log, its owner, and who reads it. Also the record of the graph's ``Stream``.
@@ -52,10 +65,15 @@ class Stream:
         headers: of its upstream, to pass on at the OpenAI door, once that has opened.
         opened: done when the upstream has opened; has the refusal of one that would not.
         begun: whether its source has said anything. One that was refused or cancelled before that never begins.
-        unknown: what to say where it is not known whether the upstream has taken what was sent; ``None`` where nothing
-            is sent, or the key is nobody's.
+        unknown: the advice in the Conflict (``OUTCOME_UNKNOWN``) that it ends with where it is not known whether the
+            upstream has taken what was sent; the key then stays taken. ``None`` where nothing is sent that must not be
+            sent twice.
         looks: whether a source of the same key can look for what an earlier one has sent.
         kept: whether it can be read again after its end.
+        keeps_raw: whether its upstream bytes are read: at the OpenAI door.
+        holds: the bytes that its request takes in memory while it runs.
+        weight: the bytes that it was counted with while it runs.
+        dropped: whether its answer was dropped after its end, to make room; its key is still taken.
         cancelled: whether it was told to end before its time; ``left`` if that was because its last reader left.
         unsure: whether it failed and it is not known what the upstream has done or will do.
         again: whether it was begun again under its key.
@@ -78,6 +96,10 @@ class Stream:
     unknown: str | None = None
     looks: bool = False
     kept: bool = True
+    keeps_raw: bool = True
+    holds: int = 0
+    weight: int = 0
+    dropped: bool = False
     begun: bool = False
     cancelled: bool = False
     headers: dict[str, str] = field(default_factory=dict)
@@ -123,7 +145,21 @@ class Stream:
             return True
         if self.unsure:
             return self.looks
+        if self.dropped and self.looks and not self.broke_off:
+            return True
         return anew and self.broke_off
+
+    def pack(self) -> None:
+        """Pack the log of a stream that has ended. Its upstream bytes are kept where its key can ask for them."""
+        self.log.entries.pack(keep_raw=self.keeps_raw and self.key is not None)
+
+    def drop(self) -> None:
+        """Drop the answer of a stream that has ended, but for its end."""
+        ended = self.log.ended
+        self.log = StreamLog()
+        self.log.ended = ended
+        self.headers = {}
+        self.dropped = True
 
     def leaves_open(self, error: GatewayError) -> bool:
         """Whether it may still be carried out, or is, where it failed by this error.

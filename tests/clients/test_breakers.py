@@ -247,6 +247,19 @@ def test_the_breakers_of_parts_are_bounded_and_closed_ones_go_first(monkeypatch:
     assert not world.admits(part="open")
 
 
+def test_one_callers_open_breakers_do_not_make_another_callers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
+    world = World()
+    for number in range(4):
+        for _ in range(5):
+            world.call(Verdict.SLOW, "ada", f"model:{number}")
+    for number in range(100):
+        for _ in range(5):
+            world.call(Verdict.SLOW, "grace", f"model:other {number}")
+    assert len(world.breakers) == 10
+    assert not any(world.admits("ada", f"model:{number}") for number in range(4))
+
+
 def test_a_success_makes_no_breaker() -> None:
     world = World()
     world.call(Verdict.OK)

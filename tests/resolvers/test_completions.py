@@ -25,9 +25,8 @@ from resolvers.streams.events import (
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
-    joined_calls,
-    merge,
 )
+from resolvers.streams.merging import joined_calls, merged
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 END = b"data: [DONE]\n\n"
@@ -281,6 +280,7 @@ def test_pieces_that_wait_for_a_reader_are_merged_as_an_answer_is_joined() -> No
     first = ToolCallDelta(index=0, arguments_delta="{")
     late = ToolCallDelta(index=0, tool_call_id="a", name="f", arguments_delta="}")
     other = ToolCallDelta(index=1, tool_call_id="b", name="g")
-    assert merge(first, late) == joined_calls([first, late])[0]
-    assert merge(late, other) is None
-    assert merge(late, ToolCallDelta(index=0, tool_call_id="c")) is None
+    assert merged([first, late]) == joined_calls([first, late])
+    assert merged([late, other]) == [late, other]
+    another = ToolCallDelta(index=0, tool_call_id="c")
+    assert merged([late, another]) == [late, another]

@@ -30,8 +30,8 @@ from resolvers.streams.events import (
     TextDelta,
     ToolCallDelta,
 )
-from resolvers.streams.hub import StreamHub, StreamLimits
-from resolvers.streams.log import read_entries
+from resolvers.streams.hub import StreamHub
+from resolvers.streams.limits import StreamLimits
 from resolvers.streams.stream import Stream
 
 
@@ -99,7 +99,7 @@ def starting(streams: StreamHub, source: Scripted, **more: object):
 
 
 async def end_of(stream: Stream) -> Ended:
-    _ = [entry async for entry in read_entries(stream.log)]
+    await stream.log.end()
     assert stream.log.ended is not None
     return stream.log.ended
 

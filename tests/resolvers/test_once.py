@@ -6,11 +6,13 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from clients.errors import Conflict, UpstreamError, UpstreamUnavailable
+from clients.errors import Conflict, Overloaded, UpstreamError, UpstreamUnavailable
 from resolvers import doubt
 from resolvers.doubt import Doubt
-from resolvers.once import Once, fingerprint
+from resolvers.once import KEY_BYTES, OVERHEAD_BYTES, OWNERS, Once, fingerprint
 
 
 class Acting:
@@ -128,20 +130,124 @@ async def test_what_takes_long_is_kept_from_its_end() -> None:
     assert await once.done("ada", "k", "a", act) == "answer 1"
 
 
-@pytest.mark.parametrize(
-    ("bounds", "left"), [({"max_answers": 2}, 2), ({"max_kept": 100}, 2), ({"max_kept": 10}, 1), ({}, 3)]
-)
+def large(_: str) -> int:
+    return 6 * OVERHEAD_BYTES
+
+
+def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> Once:
+    """One in which an owner may keep one large answer, and four small ones."""
+    return Once(60, memory=OWNERS * each, **more)
+
+
 @pytest.mark.bound("answers-kept")
-async def test_the_oldest_answers_make_room(bounds: dict[str, int], left: int) -> None:
-    once, act = Once(60, **bounds), Acting()  # type: ignore[arg-type] - only bounds are given
+async def test_an_owners_oldest_answers_make_room() -> None:
+    once, act = bounded(), Acting()
     for key in "abc":
-        await once.done("ada", key, "", act, lambda _: 50)
-    for key in "cba"[:left]:
-        await once.done("ada", key, "", act, lambda _: 50)
+        await once.done("ada", key, "", act, large)
+    assert await once.done("ada", "c", "", act, large) == "answer 3"
+    assert not once.knows("ada", "a")
+    assert await once.done("ada", "a", "", act, large) == "answer 4"
+
+
+async def test_what_must_not_be_done_twice_is_not_where_its_answer_has_made_room() -> None:
+    once, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    for key in "abc":
+        await once.done("ada", key, "", act, large, doubt)
+    assert once.knows("ada", "a")
+    with pytest.raises(Conflict) as dropped:
+        await once.done("ada", "a", "", act, large, doubt)
+    assert dropped.value.reason == "ANSWER_DROPPED"
+    with pytest.raises(Conflict) as reused:
+        await once.done("ada", "a", "other input", act, large, doubt)
+    assert reused.value.reason == "KEY_REUSED"
     assert act.begun == 3
-    if left < 3:
-        await once.done("ada", "a", "", act, lambda _: 50)
-        assert act.begun == 4
+    assert await once.done("ada", "c", "", act, large, doubt) == "answer 3"
+
+
+async def test_a_key_whose_outcome_is_unknown_outlives_any_answer() -> None:
+    once, act = bounded(), Acting()
+    act.fails = LOST
+    with pytest.raises(Conflict):
+        await once.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
+    act.fails = None
+    for key in "abcdef":
+        await once.done("ada", key, "", act, large)
+    with pytest.raises(Conflict) as unknown:
+        await once.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
+    assert unknown.value.reason == "OUTCOME_UNKNOWN"
+
+
+async def test_another_owners_answers_evict_none() -> None:
+    once, act = bounded(), Acting()
+    await once.done("ada", "k", "", act, large)
+    for number in range(100):
+        await once.done("grace", str(number), "", act, large)
+    assert await once.done("ada", "k", "", act, large) == "answer 1"
+
+
+async def test_an_owner_begins_nothing_where_keys_alone_fill_the_quota() -> None:
+    once, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    fitting = 10 * OVERHEAD_BYTES // KEY_BYTES
+
+    async def fill() -> None:
+        for number in range(2 * fitting):
+            await once.done("ada", str(number), "", act, doubt=doubt)
+
+    with pytest.raises(Overloaded) as refused:
+        await fill()
+    assert refused.value.reason == "KEYS"
+    assert act.begun == fitting - 1
+    assert all(once.knows("ada", str(number)) for number in range(act.begun))
+    await once.done("grace", "k", "", act, doubt=doubt)
+
+
+@pytest.mark.bound("keys-under-way")
+async def test_an_owner_has_so_many_under_way() -> None:
+    once, act = bounded(max_under_way=3), Acting()
+    act.may_end.clear()
+    waiting = [asyncio.create_task(once.done("ada", key, "", act)) for key in "abc"]
+    await begun(act, 3)
+    with pytest.raises(Overloaded) as refused:
+        await once.done("ada", "d", "", act)
+    assert refused.value.reason == "KEYS"
+    again = asyncio.create_task(once.done("ada", "a", "", act))
+    others = asyncio.create_task(once.done("grace", "a", "", act))
+    await begun(act, 4)
+    act.may_end.set()
+    await asyncio.gather(*waiting, again, others)
+    assert await once.done("ada", "d", "", act) == "answer 5"
+
+
+acts = st.lists(
+    st.tuples(st.sampled_from(["ada", "grace"]), st.sampled_from("abcdef"), st.integers(1, 12), st.booleans()),
+    max_size=40,
+)
+
+
+@given(acts)
+@settings(deadline=None)
+def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
+    async def told(owners: set[str]) -> list[tuple[str, str]]:
+        """What each act of some owners comes to."""
+        once, found = bounded(), []
+        for owner, key, weight, only_once in some:
+            if owner not in owners:
+                continue
+
+            async def act(owner: str = owner) -> str:
+                return f"{owner} {sum(1 for who, _ in found if who == owner)}"
+
+            doubt = Doubt(message="Unknown.") if only_once else None
+            try:
+                came = await once.done(owner, key, "", act, lambda _, weight=weight: weight * OVERHEAD_BYTES, doubt)
+            except (Conflict, Overloaded) as error:
+                came = str(error.reason)
+            found.append((owner, came))
+        return found
+
+    both = asyncio.run(told({"ada", "grace"}))
+    for owner in ("ada", "grace"):
+        assert [one for one in both if one[0] == owner] == asyncio.run(told({owner}))
 
 
 async def test_when_the_process_goes_so_does_what_is_under_way() -> None:

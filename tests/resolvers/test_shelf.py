@@ -1,11 +1,19 @@
 from __future__ import annotations
 
-import pytest
+import asyncio
+from contextlib import suppress
 
-from clients.errors import Conflict, NotFound
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.bounded import Quotas
+from clients.errors import Conflict, NotFound, Overloaded
 from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome, TextDelta
-from resolvers.streams.shelf import Shelf
+from resolvers.streams.shelf import KEY_BYTES, STREAM_BYTES, Shelf
 from resolvers.streams.stream import Stream
+
+EACH = 10 * STREAM_BYTES
 
 
 def stream(name: str, *, owner: str = "ada", key: str | None = None, fingerprint: str = "a") -> Stream:
@@ -20,6 +28,19 @@ def stream(name: str, *, owner: str = "ada", key: str | None = None, fingerprint
     )
 
 
+def shelf_of(quota: int = EACH, in_all: int = 100 * EACH) -> tuple[Quotas, Shelf]:
+    quotas = Quotas(in_all, quota)
+    return quotas, Shelf(quotas)
+
+
+def has_room(shelf: Shelf, owner: str = "ada") -> bool:
+    try:
+        shelf.check_room(owner, 0, 100)
+    except Overloaded as error:
+        return error.reason != "STREAM_MEMORY"
+    return True
+
+
 def end(shelf: Shelf, one: Stream, size: int) -> bool:
     one.log.append(TextDelta(text="x" * size))
     one.log.append(Ended(outcome=StreamOutcome.COMPLETED))
@@ -27,22 +48,74 @@ def end(shelf: Shelf, one: Stream, size: int) -> bool:
 
 
 async def test_the_oldest_that_have_ended_make_room_and_those_that_run_stay() -> None:
-    shelf = Shelf(max_kept=5000)
+    quotas, shelf = shelf_of()
     running, *others = [stream(name) for name in ("running", "first", "second", "third")]
     for one in (running, *others):
         shelf.add(one)
-    assert [end(shelf, one, 2000) for one in others] == [True] * 3
+    assert [end(shelf, one, 3 * STREAM_BYTES) for one in others] == [True] * 3
     kept = shelf.of("ada")
     assert kept[0] is running
     assert others[-1] in kept
     with pytest.raises(NotFound):
         shelf.get("first", "ada")
-    end(shelf, running, 9000)  # larger than the bound by itself, and still to be read
+    end(shelf, running, 2 * EACH)  # larger than the quota by itself, and still to be read
     assert shelf.of("ada") == [running]
+    assert has_room(shelf)  # it makes room for another
+    assert (shelf.of("ada"), quotas.total) == ([], 0)
+
+
+async def test_a_key_outlives_its_answer() -> None:
+    quotas, shelf = shelf_of()
+    first, second = stream("first", key="k"), stream("second")
+    shelf.add(first)
+    end(shelf, first, EACH)
+    shelf.add(second)
+    end(shelf, second, EACH)
+    with pytest.raises(NotFound):
+        shelf.get("first", "ada")
+    assert shelf.by_key("ada", "k", "a") is first
+    assert first.dropped
+    assert first.text == ""
+    assert quotas.held("ada") < EACH + 2 * STREAM_BYTES + KEY_BYTES
+    with pytest.raises(Conflict):
+        shelf.by_key("ada", "k", "b")
+    shelf.forget(first)
+    shelf.forget(second)
+    assert shelf.by_key("ada", "k", "b") is None
+    assert quotas.total == 0
+
+
+async def test_what_is_being_read_is_not_dropped_and_takes_its_owners_room() -> None:
+    _, shelf = shelf_of()
+    read = stream("read")
+    shelf.add(read)
+    read.readers = 1
+    end(shelf, read, EACH)
+    other = stream("other")
+    shelf.add(other)
+    end(shelf, other, EACH)
+    assert shelf.get("read", "ada") is read
+    assert not has_room(shelf)
+    read.readers = 0
+    assert has_room(shelf)
+
+
+async def test_of_running_streams_the_large_ones_are_too_large() -> None:
+    _, shelf = shelf_of()
+    small, large = stream("small"), stream("large")
+    for one in (small, large):
+        shelf.add(one)
+    large.log.append(TextDelta(text="x" * EACH))
+    with pytest.raises(Overloaded):
+        shelf.grown(large)
+    small.log.append(TextDelta(text="x"))
+    shelf.grown(small)
+    assert not has_room(shelf)
+    assert has_room(shelf, "grace")
 
 
 async def test_a_forgotten_stream_leaves_its_key_free_and_does_not_come_back() -> None:
-    shelf = Shelf(max_kept=5000)
+    quotas, shelf = shelf_of()
     one = stream("one", key="k")
     shelf.add(one)
     assert shelf.by_key("ada", "k", "a") is one
@@ -53,4 +126,36 @@ async def test_a_forgotten_stream_leaves_its_key_free_and_does_not_come_back() -
     shelf.forget(one)
     assert shelf.by_key("ada", "k", "b") is None
     assert end(shelf, one, 1) is False
-    assert (shelf.of("ada"), shelf.all()) == ([], [])
+    assert (shelf.of("ada"), shelf.all(), quotas.total) == ([], [], 0)
+
+
+steps = st.lists(st.tuples(st.sampled_from(["ada", "grace"]), st.integers(0, 2), st.integers(0, EACH), st.booleans()))
+
+
+@given(steps)
+@settings(deadline=None)
+def test_what_is_kept_of_one_owner_does_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
+    async def after(owners: set[str]) -> dict[str, list[tuple[str, bool]]]:
+        """What each owner has after these steps of some owners."""
+        _, shelf = shelf_of()
+        found: dict[str, list[tuple[str, bool]]] = {}
+        for number, (owner, act, size, keyed) in enumerate(some):
+            if owner not in owners:
+                continue
+            running = [one for one in shelf.of(owner) if one.log.ended is None]
+            if act == 0:
+                shelf.add(stream(str(number), owner=owner, key=str(number) if keyed else None))
+            elif act == 1 and running:
+                running[0].log.append(TextDelta(text="x" * size))
+                with suppress(Overloaded):
+                    shelf.grown(running[0])
+            elif running:
+                end(shelf, running[-1], size)
+        for owner in owners:
+            found[owner] = [(one.id, one.log.ended is None) for one in shelf.of(owner)]
+            keys = ((str(number), shelf.at_key(owner, str(number))) for number in range(len(some)))
+            found[owner] += [(key, one.dropped) for key, one in keys if one is not None]
+        return found
+
+    both = asyncio.run(after({"ada", "grace"}))
+    assert both == asyncio.run(after({"ada"})) | asyncio.run(after({"grace"}))

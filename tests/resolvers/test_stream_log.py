@@ -145,7 +145,7 @@ async def test_a_reader_that_is_let_go_at_the_end_gets_the_end() -> None:
 
 
 @given(st.lists(st.tuples(deltas, st.binary(max_size=5)), min_size=1, max_size=40), st.integers(1, 3000), st.data())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_packed_entries_are_what_they_were(some: list[tuple[Event, bytes]], count: int, data: st.DataObject) -> None:
     log, plain = StreamLog(), []
     log.append(Started(stream_id="s"))

@@ -1,0 +1,102 @@
+"""Bounds on streams, what is refused beyond them, and what is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from clients.errors import Conflict, Overloaded
+
+OWNERS = 8
+"""How many owners it takes to use up the memory of streams."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """Bounds on streams. Times in seconds, sizes in bytes.
+
+    ``max_log`` bounds an answer: its text in UTF-8, reasoning and arguments included, and its messages. ``max_memory``
+    bounds what one stream's log takes in memory, in however many pieces the answer came. ``memory`` bounds what all
+    streams hold, running and ended, with their requests; one owner's hold an ``OWNERS``th part of it at most.
+
+    ``max_waiting`` is what may wait for a reader that has not come back for ``slow_after``. ``max_lead`` is how far a
+    source is read ahead of every reader, where the stream is cancelled without readers.
+
+    ``look`` is how often a conversation that is followed is looked at in Letta, for turns begun elsewhere.
+    """
+
+    grace: float = 60
+    retention: float = 300
+    heartbeat: float = 15
+    coalesce: float = 0.016
+    max_waiting: int = 1024 * 1024
+    slow_after: float = 5
+    max_log: int = 16 * 1024 * 1024
+    max_memory: int = 64 * 1024 * 1024
+    max_lead: int = 2 * 1024 * 1024
+    memory: int = 512 * 1024 * 1024
+    max_streams_per_user: int = 100
+    max_readers_per_user: int = 200
+    look: float = 3
+
+
+def dropped() -> Conflict:
+    """The answer to a key whose stream is over and not kept any more."""
+    return Conflict(
+        "The key was used before, and what it started is over. Its answer is not kept any more: it made room for newer "
+        "ones of yours. Use a new key to ask again.",
+        reason="ANSWER_DROPPED",
+    )
+
+
+def too_many_readers(limit: int) -> Overloaded:
+    """The refusal of another reader."""
+    return Overloaded(f"You read {limit} streams at a time: end one before you read another.", reason="READERS")
+
+
+def too_many_streams(limit: int) -> Overloaded:
+    """The refusal of another stream."""
+    return Overloaded(f"{limit} streams of yours are running: end one before you start another.", reason="STREAMS")
+
+
+def no_memory() -> Overloaded:
+    """The refusal of another stream where there is no memory for its answer."""
+    return Overloaded(
+        "Streams that run, or ended lately, hold all the memory that they may, yours or everybody's. Try again later, "
+        "or end some of yours.",
+        reason="STREAM_MEMORY",
+        retry_after_seconds=10.0,
+    )
+
+
+def too_large_together() -> Overloaded:
+    """The end of a running stream that holds most of what its owner's streams may hold."""
+    return Overloaded(
+        "The answers of your running streams are too large together, and this is one of the largest: run fewer.",
+        reason="STREAM_MEMORY",
+    )
+
+
+class StreamMetrics(Protocol):
+    """What is counted of streams."""
+
+    def stream_started(self, kind: str) -> None:
+        """A stream began."""
+
+    def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """A stream ended."""
+
+    def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
+        """Tokens went in and came out, as far as the upstream has told."""
+
+    def event_unreadable(self, kind: str) -> None:
+        """An upstream sent an event that is no JSON object."""
+
+    def source_broke(self, kind: str, error: Exception) -> None:
+        """A source failed in a way that is the gateway's own fault."""
+
+    def first_token(self, kind: str, seconds: float) -> None:
+        """Its first token came."""
+
+    def next_frame(self, kind: str, seconds: float) -> None:
+        """Another frame of its answer came, so long after the one before."""

@@ -1,0 +1,107 @@
+"""Joining deltas that continue one another, and splitting deltas that are too large for one frame. Both are linear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+
+from resolvers.streams.events import Event, Raw, TextDelta, ToolCallDelta
+
+MAX_FRAME_BYTES = 64 * 1024
+"""The most text that one delta carries, in bytes of UTF-8."""
+
+_WIDEST = 4
+"""The most bytes that a character takes in UTF-8."""
+
+
+def merged(events: Iterable[Event]) -> list[Event]:
+    """The events that mean something in the graph, deltas that continue one another joined.
+
+    A joined delta has the cursor of the last one in it, so that the text after any cursor, concatenated, is exact.
+    """
+    runs: list[list[Event]] = []
+    call_id: str | None = None
+    for event in events:
+        if type(event) is Raw:
+            continue
+        if runs and _continues(runs[-1][0], call_id, event):
+            runs[-1].append(event)
+        else:
+            runs.append([event])
+            call_id = None
+        if type(event) is ToolCallDelta and call_id is None:
+            call_id = event.tool_call_id
+    return [_joined(run) for run in runs]
+
+
+def joined_calls(said: Iterable[Event]) -> list[ToolCallDelta]:
+    """The calls of a completion, their pieces joined by index, in the order of their indexes."""
+    calls: dict[int, list[ToolCallDelta]] = {}
+    for event in said:
+        if isinstance(event, ToolCallDelta):
+            calls.setdefault(event.index, []).append(event)
+    return [_joined_call(calls[index]) for index in sorted(calls)]
+
+
+def split(event: Event) -> Iterator[Event]:
+    """A delta as deltas of at most ``MAX_FRAME_BYTES`` each; any other event as it is."""
+    if event.size <= MAX_FRAME_BYTES:
+        yield event
+    elif isinstance(event, TextDelta):
+        for piece in _pieces(event.text):
+            yield type(event)(message_id=event.message_id, text=piece)
+    elif isinstance(event, ToolCallDelta):
+        first, *others = _pieces(event.arguments_delta)
+        yield ToolCallDelta(
+            message_id=event.message_id,
+            index=event.index,
+            tool_call_id=event.tool_call_id,
+            name=event.name,
+            arguments_delta=first,
+        )
+        for piece in others:
+            yield ToolCallDelta(message_id=event.message_id, index=event.index, arguments_delta=piece)
+    else:
+        yield event
+
+
+def _pieces(text: str) -> Iterator[str]:
+    step = MAX_FRAME_BYTES // (1 if text.isascii() else _WIDEST)
+    return (text[start : start + step] for start in range(0, len(text), step))
+
+
+def _continues(first: Event, call_id: str | None, event: Event) -> bool:
+    """Whether a delta goes on with a run that began with ``first``; ``call_id`` is that of the run's call, if known."""
+    if type(first) is not type(event):
+        return False
+    if isinstance(first, TextDelta):
+        return first.message_id == cast("TextDelta", event).message_id
+    if isinstance(first, ToolCallDelta):
+        piece = cast("ToolCallDelta", event)
+        same = first.message_id == piece.message_id and first.index == piece.index
+        return same and (call_id is None or piece.tool_call_id in {None, call_id})
+    return False
+
+
+def _joined(run: Sequence[Event]) -> Event:
+    first = run[0]
+    if len(run) == 1:
+        return first
+    if isinstance(first, TextDelta):
+        text = "".join(cast("TextDelta", event).text for event in run)
+        return type(first)(cursor=run[-1].cursor, message_id=first.message_id, text=text)
+    return _joined_call(cast("Sequence[ToolCallDelta]", run))
+
+
+def _joined_call(pieces: Sequence[ToolCallDelta]) -> ToolCallDelta:
+    first = pieces[0]
+    if len(pieces) == 1:
+        return first
+    return ToolCallDelta(
+        cursor=pieces[-1].cursor,
+        message_id=first.message_id,
+        index=first.index,
+        tool_call_id=next((piece.tool_call_id for piece in pieces if piece.tool_call_id is not None), None),
+        name=next((piece.name for piece in pieces if piece.name is not None), None),
+        arguments_delta="".join(piece.arguments_delta for piece in pieces),
+    )

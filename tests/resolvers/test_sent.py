@@ -1,0 +1,74 @@
+"""What is remembered of what pages have shown, and of what was made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from resolvers.sent import MadeIds, ShownIds
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = BEGAN
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@pytest.mark.bound("made")
+@pytest.mark.parametrize(("count", "knows"), [(3, True), (4, False)])
+def test_what_was_made_is_known_until_some_of_it_is_forgotten(count: int, knows: bool) -> None:
+    made = MadeIds(each=3, clock=Clock())
+    for number in range(count):
+        made.add("agent-1", str(number))
+    assert made.has("agent-1", str(count - 1))
+    assert made.has("agent-1", "0") is knows
+    assert made.knows_all("agent-1", BEGAN) is knows
+    assert made.knows_all("agent-1", BEGAN + timedelta(seconds=2))
+
+
+def test_what_is_made_of_one_agent_makes_another_forget_nothing() -> None:
+    made = MadeIds(each=3, clock=Clock())
+    made.add("agent-1", "mine")
+    for number in range(100):
+        made.add("agent-2", str(number))
+    assert made.has("agent-1", "mine")
+    assert made.knows_all("agent-1", BEGAN)
+    assert not made.has("agent-2", "mine")
+
+
+def test_what_was_made_long_ago_is_not_known() -> None:
+    clock = Clock()
+    made = MadeIds(each=3, kept_for=timedelta(minutes=1), clock=clock)
+    made.add("agent-1", "early")
+    clock.now += timedelta(minutes=2)
+    made.add("agent-2", "late")
+    assert not made.has("agent-1", "early")
+    assert not made.knows_all("agent-1", BEGAN)
+    assert made.knows_all("agent-1", clock.now - timedelta(seconds=30))
+
+
+def test_while_something_is_made_not_all_is_known() -> None:
+    made = MadeIds(clock=Clock())
+    with made.making("agent-1"):
+        assert not made.knows_all("agent-1", BEGAN)
+        assert made.knows_all("agent-2", BEGAN)
+    assert made.knows_all("agent-1", BEGAN)
+
+
+def test_what_one_user_was_shown_evicts_nothing_of_anothers() -> None:
+    shown = ShownIds(in_all=100, each=10)
+    shown.remember("ada", "conv-1", "message-1", "otid")
+    for number in range(50):
+        shown.remember("grace", "conv-2", f"message-{number}")
+    assert shown.find("ada", "conv-1", "otid") == "message-1"
+    assert shown.has("grace", "conv-2", "message-49")
+    assert not shown.has("grace", "conv-2", "message-1")
+    assert shown.find("grace", "conv-1", "otid") is None

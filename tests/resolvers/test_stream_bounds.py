@@ -1,0 +1,395 @@
+"""What streams hold: of frames, of memory, of readers, and how far a source is read ahead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+
+import pytest
+
+from clients.errors import Conflict, NotFound, Overloaded
+from resolvers.streams.events import (
+    Detached,
+    DetachReason,
+    Ended,
+    Event,
+    OnDisconnect,
+    Raw,
+    ReasoningDelta,
+    Started,
+    StreamOutcome,
+    TextDelta,
+    ToolCallDelta,
+)
+from resolvers.streams.hub import StreamHub
+from resolvers.streams.limits import OWNERS
+from resolvers.streams.log import Leave, StreamLog, read_events
+from resolvers.streams.merging import MAX_FRAME_BYTES
+from resolvers.streams.shelf import STREAM_BYTES
+from resolvers.streams.stream import Stream
+from tests.resolvers.test_hub import Scripted, end_of, hub, starting
+
+MB = 1024 * 1024
+
+
+class Flowing(Scripted):
+    """A source of ``count`` pieces of ``size`` characters, that counts how many were taken."""
+
+    def __init__(self, count: int, size: int) -> None:
+        super().__init__()
+        self.count, self.size, self.taken = count, size, 0
+
+    async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
+        yield Started(stream_id=""), b""
+        for _ in range(self.count):
+            self.taken += 1
+            yield TextDelta(text="x" * self.size), b""
+            await asyncio.sleep(0)
+        yield Ended(outcome=StreamOutcome.COMPLETED), b""
+
+
+async def settled(source: Flowing) -> int:
+    """How much of a source is taken once no more of it is."""
+    before = -1
+    async with asyncio.timeout(10):
+        while before != source.taken:
+            before = source.taken
+            for _ in range(50):
+                await asyncio.sleep(0)
+    return source.taken
+
+
+def text_in(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        TextDelta(text="x" * (MAX_FRAME_BYTES + 1)),
+        TextDelta(text="й" * MAX_FRAME_BYTES),
+        ReasoningDelta(message_id="m", text="😀" * MAX_FRAME_BYTES),
+        ToolCallDelta(index=1, tool_call_id="c", name="f", arguments_delta="y" * (3 * MAX_FRAME_BYTES)),
+    ],
+)
+async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) -> None:
+    streams, _ = hub(coalesce=0.001)
+    source = Scripted(Started(stream_id=""), delta, Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, source) as stream:
+        await end_of(stream)
+        heard = [event async for event in streams.events(stream, None)]
+        pieces = heard[1:-1]
+        assert all(0 < event.size <= MAX_FRAME_BYTES for event in pieces)
+        assert len(pieces) > 1
+        rest = [event async for event in streams.events(stream, pieces[0].cursor)]
+    assert [event.cursor for event in rest[:-1]] == [event.cursor for event in pieces[1:]]
+    if isinstance(delta, ToolCallDelta):
+        assert "".join(event.arguments_delta for event in pieces) == delta.arguments_delta
+        assert [(event.tool_call_id, event.name) for event in pieces] == [("c", "f")] + [(None, None)] * 2
+    else:
+        assert text_in(pieces) == delta.text
+
+
+@pytest.mark.bound("delta")
+@pytest.mark.parametrize(("size", "frames"), [(MAX_FRAME_BYTES, 1), (MAX_FRAME_BYTES + 1, 2)])
+async def test_a_frame_holds_so_many_bytes(size: int, frames: int) -> None:
+    streams, _ = hub(coalesce=0.001)
+    source = Scripted(Started(stream_id=""), TextDelta(text="x" * size), Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, source) as stream:
+        await end_of(stream)
+        heard = [event async for event in streams.events(stream, None)]
+    assert sum(isinstance(event, TextDelta) for event in heard) == frames
+
+
+@pytest.mark.parametrize("size", [4, 6000])
+async def test_what_waits_for_a_reader_comes_a_frame_at_a_time(size: int) -> None:
+    log = StreamLog()
+    log.append(Started(stream_id="s"))
+    for _ in range(36_000 if size == 4 else 300):
+        log.append(TextDelta(text="x" * size), b"y" * size)
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    heard = [event async for event in read_events(log, None, coalesce=0.016, max_waiting=1 << 40)]
+    assert max(event.size for event in heard) <= MAX_FRAME_BYTES
+    assert len(heard) < 3 + 2 * log.size / MAX_FRAME_BYTES
+    assert text_in(heard) == log.entries.text
+
+
+async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
+    log = StreamLog()
+    log.append(Started(stream_id="s"))
+    for number in range(3000):  # interleaved, so that nothing can be joined
+        log.append((ReasoningDelta if number % 2 else TextDelta)(text="x"))
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    rounds = 0
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    heard = [event async for event in read_events(log, None, coalesce=0.016, max_waiting=1 << 40)]
+    task.cancel()
+    assert len(heard) == 3002
+    assert rounds >= 3000
+
+
+@pytest.mark.bound("source-lead")
+async def test_a_source_is_not_read_far_ahead_of_its_only_reader() -> None:
+    streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
+    source = Flowing(count=100, size=100_000)
+    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as heard:
+        first = await anext(heard)
+        assert isinstance(first, Started)
+        assert await settled(source) <= 12
+        events = [event async for event in heard]
+    assert len(text_in(events)) == 100 * 100_000
+    assert isinstance(events[-1], Ended)
+
+
+@pytest.mark.parametrize("how", [OnDisconnect.CONTINUE, OnDisconnect.CANCEL])
+async def test_a_source_goes_on_for_another_reader_or_without_any(how: OnDisconnect) -> None:
+    streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
+    source = Flowing(count=100, size=100_000)
+    async with AsyncExitStack() as stack:
+        stream = await stack.enter_async_context(starting(streams, source, on_disconnect=how))
+        slow = await stack.enter_async_context(aclosing(streams.events(stream, None)))
+        await anext(slow)
+        if how is OnDisconnect.CANCEL:
+            assert await settled(source) < 100
+            reading = await stack.enter_async_context(streams.attached(stream))
+            fast = [event async for event in streams.events(reading, None)]
+            assert len(text_in(fast)) == 100 * 100_000
+        assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
+
+
+async def test_who_waits_for_the_end_is_not_held_up_by_a_slow_reader() -> None:
+    streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
+    source = Flowing(count=100, size=100_000)
+    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as slow:
+        await anext(slow)
+        assert await settled(source) < 100
+        async with asyncio.timeout(10):
+            assert (await stream.log.end()).outcome is StreamOutcome.COMPLETED
+
+
+async def test_a_paused_source_is_closed_when_its_reader_leaves() -> None:
+    streams, metrics = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
+    source = Flowing(count=100, size=100_000)
+    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as slow:
+        await anext(slow)
+        assert await settled(source) < 100
+    async with asyncio.timeout(10):
+        assert (await end_of(stream)).outcome is StreamOutcome.CANCELLED
+    assert source.closed == 1
+    assert metrics.ended == ["cancelled"]
+
+
+@pytest.mark.bound("reader-waiting")
+async def test_a_reader_that_was_detached_can_come_back() -> None:
+    streams, _ = hub(coalesce=0.001, max_waiting=1000, slow_after=0)
+    more = asyncio.Event()
+    script = [TextDelta(text="x" * 100_000) for _ in range(5)]
+    source = Scripted(Started(stream_id=""), *script, more, Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, source) as stream:
+        heard = [event async for event in streams.events(stream, None)]
+    assert isinstance(heard[-1], Detached)
+    assert heard[-1].reason is DetachReason.SLOW
+    assert source.closed == 0
+    again = streams.get(stream.id, "user")
+    more.set()
+    async with streams.attached(again):
+        await end_of(again)
+        streams.limits = hub()[0].limits
+        rest = [event async for event in streams.events(again, heard[-1].cursor)]
+    assert len(text_in([*heard, *rest])) == 500_000
+    assert isinstance(rest[-1], Ended)
+
+
+async def run(streams: StreamHub, owner: str, size: int, key: str | None = None, **how: object) -> Stream:
+    """A stream that has ended, with an answer of ``size`` bytes."""
+    pieces = [TextDelta(text="x" * size)] if size else []
+    source = Scripted(Started(stream_id=""), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
+    async with streams.started(
+        owner, kind="turn", source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, key=key, **how
+    ) as stream:
+        await end_of(stream)
+    return stream
+
+
+def small(**more: float) -> StreamHub:
+    """Streams of which an owner's may hold a megabyte."""
+    return hub(memory=OWNERS * MB, **more)[0]
+
+
+@pytest.mark.bound("stream-memory-user")
+async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_anothers() -> None:
+    streams = small()
+    first = await run(streams, "ada", MB // 2, key="k")
+    for _ in range(20):
+        await run(streams, "grace", MB // 2)
+    assert streams.get(first.id, "ada").text == "x" * (MB // 2)
+    await run(streams, "ada", MB // 2)
+    with pytest.raises(NotFound):
+        streams.get(first.id, "ada")
+    assert streams.attaches("ada", "k")
+    with pytest.raises(Conflict) as dropped:
+        await run(streams, "ada", 0, key="k")
+    assert dropped.value.reason == "ANSWER_DROPPED"
+
+
+@pytest.mark.parametrize(("looks", "anew"), [(True, False), (False, True)])
+async def test_a_key_whose_answer_was_dropped_begins_again_where_nothing_is_done_twice(looks: bool, anew: bool) -> None:
+    """A turn is looked for first; what broke off begins again where that was asked for."""
+    streams = small()
+    end = None if looks else Overloaded("Failed.")
+    source = Scripted(Started(stream_id=""), TextDelta(text="x" * (MB // 2)), *([end] if end else []))
+    if looks:
+        source = Scripted(
+            Started(stream_id=""), TextDelta(text="x" * (MB // 2)), Ended(outcome=StreamOutcome.COMPLETED)
+        )
+    how = {"key": "k", "looks": looks, "anew": anew, "owner_id": "ada", "kind": "turn"}
+    async with streams.started(source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, **how) as first:
+        await end_of(first)
+    await run(streams, "ada", MB // 2)
+    again = await run(streams, "ada", 10, key="k", looks=looks, anew=anew)
+    assert first.dropped
+    assert again.again
+    assert again.text == "x" * 10
+
+
+async def test_a_stream_that_is_read_stays_and_takes_room() -> None:
+    streams = small()
+    stream = await run(streams, "ada", MB)
+    async with streams.attached(stream), aclosing(streams.events(stream, None)) as heard:
+        await anext(heard)
+        with pytest.raises(Overloaded) as refused:
+            await run(streams, "ada", 0)
+        assert refused.value.reason == "STREAM_MEMORY"
+        await run(streams, "grace", 0)
+        assert len(text_in([event async for event in heard])) == MB
+    await run(streams, "ada", 0)
+
+
+async def test_running_streams_are_too_large_together_and_the_small_one_goes_on() -> None:
+    streams = small()
+    more = asyncio.Event()
+    end = Ended(outcome=StreamOutcome.COMPLETED)
+    tiny = Scripted(Started(stream_id=""), more, TextDelta(text="x"), end)
+    large = [Scripted(Started(stream_id=""), TextDelta(text="x" * (MB // 2)), more, end) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        first, *others = [await stack.enter_async_context(starting(streams, source)) for source in (tiny, *large)]
+        failed = await end_of(others[1])
+        assert failed.error is not None
+        assert (failed.error.code.value, failed.error.reason) == ("OVERLOADED", "STREAM_MEMORY")
+        async with streams.started(
+            "grace", kind="turn", source=lambda: Scripted(Started(stream_id=""), end), on_disconnect=OnDisconnect.CANCEL
+        ) as other:
+            assert (await end_of(other)).outcome is StreamOutcome.COMPLETED
+        more.set()
+        assert [(await end_of(one)).outcome for one in (first, others[0])] == [StreamOutcome.COMPLETED] * 2
+
+
+async def test_a_request_counts_while_its_stream_runs() -> None:
+    streams = small()
+    more = asyncio.Event()
+    source = Scripted(Started(stream_id=""), more, Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, source, holds=MB // 2) as stream:
+        await run(streams, "user", 0)
+        with pytest.raises(Overloaded):
+            await run(streams, "user", 0, holds=MB // 2)
+        more.set()
+        await end_of(stream)
+        await run(streams, "user", 0, holds=MB // 2)
+
+
+@pytest.mark.bound("stream-memory")
+async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay() -> None:
+    streams = small()
+    kept: list[Stream] = []
+
+    async def fill() -> None:
+        while len(kept) < 100:
+            kept.append(await run(streams, f"user {len(kept)}", MB - 2 * STREAM_BYTES))
+
+    with pytest.raises(Overloaded) as refused:
+        await fill()
+    assert refused.value.reason == "STREAM_MEMORY"
+    assert refused.value.retry_after_seconds is not None
+    assert len(kept) >= OWNERS
+    assert all(len(streams.get(one.id, one.owner_id).text) == MB - 2 * STREAM_BYTES for one in kept)
+
+
+@pytest.mark.bound("readers")
+@pytest.mark.parametrize(("bound", "refused"), [(3, False), (2, True)])
+async def test_a_user_reads_so_many_streams_at_a_time(bound: int, refused: bool) -> None:
+    streams = small(max_readers_per_user=bound)
+    stream = await run(streams, "ada", 10)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(streams.attached(stream))
+        if refused:
+            with pytest.raises(Overloaded) as error:
+                await run(streams, "ada", 0)
+            assert error.value.reason == "READERS"
+            await run(streams, "grace", 0)
+        else:
+            await run(streams, "ada", 0)
+    await run(streams, "ada", 0)
+
+
+async def test_an_ended_stream_takes_little_and_reads_the_same() -> None:
+    streams, _ = hub(coalesce=0.001)
+    raw = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}\n\n'
+
+    class Talking(Scripted):
+        async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
+            yield Started(stream_id=""), b""
+            for number in range(300):
+                yield TextDelta(text=f"{number} "), raw
+            yield Ended(outcome=StreamOutcome.COMPLETED), b"data: [DONE]\n\n"
+
+    for key, least in ((None, 0), ("k", 300 * len(raw))):
+        async with starting(streams, Talking(), key=key) as stream:
+            await end_of(stream)
+            before = [event async for event in streams.events(stream, None)]
+            weight = stream.log.weight
+        assert stream.log.weight < weight / 5
+        async with streams.attached(stream):
+            assert text_in([event async for event in streams.events(stream, None)]) == text_in(before)
+            assert sum(len(entry.raw) for entry in stream.log.entries) >= least
+            half = [event async for event in streams.events(stream, "150")]
+        assert text_in(half) == "".join(f"{number} " for number in range(149, 300))
+
+
+async def test_text_is_joined_once_for_all_who_hold_it() -> None:
+    log = StreamLog()
+    for _ in range(3000):
+        log.append(TextDelta(text="x" * 100))
+    texts = [log.entries.text for _ in range(100)]
+    assert len({id(text) for text in texts}) == 1
+    log.append(TextDelta(text="y"))
+    assert log.entries.text == texts[0] + "y"
+
+
+async def test_one_that_is_let_go_between_frames_gets_a_cursor() -> None:
+    log, leave = StreamLog(), Leave()
+    for _ in range(100):
+        log.append(TextDelta(text="x" * 10_000))
+    events = read_events(log, None, coalesce=0.001, max_waiting=1 << 40, leave=leave)
+    heard = [await anext(events)]
+    leave.now(DetachReason.DRAINING)
+    heard += [event async for event in events]
+    assert isinstance(heard[-1], Detached)
+    assert len(text_in(heard)) == 100 * 10_000
+    assert heard[-1].cursor == "100"
+
+
+async def test_upstream_events_that_mean_nothing_are_no_frames() -> None:
+    log = StreamLog()
+    for _ in range(5000):
+        log.append(Raw(), b"data: x\n\n")
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    assert [type(event) async for event in read_events(log, None, coalesce=0.001, max_waiting=1)] == [Ended]
