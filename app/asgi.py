@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import codecs
 import math
+import re
+import secrets
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -37,6 +39,25 @@ def headers_of(scope: Scope, name: bytes) -> list[str]:
 def accept_of(scope: Scope) -> str | None:
     """The ``Accept`` of a request, whose values may come in several headers (RFC 9110, 5.3)."""
     return ", ".join(headers_of(scope, b"accept")) or None
+
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<fields>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<more>-.*)?"
+)
+
+
+def traceparent_of(scope: Scope) -> str | None:
+    """The trace that a request belongs to, in version 00 (W3C Trace Context, 3.2); ``None`` where it names none.
+
+    One that is not valid begins a trace anew (4.2 of the same), so that nothing odd goes on to an upstream.
+    """
+    given = headers_of(scope, b"traceparent")
+    if not given:
+        return None
+    found = _TRACEPARENT.fullmatch(given[0]) if len(given) == 1 else None
+    if found is None or (found["version"] == "00" and found["more"] is not None):
+        return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    return f"00-{found['fields']}"
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:

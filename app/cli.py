@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import difflib
-import logging
 import math
 import signal
 import socket
@@ -119,17 +118,22 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _run(settings: Settings, listener: socket.socket, store: Store | None) -> None:
-    from app.main import create_app  # noqa: PLC0415 - the other commands start faster without these
+    from app.crowd import open_more_files  # noqa: PLC0415 - the other commands start faster without these
+    from app.main import create_app  # noqa: PLC0415
     from app.stopping import Server  # noqa: PLC0415
-    from app.telemetry import LogHandler, Telemetry, make_logger  # noqa: PLC0415
+    from app.telemetry import Telemetry, log_everything, make_logger  # noqa: PLC0415
 
     token = _make_token("ada") if settings.development_tokens else None
     port = listener.getsockname()[1]
     kept_in = None if store is None else str(store_path())
-    print(banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in), flush=True)
+    text = banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in)
     telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
-    logging.basicConfig(handlers=[LogHandler(telemetry.log)], level=logging.WARNING)
-    logging.captureWarnings(capture=True)
+    log_everything(telemetry.log)
+    open_more_files()
+    if settings.is_production:
+        telemetry.announce("starting", text, version=VERSION, port=port)  # everything in the log is JSON
+    else:
+        print(text, flush=True)
     app = create_app(settings, telemetry, store=store, drain=drain, announces=True)
     config = server_config(app, settings, loop="uvloop")
     Server(config, drain, telemetry, grace=settings.shutdown_grace_seconds).run(sockets=[listener])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from typing import Any
 
 import orjson
 
+_BOM = "\N{BYTE ORDER MARK}"
 _NO_NUMBER = re.compile(r"-?(?:NaN|Infinity)")
 
 
@@ -36,17 +38,24 @@ def _explained(data: bytes | str, error: orjson.JSONDecodeError) -> str:
         return _placed(data, error)
     encoding = json.detect_encoding(data)
     if not encoding.startswith("utf-8"):
-        return f"it is encoded in {encoding[:6].upper()}, and must be UTF-8"
+        return f"it is encoded in {encoding[:6].upper()} ({_mark(data)}), and must be UTF-8"
     try:
         return _placed(data.decode(), error)
     except UnicodeDecodeError as undecodable:
         return f"the byte at offset {undecodable.start} is not valid UTF-8"
 
 
+def _mark(data: bytes) -> str:
+    """Describe what shows that a text is in UTF-16 or UTF-32."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+        return "a byte order mark at offset 0"
+    return f"a NUL byte at offset {data.index(0)}"
+
+
 def _placed(text: str, error: orjson.JSONDecodeError) -> str:
     """Describe the first error in a decoded text, with its line and column."""
     what, position = error.msg, error.pos
-    if text.startswith("\N{BYTE ORDER MARK}"):
+    if text[position : position + 1] == _BOM or text.startswith(_BOM):
         what = "a byte order mark (BOM)"
     elif what.endswith("surrogate in string"):
         what = "an escape that is half of a surrogate pair"

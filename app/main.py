@@ -35,6 +35,7 @@ from app.rest.table import PROXY
 from app.restdocs import describe
 from app.settings import Settings
 from app.shedding import Shedder
+from app.sockets import Sockets
 from app.telemetry import Telemetry, make_logger
 
 EXPOSED_HEADERS = [
@@ -123,6 +124,11 @@ def _cors(settings: Settings) -> dict[str, Any]:
 def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
     gate.doors = doors
     gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors)
+    sockets = Sockets(
+        total=settings.max_sockets,
+        per_user=settings.max_sockets_per_user,
+        messages_per_second=settings.max_socket_messages_per_second,
+    )
     gate.socket = GraphQLWebSocket(
-        doors, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
+        doors, sockets, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
     )

@@ -24,6 +24,7 @@ from app.telemetry import Telemetry
 from clients.errors import GatewayError
 
 REQUEST_ID = "X-Request-ID"
+NO_SNIFF = "X-Content-Type-Options", "nosniff"
 CLIENT_LEFT = 499
 """The status in log and metrics of a request whose client left before an answer began."""
 
@@ -52,7 +53,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 class RequestScope:
-    """Gives every request an id, puts it on the answer, and tells the telemetry how it went.
+    """Gives every request an id, puts it and ``nosniff`` on the answer, and tells the telemetry how it went.
 
     What the server cancels at the end of the grace ends here, so that the server does not log it as an error.
     """
@@ -78,7 +79,9 @@ class RequestScope:
             elif message["type"] in _BEGINS:
                 status = message.get("status", 101)
                 message.setdefault("headers", [])
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                headers[NO_SNIFF[0]] = NO_SNIFF[1]
             await send(message)
 
         try:

@@ -165,6 +165,16 @@ class Settings(BaseSettings):
     """The proxies and load balancers whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks,
     separated by commas; `*` for all.
     """
+    max_sockets: Count = 4000
+    """WebSockets at a time that have signed in; more are refused."""
+    max_sockets_per_user: Count = 100
+    """WebSockets of one user at a time."""
+    max_socket_messages_per_second: Count = 200
+    """What one user may send over all WebSockets, in frames a second; ten seconds' worth may come at once."""
+    max_connections: Count = 10_000
+    """Connections at a time, or three quarters of the files that the process may open. One more closes the one that has
+    waited longest for a request.
+    """
     max_body_bytes: Count = 1_000_000
     """The largest body and the largest WebSocket message, in bytes."""
     max_query_depth: Count = 15
@@ -173,6 +183,10 @@ class Settings(BaseSettings):
     """How many tokens a query may have."""
     request_timeout: Seconds = 30.0
     """Bounds everything but model work, in seconds."""
+    write_timeout_seconds: Seconds = 30.0
+    """How long a client may take less than 8 KiB of an answer, or less than a tenth of what waits for it, in seconds.
+    Then its connection is reset.
+    """
     socket_init_seconds: Seconds = 10.0
     """How long a socket may take to introduce itself, in seconds."""
     connect_timeout_seconds: Seconds = 5.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import threading
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, TextIO
 
 import orjson
@@ -27,11 +30,43 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(serializer=lambda value, **_: orjson.dumps(value, default=str).decode()),
+            structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         cache_logger_on_first_use=False,
     )
+
+
+def _json(value: Any, **_: Any) -> str:
+    """A line of the log, whatever is in it: a text may have half a surrogate pair."""
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except TypeError:
+        return json.dumps(value, default=str)
+
+
+def log_everything(log: Any) -> None:
+    """Write to the JSON log what libraries and Python itself have to say, which would else go to standard error.
+
+    Args:
+        log: the logger that ``make_logger`` makes.
+    """
+    logging.basicConfig(handlers=[LogHandler(log)], level=logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+    def unraisable(fault: sys.UnraisableHookArgs) -> None:
+        log.error("unraisable", message=fault.err_msg, where=repr(fault.object), exc_info=fault.exc_value)
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            log.error("uncaught", exc_info=(kind, error, trace))
+
+    def in_thread(fault: threading.ExceptHookArgs) -> None:
+        log.error("uncaught", exc_info=fault.exc_value)
+
+    sys.unraisablehook, sys.excepthook, threading.excepthook = unraisable, uncaught, in_thread
 
 
 class LogHandler(logging.Handler):
@@ -48,7 +83,11 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        getattr(self._log, level)("library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - the library's own fault, which is worth a line too
+            message = f"{record.msg} ({error!r})"
+        getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
 
 
 class _UpstreamMetrics:

@@ -15,6 +15,7 @@ from resolvers.streams.follow import follow
 from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
 from schema.inputs import SendMessageInput
+from schema.safety import READS
 from schema.stream import StreamEvent
 
 
@@ -22,7 +23,10 @@ from schema.stream import StreamEvent
 class Subscription:
     """The root of subscriptions."""
 
-    @strawberry.subscription(description="Read a stream of yours, from its start or after a cursor. No side effect.")
+    @strawberry.subscription(
+        description="Read a stream of yours, from its start or after a cursor. No side effect.",
+        metadata=READS,
+    )
     async def stream(
         self,
         info: Info,
@@ -78,7 +82,8 @@ class Subscription:
     @strawberry.subscription(
         description="Follow a conversation: whatever turn is or becomes active in it, wherever it was begun (another "
         "tab, another client), each from its `StreamStarted` to its `StreamEnded`. It goes on until you leave. Its "
-        "cursors are its own: subscribe `after` the last one and nothing is lost or doubled."
+        "cursors are its own: subscribe `after` the last one and nothing is lost or doubled.",
+        metadata=READS,
     )
     async def conversation(
         self,

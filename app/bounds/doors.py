@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from app import sockets, wire
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds.bound import Bound, bad, refused, size
+from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
-from app.graphql import ws
-from app.server import MAX_HEAD_BYTES
+from app.graphql import subprotocol, ws
+from app.graphql.http import MAX_QUERY_FIELDS
+from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
+from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
+from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import PATIENCE_SECONDS
+from app.sockets import BURST_SECONDS
 from clients.bulkhead import SHARES
 from clients.errors import ErrorCode
 from resolvers import checks, paging, usage
@@ -35,6 +41,25 @@ REQUESTS = (
     ),
     Bound("codings", "content codings of one body", f"{bad('CONTENT_ENCODING')} (415)", str(MAX_CODINGS)),
     Bound("head", "the request line and headers", "431, and the connection closes", size(MAX_HEAD_BYTES)),
+    Bound("headers", "headers of a request", "431, and the connection closes", str(MAX_HEADERS)),
+    Bound(
+        "read-header",
+        "`Accept`, `Content-Type` or another header that is parsed, all its lines together",
+        "431, and the connection closes",
+        size(MAX_READ_HEADER_BYTES),
+    ),
+    Bound(
+        "trailers",
+        "the request line and headers, and the trailers and chunk extensions of a body, which are ignored",
+        "431, and the connection closes",
+        size(MAX_HEAD_BYTES),
+    ),
+    Bound(
+        "query-fields",
+        "parameters of a query string at `/graphql`",
+        bad("REQUEST"),
+        str(MAX_QUERY_FIELDS),
+    ),
     Bound(
         "token",
         "a bearer token",
@@ -49,16 +74,81 @@ REQUESTS = (
     ),
 )
 
+CONNECTIONS = (
+    Bound(
+        "connections",
+        "connections at a time, and at most three quarters of the files that the process may open",
+        "the connection that has waited longest for a request is closed",
+        setting="max_connections",
+    ),
+    Bound(
+        "head-time",
+        "the time until a request's head has come, from its first byte, or that of the connection, in seconds",
+        "408 where it has begun; the connection closes",
+        setting="request_timeout",
+    ),
+    Bound(
+        "idle-time", "the time from an answer to the next request", "the connection closes", f"{KEEP_ALIVE_SECONDS} s"
+    ),
+    Bound(
+        "write-time",
+        f"the time in which a client must take 1/{STEP_FRACTION} of what waits for it, at least {size(MIN_STEP_BYTES)}"
+        " or all of it, in seconds",
+        "the connection is reset",
+        setting="write_timeout_seconds",
+    ),
+    Bound(
+        "unsent",
+        "what waits to be read by all clients",
+        "connections of the client that most waits for are reset, the largest first",
+        size(MAX_UNSENT_BYTES),
+    ),
+    Bound(
+        "ahead",
+        "what is read of further requests before a request has been answered",
+        "the rest is read after the answer",
+        size(HELD_BYTES),
+    ),
+    Bound(
+        "unread-body",
+        "what is still read of a body after the answer, which has `Connection: close`",
+        "the connection closes",
+        f"{size(LINGER_BYTES)}, {LINGER_SECONDS:g} s",
+    ),
+)
+
 SOCKETS = (
     Bound("socket-message", "a message, in bytes", "closes: 1009", setting="max_body_bytes"),
     Bound("socket-init", "the time until `connection_init`, in seconds", "closes: 4408", setting="socket_init_seconds"),
+    Bound("socket-sign-in-frames", "frames before `connection_init`", "closes: 4400", str(wire.SIGN_IN_FRAMES)),
+    Bound("socket-sign-in-bytes", "their payload", "closes: 1009", size(wire.SIGN_IN_BYTES)),
+    Bound(
+        "socket-messages",
+        f"frames of one user in a second, over all sockets; {BURST_SECONDS} seconds' worth may come at once; one of "
+        f"more than {size(wire.UNIT_BYTES)} counts as several",
+        "closes: 4429",
+        setting="max_socket_messages_per_second",
+    ),
+    Bound("socket-fragments", "frames of one message", "closes: 1009", f"{wire.MAX_FRAGMENTS:,}"),
     Bound(
         "socket-operations",
         "operations of one socket at a time",
         refused(ErrorCode.RATE_LIMITED, "OPERATIONS"),
         str(ws.MAX_OPERATIONS),
     ),
-    Bound("socket-id", "an operation id", "closes: 4400", f"{ws.MAX_ID_CHARS} characters"),
+    Bound("socket-id", "an operation id", "closes: 4400", f"{subprotocol.MAX_ID_CHARS} characters"),
+    Bound(
+        "socket-unread",
+        f"answers of more than {ws.SMALL_CHARS:,} characters that one user leaves unread, over all sockets",
+        refused(ErrorCode.RATE_LIMITED, "UNREAD"),
+        f"{sockets.MAX_UNREAD:,} characters",
+    ),
+    Bound(
+        "socket-unread-all",
+        "those of all users; the first of a user is always sent",
+        refused(ErrorCode.OVERLOADED, "UNREAD"),
+        f"{sockets.MAX_ALL_UNREAD:,} characters",
+    ),
 )
 
 GRAPHQL = (
@@ -75,6 +165,25 @@ GRAPHQL = (
 )
 
 PLACES = (
+    Bound(
+        "sockets",
+        "sockets at a time that have signed in",
+        f"{refused(ErrorCode.OVERLOADED, 'SOCKETS')} for the handshake, or closes: 1013",
+        setting="max_sockets",
+    ),
+    Bound("user-sockets", "sockets of one user at a time", "closes: 4429", setting="max_sockets_per_user"),
+    Bound(
+        "strangers",
+        "sockets at a time that have not signed in",
+        "the oldest closes: 4408",
+        str(sockets.MAX_STRANGERS),
+    ),
+    Bound(
+        "strangers-per-address",
+        "those of one address",
+        "the oldest closes: 4408",
+        str(sockets.MAX_STRANGERS_PER_ADDRESS),
+    ),
     Bound(
         "requests",
         "requests and operations of sockets at a time, and as many again that come back from Letta",

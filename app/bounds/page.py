@@ -14,6 +14,7 @@ BEGIN, END = "<!-- The table is generated: make generated -->", "<!-- The end of
 
 SECTIONS: dict[str, tuple[Bound, ...]] = {
     "Requests": doors.REQUESTS,
+    "Connections": doors.CONNECTIONS,
     "Places": doors.PLACES,
     "WebSockets": doors.SOCKETS,
     "GraphQL": doors.GRAPHQL,

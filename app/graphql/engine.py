@@ -15,6 +15,7 @@ from graphql.execution import execute as graphql_execute
 from app.graphql.documents import Documents, Operation
 from app.graphql.errors import format_error, is_internal
 from app.graphql.executor import Executor
+from app.graphql.safe import is_safe
 from app.telemetry import Telemetry
 from resolvers.context import RequestContext
 
@@ -28,6 +29,10 @@ class Engine:
         self._schema = schema._schema
         self._telemetry = telemetry
         self.documents = Documents(self._schema, max_tokens=max_tokens, max_depth=max_depth)
+
+    def is_safe(self, operation: Operation) -> bool:
+        """Whether an operation may come by GET."""
+        return is_safe(self._schema, operation)
 
     async def execute(self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext) -> Payload:
         """The answer to a query or mutation."""

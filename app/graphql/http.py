@@ -15,7 +15,17 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, accept_of, begin, header, parse_object, respond, unless_left, write
+from app.asgi import (
+    ClientLeft,
+    accept_of,
+    begin,
+    header,
+    parse_object,
+    respond,
+    traceparent_of,
+    unless_left,
+    write,
+)
 from app.callers import caller_of
 from app.doors import Doors
 from app.graphql.documents import Operation
@@ -30,6 +40,9 @@ from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
+
+MAX_QUERY_FIELDS = 100
+"""How many parameters a query string may have."""
 
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -72,7 +85,7 @@ class GraphQLHttp:
         if media is None:
             raise _no_form(operation)
         leave = Leave()
-        context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
+        context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
         context.on_long = scope["state"]["place"].lengthen
         if (framing := FRAMINGS.get(media)) is not None:
             if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
@@ -106,8 +119,9 @@ class GraphQLHttp:
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:
             self._doors.authenticator.principal(None)
-        if scope["method"] == "GET" and operation.kind is OperationType.MUTATION:
-            error = request_error(ErrorCode.BAD_USER_INPUT, "Mutations need POST.", 405)
+        if scope["method"] == "GET" and not self._doors.engine.is_safe(operation):
+            what = "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that begin something"
+            error = request_error(ErrorCode.BAD_USER_INPUT, f"{what} need POST.", 405)
             error.headers["Allow"] = "POST"
             raise error
 
@@ -170,9 +184,14 @@ def _check_content_type(value: str) -> None:
 
 def _from_query(query_string: bytes) -> GraphQLRequest:
     try:
-        fields = parse_qs(query_string.decode("latin-1"), keep_blank_values=True, errors="strict")
+        text = query_string.decode("latin-1")
+        fields = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
     except UnicodeDecodeError as error:
-        raise BadUserInput("The query string is not valid UTF-8.", reason="REQUEST") from error
+        where = f"the byte at offset {error.start} of a value, decoded, is 0x{error.object[error.start]:02x}"
+        raise BadUserInput(f"The query string is not valid UTF-8: {where}.", reason="REQUEST") from error
+    except ValueError as error:
+        message = f"The query string has more than {MAX_QUERY_FIELDS} parameters."
+        raise BadUserInput(message, reason="REQUEST") from error
     body: dict[str, Any] = {name: values[-1] for name, values in fields.items()}
     for name in ("variables", "extensions"):
         if body.get(name):

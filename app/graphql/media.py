@@ -21,6 +21,10 @@ _CACHED_CHARS = 256
 
 _WILDCARDS = {"*/*": (PLAIN_JSON,), "application/*": (RESPONSE_JSON, PLAIN_JSON)}
 _KNOWN = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
+_RANKED = _KNOWN | _WILDCARDS.keys() | {HTML}
+
+MAX_ACCEPT_CHARS = 2048
+"""How much of an ``Accept`` header is read. ``agentgraph serve`` takes no longer ones."""
 
 
 def accepted(accept: str | None) -> list[str]:
@@ -49,13 +53,15 @@ def prefers_page(accept: str | None) -> bool:
 
 
 def _ranked(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """What an ``Accept`` header takes, with the parameters, the favourite first."""
+    """What an ``Accept`` header takes of what there is here, with the parameters, the favourite first."""
     ranked: list[tuple[float, str, dict[str, str]]] = []
-    for part in accept.split(","):
+    for part in accept[:MAX_ACCEPT_CHARS].split(","):
         name, _, rest = part.partition(";")
-        parameters = _parameters(rest)
+        if (name := name.strip().lower()) not in _RANKED:
+            continue
+        parameters = _parameters(rest) if rest else {}
         if (quality := _quality(parameters.get("q"))) > 0:
-            ranked.append((-quality, name.strip().lower(), parameters))
+            ranked.append((-quality, name, parameters))
     ranked.sort(key=lambda one: one[0])
     return [(name, parameters) for _, name, parameters in ranked]
 

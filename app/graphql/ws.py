@@ -8,72 +8,66 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from enum import IntEnum
+from functools import partial
 from typing import Any
 
 import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, retry_after
+from app.asgi import ClientLeft, header, retry_after, traceparent_of
+from app.callers import Caller, address_of
 from app.doors import Doors
-from app.drain import REASON, RETRY_SECONDS, Stage, interruption, refusal
+from app.drain import REASON, Stage, interruption, refusal
 from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
-from app.json_text import InvalidJson, loads
+from app.graphql.subprotocol import PROTOCOL, Close, Closed, id_of, message_of, payload_of
 from app.places import CallerKind, Place
-from clients.errors import Forbidden, GatewayError, RateLimited, Unauthenticated
+from app.sockets import Sockets
+from app.wire import EXTENSION, Frames
+from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
-PROTOCOL = "graphql-transport-ws"
 MAX_OPERATIONS = 100
-MAX_ID_CHARS = 256
-MAX_REASON_CHARS = 123
-"""A close frame has room for 123 bytes of reason (RFC 6455, 5.5.1); the reasons are ASCII."""
+"""Operations of one socket at a time."""
+
+SMALL_CHARS = 64 * 1024
+"""An answer of more than this counts against its user while it waits to be read."""
 
 LAST_WORDS_SECONDS = 1.0
 """How long a socket that closes waits for its readers to be told."""
 
 
-class Close(IntEnum):
-    """The close codes in use: the protocol's, and RFC 6455's for a server that is going down."""
-
-    GOING_AWAY = 1001
-    INVALID_MESSAGE = 4400
-    UNAUTHORIZED = 4401
-    FORBIDDEN = 4403
-    SUBPROTOCOL = 4406
-    INIT_TIMEOUT = 4408
-    DUPLICATE = 4409
-    TOO_MANY = 4429
-
-
-class _Closed(Exception):
-    def __init__(self, code: Close, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-
-
 class GraphQLWebSocket:
-    """The WebSocket half of ``/graphql``, as bare ASGI. ``grace`` is how long streams outlive their socket's token."""
+    """The WebSocket half of ``/graphql``, as bare ASGI.
 
-    def __init__(self, doors: Doors, *, grace: float, init_seconds: float) -> None:
+    Args:
+        doors: the process.
+        sockets: what its sockets share.
+        grace: how long streams outlive their socket's token, in seconds.
+        init_seconds: how long a socket may take to sign in.
+    """
+
+    def __init__(self, doors: Doors, sockets: Sockets, *, grace: float, init_seconds: float) -> None:
         self._doors = doors
+        self._sockets = sockets
         self._grace = grace
         self._init_seconds = init_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket to its end; none begins while the process drains."""
+        """Serve one socket to its end; none begins while the process drains, or has all the sockets it takes."""
         await receive()
         if not self._doors.drain.is_open:
-            await _turn_away(send)
+            await _turn_away(send, refusal())
+            return
+        if self._sockets.places.taken >= self._sockets.places.total:
+            await _turn_away(send, self._sockets.full())
             return
         if PROTOCOL not in scope.get("subprotocols", []):
             # a browser shows the close code only where one of the protocols it offered was accepted
@@ -83,24 +77,32 @@ class GraphQLWebSocket:
             await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-        session = _Session(self._doors, scope, receive, send, self._grace, self._init_seconds)
+        session = _Session(self._doors, self._sockets, scope, receive, send, self._grace, self._init_seconds)
         with self._doors.drain.socket():
             await session.run()
 
 
-async def _turn_away(send: Send) -> None:
-    """Refuse the handshake with 503."""
-    headers = {"content-type": "text/plain; charset=utf-8", **retry_after(RETRY_SECONDS)}
+async def _turn_away(send: Send, error: GatewayError) -> None:
+    """Refuse the handshake."""
+    headers = {"content-type": "text/plain; charset=utf-8", **retry_after(error.retry_after_seconds)}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "websocket.http.response.start", "status": 503, "headers": raw})
-    await send({"type": "websocket.http.response.body", "body": f"{refusal().message}\n".encode()})
+    await send({"type": "websocket.http.response.start", "status": error.http_status, "headers": raw})
+    await send({"type": "websocket.http.response.body", "body": f"{error.message}\n".encode()})
 
 
 class _Session:
     def __init__(
-        self, doors: Doors, scope: Scope, receive: Receive, send: Send, grace: float, init_seconds: float
+        self,
+        doors: Doors,
+        sockets: Sockets,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        grace: float,
+        init_seconds: float,
     ) -> None:
         self._doors = doors
+        self._sockets = sockets
         self._scope = scope
         self._request_id: str = scope["state"]["request_id"]
         self._receive = receive
@@ -109,10 +111,11 @@ class _Session:
         self._init_seconds = init_seconds
         self._principal: Principal | None = None
         self._operations: dict[str, asyncio.Task[None]] = {}
-        self._over: asyncio.Future[_Closed] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
         self._leave = Leave()
+        self._give_place: Callable[[], None] = sockets.strangers.join(address_of(scope), self._give_up)
 
     async def run(self) -> None:
         """Read until either side ends it; then stop every operation."""
@@ -127,6 +130,7 @@ class _Session:
             if closed is not None:
                 await self._close(closed)
         finally:
+            self._give_place()
             if self._expiry is not None:
                 self._expiry.cancel()
             tasks = [reader, *self._operations.values()]
@@ -134,7 +138,7 @@ class _Session:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _close(self, closed: _Closed) -> None:
+    async def _close(self, closed: Closed) -> None:
         """Close the socket.
 
         Where the process is stopping, operations that the end of the grace cuts short get an error first, and a ping
@@ -148,6 +152,11 @@ class _Session:
             await self._tell({"type": "ping", "payload": {"reason": REASON}})
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
+    def _give_up(self) -> None:
+        """Newer sockets need the place, and this one has not signed in."""
+        if not self._over.done():
+            self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets wait for connection_init"))
+
     def _draining(self, stage: Stage) -> None:
         """The process is stopping: close when the last operation has ended, or with the end of the grace."""
         if stage is Stage.CUTTING or not self._operations:
@@ -155,21 +164,24 @@ class _Session:
 
     def _go_away(self) -> None:
         if not self._over.done():
-            self._over.set_result(_Closed(Close.GOING_AWAY, REASON))
+            self._over.set_result(Closed(Close.GOING_AWAY, REASON))
 
-    async def _read(self) -> _Closed | None:
+    async def _read(self) -> Closed | None:
         try:
             async with asyncio.timeout(self._init_seconds) as init:
                 while (text := await self._next()) is not None:
-                    await self._handle(_message(text))
+                    await self._handle(message_of(text))
                     if self._principal is not None:
                         init.reschedule(None)
         except TimeoutError:
-            return _Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
-        except _Closed as closed:
+            return Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
+        except Closed as closed:
             return closed
         except ClientLeft:
             return None
+        except Exception:  # an error of ours: the client gets a close code all the same
+            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+            return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
 
     async def _next(self) -> str | bytes | None:
@@ -184,37 +196,54 @@ class _Session:
             case "connection_init":
                 await self._init(message.get("payload"))
             case "ping":
-                await self._pong(_payload_of(message))
+                await self._pong(payload_of(message))
             case "pong":
                 pass
             case "subscribe":
-                await self._subscribe(_id(message), message.get("payload"))
+                await self._subscribe(id_of(message), message.get("payload"))
             case "complete":
-                if task := self._operations.pop(_id(message), None):
+                if task := self._operations.pop(id_of(message), None):
                     task.cancel()
             case _:
-                raise _Closed(Close.INVALID_MESSAGE, "Invalid message type")
+                raise Closed(Close.INVALID_MESSAGE, "Invalid message type")
 
     async def _pong(self, payload: dict[str, Any]) -> None:
         try:
             await self._tell({"type": "pong", **payload})
         except orjson.JSONEncodeError as error:  # orjson reads deeper than it writes
-            raise _Closed(Close.INVALID_MESSAGE, "payload is nested too deeply") from error
+            raise Closed(Close.INVALID_MESSAGE, "payload is nested too deeply") from error
 
     async def _init(self, payload: object) -> None:
         if self._principal is not None:
-            raise _Closed(Close.TOO_MANY, "Too many initialisation requests")
+            raise Closed(Close.TOO_MANY, "Too many initialisation requests")
         if payload is not None and not isinstance(payload, dict):
-            raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
+            raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
         parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
         given = parameters.get("authorization", header(self._scope, b"authorization"))
         try:
-            self._principal = self._doors.authenticator.principal(given if isinstance(given, str) else None)
+            principal = self._doors.authenticator.principal(given if isinstance(given, str) else None)
         except (Unauthenticated, Forbidden) as error:
-            raise _Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
-        left = max(0.0, self._principal.expires_at - time.time())
+            raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
+        self._admit(principal)
+        left = max(0.0, principal.expires_at - time.time())
         self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
         await self._tell({"type": "connection_ack"})
+
+    def _admit(self, principal: Principal) -> None:
+        """Exchange the place of a stranger for one of the user's. Raises Closed."""
+        try:
+            self._sockets.places.take(principal.user_id)
+        except RateLimited as error:
+            raise Closed(Close.TOO_MANY, error.message) from error
+        except Overloaded as error:
+            raise Closed(Close.TRY_AGAIN_LATER, error.message) from error
+        self._give_place()
+        self._give_place = partial(self._sockets.places.give, principal.user_id)
+        self._principal = principal
+        self._scope["state"]["caller"] = Caller(CallerKind.USER, principal.user_id, principal)
+        frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
+        if frames is not None:
+            frames.admit(self._sockets.meters.of(principal.user_id))
 
     def _expire(self) -> None:
         """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
@@ -231,15 +260,15 @@ class _Session:
 
     def _sign_out(self) -> None:
         if not self._over.done():
-            self._over.set_result(_Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
+            self._over.set_result(Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
 
     async def _subscribe(self, operation_id: str, payload: object) -> None:
         if self._principal is None:
-            raise _Closed(Close.UNAUTHORIZED, "Unauthorized")
+            raise Closed(Close.UNAUTHORIZED, "Unauthorized")
         if operation_id in self._operations:
-            raise _Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:-1][:80]} already exists")
+            raise Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:-1][:80]} already exists")
         if not isinstance(payload, dict):
-            raise _Closed(Close.INVALID_MESSAGE, "payload must be an object")
+            raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
         # refused here, not in a task: a client that does not read its refusals is not read any further
         if not self._doors.drain.is_open:
             await self._fail(operation_id, refusal())
@@ -249,21 +278,22 @@ class _Session:
         elif len(self._operations) >= MAX_OPERATIONS:
             message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
             await self._fail(operation_id, RateLimited(message, reason="OPERATIONS"))
-        elif await self._counted(operation_id, self._principal):
-            task = asyncio.create_task(self._operate(operation_id, self._principal, payload))
+        elif (place := await self._place(operation_id, self._principal)) is not None:
+            task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
             self._operations[operation_id] = task
-            task.add_done_callback(lambda done: self._done(operation_id, done))
+            task.add_done_callback(partial(self._done, operation_id, place))
 
-    async def _counted(self, operation_id: str, principal: Principal) -> bool:
-        """Count an operation; one over the limit is refused, and the socket lives on."""
+    async def _place(self, operation_id: str, principal: Principal) -> Place | None:
+        """A place for an operation, which is counted; one over a limit is refused, and the socket lives on."""
         try:
             await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-        except RateLimited as error:
+            return self._doors.places.take(CallerKind.USER, principal.user_id)
+        except (RateLimited, Overloaded) as error:
             await self._fail(operation_id, error)
-            return False
-        return True
+            return None
 
-    def _done(self, operation_id: str, task: asyncio.Task[None]) -> None:
+    def _done(self, operation_id: str, place: Place, task: asyncio.Task[None]) -> None:
+        place.leave()
         if not task.cancelled():
             task.exception()  # seen: only a client that left in mid-refusal leaves one
         if self._operations.get(operation_id) is task:
@@ -275,15 +305,11 @@ class _Session:
         elif not self._doors.drain.is_open:
             self._go_away()
 
-    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any]) -> None:
+    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
         try:
-            place = self._doors.places.take(CallerKind.USER, principal.user_id)
-            try:
-                await place.enter()
-                with self._doors.drain.request():
-                    await self._relay(operation_id, principal, payload, place)
-            finally:
-                place.leave()
+            await place.enter()
+            with self._doors.drain.request():
+                await self._relay(operation_id, principal, payload, place)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
@@ -295,7 +321,7 @@ class _Session:
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
-        context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"), self._leave)
+        context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
         context.on_long = place.lengthen
         answers = self._doors.engine.answers(operation, request.variables, context)
         if operation.kind is OperationType.SUBSCRIPTION:
@@ -313,35 +339,31 @@ class _Session:
                     await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
                     return
                 begun = True
-                await self._tell({"id": operation_id, "type": "next", "payload": answer})
+                text = _encoded({"id": operation_id, "type": "next", "payload": answer})
+                del answer  # while it waits to be read, it is kept in one form
+                await self._put_answer(text)
         await self._tell({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
         await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
 
+    async def _put_answer(self, text: str) -> None:
+        """Send an answer; a large one counts against its user until the client has read what is before it."""
+        if len(text) <= SMALL_CHARS or self._principal is None:
+            await self._put(text)
+            return
+        with self._sockets.unread(self._principal.user_id, len(text)):
+            await self._put(text)
+
     async def _tell(self, message: dict[str, Any]) -> None:
+        await self._put(_encoded(message))
+
+    async def _put(self, text: str) -> None:
         try:
-            await self._send({"type": "websocket.send", "text": orjson.dumps(message).decode()})
+            await self._send({"type": "websocket.send", "text": text})
         except OSError as error:
             raise ClientLeft from error
 
 
-def _message(text: str | bytes) -> dict[str, Any]:
-    try:
-        message = loads(text)
-    except InvalidJson as error:
-        raise _Closed(Close.INVALID_MESSAGE, f"Invalid JSON: {error}"[:MAX_REASON_CHARS]) from error
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise _Closed(Close.INVALID_MESSAGE, "A message is an object with a type")
-    return message
-
-
-def _id(message: dict[str, Any]) -> str:
-    operation_id = message.get("id")
-    if not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID_CHARS:
-        raise _Closed(Close.INVALID_MESSAGE, f"id must be a string of 1 to {MAX_ID_CHARS} characters")
-    return operation_id
-
-
-def _payload_of(message: dict[str, Any]) -> dict[str, Any]:
-    return {"payload": message["payload"]} if "payload" in message else {}
+def _encoded(message: dict[str, Any]) -> str:
+    return orjson.dumps(message).decode()

@@ -21,7 +21,6 @@ DIST = Path(__file__).parents[2] / "examples" / "chat" / "dist"
 _POLICY = "default-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 _HEADERS = {
     "content-security-policy": _POLICY,
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
 _FOR_GOOD = "public, max-age=31536000, immutable"

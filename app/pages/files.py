@@ -27,10 +27,7 @@ class Files:
 
     def __init__(self, folder: Path, *, hashed: bool) -> None:
         self._files = StaticFiles(directory=folder, check_dir=False)
-        self._headers = [
-            (b"cache-control", (_FOR_GOOD if hashed else "no-cache").encode()),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+        self._headers = [(b"cache-control", (_FOR_GOOD if hashed else "no-cache").encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -53,7 +53,6 @@ def page(text: str, content_policy: str, *, secret: bool = False, vary: str | No
     headers = {
         "Content-Security-Policy": content_policy,
         "Cache-Control": "no-store" if secret else "no-cache",
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",

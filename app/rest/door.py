@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header
+from app.asgi import ClientLeft, traceparent_of
 from app.callers import caller_of
 from app.doors import Doors
 from app.limits import CountedSend
@@ -72,5 +72,5 @@ class RestDoor:
         """The context of a request whose secret is right. Raises Unauthenticated."""
         caller = caller_of(scope)
         principal, from_letta = caller.signed_in(), caller.kind is CallerKind.LETTA
-        request_id, traceparent = scope["state"]["request_id"], header(scope, b"traceparent")
+        request_id, traceparent = scope["state"]["request_id"], traceparent_of(scope)
         return self._doors.context(principal, request_id, traceparent, from_letta=from_letta)

@@ -17,7 +17,10 @@ from graphql import (
 )
 from graphql.language import FieldNode, ObjectValueNode, OperationDefinitionNode, SelectionSetNode
 from graphql.type import GraphQLField, GraphQLNamedType
+from websockets.frames import CloseCode
 
+from app.graphql.subprotocol import Close
+from app.wire import Breach
 from tests.docs.markdown import ROOT, snippets
 from tests.support.node import run_node
 
@@ -102,3 +105,11 @@ def test_the_commands_of_the_chat_example_exist() -> None:
     named = re.findall(r"`npm run (\w+)`", (CHAT / "README.md").read_text())
     assert named
     assert set(named) <= set(scripts)
+
+
+def test_the_page_of_limits_has_every_close_code() -> None:
+    page = (ROOT / "docs" / "limits.md").read_text()
+    table = page.partition("## WebSocket close codes")[2].partition("## ")[0]
+    named = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    of_rfc_6455 = {CloseCode.PROTOCOL_ERROR, CloseCode.ABNORMAL_CLOSURE, CloseCode.INVALID_DATA}
+    assert named == {*Close, *Breach, *of_rfc_6455}

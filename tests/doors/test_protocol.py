@@ -169,7 +169,7 @@ SAFELISTED = {
     "last-modified",
     "pragma",
 }
-OF_THE_CONNECTION = {"date", "connection", "transfer-encoding", "vary", "x-accel-buffering"}
+OF_THE_CONNECTION = {"date", "connection", "transfer-encoding", "vary", "x-accel-buffering", "x-content-type-options"}
 
 
 async def test_a_page_can_read_every_header_that_answers_have(stack: Stack) -> None:
@@ -191,3 +191,12 @@ async def test_a_page_can_read_every_header_that_answers_have(stack: Stack) -> N
         assert {"retry-after", "x-should-retry"} <= exposed
         theirs = {name for name in answer.headers if not name.startswith(("access-control-", "llm_provider-"))}
         assert theirs - SAFELISTED - OF_THE_CONNECTION - exposed == set()
+
+
+@pytest.mark.bound("query-fields")
+async def test_a_query_string_has_its_bound_of_parameters(stack: Stack) -> None:
+    for count, status in ((100, 200), (101, 400)):
+        address = "/graphql?query=%7B__typename%7D" + "&x=1" * (count - 1)
+        answer = await stack.client.get(address, headers=stack.headers())
+        assert answer.status_code == status
+        assert ("more than 100 parameters" in answer.text) is (status == 400)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
 import pytest
 
-from tests.doors.test_streams import STREAM
+from tests.doors.test_streams import COMPLETION, STREAM, completion
 from tests.support.doors import refusal
-from tests.support.stack import Stack
+from tests.support.stack import Stack, any_stack, opened_socket
 
 SSE, MULTIPART = "text/event-stream", "multipart/mixed"
 PLAIN, RESPONSE = "application/json", "application/graphql-response+json"
@@ -97,3 +98,51 @@ async def test_a_method_that_is_not_allowed_keeps_its_status(stack: Stack) -> No
     put = await stack.client.put("/graphql", headers=headers)
     assert [(one.status_code, one.headers["allow"]) for one in (by_get, put)] == [(405, "POST"), (405, "GET, POST")]
     assert by_get.json()["errors"]
+
+
+BEGINS = {
+    "message": ("$i: SendMessageInput!, $k: ID!", "message(input: $i, streamKey: $k)"),
+    "completion": ("$i: CompletionInput!, $k: ID!", "completion(input: $i, streamKey: $k)"),
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("accept", [SSE, "multipart/mixed", "application/json"])
+@pytest.mark.parametrize("begins", ["message", "completion", "completion in a fragment"])
+async def test_a_get_begins_nothing_that_is_paid_for(stack: Stack, begins: str, accept: str, method: str) -> None:
+    parameters, field = BEGINS[begins.partition(" ")[0]]
+    selections = f"... on Subscription {{ ...F }} }} fragment F on Subscription {{ {field} {{ cursor }} }}"
+    query = f"subscription({parameters}) {{ " + (selections if "fragment" in begins else f"{field} {{ cursor }} }}")
+    to = {"agentId": await stack.make_agent()}
+    given = {"to": to, "content": [{"text": "hi"}]} if begins == "message" else completion(stack, "tokens=1 delay=0")
+    params = {"query": query, "variables": json.dumps({"i": given, "k": "k"})}
+    before = (await stack.model_stats())["total"], stack.calls("letta")
+    answer = await stack.client.request(method, "/graphql", params=params, headers=stack.headers() | {"accept": accept})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert ((await stack.model_stats())["total"], stack.calls("letta")) == before
+    if method == "GET":
+        [error] = answer.json()["errors"]
+        assert error["message"] == "Subscriptions that begin something need POST."
+
+
+async def test_a_get_attaches_to_a_stream(stack: Stack) -> None:
+    async with opened_socket(stack) as socket:
+        given = {"i": completion(stack, "tokens=3 delay=0"), "k": "for a get"}
+        [started, *_, ended] = [event async for event in socket.events(COMPLETION, given)]
+    params = {"query": STREAM, "variables": json.dumps({"id": started["stream"]["id"]})}
+    answer = await stack.client.get("/graphql", params=params, headers=stack.headers() | {"accept": SSE})
+    assert answer.status_code == 200
+    assert ended["cursor"] in answer.text
+    assert '"outcome":"COMPLETED"' in answer.text
+
+
+async def test_a_get_follows_a_conversation() -> None:
+    async with any_stack(stream_heartbeat_seconds=0.05) as stack:
+        agent = await stack.make_agent()
+        found = await stack.graphql("query($a: ID!) { agent(id: $a) { defaultConversation { id } } }", {"a": agent})
+        query = "subscription($id: ID!) { conversation(id: $id) { cursor } }"
+        params = {"query": query, "variables": json.dumps({"id": found["data"]["agent"]["defaultConversation"]["id"]})}
+        headers = stack.headers() | {"accept": SSE}
+        async with stack.client.stream("GET", "/graphql", params=params, headers=headers) as following:
+            assert following.status_code == 200
+            assert await anext(following.aiter_bytes()) == b":\n\n"

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
-import pytest
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+import asyncio
+from dataclasses import replace
+from typing import Any
 
+import orjson
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from app import composition, sockets
 from app.graphql.engine import Engine
 from app.graphql.ws import MAX_OPERATIONS
-from tests.doors.test_streams import COMPLETION, completion
-from tests.support.stack import Stack, any_stack, embedded_stack, opened_socket
+from resolvers.streams.events import TextDelta
+from resolvers.streams.hub import StreamHub, StreamLimits, StreamMetrics
+from tests.doors.test_streams import COMPLETION, STREAM, completion
+from tests.support.rawsocket import raw_socket, text
+from tests.support.stack import ADA, GRACE, Stack, any_stack, embedded_stack, opened_socket, until
 
 
 @pytest.mark.parametrize(
@@ -159,3 +168,131 @@ async def test_a_ping_that_cannot_be_sent_back_closes_the_socket_with_the_reason
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4400, "payload is nested too deeply")
     assert stack.log.getvalue().count("Traceback") == before
+
+
+@pytest.mark.bound("user-sockets")
+async def test_a_user_has_their_share_of_sockets_and_others_have_theirs() -> None:
+    async with any_stack(max_sockets_per_user=2) as stack, opened_socket(stack) as first:
+        async with opened_socket(stack):
+            assert await refused_sign_in(stack) == (4429, "You have 2 sockets at a time already, which is the most.")
+            async with opened_socket(stack, stack.token(GRACE)) as other:
+                assert [answer async for answer in other.events("{ __typename }")] == ["Query"]
+        assert [answer async for answer in first.events("{ __typename }")] == ["Query"]
+        await until(lambda: signs_in(stack))
+
+
+@pytest.mark.bound("sockets")
+async def test_sockets_past_the_most_are_refused_with_a_time_to_come_back() -> None:
+    full = "The gateway has 2 sockets at a time already, which is the most. Try again."
+    async with any_stack(max_sockets=2, max_sockets_per_user=2) as stack:
+        url = stack.url.replace("http", "ws") + "/graphql"
+        async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as late, opened_socket(stack):
+            async with opened_socket(stack):
+                with pytest.raises(InvalidStatus) as refused:
+                    await refused_sign_in(stack)
+                response = refused.value.response
+                assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+                assert response.body.decode() == f"{full}\n"
+                assert await refused_init(late, stack.token(GRACE)) == (1013, full)
+            await until(lambda: signs_in(stack))
+
+
+async def refused_sign_in(stack: Stack) -> tuple[int, str]:
+    """The close code and reason of a socket that signs in."""
+    url = stack.url.replace("http", "ws") + "/graphql"
+    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+        return await refused_init(socket, stack.token())
+
+
+async def refused_init(socket: ClientConnection, token: str) -> tuple[int, str]:
+    await socket.send(
+        orjson.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}).decode()
+    )
+    with pytest.raises(ConnectionClosed) as closed:
+        await socket.recv()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code, closed.value.rcvd.reason
+
+
+async def signs_in(stack: Stack) -> bool:
+    """Whether a socket signs in: the place of one that has closed is free a moment later."""
+    try:
+        async with opened_socket(stack):
+            return True
+    except (ConnectionClosed, InvalidStatus):
+        return False
+
+
+async def test_messages_past_the_rate_close_the_socket_and_those_within_it_do_not() -> None:
+    async with any_stack(max_socket_messages_per_second=5) as stack:
+        async with opened_socket(stack) as socket:
+            for _ in range(45):
+                await socket.tell(type="ping")
+                assert (await socket.hear())["type"] == "pong"
+            for _ in range(200):
+                await socket.tell(type="ping")
+            with pytest.raises(ConnectionClosed) as closed:
+                _ = [await socket.hear() for _ in range(200)]
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4429, "Too many messages: send fewer in a second")
+        async with opened_socket(stack, stack.token(GRACE)) as other:
+            assert [answer async for answer in other.events("{ __typename }")] == ["Query"]
+
+
+async def test_large_answers_past_what_a_user_may_leave_unread_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "MAX_UNREAD", 500_000)
+    query = {"query": "{ _service { sdl } }"}
+    async with embedded_stack() as stack:
+        host, port = stack.url.removeprefix("http://").split(":")
+        async with raw_socket((host, int(port)), receive_buffer=4096) as one:
+            await one.sign_in(stack.token())
+            await one.send(b"".join(text(id=str(number), type="subscribe", payload=query) for number in range(20)))
+            heard: dict[str, list[dict[str, Any]]] = {"next": [], "error": [], "complete": []}
+            while len(heard["error"]) + len(heard["complete"]) < 20:
+                message = await one.message()
+                heard[message["type"]].append(message)
+            assert len(heard["next"]) == len(heard["complete"]) >= 7
+            for error in heard["error"]:
+                extensions = error["payload"][0]["extensions"]
+                assert (extensions["code"], extensions["reason"]) == ("RATE_LIMITED", "UNREAD")
+            await one.send(text(id="again", type="subscribe", payload=query))
+            assert (await one.message())["type"] == "next"
+
+
+async def test_a_slow_reader_is_detached_with_a_cursor_and_the_socket_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    hubs: list[StreamHub] = []
+
+    def hub(limits: StreamLimits, metrics: StreamMetrics) -> StreamHub:
+        hubs.append(StreamHub(replace(limits, slow_after=0.1), metrics))
+        return hubs[0]
+
+    monkeypatch.setattr(composition, "StreamHub", hub)
+    async with embedded_stack() as stack:
+        host, port = stack.url.removeprefix("http://").split(":")
+        async with raw_socket((host, int(port)), receive_buffer=4096) as one:
+            await one.sign_in(stack.token())
+            given = {
+                "query": COMPLETION.replace("cursor", "cursor ... on ReaderDetached { reason }", 1),
+                "variables": {"i": completion(stack, "tokens=1000 delay=10"), "k": "slow"},
+            }
+            await one.send(text(id="1", type="subscribe", payload=given))
+            first = (await one.message())["payload"]["data"]["completion"]
+            [stream] = hubs[0].of(ADA)
+            for letter in "abc":
+                for _ in range(100):
+                    stream.log.append(TextDelta(message_id="m", text=letter * 10_000))
+            await asyncio.sleep(1.5)
+            heard = []
+            while (message := await one.message())["type"] == "next":
+                heard.append(message["payload"]["data"]["completion"])
+            assert message == {"id": "1", "type": "complete"}
+            assert (heard[-1]["__typename"], heard[-1]["reason"]) == ("ReaderDetached", "SLOW")
+            assert heard[-1]["cursor"] == heard[-2]["cursor"]
+            rest = {"query": STREAM, "variables": {"id": first["stream"]["id"], "after": heard[-1]["cursor"]}}
+            await one.send(text(id="2", type="subscribe", payload=rest))
+            got = sum(len(event.get("text", "")) for event in heard)
+            while got < 3_000_000:
+                event = (await one.message())["payload"]["data"]["stream"]
+                assert event["__typename"] != "ReaderDetached"
+                got += len(event.get("text", ""))
+            assert got >= 3_000_000

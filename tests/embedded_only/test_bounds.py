@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from app import devtokens
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds import page
-from app.graphql import ws
+from app.graphql import subprotocol
 from app.settings import Settings
 from resolvers import asking, checks, completing, images, paging, passages, usage
 from resolvers.streams.hub import StreamLimits
@@ -315,10 +315,10 @@ async def test_a_bearer_token_is_read_at_its_bound_and_refused_past_it(limited: 
 async def test_an_operation_id_is_taken_at_its_bound_and_refused_past_it(limited: Stack) -> None:
     payload = {"query": "{ __typename }"}
     async with opened_socket(limited) as socket:
-        await socket.tell(id="a" * ws.MAX_ID_CHARS, type="subscribe", payload=payload)
+        await socket.tell(id="a" * subprotocol.MAX_ID_CHARS, type="subscribe", payload=payload)
         assert (await socket.hear())["type"] == "next"
         assert (await socket.hear())["type"] == "complete"
-        await socket.tell(id="a" * (ws.MAX_ID_CHARS + 1), type="subscribe", payload=payload)
+        await socket.tell(id="a" * (subprotocol.MAX_ID_CHARS + 1), type="subscribe", payload=payload)
         with pytest.raises(ConnectionClosed) as closed:
             await socket.hear()
     assert closed.value.rcvd is not None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from starlette.types import Receive, Scope, Send
 
 from app.embedded.server import LoopbackServer
@@ -51,3 +53,45 @@ async def test_no_header_of_the_callers_reaches_litellm() -> None:
     for headers in seen:
         assert set(headers) <= OURS
         assert "mine" not in headers["authorization"]
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+VALID = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+REPLACED = [
+    "\xff",
+    "",
+    "0" * 9000,
+    f"ff-{TRACE}",
+    f"00-{TRACE}-more",
+    f"00-{TRACE.upper()}",
+    f"00-{'0' * 32}-b7ad6b7169203331-01",
+    f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
+]
+
+
+async def test_a_trace_goes_on_to_the_upstream_if_it_is_valid_and_is_else_begun_anew() -> None:
+    seen: list[str | None] = []
+
+    async def listening(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(next((value.decode() for name, value in scope["headers"] if name == b"traceparent"), None))
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    server = LoopbackServer(listening)
+    await server.start()
+    try:
+        async with embedded_stack(litellm_base_url=server.url, litellm_api_key="sk-platform") as stack:
+            for given in (f"00-{TRACE}", f"01-{TRACE}-more", *REPLACED):
+                headers = [*stack.headers().items(), (b"traceparent", given.encode("latin-1"))]
+                answer = await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=headers)
+                assert answer.status_code == 400
+            twice = [*stack.headers().items(), *[("traceparent", f"00-{TRACE}")] * 2]
+            await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=twice)
+            await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=stack.headers())
+    finally:
+        await server.stop()
+    assert seen[:2] == [f"00-{TRACE}"] * 2
+    assert seen[-1] is None
+    replaced = seen[2:-1]
+    assert len(set(replaced)) == len(replaced) == len(REPLACED) + 1
+    assert all(one is not None and VALID.fullmatch(one) and TRACE[:32] not in one for one in replaced)

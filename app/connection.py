@@ -1,0 +1,352 @@
+"""HTTP connections on uvicorn's protocol: each state that a client can keep one in has a bound and a clock.
+
+========================  ======================================  ==========================================
+state                     clock                                   bound
+========================  ======================================  ==========================================
+nothing received          the head's, from the connection on
+a head                    the head's, from its first byte: 408    ``MAX_HEAD_BYTES``, ``MAX_HEADERS``: 431
+a body that is read       that of ``read_body``                   that of ``read_body``
+chunk lines and trailers  that of the body                        ``MAX_HEAD_BYTES``, with the head: 431
+a body that nobody reads  ``LINGER_SECONDS`` after the answer     ``LINGER_BYTES``
+a request is answered     the application's own                   ``HELD_BYTES`` of what comes after it
+an answer is not taken    ``WRITE_TIMEOUT_SECONDS`` (``Unsent``)  ``MAX_UNSENT_BYTES`` of all connections
+kept alive                uvicorn's, ``KEEP_ALIVE_SECONDS``       one head, as above
+any                                                               ``MAX_CONNECTIONS``: see ``Crowd``
+========================  ======================================  ==========================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from app.crowd import Crowd
+from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
+from app.http10 import Http10Protocol
+from app.outgoing import Outgoing, Unsent
+from app.received import Received
+
+LINGER_SECONDS = 2.0
+"""How long what is still sent after a refusal is read and dropped, so that the client can read the answer."""
+
+LINGER_BYTES = 16 * 2**20
+"""How much of it is."""
+
+HELD_BYTES = 64 * 1024
+"""How much of what a client sends before it has its answer is read ahead. Beyond it, nothing is read."""
+
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes beyond what is under way: what it holds looks as if the client had taken it."""
+
+_MAX_PIECE = 64 * 1024
+_CHUNK_LINE = 16
+"""What a chunk that is not complete has spent already, and gets back at its end."""
+
+_REFUSAL_HEADERS = (
+    b"content-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
+)
+
+
+class _Phase(Enum):
+    """What comes next from the client."""
+
+    HEAD = auto()
+    BODY = auto()
+    CHUNKS = auto()
+    ANSWER = auto()
+    """Nothing that may be parsed: the request is complete, and its answer is not."""
+
+
+class _Flow(FlowControl):
+    """uvicorn's flow control, but while enough is held nothing makes it read on.
+
+    An application does so when it awaits a body, or the client's leaving.
+    """
+
+    _holds = False
+
+    def hold(self, holds: bool) -> None:
+        """Read nothing, or go on."""
+        was, self._holds = self._holds, holds
+        if holds:
+            self.pause_reading()
+        elif was:
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        if not self._holds:
+            super().resume_reading()
+
+
+class Connection(Http10Protocol):
+    """A connection. The next request is parsed when the one before has been answered.
+
+    Args:
+        head_seconds: how long a head may take to come.
+        unsent: looks at what waits to be taken by the client.
+        crowd: the connections that wait for a request.
+    """
+
+    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, crowd: Crowd, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._head_seconds = head_seconds
+        self._unsent = unsent
+        self._crowd = crowd
+        self._phase = _Phase.HEAD
+        self._received = Received()
+        self._spent = self._piece = self._left = self._chunk = 0
+        self._keeps_alive = False
+        self._refusal: HeadRefused | None = None
+        self._clock: asyncio.TimerHandle | None = None
+        self._lingered: int | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Begin, with the clock of the head."""
+        super().connection_made(transport)
+        with suppress(OSError, AttributeError):  # not every system and kind of socket has the option
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        self.flow = self._flow = _Flow(transport)
+        self._out = Outgoing(transport)
+        self._out.on_close = self._close
+        self.transport = cast("asyncio.Transport", self._out)
+        self._start_clock(self._head_seconds, self._no_head)
+        self._unsent.watch()
+        self._crowd.join(self)
+        self._crowd.make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End. The application is told that the client has left."""
+        self._stop_clock()
+        self._crowd.leave(self)
+        self._received.clear()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close after the answer that is under way."""
+        self._keeps_alive = False
+        super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what belongs to the request that is under way, and hold the rest."""
+        if self._lingered is not None:
+            self._drop(len(data))
+            return
+        self._unset_keepalive_if_required()
+        self._received.add(data)
+        self._feed()
+
+    def _feed(self) -> None:
+        """Parse what may be parsed of the bytes received."""
+        try:
+            while len(self._received) and self._phase is not _Phase.ANSWER and not self.transport.is_closing():
+                self._parse_piece()
+        except (HeadRefused, httptools.HttpParserError) as error:
+            if isinstance(error, httptools.HttpParserError):
+                error = self._refusal or HeadRefused(400, "Invalid HTTP request received.")
+            self._refuse(error)
+            return
+        self._flow.hold(len(self._received) > HELD_BYTES)
+        if self._phase is _Phase.HEAD and self._spent and self._clock is None and not self.transport.is_closing():
+            self._start_clock(self._head_seconds, self._no_head)
+
+    def _parse_piece(self) -> None:
+        """Raises HeadRefused, HttpParserError."""
+        phase, self._piece = self._phase, self._size_of_piece()
+        try:
+            self.parser.feed_data(self._received.take(self._piece))
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self._received.clear()
+                self.handle_websocket_upgrade()
+                return
+            self._read_again()
+        if phase is _Phase.BODY:
+            self._left -= self._piece
+        else:
+            self._spent += self._piece
+            self._check_framing(phase)
+
+    def _check_framing(self, phase: _Phase) -> None:
+        """Raise HeadRefused where head, chunk lines and trailers are too large together."""
+        begun = 0 if self._phase is _Phase.ANSWER else _CHUNK_LINE
+        if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES + begun:
+            raise _too_large()
+
+    def _size_of_piece(self) -> int:
+        """How much the parser may have, so that it goes past no bound and no end of a request."""
+        if self._phase is _Phase.BODY:
+            return min(len(self._received), self._left)
+        room = _MAX_PIECE
+        if self._phase is _Phase.HEAD:
+            room = MAX_HEAD_BYTES - self._spent
+            if not room:
+                raise _too_large()
+        return min(self._received.to_end_of_head(), room)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header. A trailer is none (RFC 9110, 6.5.1)."""
+        if self._phase is _Phase.HEAD:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and begin the request."""
+        self._stop_clock()
+        self._crowd.leave(self)
+        upgrades = self.parser.should_upgrade()
+        is_socket = upgrades and self._should_upgrade()
+        try:
+            self._check(is_socket=is_socket)
+        except HeadRefused as refused:
+            self._refusal = refused  # the parser raises an error of its own
+            raise
+        if is_socket:
+            super().on_headers_complete()
+        if upgrades:
+            return
+        fields = dict(self.headers)
+        self._phase = _Phase.CHUNKS if b"transfer-encoding" in fields else _Phase.BODY
+        self._left = int(fields.get(b"content-length", 0))  # the parser has checked it
+        super().on_headers_complete()
+        self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+
+    def _check(self, *, is_socket: bool) -> None:
+        if self.parser.get_method() == b"CONNECT":
+            raise HeadRefused(400, "This server is no proxy: CONNECT cannot be used.")
+        size, version = self._spent + self._piece, self.parser.get_http_version()
+        check_head(self.headers, version=version, size=size)
+        if is_socket:
+            check_socket_head(self.headers, self.url)
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a piece of the body on."""
+        if self._phase is _Phase.CHUNKS:
+            self._chunk += len(body)
+            self._spent -= len(body)
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        """Count the chunk's least framing as part of the body: its length in hexadecimal and two line ends."""
+        self._spent -= max(1, (self._chunk.bit_length() + 3) // 4) + 4
+        self._chunk = 0
+
+    def on_message_complete(self) -> None:
+        """Let the connection go on after the answer, unless that has begun: then what came of the body is unread."""
+        if self.parser.should_upgrade():
+            return
+        self._phase = _Phase.ANSWER
+        super().on_message_complete()
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._keeps_alive
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+        super().on_response_complete()
+        if self._phase is _Phase.ANSWER and not self.transport.is_closing():
+            self._phase, self._spent = _Phase.HEAD, 0
+            self._crowd.join(self)
+            if len(self._received):
+                self.loop.call_soon(self._feed_held)
+
+    def _feed_held(self) -> None:
+        if not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._feed()
+
+    def _read_again(self) -> None:
+        """Parse the head without its upgrade, with which the parser takes the body for the next request."""
+        parts = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                others = (token for token in value.split(b",") if token.strip().lower() != b"upgrade")
+                parts += [name, b": ", b",".join(others), b"\r\n"]
+            elif name != b"upgrade":
+                parts += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"".join([*parts, b"\r\n"]))
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the WebSocket protocol."""
+        self._out.on_close = self._out.inner.close
+        self.scope["headers"] = [one for one in self.headers if one[0] != b"cookie"]  # which may be too long a line
+        super().handle_websocket_upgrade()
+
+    def _refuse(self, refused: HeadRefused) -> None:
+        """Answer without the application, and close. A request under way ends as if its client had left."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
+                return
+        self.logger.warning("Refused a request with %d: %s", refused.status, refused.text)
+        head = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n".encode()
+        text = refused.text.encode() + b"\n"
+        length = f"content-length: {len(text)}\r\n\r\n".encode()
+        self.transport.write(head + _REFUSAL_HEADERS + length + text)
+        self._linger()
+
+    def give_way(self) -> None:
+        """Close for a newer connection. No answer is under way, but one may wait to be taken."""
+        if self._out.inner.get_write_buffer_size():
+            self._out.reset()
+        else:
+            self._out.inner.close()
+
+    def _no_head(self) -> None:
+        """The head has not come in time."""
+        self._clock = None
+        if self._spent:
+            self._refuse(HeadRefused(408, "The request did not come in time."))
+        else:
+            self._out.inner.close()
+
+    def _close(self) -> None:
+        """Close when everything is sent, and what is still coming has been read."""
+        if self._lingered is None and not self._out.inner.is_closing():
+            if len(self._received) or self._phase in {_Phase.BODY, _Phase.CHUNKS}:
+                self._linger()
+            else:
+                self._out.inner.close()
+
+    def _linger(self) -> None:
+        """Send the end, and drop what comes for a while.
+
+        A socket that is closed with bytes unread resets the connection: the client may lose the answer (RFC 9112, 9.6).
+        """
+        self._lingered = 0
+        self._received.clear()
+        self._out.is_finishing = True
+        self._unset_keepalive_if_required()
+        if self._out.inner.can_write_eof():
+            self._out.inner.write_eof()
+        self._flow.hold(False)
+        self._flow.resume_reading()
+        self._start_clock(LINGER_SECONDS, self._out.inner.close)
+
+    def _drop(self, count: int) -> None:
+        self._lingered = (self._lingered or 0) + count
+        if self._lingered > LINGER_BYTES:
+            self._out.inner.close()
+
+    def _start_clock(self, seconds: float, act: Callable[[], None]) -> None:
+        self._stop_clock()
+        self._clock = self.loop.call_later(seconds, act)
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+
+def _too_large() -> HeadRefused:
+    return HeadRefused(431, f"The request line and headers, with any trailers, are longer than {MAX_HEAD_BYTES} bytes.")

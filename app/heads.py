@@ -1,0 +1,93 @@
+"""What is checked of a request's head before anything reads its headers."""
+
+from __future__ import annotations
+
+import re
+
+MAX_HEAD_BYTES = 64 * 1024
+"""The request line and headers; with a chunked body, its chunk lines beyond their least length, and its trailers."""
+
+MAX_HEADERS = 128
+"""How many header lines a request may have."""
+
+MAX_READ_HEADER_BYTES = 2048
+"""A header that is read as a list or by its parameters, all its lines together."""
+
+MAX_SOCKET_LINE_BYTES = 8192
+"""A line of a WebSocket handshake: the library that reads it takes no longer ones."""
+
+_READ = frozenset(
+    {
+        b"accept",
+        b"access-control-request-headers",
+        b"access-control-request-method",
+        b"connection",
+        b"content-encoding",
+        b"content-type",
+        b"host",
+        b"origin",
+        b"sec-websocket-extensions",
+        b"sec-websocket-protocol",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    }
+)
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class HeadRefused(Exception):
+    """A head that is not served.
+
+    Attributes:
+        status: of the answer.
+        text: what is wrong, and what to do.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+def check_head(headers: Headers, *, version: str, size: int) -> None:
+    """Check the headers of a request.
+
+    Args:
+        headers: names in lower case.
+        version: of HTTP.
+        size: of the head, in bytes, as far as it is known.
+
+    Raises:
+        HeadRefused: 400 for a ``Host`` that is missing, repeated or no host (RFC 9112, 3.2), 431 for too many headers
+            and for one that is too long.
+    """
+    if len(headers) > MAX_HEADERS:
+        raise HeadRefused(431, f"The request has more than {MAX_HEADERS} headers.")
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise HeadRefused(400, "The request must have one Host header.")
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
+        raise HeadRefused(400, "The Host header is not a host and port.")
+    if size > MAX_READ_HEADER_BYTES:
+        _check_lengths(headers)
+
+
+def _check_lengths(headers: Headers) -> None:
+    lengths = dict.fromkeys(_READ, 0)
+    for name, value in headers:
+        if name in lengths:
+            lengths[name] += len(value) + 2
+            if lengths[name] - 2 > MAX_READ_HEADER_BYTES:
+                limit = MAX_READ_HEADER_BYTES
+                raise HeadRefused(431, f"The header {name.decode()} is longer than {limit} bytes.")
+
+
+def check_socket_head(headers: Headers, url: bytes) -> None:
+    """Check the line lengths of a WebSocket handshake. Raises HeadRefused (431)."""
+    longest = max((len(name) + len(value) for name, value in headers), default=0) + len(": \r\n")
+    if max(longest, len(b"GET " + url + b" HTTP/1.1\r\n")) > MAX_SOCKET_LINE_BYTES:
+        raise HeadRefused(431, f"A line of the handshake is longer than {MAX_SOCKET_LINE_BYTES} bytes.")

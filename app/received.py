@@ -1,0 +1,50 @@
+"""What a client has sent and nobody has parsed yet."""
+
+from __future__ import annotations
+
+_END_OF_HEAD = b"\r\n\r\n"
+"""Ends a head, and every chunked body, with trailers and without."""
+
+_OVERLAP = len(_END_OF_HEAD) - 1
+
+
+class Received:
+    """Bytes in the order in which they came. ``len`` says how many wait."""
+
+    __slots__ = ("_at", "_before", "_data")
+
+    def __init__(self) -> None:
+        self._data = self._before = b""
+        self._at = 0
+
+    def __len__(self) -> int:
+        return len(self._data) - self._at
+
+    def add(self, data: bytes) -> None:
+        """Append bytes."""
+        self._before = (self._before + self._data[max(0, self._at - _OVERLAP) : self._at])[-_OVERLAP:]
+        self._data = self._data[self._at :] + data if len(self) else data
+        self._at = 0
+
+    def take(self, count: int) -> memoryview:
+        """Return the next ``count`` bytes, which wait no longer."""
+        begin, self._at = self._at, self._at + count
+        return memoryview(self._data)[begin : self._at]
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._data, self._at = b"", 0
+
+    def to_end_of_head(self) -> int:
+        """Return how many bytes there are up to the end of the next empty line; all that wait where there is none.
+
+        The empty line may have begun in what was taken.
+        """
+        at, before = self._at, len(self._before)
+        if at < _OVERLAP:
+            joined = self._before + self._data[: at + _OVERLAP]
+            found = joined.find(_END_OF_HEAD, max(0, before + at - _OVERLAP))
+            if found >= 0:
+                return found + len(_END_OF_HEAD) - before - at
+        found = self._data.find(_END_OF_HEAD, max(0, at - _OVERLAP))
+        return (len(self._data) if found < 0 else found + len(_END_OF_HEAD)) - at

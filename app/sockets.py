@@ -1,0 +1,128 @@
+"""Who holds how much of what WebSockets share: places of sockets, messages a second, answers that wait to be read."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from app.meters import Meters
+from app.shares import RETRY_SECONDS, Shares
+from clients.errors import GatewayError, Overloaded, RateLimited
+
+MAX_STRANGERS = 500
+"""Sockets that have not signed in. One more makes the oldest give its place up."""
+
+MAX_STRANGERS_PER_ADDRESS = 100
+"""Those of one address. One more makes the oldest of the address give its place up."""
+
+MAX_UNREAD = 32 * 2**20
+"""The characters of large answers of one user, over all sockets, that wait until the client reads."""
+
+MAX_ALL_UNREAD = 8 * MAX_UNREAD
+"""Those of all users."""
+
+BURST_SECONDS = 10
+"""How many seconds' messages a user may send at once."""
+
+
+class Strangers:
+    """Sockets that have not signed in.
+
+    Nobody is refused for want of a place: the oldest socket gives up its own, first the oldest of the same address. A
+    client that signs in at once has long done so when it is the oldest; one that holds sockets open loses them sooner
+    the more there are.
+
+    Args:
+        total: places in all.
+        per_address: the most that one address has.
+    """
+
+    def __init__(self, total: int = MAX_STRANGERS, per_address: int = MAX_STRANGERS_PER_ADDRESS) -> None:
+        self._total, self._per_address = total, per_address
+        self._all: OrderedDict[object, str] = OrderedDict()
+        self._of: dict[str, OrderedDict[object, Callable[[], None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def join(self, address: str, give_up: Callable[[], None]) -> Callable[[], None]:
+        """Take a place.
+
+        Args:
+            address: where the socket comes from.
+            give_up: called when the place is needed for a newer socket.
+
+        Returns:
+            What gives the place back; called twice, it does nothing.
+        """
+        if len(self._of.get(address, ())) >= self._per_address:
+            self._evict(next(iter(self._of[address])))
+        elif len(self._all) >= self._total:
+            self._evict(next(iter(self._all)))
+        place = object()
+        self._all[place] = address
+        self._of.setdefault(address, OrderedDict())[place] = give_up
+        return lambda: self._leave(place)
+
+    def _evict(self, place: object) -> None:
+        give_up = self._of[self._all[place]][place]
+        self._leave(place)
+        give_up()
+
+    def _leave(self, place: object) -> None:
+        address = self._all.pop(place, None)
+        if address is None:
+            return
+        del self._of[address][place]
+        if not self._of[address]:
+            del self._of[address]
+
+
+class Sockets:
+    """What the process's WebSockets share.
+
+    Args:
+        total: sockets that have signed in.
+        per_user: those of one user.
+        messages_per_second: what one user may send over all of them.
+
+    Attributes:
+        strangers: places of sockets before sign-in.
+        places: places of sockets after it.
+        meters: what each user may send.
+    """
+
+    def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
+        self.strangers = Strangers()
+        self.places = Shares(total, per_user, what="sockets")
+        self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
+        self._unread: Counter[str] = Counter()
+
+    def full(self) -> GatewayError:
+        """The error for a socket that comes when every place is taken."""
+        message = f"The gateway has {self.places.total} sockets at a time already, which is the most. Try again."
+        return Overloaded(message, reason="SOCKETS", retry_after_seconds=RETRY_SECONDS)
+
+    @contextmanager
+    def unread(self, user_id: str, size: int) -> Iterator[None]:
+        """Hold an answer of ``size`` characters that waits to be read. One alone is always let through.
+
+        Raises:
+            RateLimited: the user lets too much wait already.
+            Overloaded: too much waits for all users together.
+        """
+        held = self._unread[user_id]
+        if held and held + size > MAX_UNREAD:
+            message = f"Answers of {held} characters wait for you to read them. Read them, then ask again."
+            raise RateLimited(message, reason="UNREAD", retry_after_seconds=RETRY_SECONDS)
+        if held and self._unread.total() + size > MAX_ALL_UNREAD:
+            message = "Too many answers wait to be read by all clients. Try again."
+            raise Overloaded(message, reason="UNREAD", retry_after_seconds=RETRY_SECONDS)
+        self._unread[user_id] += size
+        try:
+            yield
+        finally:
+            self._unread[user_id] -= size
+            if not self._unread[user_id]:
+                del self._unread[user_id]

@@ -1,0 +1,176 @@
+"""WebSocket connections on uvicorn's protocol: each frame is counted before anything is done for it.
+
+Messages are not compressed (decision 0034).
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import IntEnum
+from typing import Any, cast
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from app.meters import Meter
+
+EXTENSION = "agentgraph.frames"
+"""The ASGI extension by which the application lifts the bounds of a socket that has signed in: a ``Frames``."""
+
+SIGN_IN_BYTES = 64 * 1024
+"""The payload of all frames before sign-in. A token has at most 8 KiB."""
+
+SIGN_IN_FRAMES = 100
+"""The frames before sign-in, control frames included."""
+
+MAX_FRAGMENTS = 1_000
+"""The frames of one message."""
+
+UNIT_BYTES = 16 * 1024
+"""A frame counts once, and once more for each of these."""
+
+CLOSE_SECONDS = 1.0
+"""How long a client has to answer a close frame."""
+
+_LINGER_BYTES = 16 * 1024 * 1024
+"""What is read and thrown away of a client that goes on sending: closing at once would reset the connection, and the
+client might never see the close frame.
+"""
+
+
+_DATA = frozenset({Opcode.TEXT, Opcode.BINARY})
+
+
+class Breach(IntEnum):
+    """The close codes of a client that sends too much."""
+
+    TOO_BIG = 1009
+    INVALID = 4400
+    TOO_MANY = 4429
+
+
+class _TooMuch(Exception):
+    pass
+
+
+class Frames(ServerProtocol):
+    """The frames of one socket, each counted before anything is done for it."""
+
+    def __init__(self, max_size: int, logger: logging.Logger) -> None:
+        super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
+        self._max_size = max_size
+        self._meter: Meter | None = None
+        self._frames = self._bytes = self._fragments = 0
+
+    def admit(self, meter: Meter) -> None:
+        """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter."""
+        self._meter = meter
+        self.max_message_size = self._max_size
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Process a frame, or close the socket for it."""
+        size = len(frame.data)
+        if self._meter is None:
+            self._frames += 1
+            self._bytes += size
+            if self._frames > SIGN_IN_FRAMES:
+                self._close(Breach.INVALID, f"More than {SIGN_IN_FRAMES} frames before connection_init")
+                return
+            if self._bytes > SIGN_IN_BYTES:
+                self._close(Breach.TOO_BIG, f"More than {SIGN_IN_BYTES} bytes before connection_init")
+                return
+        elif not self._meter.take(1 + size // UNIT_BYTES):
+            self._close(Breach.TOO_MANY, "Too many messages: send fewer in a second")
+            return
+        if frame.opcode is Opcode.CONT:
+            self._fragments += 1
+        elif frame.opcode in _DATA:
+            self._fragments = 1
+        if self._fragments > MAX_FRAGMENTS:
+            self._close(Breach.TOO_BIG, f"A message of more than {MAX_FRAGMENTS} fragments")
+            return
+        super().recv_frame(frame)
+
+    def _close(self, code: Breach, reason: str) -> None:
+        self.fail(code, reason)
+        self.parser_exc = _TooMuch(reason)
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """A WebSocket connection, with ``Frames``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.frames_in = Frames(self.config.ws_max_size, self.logger)
+        self.conn = self.frames_in
+        self.close_timeout = CLOSE_SECONDS
+        self._lingering: int | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames; what comes after a breach is thrown away."""
+        if self._lingering is None:
+            super().data_received(data)
+            return
+        self._lingering -= len(data)
+        if self._lingering < 0:
+            self.transport.abort()
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin the application, with the extension."""
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self.frames_in
+
+    def handle_ping(self) -> None:
+        """Send the pong, except to a client that reads nothing."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    def handle_parser_exception(self) -> None:
+        """Close, and read on until the client has seen why."""
+        closed = self.conn.close_sent
+        code, reason = (1006, "") if closed is None else (closed.code, closed.reason)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.close_sent, self._lingering = True, _LINGER_BYTES
+        self.stop_keepalive()
+        if closed is None:  # the handshake is not over
+            self.transport.abort()
+            return
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+    def send_keepalive_ping(self) -> None:
+        """Send a ping, except to a client that must read first: for that one the write deadline runs."""
+        if self.writable.is_set():
+            super().send_keepalive_ping()
+        else:
+            self.schedule_ping()
+
+    def keepalive_timeout(self) -> None:
+        """Cut off a client that does not answer.
+
+        The close frame for this (1011) keeps graphql-ws from retrying, and a device that slept gets it when it wakes.
+        """
+        if self.writable.is_set():
+            self.transport.abort()
+        else:  # the pong may wait behind messages that are not read yet: the write deadline runs
+            self.pong_timer = self.loop.call_later(self.ping_timeout or 0.0, self.keepalive_timeout)
+
+    async def send(self, message: Any) -> None:
+        """Send one message. Raises ClientDisconnected when the socket closes."""
+        await self.writable.wait()
+        if self.close_sent:
+            raise ClientDisconnected
+        await super().send(message)

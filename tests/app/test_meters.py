@@ -1,0 +1,59 @@
+"""Token buckets, with a clock of their own."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import meters
+from app.meters import Meter, Meters
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_and_what_comes_back_in_a_second() -> None:
+    clock = Clock()
+    meter = Meter(10, 2, clock)
+    assert [meter.take() for _ in range(11)] == [True] * 10 + [False]
+    clock.now += 1
+    assert [meter.take() for _ in range(3)] == [True, True, False]
+    clock.now += 1000
+    assert [meter.take(10), meter.take()] == [True, False]
+
+
+def test_a_refusal_takes_nothing() -> None:
+    meter = Meter(10, 0, Clock())
+    assert [meter.take(11), meter.take(10)] == [False, True]
+
+
+STEPS = st.lists(st.tuples(st.floats(0, 5), st.integers(1, 5)), max_size=50)
+
+
+@given(STEPS, st.integers(1, 10), st.integers(0, 5))
+def test_what_is_let_through_never_exceeds_the_burst_and_the_rate(
+    steps: list[tuple[float, int]], burst: int, per_second: int
+) -> None:
+    clock = Clock()
+    meter, taken = Meter(burst, per_second, clock), 0
+    for seconds, units in steps:
+        clock.now += seconds
+        taken += units if meter.take(units) else 0
+        assert taken <= burst + (clock.now - 1000) * per_second + 1e-6
+
+
+def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkeypatch) -> None:
+    monkeypatch.setattr(meters, "_KEPT", 2)
+    many = Meters(2, 0)
+    assert many.of("ada").take()
+    many.of("grace")
+    many.of("alan")
+    assert many.of("ada").take()
+    assert not many.of("ada").take()

@@ -1,0 +1,140 @@
+"""What waits for clients, with a transport and a clock of the test's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.outgoing import MIN_STEP_BYTES, Outgoing, Unsent, owner_of
+
+bound = pytest.mark.bound
+MIB = 2**20
+
+
+@dataclass
+class Transport:
+    """A transport whose client takes what the test says."""
+
+    waiting: int = 0
+    is_reset: bool = False
+
+    def write(self, data: bytes) -> None:
+        self.waiting += len(data)
+
+    def take(self, count: int) -> None:
+        self.waiting -= min(count, self.waiting)
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def get_extra_info(self, name: str) -> Any:
+        assert name == "socket"
+        return SimpleNamespace(setsockopt=lambda *_: None)
+
+    def abort(self) -> None:
+        self.is_reset = True
+
+    def close(self) -> None:
+        raise AssertionError
+
+
+def outgoing(waiting: int = 0) -> tuple[Outgoing, Transport]:
+    transport = Transport()
+    out = Outgoing(cast("Any", transport))
+    if waiting:
+        out.write(b"x" * waiting)
+    return out, transport
+
+
+def longest_stall(waiting: int, rate: int, seconds: int = 600) -> float:
+    """How long a client that takes ``rate`` bytes a second goes without its share, while others read everything."""
+    out, transport = outgoing(waiting)
+    longest = 0.0
+    for second in range(seconds):
+        longest = max(longest, out.stalled(float(second))[1])
+        transport.take(rate)
+    return longest
+
+
+@pytest.mark.parametrize(
+    ("waiting", "rate", "survives"),
+    [
+        (16 * MIB, 0, False),
+        (16 * MIB, 1, False),
+        (16 * MIB, 20_000, False),
+        (16 * MIB, 60_000, True),
+        (100_000, 1, False),
+        (100_000, 400, True),
+        (1000, 1, False),
+        (1000, 40, True),
+    ],
+)
+def test_a_client_must_take_a_tenth_of_what_waits_or_8_kib(waiting: int, rate: int, survives: bool) -> None:
+    assert (longest_stall(waiting, rate) < 30) is survives
+
+
+@bound("write-time")
+def test_the_share_at_the_bound_and_one_byte_less() -> None:
+    for taken, stalled in ((MIB // 10, 0.0), (MIB // 10 - 1, 29.0)):
+        out, transport = outgoing(MIB)
+        assert out.stalled(0.0) == (MIB, 0.0)
+        transport.take(taken)
+        assert out.stalled(29.0) == (MIB - taken, stalled)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40_000), st.integers(0, 40_000)), max_size=60))
+def test_a_client_that_takes_its_share_each_second_never_stalls(steps: list[tuple[int, int]]) -> None:
+    """Whatever is written meanwhile: heartbeats are no progress, and do not hide it either."""
+    out, transport = outgoing()
+    for second, (written, more) in enumerate(steps):
+        out.write(b"x" * written)
+        waiting, stalled = out.stalled(float(second))
+        assert (waiting, stalled) == (transport.waiting, 0.0)
+        transport.take(max(MIN_STEP_BYTES, waiting // 10) + more)
+
+
+def test_heartbeats_do_not_count_as_taken() -> None:
+    out, _ = outgoing(100)
+    for second in range(40):
+        out.write(b":\n\n")
+        assert out.stalled(float(second))[1] == second
+
+
+@dataclass
+class Connection:
+    transport: Outgoing
+    scope: dict[str, Any] = field(default_factory=dict)
+
+
+def connection(waiting: int, owner: str | None, address: str = "192.0.2.1") -> Connection:
+    out, _ = outgoing(waiting)
+    state = {} if owner is None else {"caller": SimpleNamespace(owner=owner)}
+    return Connection(out, {"state": state, "client": (address, 1)})
+
+
+def is_reset(one: Connection) -> bool:
+    return cast("Transport", one.transport.inner).is_reset
+
+
+@bound("unsent")
+async def test_past_the_bound_for_all_the_largest_of_whom_most_waits_for_is_reset() -> None:
+    small = [connection(300, "many") for _ in range(4)]
+    large, stranger = connection(1000, "one"), connection(100, None)
+    connections = [*small, large, stranger]
+    Unsent(connections, seconds=30, limit=2300)._sweep()
+    assert not any(is_reset(one) for one in connections)
+    Unsent(connections, seconds=30, limit=2299)._sweep()
+    assert [is_reset(one) for one in small].count(True) == 1
+    assert not is_reset(large)
+    assert not is_reset(stranger)
+
+
+def test_whose_a_connection_is() -> None:
+    assert owner_of(connection(0, "ada")) == "ada"
+    assert owner_of(connection(0, None)) == "192.0.2.1"
+    assert owner_of(SimpleNamespace(cycle=None, scope=None)) == ""

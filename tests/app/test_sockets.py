@@ -1,0 +1,108 @@
+"""What sockets share: places of strangers, and answers that wait to be read."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import sockets
+from app.sockets import (
+    MAX_ALL_UNREAD,
+    MAX_STRANGERS,
+    MAX_STRANGERS_PER_ADDRESS,
+    MAX_UNREAD,
+    Sockets,
+    Strangers,
+)
+from clients.errors import Overloaded, RateLimited
+
+
+def shared() -> Sockets:
+    return Sockets(total=10, per_user=5, messages_per_second=10)
+
+
+@pytest.mark.bound("strangers-per-address")
+def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
+    gone, strangers = list[int](), Strangers()
+    strangers.join("other", lambda: gone.append(-1))
+    for number in range(MAX_STRANGERS_PER_ADDRESS):
+        strangers.join("one", lambda number=number: gone.append(number))
+    assert gone == []
+    for _ in range(2):
+        strangers.join("one", lambda: None)
+    assert gone == [0, 1]
+    assert len(strangers) == MAX_STRANGERS_PER_ADDRESS + 1
+
+
+@pytest.mark.bound("strangers")
+def test_one_more_of_all_makes_the_oldest_give_up() -> None:
+    gone, strangers = list[int](), Strangers()
+    for number in range(MAX_STRANGERS):
+        strangers.join(str(number), lambda number=number: gone.append(number))
+    assert gone == []
+    strangers.join("another", lambda: None)
+    assert (gone, len(strangers)) == ([0], MAX_STRANGERS)
+
+
+ARRIVALS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60)
+
+
+@given(ARRIVALS, st.integers(1, 6), st.integers(1, 4))
+def test_strangers_stay_within_their_bounds_and_none_gives_up_without_need(
+    arrivals: list[tuple[str, bool]], total: int, per_address: int
+) -> None:
+    strangers = Strangers(total, per_address)
+    there: dict[int, str] = {}
+    leave = {}
+    for number, (address, leaves) in enumerate(arrivals):
+        if leaves and there:
+            oldest = next(iter(there))
+            leave[oldest]()
+            leave[oldest]()
+            there.pop(oldest)
+            continue
+        before = dict(there)
+        leave[number] = strangers.join(address, lambda number=number: there.pop(number))
+        there[number] = address
+        needs = len(before) >= total or list(before.values()).count(address) >= per_address
+        assert len(there) == len(before) + (0 if needs else 1)
+        assert len(strangers) == len(there) <= total
+        assert all(list(there.values()).count(one) <= per_address for one in "abc")
+
+
+@pytest.mark.bound("socket-unread")
+def test_answers_of_one_user_wait_up_to_the_bound() -> None:
+    held = shared()
+    with held.unread("ada", MAX_UNREAD - 10), held.unread("ada", 10):
+        with pytest.raises(RateLimited, match=f"{MAX_UNREAD} characters wait") as refused, held.unread("ada", 1):
+            pass
+        assert refused.value.reason == "UNREAD"
+        with held.unread("grace", MAX_UNREAD):
+            pass
+    with held.unread("ada", 2 * MAX_UNREAD):  # one alone
+        pass
+
+
+@pytest.mark.bound("socket-unread-all")
+def test_answers_of_all_users_wait_up_to_the_bound_and_a_users_first_is_let_through() -> None:
+    held = shared()
+    with ExitStack() as stack:
+        for number in range(MAX_ALL_UNREAD // MAX_UNREAD - 1):
+            stack.enter_context(held.unread(str(number), MAX_UNREAD))
+        stack.enter_context(held.unread("ada", MAX_UNREAD - 10))
+        stack.enter_context(held.unread("ada", 10))
+        stack.enter_context(held.unread("grace", 5))
+        with pytest.raises(Overloaded) as refused, held.unread("grace", 1):
+            pass
+    assert refused.value.reason == "UNREAD"
+
+
+def test_nothing_is_kept_of_users_that_have_left() -> None:
+    held = shared()
+    with held.unread("ada", 10):
+        pass
+    assert not held._unread
+    assert sockets.MAX_ALL_UNREAD > sockets.MAX_UNREAD

@@ -1,0 +1,94 @@
+"""HTTP/1.1 byte by byte, for what no client library would send or leave unread."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+_STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
+
+
+@dataclass
+class Raw:
+    """A connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes, as far as the server takes them."""
+        with suppress(ConnectionError):
+            self.writer.write(data)
+            await self.writer.drain()
+
+    async def trickle(self, data: bytes, seconds: float = 0.05) -> None:
+        """Send one byte after the other, again and again, until the server has closed the connection."""
+        while not self.writer.is_closing() and not self.reader.at_eof():
+            for byte in data:
+                await self.send(bytes([byte]))
+                await asyncio.sleep(seconds)
+                if self.writer.is_closing() or self.reader.at_eof():
+                    return
+
+    async def rest(self) -> bytes:
+        """What the server sends until it closes or resets the connection."""
+        read = bytearray()
+        with suppress(ConnectionError):
+            while data := await self.reader.read(65536):
+                read += data
+        return bytes(read)
+
+    async def answer(self) -> tuple[int, dict[bytes, bytes], bytes]:
+        """The next answer: status, headers and body."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        lines = head.rstrip().split(b"\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])}
+        body = await self.reader.readexactly(int(headers.get(b"content-length", 0)))
+        return status_of(head), headers, body
+
+    async def gone(self) -> None:
+        """Wait until the server has closed or reset the connection, without reading: an event of the kernel's."""
+        sock: socket.socket = self.writer.get_extra_info("socket")
+        while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == _ESTABLISHED:
+            await asyncio.sleep(0.02)  # the loop's own poll does not tell where it is not reading
+
+
+_ESTABLISHED = 1
+
+
+def status_of(data: bytes) -> int:
+    """The status of an answer; 0 where there is none."""
+    found = _STATUS.match(data)
+    return int(found[1]) if found else 0
+
+
+def statuses_of(data: bytes) -> list[int]:
+    """The statuses of answers that follow one another."""
+    return [int(found) for found in _STATUS.findall(data)]
+
+
+@asynccontextmanager
+async def raw(address: tuple[str, int], *, receive_buffer: int | None = None) -> AsyncIterator[Raw]:
+    """Connect.
+
+    Args:
+        address: host and port.
+        receive_buffer: how many bytes the kernel keeps for this client, about; by default as many as it likes.
+    """
+    sock = socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, address)
+    limit = 2**16 if receive_buffer is None else max(1, receive_buffer // 4)
+    reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
+    try:
+        yield Raw(reader, writer)
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
