@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from app import VERSION
+from app import VERSION, garbage
 from app.circle import proxy_secrets
 from app.composition import open_doors
 from app.doors import Doors
@@ -82,6 +82,8 @@ def create_app(
             doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
             _open(gate, doors, settings)
             stack.enter_context(watch.running())
+            if announces:
+                garbage.settle()
             yield
 
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)

@@ -284,7 +284,8 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
     role = [sys.executable, "-m", "bench.paced", "--role", "readers", "--port", str(port)]
     load = [f"--doors={door}", f"--rate={options.rate}", f"--seconds={options.seconds}"]
     before = rss(pid)
-    if os.environ.get("LOOPDBG") and door != "relay": os.kill(pid, 10)  # TEMP
+    if os.environ.get("LOOPDBG") and door != "relay":
+        os.kill(pid, 10)  # TEMP
     with running(*role, *load) as readers:
         assert readers.stdin is not None
         assert readers.stdout is not None
@@ -296,7 +297,8 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
         found: dict[str, float] = json.loads(readers.stdout.readline())
         used = cpu(pid) - used
         found["kb"] = (rss(pid) - before) / len(tokens) / 1024
-        if os.environ.get("LOOPDBG") and door != "relay": os.kill(pid, 10)  # TEMP
+        if os.environ.get("LOOPDBG") and door != "relay":
+            os.kill(pid, 10)  # TEMP
         found["us"] = used / max(1, found["tokens"]) * 1e6
         readers.stdin.write("\n")
         readers.stdin.flush()
@@ -329,7 +331,11 @@ def bench(options: argparse.Namespace) -> None:
         gateway = subprocess.Popen(
             command,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": ":".join([str(options.tree or ROOT), os.environ.get("PYTHONPATH", "")]), **settings},
+            env={
+                **os.environ,
+                "PYTHONPATH": ":".join([str(options.tree or ROOT), os.environ.get("PYTHONPATH", "")]),
+                **settings,
+            },
             stdout=log,
             stderr=subprocess.STDOUT,
         )
@@ -343,7 +349,9 @@ def bench(options: argparse.Namespace) -> None:
         secret = devtokens.dev_secret()
         made = [devtokens.make_token(secret, user_id=user, email=None) for user in users]
         tokens = [made[place // STREAMS_PER_USER] for place in range(options.streams)]
-        print(f"{options.streams} streams of {options.rate:g} tokens a second, {options.seconds:g} s, gateway {gateway.pid}")
+        print(
+            f"{options.streams} streams of {options.rate:g} tokens a second, {options.seconds:g} s, gateway {gateway.pid}"
+        )
         rounds: dict[str, list[dict[str, float]]] = {door: [] for door in doors}
         for door in doors:  # warm
             pid, port = (pids["relay"], relay_port) if door == "relay" else (gateway.pid, gateway_port)
@@ -356,7 +364,8 @@ def bench(options: argparse.Namespace) -> None:
                 print(number + 1, _line(door, found), flush=True)
         print("median of the rounds; memory is that of the first round, before pages are used again")
         middle = {
-            door: {name: statistics.median(one[name] for one in all_) for name in all_[0]} for door, all_ in rounds.items()
+            door: {name: statistics.median(one[name] for one in all_) for name in all_[0]}
+            for door, all_ in rounds.items()
         }
         for door, found in middle.items():
             found["kb"] = rounds[door][0]["kb"]

@@ -12,6 +12,7 @@ from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.sent import MadeIds, ShownIds
 from resolvers.streams.hub import StreamHub, StreamMetrics
+from resolvers.streams.watch import Watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +41,4 @@ class Resources:
     platform_key: str | None
     shown_ids: ShownIds = field(default_factory=ShownIds)
     made_ids: MadeIds = field(default_factory=MadeIds)
+    watches: Watches = field(default_factory=Watches)

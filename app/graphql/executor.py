@@ -1,4 +1,4 @@
-"""graphql-core's executor, with a short way for long lists of numbers, and a bounded memory of a subscription's fields."""
+"""graphql-core's executor: long lists of numbers in one step, the fields of a subscription collected once."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from app.embedded.faults import Fault
-from resolvers.streams import follow
+from resolvers.streams import watch
+from resolvers.streams.hub import StreamHub
 from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
 from tests.doors.test_streams import MESSAGE, expected, text_of
 from tests.support import things
@@ -45,7 +46,15 @@ async def test_who_comes_back_in_the_middle_of_a_turn_hears_all_of_it(grace: int
     assert text_of((before if with_cursor else []) + heard) == expected(60)
 
 
-async def test_other_peoples_streams_wake_no_follower() -> None:
+async def test_other_peoples_streams_wake_no_follower(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, waiting = StreamHub.begun, 0
+
+    async def counted(*arguments: Any) -> None:
+        nonlocal waiting
+        waiting += 1
+        await begun(*arguments)
+
+    monkeypatch.setattr(StreamHub, "begun", counted)
     async with embedded_stack(stream_look_seconds=60) as stack, AsyncExitStack() as leaving:
         _, conversation_id = await conversation(stack)
         followers = [
@@ -53,10 +62,10 @@ async def test_other_peoples_streams_wake_no_follower() -> None:
         ]
         tasks = [asyncio.create_task(turn(follower)) for follower in followers]
 
-        async def looked() -> bool:
-            return sum(call.startswith("GET /v1/runs/") for call in stack.calls("letta")) >= 2 * len(followers)
+        async def all_wait() -> bool:
+            return waiting >= len(followers)
 
-        await until(looked)
+        await until(all_wait, 20)
         stack.platform.state.calls.clear()
         await stack.make_agent(GRACE)
         theirs = await things.done(stack, things.CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
@@ -87,7 +96,7 @@ async def test_a_run_that_letta_does_not_stream_is_watched_and_not_asked_for_wit
 async def test_a_conversation_that_is_deleted_is_followed_no_longer(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "PROVED_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "PROVED_SECONDS", 0.0)
     _, conversation_id = await conversation(stack)
     async with asyncio.timeout(20), following(stack, "websocket", conversation_id) as follower:
         await joined(stack, follower, conversation_id)
