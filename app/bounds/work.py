@@ -10,6 +10,7 @@ from clients.errors import ErrorCode
 from clients.sse import MAX_EVENT_BYTES
 from resolvers.once import MAX_ANSWERS, MAX_KEPT_BYTES
 from resolvers.streams.hub import StreamLimits
+from resolvers.streams.watch import MAX_FOLLOWS
 
 _STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
 
@@ -19,6 +20,12 @@ STREAMS = (
         "running streams of one user, and as many of their agents at the proxy",
         refused(ErrorCode.OVERLOADED, "STREAMS"),
         str(_STREAMS.max_streams_per_user),
+    ),
+    Bound(
+        "follows",
+        "conversations that one user follows at a time",
+        refused(ErrorCode.OVERLOADED, "FOLLOWS"),
+        str(MAX_FOLLOWS),
     ),
     Bound(
         "answer-text",
