@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from app import VERSION, garbage
@@ -17,7 +16,7 @@ from app.doors import Doors
 from app.doubts import announce_doubts
 from app.drain import Drain
 from app.embedded.store import Store
-from app.gate import Gate, Handover
+from app.gate import Gate, Handover, HotDoors
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
 from app.lag import LoopWatch
@@ -28,7 +27,6 @@ from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.rest.door import RestDoor
-from app.rest.table import PROXY
 from app.restdocs import describe
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
@@ -87,15 +85,15 @@ def create_app(
             yield
 
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)
-    api.router.routes[:0] = [
-        *page_routes(settings, gate),
-        *demo_routes(settings),
-        Route("/graphql", GraphiQL(settings, Handover(gate, "graphql"))),
-        WebSocketRoute("/graphql", Handover(gate, "socket")),
-        *(Route(path, Handover(gate, "rest")) for path in ("/v1/{path:path}", PROXY, f"{PROXY}/{{path:path}}")),
-    ]
+    api.router.routes[:0] = [*page_routes(settings, gate), *demo_routes(settings)]
     add_operators_routes(api, gate)
     describe(api)
+    api.add_middleware(
+        HotDoors,
+        graphql=GraphiQL(settings, Handover(gate, "graphql")),
+        socket=Handover(gate, "socket"),
+        rest=Handover(gate, "rest"),
+    )
     api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests, drain=drain)
     api.add_middleware(HeadAsGet)
     api.add_middleware(
