@@ -40,7 +40,7 @@ class Source(Protocol):
         """
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True, weakref_slot=True)
 class Stream:
     """A stream: its log, its owner, and who reads it. Also the record of the graph's ``Stream``.
 
