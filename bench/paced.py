@@ -295,7 +295,7 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
         found: dict[str, float] = json.loads(readers.stdout.readline())
         used = cpu(pid) - used
         found["kb"] = (rss(pid) - before) / len(tokens) / 1024
-            found["us"] = used / max(1, found["tokens"]) * 1e6
+        found["us"] = used / max(1, found["tokens"]) * 1e6
         readers.stdin.write("\n")
         readers.stdin.flush()
         readers.wait()
@@ -346,7 +346,8 @@ def bench(options: argparse.Namespace) -> None:
         made = [devtokens.make_token(secret, user_id=user, email=None) for user in users]
         tokens = [made[place // STREAMS_PER_USER] for place in range(options.streams)]
         print(
-            f"{options.streams} streams of {options.rate:g} tokens a second, {options.seconds:g} s, gateway {gateway.pid}"
+            f"{options.streams} streams of {options.rate:g} tokens a second for {options.seconds:g} s,"
+            f" gateway {gateway.pid}"
         )
         rounds: dict[str, list[dict[str, float]]] = {door: [] for door in doors}
         for door in doors:  # warm
