@@ -8,10 +8,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from app import VERSION
+from app import VERSION, garbage
 from app.admission import Admission
 from app.circle import proxy_secrets
 from app.composition import open_doors
@@ -19,7 +18,7 @@ from app.doors import Doors
 from app.doubts import announce_doubts
 from app.drain import Drain
 from app.embedded.store import Store
-from app.gate import Gate, Handover
+from app.gate import Gate, Handover, HotDoors
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
 from app.lag import LoopWatch
@@ -31,7 +30,6 @@ from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.places import Places
 from app.rest.door import RestDoor
-from app.rest.table import PROXY
 from app.restdocs import describe
 from app.settings import Settings
 from app.shedding import Shedder
@@ -90,19 +88,21 @@ def create_app(
             doors = await open_doors(settings, telemetry, drain, places, stack, store, check_services=announces)
             _open(gate, doors, settings)
             stack.enter_context(watch.running())
+            if announces:
+                garbage.settle()
             yield
 
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)
-    api.router.routes[:0] = [
-        *page_routes(settings, gate),
-        *demo_routes(settings),
-        Route("/graphql", GraphiQL(settings, Handover(gate, "graphql"))),
-        WebSocketRoute("/graphql", Handover(gate, "socket")),
-        *(Route(path, Handover(gate, "rest")) for path in ("/v1/{path:path}", PROXY, f"{PROXY}/{{path:path}}")),
-    ]
+    api.router.routes[:0] = [*page_routes(settings, gate), *demo_routes(settings)]
     add_operators_routes(api, gate)
     describe(api)
     cors = _cors(settings)
+    api.add_middleware(
+        HotDoors,
+        graphql=GraphiQL(settings, Handover(gate, "graphql")),
+        socket=Handover(gate, "socket"),
+        rest=Handover(gate, "rest"),
+    )
     api.add_middleware(Shield, telemetry=telemetry, drain=drain)
     api.add_middleware(HeadAsGet)
     api.add_middleware(CORSMiddleware, **cors)

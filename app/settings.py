@@ -218,7 +218,9 @@ class Settings(BaseSettings):
     own.
     """
     stream_look_seconds: Seconds = 3.0
-    """How often a conversation that is followed is looked at in Letta, for turns begun elsewhere, in seconds."""
+    """How often Letta is polled for the runs of an agent whose conversations are followed, in seconds; up to five times
+    as rarely while the agent is idle.
+    """
     rate_limit_general: LimitPerMinute = 1000
     """What a user may ask in a minute: GraphQL operations, by whichever transport, and requests at /v1 together. 0: no
     limit.

@@ -21,7 +21,7 @@ from clients.letta.records import (
     Usage,
 )
 from clients.litellm import KeyInfo, ModelDetails, ModelRecord, UsageLine
-from resolvers.loading import Loader, each, settled
+from resolvers.loading import Loader, batched, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 
@@ -51,30 +51,6 @@ class Loaders:
         self._resources = resources
         self._principal = principal
         self._scope = scope
-        self.profile: Loader[str, Profile] = Loader(each(self._profile))
-        self.agent_state: Loader[str, AgentState] = Loader(self._agent_states)
-        self.agents_found: Loader[AgentSearch, dict[str, AgentState]] = Loader(each(self._agents_found))
-        self.agent_facts: Loader[str, AgentFacts | None] = Loader(self._agent_facts, max_batch=MAX_IDS_PER_CALL)
-        self.upgrade_plan: Loader[tuple[str, str | None], UpgradePlan] = Loader(each(self._upgrade_plan))
-        self.template: Loader[str, TemplateRecord | None] = Loader(self._templates, max_batch=MAX_IDS_PER_CALL)
-        self.template_version: Loader[VersionKey, TemplateVersionRecord | None] = Loader(each(self._template_version))
-        self.models: Loader[str, dict[str, ModelRecord]] = Loader(each(self._models))
-        self.model_details: Loader[str, dict[str, ModelDetails]] = Loader(each(self._model_details))
-        self.conversation: Loader[str, ConversationRecord] = Loader(each(self._conversation))
-        self.conversations: Loader[ConversationWindow, list[ConversationRecord]] = Loader(each(self._conversations))
-        self.messages: Loader[MessageWindow, list[MessageRecord]] = Loader(each(self._messages))
-        self.run: Loader[str, RunRecord] = Loader(each(self._run))
-        self.run_messages: Loader[tuple[str, str], list[MessageRecord]] = Loader(each(self._run_messages))
-        self.active_runs: Loader[str, list[RunRecord]] = Loader(self._active_runs)
-        self.runs: Loader[RunWindow, list[RunRecord]] = Loader(each(self._runs))
-        self.run_usage: Loader[str, Usage] = Loader(each(self._run_usage))
-        self.run_steps: Loader[str, list[StepRecord]] = Loader(each(self._run_steps))
-        self.step: Loader[str, StepRecord] = Loader(each(self._step))
-        self.block_agents: Loader[str, set[str]] = Loader(each(self._block_agents))
-        self.passages: Loader[PassageWindow, list[PassageRecord]] = Loader(each(self._passages))
-        self.memory_search: Loader[tuple[str, str, int], list[MemoryHit]] = Loader(each(self._memory_search))
-        self.key_info: Loader[str, KeyInfo] = Loader(each(self._key_info))
-        self.usage: Loader[tuple[str, date, date], list[UsageLine]] = Loader(each(self._usage))
 
     async def _profile(self, user_id: str) -> Profile:
         return await self._resources.ams.profile(self._scope, user_id)
@@ -201,6 +177,31 @@ class Loaders:
     def _tag(self) -> str:
         """The tag that AMS gives the principal's agents."""
         return f"user:{self._principal.user_id}"
+
+    profile = one_by_one(_profile)
+    agent_state = batched(_agent_states)
+    agents_found = one_by_one(_agents_found)
+    agent_facts = batched(_agent_facts, max_batch=MAX_IDS_PER_CALL)
+    upgrade_plan = one_by_one(_upgrade_plan)
+    template = batched(_templates, max_batch=MAX_IDS_PER_CALL)
+    template_version = one_by_one(_template_version)
+    models = one_by_one(_models)
+    model_details = one_by_one(_model_details)
+    conversation = one_by_one(_conversation)
+    conversations = one_by_one(_conversations)
+    messages = one_by_one(_messages)
+    run = one_by_one(_run)
+    run_messages = one_by_one(_run_messages)
+    active_runs = batched(_active_runs)
+    runs = one_by_one(_runs)
+    run_usage = one_by_one(_run_usage)
+    run_steps = one_by_one(_run_steps)
+    step = one_by_one(_step)
+    block_agents = one_by_one(_block_agents)
+    passages = one_by_one(_passages)
+    memory_search = one_by_one(_memory_search)
+    key_info = one_by_one(_key_info)
+    usage = one_by_one(_usage)
 
 
 class _Known(Protocol):

@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from aiodataloader import DataLoader
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+MAX_BATCH = 100
+"""How many keys are asked for together, unless an upstream takes fewer."""
 
 
 class _Abandoned(Exception):
@@ -43,16 +47,47 @@ class _Batch(Generic[V]):
         return not any(wanted.waiters for wanted in self.wanted)
 
 
+class _Batches(DataLoader[K, Any]):
+    """aiodataloader's part of a loader. It does not refer to the loader: cycles wait for the garbage collector."""
+
+    def __init__(self, batch: Callable[[list[K]], Awaitable[list[V | Exception]]], max_batch: int) -> None:
+        super().__init__(max_batch_size=max_batch)
+        self.wanted: dict[K, _Wanted[Any]] = {}
+        self._batch = batch
+
+    def get_cache_key(self, key: K) -> K:
+        """The key itself. Without this method, aiodataloader makes a function for each loader."""
+        return key
+
+    async def batch_load_fn(self, keys: list[K]) -> list[Any]:
+        """Load what was asked for together."""
+        wanted = [self.wanted[key] for key in keys]
+        batch = _Batch(asyncio.current_task(), wanted)
+        if batch.is_abandoned:
+            for key in keys:
+                self.forget(key)
+            return [_Abandoned() for _ in keys]
+        for one in wanted:
+            one.batch = batch
+        return await self._batch(keys)
+
+    def forget(self, key: K) -> None:
+        """Load the key anew when it is asked for again."""
+        del self.wanted[key]
+        self.clear(key)
+
+
 class Loader(Generic[K, V]):
     """Loads each key once per operation, keys of the same tick together.
 
     ``batch`` answers one value, or one exception, per key and in their order.
     """
 
-    def __init__(self, batch: Callable[[list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = 100) -> None:
-        self._batch = batch
-        self._inner: Any = DataLoader(batch_load_fn=self._load_together, max_batch_size=max_batch)
-        self._wanted: dict[K, _Wanted[V]] = {}
+    def __init__(
+        self, batch: Callable[[list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
+    ) -> None:
+        self._inner = _Batches(batch, max_batch)
+        self._wanted: dict[K, _Wanted[V]] = self._inner.wanted
 
     async def load(self, key: K) -> V:
         """The value of ``key``; raises what the batch answered for it."""
@@ -74,22 +109,11 @@ class Loader(Generic[K, V]):
         """Keep a value that came by another way, if there is none yet."""
         self._inner.prime(key, value)
 
-    async def _load_together(self, keys: list[K]) -> list[V | Exception]:
-        wanted = [self._wanted[key] for key in keys]
-        batch = _Batch(asyncio.current_task(), wanted)
-        if batch.is_abandoned:
-            for key in keys:
-                self._forget(key)
-            return [_Abandoned() for _ in keys]
-        for one in wanted:
-            one.batch = batch
-        return await self._batch(keys)
-
     def _give_up(self, batch: _Batch[V] | None) -> None:
         if batch is None or not batch.is_abandoned or batch.task is None:
             return
         for key in [key for key, wanted in self._wanted.items() if wanted.batch is batch]:
-            self._forget(key)
+            self._inner.forget(key)
         batch.task.cancel()
 
     def _want(self, key: K, shared: asyncio.Future[V]) -> _Wanted[V]:
@@ -100,25 +124,49 @@ class Loader(Generic[K, V]):
             if self._wanted.get(key) is not wanted:
                 return
             if failed:
-                self._forget(key)
+                self._inner.forget(key)
             else:
                 del self._wanted[key]
 
         shared.add_done_callback(settle)
         return wanted
 
-    def _forget(self, key: K) -> None:
-        del self._wanted[key]
-        self._inner.clear(key)
+
+class Lazy(Generic[K, V]):
+    """A loader of each instance of a class, made when it is first asked for: an operation uses few of them.
+
+    ``batch`` is a method of the class.
+    """
+
+    def __init__(self, batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], max_batch: int) -> None:
+        self._batch = batch
+        self._max_batch = max_batch
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type) -> Loader[K, V]:
+        """Make it; from then on the instance has it by itself."""
+        made: Loader[K, V] = Loader(partial(self._batch, instance), max_batch=self._max_batch)
+        instance.__dict__[self._name] = made
+        return made
 
 
-def each(load: Callable[[K], Awaitable[V]]) -> Callable[[list[K]], Awaitable[list[V | Exception]]]:
-    """A batch function for an upstream that takes one id per call: one call per key, side by side."""
+def batched(
+    batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
+) -> Lazy[K, V]:
+    """A loader of a method that takes many keys."""
+    return Lazy(batch, max_batch)
 
-    async def batch(keys: list[K]) -> list[V | Exception]:
-        return await settled(load(key) for key in keys)
 
-    return batch
+def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
+    """A loader of a method that takes one key."""
+
+    async def batch(instance: Any, keys: list[K]) -> list[V | Exception]:
+        return await settled(load(instance, key) for key in keys)
+
+    return Lazy(batch, MAX_BATCH)
 
 
 async def settled(calls: Iterable[Awaitable[V]]) -> list[V | Exception]:

@@ -13,6 +13,7 @@ from resolvers.platform import Health
 from resolvers.sent import MadeIds, ShownIds
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamMetrics
+from resolvers.streams.watch import Watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +42,4 @@ class Resources:
     platform_key: str | None
     shown_ids: ShownIds = field(default_factory=ShownIds)
     made_ids: MadeIds = field(default_factory=MadeIds)
+    watches: Watches = field(default_factory=Watches)

@@ -12,6 +12,7 @@ from resolvers import once
 from resolvers.sent import MADE_FOR, MAX_MADE
 from resolvers.streams.limits import OWNERS, StreamLimits
 from resolvers.streams.merging import MAX_FRAME_BYTES
+from resolvers.streams.watch import MAX_FOLLOWS
 
 _STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
 
@@ -21,6 +22,12 @@ STREAMS = (
         "running streams of one user, and as many of their agents at the proxy",
         refused(ErrorCode.OVERLOADED, "STREAMS"),
         str(_STREAMS.max_streams_per_user),
+    ),
+    Bound(
+        "follows",
+        "conversations that one user follows at a time",
+        refused(ErrorCode.OVERLOADED, "FOLLOWS"),
+        str(MAX_FOLLOWS),
     ),
     Bound(
         "answer-text",

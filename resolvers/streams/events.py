@@ -85,7 +85,7 @@ def utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-class Event(msgspec.Struct, kw_only=True, tag=True):
+class Event(msgspec.Struct, kw_only=True, tag=True, gc=False):
     """Root of the events."""
 
     cursor: str = ""
@@ -217,7 +217,7 @@ class Raw(Event, kw_only=True):
     """An upstream event that means nothing in the graph and is passed on at the OpenAI door."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A place in the log: an event and, in a completion, the upstream bytes to pass on with it, if any."""
 
     seq: int

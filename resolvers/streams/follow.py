@@ -1,16 +1,15 @@
 """A conversation, followed: whatever turn is or becomes active in it, wherever that was begun.
 
 Turns that this gateway has begun are read from their own streams. Those begun elsewhere (by another gateway, past any
-gateway) are found in Letta's list of runs and taken up by one stream for all who follow.
+gateway) are found in Letta's list of runs (see ``watch``) and taken up by one stream for all who follow.
 """
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 import msgspec
 
@@ -22,12 +21,7 @@ from resolvers.paging import decode_cursor, encode_cursor
 from resolvers.streams.events import Detached, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
 from resolvers.streams.stream import Stream
-
-NEWEST_RUNS = 50
-"""How many of an agent's runs are looked through for those begun elsewhere."""
-
-PROVED_SECONDS = 30.0
-"""How long it holds that the conversation is there and the principal's."""
+from resolvers.streams.watch import Look, Watch, again
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -46,42 +40,45 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
     Raises:
         BadUserInput: reason ``CURSOR`` for a cursor of something else, ``CURSOR_EXPIRED`` for one of a turn that cannot
             be read again: what came after it is in the messages.
+        Overloaded: reason ``FOLLOWS``, past what one user may follow at a time.
     """
-    following = _Following(context, scope, agent_id)
-    stream, cursor = following.resumed(after)
-    await following.begin(stream)
-    while True:
-        async with AsyncExitStack() as stack:
-            if stream is None:
-                stream, replayed = await following.next(stack)
-            else:
-                replayed = True
-                await stack.enter_async_context(context.resources.streams.attached(stream))
-            if stream is None:
-                if context.leave is not None and context.leave.reason is not None:
-                    yield Detached(cursor=after or "", reason=context.leave.reason)
-                return
-            told = context.resources.streams.events(stream, cursor, context.leave, replayed=replayed)
-            async for event in told:
-                after = encode_cursor(_Place(stream.id, event.cursor))
-                placed = copy.copy(event)
-                placed.cursor = after
-                if isinstance(placed, Started) and following.broke_off(placed.run_id):
-                    placed.replayed = True  # whoever follows had a part of it
-                yield placed
-                if isinstance(event, Detached):
+    streams = context.resources.streams
+    with context.resources.watches.following(context, scope, agent_id, streams.limits.look) as watch:
+        following = _Following(context, scope, watch)
+        stream, cursor = following.resumed(after)
+        await following.begin(stream)
+        while True:
+            async with AsyncExitStack() as stack:
+                if stream is None:
+                    stream, replayed = await following.next(stack)
+                else:
+                    replayed = True
+                    await stack.enter_async_context(streams.attached(stream))
+                if stream is None:
+                    if context.leave is not None and context.leave.reason is not None:
+                        yield Detached(cursor=after or "", reason=context.leave.reason)
                     return
-        following.told(stream)
-        stream = cursor = None
+                told = streams.events(stream, cursor, context.leave, replayed=replayed)
+                async for event in told:
+                    after = encode_cursor(_Place(stream.id, event.cursor))
+                    placed = copy.copy(event)
+                    placed.cursor = after
+                    if isinstance(placed, Started) and following.broke_off(placed.run_id):
+                        placed.replayed = True  # whoever follows had a part of it
+                    yield placed
+                    if isinstance(event, Detached):
+                        return
+            following.told(stream)
+            stream = cursor = None
 
 
 class _Following:
     """What one reader has been told of one conversation."""
 
-    def __init__(self, context: RequestContext, scope: str, agent_id: str) -> None:
+    def __init__(self, context: RequestContext, scope: str, watch: Watch) -> None:
         self._context = context
         self._scope = scope
-        self._agent_id = agent_id
+        self._watch = watch
         self._owner_id = context.principal.user_id
         self._streams = context.resources.streams
         self._told = {stream.id for stream in self._mine() if stream.log.ended is not None}
@@ -89,7 +86,7 @@ class _Following:
         self._runs: set[str] = set()
         self._whole: set[str] = set()
         self._unstreamed: set[str] = set()
-        self._looked = self._proved = time.monotonic()
+        self._since = 0.0
 
     def _mine(self) -> list[Stream]:
         return [stream for stream in self._streams.of(self._owner_id) if stream.scope == self._scope]
@@ -97,6 +94,7 @@ class _Following:
     def told(self, stream: Stream) -> None:
         """A stream was read to its end."""
         self._told.add(stream.id)
+        self._since = time.monotonic()
         if stream.run_id is not None:
             self._runs.add(stream.run_id)
             if not stream.broke_off:
@@ -126,15 +124,14 @@ class _Following:
         """Take stock: runs that are over are told, but for those that came after the turn that a cursor is of.
 
         Raises:
-            UpstreamFailure: where Letta cannot say; later looks wait for a Letta that is away.
+            UpstreamFailure: where Letta cannot say; later polls wait for a Letta that is away.
         """
-        runs = await self._newest()
+        runs = await self._watch.fresh(self._scope)
         ids = [run.id for run in runs]
         if resumed is not None and resumed.run_id in ids:
             self._runs = set(ids[ids.index(resumed.run_id) + 1 :])
         else:
             self._runs = {run.id for run in runs if run.over}
-        self._looked = 0.0  # one of them may be going on
 
     async def next(self, stack: AsyncExitStack) -> tuple[Stream | None, bool]:
         """The next turn, attached to, and whether it began before this reader came; ``None`` when it is time to leave.
@@ -143,22 +140,21 @@ class _Following:
             NotFound: once the conversation is not theirs.
         """
         leave = self._context.leave
-        others = [] if leave is None else [leave]
-        while leave is None or leave.reason is None:
-            stream = self._untold()
-            if stream is not None:
-                replayed = stream.id in self._came_to
-                return await stack.enter_async_context(self._streams.attached(stream)), replayed
-            due = self._looked + self._streams.limits.look - time.monotonic()
-            if due > 0:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(due):
-                        await self._streams.begun(self._owner_id, self._scope, *others)
-                continue
-            self._looked = time.monotonic()
-            run = None if self._is_opening() else await self._elsewhere()
-            if run is not None and self._untold() is None and not self._is_opening():
-                taken = await self._take_up(run, stack)
+        wakers = [self._watch.looked] if leave is None else [self._watch.looked, leave]
+        seen: Look | None = None
+        with self._watch.waiting():
+            while leave is None or leave.reason is None:
+                stream = self._untold()
+                if stream is not None:
+                    replayed = stream.id in self._came_to
+                    return await stack.enter_async_context(self._streams.attached(stream)), replayed
+                look = self._watch.look
+                if look is None or look is seen or look.began < self._since or self._is_opening():
+                    await self._streams.begun(self._owner_id, self._scope, *wakers)
+                    continue
+                seen = look
+                run = self._elsewhere(look)
+                taken = None if run is None else await self._take_up(run, stack)
                 if taken is not None:
                     return taken, False
         return None, False
@@ -179,12 +175,11 @@ class _Following:
         """Whether a turn may be about to begin here: a new run in Letta may be its own."""
         return any(not stream.begun and stream.log.ended is None for stream in self._mine())
 
-    async def _elsewhere(self) -> RunRecord | None:
-        """The oldest run of the conversation that is to be taken up. Letta may be away for a look."""
-        with suppress(UpstreamFailure, RateLimited):
-            await self._prove()
-            return next((run for run in reversed(await self._newest()) if self._is_news(run)), None)
-        return None
+    def _elsewhere(self, look: Look) -> RunRecord | None:
+        """The oldest run of the conversation that is to be taken up. Letta may be away for a poll."""
+        if look.failure is not None and not isinstance(look.failure, UpstreamFailure | RateLimited):
+            raise again(look.failure)
+        return next((run for run in reversed(self._watch.runs(self._scope)) if self._is_news(run)), None)
 
     def _is_news(self, run: RunRecord) -> bool:
         """Whether a run is new and no stream here is of it, or it goes on although a stream of it broke off.
@@ -197,21 +192,8 @@ class _Following:
             return run.is_active
         return run.id not in self._runs and (run.is_active or run.over)
 
-    async def _prove(self) -> None:
-        """Now and then: the conversation may have been deleted, or be somebody else's now. Raises NotFound."""
-        if time.monotonic() - self._proved > PROVED_SECONDS:
-            await self._context.renewed().access.scope(self._scope)
-            self._proved = time.monotonic()
-
-    async def _newest(self) -> list[RunRecord]:
-        context = self._context.renewed()
-        runs = await context.resources.letta.runs(context.scope, [self._agent_id], limit=NEWEST_RUNS)
-        wanted = None if self._scope == self._agent_id else self._scope
-        return [run for run in runs if run.agent_id == self._agent_id and run.conversation_id == wanted]
-
     async def _take_up(self, run: RunRecord, stack: AsyncExitStack) -> Stream | None:
         """Read a run by a stream here; ``None`` where Letta refuses. One it will not stream is watched next time."""
-        await self._context.renewed().access.scope(self._scope)
         taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
         started = self._streams.started(
             self._owner_id,

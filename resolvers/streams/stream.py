@@ -53,7 +53,7 @@ class How(TypedDict, total=False):
     holds: int
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, slots=True, weakref_slot=True)
 class Stream:
     """A stream: its log, its owner, and who reads it. Also the record of the graph's ``Stream``.
 

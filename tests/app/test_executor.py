@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
 import math
 from typing import Any
 
 import pytest
 from graphql import ExecutionResult, build_schema, execute, parse
+from graphql.execution import execute_subscription_event
 
 from app.graphql.executor import Executor
 
@@ -34,3 +36,26 @@ def test_what_is_no_number_is_an_error_at_its_place(bad: Any) -> None:
     result = executed([0.1, bad])
     assert result.errors
     assert result.errors[0].path == ["vector", 1]
+
+
+def test_a_subscription_of_many_events_keeps_nothing_of_the_earlier_ones() -> None:
+    schema = build_schema(
+        """type Query { no: Int } type Subscription { told: Told! }
+        interface Told { text: String } type Delta implements Told { text: String, more: [Told!] }"""
+    )
+    document = parse("subscription { told { __typename text ... on Delta { more { text } } } }")
+    executor = Executor.build(schema, document)
+    assert isinstance(executor, Executor)
+    delta = {"__typename": "Delta", "text": "a"}
+
+    def tell(times: int) -> int:
+        for _ in range(times):
+            event = executor.build_per_event_executor({"told": {**delta, "more": [delta]}})
+            result = execute_subscription_event(event)
+            assert isinstance(result, ExecutionResult)
+            assert result.data == {"told": {**delta, "more": [{"text": "a"}]}}
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = tell(1)
+    assert tell(100) - before < 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from app.embedded.faults import Fault
-from resolvers.streams import follow
+from resolvers.streams import watch
+from resolvers.streams.hub import StreamHub
 from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
 from tests.doors.test_streams import MESSAGE, expected, text_of
 from tests.support import things
@@ -45,7 +47,26 @@ async def test_who_comes_back_in_the_middle_of_a_turn_hears_all_of_it(grace: int
     assert text_of((before if with_cursor else []) + heard) == expected(60)
 
 
-async def test_other_peoples_streams_wake_no_follower() -> None:
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable[None]]:
+    """Returns once so many followers have begun to wait for a turn."""
+    begun, tasks = StreamHub.begun, set()
+
+    async def counted(*arguments: Any) -> None:
+        tasks.add(asyncio.current_task())
+        await begun(*arguments)
+
+    async def all_wait(number: int) -> None:
+        async def enough() -> bool:
+            return len(tasks) >= number
+
+        await until(enough, 20)
+
+    monkeypatch.setattr(StreamHub, "begun", counted)
+    return all_wait
+
+
+async def test_other_peoples_streams_wake_no_follower(waits: Callable[[int], Awaitable[None]]) -> None:
     async with embedded_stack(stream_look_seconds=60) as stack, AsyncExitStack() as leaving:
         _, conversation_id = await conversation(stack)
         followers = [
@@ -53,10 +74,7 @@ async def test_other_peoples_streams_wake_no_follower() -> None:
         ]
         tasks = [asyncio.create_task(turn(follower)) for follower in followers]
 
-        async def looked() -> bool:
-            return sum(call.startswith("GET /v1/runs/") for call in stack.calls("letta")) >= 2 * len(followers)
-
-        await until(looked)
+        await waits(len(followers))
         stack.platform.state.calls.clear()
         await stack.make_agent(GRACE)
         theirs = await things.done(stack, things.CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
@@ -84,10 +102,27 @@ async def test_a_run_that_letta_does_not_stream_is_watched_and_not_asked_for_wit
     assert len([call for call in stack.calls("letta") if call.endswith("/stream")]) <= 1
 
 
+async def test_a_turn_begun_past_the_gateway_is_read_once_for_all_who_follow(
+    stack: Stack, waits: Callable[[int], Awaitable[None]]
+) -> None:
+    _, conversation_id = await conversation(stack)
+    async with AsyncExitStack() as leaving:
+        followers = [
+            await leaving.enter_async_context(following(stack, "websocket", conversation_id)) for _ in range(10)
+        ]
+        hearing = [asyncio.create_task(turn(follower)) for follower in followers]
+        await waits(10)
+        run = asyncio.create_task(say_past_the_gateway(stack, conversation_id, "tokens=5 delay=0.05", background=True))
+        for heard in await asyncio.gather(*hearing):
+            assert (heard[-1]["outcome"], text_of(heard)) == ("COMPLETED", expected(5))
+        await run
+    assert len([call for call in stack.calls("letta") if call.endswith("/stream")]) == 1
+
+
 async def test_a_conversation_that_is_deleted_is_followed_no_longer(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow, "PROVED_SECONDS", 0.0)
+    monkeypatch.setattr(watch, "PROVED_SECONDS", 0.0)
     _, conversation_id = await conversation(stack)
     async with asyncio.timeout(20), following(stack, "websocket", conversation_id) as follower:
         await joined(stack, follower, conversation_id)

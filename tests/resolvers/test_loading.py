@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resolvers.loading import Loader, each
+from resolvers.loading import Loader, batched, one_by_one
 
 
 class Batches:
@@ -144,11 +144,30 @@ def test_each_key_gets_its_own_answer_whatever_the_order_and_the_batches(keys: l
     assert all(len(batch) <= size for batch in asked)
 
 
-async def test_one_call_a_key_side_by_side() -> None:
-    together = asyncio.Barrier(3)
+class Reads:
+    def __init__(self) -> None:
+        self.together = asyncio.Barrier(3)
 
-    async def load(key: int) -> int:
-        await together.wait()
+    async def _one(self, key: int) -> int:
+        await self.together.wait()
         return key
 
-    assert await each(load)([1, 2, 3]) == [1, 2, 3]
+    async def _many(self, keys: list[int]) -> list[int | Exception]:
+        return [10 * key for key in keys]
+
+    one = one_by_one(_one)
+    many = batched(_many)
+
+
+async def test_one_call_a_key_side_by_side() -> None:
+    reads = Reads()
+    assert await asyncio.gather(*(reads.one.load(key) for key in (1, 2, 3))) == [1, 2, 3]
+
+
+async def test_a_loader_is_made_when_it_is_first_asked_for_and_each_instance_has_its_own() -> None:
+    reads, others = Reads(), Reads()
+    assert "many" not in vars(reads)
+    assert reads.many is reads.many
+    assert reads.many is not others.many
+    reads.many.prime(1, 7)
+    assert [await one.many.load(1) for one in (reads, others)] == [7, 10]

@@ -38,7 +38,7 @@ beyond its parent.
 
 What is read by its id costs the same by `node`, `nodes` and `_entities`. A mutation or subscription is counted to its end,
 with all of its payload or events, and with what AMS asks of Letta for it. `Subscription.conversation` goes on asking: every
-`STREAM_LOOK_SECONDS` Letta tells which runs of the agent are going.
+`STREAM_LOOK_SECONDS`, and more rarely while the agent is idle, Letta tells the agent's runs to all of the user's follows.
 
 The calls that one level of a query needs go out together, as many at a time as a user's share of the service's bulkhead,
 a quarter of it, lets through. When the client leaves, they are given up.

@@ -1,0 +1,163 @@
+"""What open streams cost: full garbage collections, which stop everybody, and memory for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import pytest
+import pytest_asyncio
+
+from app.embedded.seed import ADA, GRACE
+from tests.support.attack import Target, attacked
+
+STREAMS_PER_USER = 90
+MAX_STREAM_BYTES = 60 * 1024
+COMPLETION = """subscription($i: CompletionInput!, $k: ID!) {
+  completion(input: $i, streamKey: $k) { __typename cursor ... on TextDelta { text } } }"""
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+TOKEN = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"token "}}]}\n\n'
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+
+
+class Model(asyncio.Protocol):
+    """An upstream whose answers never end. Those to come are told to all of them by ``say``."""
+
+    answering: ClassVar[set[asyncio.WriteTransport]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.answering.discard(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(b"POST"):
+            self.transport.write(HEAD)
+            self.answering.add(self.transport)
+            self.say(self.transport)
+        elif data.startswith(b"GET"):
+            self.transport.write(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"data":[]}')
+
+    @staticmethod
+    def say(transport: asyncio.WriteTransport, more: bytes = b"") -> None:
+        token = TOKEN.replace(b"token ", b"token " + more)
+        transport.write(b"%x\r\n%b\r\n" % (len(token), token))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
+    server = await asyncio.get_running_loop().create_server(Model, "127.0.0.1", 0, backlog=1024)
+    settings = {
+        "LITELLM_BASE_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+        "LITELLM_API_KEY": "sk-model",
+        "STREAM_RETENTION_SECONDS": "0.1",
+        "RATE_LIMIT_GENERAL": "0",
+        "RATE_LIMIT_LLM": "0",
+    }
+    async with server, attacked(tmp_path_factory.mktemp("collections"), **settings) as target:
+        yield target
+        for transport in list(Model.answering):
+            transport.abort()
+
+
+def asked(door: str, user_id: str, target: Target) -> bytes:
+    """A request for a stream."""
+    body: dict[str, Any] = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    path = "/v1/chat/completions"
+    if door == "graphql":
+        asked = {"model": "m", "messages": [{"role": "USER", "content": "hi"}]}
+        body, path = {"query": COMPLETION, "variables": {"i": asked, "k": str(uuid.uuid4())}}, "/graphql"
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {target.token(user_id)}\r\n"
+        f"accept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+@asynccontextmanager
+async def opened(target: Target, door: str, number: int) -> AsyncIterator[None]:
+    """Streams of two users, each with its first token."""
+
+    async def one(user_id: str) -> asyncio.StreamWriter:
+        reader, writer = await asyncio.open_connection(*target.address)
+        writer.write(asked(door, user_id, target))
+        await reader.readuntil(b"token ")
+        return writer
+
+    writers = []
+    for _ in range(0, number, 2):
+        writers += await asyncio.gather(one(ADA), one(GRACE))
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def gone(target: Target) -> None:
+    """Wait until the gateway has closed every stream of the model's."""
+    async with asyncio.timeout(20):
+        while Model.answering:
+            await asyncio.sleep(0.05)
+
+
+def collections(metrics: dict[str, list[tuple[dict[str, str], float]]]) -> float:
+    """The full collections so far."""
+    return sum(value for _, value in metrics["agentgraph_gc_seconds_count"])
+
+
+@pytest.mark.parametrize("door", ["v1", "graphql"])
+async def test_open_streams_take_little_memory_and_make_no_full_collection(target: Target, door: str) -> None:
+    for warm in ("v1", "graphql"):
+        async with opened(target, warm, STREAMS_PER_USER // 2):
+            pass
+        await gone(target)
+    async with opened(target, door, 2):
+        before = await target.metrics()
+        rss = target._rss_bytes()
+        async with opened(target, door, 2 * STREAMS_PER_USER):
+            for _ in range(20):
+                for transport in Model.answering:
+                    Model.say(transport)
+                await asyncio.sleep(0.05)
+            grown = target._rss_bytes() - rss
+            after = await target.metrics()
+    await gone(target)
+    assert collections(after) == collections(before)
+    assert grown / (2 * STREAMS_PER_USER) <= MAX_STREAM_BYTES
+
+
+async def test_streams_that_end_leave_nothing(target: Target) -> None:
+    """Memory is flat over streams of 30 MB in all, though full collections are rare."""
+    sizes = []
+    for _ in range(6):
+        async with opened(target, "v1", 20):
+            for _ in range(40):
+                for transport in Model.answering:
+                    Model.say(transport, b"x" * 6000)
+                await asyncio.sleep(0.01)
+        await gone(target)
+        sizes.append(target._rss_bytes())
+    assert sizes[-1] - sizes[1] <= 8 * 2**20
+
+
+async def test_memory_is_flat_over_many_requests(target: Target) -> None:
+    async with target.client() as client:
+
+        async def ask(times: int) -> None:
+            for _ in range(times):
+                answer = await client.post("/graphql", json={"query": "{ viewer { id agents { nodes { id } } } }"})
+                assert answer.status_code == 200
+
+        await asyncio.gather(*(ask(10) for _ in range(10)))
+        before, rss = await target.metrics(), target._rss_bytes()
+        await asyncio.gather(*(ask(40) for _ in range(10)))
+        assert target._rss_bytes() - rss <= 4 * 2**20
+        assert collections(await target.metrics()) - collections(before) <= 1

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from clients.errors import NotFound, Overloaded, UpstreamUnavailable
+from clients.letta.records import RunRecord
+from resolvers.streams import watch as watching
+from resolvers.streams.watch import BUSY_POLLS, MAX_FOLLOWS, MAX_SLOWDOWN, Watch, Watches
+
+AGENT = "agent-1"
+
+
+def run(number: int, conversation: str | None = None, status: str = "running") -> RunRecord:
+    return RunRecord(id=f"run-{number}", agent_id=AGENT, conversation_id=conversation, raw_status=status)
+
+
+class Platform:
+    """A Letta and an AMS that count what they are asked."""
+
+    def __init__(self) -> None:
+        self.runs: list[RunRecord] = []
+        self.polls = 0
+        self.proofs: list[str] = []
+        self.gone: set[str] = set()
+        self.failure: Exception | None = None
+
+    def context(self, user: str = "ada") -> Any:
+        async def read(scope: object, agents: list[str], *, limit: int) -> list[RunRecord]:
+            self.polls += 1
+            await asyncio.sleep(0)
+            if self.failure is not None:
+                raise self.failure
+            return self.runs
+
+        async def prove(scope: str) -> None:
+            self.proofs.append(scope)
+            if scope in self.gone:
+                raise NotFound("No such conversation.")
+
+        context = SimpleNamespace(
+            principal=SimpleNamespace(user_id=user),
+            resources=SimpleNamespace(letta=SimpleNamespace(runs=read)),
+            access=SimpleNamespace(scope=prove),
+            scope=None,
+        )
+        context.renewed = lambda: context
+        return context
+
+
+@contextmanager
+def followed(
+    platform: Platform, scope: str = AGENT, *, user: str = "ada", watches: Watches | None = None, interval: float = 60
+) -> Iterator[Watch]:
+    with (watches or Watches()).following(platform.context(user), scope, AGENT, interval) as watch:
+        yield watch
+
+
+async def test_follows_that_begin_together_share_a_poll_and_see_their_own_conversation() -> None:
+    platform, watches = Platform(), Watches()
+    platform.runs = [run(1), run(2, "conv-1"), RunRecord(id="run-3", agent_id="agent-2")]
+    with followed(platform, watches=watches) as one, followed(platform, "conv-1", watches=watches) as other:
+        assert one is other
+        found = await asyncio.gather(*(one.fresh(AGENT) for _ in range(20)), other.fresh("conv-1"))
+    assert [[each.id for each in runs] for runs in found] == [["run-1"]] * 20 + [["run-2"]]
+    assert platform.polls == 1
+
+
+async def test_users_share_nothing() -> None:
+    platform, watches = Platform(), Watches()
+    with followed(platform, watches=watches) as ada, followed(platform, user="grace", watches=watches) as grace:
+        assert ada is not grace
+        await asyncio.gather(ada.fresh(AGENT), grace.fresh(AGENT))
+    assert platform.polls == 2
+
+
+async def test_nobody_polls_while_nobody_waits_and_a_new_follow_begins_anew() -> None:
+    platform, watches = Platform(), Watches()
+    for _ in range(2):
+        with followed(platform, watches=watches, interval=0.001) as watch:
+            await watch.fresh(AGENT)
+            polls = platform.polls
+            await asyncio.sleep(0.05)
+            assert platform.polls == polls
+    assert platform.polls == 2
+
+
+async def test_a_poll_that_fails_fails_those_who_begin_and_is_made_again() -> None:
+    platform = Platform()
+    platform.failure = UpstreamUnavailable("Letta cannot be reached.", reason="CONNECT")
+    with followed(platform, interval=0.01) as watch:
+        failures = await asyncio.gather(*(watch.fresh(AGENT) for _ in range(3)), return_exceptions=True)
+        assert [(type(one), one.reason) for one in failures] == [(UpstreamUnavailable, "CONNECT")] * 3  # type: ignore[union-attr]
+        assert len(set(map(id, failures))) == 3
+        platform.failure, platform.runs = None, [run(1)]
+        await asyncio.sleep(0.02)
+        assert await watch.fresh(AGENT) == [run(1)]
+
+
+async def test_a_conversation_is_proved_once_for_all_who_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
+    platform, watches = Platform(), Watches()
+    with followed(platform, watches=watches) as watch, followed(platform, watches=watches):
+        await asyncio.gather(*(watch.fresh(AGENT) for _ in range(5)))
+    assert platform.proofs == [AGENT]
+
+
+async def test_news_is_proved_before_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
+    platform = Platform()
+    with followed(platform) as watch:
+        await watch.fresh(AGENT)
+        await watch.fresh(AGENT)
+        assert platform.proofs == [AGENT]
+        platform.runs = [run(1)]
+        await watch.fresh(AGENT)
+        assert platform.proofs == [AGENT] * 2
+        platform.runs = [run(1, status="completed")]
+        await watch.fresh(AGENT)
+    assert platform.proofs == [AGENT] * 3
+
+
+async def test_a_conversation_that_is_gone_is_gone_for_its_own_followers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
+    platform, watches = Platform(), Watches()
+    platform.gone.add("conv-1")
+    with followed(platform, watches=watches) as watch, followed(platform, "conv-1", watches=watches):
+        assert await watch.fresh(AGENT) == []
+        with pytest.raises(NotFound):
+            await watch.fresh("conv-1")
+
+
+async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "JITTER", 0.0)
+    platform = Platform()
+
+    async def interval(watch: Watch) -> float:
+        await watch._poll()
+        assert watch.look is not None
+        return round(watch._due - watch.look.began, 6)
+
+    with followed(platform, interval=3) as watch:
+        intervals = [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN + 10)]
+        assert set(intervals[:BUSY_POLLS]) == {3.0}
+        assert intervals == sorted(intervals)
+        assert intervals[-1] == 3 * MAX_SLOWDOWN
+        platform.runs = [run(1)]
+        assert await interval(watch) == 3
+        platform.failure = UpstreamUnavailable("Letta cannot be reached.", reason="CONNECT")
+        assert [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN)][-1] == 3 * MAX_SLOWDOWN
+
+
+async def test_a_reader_who_waits_anew_is_served_at_the_full_rate() -> None:
+    platform = Platform()
+    with followed(platform, interval=0.001) as watch:
+        watch._quiet, watch._due = 1000, asyncio.get_running_loop().time() + 3600
+        with watch.waiting():
+            async with asyncio.timeout(5):
+                while platform.polls < 3:
+                    await asyncio.sleep(0.001)
+
+
+def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
+    platform, watches = Platform(), Watches()
+    follows = [followed(platform, watches=watches) for _ in range(MAX_FOLLOWS)]
+    for one in follows:
+        one.__enter__()
+    with pytest.raises(Overloaded) as refused, followed(platform, watches=watches):
+        pass
+    assert refused.value.reason == "FOLLOWS"
+    with followed(platform, user="grace", watches=watches):
+        pass
+    follows[0].__exit__(None, None, None)
+    with followed(platform, watches=watches):
+        pass
+    for one in follows[1:]:
+        one.__exit__(None, None, None)
+    assert (watches._watches, watches._follows) == ({}, {})
