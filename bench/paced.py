@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -394,7 +394,8 @@ async def run(options: Any) -> Any:
     given = argparse.Namespace(**{**vars(_parser().parse_args([])), "rounds": min(3, options.rounds)})
     found = await asyncio.to_thread(bench, given)
     header = ("door", "p50 ms", "p99 ms", "max ms", "CPU us a token", "KB a stream")
-    rows = [(door, *(f"{one[name]:.1f}" for name in ("p50", "p99", "max", "us", "kb"))) for door, one in found.items()]
+    figures = ("p50", "p99", "max", "us", "kb")
+    rows: list[Sequence[str]] = [(door, *(f"{one[name]:.1f}" for name in figures)) for door, one in found.items()]
     title = f"{given.streams} streams of {given.rate:g} tokens a second: how late tokens come"
     return Table(title, header, rows, targets(found))
 
