@@ -20,7 +20,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -29,6 +28,12 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 STREAMS_PER_USER = 50
+SETTINGS = {
+    "LITELLM_API_KEY": "sk-paced",
+    "RATE_LIMIT_LLM": "0",
+    "RATE_LIMIT_GENERAL": "0",
+    "MAX_CONCURRENT_REQUESTS": "10000",
+}
 SETTLE_SECONDS = 3.0
 """How long after the last stream has opened the measurement begins."""
 
@@ -242,14 +247,14 @@ def cpu(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def running(*command: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def running(*command: str, out: int = subprocess.PIPE, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A process in its own right, ended with the context."""
     process = subprocess.Popen(
         command,
         cwd="/",
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=out,
         text=True,
     )
     try:
@@ -306,57 +311,30 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
 def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Measure every door, round by round. Answers the medians, and memory as it was in the first round."""
     doors = options.doors.split(",")
-    upstream_port, relay_port, gateway_port = _free_ports(3)
+    upstream_port, *ports = _free_ports(1 + len(doors))
     upstream = f"http://127.0.0.1:{upstream_port}"
-    role = [sys.executable, "-m", "bench.paced", "--port"]
-    settings = {
-        "PORT": str(gateway_port),
-        "LITELLM_BASE_URL": upstream,
-        "LITELLM_API_KEY": "sk-paced",
-        "RATE_LIMIT_LLM": "0",
-        "RATE_LIMIT_GENERAL": "0",
-        "MAX_CONCURRENT_REQUESTS": "10000",
-    }
+    me = (sys.executable, "-m", "bench.paced", "--port")
+    tree = str(options.tree or ROOT)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(running(*role, str(upstream_port), "--role", "upstream"))
-        address = f"{upstream}/v1/chat/completions"
-        bare = running(*role, str(relay_port), "--role", "relay", "--upstream", address)
-        log = stack.enter_context(Path(tempfile.gettempdir(), "bench-paced.log").open("w"))
-        command = [sys.executable, "-m", "app", "serve", "--memory"]
-        pids = {"relay": stack.enter_context(bare).pid}
-        gateway = subprocess.Popen(
-            command,
-            cwd="/",
-            env={
-                **os.environ,
-                "PYTHONPATH": ":".join([str(options.tree or ROOT), os.environ.get("PYTHONPATH", "")]),
-                **settings,
-            },
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        stack.callback(gateway.wait)
-        stack.callback(gateway.kill)
-        for port in (upstream_port, relay_port, gateway_port):
+        stack.enter_context(running(*me, str(upstream_port), "--role", "upstream"))
+        targets = {}
+        for door, port in zip(doors, ports, strict=True):  # each door has a process of its own, for its memory
+            if door == "relay":
+                command = (*me, str(port), "--role", "relay", "--upstream", f"{upstream}/v1/chat/completions")
+                settings = {}
+            else:
+                command = (sys.executable, "-m", "app", "serve", "--memory")
+                settings = {"PYTHONPATH": tree, "PORT": str(port), "LITELLM_BASE_URL": upstream, **SETTINGS}
+            targets[door] = (stack.enter_context(running(*command, out=subprocess.DEVNULL, **settings)).pid, port)
+        for port in (upstream_port, *ports):
             _wait_for(port)
-        from app import devtokens  # noqa: PLC0415
-
-        users = [str(uuid.uuid4()) for _ in range(-(-options.streams // STREAMS_PER_USER))]
-        secret = devtokens.dev_secret()
-        made = [devtokens.make_token(secret, user_id=user, email=None) for user in users]
-        tokens = [made[place // STREAMS_PER_USER] for place in range(options.streams)]
-        print(
-            f"{options.streams} streams of {options.rate:g} tokens a second for {options.seconds:g} s,"
-            f" gateway {gateway.pid}"
-        )
-        rounds: dict[str, list[dict[str, float]]] = {door: [] for door in doors}
+        tokens = _tokens(options.streams)
         for door in doors:  # warm
-            pid, port = (pids["relay"], relay_port) if door == "relay" else (gateway.pid, gateway_port)
-            measure(door, pid, port, argparse.Namespace(**{**vars(options), "seconds": 1}), tokens[:20])
+            measure(door, *targets[door], argparse.Namespace(**{**vars(options), "seconds": 1}), tokens[:20])
+        rounds: dict[str, list[dict[str, float]]] = {door: [] for door in doors}
         for number in range(options.rounds):
             for door in doors:
-                pid, port = (pids["relay"], relay_port) if door == "relay" else (gateway.pid, gateway_port)
-                found = measure(door, pid, port, options, tokens)
+                found = measure(door, *targets[door], options, tokens)
                 rounds[door].append(found)
                 print(number + 1, _line(door, found), flush=True)
         middle = {
@@ -366,6 +344,16 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         for door, found in middle.items():
             found["kb"] = rounds[door][0]["kb"]  # later rounds use the pages of earlier ones again
         return middle
+
+
+def _tokens(number: int) -> list[str]:
+    """A token for each stream; ``STREAMS_PER_USER`` of them are of one user."""
+    from app import devtokens  # noqa: PLC0415 - only the driver needs it
+
+    secret = devtokens.dev_secret()
+    users = [str(uuid.uuid4()) for _ in range(-(-number // STREAMS_PER_USER))]
+    made = [devtokens.make_token(secret, user_id=user, email=None) for user in users]
+    return [made[place // STREAMS_PER_USER] for place in range(number)]
 
 
 def _line(door: str, found: dict[str, float]) -> str:
