@@ -88,12 +88,7 @@ def create_app(
     api.router.routes[:0] = [*page_routes(settings, gate), *demo_routes(settings)]
     add_operators_routes(api, gate)
     describe(api)
-    api.add_middleware(
-        HotDoors,
-        graphql=GraphiQL(settings, Handover(gate, "graphql")),
-        socket=Handover(gate, "socket"),
-        rest=Handover(gate, "rest"),
-    )
+    _add_hot_doors(api, gate, settings)
     api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests, drain=drain)
     api.add_middleware(HeadAsGet)
     api.add_middleware(
@@ -107,6 +102,11 @@ def create_app(
     )
     api.add_middleware(RequestScope, telemetry=telemetry, drain=drain)
     return api
+
+
+def _add_hot_doors(api: FastAPI, gate: Gate, settings: Settings) -> None:
+    graphql = GraphiQL(settings, Handover(gate, "graphql"))
+    api.add_middleware(HotDoors, graphql=graphql, socket=Handover(gate, "socket"), rest=Handover(gate, "rest"))
 
 
 def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
