@@ -96,15 +96,10 @@ def create_app(
     api.router.routes[:0] = [*page_routes(settings, gate), *demo_routes(settings)]
     add_operators_routes(api, gate)
     describe(api)
-    cors = _cors(settings)
-    api.add_middleware(
-        HotDoors,
-        graphql=GraphiQL(settings, Handover(gate, "graphql")),
-        socket=Handover(gate, "socket"),
-        rest=Handover(gate, "rest"),
-    )
+    _add_hot_doors(api, gate, settings)
     api.add_middleware(Shield, telemetry=telemetry, drain=drain)
     api.add_middleware(HeadAsGet)
+    cors = _cors(settings)
     api.add_middleware(CORSMiddleware, **cors)
     api.add_middleware(RequestScope, telemetry=telemetry, drain=drain)
     return Admission(api, gate=gate, places=places, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors)
@@ -119,6 +114,11 @@ def _cors(settings: Settings) -> dict[str, Any]:
         "expose_headers": EXPOSED_HEADERS,
         "max_age": 600,
     }
+
+
+def _add_hot_doors(api: FastAPI, gate: Gate, settings: Settings) -> None:
+    graphql = GraphiQL(settings, Handover(gate, "graphql"))
+    api.add_middleware(HotDoors, graphql=graphql, socket=Handover(gate, "socket"), rest=Handover(gate, "rest"))
 
 
 def _open(gate: Gate, doors: Doors, settings: Settings) -> None:

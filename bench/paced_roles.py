@@ -1,0 +1,198 @@
+"""The processes of the scenario ``paced``: a model that writes the time into its tokens, a bare relay, and readers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import random
+import re
+import sys
+import time
+import uuid
+from typing import Any
+
+SETTLE_SECONDS = 3.0
+"""How long after the last stream has opened the measurement begins."""
+
+SUBSCRIPTION = (
+    "subscription($i: CompletionInput!, $k: ID!) { completion(input: $i, streamKey: $k) "
+    "{ __typename cursor ... on TextDelta { text } ... on StreamEnded { outcome } } }"
+)
+PARTS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+
+
+class Upstream(asyncio.Protocol):
+    """Answers every POST with an endless stream; the model ``rR`` makes R tokens a second."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: *(\d+)", head.lower())
+        if not end or len(rest) < (int(length[1]) if length else 0):
+            return
+        self._buffer = b""
+        if not head.startswith(b"POST"):
+            self._transport.write(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"data":[]}')
+            return
+        rate = re.search(rb'"model" *: *"r([0-9.]+)"', rest)
+        self._pause = 1 / float(rate[1]) if rate else 1.0
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time() + self._pause * random.random()
+        self._timer = self._loop.call_at(self._due, self._token)
+
+    def _token(self) -> None:
+        event = (
+            b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+            b'"delta":{"content":"<%d>"},"finish_reason":null}]}\n\n' % time.monotonic_ns()
+        )
+        self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
+        self._due += self._pause
+        self._timer = self._loop.call_at(self._due, self._token)
+
+
+async def serve_upstream(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=2048)
+    await server.serve_forever()
+
+
+def relay(upstream: str) -> Any:
+    """An ASGI application that passes a request on and its answer back, and nothing else."""
+    import aiohttp  # noqa: PLC0415 - only the relay's process needs it
+
+    session: aiohttp.ClientSession | None = None
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal session
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            return
+        if session is None:
+            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        async with session.post(upstream, data=body, headers={"content-type": "application/json"}) as answer:
+            kind = answer.headers["content-type"].encode()
+            await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
+            async for chunk in answer.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+_TOKEN = re.compile(rb"<(\d{9,20})>")
+
+
+class Reader(asyncio.Protocol):
+    """Opens one stream at one door and notes how late each of its tokens comes."""
+
+    def __init__(self, request: bytes, then: dict[bytes, bytes], late: list[int], opened: asyncio.Future[None]) -> None:
+        self._request, self._then = request, dict(then)
+        self._late, self._opened = late, opened
+        self._rest = b""
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        transport.write(self._request)  # type: ignore[attr-defined]
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.lost = True
+        if not self._opened.done():
+            self._opened.set_exception(ConnectionError(self._rest[-500:].decode("utf-8", "replace")))
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        data = self._rest + data
+        if found := _TOKEN.findall(data):
+            self._rest = data[data.rindex(b">") + 1 :]
+            self._late.extend(now - int(sent) for sent in found)
+            if not self._opened.done():
+                self._opened.set_result(None)
+            return
+        self._rest = data
+        for sign, frame in list(self._then.items()):
+            if sign in data:
+                self.transport.write(_frame(1, frame))
+                del self._then[sign]
+        if b"\x89\x04" in data[-8:]:
+            self.transport.write(_frame(10, data[-4:]))
+
+
+def _frame(opcode: int, payload: bytes) -> bytes:
+    """A client's frame, masked with zeros (RFC 6455, 5.2)."""
+    size = bytes([128 | len(payload)]) if len(payload) < 126 else bytes([254]) + len(payload).to_bytes(2, "big")
+    return bytes([128 | opcode]) + size + bytes(4) + payload
+
+
+def _post(port: int, path: str, token: str, body: bytes, accept: str) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\naccept: {accept}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def _opening(door: str, port: int, token: str, rate: float) -> tuple[bytes, dict[bytes, bytes]]:
+    """What a reader sends first, and the frames it sends once it is answered so."""
+    chat = {"model": f"r{rate:g}", "messages": [{"role": "user", "content": "hello " * 20}]}
+    if door in {"relay", "v1"}:
+        body = json.dumps({**chat, "stream": True}).encode()
+        return _post(port, "/v1/chat/completions", token, body, "text/event-stream"), {}
+    asked = {"model": chat["model"], "messages": [{"role": "USER", "content": "hello " * 20}]}
+    payload = {"query": SUBSCRIPTION, "variables": {"i": asked, "k": str(uuid.uuid4())}}
+    if door == "sse":
+        return _post(port, "/graphql", token, json.dumps(payload).encode(), "text/event-stream"), {}
+    init = json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}}).encode()
+    key = base64.b64encode(os.urandom(16)).decode()
+    upgrade = (
+        f"GET /graphql HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        f"sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\nsec-websocket-protocol: graphql-transport-ws\r\n\r\n"
+    ).encode()
+    subscribe = json.dumps({"id": "1", "type": "subscribe", "payload": payload}).encode()
+    return upgrade, {b"HTTP/1.1 101": init, b"connection_ack": subscribe}
+
+
+async def read(door: str, port: int, rate: float, seconds: float, tokens: list[str]) -> None:
+    """Hold ``len(tokens)`` streams open, measure, and print what came of it in one line of JSON."""
+    loop = asyncio.get_running_loop()
+    late: list[int] = []
+    readers: list[Reader] = []
+    for first in range(0, len(tokens), 20):
+        openings = []
+        for token in tokens[first : first + 20]:
+            opened: asyncio.Future[None] = loop.create_future()
+            reader = Reader(*_opening(door, port, token, rate), late, opened)
+            await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)  # type: ignore[misc]
+            readers.append(reader)
+            openings.append(opened)
+        await asyncio.wait_for(asyncio.gather(*openings), 60)
+    await asyncio.sleep(SETTLE_SECONDS)
+    print(json.dumps({"open": len(readers)}), flush=True)
+    late.clear()
+    await asyncio.sleep(seconds)
+    found = sorted(late)
+    lost = sum(reader.lost for reader in readers)
+    at = {name: found[min(len(found) - 1, int(len(found) * part))] / 1e6 for name, part in PARTS.items()}
+    print(json.dumps({**at, "tokens": len(found), "lost": lost}), flush=True)
+    await loop.run_in_executor(None, sys.stdin.readline)
+    for reader in readers:
+        reader.transport.abort()
