@@ -25,8 +25,8 @@ LATE_SECONDS = 0.1
 PROMPT_SECONDS = 0.05
 """A loop that is less late than this can do more."""
 
-PATIENCE_SECONDS = 0.5
-"""How long a request waits to be let in before it is refused: clients wait a second for an answer, not ten."""
+PATIENCE_SECONDS = 1.0
+"""How long a request waits to be let in before it is refused, in seconds."""
 
 STANDING_SECONDS = 0.1
 """Where the oldest request of an owner has waited for longer, the newest is let in first: it is still of use."""

@@ -130,6 +130,11 @@ class _UpstreamMetrics:
             self.breaker.labels(service.value).state(BreakerState.CLOSED.value)
 
 
+def _shed(registry: CollectorRegistry) -> Counter:
+    told = "Requests refused before they were routed, for want of a place or of time."
+    return Counter("agentgraph_requests_shed", told, ["reason"], registry=registry)
+
+
 class Telemetry:
     """What the process counts and says. Implements the observers of the rooms below."""
 
@@ -148,12 +153,7 @@ class Telemetry:
         self._limited = Counter(
             "agentgraph_rate_limited", "Requests over a user's limit.", ["limit"], registry=self.registry
         )
-        self._shed = Counter(
-            "agentgraph_requests_shed",
-            "Requests refused before they were routed, for want of a place or of time.",
-            ["reason"],
-            registry=self.registry,
-        )
+        self._shed = _shed(self.registry)
         self._upstreams = _UpstreamMetrics(self.registry)
         self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
         self._tokens = Counter(

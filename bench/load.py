@@ -159,7 +159,7 @@ async def at_once(port: int, request: Request, clients: int, seconds: float) -> 
     return answers
 
 
-async def times(port: int, requests: Sequence[Request], number: int, clients: int = 8) -> list[int]:
+async def times(port: int, requests: Sequence[Request], number: int, clients: int = 2) -> list[int]:
     """Send ``number`` requests, taking turns among the given ones. Gives the statuses."""
     pool, left, statuses = Pool(port), iter(range(number)), list[int]()
 
