@@ -9,7 +9,7 @@ import sys
 
 from bench.support import Options, Table
 
-SCENARIOS = ("overload",)
+SCENARIOS = ("overload", "honest")
 
 
 def main() -> int:

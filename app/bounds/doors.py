@@ -13,7 +13,9 @@ from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
 from app.server import KEEP_ALIVE_SECONDS
+from app.shedding import PATIENCE_SECONDS
 from app.sockets import BURST_SECONDS
+from clients.bulkhead import SHARES
 from clients.errors import ErrorCode
 from resolvers import checks, paging, usage
 from schema.node import MAX_NODES
@@ -184,8 +186,38 @@ PLACES = (
     ),
     Bound(
         "requests",
-        "requests at a time, and as many again that come back from Letta",
-        refused(ErrorCode.OVERLOADED),
+        "requests and operations of sockets at a time, and as many again that come back from Letta",
+        refused(ErrorCode.OVERLOADED, "REQUESTS"),
         setting="max_concurrent_requests",
+    ),
+    Bound(
+        "user-requests",
+        "those of one user",
+        refused(ErrorCode.RATE_LIMITED, "REQUESTS"),
+        f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",
+    ),
+    Bound(
+        "stranger-requests",
+        "requests at a time that are not signed in; one address gets a quarter of them",
+        f"{refused(ErrorCode.OVERLOADED, 'REQUESTS')}; an address: {refused(ErrorCode.RATE_LIMITED, 'REQUESTS')}",
+        f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",
+    ),
+    Bound(
+        "all-streams",
+        "streams, and requests that wait for a model, at a time, and as many again that come back from Letta",
+        refused(ErrorCode.OVERLOADED, "STREAMS"),
+        setting="max_concurrent_streams",
+    ),
+    Bound(
+        "user-streams",
+        "those of one user",
+        refused(ErrorCode.RATE_LIMITED, "STREAMS"),
+        f"1/{SHARES} of `MAX_CONCURRENT_STREAMS`",
+    ),
+    Bound(
+        "patience",
+        "how long a request waits while the gateway has too much to do",
+        refused(ErrorCode.OVERLOADED, "BUSY"),
+        f"{PATIENCE_SECONDS:g} s",
     ),
 )

@@ -59,3 +59,15 @@ async def test_a_full_collection_is_measured_and_a_young_one_is_not() -> None:
         await seen.ticked.wait()
     assert len(seen.collections) >= 1
     assert all(seconds > 0 for seconds in seen.collections)
+
+
+@pytest.mark.timeout(10)
+async def test_followers_are_told_of_every_tick() -> None:
+    seen, told = Recorded(), list[tuple[float, float]]()
+    watch = LoopWatch(seen)
+    watch.follow(lambda held, used: told.append((held, used)))
+    with watch.running():
+        burn(0.3)
+        await seen.ticked.wait()
+    assert [held for held, _ in told] == [held for _, held in seen.ticks]
+    assert told[0][1] >= told[0][0]

@@ -99,6 +99,7 @@ async def test_a_loop_that_is_late_at_this_moment_lets_nothing_in_before_its_nex
     assert crowd.inside == ["ada:1"]
 
 
+@pytest.mark.bound("patience")
 async def test_what_waits_too_long_is_refused() -> None:
     crowd = Crowd(most=1)
     await crowd.come(*(f"ada:{n}" for n in range(3)))

@@ -1,0 +1,90 @@
+"""Places of a request: whose they are, when they become a stream's, and that they are given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.callers import address_of
+from app.places import CallerKind, Places
+from app.shedding import Shedder
+from clients.errors import Overloaded, RateLimited
+
+
+def made(requests: int = 16, streams: int = 8) -> Places:
+    return Places(requests, streams, Shedder(requests))
+
+
+async def test_a_request_holds_one_place_to_its_end() -> None:
+    places = made()
+    place = places.take(CallerKind.USER, "ada")
+    await place.enter()
+    assert (places.requests.taken, places.shedder.under_way) == (1, 1)
+    place.leave()
+    place.leave()
+    assert (places.requests.taken, places.shedder.under_way) == (0, 0)
+
+
+async def test_a_stream_holds_a_place_of_another_kind() -> None:
+    places = made()
+    place = places.take(CallerKind.USER, "ada")
+    await place.enter()
+    place.lengthen()
+    place.lengthen()
+    assert (places.requests.taken, places.shedder.under_way, places.streams.taken) == (0, 0, 1)
+    place.leave()
+    assert places.streams.taken == 0
+    place.lengthen()  # of a request that has ended
+    assert places.streams.taken == 0
+
+
+async def test_a_stream_that_finds_no_place_keeps_that_of_its_request() -> None:
+    places = made(streams=4)
+    first, second = (places.take(CallerKind.USER, "ada") for _ in range(2))
+    first.lengthen()
+    with pytest.raises(RateLimited) as refused:
+        second.lengthen()
+    assert refused.value.reason == "STREAMS"
+    assert places.requests.taken == 1
+    second.leave()
+    assert places.requests.taken == 0
+
+
+@pytest.mark.bound("all-streams")
+def test_as_many_streams_as_there_are_places_for_and_no_more() -> None:
+    places = made(streams=8)
+    for owner in "abcd":
+        for _ in range(2):
+            places.take(CallerKind.USER, owner).lengthen()
+    with pytest.raises(Overloaded) as refused:
+        places.take(CallerKind.USER, "e").lengthen()
+    assert refused.value.reason == "STREAMS"
+    for _ in range(2):
+        places.take(CallerKind.LETTA, "a").lengthen()  # what comes back from Letta has places of its own
+    with pytest.raises(RateLimited):
+        places.take(CallerKind.LETTA, "a").lengthen()
+
+
+async def test_what_letta_sends_back_never_waits_for_the_loop() -> None:
+    places = made(requests=4)
+    for owner in "abcd":
+        place = places.take(CallerKind.USER, owner)
+        await place.enter()
+    for owner in "abcd":
+        await places.take(CallerKind.LETTA, owner).enter()
+    assert places.shedder.under_way == 4
+
+
+@pytest.mark.parametrize(
+    ("client", "owner"),
+    [
+        (("203.0.113.7", 4711), "203.0.113.7"),
+        (("2001:db8:1:2:3:4:5:6", 4711), "20010db800010002"),
+        (("2001:db8:1:2:ffff::1", 4712), "20010db800010002"),
+        (("fe80::1%eth0", 1), "fe80000000000000"),
+        (("not:an:address", 1), "not:an:address"),
+        (("x" * 1000, 1), "x" * 64),
+        (None, ""),
+    ],
+)
+def test_a_stranger_is_known_by_the_address_of_their_network(client: tuple[str, int] | None, owner: str) -> None:
+    assert address_of({"type": "http", "client": client}) == owner
