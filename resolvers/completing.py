@@ -16,6 +16,7 @@ from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES
 from resolvers.streams.events import (
+    Ended,
     Event,
     FinishReason,
     OnDisconnect,
@@ -65,11 +66,15 @@ async def complete(
     """
     attached = await turns.start_completion(context, body=body, on_disconnect=on_disconnect, key=key, anew=True)
     async with attached as stream:
-        await stream.log.end()
-    context.refresh()
+        ended = await stream.log.end()
+        context.refresh()
+        return _completion(body["model"], stream, ended)
+
+
+def _completion(model: str, stream: Stream, ended: Ended) -> Completion:
+    """The whole answer of a stream that has ended. Raises GatewayError where there is none."""
     stream.opened.result()
-    ended = stream.log.ended
-    if ended is None or ended.outcome is StreamOutcome.CANCELLED:
+    if ended.outcome is StreamOutcome.CANCELLED:
         raise Conflict("The completion was cancelled.", reason="CANCELLED")
     if ended.error is not None:
         error = ended.error.error()
@@ -77,7 +82,7 @@ async def complete(
     said = list(stream.log.entries.told())
     return Completion(
         stream=stream,
-        model=body["model"],
+        model=model,
         text=stream.text,
         reasoning="".join(event.text for event in said if isinstance(event, ReasoningDelta)) or None,
         tool_calls=_calls(said),

@@ -36,6 +36,9 @@ PACKED_ENTRY_BYTES = 8
 _LARGE_ENTRY_BYTES = 2048
 """From this average size on, entries are not packed: little would be saved, and compressing them takes long."""
 
+_SMALL_BYTES = 4096
+"""Up to this size, rows are encoded and not compressed: setting up the compression costs more than it saves."""
+
 _MERGED_PER_BLOCK = 32
 """A block with more joined deltas than this does not keep them: interleaved deltas hardly join."""
 
@@ -65,16 +68,19 @@ _DECODER = msgspec.msgpack.Decoder(list[_Row])
 
 
 class _Block:
-    """Entries in a row. Small ones are packed; what they tell a reader is kept, joined, where it joins well."""
+    """Entries in a row, which hold so many bytes. Small ones are packed.
 
-    def __init__(self, entries: list[Entry]) -> None:
+    What they tell a reader is kept, joined, where it joins well.
+    """
+
+    def __init__(self, entries: list[Entry], held: int) -> None:
         self.start = entries[0].seq - 1
         self.stop = self.start + len(entries)
         self._plain: list[Entry] | None = None
         self._told: list[Event] | None = None
-        if sum(map(_bytes, entries)) > _LARGE_ENTRY_BYTES * len(entries):
+        if held > _LARGE_ENTRY_BYTES * len(entries):
             self._plain = entries
-            self.weight = sum(map(_weight, entries))
+            self.weight = ENTRY_BYTES * len(entries) + held
         else:
             self.weight = self._pack(entries)
         self.weight += PACKED_ENTRY_BYTES * len(entries)
@@ -83,19 +89,21 @@ class _Block:
         """Pack the entries; returns the bytes that they then take."""
         rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
         self._kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
-        self._packed = zlib.compress(_ENCODER.encode(rows), _LEVEL)
+        encoded = _ENCODER.encode(rows)
+        self._compressed = len(encoded) > _SMALL_BYTES
+        self._packed = zlib.compress(encoded, _LEVEL) if self._compressed else encoded
         weight = len(self._packed) + sum(ENTRY_BYTES + event.size for event in self._kept.values())
-        told = merged(entry.event for entry in entries)
+        told = merged(_events(entries))
         if len(told) <= _MERGED_PER_BLOCK:
             self._told = told
-            weight += sum(ENTRY_BYTES + _held(event) for event in told if type(event) in _PIECES)
+            weight += sum(ENTRY_BYTES + _text_bytes(event) for event in told if type(event) in _PIECES)
         return weight
 
     def entries(self) -> list[Entry]:
         """The entries again."""
         if self._plain is not None:
             return self._plain
-        rows = _DECODER.decode(zlib.decompress(self._packed))
+        rows = _DECODER.decode(zlib.decompress(self._packed) if self._compressed else self._packed)
         return [
             Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw)
             for seq, row in enumerate(rows, self.start + 1)
@@ -103,70 +111,73 @@ class _Block:
 
     def told(self) -> list[Event]:
         """What the entries tell, joined."""
-        return merged(entry.event for entry in self.entries()) if self._told is None else self._told
+        return merged(_events(self.entries())) if self._told is None else self._told
 
 
 class Entries(Sequence[Entry]):
-    """A log's entries, in order."""
+    """A log's entries, in order.
+
+    Attributes:
+        size: the bytes of the answer that they carry.
+        weight: the bytes that they take in memory, about.
+    """
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
         self._starts: list[int] = []
         self._recent: list[Entry] = []
         self._recent_start = 0
+        self._held: list[int] = []
         self._recent_bytes = 0
-        self._packed_weight = 0
+        self.weight = 0
+        self.size = 0
         self._sizes = array("Q", [0])
         self._text: weakref.ref[_Text] | None = None
 
     def append(self, entry: Entry) -> None:
         """Add one at the end."""
         size = entry.event.size
+        held = size + len(entry.raw)
         self._recent.append(entry)
-        self._recent_bytes += size + len(entry.raw)
-        self._sizes.append(self._sizes[-1] + size)
+        self._held.append(held)
+        self._recent_bytes += held
+        self.weight += ENTRY_BYTES + held
+        self.size += size
+        self._sizes.append(self.size)
         self._text = None
         if len(self._recent) >= 2 * BLOCK or self._recent_bytes >= 2 * BLOCK_BYTES:
             self._pack_oldest()
 
     def pack(self, *, keep_raw: bool) -> None:
         """Pack all that is left: nothing more will come. Without ``keep_raw``, its upstream bytes are dropped."""
-        if not keep_raw:
+        if not keep_raw and self._recent_bytes > self.size_after(self._recent_start):
             self._recent = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in self._recent]
-            self._recent_bytes = sum(map(_bytes, self._recent))
+            self._held = [entry.event.size for entry in self._recent]
+            self.weight -= self._recent_bytes
+            self._recent_bytes = sum(self._held)
+            self.weight += self._recent_bytes
         while self._recent:
             self._pack_oldest()
 
     def _pack_oldest(self) -> None:
         """Pack a block of the oldest that are not packed."""
-        count, size = 0, 0
-        for entry in self._recent[:BLOCK]:
-            size += _bytes(entry)
-            if count and size > BLOCK_BYTES:
+        count, held = 0, 0
+        for size in self._held[:BLOCK]:
+            if count and held + size > BLOCK_BYTES:
                 break
             count += 1
-        old = self._recent[:count]
-        block = _Block(old)
+            held += size
+        block = _Block(self._recent[:count], held)
         self._blocks.append(block)
         self._starts.append(block.start)
-        self._packed_weight += block.weight
-        del self._recent[:count]
+        self.weight += block.weight - held - ENTRY_BYTES * count
+        del self._recent[:count], self._held[:count]
         self._recent_start = block.stop
-        self._recent_bytes -= sum(map(_bytes, old))
-
-    @property
-    def weight(self) -> int:
-        """The bytes they take in memory, about."""
-        return self._packed_weight + self._recent_bytes + ENTRY_BYTES * len(self._recent)
-
-    @property
-    def size(self) -> int:
-        """The bytes of the answer that they carry."""
-        return self._sizes[-1]
+        self._recent_bytes -= held
 
     def size_after(self, position: int) -> int:
         """The bytes of the answer that those after a position carry."""
-        return self._sizes[-1] - self._sizes[position]
+        return self.size - self._sizes[position]
 
     @property
     def text(self) -> str:
@@ -181,7 +192,7 @@ class Entries(Sequence[Entry]):
         """Everything they tell a reader, joined block by block."""
         for block in self._blocks:
             yield from block.told()
-        yield from merged(entry.event for entry in self._recent)
+        yield from merged(_events(self._recent))
 
     def after(self, position: int) -> list[Entry]:
         """Return the entries after a position, one block at most; call again with the last one's for the rest."""
@@ -196,6 +207,9 @@ class Entries(Sequence[Entry]):
         Returns:
             The events, and the position after them.
         """
+        if position >= self._recent_start and self.size - self._sizes[position] <= MAX_FRAME_BYTES:
+            entries = self._recent[position - self._recent_start :]
+            return merged(_events(entries)), position + len(entries)
         stop = self._frame_stop(position)
         events: list[Event] = []
         while position < min(stop, self._recent_start):
@@ -250,15 +264,7 @@ def _events(entries: Iterable[Entry]) -> list[Event]:
     return [entry.event for entry in entries]
 
 
-def _bytes(entry: Entry) -> int:
-    return entry.event.size + len(entry.raw)
-
-
-def _weight(entry: Entry) -> int:
-    return ENTRY_BYTES + _bytes(entry)
-
-
-def _held(event: Event) -> int:
+def _text_bytes(event: Event) -> int:
     """The bytes that a delta's text takes in memory: up to four times those in UTF-8."""
     if isinstance(event, TextDelta):
         return sys.getsizeof(event.text)

@@ -26,8 +26,8 @@ from resolvers.streams.events import (
 from resolvers.streams.failures import INTERNAL
 from resolvers.streams.limits import OWNERS, StreamLimits, StreamMetrics, dropped, too_many_readers
 from resolvers.streams.log import Leave, read_events
-from resolvers.streams.merging import split
-from resolvers.streams.shelf import Shelf
+from resolvers.streams.merging import MAX_FRAME_BYTES, split
+from resolvers.streams.shelf import WEIGHED_BYTES, Shelf
 from resolvers.streams.stream import How, Source, Stream
 from resolvers.streams.waiters import Waiters, woken
 
@@ -211,7 +211,7 @@ class StreamHub:
             self._end(stream, Ended(outcome=StreamOutcome.FAILED, error=INTERNAL))
 
     async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
-        loop = asyncio.get_running_loop()
+        loop, limits, entries = asyncio.get_running_loop(), self.limits, stream.log.entries
         before, first = loop.time(), True
         async for event, raw in events:
             if isinstance(event, Ended):
@@ -226,11 +226,13 @@ class StreamHub:
             self._append(stream, event, raw if stream.keeps_raw else b"")
             if not stream.begun:
                 self._begun(stream)
-            self._shelf.grown(stream)
-            if stream.log.size > self.limits.max_log or stream.log.weight > self.limits.max_memory:
+            size, weight = entries.size, entries.weight
+            if weight > stream.weighed + WEIGHED_BYTES:
+                self._shelf.grown(stream)
+            if size > limits.max_log or weight > limits.max_memory:
                 raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
-            if stream.on_disconnect is OnDisconnect.CANCEL and stream.log.lead > self.limits.max_lead:
-                await stream.log.caught_up(self.limits.max_lead)
+            if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
+                await stream.log.caught_up(limits.max_lead)
                 before = loop.time()
         raise UpstreamError("The answer was cut off.", reason="CUT")
 
@@ -241,7 +243,7 @@ class StreamHub:
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
         """Add an event to the log, a large delta in pieces. With the first one, the stream has begun."""
-        for piece in split(event):
+        for piece in (event,) if event.size <= MAX_FRAME_BYTES else split(event):
             stream.log.append(piece, raw)
             raw = b""
         if not stream.opened.done():

@@ -185,21 +185,21 @@ async def read_events(
                 await asyncio.sleep(rest)
             events, position = _next(log, position, joined=coalesce > 0)
             log.moved(reader, position)
-            was_behind, behind = behind, position < len(log.entries)
-            sent, away = clock(), 0.0
-            for number, event in enumerate(events):
-                if number or was_behind:
+            waits, behind = behind, position < len(log.entries)
+            away = 0.0
+            for event in events:
+                if waits:
                     await asyncio.sleep(0)
+                waits = True
                 given = clock()
                 yield _replayed(event) if replayed and isinstance(event, Started) else event
                 if isinstance(event, Ended):
                     return
-                away = max(away, clock() - given)
+                sent = clock()
+                away = max(away, sent - given)
             if reason is not None and not behind:
                 yield _detached(log, position, reason)
                 return
-            if events:
-                sent = clock()
 
 
 def _next(log: StreamLog, position: int, *, joined: bool) -> tuple[list[Event], int]:

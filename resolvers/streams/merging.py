@@ -14,23 +14,27 @@ _WIDEST = 4
 """The most bytes that a character takes in UTF-8."""
 
 
-def merged(events: Iterable[Event]) -> list[Event]:
+def merged(events: Sequence[Event]) -> list[Event]:
     """The events that mean something in the graph, deltas that continue one another joined.
 
     A joined delta has the cursor of the last one in it, so that the text after any cursor, concatenated, is exact.
     """
+    if len(events) == 1:
+        return [] if type(events[0]) is Raw else [events[0]]
     runs: list[list[Event]] = []
+    run: list[Event] = []
     call_id: str | None = None
     for event in events:
-        if type(event) is Raw:
+        kind = type(event)
+        if kind is Raw:
             continue
-        if runs and _continues(runs[-1][0], call_id, event):
-            runs[-1].append(event)
+        if run and kind is type(run[0]) and _continues(run[0], call_id, event):
+            run.append(event)
         else:
-            runs.append([event])
-            call_id = None
-        if type(event) is ToolCallDelta and call_id is None:
-            call_id = event.tool_call_id
+            run, call_id = [event], None
+            runs.append(run)
+        if kind is ToolCallDelta and call_id is None:
+            call_id = cast("ToolCallDelta", event).tool_call_id
     return [_joined(run) for run in runs]
 
 
@@ -71,9 +75,10 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _continues(first: Event, call_id: str | None, event: Event) -> bool:
-    """Whether a delta goes on with a run that began with ``first``; ``call_id`` is that of the run's call, if known."""
-    if type(first) is not type(event):
-        return False
+    """Whether an event goes on with a run that began with one of its type.
+
+    ``call_id`` is that of the run's tool call, as far as it is known.
+    """
     if isinstance(first, TextDelta):
         return first.message_id == cast("TextDelta", event).message_id
     if isinstance(first, ToolCallDelta):

@@ -12,6 +12,9 @@ from resolvers.streams.stream import Stream
 STREAM_BYTES = 4096
 """What a stream takes in memory besides its log, about."""
 
+WEIGHED_BYTES = 32 * 1024
+"""By how much the log of a running stream grows until it is counted anew."""
+
 KEY_BYTES = 2048
 """What is left of an ended stream whose answer was dropped: its key, and how it ended."""
 
@@ -98,7 +101,10 @@ class Shelf:
             raise too_large_together()
 
     def _weigh(self, stream: Stream) -> None:
-        weight = STREAM_BYTES + stream.holds + stream.log.weight if stream.id in self._streams else 0
+        if stream.id not in self._streams:
+            return
+        stream.weighed = stream.log.weight
+        weight = STREAM_BYTES + stream.holds + stream.weighed
         self._quotas.add(stream.owner_id, weight - stream.weight)
         stream.weight = weight
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, Required, TypedDict
 
-from clients.errors import GatewayError
+from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 from clients.outcome import is_unconfirmed
@@ -72,7 +72,7 @@ class Stream:
         kept: whether it can be read again after its end.
         keeps_raw: whether its upstream bytes are read: at the OpenAI door.
         holds: the bytes that its request takes in memory while it runs.
-        weight: the bytes that it was counted with while it runs.
+        weight: the bytes that it was counted with last, while it runs; ``weighed`` are those of its log.
         dropped: whether its answer was dropped after its end, to make room; its key is still taken.
         cancelled: whether it was told to end before its time; ``left`` if that was because its last reader left.
         unsure: whether it failed and it is not known what the upstream has done or will do.
@@ -99,6 +99,7 @@ class Stream:
     keeps_raw: bool = True
     holds: int = 0
     weight: int = 0
+    weighed: int = 0
     dropped: bool = False
     begun: bool = False
     cancelled: bool = False
@@ -184,13 +185,23 @@ class Stream:
 
     @property
     def text(self) -> str:
-        """The answer so far, up to ``last_cursor``: read together, in one step, they are one snapshot."""
+        """The answer so far, up to ``last_cursor``: read together, in one step, they are one snapshot.
+
+        Raises:
+            NotFound: where the answer was dropped meanwhile.
+        """
+        self._check()
         return self.log.entries.text
 
     @property
     def last_cursor(self) -> str:
-        """The cursor of the newest event."""
+        """The cursor of the newest event. Raises NotFound, as ``text``."""
+        self._check()
         return str(len(self.log.entries))
+
+    def _check(self) -> None:
+        if self.dropped:
+            raise NotFound("The stream is not kept any more.")
 
     def stop_timer(self) -> None:
         """Whatever was to come is not to come."""
