@@ -66,6 +66,9 @@ class _Phase(Enum):
     """Nothing that may be parsed: the request is complete, and its answer is not."""
 
 
+_HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # looked up thrice as fast
+
+
 class _Flow(FlowControl):
     """uvicorn's flow control, but while enough is held nothing makes it read on.
 
@@ -76,10 +79,10 @@ class _Flow(FlowControl):
 
     def hold(self, holds: bool) -> None:
         """Read nothing, or go on."""
-        was, self._holds = self._holds, holds
         if holds:
             self.pause_reading()
-        elif was:
+        if holds is not self._holds:
+            self._holds = holds
             self.resume_reading()
 
     def resume_reading(self) -> None:
@@ -101,7 +104,7 @@ class Connection(Http10Protocol):
         self._head_seconds = head_seconds
         self._unsent = unsent
         self._crowd = crowd
-        self._phase = _Phase.HEAD
+        self._phase = _HEAD
         self._received = Received()
         self._spent = self._piece = self._left = self._chunk = 0
         self._keeps_alive = False
@@ -147,15 +150,15 @@ class Connection(Http10Protocol):
     def _feed(self) -> None:
         """Parse what may be parsed of the bytes received."""
         try:
-            while len(self._received) and self._phase is not _Phase.ANSWER and not self.transport.is_closing():
+            while self._received.count and self._phase is not _ANSWER:
                 self._parse_piece()
         except (HeadRefused, httptools.HttpParserError) as error:
             if isinstance(error, httptools.HttpParserError):
                 error = self._refusal or HeadRefused(400, "Invalid HTTP request received.")
             self._refuse(error)
             return
-        self._flow.hold(len(self._received) > HELD_BYTES)
-        if self._phase is _Phase.HEAD and self._spent and self._clock is None and not self.transport.is_closing():
+        self._flow.hold(self._received.count > HELD_BYTES)
+        if self._phase is _HEAD and self._spent and self._clock is None and not self.transport.is_closing():
             self._start_clock(self._head_seconds, self._no_head)
 
     def _parse_piece(self) -> None:
@@ -169,24 +172,25 @@ class Connection(Http10Protocol):
                 self.handle_websocket_upgrade()
                 return
             self._read_again()
-        if phase is _Phase.BODY:
+        if phase is _BODY:
             self._left -= self._piece
-        else:
-            self._spent += self._piece
-            self._check_framing(phase)
+            return
+        self._spent += self._piece
+        if phase is _CHUNKS:
+            self._check_framing()
 
-    def _check_framing(self, phase: _Phase) -> None:
+    def _check_framing(self) -> None:
         """Raise HeadRefused where head, chunk lines and trailers are too large together."""
-        begun = 0 if self._phase is _Phase.ANSWER else _CHUNK_LINE
-        if phase is _Phase.CHUNKS and self._spent > MAX_HEAD_BYTES + begun:
+        begun = 0 if self._phase is _ANSWER else _CHUNK_LINE
+        if self._spent > MAX_HEAD_BYTES + begun:
             raise _too_large()
 
     def _size_of_piece(self) -> int:
         """How much the parser may have, so that it goes past no bound and no end of a request."""
-        if self._phase is _Phase.BODY:
-            return min(len(self._received), self._left)
+        if self._phase is _BODY:
+            return min(self._received.count, self._left)
         room = _MAX_PIECE
-        if self._phase is _Phase.HEAD:
+        if self._phase is _HEAD:
             room = MAX_HEAD_BYTES - self._spent
             if not room:
                 raise _too_large()
@@ -194,8 +198,11 @@ class Connection(Http10Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. A trailer is none (RFC 9110, 6.5.1)."""
-        if self._phase is _Phase.HEAD:
-            super().on_header(name, value)
+        if self._phase is _HEAD:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Check the head, and begin the request."""
@@ -213,7 +220,7 @@ class Connection(Http10Protocol):
         if upgrades:
             return
         fields = dict(self.headers)
-        self._phase = _Phase.CHUNKS if b"transfer-encoding" in fields else _Phase.BODY
+        self._phase = _CHUNKS if b"transfer-encoding" in fields else _BODY
         self._left = int(fields.get(b"content-length", 0))  # the parser has checked it
         super().on_headers_complete()
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
@@ -228,7 +235,7 @@ class Connection(Http10Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Hand a piece of the body on."""
-        if self._phase is _Phase.CHUNKS:
+        if self._phase is _CHUNKS:
             self._chunk += len(body)
             self._spent -= len(body)
         super().on_body(body)
@@ -242,7 +249,7 @@ class Connection(Http10Protocol):
         """Let the connection go on after the answer, unless that has begun: then what came of the body is unread."""
         if self.parser.should_upgrade():
             return
-        self._phase = _Phase.ANSWER
+        self._phase = _ANSWER
         super().on_message_complete()
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps_alive
@@ -250,10 +257,10 @@ class Connection(Http10Protocol):
     def on_response_complete(self) -> None:
         """Go on to the next request."""
         super().on_response_complete()
-        if self._phase is _Phase.ANSWER and not self.transport.is_closing():
-            self._phase, self._spent = _Phase.HEAD, 0
+        if self._phase is _ANSWER and not self.transport.is_closing():
+            self._phase, self._spent = _HEAD, 0
             self._crowd.join(self)
-            if len(self._received):
+            if self._received.count:
                 self.loop.call_soon(self._feed_held)
 
     def _feed_held(self) -> None:
@@ -275,6 +282,7 @@ class Connection(Http10Protocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the WebSocket protocol."""
+        self._phase = _ANSWER
         self._out.on_close = self._out.inner.close
         self.scope["headers"] = [one for one in self.headers if one[0] != b"cookie"]  # which may be too long a line
         super().handle_websocket_upgrade()
@@ -313,7 +321,7 @@ class Connection(Http10Protocol):
     def _close(self) -> None:
         """Close when everything is sent, and what is still coming has been read."""
         if self._lingered is None and not self._out.inner.is_closing():
-            if len(self._received) or self._phase in {_Phase.BODY, _Phase.CHUNKS}:
+            if self._received.count or self._phase in {_BODY, _CHUNKS}:
                 self._linger()
             else:
                 self._out.inner.close()

@@ -68,7 +68,7 @@ def check_head(headers: Headers, *, version: str, size: int) -> None:
     if len(headers) > MAX_HEADERS:
         raise HeadRefused(431, f"The request has more than {MAX_HEADERS} headers.")
     hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) > 1 or (not hosts and version == "1.1"):
+    if len(hosts) != 1 and (hosts or version == "1.1"):
         raise HeadRefused(400, "The request must have one Host header.")
     if hosts and _HOST.fullmatch(hosts[0]) is None:
         raise HeadRefused(400, "The Host header is not a host and port.")

@@ -9,31 +9,33 @@ _OVERLAP = len(_END_OF_HEAD) - 1
 
 
 class Received:
-    """Bytes in the order in which they came. ``len`` says how many wait."""
+    """Bytes in the order in which they came.
 
-    __slots__ = ("_at", "_before", "_data")
+    Attributes:
+        count: how many wait.
+    """
+
+    __slots__ = ("_at", "_before", "_data", "count")
 
     def __init__(self) -> None:
         self._data = self._before = b""
-        self._at = 0
-
-    def __len__(self) -> int:
-        return len(self._data) - self._at
+        self._at = self.count = 0
 
     def add(self, data: bytes) -> None:
         """Append bytes."""
         self._before = (self._before + self._data[max(0, self._at - _OVERLAP) : self._at])[-_OVERLAP:]
-        self._data = self._data[self._at :] + data if len(self) else data
-        self._at = 0
+        self._data = self._data[self._at :] + data if self.count else data
+        self._at, self.count = 0, len(self._data)
 
     def take(self, count: int) -> memoryview:
         """Return the next ``count`` bytes, which wait no longer."""
         begin, self._at = self._at, self._at + count
+        self.count -= count
         return memoryview(self._data)[begin : self._at]
 
     def clear(self) -> None:
         """Forget what waits."""
-        self._data, self._at = b"", 0
+        self._data, self._at, self.count = b"", 0, 0
 
     def to_end_of_head(self) -> int:
         """Return how many bytes there are up to the end of the next empty line; all that wait where there is none.

@@ -37,8 +37,8 @@ from resolvers.streams.log import Leave
 MAX_OPERATIONS = 100
 """Operations of one socket at a time."""
 
-SMALL_CHARS = 64 * 1024
-"""An answer of more than this counts against its user while it waits to be read."""
+SMALL_CHARS = 128 * 1024
+"""An answer of more than this counts against its user while it waits to be read. A frame of a stream is smaller."""
 
 LAST_WORDS_SECONDS = 1.0
 """How long a socket that closes waits for its readers to be told."""

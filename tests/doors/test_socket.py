@@ -10,6 +10,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import composition, sockets
+from app.graphql import ws
 from app.graphql.engine import Engine
 from app.graphql.ws import MAX_OPERATIONS
 from resolvers.streams.events import TextDelta
@@ -241,6 +242,7 @@ async def test_messages_past_the_rate_close_the_socket_and_those_within_it_do_no
 
 async def test_large_answers_past_what_a_user_may_leave_unread_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "MAX_UNREAD", 500_000)
+    monkeypatch.setattr(ws, "SMALL_CHARS", 10_000)
     query = {"query": "{ _service { sdl } }"}
     async with embedded_stack() as stack:
         host, port = stack.url.removeprefix("http://").split(":")
