@@ -134,7 +134,7 @@ async def test_pipelined_requests_wait_with_the_client(target: Target) -> None:
 
     async with target.bystander(), target.measured() as cost, raw(target.address) as connection:
         flooding = asyncio.create_task(flood(connection))
-        while count < 3000:
+        while count < 300:
             count += (await connection.reader.read(65536)).count(b"HTTP/1.1 200")
         flooding.cancel()
         connection.writer.transport.abort()
@@ -144,12 +144,12 @@ async def test_pipelined_requests_wait_with_the_client(target: Target) -> None:
 @pytest.mark.parametrize("door", ["/v1", "text/event-stream", "multipart/mixed"])
 async def test_streams_that_nobody_reads_are_let_go(target: Target, door: str) -> None:
     async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(raw(target.address, receive_buffer=4096)) for _ in range(4)]
+        connections = [await stack.enter_async_context(raw(target.address, receive_buffer=4096)) for _ in range(2)]
         for connection in connections:
             connection.reader._transport.pause_reading()  # type: ignore[attr-defined] # asyncio reads ahead
             await connection.send(streamed(target, door))
         await asyncio.gather(*(connection.gone() for connection in connections))
-    assert cost.metric("agentgraph_requests_total", status="200") >= 4
+    assert cost.metric("agentgraph_requests_total", status="200") >= 2
     assert cost.rss_bytes < 40 * MIB
 
 
