@@ -22,7 +22,7 @@ from clients.calls import UpstreamLimits
 from clients.encoding import MAX_WHOLE_BYTES
 from clients.errors import ErrorCode
 from clients.sse import MAX_EVENT_BYTES
-from resolvers import asking, checks, completing, images, paging, passages, usage
+from resolvers import asking, checks, completing, images, paging, passages, public_urls, usage, vetting
 from resolvers.once import MAX_ANSWERS, MAX_KEPT_BYTES
 from resolvers.streams.hub import StreamLimits
 from schema.inputs import MAX_TEXT
@@ -219,8 +219,26 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
         Bound(
             key="image-address",
             what="an image's address; https, and not within a network",
-            amount=f"{images.MAX_URL:,} characters",
+            amount=f"{public_urls.MAX_URL:,} characters",
             past=_refused(_BAD, "IMAGE"),
+        ),
+        Bound(
+            key="image-data",
+            what="an image's data URL",
+            amount=f"{images.MAX_DATA_URL:,} characters",
+            past=_refused(_BAD, "IMAGE"),
+        ),
+        Bound(
+            key="addresses",
+            what="addresses in one completion or message that an upstream may fetch",
+            amount=str(vetting.MAX_ADDRESSES),
+            past=_refused(_BAD, "RANGE"),
+        ),
+        Bound(
+            key="request-depth",
+            what="the nesting of a completion's parameters, JSON schemas apart",
+            amount=f"{checks.MAX_NESTING} levels",
+            past=_refused(_BAD, "REQUEST"),
         ),
     ),
     "Agents": (

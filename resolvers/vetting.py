@@ -179,8 +179,8 @@ def _inside(value: dict[str, Any] | list[Any], place: str, field: str) -> Iterat
     if isinstance(value, list):
         yield from ((field, inner, f"{place}[{index}]") for index, inner in enumerate(value))
         return
-    passed = _ECHOED | {"url"} if value.get("type") in _FOUND else _ECHOED
-    if value.get("type") == "text":  # a document of plain text has it in its data
+    passed = _ECHOED | {"url"} if _type(value) in _FOUND else _ECHOED
+    if _type(value) == "text":  # a document of plain text has it in its data
         passed |= {"data"}
     for name, inner in value.items():
         if name not in passed:
@@ -190,7 +190,13 @@ def _inside(value: dict[str, Any] | list[Any], place: str, field: str) -> Iterat
 
 def _is_unknown_part(field: str, value: Any) -> bool:
     """Whether this is a part of a message, and of a type that nobody knows."""
-    return field == "content" and isinstance(value, dict) and value.get("type") not in _PARTS
+    return field == "content" and isinstance(value, dict) and _type(value) not in _PARTS
+
+
+def _type(value: dict[str, Any]) -> str:
+    """The type that an object says it has; empty where it says none."""
+    said = value.get("type")
+    return said if isinstance(said, str) else ""
 
 
 def _check_schema(schema: Any, place: str) -> None:

@@ -45,7 +45,7 @@ def test_a_tool_that_the_caller_runs_is_taken(type_: str) -> None:
     "type_",
     ["mcp", "MCP", "Mcp", " mcp", "mcp\n", "url", "web_search", "web_search_20250305", "web_fetch_20250910",
      "file_search", "code_interpreter", "code_execution_20250825", "image_generation", "advisor_20260301", "Function",
-     "function ", "", "ｍｃｐ"],
+     "function ", "", "\uff4d\uff43\uff50"],
 )  # fmt: skip
 def test_any_other_tool_is_refused_by_its_place(type_: str) -> None:
     tool = {"type": type_, "server_url": "https://example.com/mcp", "server_label": "x"}
@@ -102,7 +102,7 @@ def test_an_address_is_refused_wherever_a_message_carries_it(kind: str, role: st
         ({"audio": {"url": INSIDE}}, "audio.url"),
         ({"provider_specific_fields": {"compaction_blocks": [{"source": {"url": INSIDE}}]}},
          "provider_specific_fields.compaction_blocks[0].source.url"),
-        ({"tool_calls": [{"type": "function", "function": {"name": "f", "url": INSIDE}}]}, "tool_calls[0].function.url"),
+        ({"tool_calls": [{"function": {"name": "f", "url": INSIDE}}]}, "tool_calls[0].function.url"),
     ],
 )  # fmt: skip
 def test_so_is_one_beside_a_messages_content(given: dict[str, Any], place: str) -> None:
@@ -171,6 +171,7 @@ def test_an_earlier_answer_is_taken_back() -> None:
     vet_chat({"model": "m", "messages": [answered]})
 
 
+@pytest.mark.bound("addresses")
 def test_addresses_at_the_bound_and_past_it() -> None:
     part = {"type": "image_url", "image_url": {"url": PUBLIC}}
     vet_chat(saying(*[part] * MAX_ADDRESSES, *[{"type": "image_url", "image_url": PIXEL}] * 10))
@@ -184,6 +185,7 @@ def nested(depth: int) -> Any:
     return value
 
 
+@pytest.mark.bound("request-depth")
 def test_nesting_at_the_bound_and_past_it() -> None:
     vet_chat(saying(prediction=nested(MAX_NESTING + 1)))
     assert refused(saying(prediction=nested(MAX_NESTING + 2)))[0] == "REQUEST"
@@ -199,15 +201,15 @@ def test_a_model_is_no_list_and_no_address(model: str) -> None:
 
 @pytest.mark.parametrize("text", ["gs://bucket/a.png", "s3://bucket/a", " S3://bucket/a", "file:///etc/passwd"])
 def test_an_input_to_embed_is_no_address_in_a_store(text: str) -> None:
-    for given, place in ((text, "input"), (["hi", text], "input[1]")):
+    for inputs, place in ((text, "input"), (["hi", text], "input[1]")):
         with pytest.raises(BadUserInput) as error:
-            vet_embeddings({"model": "m", "input": given})
+            vet_embeddings({"model": "m", "input": inputs})
         assert (error.value.reason, error.value.details) == ("ADDRESS", {"param": place})
 
 
-@pytest.mark.parametrize("given", ["hi", "http://localhost is down", ["see gs://bucket"], [1, 2], [[1], [2]]])
-def test_other_inputs_are_taken(given: Any) -> None:
-    vet_embeddings({"model": "m", "input": given})
+@pytest.mark.parametrize("inputs", ["hi", "http://localhost is down", ["see gs://bucket"], [1, 2], [[1], [2]]])
+def test_other_inputs_are_taken(inputs: Any) -> None:
+    vet_embeddings({"model": "m", "input": inputs})
 
 
 JSON = st.recursive(
