@@ -18,10 +18,11 @@ from app.graphql import ws
 from app.server import MAX_HEAD_BYTES
 from app.settings import Settings
 from clients.breakers import MAX_PARTS
-from clients.calls import UpstreamLimits
-from clients.encoding import MAX_WHOLE_BYTES
+from clients.calls import AnswerSize, UpstreamLimits
+from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
 from clients.errors import ErrorCode
 from clients.sse import MAX_EVENT_BYTES
+from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import asking, checks, completing, images, paging, passages, public_urls, usage, vetting
 from resolvers.once import MAX_ANSWERS, MAX_KEPT_BYTES
 from resolvers.streams.hub import StreamLimits
@@ -346,9 +347,28 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
         ),
         Bound(
             key="upstream-body",
-            what="an upstream's answer that is not streamed, decoded",
-            amount=_size(MAX_WHOLE_BYTES),
+            what="an upstream's answer that is not streamed, decoded, in bytes; that is for embeddings, "
+            f"1/{AnswerSize.LIST.share} for lists and completions, 1/{AnswerSize.RECORD.share} for AMS and records",
+            setting="max_upstream_bytes",
+            past=_refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        ),
+        Bound(
+            key="upstream-values",
+            what=f"values in such an answer; in one of AMS {AnswerSize.RECORD.most:,}",
+            amount=f"{AnswerSize.LIST.most:,}",
+            past=_refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        ),
+        Bound(
+            key="upstream-records",
+            what=f"records in a list of an upstream; in a page of Letta {MAX_PAGE_RECORDS:,}",
+            amount=f"{MAX_RECORDS:,}",
             past=_refused(ErrorCode.UPSTREAM_ERROR, "DECODE"),
+        ),
+        Bound(
+            key="upstream-refusal",
+            what="the body of an upstream's error",
+            amount=_size(MAX_REFUSAL_BYTES),
+            past="not read; the status says what is known",
         ),
         Bound(
             key="breaker-parts",

@@ -130,7 +130,11 @@ _URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.L
 def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstream:
     keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
     key = _secret(keys.get(service))
-    limits = UpstreamLimits(connect=settings.connect_timeout_seconds, breaker_reset=settings.breaker_reset_seconds)
+    limits = UpstreamLimits(
+        connect=settings.connect_timeout_seconds,
+        breaker_reset=settings.breaker_reset_seconds,
+        max_bytes=settings.max_upstream_bytes,
+    )
     upstream = Upstream(
         service,
         getattr(settings, _URLS[service]),
