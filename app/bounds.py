@@ -21,7 +21,7 @@ from clients.breakers import MAX_PARTS
 from clients.calls import AnswerSize, UpstreamLimits
 from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
 from clients.errors import ErrorCode
-from clients.sse import MAX_EVENT_BYTES
+from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
 from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import asking, checks, completing, images, paging, passages, public_urls, usage, vetting
 from resolvers.once import MAX_ANSWERS, MAX_KEPT_BYTES
@@ -331,6 +331,12 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
             past=f"ends: {_refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
         ),
         Bound(
+            key="stream-event-parts",
+            what="lines, and objects, of one event of a stream of LiteLLM or Letta",
+            amount=f"{MAX_EVENT_PARTS:,}",
+            past=f"ends: {_refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
+        ),
+        Bound(
             key="answers-kept",
             what="answers kept under idempotency keys that are not streams'",
             amount=f"{MAX_ANSWERS:,}, {_size(MAX_KEPT_BYTES)}",
@@ -354,8 +360,9 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
         ),
         Bound(
             key="upstream-values",
-            what=f"values in such an answer; in one of AMS {AnswerSize.RECORD.most:,}",
-            amount=f"{AnswerSize.LIST.most:,}",
+            what="objects, and values, in such an answer, texts with braces and commas counted; "
+            f"{AnswerSize.RECORD.objects:,} objects in one of AMS and in embeddings",
+            amount=f"{AnswerSize.LIST.objects:,}, and {AnswerSize.LIST.values:,}",
             past=_refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
         ),
         Bound(

@@ -38,18 +38,18 @@ class AnswerSize(Enum):
 
     Attributes:
         share: it may have ``UpstreamLimits.max_bytes`` divided by this.
-        mark: the byte that its values are counted by; decoding takes time for each.
-        most: how many of that byte it may have.
+        objects: how many objects it may have, counted by their braces; decoding takes up to a microsecond for each.
+        values: how many values it may have, counted by their commas; ``None`` if any number.
     """
 
-    RECORD = (8, b",", 250_000)
-    LIST = (2, b",", 1_000_000)
-    VECTORS = (1, b"{", 100_000)
+    RECORD = (8, 50_000, 1_000_000)
+    LIST = (2, 200_000, 1_000_000)
+    VECTORS = (1, 50_000, None)
 
-    def __init__(self, share: int, mark: bytes, most: int) -> None:
+    def __init__(self, share: int, objects: int, values: int | None) -> None:
         self.share = share
-        self.mark = mark
-        self.most = most
+        self.objects = objects
+        self.values = values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,8 +115,8 @@ class Wire:
         """
         if response.status_code < 400:
             body = await _read(response, limit=self._max_bytes // size.share)
-            if len(body) > _COUNTED_BYTES and body.count(size.mark) > size.most:
-                raise TooLarge(size.most, "values")
+            if len(body) > _COUNTED_BYTES:
+                _check_count(body, size)
             return body
         try:
             async with asyncio.timeout(_REFUSAL_SECONDS):
@@ -153,6 +153,14 @@ async def _read(response: httpx.Response, *, limit: int) -> bytes:
             raise TooLarge(limit)
         body.write(chunk)
     return body.getvalue()
+
+
+def _check_count(body: bytes, size: AnswerSize) -> None:
+    """Raises TooLarge for a body that would take too long to decode, whatever its values are."""
+    if body.count(b"{") > size.objects:
+        raise TooLarge(size.objects, "objects")
+    if size.values is not None and body.count(b",") > size.values:
+        raise TooLarge(size.values, "values")
 
 
 async def _following(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
