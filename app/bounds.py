@@ -22,6 +22,7 @@ from clients.calls import AnswerSize, UpstreamLimits
 from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
 from clients.errors import ErrorCode
 from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
+from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import asking, checks, completing, images, paging, passages, public_urls, usage, vetting
 from resolvers.once import MAX_ANSWERS, MAX_KEPT_BYTES
@@ -376,6 +377,12 @@ BOUNDS: dict[str, tuple[Bound, ...]] = {
             what="the body of an upstream's error",
             amount=_size(MAX_REFUSAL_BYTES),
             past="not read; the status says what is known",
+        ),
+        Bound(
+            key="upstream-headers",
+            what=f"headers of an upstream's answer, of {MAX_HEADER_BYTES:,} bytes each",
+            amount=str(MAX_HEADERS),
+            past=_refused(ErrorCode.UPSTREAM_ERROR, "CUT"),
         ),
         Bound(
             key="breaker-parts",

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from app.embedded.seed import ADA, GRACE
+from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from tests.support.attack import Target, attacked
 from tests.support.oddserver import Scripted, odd_server
 
@@ -136,3 +137,24 @@ async def test_an_answer_of_many_values_does_not_hold_the_loop(
     async with target.bystander(GRACE), target.measured() as cost:
         assert await reason(target, query) == why
     assert cost.cpu_seconds < 2
+
+
+def headed(count: int, length: int = 1) -> Scripted:
+    lines = b"".join(b"x-%d: %b\r\n" % (index, b"a" * length) for index in range(count))
+    return Scripted(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" + lines + b"\r\n[]")
+
+
+@pytest.mark.bound("upstream-headers")
+async def test_an_answer_has_as_many_headers_as_the_bound_and_no_more(served: tuple[Target, Upstreams]) -> None:
+    target, upstreams = served
+    for answer, why in [
+        (headed(MAX_HEADERS - 1), "DECODE"),  # ``[]`` is no agent
+        (headed(MAX_HEADERS), "CUT"),
+        (headed(1, MAX_HEADER_BYTES - len("x-0")), "DECODE"),
+        (headed(1, MAX_HEADER_BYTES + 1), "CUT"),
+        (headed(100_000, 1000), "CUT"),
+    ]:
+        upstreams.odd = {f"/letta/v1/agents/{AGENT}": answer}
+        async with target.measured() as cost:
+            assert await reason(target, AGENT_NAME) == why
+        assert cost.peak_rss_bytes < LARGEST_LIST

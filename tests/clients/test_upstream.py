@@ -663,6 +663,22 @@ async def test_answers_that_are_too_large_open_no_breaker() -> None:
     assert (wire.calls, observer.states) == (12, [])
 
 
+async def test_a_body_that_drips_is_given_up_at_the_deadline() -> None:
+    class Dripping(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b" "
+                await asyncio.sleep(0.001)
+
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Dripping())
+
+    upstream, _, _ = guard(act)
+    with pytest.raises(UpstreamTimeout) as caught:
+        await upstream.request(scope(0.2), Call(operation="x", path="/"))
+    assert caught.value.reason == "DEADLINE"
+
+
 async def test_a_refusal_whose_body_has_no_end_is_a_refusal() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(429, headers={"retry-after": "7"}, stream=Endless())
