@@ -95,7 +95,7 @@ async def open_doors(
         open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,
         metrics_token=_secret(settings.metrics_token),
-        fault_page=None if platform is None else f"{next(iter(platform.urls.values())).rpartition('/')[0]}/_embedded/",
+        fault_page=None if platform is None else platform.page_url,
     )
 
 
