@@ -1,4 +1,7 @@
-"""The REST door in OpenAPI: ``/openapi.json``, ``/docs``, ``/redoc``. The routes themselves are bare ASGI."""
+"""The REST door in OpenAPI: ``/openapi.json``, ``/docs``, ``/redoc``, none of them in production.
+
+The routes themselves are bare ASGI.
+"""
 
 from __future__ import annotations
 
