@@ -84,13 +84,8 @@ def create_app(
             stack.enter_context(watch.running())
             yield
 
-    api = FastAPI(
-        title="agentgraph",
-        version=VERSION,
-        lifespan=lifespan,
-        redirect_slashes=False,
-        openapi_url=None if settings.is_production else "/openapi.json",  # without it there is no /docs and no /redoc
-    )
+    described = None if settings.is_production else "/openapi.json"  # without it there is no /docs and no /redoc
+    api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False, openapi_url=described)
     api.router.routes[:0] = [
         *page_routes(settings, gate),
         *demo_routes(settings),
