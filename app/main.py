@@ -10,7 +10,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
-from app import VERSION
 from app.circle import proxy_secrets
 from app.composition import open_doors
 from app.doors import Doors
@@ -29,7 +28,7 @@ from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.rest.door import RestDoor
 from app.rest.table import PROXY
-from app.restdocs import describe
+from app.restdocs import described_api
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
 
@@ -84,8 +83,7 @@ def create_app(
             stack.enter_context(watch.running())
             yield
 
-    described = None if settings.is_production else "/openapi.json"  # without it there is no /docs and no /redoc
-    api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False, openapi_url=described)
+    api = described_api(settings, lifespan)
     api.router.routes[:0] = [
         *page_routes(settings, gate),
         *demo_routes(settings),
@@ -94,7 +92,6 @@ def create_app(
         *(Route(path, Handover(gate, "rest")) for path in ("/v1/{path:path}", PROXY, f"{PROXY}/{{path:path}}")),
     ]
     add_operators_routes(api, gate)
-    describe(api)
     api.add_middleware(Shield, telemetry=telemetry, max_concurrent=settings.max_concurrent_requests, drain=drain)
     api.add_middleware(HeadAsGet)
     api.add_middleware(

@@ -1,0 +1,103 @@
+"""Bounds on streams and on calls to upstreams."""
+
+from __future__ import annotations
+
+from app.bounds.bound import Bound, refused, size
+from clients.breakers import MAX_PARTS
+from clients.calls import AnswerSize, UpstreamLimits
+from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
+from clients.errors import ErrorCode
+from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
+from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
+from clients.wire import MAX_REFUSAL_BYTES
+from resolvers.once import MAX_ANSWERS, MAX_KEPT_BYTES
+from resolvers.streams.hub import StreamLimits
+
+_STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
+
+STREAMS = (
+    Bound(
+        "streams",
+        "running streams of one user, and as many of their agents at the proxy",
+        refused(ErrorCode.OVERLOADED, "STREAMS"),
+        str(_STREAMS.max_streams_per_user),
+    ),
+    Bound(
+        "answer-text",
+        "the text of a streamed answer: UTF-8, with reasoning, tool arguments and messages",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'TOO_LARGE')}",
+        size(_STREAMS.max_log),
+    ),
+    Bound(
+        "answer-memory",
+        "the memory of a streamed answer, in however many pieces it comes",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'TOO_LARGE')}",
+        size(_STREAMS.max_memory),
+    ),
+    Bound(
+        "stream-event",
+        "one event of a stream of LiteLLM or Letta",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
+        size(MAX_EVENT_BYTES),
+    ),
+    Bound(
+        "stream-event-parts",
+        "lines, and objects, of one event of a stream of LiteLLM or Letta",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
+        f"{MAX_EVENT_PARTS:,}",
+    ),
+    Bound(
+        "answers-kept",
+        "answers kept under idempotency keys that are not streams'",
+        "evicts the oldest",
+        f"{MAX_ANSWERS:,}, {size(MAX_KEPT_BYTES)}",
+    ),
+)
+
+UPSTREAM_CALLS = (
+    Bound(
+        "bulkhead",
+        "calls of one replica to one service at a time: reads, and calls that wait for a model; "
+        "one user gets a quarter",
+        f"waits; {refused(ErrorCode.UPSTREAM_UNAVAILABLE, 'BULKHEAD_FULL')}",
+        f"{_UPSTREAM.max_concurrent:,} and {_UPSTREAM.max_model_calls:,}",
+    ),
+    Bound(
+        "upstream-body",
+        "an upstream's answer that is not streamed, decoded, in bytes; that is for embeddings, "
+        f"1/{AnswerSize.LIST.share} for lists and completions, 1/{AnswerSize.RECORD.share} for AMS and records",
+        refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        setting="max_upstream_bytes",
+    ),
+    Bound(
+        "upstream-values",
+        "objects, and values, in such an answer, braces and commas in texts counted; "
+        f"{AnswerSize.RECORD.objects:,} objects in one of AMS and in embeddings",
+        refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        f"{AnswerSize.LIST.objects:,}, and {AnswerSize.LIST.values:,}",
+    ),
+    Bound(
+        "upstream-records",
+        f"records in a list of an upstream; in a page of Letta {MAX_PAGE_RECORDS:,}",
+        refused(ErrorCode.UPSTREAM_ERROR, "DECODE"),
+        f"{MAX_RECORDS:,}",
+    ),
+    Bound(
+        "upstream-refusal",
+        "the body of an upstream's error",
+        "not read; the status says what is known",
+        size(MAX_REFUSAL_BYTES),
+    ),
+    Bound(
+        "upstream-headers",
+        f"headers of an upstream's answer, of {MAX_HEADER_BYTES:,} bytes each",
+        refused(ErrorCode.UPSTREAM_ERROR, "CUT"),
+        str(MAX_HEADERS),
+    ),
+    Bound(
+        "breaker-parts",
+        "breakers of models and kinds of call, of one service",
+        "evicts a closed one",
+        f"{MAX_PARTS:,}",
+    ),
+)
