@@ -89,9 +89,9 @@ async def test_the_rest_door_passes_on_no_tool_that_others_run(target: Target, p
 SCHEMA = {"type": "object", "properties": {"a": {"$ref": INSIDE}}}
 GRAPH: list[tuple[dict[str, Any], str]] = [
     ({"responseFormat": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
-     "response_format.json_schema.schema"),
+     "response_format.json_schema.schema.properties.a.$ref"),
     ({"tools": [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]},
-     "tools[0].function.parameters"),
+     "tools[0].function.parameters.properties.a.$ref"),
     ({"tools": [{**FUNCTION, "server_url": INSIDE}]}, "tools[0].server_url"),
     ({"model": f"huggingface/{INSIDE}"}, "model"),
 ]  # fmt: skip

@@ -136,9 +136,10 @@ SCHEMA = {"type": "object", "properties": {"url": {"type": "string", "pattern": 
 def test_a_schema_refers_to_itself_alone(word: str, reference: str) -> None:
     schema = {"type": "object", "properties": {"a": {"anyOf": [{word: reference}]}}}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    assert refused(saying(response_format=form)) == ("SCHEMA", "response_format.json_schema.schema")
+    inner = f"properties.a.anyOf[0].{word}"
+    assert refused(saying(response_format=form)) == ("SCHEMA", f"response_format.json_schema.schema.{inner}")
     tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    assert refused(saying(tools=[tool])) == ("SCHEMA", "tools[0].function.parameters")
+    assert refused(saying(tools=[tool])) == ("SCHEMA", f"tools[0].function.parameters.{inner}")
 
 
 HONEST: list[dict[str, Any]] = [
