@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import can_ada
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -173,6 +173,7 @@ SPELLINGS = [
 ]
 
 
+@settings(deadline=None)
 @given(PRIVATE, st.sampled_from(SPELLINGS), st.sampled_from(["https://", "HTTPS://", "https:\\\\", "https:/"]))
 def test_no_spelling_of_a_private_address_is_taken(text: str, spell, scheme: str) -> None:
     assert not is_public(f"{scheme}{spell(IPv4Address(text))}/a.png")
@@ -185,6 +186,7 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=8).map("".join).map("https://".__add__) | st.text(max_size=30).map("https://".__add__))
 def test_every_parser_reads_the_same_public_host_in_what_is_taken(url: str) -> None:
     if not is_public(url):
