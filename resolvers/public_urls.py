@@ -37,7 +37,7 @@ _CARRIES_IPV4 = (ip_network("2001::/32"), ip_network("2002::/16"))
 
 _INVISIBLE = re.compile(r"[\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
 _ADDRESS = re.compile(
-    r"[a-z][a-z0-9+.-]*:[/\\]|[/\\]{2}|www\."
+    r"[a-z][a-z0-9+.-]*:[/\\]|[/\\]{2}[^\s/\\]|www\."
     r"|(?:https?|wss?|ftps?|sftp|file|data|gs|s3|az|abfss?|wasbs?|hdfs|gopher|dict|ldaps?|jar|javascript|blob):",
     re.IGNORECASE,
 )

@@ -41,7 +41,7 @@ _PARTS = frozenset({
 """The types of parts that OpenAI, Anthropic and LiteLLM know. A part of another type carries no address."""
 
 _WORDS = frozenset({
-    "text", "content", "refusal", "name", "role", "type", "id", "arguments", "description", "title", "thinking",
+    "text", "content", "definition", "refusal", "name", "role", "type", "id", "arguments", "description", "title", "thinking",
     "signature", "reasoning", "reasoning_content", "transcript", "context", "filename", "format", "detail",
     "media_type", "mime_type", "tool_call_id", "tool_use_id", "cited_text",
 })  # fmt: skip
@@ -60,6 +60,7 @@ _SCHEMAS = frozenset({"parameters", "input_schema", "schema"})
 _FOUND = frozenset({"web_search_result", "url_citation", "web_search_result_location"})
 """Objects whose ``url`` says where a text was found."""
 
+_LOOKED_AT = frozenset({"messages", "stop"})
 _PLAIN = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
 _CALL, _CALLED = frozenset({"id", "type", "function", "index"}), frozenset({"name", "arguments"})
 _FUNCTION = frozenset({"name", "description", "parameters", "strict"})
@@ -84,7 +85,7 @@ def vet_chat(body: dict[str, Any]) -> Vetted:
             visit.look(message, (("messages",), index), "messages")
     visit.opaque = _ECHOED | _SCHEMAS
     for name, value in body.items():
-        if isinstance(value, dict | list) and name != "messages":
+        if isinstance(value, dict | list) and name not in _LOOKED_AT:
             _check_references(value, (name,))
             visit.look(_odd_tools(value) if name == "tools" else value, (name,), name)
     return Vetted(body)

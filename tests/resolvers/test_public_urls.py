@@ -225,6 +225,8 @@ def test_a_text_that_may_be_fetched_is_recognised(text: str) -> None:
     assert looks_like_address(text)
 
 
-@pytest.mark.parametrize("text", ["", "file-abc", "UklGRg==", "a: b", "wiki:cats", "auto", "12:30", "C:", "/a/b"])
+@pytest.mark.parametrize(
+    "text", ["", "file-abc", "UklGRg==", "a: b", "wiki:cats", "auto", "12:30", "C:", "/a/b", "// a comment", "///"]
+)
 def test_other_texts_are_not(text: str) -> None:
     assert not looks_like_address(text)

@@ -165,6 +165,13 @@ def test_what_is_no_address_to_fetch_or_a_public_one_is_taken(part: dict[str, An
     assert vet_chat(body) is body
 
 
+def test_texts_that_only_look_like_addresses_are_taken() -> None:
+    grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "//start\nstart: /https?:/"}}
+    custom = {"type": "custom", "custom": {"name": "f", "description": INSIDE, "format": grammar}}
+    called = {"role": "assistant", "tool_calls": [{"type": "custom", "custom": {"name": "f", "input": INSIDE}}]}
+    vet_chat({"model": "m", "messages": [called], "tools": [custom], "stop": ["//", "http://", "www."]})
+
+
 def test_an_earlier_answer_is_taken_back() -> None:
     cited = [{"type": "url_citation", "url_citation": {"url": "http://example.com", "title": "x"}}]
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"url": "http://localhost"}'}}]
