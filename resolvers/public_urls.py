@@ -19,6 +19,9 @@ MAX_URL = 2048
 
 _AUTHORITY = re.compile(r"https://([^/?#\\@]+)(?:[/?#]|\Z)", re.IGNORECASE)
 _PORT = re.compile(r":(\d*)\Z")
+_OTHER_DOTS = re.compile(r"[\u3002\uff0e\uff61]")
+"""What IDNA takes for a dot, and simpler parsers for a part of a label."""
+
 _FIRST_UNPRIVILEGED = 1024
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+{_LABEL}")
@@ -35,7 +38,7 @@ _GLOBAL_UNICAST = ip_network("2000::/3")
 _CARRIES_IPV4 = (ip_network("2001::/32"), ip_network("2002::/16"))
 """Teredo and 6to4: an IPv4 address, private ones included, stands within. NAT64's prefix is outside 2000::/3."""
 
-_INVISIBLE = re.compile(r"[\x00-\x20\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
 _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]*:[/\\]|[/\\]{2}[^\s/\\]|www\."
     r"|(?:https?|wss?|ftps?|sftp|file|data|gs|s3|az|abfss?|wasbs?|hdfs|gopher|dict|ldaps?|jar|javascript|blob):",
@@ -60,7 +63,7 @@ def is_public(url: str) -> bool:
 
 def looks_like_address(text: str) -> bool:
     """Whether somebody may take a text for something to fetch, whatever precedes or interrupts its scheme."""
-    return _ADDRESS.match(_INVISIBLE.sub("", text[:_HEAD])) is not None
+    return _ADDRESS.match(_INVISIBLE.sub("", text[:_HEAD]).lstrip()) is not None
 
 
 def _is_open(port: str) -> bool:
@@ -69,13 +72,15 @@ def _is_open(port: str) -> bool:
 
 
 def _as_written(authority: str, hostname: str) -> bool:
-    """Whether a URL spells its host as the parser does, but for capitals, the last dot and IDNA's mapping."""
+    """Whether a URL spells its host as the parser does, but for capitals, the last dot and Punycode."""
     written = _PORT.sub("", authority).removesuffix(".")
     read = hostname.removesuffix(".")
     if written.isascii():
         return written.lower() == read or _is_same_ipv6(written, read)
+    if _OTHER_DOTS.search(written):
+        return False
     try:
-        return idna.encode(written, uts46=True).decode() == read
+        return idna.encode(written.lower()).decode() == read
     except idna.IDNAError:
         return False
 

@@ -41,7 +41,8 @@ _PARTS = frozenset({
 """The types of parts that OpenAI, Anthropic and LiteLLM know. A part of another type carries no address."""
 
 _WORDS = frozenset({
-    "text", "content", "definition", "refusal", "name", "role", "type", "id", "arguments", "description", "title", "thinking",
+    "text", "content", "definition", "refusal", "name", "role", "type", "id", "arguments", "description", "title",
+    "thinking",
     "signature", "reasoning", "reasoning_content", "transcript", "context", "filename", "format", "detail",
     "media_type", "mime_type", "tool_call_id", "tool_use_id", "cited_text",
 })  # fmt: skip

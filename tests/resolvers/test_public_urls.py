@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import can_ada
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -104,6 +104,9 @@ AMBIGUOUS = [
     "https://134744072/",
     "https://8.8.2056/",
     "https://1.1.1.1%2e/",
+    "https://\u24d0example.com/",
+    "https://\uff45xample.com/",
+    "https://example\u3002com/",
 ]
 
 
@@ -186,7 +189,8 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=400)
+@example("https://\u24d0example.com/")
 @given(st.lists(PIECES, max_size=8).map("".join).map("https://".__add__) | st.text(max_size=30).map("https://".__add__))
 def test_every_parser_reads_the_same_public_host_in_what_is_taken(url: str) -> None:
     if not is_public(url):
