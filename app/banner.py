@@ -21,9 +21,9 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, ke
         lines.append(f"  kept in  {kept_in}" if kept_in else "  What is done there is gone when the gateway stops.")
     places = {
         "Start here": f"{base}/",
-        "GraphQL": f"{base}/graphql  (GraphiQL in a browser)",
+        "GraphQL": f"{base}/graphql" + ("" if settings.is_production else "  (GraphiQL in a browser)"),
         "OpenAI": f"{base}/v1",
-        "REST docs": f"{base}/docs",
+        **({} if settings.is_production else {"REST docs": f"{base}/docs"}),
         "Health": f"{base}/health  {base}/metrics",
     }
     lines += ["", *(f"  {name:<10} {place}" for name, place in places.items())]

@@ -100,7 +100,7 @@ async def open_doors(
         open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,
         metrics_token=_secret(settings.metrics_token),
-        fault_page=None if platform is None else f"{next(iter(platform.urls.values())).rpartition('/')[0]}/_embedded/",
+        fault_page=None if platform is None else platform.page_url,
     )
 
 
@@ -135,7 +135,11 @@ _URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.L
 def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstream:
     keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
     key = _secret(keys.get(service))
-    limits = UpstreamLimits(connect=settings.connect_timeout_seconds, breaker_reset=settings.breaker_reset_seconds)
+    limits = UpstreamLimits(
+        connect=settings.connect_timeout_seconds,
+        breaker_reset=settings.breaker_reset_seconds,
+        max_bytes=settings.max_upstream_bytes,
+    )
     upstream = Upstream(
         service,
         getattr(settings, _URLS[service]),

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app import VERSION, garbage
+from app import garbage
 from app.admission import Admission
 from app.circle import proxy_secrets
 from app.composition import open_doors
@@ -30,7 +30,7 @@ from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.places import Places
 from app.rest.door import RestDoor
-from app.restdocs import describe
+from app.restdocs import described_api
 from app.settings import Settings
 from app.shedding import Shedder
 from app.sockets import Sockets
@@ -92,10 +92,9 @@ def create_app(
                 garbage.settle()
             yield
 
-    api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)
+    api = described_api(settings, lifespan)
     api.router.routes[:0] = [*page_routes(settings, gate), *demo_routes(settings)]
     add_operators_routes(api, gate)
-    describe(api)
     _add_hot_doors(api, gate, settings)
     api.add_middleware(Shield, telemetry=telemetry, drain=drain)
     api.add_middleware(HeadAsGet)

@@ -1,4 +1,7 @@
-"""The REST door in OpenAPI: ``/openapi.json``, ``/docs``, ``/redoc``. The routes themselves are bare ASGI."""
+"""The REST door in OpenAPI: ``/openapi.json``, ``/docs``, ``/redoc``, none of them in production.
+
+The routes themselves are bare ASGI.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.types import Lifespan
 
+from app import VERSION
 from app.rest.requests import Chat, Embeddings
 from app.rest.table import TABLE, Keys, Row, Work
+from app.settings import Settings
 from resolvers.checks import MAX_KEY
 
 _ERROR = {
@@ -30,7 +36,15 @@ _ERROR = {
 }
 
 
-def describe(api: FastAPI) -> None:
+def described_api(settings: Settings, lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """Make an application that describes its routes and the OpenAI door, except in production."""
+    url = None if settings.is_production else "/openapi.json"  # FastAPI has no /docs and no /redoc without it
+    api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False, openapi_url=url)
+    _describe(api)
+    return api
+
+
+def _describe(api: FastAPI) -> None:
     """Add the OpenAI door to the description that FastAPI makes of its own routes."""
 
     def openapi() -> dict[str, Any]:

@@ -177,6 +177,10 @@ class Settings(BaseSettings):
     """
     max_body_bytes: Count = 1_000_000
     """The largest body and the largest WebSocket message, in bytes."""
+    max_upstream_bytes: Count = 32 * 1024 * 1024
+    """The largest answer of an upstream that is read whole, in bytes: for embeddings. Lists and completions may have
+    half of it, single records and all of AMS an eighth.
+    """
     max_query_depth: Count = 15
     """How deep a query may be nested."""
     max_query_tokens: Count = 5000

@@ -53,7 +53,7 @@ class Table:
 
     title: str
     header: Sequence[str]
-    rows: Sequence[Sequence[str]] = field(default_factory=list)
+    rows: list[Sequence[str]] = field(default_factory=list)
     targets: dict[str, bool] = field(default_factory=dict)
 
     def text(self) -> str:

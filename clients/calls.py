@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 import msgspec
@@ -32,6 +33,25 @@ class CallScope:
     caller: str = ""
 
 
+class AnswerSize(Enum):
+    """How large a whole answer may be.
+
+    Attributes:
+        share: it may have ``UpstreamLimits.max_bytes`` divided by this.
+        objects: how many objects it may have, counted by their braces; decoding takes up to a microsecond for each.
+        values: how many values it may have, counted by their commas; ``None`` if any number.
+    """
+
+    RECORD = (8, 50_000, 1_000_000)
+    LIST = (2, 200_000, 1_000_000)
+    VECTORS = (1, 50_000, None)
+
+    def __init__(self, share: int, objects: int, values: int | None) -> None:
+        self.share = share
+        self.objects = objects
+        self.values = values
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """What is asked of a service.
@@ -42,6 +62,7 @@ class Call:
         json: a body to encode; ``content`` is one that is bytes already.
         subject: the id of what it is about (an agent, a conversation, a run, a template); empty where it is about none.
         model: the name of the model that it is about; empty where it is about none.
+        size: how large its answer may be.
         model_work: whether it waits for a model. It has a bulkhead of its own, and when its time runs out that says
             nothing of the service.
         is_refusal: tells a 5xx that is about this call from one that is about the service.
@@ -59,6 +80,7 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     subject: str = ""
     model: str = ""
+    size: AnswerSize = AnswerSize.LIST
     model_work: bool = False
     is_refusal: Callable[[Answer], bool] | None = None
     is_models_failure: Callable[[Answer], bool] | None = None
@@ -81,6 +103,7 @@ class UpstreamLimits:
 
     The first three are the sizes of the bulkheads, of which one caller gets a quarter at most. ``queue`` is how long a
     call waits for a place while none of its caller's is let in, ``write`` how long a piece of its body may take.
+    ``max_bytes`` is the largest answer that is read whole; see ``AnswerSize``.
     ``fair`` is how long a service must have had before its silence counts against it. A breaker opens for
     ``breaker_reset`` when at least ``breaker_failures`` calls, and at least half of all, failed in ``breaker_window``.
     """
@@ -88,6 +111,7 @@ class UpstreamLimits:
     max_concurrent: int = 256
     max_model_calls: int = 1024
     max_returning: int = 1024
+    max_bytes: int = 32 * 1024 * 1024
     fair: float = 1.0
     connect: float = 5.0
     write: float = 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from clients.calls import Answer
 
 T = TypeVar("T")
+
+MAX_RECORDS, MAX_PAGE_RECORDS = 10_000, 1_000
+"""How many records are read of a list, and of a page that was asked for with a limit of 100."""
+
+Records = Annotated[list[T], msgspec.Meta(max_length=MAX_RECORDS)]
+Page = Annotated[list[T], msgspec.Meta(max_length=MAX_PAGE_RECORDS)]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a msgspec decoder raises for bytes that it cannot read; bytes that are no UTF-8 raise no ``DecodeError``."""

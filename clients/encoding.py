@@ -6,9 +6,6 @@ import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-MAX_WHOLE_BYTES = 64 * 1024 * 1024
-"""Bound on a whole answer, decoded."""
-
 _PIECE_BYTES = 64 * 1024
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _FORMATS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
@@ -16,6 +13,13 @@ _FORMATS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 class EncodingUnreadable(Exception):
     """The encoding is unknown, or the body is not what its encoding says."""
+
+
+class TooLarge(EncodingUnreadable):
+    """The body is larger than is read."""
+
+    def __init__(self, most: int, what: str = "bytes") -> None:
+        super().__init__(f"more than {most:,} {what}")
 
 
 def decoded(
@@ -32,8 +36,9 @@ def decoded(
         The body, as it comes; ``chunks`` itself where it is not encoded.
 
     Raises:
-        EncodingUnreadable: at once for an encoding other than gzip and deflate, later for a body that is corrupt,
-            truncated or longer than ``limit``.
+        EncodingUnreadable: at once for an encoding other than gzip and deflate, later for a body that is corrupt or
+            truncated.
+        TooLarge: the decoded body is longer than ``limit``.
     """
     names = [name.strip().lower() for name in headers.get("content-encoding", "").split(",")]
     names = [name for name in names if name not in {"", "identity"}]
@@ -50,7 +55,7 @@ async def _inflated(chunks: AsyncIterator[bytes], inflater: _Inflater, limit: in
         for piece in inflater.feed(chunk):
             total += len(piece)
             if limit is not None and total > limit:
-                raise EncodingUnreadable(f"more than {limit} bytes")
+                raise TooLarge(limit)
             yield piece
     if not inflater.complete:
         raise EncodingUnreadable("truncated")

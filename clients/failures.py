@@ -10,7 +10,7 @@ import msgspec
 from clients.breakers import BreakerRefused
 from clients.calls import MAX_NAME, Answer, Call
 from clients.decode import UNREADABLE, display_name, undecodable
-from clients.encoding import EncodingUnreadable
+from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.retry_after import retry_after_seconds
 
@@ -43,7 +43,10 @@ def of_wire(service: Service, error: Exception, clock: str = "DEADLINE", *, sent
 
 
 def of_body(service: Service, error: Exception) -> UpstreamError:
-    """The error for a body that broke off, or whose encoding is corrupt."""
+    """The error for a body that broke off, is too large, or whose encoding is corrupt."""
+    if isinstance(error, TooLarge):
+        message = f"{display_name(service)} answered {error}, which is too large to read."
+        return UpstreamError(message, reason="TOO_LARGE", service=service, can_retry=False, unconfirmed=True)
     if isinstance(error, EncodingUnreadable):
         return undecodable(service)
     return UpstreamError(f"{display_name(service)} broke off its answer.", reason="CUT", service=service)

@@ -13,6 +13,10 @@ from clients.errors import Service, UpstreamError
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """The largest event that is read: an image that a model made has several megabytes in one (docs/limits.md)."""
 
+MAX_EVENT_PARTS = 50_000
+"""How many lines, and how many objects, one event may have: each takes time to decode."""
+
+_COUNTED_BYTES = 64 * 1024
 _BOUNDARY = re.compile(rb"\n\r?\n|\r\r")
 _LONGEST_BOUNDARY = 3
 _LINE = re.compile(rb"\r\n|\n|\r")
@@ -35,7 +39,7 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
     ``raw`` is given the line ends that it lacks. A part of a line is dropped.
 
     Raises:
-        UpstreamError: reason ``DECODE``, when one event outgrows ``MAX_EVENT_BYTES``.
+        UpstreamError: reason ``DECODE``, when one event outgrows ``MAX_EVENT_BYTES`` or ``MAX_EVENT_PARTS``.
     """
     buffer = bytearray()
     async for chunk in chunks:
@@ -44,12 +48,25 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
         while match := _BOUNDARY.search(buffer, seen):
             raw, seen = bytes(buffer[: match.end()]), 0
             del buffer[: match.end()]
+            if _has_too_many_parts(raw):
+                raise _too_large(service)
             if (event := _parse(raw)) is not None:
                 yield event
         if len(buffer) > MAX_EVENT_BYTES:
-            raise UpstreamError("A stream event is too large.", reason="DECODE", service=service, can_retry=False)
-    if (event := _last(bytes(buffer))) is not None:
+            raise _too_large(service)
+    rest = bytes(buffer)
+    if _has_too_many_parts(rest):
+        raise _too_large(service)
+    if (event := _last(rest)) is not None:
         yield event
+
+
+def _has_too_many_parts(raw: bytes) -> bool:
+    return len(raw) > _COUNTED_BYTES and any(raw.count(mark) > MAX_EVENT_PARTS for mark in (b"{", b"\n", b"\r"))
+
+
+def _too_large(service: Service) -> UpstreamError:
+    return UpstreamError("A stream event is too large.", reason="DECODE", service=service, can_retry=False)
 
 
 def _last(rest: bytes) -> SseEvent | None:

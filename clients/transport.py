@@ -24,6 +24,9 @@ from clients.connections import Connector, attempt_begins
 KEEPALIVE_SECONDS = 4.0
 """Shorter than any upstream's idle timeout (uvicorn's is 5), so that no request meets a connection that just closed."""
 
+MAX_HEADERS, MAX_HEADER_BYTES = 128, 8190
+"""How many headers an answer may have, and how long one of them may be."""
+
 PIECE_BYTES = 64 * 1024
 """A body is written in pieces of this size, about what a connection's buffer takes without waiting."""
 
@@ -194,6 +197,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
+                max_headers=MAX_HEADERS,
+                max_field_size=MAX_HEADER_BYTES,
+                max_line_size=MAX_HEADER_BYTES,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             )
             session._retry_connection = False  # there is no option: aiohttp repeats GET, PUT and DELETE by itself

@@ -17,9 +17,9 @@ import httpx
 from clients import failures
 from clients.breakers import BreakerRefused, Breakers, Permit, Verdict
 from clients.bulkhead import Bulkhead
-from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
+from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
 from clients.decode import undecodable
-from clients.encoding import EncodingUnreadable
+from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.wire import Wire, headers_of
 
@@ -145,11 +145,11 @@ class Upstream:
         """Ask whether the service is there. Goes past the breakers and tells them nothing. Raises GatewayError."""
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                answer = await self._wire.whole(scope, Call(operation="ping", path=path))
+                answer = await self._wire.whole(scope, Call(operation="ping", path=path, size=AnswerSize.RECORD))
         except (TimeoutError, httpx.TransportError) as error:
             raise failures.of_wire(self.service, error, scope.clock) from error
         except EncodingUnreadable as error:
-            raise undecodable(self.service) from error
+            raise failures.of_body(self.service, error) from error
         if (wrong := failures.of_ping(self.service, answer)) is not None:
             raise wrong
         return answer
@@ -180,8 +180,9 @@ class Upstream:
                 permit.tell(Verdict.UNREACHABLE if failures.nothing_was_sent(error) else Verdict.FAILED)
             raise failures.of_wire(self.service, error, clock) from error
         except EncodingUnreadable as error:
-            permit.tell(Verdict.FAILED)
-            raise undecodable(self.service) from error
+            if not isinstance(error, TooLarge):  # what a user keeps there may be too large: it says nothing bad of it
+                permit.tell(Verdict.FAILED)
+            raise failures.of_body(self.service, error) from error
 
     @asynccontextmanager
     async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:

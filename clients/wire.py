@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
 import msgspec
 
-from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamObserver
-from clients.encoding import MAX_WHOLE_BYTES, EncodingUnreadable, decoded
+from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamObserver
+from clients.encoding import EncodingUnreadable, TooLarge, decoded
 from clients.errors import Service
 from clients.transport import FRESH, IdleConnectionDropped
 
 _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
 """The transport does not decompress: ask for nothing compressed."""
 
-_REFUSAL_SECONDS, _REFUSAL_BYTES = 5.0, 16 * 1024 * 1024
+_REFUSAL_SECONDS, MAX_REFUSAL_BYTES = 5.0, 1024 * 1024
 """How long the body of a 4xx or 5xx may take, and how much of it is read."""
 
 _NO_STREAM_BYTES = 1024 * 1024
 """How much is read of what is no stream where a stream was asked for."""
+
+_COUNTED_BYTES = 64 * 1024
+"""An answer up to this size is decoded at once, however many values it has."""
 
 _STARTS_EVENT = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:data|event|id|retry)?:")
 _LONGEST_START = 64
@@ -45,6 +49,7 @@ class Wire:
         self._transport = transport
         self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write, pool=limits.queue)
         self._observer = observer
+        self._max_bytes = limits.max_bytes
 
     async def send(self, scope: CallScope, call: Call) -> httpx.Response:
         """One attempt. A read that met a dropped idle connection is sent once more, over a new one."""
@@ -59,10 +64,10 @@ class Wire:
         return await self._transport.handle_async_request(request)
 
     async def whole(self, scope: CallScope, call: Call) -> Answer:
-        """One call, its whole answer. Raises httpx.TransportError, EncodingUnreadable."""
+        """One call, its whole answer. Raises httpx.TransportError, EncodingUnreadable, TooLarge."""
         response = await self.send(scope, call)
         try:
-            body = await self.body(response)
+            body = await self.body(response, call.size)
         finally:
             await response.aclose()
         return Answer(response.status_code, headers_of(response), body)
@@ -74,18 +79,18 @@ class Wire:
         """
         response = await self.send(scope, call)
         try:
-            return response, await self._events_or_whole(response)
+            return response, await self._events_or_whole(response, call.size)
         except BaseException:  # a cancellation too: the connection goes with it
             await response.aclose()
             raise
 
-    async def _events_or_whole(self, response: httpx.Response) -> AsyncIterator[bytes] | bytes:
+    async def _events_or_whole(self, response: httpx.Response, size: AnswerSize) -> AsyncIterator[bytes] | bytes:
         """A stream of events is known by its media type; under another one, by its first field.
 
         Some proxies relay a stream as ``text/plain`` or ``application/json``.
         """
         if response.status_code != 200:
-            return await self.body(response)
+            return await self.body(response, size)
         chunks = decoded_stream(response)
         media_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
         if media_type == "text/event-stream":
@@ -97,21 +102,25 @@ class Wire:
             if is_start and _STARTS_EVENT.match(body):
                 return _following(bytes(body), chunks)
             if len(body) > _NO_STREAM_BYTES:
-                raise EncodingUnreadable(f"more than {_NO_STREAM_BYTES} bytes")
+                raise TooLarge(_NO_STREAM_BYTES)
         return bytes(body)
 
-    async def body(self, response: httpx.Response) -> bytes:
+    async def body(self, response: httpx.Response, size: AnswerSize) -> bytes:
         """The whole body; that of a 4xx or 5xx is empty if it cannot be read, since the status says enough.
 
         Raises:
             httpx.TransportError: it broke off.
-            EncodingUnreadable: its encoding is unreadable, or it is longer than ``MAX_WHOLE_BYTES``.
+            EncodingUnreadable: its encoding is unreadable.
+            TooLarge: it is longer, or has more values, than its size allows.
         """
         if response.status_code < 400:
-            return await _read(decoded_stream(response, limit=MAX_WHOLE_BYTES), limit=MAX_WHOLE_BYTES)
+            body = await _read(response, limit=self._max_bytes // size.share)
+            if len(body) > _COUNTED_BYTES:
+                _check_count(body, size)
+            return body
         try:
             async with asyncio.timeout(_REFUSAL_SECONDS):
-                return await _read(decoded_stream(response), limit=_REFUSAL_BYTES)
+                return await _read(response, limit=min(MAX_REFUSAL_BYTES, self._max_bytes))
         except (httpx.TransportError, EncodingUnreadable, TimeoutError):
             return b""
 
@@ -133,14 +142,25 @@ class Wire:
         await self._client.aclose()
 
 
-async def _read(chunks: AsyncIterator[bytes], *, limit: int) -> bytes:
-    """All of ``chunks``. Raises EncodingUnreadable where they have more than ``limit`` bytes."""
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limit:
-            raise EncodingUnreadable(f"more than {limit} bytes")
-    return bytes(body)
+async def _read(response: httpx.Response, *, limit: int) -> bytes:
+    """The whole body, its encoding undone. Raises TooLarge where it has more than ``limit`` bytes."""
+    declared = response.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise TooLarge(limit)
+    body = io.BytesIO()  # its value is taken without a copy
+    async for chunk in decoded_stream(response, limit=limit):
+        if body.tell() + len(chunk) > limit:
+            raise TooLarge(limit)
+        body.write(chunk)
+    return body.getvalue()
+
+
+def _check_count(body: bytes, size: AnswerSize) -> None:
+    """Raises TooLarge for a body that would take too long to decode, whatever its values are."""
+    if body.count(b"{") > size.objects:
+        raise TooLarge(size.objects, "objects")
+    if size.values is not None and body.count(b",") > size.values:
+        raise TooLarge(size.values, "values")
 
 
 async def _following(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

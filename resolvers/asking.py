@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from clients.errors import BadUserInput
+from resolvers.vetting import Vetted, vet_chat
 
 MAX_TOOLS = 128
 MAX_STOPS = 16
@@ -16,15 +17,14 @@ _FORMATS = ("text", "json_object", "json_schema")
 _RANGES = {"temperature": (0, 2), "top_p": (0, 1)}
 
 
-def checked(body: dict[str, Any]) -> dict[str, Any]:
+def checked(body: dict[str, Any]) -> Vetted:
     """OpenAI's request, as it came.
 
     Raises:
         BadUserInput: with a reason (``EMPTY``, ``RANGE``, ``STOP``, ``TOOLS``, ``TOOL_CHOICE``, ``RESPONSE_FORMAT``,
-            ``MESSAGE``, ``MODEL``).
+            ``MESSAGE``, ``MODEL``), or one of ``vet_chat``'s.
     """
-    # several, parted by commas, LiteLLM would all ask, and answer with a list
-    if not body["model"].strip() or "," in body["model"]:
+    if not body["model"].strip():
         raise _wrong("MODEL", "model is the name of a model, as in `models`.")
     if not body["messages"]:
         raise _wrong("EMPTY", "A completion needs a message.")
@@ -44,7 +44,7 @@ def checked(body: dict[str, Any]) -> dict[str, Any]:
     names = _tool_names(body.get("tools"))
     _check_choice(body.get("tool_choice"), names)
     _check_format(body.get("response_format"))
-    return body
+    return vet_chat(body)
 
 
 def _check_message(index: int, message: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ def _check_message(index: int, message: dict[str, Any]) -> None:
 
 
 def _tool_names(tools: list[Any] | None) -> set[str]:
-    """The names of the functions among the tools; other kinds of tools are a provider's own business."""
+    """The names of the functions among the tools."""
     if tools is None:
         return set()
     if not 1 <= len(tools) <= MAX_TOOLS:

@@ -25,6 +25,7 @@ from resolvers.streams.events import (
 )
 from resolvers.streams.merging import joined_calls
 from resolvers.streams.stream import Stream
+from resolvers.vetting import Vetted, vet_embeddings
 
 MAX_INPUTS = 100
 MAX_INPUT = 200_000
@@ -54,9 +55,7 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-async def complete(
-    context: RequestContext, *, body: dict[str, Any], on_disconnect: OnDisconnect, key: str
-) -> Completion:
+async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDisconnect, key: str) -> Completion:
     """A completion, read to its end: begun now, or what ``key`` has begun. One that broke off under it begins again.
 
     Raises:
@@ -116,12 +115,13 @@ async def embed(
 
 
 async def _embedded(context: RequestContext, model: str, inputs: list[str], dimensions: int | None) -> Embedded:
-    await starts.counted(context)
-    pays = await context.access.model_key()
     body: dict[str, Any] = {"model": model, "input": inputs, "encoding_format": "float"}
     if dimensions is not None:
         body["dimensions"] = dimensions
-    sent = msgspec.json.encode(turns.naming(context, body, pays))
+    vetted = vet_embeddings(body)
+    await starts.counted(context)
+    pays = await context.access.model_key()
+    sent = msgspec.json.encode(turns.naming(context, vetted, pays))
     answer = await context.resources.litellm.embeddings(context.model_scope(), pays, sent)
     if (used := whole_usage(answer.body)) is not None:
         context.resources.metrics.tokens_used("embedding", used.prompt_tokens, None)

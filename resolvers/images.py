@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import binascii
 import re
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from clients.errors import BadUserInput
+from resolvers.public_urls import is_public
 
-MAX_URL = 2048
-_DATA = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/]+={0,2})")
-_INSIDE = re.compile(r"(?:localhost|local|internal|lan|home|arpa|\d+|0x[0-9a-f]*)\Z")
-"""Last labels of names that are no names of the public internet; a number is an address in one of its odd spellings."""
+MAX_DATA_URL = 20 * 1024 * 1024
+"""How many characters the data URL of an image may have: the largest that OpenAI's API takes."""
+
+_DATA = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,(?=[A-Za-z0-9+/])")
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +47,20 @@ def image(url: str, detail: str | None) -> Image:
     Raises:
         BadUserInput: reason ``IMAGE``.
     """
-    if url.startswith("data:"):
-        match = _DATA.fullmatch(url)
-        if match is None or not _is_base64(match[2]):
-            raise _bad("An image's data URL is PNG, JPEG, GIF or WebP in base64.")
-        return Image(url=url, detail=detail, media_type=match[1], data=match[2])
-    if len(url) > MAX_URL or not is_public(url):
-        raise _bad("An image's address is a public https URL.")
+    match = _DATA.match(url)
+    if match is not None:
+        media_type, data = match[1], url[match.end() :]
+        if len(url) > MAX_DATA_URL or not _is_base64(data):
+            raise _bad(f"An image's data URL is base64, of {MAX_DATA_URL} characters at most.")
+        return Image(url=url, detail=detail, media_type=media_type, data=data)
+    if not is_public(url):
+        raise _bad("An image is a public https URL, or a data URL of a PNG, JPEG, GIF or WebP in base64.")
     return Image(url=url, detail=detail)
+
+
+def is_image(url: str) -> bool:
+    """Whether this can be an image's URL, as far as its beginning tells. What follows ``base64,`` is not read."""
+    return (_DATA.match(url) is not None and len(url) <= MAX_DATA_URL) or is_public(url)
 
 
 def _is_base64(text: str) -> bool:
@@ -64,22 +69,6 @@ def _is_base64(text: str) -> bool:
     except binascii.Error:
         return False
     return True
-
-
-def is_public(url: str) -> bool:
-    """Whether an address is an https URL of the public internet, as far as its spelling tells."""
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".").lower()
-        well_formed = parts.scheme == "https" and parts.port != 0 and "@" not in parts.netloc
-    except ValueError:
-        return False
-    if not well_formed or not host or not url.isprintable() or " " in url or "\\" in url:
-        return False
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        return "." in host and _INSIDE.match(host.rpartition(".")[2]) is None
 
 
 def _bad(message: str) -> BadUserInput:

@@ -30,6 +30,7 @@ from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import Leave
 from resolvers.streams.lookup import Attempt
 from resolvers.streams.stream import Stream
+from resolvers.vetting import Vetted
 
 _USERS = ("user", "safety_identifier")
 _OTIDS = uuid.UUID("6f1d8a52-2f0b-5d0e-9c1e-0d6a3f2b7c44")
@@ -159,7 +160,7 @@ async def respond_to_approval(
 async def start_completion(
     context: RequestContext,
     *,
-    body: dict[str, Any],
+    body: Vetted,
     on_disconnect: OnDisconnect,
     key: str,
     reads: bool = True,
@@ -194,12 +195,12 @@ async def start_completion(
     )
 
 
-def payable(context: RequestContext, body: dict[str, Any], key: str) -> dict[str, Any]:
+def payable(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
     """The request as LiteLLM gets it with the key that pays: streamed, with usage, and naming nobody but the caller."""
     return {**naming(context, body, key), "stream": True, "stream_options": {"include_usage": True}}
 
 
-def naming(context: RequestContext, body: dict[str, Any], key: str) -> dict[str, Any]:
+def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
     """The request, in which whoever is named as its user is the caller; they are named where the platform's key pays.
 
     LiteLLM charges the user it is told of, and a provider may shut them out: nobody is to name somebody else.

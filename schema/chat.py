@@ -12,6 +12,7 @@ from strawberry.scalars import JSON
 from clients.errors import BadUserInput
 from resolvers.asking import checked
 from resolvers.streams.events import OnDisconnect
+from resolvers.vetting import Vetted
 from schema.base import enum
 from schema.parts import ContentPartInput
 
@@ -107,7 +108,7 @@ class CompletionInput:
         """What happens when the last reader leaves; null is the default."""
         return self.on_disconnect or OnDisconnect.CANCEL
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> Vetted:
         """OpenAI's request body. Raises BadUserInput where that cannot be right."""
         names = ("temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format")
         options = {name: getattr(self, name) for name in names}

@@ -9,6 +9,7 @@ from strawberry import ID, UNSET
 
 from clients.errors import BadUserInput
 from resolvers.streams.events import OnDisconnect
+from resolvers.vetting import MAX_ADDRESSES
 from schema.parts import ContentPartInput
 
 MAX_TEXT = 200_000
@@ -54,6 +55,9 @@ class SendMessageInput:
             raise BadUserInput("The message is empty.", reason="EMPTY")
         if sum(map(len, said)) > MAX_TEXT:
             raise BadUserInput(f"The message has more than {MAX_TEXT} characters.", reason="TOO_LONG")
+        images = [part.image.image() for part in self.content if part.image]
+        if sum(image.data is None for image in images) > MAX_ADDRESSES:
+            raise BadUserInput(f"A message has at most {MAX_ADDRESSES} addresses of images.", reason="RANGE")
         return [part.letta() for part in self.content]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.bounds.bound import Bound, bad
-from resolvers import asking, checks, completing, images, passages
+from resolvers import asking, checks, completing, images, passages, public_urls, vetting
 from schema.inputs import MAX_TEXT
 
 COMPLETIONS = (
@@ -23,7 +23,20 @@ COMPLETIONS = (
         "image-address",
         "an image's address; https, and not within a network",
         bad("IMAGE"),
-        f"{images.MAX_URL:,} characters",
+        f"{public_urls.MAX_URL:,} characters",
+    ),
+    Bound("image-data", "an image's data URL", bad("IMAGE"), f"{images.MAX_DATA_URL:,} characters"),
+    Bound(
+        "addresses",
+        "addresses in one completion or message that an upstream may fetch",
+        bad("RANGE"),
+        str(vetting.MAX_ADDRESSES),
+    ),
+    Bound(
+        "request-depth",
+        "the nesting of a completion's parameters, JSON schemas apart",
+        bad("REQUEST"),
+        f"{checks.MAX_NESTING} levels",
     ),
 )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from app.bounds.bound import Bound, refused, size
 from clients.breakers import MAX_PARTS
-from clients.calls import UpstreamLimits
-from clients.encoding import MAX_WHOLE_BYTES
+from clients.calls import AnswerSize, UpstreamLimits
+from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
 from clients.errors import ErrorCode
-from clients.sse import MAX_EVENT_BYTES
+from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
+from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
+from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import once
 from resolvers.sent import MADE_FOR, MAX_MADE
 from resolvers.streams.limits import OWNERS, StreamLimits
@@ -46,6 +48,12 @@ STREAMS = (
         "one event of a stream of LiteLLM or Letta",
         f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
         size(MAX_EVENT_BYTES),
+    ),
+    Bound(
+        "stream-event-parts",
+        "lines, and objects, of one event of a stream of LiteLLM or Letta",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
+        f"{MAX_EVENT_PARTS:,}",
     ),
     Bound(
         "delta",
@@ -116,9 +124,35 @@ UPSTREAM_CALLS = (
     ),
     Bound(
         "upstream-body",
-        "an upstream's answer that is not streamed, decoded",
+        "an upstream's answer that is not streamed, decoded, in bytes; that is for embeddings, "
+        f"1/{AnswerSize.LIST.share} for lists and completions, 1/{AnswerSize.RECORD.share} for AMS and records",
+        refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        setting="max_upstream_bytes",
+    ),
+    Bound(
+        "upstream-values",
+        "objects, and values, in such an answer, braces and commas in texts counted; "
+        f"{AnswerSize.RECORD.objects:,} objects in one of AMS and in embeddings",
+        refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        f"{AnswerSize.LIST.objects:,}, and {AnswerSize.LIST.values:,}",
+    ),
+    Bound(
+        "upstream-records",
+        f"records in a list of an upstream; in a page of Letta {MAX_PAGE_RECORDS:,}",
         refused(ErrorCode.UPSTREAM_ERROR, "DECODE"),
-        size(MAX_WHOLE_BYTES),
+        f"{MAX_RECORDS:,}",
+    ),
+    Bound(
+        "upstream-refusal",
+        "the body of an upstream's error",
+        "not read; the status says what is known",
+        size(MAX_REFUSAL_BYTES),
+    ),
+    Bound(
+        "upstream-headers",
+        f"headers of an upstream's answer, of {MAX_HEADER_BYTES:,} bytes each",
+        refused(ErrorCode.UPSTREAM_ERROR, "CUT"),
+        str(MAX_HEADERS),
     ),
     Bound(
         "breaker-parts",

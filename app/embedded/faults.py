@@ -99,12 +99,20 @@ def _cutting(scope: Scope, send: Send, limit: int) -> Send:
     return cutting
 
 
-def routes(faults: dict[str, Fault], services: frozenset[str], state: State) -> list[Route]:
-    """The page of the switch, and what it and tests talk to."""
+PAGE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state: State) -> list[Route]:
+    """The page of the switch at a path that has a secret in it, and what it and tests talk to."""
 
     async def page(_: Request) -> Response:
         text = files("app.embedded").joinpath("page.html").read_text("utf-8")
-        return HTMLResponse(text.replace("{{services}}", " ".join(sorted(services))))
+        return HTMLResponse(text.replace("{{services}}", " ".join(sorted(services))), headers=PAGE_HEADERS)
 
     async def stats(_: Request) -> Response:
         return JSONResponse(asdict(state.stats))
@@ -116,10 +124,10 @@ def routes(faults: dict[str, Fault], services: frozenset[str], state: State) -> 
         return JSONResponse(seen)
 
     return [
-        Route("/_embedded/", page),
-        Route("/_embedded/faults", _control(faults, services), methods=["GET", "PUT", "DELETE"]),
-        Route("/_embedded/stats", stats),
-        Route("/_embedded/calls", calls, methods=["GET", "DELETE"]),
+        Route(path, page),
+        Route(f"{path}faults", _control(faults, services), methods=["GET", "PUT", "DELETE"]),
+        Route(f"{path}stats", stats),
+        Route(f"{path}calls", calls, methods=["GET", "DELETE"]),
     ]
 
 

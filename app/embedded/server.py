@@ -20,6 +20,7 @@ from app.embedded import outward, seed
 from app.embedded.ams import EmbeddedAms
 from app.embedded.ams.proxied import Gateway
 from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, routes
+from app.embedded.guard import OwnNameOnly
 from app.embedded.letta import EmbeddedLetta
 from app.embedded.litellm import EmbeddedLiteLLM
 from app.embedded.restore import restore
@@ -170,7 +171,8 @@ class LoopbackServer:
 class EmbeddedPlatform:
     """The services, each behind its fault switch, at ``/ams``, ``/letta``, ``/litellm`` of one port.
 
-    What ``store`` has kept is taken up again, keys included; without one all is forgotten at the end.
+    ``page_url`` is where faults are set; it has a secret of this process in it. What ``store`` has kept is taken up
+    again, keys included; without one all is forgotten at the end.
     """
 
     def __init__(self, options: EmbeddedOptions | None = None, store: Store | None = None) -> None:
@@ -198,6 +200,7 @@ class EmbeddedPlatform:
         self.reach_gateway(options.gateway)
         litellm = EmbeddedLiteLLM(self.state, words_per_second=options.words_per_second)
         self._apps: dict[str, ASGIApp] = {"ams": self.ams.app(), "letta": self._letta.app(), "litellm": litellm.app()}
+        self._page_path = f"/_embedded/{_key()}/"
         self._server = LoopbackServer(self._app(), options.port)
         self.urls: dict[str, str] = {}
         self.page_url = ""
@@ -237,7 +240,7 @@ class EmbeddedPlatform:
         """Serve; with a real Letta, the users' agents are those that carry their tags there."""
         await self._server.start()
         self.urls = {name: f"{self._server.url}/{name}" for name in self.options.services}
-        self.page_url = f"{self._server.url}/_embedded/"
+        self.page_url = f"{self._server.url}{self._page_path}"
         if self.options.letta_url is not None:
             self.reach_letta(self.options.letta_url, self.options.letta_api_key or "")
             await self._adopt()
@@ -281,9 +284,10 @@ class EmbeddedPlatform:
         await self.ams.stop()
         await self._to_letta.aclose()
 
-    def _app(self) -> Starlette:
-        switches = routes(self.faults, self.options.services, self.state)
-        return Starlette(routes=[*switches, *(Mount(f"/{name}", self.service(name)) for name in self.options.services)])
+    def _app(self) -> ASGIApp:
+        switches = routes(self._page_path, self.faults, self.options.services, self.state)
+        services = [Mount(f"/{name}", self.service(name)) for name in self.options.services]
+        return OwnNameOnly(Starlette(routes=[*switches, *services]))
 
 
 def _with_kept_keys(state: State, options: EmbeddedOptions) -> EmbeddedOptions:

@@ -18,13 +18,16 @@ _DOCS_POLICY = policy(
 
 
 def page_routes(settings: Settings, gate: Gate) -> list[BaseRoute]:
-    """The routes. ``/docs`` is among them where it was built; FastAPI's own, which needs a CDN, stands in otherwise."""
+    """The routes. ``/docs`` is among them where it was built; FastAPI's own, which needs a CDN, stands in otherwise.
+
+    In production there is none.
+    """
     routes: list[BaseRoute] = [
         Route("/", Landing(settings, gate), methods=["GET"]),
         Mount(f"{PREFIX}/assets", Files(BUILT / "assets", hashed=True)),
         Mount(f"{PREFIX}/src", Files(SOURCES, hashed=False)),
     ]
-    if (text := built("docs.html")) is not None:
+    if not settings.is_production and (text := built("docs.html")) is not None:
 
         async def docs(_: Request) -> Response:
             return page(text, _DOCS_POLICY)

@@ -33,6 +33,7 @@ from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.stream import Stream
 from resolvers.turns import MAY_BE_PAID, REQUEST_COPIES, naming, payable
+from resolvers.vetting import Vetted
 
 _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
@@ -101,7 +102,7 @@ class Relay:
         return model
 
     async def _stream(
-        self, pays: str, body: dict[str, Any], once_key: str | None, scope: Scope, receive: Receive, send: Send
+        self, pays: str, body: Vetted, once_key: str | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         options = body.get("stream_options")
         wants_usage = isinstance(options, dict) and options.get("include_usage") is True

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from clients.errors import BadUserInput
-from resolvers.images import image, is_public
+from resolvers.vetting import Vetted, vet_chat, vet_embeddings
 
 _Object = dict[str, Any]
 
@@ -23,25 +23,12 @@ class ImageUrl(msgspec.Struct):
     url: str
 
 
-class Media(msgspec.Struct):
-    """Where a file or a recording is: its address, its id with the provider, or itself."""
-
-    url: str | None = None
-    file_id: str | None = None
-    file_data: str | None = None
-
-
 class Part(msgspec.Struct):
-    """One part of what a message says. LiteLLM fetches what any of the last six names, whatever the type."""
+    """One part of what a message says."""
 
     type: str
     text: str | None = None
     image_url: str | ImageUrl | None = None
-    video_url: str | Media | None = None
-    audio_url: str | Media | None = None
-    file: str | Media | None = None
-    file_data: str | None = None
-    source: str | Media | None = None
 
 
 class Function(msgspec.Struct):
@@ -146,65 +133,28 @@ _SHOWN = 100
 """How many characters of a caller's own words are given back."""
 
 
-def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> dict[str, Any]:
+def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
     """Let a body through that has this shape, and sends LiteLLM nowhere.
 
     Returns:
         The body without parameters that this API does not take and that say nothing: null ones, and empty ``metadata``.
 
     Raises:
-        BadUserInput: reason ``UNKNOWN_PARAMETER``, ``REQUEST`` or ``IMAGE``; its ``param`` names the place.
+        BadUserInput: reason ``UNKNOWN_PARAMETER`` or ``REQUEST``, or one of ``vet_chat``'s; its ``param`` names the
+            place.
     """
     silent = [name for name in body.keys() - set(shape.__struct_fields__) if _says_nothing(name, body[name])]
     if silent:
         body = {name: value for name, value in body.items() if name not in silent}
     try:
-        asked = msgspec.convert(body, shape)
+        msgspec.convert(body, shape)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from error
-    if isinstance(asked, Chat):
-        if "," in asked.model:  # LiteLLM would ask each of them, and answer with a list
-            raise _wrong("model", "model is the name of one model.")
-        _check_tools(asked.tools or [])
-        for index, message in enumerate(asked.messages):
-            _check_parts(message.content, f"messages[{index}].content")
-    return body
+    return vet_chat(body) if shape is Chat else vet_embeddings(body)
 
 
 def _says_nothing(name: str, value: object) -> bool:
     return value is None or (name == "metadata" and value == {})
-
-
-def _check_tools(tools: list[Tool]) -> None:
-    for index, tool in enumerate(tools):
-        if tool.type == "mcp":
-            raise _wrong(
-                f"tools[{index}].type", "Tools of MCP servers, which LiteLLM would call itself, are not taken."
-            )
-
-
-def _check_parts(content: str | list[Part] | None, place: str) -> None:
-    """Addresses are fetched by LiteLLM from where it stands, so they are those that the graph takes."""
-    for index, part in enumerate(content if isinstance(content, list) else []):
-        url = part.image_url.url if isinstance(part.image_url, ImageUrl) else part.image_url
-        if url is not None and not url.startswith("data:"):
-            image(url, None)
-        for name in ("video_url", "audio_url", "file", "file_data", "source"):
-            given = getattr(part, name)
-            is_name = name == "source" and isinstance(given, str)  # of what a search has found
-            if not is_name and any(_leads_inside(text) for text in _texts(given)):
-                raise _wrong(f"{place}[{index}].{name}", "The address of a file is a public https URL.")
-
-
-def _texts(given: str | Media | None) -> list[str]:
-    texts = [given.url, given.file_id, given.file_data] if isinstance(given, Media) else [given]
-    return [text for text in texts if text is not None]
-
-
-def _leads_inside(text: str) -> bool:
-    """Whether a text is an address that is not to be fetched: an id or base64 has no colon in it."""
-    is_address = ":" in text or text.startswith("www.")
-    return is_address and not text.startswith("data:") and not is_public(text)
 
 
 def _refusal(told: str) -> BadUserInput:

@@ -29,8 +29,8 @@ from clients.ams.records import (
     UpgradePlan,
     decode_profile,
 )
-from clients.calls import Answer, Call, CallScope, UpstreamRejected
-from clients.decode import acknowledged, decode
+from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
+from clients.decode import Records, acknowledged, decode
 from clients.errors import GatewayError, NotFound, Service
 from clients.upstream import Upstream
 
@@ -48,11 +48,11 @@ MAX_IDS_PER_CALL = 100
 
 
 class _WireTemplates(msgspec.Struct):
-    templates: list[TemplateRecord]
+    templates: Records[TemplateRecord]
 
 
 class _WireAgents(msgspec.Struct):
-    agents: list[AgentFacts]
+    agents: Records[AgentFacts]
 
 
 _TEMPLATES = msgspec.json.Decoder(_WireTemplates)
@@ -255,7 +255,8 @@ class Ams:
             raise refused(rejected) from rejected
 
     async def _send(self, scope: CallScope, call: Call, user_id: str) -> Answer:
-        return await self.upstream.request(scope, replace(call, headers={"X-User-Id": user_id, **call.headers}))
+        headers = {"X-User-Id": user_id, **call.headers}
+        return await self.upstream.request(scope, replace(call, headers=headers, size=AnswerSize.RECORD))
 
 
 def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:

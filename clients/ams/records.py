@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from clients.decode import decode
+from clients.decode import MAX_RECORDS, Records, decode
 from clients.errors import Service
 
 
@@ -200,7 +200,7 @@ class _WireProfile(msgspec.Struct):
     letta_agent_id: str | msgspec.UnsetType | None = msgspec.UNSET
     profile_exists: bool | None = None
     created_at: datetime | None = None
-    agents: list[AgentRow] | dict[str, msgspec.Raw] | None = None
+    agents: Records[AgentRow] | Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MAX_RECORDS)] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError, which is a DECODE, for what is none of the contract's three shapes.

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from clients.calls import Call, CallScope
+from clients.decode import Page
 from clients.letta.records import AgentState, AgentToChange
 from clients.letta.wire import Wire
 
 _AGENT = msgspec.json.Decoder(AgentState)
-_AGENTS = msgspec.json.Decoder(list[AgentState])
+_AGENTS = msgspec.json.Decoder(Page[AgentState])
 _TO_CHANGE = msgspec.json.Decoder(AgentToChange)
 _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include", "agent.tags")]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from clients.calls import Call, CallScope
-from clients.decode import decode
+from clients.decode import Page, decode
 from clients.errors import Service
 from clients.letta.agents import AgentCalls
 from clients.letta.conversations import ConversationCalls
@@ -18,7 +18,7 @@ from clients.letta.runs import RunCalls
 from clients.letta.turns import TurnCalls
 from clients.letta.wire import MAX_PAGE, is_letta_id
 
-_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+_LIST = msgspec.json.Decoder(Page[msgspec.Raw])
 
 __all__ = ["MAX_PAGE", "Letta", "is_letta_id"]
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import msgspec
 
 from clients.calls import Call, CallScope
+from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import ConversationRecord
 from clients.letta.wire import Wire
 
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
-_CONVERSATIONS = msgspec.json.Decoder(list[ConversationRecord])
+_CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])
 
 
 class ConversationCalls(Wire):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from clients.calls import Call, CallScope
+from clients.decode import Page
 from clients.letta.records import MemoryBlockRecord, MemoryHit, PassageRecord
 from clients.letta.wire import MAX_PAGE, Wire
 
@@ -18,10 +19,10 @@ class _Hit(msgspec.Struct):
     score: float | None = None
 
 
-_AGENTS = msgspec.json.Decoder(list[_Named])
+_AGENTS = msgspec.json.Decoder(Page[_Named])
 _BLOCK = msgspec.json.Decoder(MemoryBlockRecord)
-_PASSAGES = msgspec.json.Decoder(list[PassageRecord])
-_HITS = msgspec.json.Decoder(list[_Hit])
+_PASSAGES = msgspec.json.Decoder(Page[PassageRecord])
+_HITS = msgspec.json.Decoder(Page[_Hit])
 
 
 class MemoryCalls(Wire):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec.structs import fields
 
-from clients.decode import UNREADABLE, decode, undecodable
+from clients.decode import UNREADABLE, Page, decode, undecodable
 from clients.errors import Service
 from clients.letta.content import Content, MessageImage, text_of
 from clients.letta.tools import Approval, ToolCall, ToolReturn
@@ -236,7 +236,7 @@ _CLASSES: dict[str, type[MessageRecord]] = {
 }
 _ANY_OF = ("id", "message_type")
 """A message has at least one of these fields."""
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_RAWS = msgspec.json.Decoder(Page[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from clients.calls import Call, CallScope, UpstreamRejected
+from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import RunRecord, Spent, StepRecord, Usage
 from clients.letta.wire import MAX_PAGE, Wire, translate
@@ -28,10 +29,10 @@ class _RunSpent(Spent, kw_only=True):
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _RUN = msgspec.json.Decoder(RunRecord)
-_RUNS = msgspec.json.Decoder(list[RunRecord])
+_RUNS = msgspec.json.Decoder(Page[RunRecord])
 _SPENT = msgspec.json.Decoder(_RunSpent)
 _STEP = msgspec.json.Decoder(StepRecord)
-_STEPS = msgspec.json.Decoder(list[StepRecord])
+_STEPS = msgspec.json.Decoder(Page[StepRecord])
 _ACTIVE = [("active", "true")]
 _RUNNING = [("statuses", "running")]
 _BEGINNING = [("statuses", "created"), ("background", "true")]

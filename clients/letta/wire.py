@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clients.calls import Answer, Call, CallScope, UpstreamRejected
+from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.decode import UNREADABLE, acknowledged, decode
 from clients.errors import (
     BadUserInput,
@@ -62,7 +62,7 @@ class Wire:
 
     async def tell(self, scope: CallScope, call: Call) -> None:
         """One call whose answer is not read."""
-        await self.ask(scope, replace(call, check=acknowledged(Service.LETTA)))
+        await self.ask(scope, replace(call, check=acknowledged(Service.LETTA), size=AnswerSize.RECORD))
 
     async def read(self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call) -> T:
         """One call, its answer decoded."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from clients.calls import Answer
-from clients.decode import UNREADABLE, undecodable
+from clients.decode import UNREADABLE, Records, undecodable
 from clients.errors import Service
 from clients.litellm.errors import error_in
 from clients.litellm.fields import with_whole_pairs
@@ -35,7 +35,7 @@ class _Vectors(msgspec.Struct):
 
 
 class _Listed(msgspec.Struct):
-    data: list[msgspec.Raw]
+    data: Records[msgspec.Raw]
 
 
 class _Model(msgspec.Struct):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import date
 
-from clients.calls import Answer, Call, CallScope, UpstreamRejected
+from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.decode import decode
 from clients.errors import BadUserInput, Service
 from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
@@ -61,7 +62,8 @@ class LiteLLM:
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
         """What ``key`` has spent and may spend."""
-        answer = await self._ask(scope, Call(operation="key", path="/key/info", headers=_bearer(key)))
+        call = Call(operation="key", path="/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
+        answer = await self._ask(scope, call)
         return decode(Service.LITELLM, KEY, answer.body).info
 
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
@@ -109,7 +111,8 @@ class LiteLLM:
 
     async def embeddings(self, scope: CallScope, key: str, body: bytes) -> Answer:
         """Embeddings: OpenAI's request body in, the whole answer's bytes out."""
-        return await self._ask(scope, _model_work("embeddings", "/v1/embeddings", key, body, VECTORS))
+        call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS)
+        return await self._ask(scope, replace(call, size=AnswerSize.VECTORS))
 
     @asynccontextmanager
     async def stream(

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from clients.decode import UNREADABLE, decode
+from clients.decode import UNREADABLE, Records, decode
 from clients.errors import Service
 from clients.litellm.fields import Object, as_object, count, tolerant
 from clients.litellm.money import per_million
@@ -129,15 +129,15 @@ class _WireDeployment(msgspec.Struct):
 
 
 class _WireGroups(msgspec.Struct):
-    data: list[ModelRecord]
+    data: Records[ModelRecord]
 
 
 class _WireDeployments(msgspec.Struct):
-    data: list[_WireDeployment]
+    data: Records[_WireDeployment]
 
 
 class _WireObjects(msgspec.Struct):
-    data: list[Object]
+    data: Records[Object]
 
 
 GROUPS = msgspec.json.Decoder(_WireGroups)

@@ -9,6 +9,8 @@ from decimal import Decimal
 
 import msgspec
 
+from clients.decode import Records
+
 
 class Counts(msgspec.Struct, kw_only=True):
     """Sums over calls. ``spend`` is in US dollars; ``api_requests`` counts the failed ones too."""
@@ -65,7 +67,7 @@ class _Metadata(msgspec.Struct):
 
 
 class _Activity(msgspec.Struct):
-    results: list[_Day]
+    results: Records[_Day]
     metadata: _Metadata
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.auth import LEEWAY_SECONDS, SKEW_SECONDS, Authenticator
+from app.auth import LEEWAY_SECONDS, Authenticator
+from app.claims import MAX_EMAIL, SKEW_SECONDS
 from app.embedded.seed import ADA
 from clients.errors import Forbidden, Unauthenticated
 
@@ -39,7 +40,7 @@ def good(**changes: Any) -> dict[str, Any]:
 
 def raw(**literals: str) -> bytes:
     """Claims of which some are written as JSON's literals, or as what JSON does not have."""
-    text = json.dumps(good(**dict.fromkeys(literals, "?")))
+    text = json.dumps(good() | dict.fromkeys(literals, "?"))
     for name, literal in literals.items():
         text = text.replace(f'"{name}": "?"', f'"{name}": {literal}')
     return text.encode()
@@ -73,6 +74,9 @@ HEADERS = {
     "crit of objects": {"alg": "HS256", "crit": [{}]},
     "b64 false": {"alg": "HS256", "b64": False, "crit": ["b64"]},
     "b64 false without crit": {"alg": "HS256", "b64": False},
+    "typ of an access token": {"alg": "HS256", "typ": "at+jwt"},
+    "typ is a number": {"alg": "HS256", "typ": 1},
+    "typ is null": {"alg": "HS256", "typ": None},
     "header is a list": ["HS256"],
     "header is a string": "HS256",
     "header is null": b"null",
@@ -90,6 +94,18 @@ CLAIMS: dict[str, object] = {
     "exp is true": good(exp=True),
     "exp is negative": good(exp=-1),
     "exp of 5000 digits": raw(exp="9" * 5000),
+    "exp of 400 digits": raw(exp="9" * 400),
+    "exp is 1e400": raw(exp="1e400"),
+    "exp is -1e400": raw(exp="-1e400"),
+    "exp is a number as text": good(exp=str(int(time.time()) + 600)),
+    "exp is a number with underscores": good(exp="1_999_999_999"),
+    "exp is null": raw(exp="null"),
+    "iat is 1e400": raw(iat="1e400"),
+    "iat is -1": good(iat=-1),
+    "iat is true": good(iat=True),
+    "iat is a number as text": good(iat=str(int(time.time()))),
+    "nbf is -1e400": raw(nbf="-1e400"),
+    "nbf is false": good(nbf=False),
     "iat is NaN": raw(iat="NaN"),
     "iat is Infinity": raw(iat="Infinity"),
     "iat is text": good(iat="now"),
@@ -99,10 +115,24 @@ CLAIMS: dict[str, object] = {
     "sub is a list": good(sub=[ADA]),
     "sub is empty": good(sub=""),
     "sub is long": good(sub="a" * 5000),
+    "sub is spaces": good(sub=" " * 36),
+    "sub in capitals": good(sub=ADA.upper()),
+    "sub in braces": good(sub=f"{{{ADA}}}"),
+    "sub as a URN": good(sub=f"urn:uuid:{ADA}"),
+    "sub without hyphens": good(sub=ADA.replace("-", "")),
+    "sub with a space after it": good(sub=f"{ADA} "),
+    "sub with a line end": good(sub=f"{ADA}\n"),
+    "sub with a NUL": good(sub=f"{ADA}\0"),
+    "sub of full-width digits": good(sub=ADA.replace("1", "\uff11")),
+    "sub is null": raw(sub="null"),
+    "sub is an object": good(sub={"id": ADA}),
+    "sub is half a pair": raw(sub='"\\ud800"'),
     "sub has no ASCII": good(sub="ä" * 36),
     "aud is a number": good(aud=1),
     "aud is an object": good(aud={"authenticated": 1}),
     "aud of lists": good(aud=[["authenticated"]]),
+    "aud of other types": good(aud=["authenticated", 1]),
+    "aud is another": good(aud="anon"),
     "iss is a list": good(iss=[ISSUER]),
     "iss is an object": good(iss={}),
     "jti is a number": good(jti=1),
@@ -116,6 +146,33 @@ CLAIMS: dict[str, object] = {
     "claims are very deep": b"[" * 3000,
     "claims are compressed": base64.b64decode("q1ZKLC1RslJQSs0rUaoFAA=="),
 }
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [({"exp": "1"}, "exp"), ({"iat": "1"}, "iat"), ({"nbf": []}, "nbf"), ({"sub": ""}, "sub"), ({"aud": 1}, "aud"),
+     ({"iss": "x"}, "iss"), ({"role": "anon"}, "role")],
+)  # fmt: skip
+def test_a_refusal_names_the_claim(changes: dict[str, Any], name: str) -> None:
+    with pytest.raises(Unauthenticated, match=f"its claim {name} "):
+        authenticator().principal(f"Bearer {signed(good(**changes))}")
+
+
+def test_a_token_without_a_good_signature_learns_nothing_of_its_claims() -> None:
+    token = signed(good(exp="1"))
+    with pytest.raises(Unauthenticated) as refused:
+        authenticator().principal(f"Bearer {token[:-4]}AAAA")
+    assert refused.value.message == "The token is not valid."
+
+
+@pytest.mark.parametrize(
+    ("literal", "shown"),
+    [('"ada@example.com"', "ada@example.com"), (f'"{"a" * MAX_EMAIL}"', "a" * MAX_EMAIL),
+     (f'"{"a" * (MAX_EMAIL + 1)}"', None), ('"\\ud800"', None), ('"a\\u0000"', None), ('"a\\nb"', None), ('""', None),
+     ("1", None), ("[]", None), ("1e400", None), ("null", None)],
+)  # fmt: skip
+def test_an_email_is_a_text_that_can_be_shown(literal: str, shown: str | None) -> None:
+    assert authenticator().principal(f"Bearer {signed(raw(email=literal))}").email == shown
 
 
 @pytest.mark.parametrize("kind", HEADERS)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.errors import Service, UpstreamError
-from clients.sse import MAX_EVENT_BYTES, SseEvent, sse_events
+from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS, SseEvent, sse_events
 
 lines = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=["Cs"]), max_size=12)
 events = st.lists(st.tuples(st.sampled_from(["message", "error"]), st.lists(lines, min_size=1, max_size=3)), max_size=6)
@@ -55,6 +55,17 @@ async def test_an_event_that_outgrows_its_bound_is_given_up() -> None:
     assert len(event.data) == MAX_EVENT_BYTES - len(b"data: ")
     with pytest.raises(UpstreamError) as caught:
         await split(b"data: " + b"x" * (MAX_EVENT_BYTES + 1), [])
+    assert caught.value.reason == "DECODE"
+
+
+@pytest.mark.bound("stream-event-parts")
+@pytest.mark.parametrize("end", [b"\n\n", b""])
+@pytest.mark.parametrize("part", [b'{"a":1}', b"\ndata: x", b"\rdata: x"])
+async def test_an_event_of_more_parts_than_its_bound_is_given_up(part: bytes, end: bytes) -> None:
+    most = MAX_EVENT_PARTS - 2  # the blank line at its end has two line ends
+    assert len(await split(b"data: " + part * most + end, [])) == (1 if end else 0)
+    with pytest.raises(UpstreamError) as caught:
+        await split(b"data: " + part * (MAX_EVENT_PARTS + 1) + end, [])
     assert caught.value.reason == "DECODE"
 
 

@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import httpx
+import msgspec
 import pytest
 
 from clients.breaker import BreakerState
-from clients.calls import Answer, Call, CallScope, UpstreamLimits, UpstreamRejected
+from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamRejected
+from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS, Page, Records, decode
 from clients.errors import Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.transport import FRESH, IdleConnectionDropped
 from clients.upstream import Upstream
+from clients.wire import MAX_REFUSAL_BYTES
 
 
 class Observer:
@@ -554,14 +557,126 @@ class Endless(httpx.AsyncByteStream):
             yield b" " * 1_000_000
 
 
-async def test_a_whole_answer_without_end_is_unreadable() -> None:
+class Counted(httpx.AsyncByteStream):
+    """A body of any size, in pieces; ``sent`` is how much of it was taken."""
+
+    def __init__(self, body: bytes, piece: int = 65_536) -> None:
+        self.body, self.piece, self.sent = body, piece, 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for at in range(0, len(self.body), self.piece):
+            self.sent = min(len(self.body), at + self.piece)
+            yield self.body[at : at + self.piece]
+
+
+MOST = 800_000
+
+
+async def answered(
+    size: AnswerSize, body: bytes, *, encoding: str = "", length: bool = False
+) -> tuple[bytes | str | None, int]:
+    """The body that is read, or the reason why none is, and how many bytes were taken from the connection."""
+    stream = Counted(body)
+    headers = {"content-encoding": encoding} | ({"content-length": str(len(body))} if length else {})
+
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=headers, stream=stream)
+
+    upstream, _, _ = guard(act, max_bytes=MOST)
+    try:
+        return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body, stream.sent
+    except UpstreamError as error:
+        return error.reason, stream.sent
+
+
+@pytest.mark.bound("upstream-body")
+@pytest.mark.parametrize("size", AnswerSize)
+async def test_an_answer_is_read_at_its_bound_and_given_up_past_it(size: AnswerSize) -> None:
+    most = MOST // size.share
+    assert await answered(size, b" " * most) == (b" " * most, most)
+    reason, taken = await answered(size, b" " * 10 * MOST)
+    assert reason == "TOO_LARGE"
+    assert taken <= most + 65_536
+    assert (await answered(size, b" " * (most + 1)))[0] == "TOO_LARGE"
+    assert await answered(size, b" " * (most + 1), length=True) == ("TOO_LARGE", 0)
+    assert (await answered(size, gzip.compress(b" " * most), encoding="gzip"))[0] == b" " * most
+    assert (await answered(size, gzip.compress(b" " * (most + 1)), encoding="gzip"))[0] == "TOO_LARGE"
+
+
+COUNTS = [*((size, b"{", size.objects) for size in AnswerSize), (AnswerSize.LIST, b",", AnswerSize.LIST.values or 0)]
+
+
+@pytest.mark.bound("upstream-values")
+@pytest.mark.parametrize(("size", "mark", "most"), COUNTS)
+async def test_an_answer_has_as_many_values_as_its_bound_and_no_more(size: AnswerSize, mark: bytes, most: int) -> None:
+    bounds = {"max_bytes": 10 * most * size.share}
+
+    async def read(count: int) -> bytes | str | None:
+        async def act(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, stream=Counted((mark * count).ljust(100_000)))
+
+        upstream, _, _ = guard(act, **bounds)
+        try:
+            return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body
+        except UpstreamError as error:
+            return error.reason
+
+    assert await read(most) == (mark * most).ljust(100_000)
+    assert await read(most + 1) == "TOO_LARGE"
+
+
+@pytest.mark.bound("upstream-refusal")
+async def test_a_refusals_body_is_read_at_its_bound_and_not_past_it() -> None:
+    async def refused(length: int) -> bytes:
+        async def act(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(400, stream=Counted(b"x" * length))
+
+        upstream, _, _ = guard(act)
+        with pytest.raises(UpstreamRejected) as rejected:
+            await upstream.request(scope(30), Call(operation="x", path="/"))
+        return rejected.value.body
+
+    assert await refused(MAX_REFUSAL_BYTES) == b"x" * MAX_REFUSAL_BYTES
+    assert await refused(MAX_REFUSAL_BYTES + 1) == b""
+
+
+@pytest.mark.bound("upstream-records")
+def test_a_list_has_as_many_records_as_its_bound_and_no_more() -> None:
+    for kind, most in ((Records[msgspec.Raw], MAX_RECORDS), (Page[msgspec.Raw], MAX_PAGE_RECORDS)):
+        decoder = msgspec.json.Decoder(kind)
+        assert len(decode(Service.AMS, decoder, b"[" + b"1," * (most - 1) + b"1]")) == most
+        with pytest.raises(UpstreamError) as error:
+            decode(Service.AMS, decoder, b"[" + b"1," * most + b"1]")
+        assert error.value.reason == "DECODE"
+
+
+async def test_answers_that_are_too_large_open_no_breaker() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, stream=Endless())
 
+    upstream, wire, observer = guard(act, max_bytes=MOST)
+    for _ in range(12):
+        with pytest.raises(UpstreamError) as caught:
+            await upstream.request(scope(30), Call(operation="x", path="/"))
+        assert caught.value.reason == "TOO_LARGE"
+        assert caught.value.unconfirmed
+    assert (wire.calls, observer.states) == (12, [])
+
+
+async def test_a_body_that_drips_is_given_up_at_the_deadline() -> None:
+    class Dripping(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b" "
+                await asyncio.sleep(0.001)
+
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Dripping())
+
     upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamError) as caught:
-        await upstream.request(scope(30), Call(operation="x", path="/"))
-    assert caught.value.reason == "DECODE"
+    with pytest.raises(UpstreamTimeout) as caught:
+        await upstream.request(scope(0.2), Call(operation="x", path="/"))
+    assert caught.value.reason == "DEADLINE"
 
 
 async def test_a_refusal_whose_body_has_no_end_is_a_refusal() -> None:

@@ -67,14 +67,14 @@ async def test_an_image_in_a_stream(stack: Stack, door: str) -> None:
 
 async def test_an_address_that_leads_nowhere(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    image = {"image": {"url": "https://pictures.invalid/cat.png"}}
+    image = {"image": {"url": "https://no-such-host.agentgraph.example.com/cat.png"}}
     query = """subscription($i: SendMessageInput!, $k: ID!) { message(input: $i, streamKey: $k) { __typename
       ... on StreamEnded { outcome error { code reason message } } } }"""
     given = sent(agent_id, {"text": "see"}, image) | {"k": str(uuid.uuid4())}
     read = [event async for event in events(stack, "websocket", query, given)]
     assert read[-1]["outcome"] == "FAILED"
     assert (read[-1]["error"]["code"], read[-1]["error"]["reason"]) == ("BAD_USER_INPUT", "IMAGE")
-    assert "pictures.invalid" not in str(read)
+    assert "no-such-host" not in str(read)
     listed = (await stack.graphql(LIST, {"a": agent_id}))["data"]["agent"]["messages"]["nodes"]
     assert not [node for node in listed if node["__typename"] == "UserMessage"]
 

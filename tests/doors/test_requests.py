@@ -183,7 +183,8 @@ async def test_so_is_a_file_whatever_names_it(stack: Stack, url: str) -> None:
         said = [HI, {"role": "tool", "tool_call_id": "call_1", "content": content}]
         for path in CHATS:
             error = await refused(stack, path, asking(stack, "") | {"messages": said})
-            assert error["param"] == f"messages[1].content[1].{name}"
+            assert error["param"].startswith(f"messages[1].content[1].{name}")
+            assert error["code"] == "address"
 
 
 async def test_what_openai_takes_is_taken(stack: Stack) -> None:

@@ -45,7 +45,17 @@ BAD = {
     "exp is NaN": lambda: forged(exp=float("nan")),
     "exp is Infinity": lambda: forged(exp=float("inf")),
     "exp is text": lambda: forged(exp="tomorrow"),
+    "exp is out of range": lambda: forged(exp=10**400),
+    "exp is a number as text": lambda: forged(exp=str(int(time.time()) + 600)),
     "iat is Infinity": lambda: forged(iat=float("inf")),
+    "nbf is out of range": lambda: forged(nbf=10**400),
+    "sub is a URN": lambda: forged(sub=f"urn:uuid:{ADA}"),
+    "typ of an access token": lambda: jwt.encode(
+        jwt.decode(forged(), options={"verify_signature": False}),
+        devtokens.dev_secret(),
+        algorithm="HS256",
+        headers={"typ": "at+jwt"},
+    ),
     "aud of lists": lambda: forged(aud=[["authenticated"]]),
     "sub is no uuid": lambda: forged(sub="admin"),
     "alg none": unsigned,
@@ -178,3 +188,12 @@ async def test_no_secret_and_no_prompt_in_the_log(stack: Stack) -> None:
     assert '"event":"upstream"' in log
     keys = [token, "my own words", stack.platform.options.ams_key, stack.platform.options.user_key]
     assert [key for key in keys if key in log] == []
+
+
+async def test_an_email_that_cannot_be_shown_is_none(stack: Stack) -> None:
+    for email in ("\ud800", "a\x00b", [], 10**400):
+        headers = {"authorization": f"Bearer {forged(email=email)}"}
+        answer = await stack.client.post("/graphql", json={"query": "{ viewer { id email } }"}, headers=headers)
+        assert answer.status_code == 200
+        assert "errors" not in answer.json()
+        assert answer.json()["data"]["viewer"]["email"] in {None, "ada@example.com"}

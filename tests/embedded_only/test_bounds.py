@@ -18,7 +18,7 @@ from app.auth import MAX_TOKEN_CHARS
 from app.bounds import page
 from app.graphql import subprotocol
 from app.settings import Settings
-from resolvers import asking, checks, completing, images, paging, passages, usage
+from resolvers import asking, checks, completing, paging, passages, public_urls, usage
 from resolvers.streams.hub import StreamLimits
 from schema.inputs import MAX_TEXT
 from schema.node import MAX_NODES
@@ -162,7 +162,7 @@ INPUTS: list[Any] = [
                 {"role": "USER", "parts": [{"image": {"url": "https://example.com/".ljust(n, "a")}}, {"text": "hi"}]}
             ]
         ),
-        (images.MAX_URL, ("BAD_USER_INPUT", "IMAGE")),
+        (public_urls.MAX_URL, ("BAD_USER_INPUT", "IMAGE")),
         marks=bound("image-address"),
     ),
     pytest.param(

@@ -9,18 +9,19 @@ async def test_one_port_serves_all_with_a_fault_switch_and_a_log_of_calls() -> N
     platform = EmbeddedPlatform(EmbeddedOptions())
     await platform.start()
     base = platform.urls["ams"].removesuffix("/ams")
+    page = platform.page_url.removeprefix(base)
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
         assert (await client.get("/ams/health")).json()["status"] == "ok"
         assert (await client.get("/letta/v1/health/")).json() == {"version": "0.16.8", "status": "ok"}
         assert (await client.get("/litellm/health/liveliness")).json() == "I'm alive!"
         assert (await client.get("/letta/v1/agents/")).status_code == 401
-        assert (await client.put("/_embedded/faults", json={"service": "letta", "status": 503})).status_code == 200
+        assert (await client.put(f"{page}faults", json={"service": "letta", "status": 503})).status_code == 200
         assert (await client.get("/letta/v1/health/")).status_code == 503
         for wrong in ({}, {"service": "nope"}, {"service": "ams", "nope": 1}, []):
-            assert (await client.put("/_embedded/faults", json=wrong)).status_code == 400
-        assert (await client.delete("/_embedded/faults")).json() == {}
+            assert (await client.put(f"{page}faults", json=wrong)).status_code == 400
+        assert (await client.delete(f"{page}faults")).json() == {}
         assert (await client.get("/letta/v1/health/")).status_code == 200
-        calls = (await client.get("/_embedded/calls")).json()
+        calls = (await client.get(f"{page}calls")).json()
         assert calls[0] == {"service": "ams", "method": "GET", "path": "/health"}
-        assert (await client.get("/_embedded/stats")).json() == {"inflight": 0, "total": 0, "disconnected": 0}
+        assert (await client.get(f"{page}stats")).json() == {"inflight": 0, "total": 0, "disconnected": 0}
     await platform.stop()

@@ -250,9 +250,8 @@ async def test_an_answer_that_came_compressed_is_decoded(encoding: str, pack: Ca
         ("gzip", WHOLE),
         ("gzip", gzip.compress(WHOLE)[:-9]),
         ("gzip, br", gzip.compress(WHOLE)),
-        ("gzip", gzip.compress(b" " * (65 * 1024 * 1024) + WHOLE)),
     ],
-    ids=["br", "zstd", "none", "truncated", "two", "bomb"],
+    ids=["br", "zstd", "none", "truncated", "two"],
 )
 async def test_an_encoding_that_cannot_be_undone_is_an_error(encoding: str, body: bytes) -> None:
     async with behind("litellm", lambda *_: said(body, content_encoding=encoding)) as stack:

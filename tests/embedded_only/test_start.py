@@ -185,6 +185,35 @@ async def test_metrics_and_the_details_of_health_are_closed_in_production_withou
                 assert metrics.text == "METRICS_TOKEN is not set: /metrics is closed\n"
 
 
+ROUTES = {
+    # path: outside production, in production
+    "/": (200, 200),
+    "/ping": (200, 200),
+    "/health": (200, 200),
+    "/metrics": (200, 401),
+    "/docs": (200, 404),
+    "/docs/oauth2-redirect": (200, 404),
+    "/redoc": (200, 404),
+    "/openapi.json": (200, 404),
+    "/demo": (307, 404),
+    "/demo/": (200, 404),
+    "/graphql": (200, 401),
+    "/v1/models": (401, 401),
+    "/_embedded/": (404, 404),
+}
+
+
+@pytest.mark.parametrize("production", [False, True])
+async def test_which_routes_a_stranger_finds(production: bool) -> None:
+    async with platform_running() as platform:
+        settings = settings_of(platform, environment="production" if production else "development", **SIGN_IN)
+        app = create_app(settings, Telemetry(make_logger("INFO", io.StringIO())))
+        async with served(app, settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            headers = {"accept": "text/html, application/json;q=0.9"}
+            found = {path: (await client.get(path, headers=headers)).status_code for path in ROUTES}
+    assert found == {path: statuses[production] for path, statuses in ROUTES.items()}
+
+
 @pytest.mark.parametrize("fault", [Fault(hang=True), Fault(down=True), Fault(status=500)], ids=["hang", "down", "500"])
 async def test_an_embedded_ams_starts_without_its_letta_and_learns_of_the_agents_when_it_is_there(
     fault: Fault, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from clients.errors import BadUserInput
-from resolvers.images import image
+from resolvers.images import MAX_DATA_URL, image, is_image
 
 GOOD = [
     "https://example.com/a.png",
@@ -79,3 +79,15 @@ def test_bytes_go_to_letta_as_such_and_addresses_as_addresses() -> None:
         "type": "image",
         "source": {"type": "url", "url": "https://example.com/a.png"},
     }
+
+
+@pytest.mark.bound("image-data")
+def test_the_longest_data_url() -> None:
+    start = "data:image/png;base64,"
+    longest = start + "A" * ((MAX_DATA_URL - len(start)) // 4 * 4)
+    assert image(longest, None).media_type == "image/png"
+    assert is_image(longest)
+    longer = longest + "AAAA"
+    assert not is_image(longer)
+    with pytest.raises(BadUserInput):
+        image(longer, None)

@@ -1,0 +1,95 @@
+"""The claims of a token whose signature is good: each that is read is checked for its type and its range."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from typing import Any
+
+from clients.errors import Forbidden, Unauthenticated
+from resolvers.principal import Principal, Role
+
+AUDIENCE = "authenticated"
+
+SKEW_SECONDS = 60
+"""How far the clock of whoever signs may be ahead: a fresh token's ``iat`` and ``nbf`` may lie in the future."""
+
+MAX_EMAIL = 320
+"""The longest address (RFC 5321, 4.5.3.1). A longer text, or one that cannot be shown, is none."""
+
+_END_OF_TIME = 253_402_300_799.0
+"""The end of the year 9999: a token that expires later cannot be given to a timer."""
+
+
+def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
+    """The principal of verified claims. Whether the token has expired is for the caller to check.
+
+    ``user_metadata`` is set by the user and never authorizes; ``app_metadata`` is set by the server.
+
+    Raises:
+        Unauthenticated: reason ``TOKEN_INVALID``; its message names the claim.
+        Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
+    """
+    expires_at = min(_moment(claims, "exp", needed=True), _END_OF_TIME)
+    latest = time.time() + SKEW_SECONDS
+    for name in ("iat", "nbf"):
+        _check(name, "must not lie in the future", _moment(claims, name) <= latest)
+    _check("iss", "is not this project's", claims.get("iss") == issuer)
+    _check("aud", f"must be {AUDIENCE!r}", _is_for_us(claims.get("aud")))
+    _check("role", f"must be {AUDIENCE!r}", claims.get("role") == AUDIENCE)
+    user_id = claims.get("sub")
+    _check("sub", "must be a UUID in lower case, with hyphens", _is_uuid(user_id))
+    if claims.get("is_anonymous") not in (None, False):
+        raise Forbidden("Anonymous users have no access: sign up first.", reason="ANONYMOUS")
+    metadata = claims.get("app_metadata")
+    admin = isinstance(metadata, dict) and metadata.get("role") == "admin"
+    return Principal(
+        user_id=str(user_id),
+        role=Role.ADMIN if admin else Role.USER,
+        expires_at=expires_at,
+        email=_email(claims.get("email")),
+    )
+
+
+def invalid(why: str = "") -> Unauthenticated:
+    """The error for a token that is not taken. ``why`` may quote nothing of it unless its signature is good."""
+    return Unauthenticated(f"The token is not valid{why and ': '}{why}.", reason="TOKEN_INVALID")
+
+
+def _check(name: str, what: str, holds: bool) -> None:
+    if not holds:
+        raise invalid(f"its claim {name} {what}")
+
+
+def _moment(claims: dict[str, Any], name: str, *, needed: bool = False) -> float:
+    """A NumericDate (RFC 7519, 2): seconds since 1970, not necessarily whole."""
+    value = claims.get(name)
+    if value is None and not needed:
+        return 0.0
+    try:
+        seconds = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+    except OverflowError:  # an integer of more than 308 digits
+        seconds = math.inf
+    _check(name, "must be a number of seconds since 1970", math.isfinite(seconds) and seconds >= 0)
+    return seconds
+
+
+def _is_for_us(audience: object) -> bool:
+    if isinstance(audience, list):
+        return AUDIENCE in audience and all(isinstance(one, str) for one in audience)
+    return audience == AUDIENCE
+
+
+def _is_uuid(value: object) -> bool:
+    if not isinstance(value, str) or len(value) != len(str(uuid.NAMESPACE_DNS)):
+        return False
+    try:
+        return str(uuid.UUID(value)) == value
+    except ValueError:
+        return False
+
+
+def _email(value: object) -> str | None:
+    is_shown = isinstance(value, str) and 0 < len(value) <= MAX_EMAIL and value.isprintable()
+    return str(value) if is_shown else None

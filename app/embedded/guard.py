@@ -1,0 +1,34 @@
+"""Who may reach the embedded platform from a browser: a page of this machine's own, by an address that has a secret.
+
+Any web page can send requests to a port of this machine. Under a name of its own that resolves to this machine (DNS
+rebinding) it could read the answers too.
+"""
+
+from __future__ import annotations
+
+import re
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_OWN_NAME = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+
+
+class OwnNameOnly:
+    """Serves requests whose one ``Host`` is a loopback name, at any port; others are a 421 (RFC 9110, 15.5.20)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        if scope["type"] == "http" and not _is_by_own_name(scope):
+            refusal = PlainTextResponse("The embedded services are reached as 127.0.0.1 or localhost alone.\n", 421)
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _is_by_own_name(scope: Scope) -> bool:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return len(hosts) == 1 and _OWN_NAME.fullmatch(hosts[0]) is not None

@@ -1,0 +1,254 @@
+"""What a request to a model may carry: tools that the caller runs, and addresses of the public internet.
+
+LiteLLM and the providers behind it fetch what a request names: images and files, MCP servers, remote references of a
+JSON schema. Every door that sends a request on has it vetted here (decision 0041).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NewType, TypeAlias
+
+import msgspec
+
+from clients.errors import BadUserInput
+from resolvers.checks import MAX_NESTING
+from resolvers.images import is_image
+from resolvers.public_urls import is_public, looks_like_address
+
+Path: TypeAlias = "tuple[str] | tuple[Path, str | int]"
+"""Where a value stands: a parameter, or the path of what it stands in, and its name or index there."""
+
+Vetted = NewType("Vetted", dict[str, Any])
+"""The body of a request that may be sent to LiteLLM."""
+
+MAX_ADDRESSES = 100
+"""How many addresses one request may have fetched."""
+
+_TOOL_TYPE = re.compile(
+    r"function|custom|(?:computer|bash|text_editor|memory)_\d{8}|tool_search_tool_(?:regex|bm25)_\d{8}"
+)
+"""Tools that the caller runs, or that search the request itself. Every other type makes LiteLLM or the provider call an
+address, read a store, ask another model or run code: ``mcp``, ``url``, ``web_fetch``, ``file_search``, ``advisor``.
+"""
+
+_PARTS = frozenset({
+    "text", "refusal", "image_url", "input_audio", "file", "video_url", "audio_url", "image", "document",
+    "tool_result", "tool_use", "tool_reference", "thinking", "redacted_thinking", "reasoning", "search_result",
+    "input_text", "input_image", "input_file", "guarded_text", "content", "server_tool_use", "web_search_tool_result",
+    "web_search_result", "compaction",
+})  # fmt: skip
+"""The types of parts that OpenAI, Anthropic and LiteLLM know. A part of another type carries no address."""
+
+_WORDS = frozenset({
+    "text", "content", "definition", "refusal", "name", "role", "type", "id", "arguments", "description", "title",
+    "thinking",
+    "signature", "reasoning", "reasoning_content", "transcript", "context", "filename", "format", "detail",
+    "media_type", "mime_type", "tool_call_id", "tool_use_id", "cited_text",
+})  # fmt: skip
+"""Fields of text that a model reads and nobody fetches."""
+
+_MEDIA = frozenset({
+    "video_url", "audio_url", "file", "file_id", "file_data", "file_url", "file_uri", "url", "uri", "image", "images",
+    "video", "audio", "data",
+})  # fmt: skip
+"""Fields that hold an address, an id with the provider, or the bytes in base64. Only an address has a colon in it."""
+
+_ECHOED = frozenset({"annotations", "citations", "input"})
+"""What a model has cited, and what it has called a tool with: it is sent back to the model."""
+
+_SCHEMAS = frozenset({"parameters", "input_schema", "schema"})
+_FOUND = frozenset({"web_search_result", "url_citation", "web_search_result_location"})
+"""Objects whose ``url`` says where a text was found."""
+
+_LOOKED_AT = frozenset({"messages", "stop"})
+_PLAIN = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
+_CALL, _CALLED = frozenset({"id", "type", "function", "index"}), frozenset({"name", "arguments"})
+_FUNCTION = frozenset({"name", "description", "parameters", "strict"})
+_DATA = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,")
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_STORED = re.compile(r"\s*(?:gs|s3|file)://", re.IGNORECASE)
+_SHOWN = 100
+
+
+def vet_chat(body: dict[str, Any]) -> Vetted:
+    """Check a chat completion request.
+
+    Raises:
+        BadUserInput: reason ``MODEL``, ``TOOLS``, ``IMAGE``, ``ADDRESS``, ``SCHEMA``, ``RANGE`` or ``REQUEST``; its
+            ``param`` names the place.
+    """
+    _check_model(body["model"])
+    _check_tool_types(body.get("tools") or [])
+    visit = _Visit()
+    for index, message in enumerate(body["messages"]):
+        if not _is_plain(message):
+            visit.look(message, (("messages",), index), "messages")
+    visit.opaque = _ECHOED | _SCHEMAS
+    for name, value in body.items():
+        if isinstance(value, dict | list) and name not in _LOOKED_AT:
+            _check_references(value, (name,))
+            visit.look(_odd_tools(value) if name == "tools" else value, (name,), name)
+    return Vetted(body)
+
+
+def vet_embeddings(body: dict[str, Any]) -> Vetted:
+    """Check an embeddings request. Some models read an input such as ``s3://bucket/key`` with the platform's rights.
+
+    Raises:
+        BadUserInput: reason ``MODEL`` or ``ADDRESS``.
+    """
+    _check_model(body["model"])
+    given = body["input"]
+    for index, text in enumerate(given if isinstance(given, list) else [given]):
+        if isinstance(text, str) and _STORED.match(text):
+            path: Path = (("input",), index) if isinstance(given, list) else ("input",)
+            message = f"{_place(path)} is an address in a store, which is not taken as a text."
+            raise _refused("ADDRESS", path, message)
+    return Vetted(body)
+
+
+def _check_model(model: str) -> None:
+    """LiteLLM asks each of several models parted by commas, and calls the address that a model's name ends with."""
+    if "," in model or "://" in model:
+        raise _refused("MODEL", ("model",), "model is the name of one model, as in `models`.")
+
+
+def _check_tool_types(tools: list[dict[str, Any]]) -> None:
+    for index, tool in enumerate(tools):
+        kind = tool["type"]
+        if kind != "function" and _TOOL_TYPE.fullmatch(kind) is None:
+            raise _refused(
+                "TOOLS",
+                ((("tools",), index), "type"),
+                f"tools[{index}].type is {kind[:_SHOWN]!r}, which is not taken: define a function or a custom tool "
+                "that you run yourself. For a web search, use web_search_options.",
+            )
+
+
+def _odd_tools(tools: Any) -> list[Any]:
+    """The tools that have to be looked through, ``None`` in the places of plain functions."""
+    return [None if _is_plain_function(tool) else tool for tool in tools]
+
+
+def _is_plain_function(tool: dict[str, Any]) -> bool:
+    function = tool.get("function")
+    return len(tool) == 2 and isinstance(function, dict) and function.keys() <= _FUNCTION
+
+
+def _is_plain(message: dict[str, Any]) -> bool:
+    """Whether a message has text and calls of functions alone, as nearly every one does."""
+    content, calls = message.get("content"), message.get("tool_calls")
+    is_text = (content is None or isinstance(content, str)) and message.keys() <= _PLAIN
+    return is_text and (calls is None or all(map(_is_plain_call, calls)))
+
+
+def _is_plain_call(call: dict[str, Any]) -> bool:
+    function = call.get("function")
+    if not isinstance(function, dict) or not (call.keys() <= _CALL and function.keys() <= _CALLED):
+        return False
+    return isinstance(function.get("name"), str) and isinstance(function.get("arguments", ""), str)
+
+
+class _Visit:
+    """One look through a request: every text that may be fetched is judged, at any depth."""
+
+    def __init__(self) -> None:
+        self.opaque = _ECHOED
+        self._addresses = 0
+
+    def look(self, value: Any, path: Path, field: str, depth: int = 0, *, known: bool = True) -> None:
+        """Judge the texts in a value.
+
+        Args:
+            value: any JSON.
+            path: where it stands, for the error.
+            field: the name of the field that it is the value of, or is in the list of.
+            depth: how deep it is nested.
+            known: whether it stands in a shape whose fields are known; another one may carry no address.
+
+        Raises:
+            BadUserInput: see ``vet_chat``.
+        """
+        if depth > MAX_NESTING:
+            raise _refused("REQUEST", path, f"A request is nested at most {MAX_NESTING} deep.")
+        passed = self._passed(value) if isinstance(value, dict) else ()
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in pairs:
+            inner_field = name if isinstance(name, str) else field
+            if isinstance(inner, str):
+                if inner_field not in _WORDS and inner_field not in passed:
+                    is_image = field == "image_url" and inner_field == "url"
+                    self._judge(inner, (path, name), "image_url" if is_image else inner_field, known=known)
+            elif isinstance(inner, dict | list) and inner_field not in passed:
+                is_known = known and not _is_unknown_part(inner_field, inner)
+                self.look(inner, (path, name), inner_field, depth + 1, known=is_known)
+
+    def _passed(self, value: dict[str, Any]) -> frozenset[str]:
+        """The fields of an object that hold no address to fetch."""
+        kind = _type(value)
+        if kind in _FOUND:
+            return self.opaque | {"url"}
+        return self.opaque | {"data"} if kind == "text" else self.opaque  # a document of plain text has it in its data
+
+    def _judge(self, text: str, path: Path, field: str, *, known: bool) -> None:
+        if field == "image_url":
+            if not is_image(text):
+                what = f"{_place(path)} is a public https URL, or a data URL of an image in base64."
+                raise _refused("IMAGE", path, what)
+        elif not ((field in _MEDIA and ":" in text) or looks_like_address(text)):
+            return
+        elif _DATA.match(text) is None and not is_public(text):
+            raise _refused("ADDRESS", path, f"{_place(path)} is an address: it must be a public https URL.")
+        if not known:
+            raise _refused("ADDRESS", path, f"{_place(path)} is an address in a part of an unknown type.")
+        self._addresses += not text.startswith("data:")
+        if self._addresses > MAX_ADDRESSES:
+            raise _refused("RANGE", path, f"A request has at most {MAX_ADDRESSES} addresses to fetch.")
+
+
+def _is_unknown_part(field: str, value: Any) -> bool:
+    """Whether this is a part of a message, and of a type that nobody knows."""
+    return field == "content" and isinstance(value, dict) and _type(value) not in _PARTS
+
+
+def _type(value: dict[str, Any]) -> str:
+    """The type that an object says it has; empty where it says none."""
+    said = value.get("type")
+    return said if isinstance(said, str) else ""
+
+
+def _check_references(value: Any, path: Path) -> None:
+    """A validator fetches a reference that does not begin with ``#``. They are rare: the texts are searched first."""
+    try:
+        text = msgspec.json.encode(value)
+    except RecursionError as error:
+        raise _refused("REQUEST", path, f"{_place(path)} is nested too deeply.") from error
+    if b'ef":"' not in text:
+        return
+    left: list[tuple[Any, Path]] = [(value, path)]
+    while left:
+        inner, where = left.pop()
+        if isinstance(inner, dict):
+            for name in _REFERENCES:
+                if isinstance(reference := inner.get(name), str) and not reference.startswith("#"):
+                    place = (where, name)
+                    raise _refused(
+                        "SCHEMA", place, f"{_place(place)} leads to another document: it must begin with '#'."
+                    )
+            left += ((each, (where, name)) for name, each in inner.items())
+        elif isinstance(inner, list):
+            left += ((each, (where, index)) for index, each in enumerate(inner))
+
+
+def _place(path: Path) -> str:
+    """Write a path as ``messages[0].content``."""
+    parts: list[str] = []
+    while len(path) == 2:
+        path, part = path
+        parts.append(f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}")
+    return path[0] + "".join(reversed(parts))
+
+
+def _refused(reason: str, path: Path, message: str) -> BadUserInput:
+    return BadUserInput(message, reason=reason, details={"param": _place(path)})
