@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     """The largest body and the largest WebSocket message, in bytes."""
     max_query_depth: Count = 15
     """How deep a query may be nested."""
-    max_query_tokens: Count = 5000
+    max_query_tokens: Count = 2000
     """How many tokens a query may have."""
     request_timeout: Seconds = 30.0
     """Bounds everything but model work, in seconds."""

@@ -17,12 +17,14 @@ from graphql import (
     OperationType,
     SelectionNode,
     SelectionSetNode,
-    parse,
-    validate,
 )
 
+from app.graphql.bounds import excess
 from app.graphql.errors import RequestError, extensions, request_error, shaped
+from app.graphql.lexer import DocumentTooLargeError, parse_document
+from app.graphql.merging import TooManyError, conflicts
 from app.graphql.texts import nul_in_document
+from app.graphql.validation import invalid
 from clients.errors import ErrorCode
 
 _CACHE_CHARS = 500_000
@@ -33,7 +35,6 @@ _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
 """What tells of the schema and of nothing else; ``_service`` is Apollo Federation's."""
 
 _MAX_MESSAGE = 500
-_MAX_ERRORS = 20
 
 
 class Operation:
@@ -93,15 +94,17 @@ class Documents:
 
     def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:
-            document = parse(source, max_tokens=self._max_tokens)
+            document = parse_document(source, max_tokens=self._max_tokens)
             if (wrong := nul_in_document(document)) is not None:
                 return _invalid([wrong], ErrorCode.GRAPHQL_VALIDATION_FAILED)
-            if _depth(document, self._max_depth) > self._max_depth:
-                return _too_complex(f"The document is more than {self._max_depth} levels deep.", "DEPTH")
-            errors = validate(self._schema, document, max_errors=_MAX_ERRORS)
+            if (much := excess(document, self._max_depth)) is not None:
+                return _too_complex(much.message, much.reason)
+            errors = invalid(self._schema, document) or conflicts(self._schema, document)
+        except DocumentTooLargeError as error:
+            return _too_complex(str(error), "SIZE")
+        except TooManyError as error:
+            return _too_complex(str(error), error.reason)
         except GraphQLError as error:
-            if "Parsing aborted" in error.message:
-                return _too_complex("The document is too large or nested too deeply.", "SIZE")
             return _invalid([error], ErrorCode.GRAPHQL_PARSE_FAILED)
         except RecursionError:
             return _too_complex("The document is nested too deeply.", "DEPTH")
@@ -139,36 +142,6 @@ def _named(operations: list[Operation], name: str | None) -> Operation:
 
 def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
     return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-
-
-def _depth(document: DocumentNode, limit: int) -> int:
-    """How deep fields are nested, introspection left out. Each fragment is measured once: linear in the document."""
-    fragments, known = _fragments(document), {}
-
-    def of_set(selections: SelectionSetNode | None, level: int) -> int:
-        if selections is None:
-            return 0
-        if level > limit * 4:  # nested in fragments, if not in fields
-            return limit + 1
-        return max((of(node, level + 1) for node in selections.selections), default=0)
-
-    def of(node: object, level: int) -> int:
-        if isinstance(node, FieldNode):
-            return 0 if node.name.value.startswith("__") else 1 + of_set(node.selection_set, level)
-        if isinstance(node, InlineFragmentNode):
-            return of_set(node.selection_set, level)
-        if isinstance(node, FragmentSpreadNode):
-            return of_fragment(node.name.value, level)
-        return 0
-
-    def of_fragment(name: str, level: int) -> int:
-        if name not in known:
-            known[name] = 0  # a fragment that spreads itself is validation's business
-            known[name] = of_set(fragments[name].selection_set, level) if name in fragments else 0
-        return known[name]
-
-    operations = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
-    return max((of_set(node.selection_set, 0) for node in operations), default=0)
 
 
 def _introspects_only(document: DocumentNode, operation: OperationDefinitionNode) -> bool:

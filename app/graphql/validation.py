@@ -1,0 +1,333 @@
+"""Validation by graphql-core's own rules, in time that is linear in the document.
+
+The rules and their messages are the library's; how they are run is not:
+
+- each node is shown only to the rules for its kind, and names to none;
+- uses of variables are noted on the way, where three rules would each walk the document again;
+- errors that cost more than linear time (suggestions, printed literals) are bounded in number;
+- the rule that compares fields pair by pair is left to ``app.graphql.merging``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLInputType,
+    GraphQLSchema,
+    KnownTypeNamesRule,
+    NamedTypeNode,
+    Node,
+    NoUndefinedVariablesRule,
+    NoUnusedVariablesRule,
+    OperationDefinitionNode,
+    OverlappingFieldsCanBeMergedRule,
+    SelectionSetNode,
+    TypeInfo,
+    UniqueDirectivesPerLocationRule,
+    ValidationContext,
+    ValueNode,
+    ValuesOfCorrectTypeRule,
+    VariableDefinitionNode,
+    VariableNode,
+    VariablesInAllowedPositionRule,
+    Visitor,
+    VisitorAction,
+    specified_rules,
+)
+from graphql.language.ast import QUERY_DOCUMENT_KEYS
+from graphql.language.visitor import EnterLeaveVisitor
+from graphql.utilities.validate_input_value import validate_input_literal
+from graphql.validation.validate import ValidationAbortedError
+from graphql.validation.validation_context import VariableUsage
+
+MAX_ERRORS = 20
+"""How many mistakes of one document are reported."""
+
+_MAX_SEARCHED, _CHARS_PER_LINE = 300_000, 50
+"""Each error looks for its line from the document's start on. In this many characters, all told: a line costs as much
+as 50 of them."""
+
+_MAX_SUGGESTIONS = 5
+"""How many errors can have a "Did you mean": each compares a name with many others."""
+
+_MAX_NEAR = 12
+"""With how many names of types an unknown name of a type is compared."""
+
+_MAX_ERRORS_OF_A_VALUE = 3
+_LONG_VALUE = 2_000
+"""Every error of a literal prints it. One that is longer than this, in characters, gets one error."""
+
+_MAX_FRAGMENT_WORK = 10_000
+"""Steps through fragments that several operations share. graphql-core would take 50,000."""
+
+_UNSEEN = frozenset({"name", "alias", "description"})
+_KEYS = {kind: tuple(key for key in keys if key not in _UNSEEN) for kind, keys in QUERY_DOCUMENT_KEYS.items()}
+_NOTHING = EnterLeaveVisitor(None, None)
+
+
+def invalid(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
+    """Find what is wrong with a document, but for fields that cannot be merged (see ``app.graphql.merging``).
+
+    Args:
+        schema: what the document asks of.
+        document: it, parsed; its fragments nested less deeply than Python can follow.
+
+    Returns:
+        At most ``most_errors`` errors, and one more that says that there would be others.
+    """
+    errors: list[GraphQLError] = []
+    types = TypeInfo(schema)
+    context = _Context(schema, document, types, errors)
+    rules = [rule(context) for rule in _RULES]
+    try:
+        _Walk(context, types, [*rules, _Usages(context, types)]).walk(document)
+        for definition in document.definitions:
+            if isinstance(definition, OperationDefinitionNode):
+                _check_variables(context, definition)
+    except ValidationAbortedError as error:
+        error.__context__ = None
+        errors.append(error.with_traceback(None))
+    return errors
+
+
+def most_errors(document: DocumentNode) -> int:
+    """How many mistakes of a document are reported: fewer of a long one, at least one."""
+    end = document.loc.end_token if document.loc else None
+    searched = end.end + end.line * _CHARS_PER_LINE if end else 0
+    return max(1, min(MAX_ERRORS, _MAX_SEARCHED // max(1, searched)))
+
+
+def _check_variables(context: _Context, operation: OperationDefinitionNode) -> None:
+    NoUndefinedVariablesRule(context).enter_operation_definition(operation)
+    NoUnusedVariablesRule(context).enter_operation_definition(operation)
+    positions = VariablesInAllowedPositionRule(context)
+    positions.enter_operation_definition(operation)
+    positions.leave_operation_definition(operation)
+
+
+class _Context(ValidationContext):
+    """What the rules share. Whatever the library remembers by a node's value, this remembers by its identity."""
+
+    def __init__(
+        self, schema: GraphQLSchema, document: DocumentNode, types: TypeInfo, errors: list[GraphQLError]
+    ) -> None:
+        super().__init__(schema, document, types, self._report)
+        self._remaining_fragment_work = _MAX_FRAGMENT_WORK
+        self._most = most_errors(document)
+        self.errors = errors
+        self._spreads: dict[int, list[FragmentSpreadNode]] = {}
+        self._all_usages: dict[int, list[VariableUsage]] = {}
+        self.usages: dict[int, list[VariableUsage]] = {}
+
+    def _report(self, error: GraphQLError) -> None:
+        if len(self.errors) >= self._most:
+            message = "Too many validation errors, error limit reached. Validation aborted."
+            raise ValidationAbortedError(message)
+        self.errors.append(error)
+
+    @property
+    def hide_suggestions(self) -> bool:
+        return len(self.errors) >= _MAX_SUGGESTIONS
+
+    def get_fragment_spreads(self, node: SelectionSetNode) -> list[FragmentSpreadNode]:
+        found = self._spreads.get(id(node))
+        if found is None:
+            found = self._spreads[id(node)] = []
+            waiting = [node]
+            while waiting:
+                for selection in waiting.pop().selections:
+                    if isinstance(selection, FragmentSpreadNode):
+                        found.append(selection)
+                    elif inner := selection.selection_set:  # type: ignore[attr-defined]
+                        waiting.append(inner)
+        return found
+
+    def get_variable_usages(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> list[VariableUsage]:
+        return self.usages.get(id(node), [])
+
+    def get_recursive_variable_usages(self, operation: OperationDefinitionNode) -> list[VariableUsage]:
+        found = self._all_usages.get(id(operation))
+        if found is None:
+            found = list(self.get_variable_usages(operation))
+            for fragment in self.get_recursively_referenced_fragments(operation):
+                found += self.get_variable_usages(fragment)
+            self.spend_fragment_work(len(found))
+            self._all_usages[id(operation)] = found
+        return found
+
+
+class _Calls(NamedTuple):
+    """What is called for a kind of node, in this order."""
+
+    enter_type: Callable[[Any], None] | None
+    enters: tuple[tuple[int, Callable[..., Any]], ...]
+    keys: tuple[str, ...]
+    leaves: tuple[tuple[int, Callable[..., Any]], ...]
+    leave_type: Callable[[], None] | None
+
+
+class _Walk:
+    """Shows each node of a document to the rules that look at its kind: ``visit``, without all that rules never do."""
+
+    def __init__(self, context: _Context, types: TypeInfo, visitors: list[Visitor]) -> None:
+        self._types = types
+        self._visitors = visitors
+        self._errors = context.errors
+        self._skipping = [False] * len(visitors)
+        self._ancestors: list[Any] = []
+        self._kinds: dict[str, _Calls] = {}
+        self._good_leaves: set[tuple[str, str]] = set()
+
+    def _calls(self, kind: str) -> _Calls:
+        both = [(place, one.get_enter_leave_for_kind(kind)) for place, one in enumerate(self._visitors)]
+        found = self._kinds[kind] = _Calls(
+            getattr(self._types, f"enter_{kind}", None),
+            tuple((place, one.enter) for place, one in both if one.enter),
+            _KEYS.get(kind, ()),
+            tuple((place, one.leave) for place, one in both if one.leave),
+            getattr(self._types, f"leave_{kind}", None),
+        )
+        return found
+
+    def field(self, node: FieldNode, parent: Any) -> None:
+        """Show a field. One with nothing but a name is good wherever its type has been asked for it before."""
+        if node.selection_set or node.arguments or node.directives:
+            self.walk(node, parent)
+            return
+        outer = self._types.get_parent_type()
+        leaf, errors = (outer.name if outer else "", node.name.value), len(self._errors)
+        if leaf not in self._good_leaves:
+            self.walk(node, parent)
+            if len(self._errors) == errors:
+                self._good_leaves.add(leaf)
+
+    def walk(self, node: Node, parent: Any = None) -> None:
+        """Show a node, then what is in it, then the node again to the rules that look when it is left."""
+        calls = self._kinds.get(node.kind) or self._calls(node.kind)
+        skipping, ancestors, skipped = self._skipping, self._ancestors, []
+        if calls.enter_type:
+            calls.enter_type(node)
+        for place, enter in calls.enters:
+            if not skipping[place] and enter(node, None, parent, (), ancestors) is not None:  # they answer only SKIP
+                skipping[place] = True
+                skipped.append(place)
+        if parent is None:
+            self._inside(node, calls.keys)
+        elif calls.keys:
+            ancestors.append(parent)
+            self._inside(node, calls.keys)
+            ancestors.pop()
+        for place, leave in calls.leaves:
+            if not skipping[place]:
+                leave(node, None, parent, (), ancestors)
+        for place in skipped:
+            skipping[place] = False
+        if calls.leave_type:
+            calls.leave_type()
+
+    def _inside(self, node: Node, keys: tuple[str, ...]) -> None:
+        for key in keys:
+            child = getattr(node, key)
+            if isinstance(child, tuple):
+                self._ancestors.append(node)
+                for one in child:
+                    (self.field if isinstance(one, FieldNode) else self.walk)(one, child)
+                self._ancestors.pop()
+            elif child is not None:
+                self.walk(child, node)
+
+
+class _Usages(Visitor):
+    """Notes which variables each operation and fragment uses, and where."""
+
+    def __init__(self, context: _Context, types: TypeInfo) -> None:
+        super().__init__()
+        self._context = context
+        self._types = types
+        self._found: list[VariableUsage] = []
+
+    def enter_operation_definition(self, node: OperationDefinitionNode, *_: Any) -> None:
+        self._found = self._context.usages[id(node)] = []
+
+    def enter_fragment_definition(self, node: FragmentDefinitionNode, *_: Any) -> None:
+        self._found = self._context.usages[id(node)] = []
+
+    def enter_variable_definition(self, _node: VariableDefinitionNode, *_: Any) -> VisitorAction:
+        return self.SKIP
+
+    def enter_variable(self, node: VariableNode, *_: Any) -> None:
+        types = self._types
+        expected, outer = types.get_input_type(), types.get_parent_input_type()
+        self._found.append(VariableUsage(node, expected, outer, types.get_default_value(), None))
+
+
+class _UniqueDirectives(UniqueDirectivesPerLocationRule):
+    """The library's rule, for the kinds of node that have directives; it asks to see every node."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        look = EnterLeaveVisitor(self.enter, None)
+        self.enter_leave_map = {kind: look for kind, keys in QUERY_DOCUMENT_KEYS.items() if "directives" in keys}
+
+    def get_enter_leave_for_kind(self, kind: str) -> EnterLeaveVisitor:
+        return self.enter_leave_map.get(kind, _NOTHING)
+
+
+class _KnownTypeNames(KnownTypeNamesRule):
+    """The library's rule; it compares an unknown name with the nearest names of types, not with all."""
+
+    def enter_named_type(self, node: NamedTypeNode, *rest: Any) -> None:
+        name = node.name.value
+        if name in self.existing_types_map:
+            return
+        if not self.context.hide_suggestions:
+            letters = frozenset(name.lower())
+            near = sorted(self.existing_types_map, key=lambda one: len(letters.symmetric_difference(one.lower())))
+            self.type_names = near[:_MAX_NEAR]
+        super().enter_named_type(node, *rest)
+
+
+class _EnoughOfValueError(Exception):
+    pass
+
+
+class _Values(ValuesOfCorrectTypeRule):
+    """The library's rule, with few errors for each literal."""
+
+    def is_valid_value_node(self, node: ValueNode, input_type: GraphQLInputType | None) -> VisitorAction:
+        if input_type is None:
+            return self.SKIP
+        left = 1 if node.loc and node.loc.end - node.loc.start > _LONG_VALUE else _MAX_ERRORS_OF_A_VALUE
+
+        def report(error: GraphQLError, _path: list[str | int]) -> None:
+            nonlocal left
+            self.report_error(error)
+            left -= 1
+            if not left:
+                raise _EnoughOfValueError
+
+        with suppress(_EnoughOfValueError):
+            validate_input_literal(node, input_type, report, None, None, self.context.hide_suggestions)
+        return self.SKIP
+
+
+_OURS: dict[Any, Any] = {
+    UniqueDirectivesPerLocationRule: _UniqueDirectives,
+    KnownTypeNamesRule: _KnownTypeNames,
+    ValuesOfCorrectTypeRule: _Values,
+}
+_ELSEWHERE = {
+    OverlappingFieldsCanBeMergedRule,
+    NoUndefinedVariablesRule,
+    NoUnusedVariablesRule,
+    VariablesInAllowedPositionRule,
+}
+_RULES = tuple(_OURS.get(rule, rule) for rule in specified_rules if rule not in _ELSEWHERE)
