@@ -20,6 +20,7 @@ from app.embedded.store import Store
 from app.gate import Gate, Handover
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
+from app.lag import LoopWatch
 from app.limits import HEADERS
 from app.middleware import REQUEST_ID, HeadAsGet, RequestScope, Shield
 from app.operators import add_operators_routes
@@ -71,7 +72,7 @@ def create_app(
     settings = settings or Settings.load()
     telemetry = telemetry or Telemetry(make_logger(settings.log_level))
     drain = drain or Drain()
-    gate = Gate()
+    gate, watch = Gate(), LoopWatch(telemetry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -80,6 +81,7 @@ def create_app(
                 announce_doubts(settings, telemetry)
             doors = await open_doors(settings, telemetry, drain, stack, store, check_services=announces)
             _open(gate, doors, settings)
+            stack.enter_context(watch.running())
             yield
 
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False)

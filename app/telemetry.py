@@ -16,6 +16,7 @@ from clients.errors import Service
 from resolvers.limits import LimitKind
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 def make_logger(level: str, out: TextIO | None = None) -> Any:
@@ -130,6 +131,24 @@ class Telemetry:
             registry=self.registry,
         )
         self._gap: dict[str, Histogram] = {}
+        self._lag = Histogram(
+            "agentgraph_loop_lag_seconds",
+            "How late the event loop runs a timer that is due.",
+            buckets=_LAG_BUCKETS,
+            registry=self.registry,
+        )
+        self._held = Histogram(
+            "agentgraph_loop_held_seconds",
+            "How long the gateway's own work kept the event loop from a timer that was due.",
+            buckets=_LAG_BUCKETS,
+            registry=self.registry,
+        )
+        self._collections = Histogram(
+            "agentgraph_gc_seconds",
+            "Duration of a full garbage collection.",
+            buckets=_LAG_BUCKETS,
+            registry=self.registry,
+        )
         for limit in LimitKind:
             self._limited.labels(limit.value)
 
@@ -228,3 +247,12 @@ class Telemetry:
         if gap is None:
             gap = self._gap[kind] = self._gaps.labels(kind)
         gap.observe(seconds)
+
+    def loop_measured(self, late: float, held: float) -> None:
+        """The event loop was so late, in seconds, of which the gateway's own work caused ``held``."""
+        self._lag.observe(late)
+        self._held.observe(held)
+
+    def collected(self, seconds: float) -> None:
+        """A full garbage collection took so long."""
+        self._collections.observe(seconds)

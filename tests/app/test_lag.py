@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+
+import pytest
+
+from app.lag import LoopWatch
+
+
+class Recorded:
+    def __init__(self) -> None:
+        self.ticks: list[tuple[float, float]] = []
+        self.collections: list[float] = []
+        self.ticked = asyncio.Event()
+
+    def loop_measured(self, late: float, held: float) -> None:
+        self.ticks.append((late, held))
+        self.ticked.set()
+
+    def collected(self, seconds: float) -> None:
+        self.collections.append(seconds)
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+@pytest.mark.timeout(10)
+async def test_a_step_that_holds_the_loop_is_measured() -> None:
+    seen = Recorded()
+    with LoopWatch(seen).running():
+        burn(0.3)
+        await seen.ticked.wait()
+    late, held = seen.ticks[0]
+    assert late >= held >= 0.2
+
+
+@pytest.mark.timeout(10)
+async def test_a_loop_that_waits_for_the_processor_is_late_but_not_held() -> None:
+    seen = Recorded()
+    with LoopWatch(seen).running():
+        time.sleep(0.3)  # noqa: ASYNC251 - the thread is not running, as when others have the processor
+        await seen.ticked.wait()
+    late, held = seen.ticks[0]
+    assert late >= 0.2
+    assert held < 0.1
+
+
+@pytest.mark.timeout(10)
+async def test_a_full_collection_is_measured_and_a_young_one_is_not() -> None:
+    seen = Recorded()
+    with LoopWatch(seen).running():
+        gc.collect(0)
+        gc.collect()
+        await seen.ticked.wait()
+    assert len(seen.collections) >= 1
+    assert all(seconds > 0 for seconds in seen.collections)

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.attack import attacked
+
+
+@pytest.mark.timeout(60)
+async def test_the_metrics_of_a_process_have_lag_and_a_bystander_sees_no_harm(tmp_path: Path) -> None:
+    async with attacked(tmp_path) as target, target.client() as client:
+        async with target.bystander(), target.measured() as cost:
+            for _ in range(20):
+                assert (
+                    await client.post("/graphql", json={"query": "{ viewer { agents { nodes { id } } } }"})
+                ).status_code == 200
+        assert cost.cpu_seconds > 0
+        assert cost.upstream_calls >= 20
+        assert cost.peak_rss_bytes >= cost.rss_bytes
+        assert "agentgraph_loop_lag_seconds_count" in await target.metrics()
