@@ -153,7 +153,7 @@ class _Merger:
     def _below(self, name: str, group: list[_Field], *, strict: bool) -> int:
         """How many fields are below a group, once it is checked."""
         classes = _classes(group) if strict else []
-        if all([self._same(name, one) for one in classes]):
+        if all(self._same(name, one) for one in classes):
             self._check_shapes(name, group)
         if len(classes) > 1:
             for one in classes:
