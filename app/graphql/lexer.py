@@ -15,7 +15,7 @@ from graphql.language.block_string import dedent_block_string_lines
 from graphql.language.lexer import is_punctuator_token_kind
 from graphql.language.parser import Parser
 
-MAX_CHARS = 300_000
+MAX_CHARS = 250_000
 """How many characters a document may have. Large texts belong in variables, which have the rest of the body."""
 
 MAX_LINES = 5_000

@@ -41,20 +41,22 @@ from graphql import (
     is_list_type,
 )
 
+from app.graphql.introspection import META_FIELDS
 from app.graphql.validation import most_errors
 
-MAX_ALIASES = 50
+MAX_ALIASES = 100
 """Under how many names one selection set may ask for one field."""
 MAX_ROOT_FIELDS = 100
 """Of one operation."""
 MAX_FIELDS = 5_000
 """How many fields an operation may come to, with all fragments written out: each part of the answer is counted once."""
-MAX_MERGES = 10_000
-"""How many fields may be looked at to find that out. It is less than ``MAX_FIELDS`` where fragments are shared."""
+MAX_MERGES = 5_000
+"""How many fields may be looked at to find that out: fewer than that, where selections are shared."""
 
-_RARE = {"__schema": 1, "_service": 1, "sdl": 1, "__type": 10}
-"""Fields whose answer is large and always the same."""
-_MAX_INTROSPECTION_ALIASES = 3
+MAX_ALIASES_OF = {"__schema": 1, "_service": 1, "sdl": 1, "__type": 10}
+"""Under how many for fields whose answers are large, and always the same."""
+MAX_INTROSPECTION_ALIASES = 3
+"""Under how many names a selection may ask for one field below ``__schema`` or ``__type``."""
 _MAX_NODES = 20
 
 
@@ -115,7 +117,7 @@ class _Merger:
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._own: dict[int, _Own] = {}
-        self._sizes: dict[tuple[frozenset[int], bool], int] = {}
+        self._sizes: dict[tuple[int | frozenset[int], bool], int] = {}
         self._arguments: dict[int, object] = {}
         self._merges = 0
         self._most = most_errors(document)
@@ -134,7 +136,8 @@ class _Merger:
             strict: whether its parts are selections on one object, and not on objects of different types.
             at_root: whether it is an operation's own.
         """
-        key = frozenset(id(part.selections) for part in parts), strict
+        one = id(parts[0].selections) if len(parts) == 1 else frozenset(id(part.selections) for part in parts)
+        key = one, strict
         known = self._sizes.get(key)
         if known is not None:
             return known
@@ -143,8 +146,10 @@ class _Merger:
         size = 0
         for name, group in groups.items():
             size += 1
-            if len(group) > 1 or group[0].node.selection_set:
+            if len(group) > 1:
                 size += self._below(name, group, strict=strict)
+            elif group[0].node.selection_set:
+                size += self._size([_part(group[0], group[0].node.selection_set)], strict=strict)
             if size > MAX_FIELDS:
                 raise _too_many_fields()
         self._sizes[key] = size
@@ -273,15 +278,13 @@ def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
     for group in groups.values():
         parent, name = group[0].parent, group[0].node.name.value
         of_schema = parent is not None and parent.name.startswith("__")
-        most = _MAX_INTROSPECTION_ALIASES if of_schema else _RARE.get(name, MAX_ALIASES)
+        most = MAX_INTROSPECTION_ALIASES if of_schema else MAX_ALIASES_OF.get(name, MAX_ALIASES)
         if names[name] > most:
             raise TooManyError(f"A selection asks for {name} under more than {most} names.", "ALIASES")
 
 
 def _classes(group: list[_Field]) -> list[list[_Field]]:
     """The fields of a group that one object may have: those of its own type, and those of interfaces and unions."""
-    if len(group) == 1:
-        return [group]
     objects: dict[str, list[_Field]] = {}
     for field in group:
         if isinstance(field.parent, GraphQLObjectType):
@@ -294,17 +297,17 @@ def _classes(group: list[_Field]) -> list[list[_Field]]:
 
 def _parts(group: list[_Field]) -> list[_Part]:
     """The selection sets of a group, which are one in the answer."""
-    return [
-        _Part(field, get_named_type(field.definition.type) if field.definition else None, selections)
-        for field in group
-        if (selections := field.node.selection_set)
-    ]
+    return [_part(field, selections) for field in group if (selections := field.node.selection_set)]
+
+
+def _part(field: _Field, selections: SelectionSetNode) -> _Part:
+    return _Part(field, get_named_type(field.definition.type) if field.definition else None, selections)
 
 
 def _definition(parent: GraphQLNamedType | None, node: FieldNode) -> GraphQLField | None:
     if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType):
         fields: dict[str, GraphQLField] = parent.fields
-        return fields.get(node.name.value)
+        return fields.get(node.name.value) or META_FIELDS.get(node.name.value)
     return None
 
 

@@ -51,7 +51,7 @@ from graphql.validation.validation_context import VariableUsage
 MAX_ERRORS = 20
 """How many mistakes of one document are reported."""
 
-_MAX_SEARCHED, _CHARS_PER_LINE = 300_000, 50
+_MAX_SEARCHED, _CHARS_PER_LINE = 250_000, 50
 """Each error looks for its line from the document's start on. In this many characters, all told: a line costs as much
 as 50 of them."""
 
@@ -106,6 +106,19 @@ def most_errors(document: DocumentNode) -> int:
 
 
 def _check_variables(context: _Context, operation: OperationDefinitionNode) -> None:
+    """Check each way in which a variable is used once; where one is wrong, each use, for its errors."""
+    errors = len(context.errors)
+    uses = context.get_recursive_variable_usages(operation)
+    ways = {(use.node.name.value, id(use.type), id(use.parent_type), id(use.default_value)): use for use in uses}
+    context.all_usages[id(operation)] = list(ways.values())
+    _run_variable_rules(context, operation)
+    if len(context.errors) > errors and len(ways) < len(uses):
+        del context.errors[errors:]
+        context.all_usages[id(operation)] = uses
+        _run_variable_rules(context, operation)
+
+
+def _run_variable_rules(context: _Context, operation: OperationDefinitionNode) -> None:
     NoUndefinedVariablesRule(context).enter_operation_definition(operation)
     NoUnusedVariablesRule(context).enter_operation_definition(operation)
     positions = VariablesInAllowedPositionRule(context)
@@ -124,7 +137,7 @@ class _Context(ValidationContext):
         self._most = most_errors(document)
         self.errors = errors
         self._spreads: dict[int, list[FragmentSpreadNode]] = {}
-        self._all_usages: dict[int, list[VariableUsage]] = {}
+        self.all_usages: dict[int, list[VariableUsage]] = {}
         self.usages: dict[int, list[VariableUsage]] = {}
 
     def _report(self, error: GraphQLError) -> None:
@@ -154,13 +167,13 @@ class _Context(ValidationContext):
         return self.usages.get(id(node), [])
 
     def get_recursive_variable_usages(self, operation: OperationDefinitionNode) -> list[VariableUsage]:
-        found = self._all_usages.get(id(operation))
+        found = self.all_usages.get(id(operation))
         if found is None:
             found = list(self.get_variable_usages(operation))
             for fragment in self.get_recursively_referenced_fragments(operation):
                 found += self.get_variable_usages(fragment)
             self.spend_fragment_work(len(found))
-            self._all_usages[id(operation)] = found
+            self.all_usages[id(operation)] = found
         return found
 
 

@@ -13,7 +13,9 @@ input Filter { text: String! tags: [String!] colour: Colour inner: Filter one: C
 input Choice @oneOf { a: Int b: String }
 interface Named { name: String self: Named }
 interface Sized { size: Int! }
-type Cat implements Named & Sized { name: String size: Int! self: Cat friends(first: Int, named: Named2): [Cat!]! x: Int }
+type Cat implements Named & Sized {
+  name: String size: Int! self: Cat friends(first: Int, named: Named2): [Cat!]! x: Int
+}
 type Dog implements Named & Sized { name: String size: Int! self: Dog friends(first: Int): [Animal] x: String }
 type Fish implements Named { name: String self: Fish x: [Int] colour: Colour }
 input Named2 { name: String = "x" }
