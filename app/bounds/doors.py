@@ -73,7 +73,7 @@ GRAPHQL = (
     ),
     Bound("operations", "operations of a document", too_complex("OPERATIONS"), str(shape.MAX_OPERATIONS)),
     Bound("fragments", "fragments of a document", too_complex("FRAGMENTS"), str(shape.MAX_FRAGMENTS)),
-    Bound("variables", "variables of an operation", too_complex("VARIABLES"), str(shape.MAX_VARIABLES)),
+    Bound("document-variables", "variables of an operation", too_complex("VARIABLES"), str(shape.MAX_VARIABLES)),
     Bound("directives", "directives in one place", too_complex("DIRECTIVES"), str(shape.MAX_DIRECTIVES)),
     Bound(
         "aliases",

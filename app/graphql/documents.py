@@ -27,9 +27,12 @@ from app.graphql.texts import nul_in_document
 from app.graphql.validation import invalid
 from clients.errors import ErrorCode
 
-_CACHE_CHARS = 500_000
-_MAX_CACHED_CHARS = 20_000
+_CACHE_BYTES = 32 * 2**20
+_MAX_CACHED_BYTES = 2 * 2**20
 """What is remembered in all, and of one document, so that what strangers send cannot fill the memory."""
+
+_TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
+"""What is kept of a token of a good document, and of an error of a bad one (measured)."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
 """What tells of the schema and of nothing else; ``_service`` is Apollo Federation's."""
@@ -65,8 +68,8 @@ class Documents:
         self._schema = schema
         self._max_tokens = max_tokens
         self._max_depth = max_depth
-        self._known: OrderedDict[str, list[Operation] | _Refusal] = OrderedDict()
-        self._chars = 0
+        self._known: OrderedDict[str, tuple[list[Operation] | _Refusal, int]] = OrderedDict()
+        self.kept_bytes = 0
 
     def operation(self, source: str, name: str | None) -> Operation:
         """The operation that a request asks for.
@@ -74,23 +77,25 @@ class Documents:
         Raises:
             RequestError: for a document that does not parse or is not valid, and for a name it does not have.
         """
-        known = self._known.get(source)
-        if known is None:
+        kept = self._known.get(source)
+        if kept is None:
             known = self._checked(source)
             self._remember(source, known)
         else:
+            known = kept[0]
             self._known.move_to_end(source)
         if isinstance(known, _Refusal):
             raise RequestError(known.errors, 400, well_formed=True)
         return _named(known, name)
 
     def _remember(self, source: str, known: list[Operation] | _Refusal) -> None:
-        if len(source) > _MAX_CACHED_CHARS:
+        size = _kept_bytes(source, known)
+        if size > _MAX_CACHED_BYTES:
             return
-        self._known[source] = known
-        self._chars += len(source)
-        while self._chars > _CACHE_CHARS:
-            self._chars -= len(self._known.popitem(last=False)[0])
+        self._known[source] = known, size
+        self.kept_bytes += size
+        while self.kept_bytes > _CACHE_BYTES:
+            self.kept_bytes -= self._known.popitem(last=False)[1][1]
 
     def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:
@@ -111,6 +116,14 @@ class Documents:
         if errors:
             return _invalid(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
         return [Operation(document, node) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+
+
+def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
+    """About how much memory a document takes when it is remembered."""
+    if isinstance(known, _Refusal):
+        return len(source) + _ERROR_BYTES * len(known.errors)
+    tokens: int = known[0].document.token_count if known else 0
+    return len(source) + _TOKEN_BYTES * tokens
 
 
 def _too_complex(message: str, reason: str) -> _Refusal:

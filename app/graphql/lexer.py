@@ -116,7 +116,7 @@ class QuickLexer(Lexer):
         last = self.last_token = self.token
         if last.next is None and last.kind is not TokenKind.EOF:
             token = self.read_next_token(last.end)
-            last.next, token.prev = token, last
+            last.next = token  # without ``prev``, tokens need no garbage collection
             if token.kind is not TokenKind.COMMENT:
                 self.token = token
                 return token

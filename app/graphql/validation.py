@@ -10,13 +10,11 @@ The rules and their messages are the library's; how they are run is not:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 from graphql import (
     DocumentNode,
-    FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
@@ -24,7 +22,6 @@ from graphql import (
     GraphQLSchema,
     KnownTypeNamesRule,
     NamedTypeNode,
-    Node,
     NoUndefinedVariablesRule,
     NoUnusedVariablesRule,
     OperationDefinitionNode,
@@ -48,6 +45,8 @@ from graphql.utilities.validate_input_value import validate_input_literal
 from graphql.validation.validate import ValidationAbortedError
 from graphql.validation.validation_context import VariableUsage
 
+from app.graphql.walk import Walk
+
 MAX_ERRORS = 20
 """How many mistakes of one document are reported."""
 
@@ -68,8 +67,6 @@ _LONG_VALUE = 2_000
 _MAX_FRAGMENT_WORK = 10_000
 """Steps through fragments that several operations share. graphql-core would take 50,000."""
 
-_UNSEEN = frozenset({"name", "alias", "description"})
-_KEYS = {kind: tuple(key for key in keys if key not in _UNSEEN) for kind, keys in QUERY_DOCUMENT_KEYS.items()}
 _NOTHING = EnterLeaveVisitor(None, None)
 
 
@@ -88,7 +85,7 @@ def invalid(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]
     context = _Context(schema, document, types, errors)
     rules = [rule(context) for rule in _RULES]
     try:
-        _Walk(context, types, [*rules, _Usages(context, types)]).walk(document)
+        Walk(types, errors, [*rules, _Usages(context, types)]).walk(document)
         for definition in document.definitions:
             if isinstance(definition, OperationDefinitionNode):
                 _check_variables(context, definition)
@@ -175,87 +172,6 @@ class _Context(ValidationContext):
             self.spend_fragment_work(len(found))
             self.all_usages[id(operation)] = found
         return found
-
-
-class _Calls(NamedTuple):
-    """What is called for a kind of node, in this order."""
-
-    enter_type: Callable[[Any], None] | None
-    enters: tuple[tuple[int, Callable[..., Any]], ...]
-    keys: tuple[str, ...]
-    leaves: tuple[tuple[int, Callable[..., Any]], ...]
-    leave_type: Callable[[], None] | None
-
-
-class _Walk:
-    """Shows each node of a document to the rules that look at its kind: ``visit``, without all that rules never do."""
-
-    def __init__(self, context: _Context, types: TypeInfo, visitors: list[Visitor]) -> None:
-        self._types = types
-        self._visitors = visitors
-        self._errors = context.errors
-        self._skipping = [False] * len(visitors)
-        self._ancestors: list[Any] = []
-        self._kinds: dict[str, _Calls] = {}
-        self._good_leaves: set[tuple[str, str]] = set()
-
-    def _calls(self, kind: str) -> _Calls:
-        both = [(place, one.get_enter_leave_for_kind(kind)) for place, one in enumerate(self._visitors)]
-        found = self._kinds[kind] = _Calls(
-            getattr(self._types, f"enter_{kind}", None),
-            tuple((place, one.enter) for place, one in both if one.enter),
-            _KEYS.get(kind, ()),
-            tuple((place, one.leave) for place, one in both if one.leave),
-            getattr(self._types, f"leave_{kind}", None),
-        )
-        return found
-
-    def field(self, node: FieldNode, parent: Any) -> None:
-        """Show a field. One with nothing but a name is good wherever its type has been asked for it before."""
-        if node.selection_set or node.arguments or node.directives:
-            self.walk(node, parent)
-            return
-        outer = self._types.get_parent_type()
-        leaf, errors = (outer.name if outer else "", node.name.value), len(self._errors)
-        if leaf not in self._good_leaves:
-            self.walk(node, parent)
-            if len(self._errors) == errors:
-                self._good_leaves.add(leaf)
-
-    def walk(self, node: Node, parent: Any = None) -> None:
-        """Show a node, then what is in it, then the node again to the rules that look when it is left."""
-        calls = self._kinds.get(node.kind) or self._calls(node.kind)
-        skipping, ancestors, skipped = self._skipping, self._ancestors, []
-        if calls.enter_type:
-            calls.enter_type(node)
-        for place, enter in calls.enters:
-            if not skipping[place] and enter(node, None, parent, (), ancestors) is not None:  # they answer only SKIP
-                skipping[place] = True
-                skipped.append(place)
-        if parent is None:
-            self._inside(node, calls.keys)
-        elif calls.keys:
-            ancestors.append(parent)
-            self._inside(node, calls.keys)
-            ancestors.pop()
-        for place, leave in calls.leaves:
-            if not skipping[place]:
-                leave(node, None, parent, (), ancestors)
-        for place in skipped:
-            skipping[place] = False
-        if calls.leave_type:
-            calls.leave_type()
-
-    def _inside(self, node: Node, keys: tuple[str, ...]) -> None:
-        for key in keys:
-            child = getattr(node, key)
-            if isinstance(child, tuple):
-                self._ancestors.append(node)
-                for one in child:
-                    (self.field if isinstance(one, FieldNode) else self.walk)(one, child)
-                self._ancestors.pop()
-            elif child is not None:
-                self.walk(child, node)
 
 
 class _Usages(Visitor):

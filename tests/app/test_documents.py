@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -25,6 +26,7 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.graphql import documents as documents_module
 from app.graphql import introspection, lexer, merging, shape, validation
 from app.graphql.documents import Documents
 from app.graphql.errors import RequestError
@@ -253,7 +255,7 @@ SIZES: list[Any] = [
     pytest.param(several, shape.MAX_OPERATIONS, "OPERATIONS", marks=bound("operations")),
     pytest.param(shared, merging.MAX_MERGES, "FIELDS", marks=bound("merges")),
     pytest.param(spread, shape.MAX_FRAGMENTS, "FRAGMENTS", marks=bound("fragments")),
-    pytest.param(with_variables, shape.MAX_VARIABLES, "VARIABLES", marks=bound("variables")),
+    pytest.param(with_variables, shape.MAX_VARIABLES, "VARIABLES", marks=bound("document-variables")),
     pytest.param(
         lambda n: two_selections("id", n), shape.MAX_ALIASES_IN_DOCUMENT, "ALIASES", marks=bound("document-aliases")
     ),
@@ -407,3 +409,25 @@ def test_a_document_of_many_mistakes_is_told_of_the_first(text: str) -> None:
         documents.operation(text, None)
     assert 1 <= len(refused.value.errors) <= validation.MAX_ERRORS + 1
     assert {error["extensions"]["code"] for error in refused.value.errors} == {"GRAPHQL_VALIDATION_FAILED"}
+
+
+@pytest.mark.parametrize("document", ["{{ a{} " + "viewr " * 20 + "}}", "{{ a{}: viewer {{ " + "id " * 500 + "}} }}"])
+def test_documents_are_remembered_by_the_memory_they_take(document: str) -> None:
+    documents = Documents(GRAPH, max_tokens=2_000, max_depth=15)
+    with suppress(RequestError):
+        documents.operation(document.format(0), None)
+    once = documents.kept_bytes
+    assert once > 10_000
+    for number in [*range(1, 5), 0]:
+        with suppress(RequestError):
+            documents.operation(document.format(number), None)
+    assert documents.kept_bytes == 5 * once
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents_module, "_CACHE_BYTES", 100_000)
+    documents = Documents(GRAPH, max_tokens=2_000, max_depth=15)
+    for number in range(50):
+        documents.operation(f"{{ a{number}: viewer {{ id name: email }} }}", None)
+        assert documents.kept_bytes <= 100_000
+    assert documents.kept_bytes > 80_000
