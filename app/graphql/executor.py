@@ -5,13 +5,11 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from graphql import GraphQLError, GraphQLList, GraphQLNonNull, GraphQLObjectType, SchemaMetaFieldDef
+from graphql import GraphQLList, GraphQLNonNull, GraphQLObjectType
 from graphql.execution.collect_fields import GroupedFieldSet
-from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from app.graphql.introspection import META_FIELDS, read_schema
-from clients.errors import GatewayError
+from app.graphql.introspection import with_schema
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
@@ -24,29 +22,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self, root_type: GraphQLObjectType, root_value: Any, grouped_field_set: GroupedFieldSet, *rest: Any
     ) -> Any:
         """The values of the fields at the root. What is asked of the schema is answered at once."""
-        ours = {name: one for name, one in grouped_field_set.items() if one[0].node.name.value in META_FIELDS}
-        if not ours:
-            return super().execute_collected_root_fields(root_type, root_value, grouped_field_set, *rest)
-        read = self._read_schema(root_type, ours)
-        others = {name: one for name, one in grouped_field_set.items() if name not in ours}
-        data: Any = super().execute_collected_root_fields(root_type, root_value, others, *rest)
-
-        def merged(data: dict[str, Any]) -> dict[str, Any]:
-            both = read | data
-            return {name: both[name] for name in grouped_field_set if name in both}
-
-        async def later() -> dict[str, Any]:
-            return merged(await data)
-
-        return later() if self.is_awaitable(data) else merged(data)
-
-    def _read_schema(self, root_type: GraphQLObjectType, fields: GroupedFieldSet) -> dict[str, Any]:
-        try:
-            return read_schema(self, fields)
-        except (GatewayError, GraphQLError) as error:
-            name, details = next(iter(fields.items()))
-            self.handle_field_error(error, SchemaMetaFieldDef.type, details, Path(None, name, root_type.name))
-            return {}  # it is never null: that was raised
+        execute = super().execute_collected_root_fields
+        return with_schema(
+            self, root_type, grouped_field_set, lambda others: execute(root_type, root_value, others, *rest)
+        )
 
     def complete_list_value(self, return_type: GraphQLList[Any], *rest: Any) -> Any:
         """A list's value, as it is sent."""

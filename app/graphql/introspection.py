@@ -7,12 +7,14 @@ remembered, and a selection on a type is written out once, wherever it leads to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from graphql import (
     GraphQLEnumType,
+    GraphQLError,
     GraphQLField,
     GraphQLObjectType,
     GraphQLSchema,
@@ -23,10 +25,12 @@ from graphql import (
     get_nullable_type,
     is_list_type,
 )
-from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql.execution import Executor
+from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
+from graphql.execution.values import get_argument_values
+from graphql.pyutils import Path
 
-from clients.errors import QueryTooComplex
+from clients.errors import GatewayError, QueryTooComplex
 
 META_FIELDS = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
@@ -34,31 +38,53 @@ MAX_VALUES = 50_000
 """How many values an operation's introspection may come to. The query that tools send comes to 10,500."""
 
 
-class Execution(Protocol):
-    """What is used of graphql-core's executor."""
-
-    schema: GraphQLSchema
-    variable_values: VariableValues
-
-    def collect_subfields(
-        self, return_type: GraphQLObjectType, field_details_list: FieldDetailsList
-    ) -> CollectedFields:
-        """The fields that are selected on a type."""
-
-
-def read_schema(execution: Execution, root_fields: dict[str, FieldDetailsList]) -> dict[str, Any]:
-    """Answer the introspection of one operation.
+def with_schema(
+    execution: Executor[Any],
+    root_type: GraphQLObjectType,
+    fields: GroupedFieldSet,
+    rest: Callable[[GroupedFieldSet], Any],
+) -> Any:
+    """Execute the fields at the root of an operation; what is asked of the schema is read from what is remembered.
 
     Args:
         execution: the operation, as it is executed.
-        root_fields: its fields ``__schema`` and ``__type``, by their names in the answer.
+        root_type: the type at its root.
+        fields: its fields there, by their names in the answer.
+        rest: executes the others.
+
+    Returns:
+        Their values, or what they are awaited by.
 
     Raises:
-        QueryTooComplex: reason ``INTROSPECTION``, where it comes to more than ``MAX_VALUES`` values.
-        GraphQLError: for an argument of the wrong type.
+        GraphQLError: for an argument of the wrong type. With QueryTooComplex behind it, reason ``INTROSPECTION``, where
+            it comes to more than ``MAX_VALUES`` values.
     """
-    reading = _Reading(execution, _known(execution.schema))
-    return {name: reading.root(details) for name, details in root_fields.items()}
+    ours = {name: details for name, details in fields.items() if details[0].node.name.value in META_FIELDS}
+    if not ours:
+        return rest(fields)
+    read = _read(execution, root_type, ours)
+    others = rest({name: details for name, details in fields.items() if name not in ours})
+
+    def merged(data: dict[str, Any]) -> dict[str, Any]:
+        both = read | data
+        return {name: both[name] for name in fields if name in both}
+
+    async def later() -> dict[str, Any]:
+        return merged(await others)
+
+    return later() if execution.is_awaitable(others) else merged(others)
+
+
+def _read(execution: Executor[Any], root_type: GraphQLObjectType, fields: GroupedFieldSet) -> dict[str, Any]:
+    reading, read = _Reading(execution, _known(execution.schema)), dict[str, Any]()
+    for name, details in fields.items():
+        try:
+            read[name] = reading.root(details)
+        except (GraphQLError, GatewayError) as error:
+            kind = META_FIELDS[details[0].node.name.value].type
+            execution.handle_field_error(error, kind, details, Path(None, name, root_type.name))
+            read[name] = None
+    return read
 
 
 class _Known:
@@ -105,7 +131,7 @@ class _Field(NamedTuple):
 class _Reading:
     """The introspection of one operation."""
 
-    def __init__(self, execution: Execution, known: _Known) -> None:
+    def __init__(self, execution: Executor[Any], known: _Known) -> None:
         self._execution = execution
         self._known = known
         self._plans: dict[int, list[tuple[str, _Field]]] = {}
