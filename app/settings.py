@@ -183,8 +183,8 @@ class Settings(BaseSettings):
     """
     max_query_depth: Count = 15
     """How deep a query may be nested."""
-    max_query_tokens: Count = 5000
-    """How many tokens a query may have."""
+    max_query_tokens: Count = 2000
+    """How many tokens a query may have. Each costs up to 20 µs to parse and check."""
     request_timeout: Seconds = 30.0
     """Bounds everything but model work, in seconds."""
     write_timeout_seconds: Seconds = 30.0

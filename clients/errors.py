@@ -189,6 +189,13 @@ class PayloadTooLarge(GatewayError):
     http_status = 413
 
 
+class QueryTooComplex(GatewayError):
+    """The operation asks for more than one may: COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS."""
+
+    code = ErrorCode.QUERY_TOO_COMPLEX
+    http_status = 400
+
+
 class Overloaded(GatewayError):
     """This gateway has no room for the request right now, or is stopping (``DRAINING``)."""
 

@@ -43,6 +43,11 @@ def bad(reason: str) -> str:
     return refused(ErrorCode.BAD_USER_INPUT, reason)
 
 
+def too_complex(reason: str) -> str:
+    """Write a refusal of a document or an operation by its reason."""
+    return refused(ErrorCode.QUERY_TOO_COMPLEX, reason)
+
+
 def size(count: int) -> str:
     """Write a number of bytes."""
     for unit, bytes_ in (("MiB", 2**20), ("KiB", 2**10)):

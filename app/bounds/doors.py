@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from app import sockets, wire
 from app.auth import MAX_TOKEN_CHARS
-from app.bounds.bound import Bound, bad, refused, size
+from app.bounds.bound import Bound, bad, refused, size, too_complex
 from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
-from app.graphql import subprotocol, ws
+from app.graphql import introspection, lexer, merging, shape, subprotocol, ws
 from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
@@ -152,8 +152,70 @@ SOCKETS = (
 )
 
 GRAPHQL = (
-    Bound("tokens", "tokens of a document", refused(ErrorCode.QUERY_TOO_COMPLEX, "SIZE"), setting="max_query_tokens"),
-    Bound("depth", "levels of a document", refused(ErrorCode.QUERY_TOO_COMPLEX, "DEPTH"), setting="max_query_depth"),
+    Bound("tokens", "tokens of a document", too_complex("SIZE"), setting="max_query_tokens"),
+    Bound("depth", "levels of a document", too_complex("DEPTH"), setting="max_query_depth"),
+    Bound("document", "characters of a document", too_complex("SIZE"), f"{lexer.MAX_CHARS:,}"),
+    Bound("lines", "lines of a document", too_complex("SIZE"), f"{lexer.MAX_LINES:,}"),
+    Bound("word", "characters of a name or a number in a document", too_complex("SIZE"), str(lexer.MAX_WORD)),
+    Bound(
+        "braced-escapes",
+        "escapes of the form `\\u{…}` in a document",
+        too_complex("SIZE"),
+        f"{lexer.MAX_BRACED_ESCAPES:,}",
+    ),
+    Bound("operations", "operations of a document", too_complex("OPERATIONS"), str(shape.MAX_OPERATIONS)),
+    Bound("fragments", "fragments of a document", too_complex("FRAGMENTS"), str(shape.MAX_FRAGMENTS)),
+    Bound("document-variables", "variables of an operation", too_complex("VARIABLES"), str(shape.MAX_VARIABLES)),
+    Bound("directives", "directives in one place", too_complex("DIRECTIVES"), str(shape.MAX_DIRECTIVES)),
+    Bound(
+        "aliases",
+        "names under which one selection asks for one field",
+        too_complex("ALIASES"),
+        str(merging.MAX_ALIASES),
+    ),
+    Bound(
+        "document-aliases",
+        "aliases of one field in a document",
+        too_complex("ALIASES"),
+        str(shape.MAX_ALIASES_IN_DOCUMENT),
+    ),
+    *(
+        Bound(
+            f"aliases-{name.strip('_')}",
+            f"names under which one selection asks for `{name}`",
+            too_complex("ALIASES"),
+            str(most),
+        )
+        for name, most in merging.MAX_ALIASES_OF.items()
+    ),
+    Bound(
+        "aliases-introspection",
+        "names under which one selection asks for one field of introspection",
+        too_complex("ALIASES"),
+        str(merging.MAX_INTROSPECTION_ALIASES),
+    ),
+    Bound("root-fields", "fields at the root of an operation", too_complex("FIELDS"), str(merging.MAX_ROOT_FIELDS)),
+    Bound(
+        "fields",
+        "fields of an operation, with its fragments written out",
+        too_complex("FIELDS"),
+        f"{merging.MAX_FIELDS:,}",
+    ),
+    Bound(
+        "merges", "fields compared to find that they can be merged", too_complex("FIELDS"), f"{merging.MAX_MERGES:,}"
+    ),
+    Bound(
+        "introspection-depth",
+        "levels of introspection",
+        too_complex("INTROSPECTION"),
+        str(shape.MAX_INTROSPECTION_DEPTH),
+    ),
+    Bound(
+        "introspection",
+        "values of an operation's introspection",
+        too_complex("INTROSPECTION"),
+        f"{introspection.MAX_VALUES:,}",
+    ),
     Bound(
         "page",
         f"a page of a connection; {paging.DEFAULT_PAGE} without `first` and `last`",

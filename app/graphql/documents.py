@@ -17,23 +17,27 @@ from graphql import (
     OperationType,
     SelectionNode,
     SelectionSetNode,
-    parse,
-    validate,
 )
 
 from app.graphql.errors import RequestError, extensions, request_error, shaped
+from app.graphql.lexer import DocumentTooLargeError, parse_document
+from app.graphql.merging import TooManyError, conflicts
+from app.graphql.shape import excess
 from app.graphql.texts import nul_in_document
+from app.graphql.validation import invalid
 from clients.errors import ErrorCode
 
-_CACHE_CHARS = 500_000
-_MAX_CACHED_CHARS = 20_000
+_CACHE_BYTES = 32 * 2**20
+_MAX_CACHED_BYTES = 2 * 2**20
 """What is remembered in all, and of one document, so that what strangers send cannot fill the memory."""
+
+_TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
+"""What is kept of a token of a good document, and of an error of a bad one (measured)."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
 """What tells of the schema and of nothing else; ``_service`` is Apollo Federation's."""
 
 _MAX_MESSAGE = 500
-_MAX_ERRORS = 20
 
 
 class Operation:
@@ -64,8 +68,8 @@ class Documents:
         self._schema = schema
         self._max_tokens = max_tokens
         self._max_depth = max_depth
-        self._known: OrderedDict[str, list[Operation] | _Refusal] = OrderedDict()
-        self._chars = 0
+        self._known: OrderedDict[str, tuple[list[Operation] | _Refusal, int]] = OrderedDict()
+        self.kept_bytes = 0
 
     def operation(self, source: str, name: str | None) -> Operation:
         """The operation that a request asks for.
@@ -73,41 +77,53 @@ class Documents:
         Raises:
             RequestError: for a document that does not parse or is not valid, and for a name it does not have.
         """
-        known = self._known.get(source)
-        if known is None:
+        kept = self._known.get(source)
+        if kept is None:
             known = self._checked(source)
             self._remember(source, known)
         else:
+            known = kept[0]
             self._known.move_to_end(source)
         if isinstance(known, _Refusal):
             raise RequestError(known.errors, 400, well_formed=True)
         return _named(known, name)
 
     def _remember(self, source: str, known: list[Operation] | _Refusal) -> None:
-        if len(source) > _MAX_CACHED_CHARS:
+        size = _kept_bytes(source, known)
+        if size > _MAX_CACHED_BYTES:
             return
-        self._known[source] = known
-        self._chars += len(source)
-        while self._chars > _CACHE_CHARS:
-            self._chars -= len(self._known.popitem(last=False)[0])
+        self._known[source] = known, size
+        self.kept_bytes += size
+        while self.kept_bytes > _CACHE_BYTES:
+            self.kept_bytes -= self._known.popitem(last=False)[1][1]
 
     def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:
-            document = parse(source, max_tokens=self._max_tokens)
+            document = parse_document(source, max_tokens=self._max_tokens)
             if (wrong := nul_in_document(document)) is not None:
                 return _invalid([wrong], ErrorCode.GRAPHQL_VALIDATION_FAILED)
-            if _depth(document, self._max_depth) > self._max_depth:
-                return _too_complex(f"The document is more than {self._max_depth} levels deep.", "DEPTH")
-            errors = validate(self._schema, document, max_errors=_MAX_ERRORS)
+            if (much := excess(document, self._max_depth)) is not None:
+                return _too_complex(much.message, much.reason)
+            errors = invalid(self._schema, document) or conflicts(self._schema, document)
+        except DocumentTooLargeError as error:
+            return _too_complex(str(error), "SIZE")
+        except TooManyError as error:
+            return _too_complex(str(error), error.reason)
         except GraphQLError as error:
-            if "Parsing aborted" in error.message:
-                return _too_complex("The document is too large or nested too deeply.", "SIZE")
             return _invalid([error], ErrorCode.GRAPHQL_PARSE_FAILED)
         except RecursionError:
             return _too_complex("The document is nested too deeply.", "DEPTH")
         if errors:
             return _invalid(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
         return [Operation(document, node) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+
+
+def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
+    """About how much memory a document takes when it is remembered."""
+    if isinstance(known, _Refusal):
+        return len(source) + _ERROR_BYTES * len(known.errors)
+    tokens: int = known[0].document.token_count if known else 0
+    return len(source) + _TOKEN_BYTES * tokens
 
 
 def _too_complex(message: str, reason: str) -> _Refusal:
@@ -139,36 +155,6 @@ def _named(operations: list[Operation], name: str | None) -> Operation:
 
 def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
     return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-
-
-def _depth(document: DocumentNode, limit: int) -> int:
-    """How deep fields are nested, introspection left out. Each fragment is measured once: linear in the document."""
-    fragments, known = _fragments(document), {}
-
-    def of_set(selections: SelectionSetNode | None, level: int) -> int:
-        if selections is None:
-            return 0
-        if level > limit * 4:  # nested in fragments, if not in fields
-            return limit + 1
-        return max((of(node, level + 1) for node in selections.selections), default=0)
-
-    def of(node: object, level: int) -> int:
-        if isinstance(node, FieldNode):
-            return 0 if node.name.value.startswith("__") else 1 + of_set(node.selection_set, level)
-        if isinstance(node, InlineFragmentNode):
-            return of_set(node.selection_set, level)
-        if isinstance(node, FragmentSpreadNode):
-            return of_fragment(node.name.value, level)
-        return 0
-
-    def of_fragment(name: str, level: int) -> int:
-        if name not in known:
-            known[name] = 0  # a fragment that spreads itself is validation's business
-            known[name] = of_set(fragments[name].selection_set, level) if name in fragments else 0
-        return known[name]
-
-    operations = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
-    return max((of_set(node.selection_set, 0) for node in operations), default=0)
 
 
 def _introspects_only(document: DocumentNode, operation: OperationDefinitionNode) -> bool:

@@ -9,6 +9,8 @@ from graphql import GraphQLList, GraphQLNonNull, GraphQLObjectType
 from graphql.execution.collect_fields import GroupedFieldSet
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from app.graphql.introspection import with_schema
+
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
     """Completes a list of finite floats in one step, and collects the fields of a subscription once.
@@ -31,6 +33,15 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         if not self._root_fields:
             self._root_fields.append(grouped_field_set)
         return super().execute_root_grouped_field_set(root_type, root_value, self._root_fields[0], *rest)
+
+    def execute_collected_root_fields(
+        self, root_type: GraphQLObjectType, root_value: Any, grouped_field_set: GroupedFieldSet, *rest: Any
+    ) -> Any:
+        """The values of the fields at the root. What is asked of the schema is answered at once."""
+        execute = super().execute_collected_root_fields
+        return with_schema(
+            self, root_type, grouped_field_set, lambda others: execute(root_type, root_value, others, *rest)
+        )
 
     def complete_list_value(self, return_type: GraphQLList[Any], *rest: Any) -> Any:
         """A list's value, as it is sent."""

@@ -1,0 +1,137 @@
+"""How much of everything a document may have, counted in one pass over it, before it is validated.
+
+Each fragment is looked at once, however often it is spread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from graphql import (
+    DocumentNode,
+    ExecutableDefinitionNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionNode,
+    SelectionSetNode,
+    VariableDefinitionNode,
+)
+
+MAX_OPERATIONS = 50
+MAX_FRAGMENTS = 200
+MAX_VARIABLES = 200
+"""Of one operation."""
+MAX_DIRECTIVES = 10
+"""In one place."""
+MAX_ALIASES_IN_DOCUMENT = 200
+"""Of one field, wherever they are."""
+MAX_INTROSPECTION_DEPTH = 25
+"""Levels of fields below ``__schema`` or ``__type``. The deepest of the usual queries has 14."""
+
+
+class Excess(NamedTuple):
+    """What a document has too much of."""
+
+    message: str
+    reason: str
+
+
+def excess(document: DocumentNode, max_depth: int) -> Excess | None:
+    """Find what a document has too much of.
+
+    Args:
+        document: it, parsed.
+        max_depth: how many levels of fields it may have, introspection left out.
+
+    Raises:
+        RecursionError: where it is nested too deeply for Python to follow.
+    """
+    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    fragments = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
+    if len(operations) > MAX_OPERATIONS:
+        return Excess(f"The document has more than {MAX_OPERATIONS} operations.", "OPERATIONS")
+    if len(fragments) > MAX_FRAGMENTS:
+        return Excess(f"The document has more than {MAX_FRAGMENTS} fragments.", "FRAGMENTS")
+    if any(len(node.variable_definitions or ()) > MAX_VARIABLES for node in operations):
+        return Excess(f"An operation has more than {MAX_VARIABLES} variables.", "VARIABLES")
+    return _Measure(fragments).excess(operations, max_depth)
+
+
+class _Levels(NamedTuple):
+    """How deep a selection set is: in fields, in all, and in fields of introspection."""
+
+    fields: int = 0
+    nested: int = 0
+    introspection: int = 0
+
+
+class _Measure:
+    """The one pass."""
+
+    def __init__(self, fragments: list[FragmentDefinitionNode]) -> None:
+        self._fragments = {node.name.value: node for node in fragments}
+        self._known: dict[str, _Levels] = {}
+        self._aliases: Counter[str] = Counter()
+        self._directives = 0
+
+    def excess(self, operations: list[OperationDefinitionNode], max_depth: int) -> Excess | None:
+        for name in self._fragments:
+            self._of_fragment(name)
+        levels = [self._of_set(node.selection_set) for node in operations]
+        for node in (*operations, *self._fragments.values()):
+            self._count_directives(node)
+            for variable in node.variable_definitions or ():
+                self._count_directives(variable)
+        if any(level.fields > max_depth or level.nested > max_depth * 4 for level in levels):
+            return Excess(f"The document is more than {max_depth} levels deep.", "DEPTH")
+        if any(level.introspection > MAX_INTROSPECTION_DEPTH for level in levels):
+            message = f"Introspection is more than {MAX_INTROSPECTION_DEPTH} levels deep."
+            return Excess(message, "INTROSPECTION")
+        if self._directives > MAX_DIRECTIVES:
+            return Excess(f"A place has more than {MAX_DIRECTIVES} directives.", "DIRECTIVES")
+        for name, count in self._aliases.most_common(1):
+            if count > MAX_ALIASES_IN_DOCUMENT:
+                message = f"The document has more than {MAX_ALIASES_IN_DOCUMENT} aliases of {name}."
+                return Excess(message, "ALIASES")
+        return None
+
+    def _count_directives(self, node: ExecutableDefinitionNode | VariableDefinitionNode | SelectionNode) -> None:
+        if node.directives:
+            self._directives = max(self._directives, len(node.directives))
+
+    def _of_fragment(self, name: str) -> _Levels:
+        known = self._known.get(name)
+        if known is None:
+            self._known[name] = _Levels()  # one that spreads itself is for validation to refuse
+            node = self._fragments.get(name)
+            known = self._known[name] = self._of_set(node.selection_set) if node else _Levels()
+        return known
+
+    def _of_set(self, selections: SelectionSetNode | None) -> _Levels:
+        fields = nested = introspection = 0
+        for node in selections.selections if selections else ():
+            below = self._below(node)
+            self._count_directives(node)
+            fields = max(fields, below.fields)
+            nested = max(nested, below.nested)
+            introspection = max(introspection, below.introspection)
+        return _Levels(fields, nested + 1, introspection)
+
+    def _below(self, node: SelectionNode) -> _Levels:
+        if isinstance(node, FieldNode):
+            if node.alias:
+                self._aliases[node.name.value] += 1
+            below = self._of_set(node.selection_set) if node.selection_set else _LEAF
+            if node.name.value.startswith("__"):
+                return _Levels(0, below.nested, max(below.introspection, 1 + below.fields))
+            return _Levels(1 + below.fields, below.nested, below.introspection)
+        if isinstance(node, InlineFragmentNode):
+            return self._of_set(node.selection_set)
+        return self._of_fragment(node.name.value) if isinstance(node, FragmentSpreadNode) else _LEAF
+
+
+_LEAF = _Levels()
