@@ -26,10 +26,10 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.crowd import Crowd
+from app.flow import HoldingFlow
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
 from app.http10 import Http10Protocol
 from app.outgoing import Outgoing, Unsent
@@ -69,27 +69,6 @@ class _Phase(Enum):
 _HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # looked up thrice as fast
 
 
-class _Flow(FlowControl):
-    """uvicorn's flow control, but while enough is held nothing makes it read on.
-
-    An application does so when it awaits a body, or the client's leaving.
-    """
-
-    _holds = False
-
-    def hold(self, holds: bool) -> None:
-        """Read nothing, or go on."""
-        if holds:
-            self.pause_reading()
-        if holds is not self._holds:
-            self._holds = holds
-            self.resume_reading()
-
-    def resume_reading(self) -> None:
-        if not self._holds:
-            super().resume_reading()
-
-
 class Connection(Http10Protocol):
     """A connection. The next request is parsed when the one before has been answered.
 
@@ -117,7 +96,7 @@ class Connection(Http10Protocol):
         super().connection_made(transport)
         with suppress(OSError, AttributeError):  # not every system and kind of socket has the option
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        self.flow = self._flow = _Flow(transport)
+        self.flow = self._flow = HoldingFlow(transport)
         self._out = Outgoing(transport)
         self._out.on_close = self._close
         self.transport = cast("asyncio.Transport", self._out)
