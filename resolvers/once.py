@@ -28,6 +28,9 @@ Act = Callable[[], Coroutine[Any, Any, V]]
 OVERHEAD_BYTES = 1024
 """What a small answer takes in memory, about."""
 
+MAX_ANSWERS, MAX_KEPT_BYTES = 10_000, 64 * 1024 * 1024
+"""How many answers are kept, and what they hold in all, about."""
+
 _Name = tuple[str, str]
 
 
@@ -65,8 +68,8 @@ class Once:
         self,
         retention: float,
         *,
-        max_answers: int = 10_000,
-        max_kept: int = 64 * 1024 * 1024,
+        max_answers: int = MAX_ANSWERS,
+        max_kept: int = MAX_KEPT_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._retention = retention

@@ -234,6 +234,7 @@ def test_a_part_that_nobody_asks_for_any_more_is_forgotten() -> None:
     assert len(world.breakers) == 0
 
 
+@pytest.mark.bound("breaker-parts")
 def test_the_breakers_of_parts_are_bounded_and_closed_ones_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
     world = World()

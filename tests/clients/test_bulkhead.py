@@ -91,6 +91,7 @@ def test_whatever_comes_and_goes(size: int, steps: list[tuple[str, str | int]]) 
     asyncio.run(run())
 
 
+@pytest.mark.bound("bulkhead")
 async def test_callers_are_let_in_by_turns_however_many_calls_one_has() -> None:
     bulkhead, order = Bulkhead(1), []
     await bulkhead.enter("z", FOREVER)

@@ -57,6 +57,7 @@ async def test_another_encoding_is_refused_before_anything_is_read(encoding: str
         decoded(pieces(b"x", 1), {"content-encoding": encoding})
 
 
+@pytest.mark.bound("upstream-body")
 async def test_a_body_that_grows_beyond_the_bound_is_given_up() -> None:
     packed = gzip.compress(b" " * 1_000_000)
     assert len(await undone(packed, "gzip", size=100_000, limit=1_000_000)) == 1_000_000

@@ -49,7 +49,10 @@ async def test_a_large_event_in_small_pieces_is_looked_at_once() -> None:
     assert len(event.data) == 1_000_000
 
 
+@pytest.mark.bound("stream-event")
 async def test_an_event_that_outgrows_its_bound_is_given_up() -> None:
+    [event] = await split(b"data: " + b"x" * (MAX_EVENT_BYTES - len(b"data: ")) + b"\n\n", [])
+    assert len(event.data) == MAX_EVENT_BYTES - len(b"data: ")
     with pytest.raises(UpstreamError) as caught:
         await split(b"data: " + b"x" * (MAX_EVENT_BYTES + 1), [])
     assert caught.value.reason == "DECODE"

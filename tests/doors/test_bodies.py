@@ -63,6 +63,7 @@ async def test_codings_in_several_headers_are_undone_in_order(stack: Stack) -> N
 
 @pytest.mark.parametrize("coding", ["br", "zstd", "compress", "gzip, br", ", ".join(["gzip"] * 4)])
 @pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
+@pytest.mark.bound("codings")
 async def test_other_codings_are_415_and_the_answer_says_which_are_read(stack: Stack, path: str, coding: str) -> None:
     headers = JSON | stack.headers() | {"content-encoding": coding}
     answer = await stack.client.post(path, content=b"\x28\xb5\x2f\xfd", headers=headers)

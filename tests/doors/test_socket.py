@@ -53,6 +53,7 @@ async def test_an_id_in_use_is_named_when_the_socket_closes(stack: Stack, operat
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4409, f"Subscriber for {told} already exists")
 
 
+@pytest.mark.bound("socket-message")
 async def test_a_message_that_is_too_large_closes_the_socket() -> None:
     async with any_stack(max_body_bytes=2000) as stack, opened_socket(stack) as socket:
         await socket.subscribe("{ viewer { id } }" + " " * 2000)
@@ -83,6 +84,7 @@ async def test_subscribing_before_the_init(stack: Stack) -> None:
     assert closed.value.rcvd.code == 4401
 
 
+@pytest.mark.bound("socket-init")
 async def test_a_socket_that_never_inits_is_closed() -> None:
     async with embedded_stack(socket_init_seconds=0.05) as stack:
         url = stack.url.replace("http", "ws") + "/graphql"
@@ -106,6 +108,7 @@ async def test_another_protocol_is_told(stack: Stack, offered: list | None) -> N
     assert "graphql-transport-ws" in closed.value.rcvd.reason
 
 
+@pytest.mark.bound("socket-operations")
 async def test_more_operations_than_a_socket_runs(stack: Stack) -> None:
     waits = completion(stack, "tokens=5000 delay=0.05")
     async with opened_socket(stack) as socket:

@@ -26,6 +26,7 @@ async def test_the_metrics_token_guards_metrics_and_the_details_of_health() -> N
         assert "services" in (await stack.client.get("/health", headers=insider)).json()
 
 
+@pytest.mark.bound("requests")
 async def test_more_requests_than_there_is_room_for() -> None:
     async with embedded_stack(max_concurrent_requests=1) as stack:
         stack.platform.faults["ams"] = Fault(hang=True)
@@ -77,12 +78,14 @@ async def status_of_half_a_body(stack: Stack, path: str, secret: str) -> bytes:
     return status
 
 
+@pytest.mark.bound("body-time")
 async def test_a_body_that_does_not_come_in_time() -> None:
     async with embedded_stack(request_timeout=0.1) as stack:
         for path in ("/graphql", "/v1/chat/completions"):
             assert await status_of_half_a_body(stack, path, stack.token()) == b"408"
 
 
+@pytest.mark.bound("letta-body-time")
 async def test_letta_is_near_and_has_less_time_for_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doors, "LETTA_BODY_SECONDS", 0.1)
     async with embedded_stack() as stack:
@@ -90,6 +93,7 @@ async def test_letta_is_near_and_has_less_time_for_a_body(monkeypatch: pytest.Mo
         assert await status_of_half_a_body(stack, path, stack.agent_secret()) == b"408"
 
 
+@pytest.mark.bound("head")
 async def test_a_head_that_is_too_large_or_does_not_come() -> None:
     async with embedded_stack(request_timeout=0.2) as stack:
         port = int(stack.url.rsplit(":", 1)[1])

@@ -419,6 +419,7 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
 @pytest.mark.parametrize(
     "piece", [TextDelta(text="й" * 50), ReasoningDelta(text="x" * 100), ToolCallDelta(arguments_delta="x" * 100)]
 )
+@pytest.mark.bound("answer-text")
 async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
     streams, _ = hub(max_log=1000)
     for times, outcome in ((10, StreamOutcome.COMPLETED), (11, StreamOutcome.FAILED)):
@@ -431,6 +432,7 @@ async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
     assert ended.error.reason == "TOO_LARGE"
 
 
+@pytest.mark.bound("answer-memory")
 async def test_pieces_without_text_are_bounded_by_their_memory() -> None:
     streams, _ = hub(max_memory=100_000)
     source = Scripted(Started(stream_id=""), *(Raw() for _ in range(50_000)), Ended(outcome=StreamOutcome.COMPLETED))

@@ -131,6 +131,7 @@ async def test_what_takes_long_is_kept_from_its_end() -> None:
 @pytest.mark.parametrize(
     ("bounds", "left"), [({"max_answers": 2}, 2), ({"max_kept": 100}, 2), ({"max_kept": 10}, 1), ({}, 3)]
 )
+@pytest.mark.bound("answers-kept")
 async def test_the_oldest_answers_make_room(bounds: dict[str, int], left: int) -> None:
     once, act = Once(60, **bounds), Acting()  # type: ignore[arg-type] - only bounds are given
     for key in "abc":
