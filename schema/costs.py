@@ -115,6 +115,12 @@ class FieldCost:
     sized_fields: frozenset[str] = frozenset()
     sized_by: str | None = None
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same for the same costs."""
+        arguments = tuple(sorted(self.arguments.items()))
+        return self.weight, arguments, self.assumed_size, self.slicing, self.sized_fields, self.sized_by
+
 
 Costs = Mapping[tuple[str, str], FieldCost]
 """By type and field; an input's fields have weights alone."""

@@ -112,7 +112,7 @@ class MessageImage:
 class UserMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    images: list[MessageImage] = described("The images that you sent along.", costs=[at_most(10)])
+    images: list[MessageImage] = described("The images that you sent along.", costs=[at_most(3)])
 
 
 @entity(description="What the agent said.")
@@ -138,7 +138,7 @@ class SystemMessage(Message):
 class ToolCallMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    tool_calls: list[ToolCall] = described("The calls.", costs=[at_most(10)])
+    tool_calls: list[ToolCall] = described("The calls.", costs=[at_most(3)])
 
 
 @entity(description="What tools gave back. Its own fields are those of the first return.")
@@ -152,7 +152,7 @@ class ToolReturnMessage(Message):
         description="`success` or `error`, as Letta says.", deprecation_reason=_FIRST_RETURN
     )
     tool_returns: list[ToolReturn] = described(
-        "What each call gave back: calls made at once come back together.", costs=[at_most(10)]
+        "What each call gave back: calls made at once come back together.", costs=[at_most(3)]
     )
 
 
@@ -161,7 +161,7 @@ class ToolReturnMessage(Message):
 class ApprovalRequestMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    tool_calls: list[ToolCall] = described("The calls it wants to make.", costs=[at_most(10)])
+    tool_calls: list[ToolCall] = described("The calls it wants to make.", costs=[at_most(3)])
 
 
 @entity(description="A person's decision on an approval request.")

@@ -30,6 +30,9 @@ from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
+COST_HEADER = b"graphql-cost"
+"""``report`` asks for ``extensions.cost``, as Hot Chocolate has it; a request's own ``extensions`` can ask, too."""
+
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -39,6 +42,7 @@ class GraphQLRequest(msgspec.Struct):
     query: str
     operation_name: str | None
     variables: dict[str, Any] | None
+    report_cost: bool
 
 
 class GraphQLHttp:
@@ -70,6 +74,7 @@ class GraphQLHttp:
         self._allowed(scope, operation, principal)
         if media is None:
             raise _no_form(operation)
+        report = request.report_cost or header(scope, COST_HEADER) == "report"
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], header(scope, b"traceparent"), leave)
         if (framing := FRAMINGS.get(media)) is not None:
@@ -77,13 +82,15 @@ class GraphQLHttp:
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
-            answers = engine.answers(operation, request.variables, context)
+            answers = engine.answers(operation, request.variables, context, report_cost=report)
             drain = self._doors.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
                 await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat, leave))
             return
         with self._doors.drain.leaving(leave):
-            payload = await unless_left(receive, engine.execute(operation, request.variables, context))
+            payload = await unless_left(
+                receive, engine.execute(operation, request.variables, context, report_cost=report)
+            )
         status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
         await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8")
 
@@ -142,7 +149,7 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
     if (place := nul_in_variables(variables)) is not None:
         message = f"{MESSAGE} It is at variables.{place}." if place else MESSAGE
         raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason="TEXT")
-    return GraphQLRequest(query, name or None, variables)
+    return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)
 
 
 def _names_a_document(body: dict[str, Any], extensions: object) -> bool:

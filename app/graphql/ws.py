@@ -290,7 +290,7 @@ class _Session:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, header(self._scope, b"traceparent"), self._leave)
-        answers = self._doors.engine.answers(operation, request.variables, context)
+        answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
         if operation.kind is OperationType.SUBSCRIPTION:
             with self._doors.drain.stream():
                 await self._send_answers(operation_id, answers)

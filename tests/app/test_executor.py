@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 from graphql import ExecutionResult, build_schema, execute, parse
 
+from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
 
 SCHEMA = build_schema("type Query { vector: [Float!]! }")
 
+LIMITS = AnswerLimits(SCHEMA, 1_000_000)
+
 
 def executed(vector: list[Any]) -> ExecutionResult:
-    result = execute(SCHEMA, parse("{ vector }"), {"vector": vector}, executor_class=Executor)
+    result = execute(SCHEMA, parse("{ vector }"), {"vector": vector}, executor_class=Executor, limits=LIMITS)
     assert isinstance(result, ExecutionResult)
     return result
 
