@@ -61,7 +61,7 @@ generated: $(VENV)/.test ## Write anew what is made from the code: schemas, env.
 	$(BIN)/agentgraph schema --federation > schema/subgraph.graphql
 	$(BIN)/agentgraph settings > env.example
 	$(BIN)/agentgraph settings --markdown > docs/configuration.md
-	$(BIN)/python -m app.bounds docs/limits.md
+	$(BIN)/python -m app.bounds.page docs/limits.md
 	$(BIN)/python -m tests.support.calltable > docs/calls.md
 
 released: ## At a release: from now on, breaking changes are told against the schema as it is now

@@ -1,0 +1,1 @@
+"""Every bound on what a client can send, hold or receive."""
