@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     max_query_tokens: Count = 5000
     """How many tokens a query may have."""
     max_query_cost: Count = 100_000
-    """What an operation may cost, by the weights in the schema: a value costs 1, a call to a service 100."""
+    """What an operation may cost, by the weights in the schema: a value costs 1, a call to a service 50."""
     max_upstream_calls: Count = 500
     """How many calls to services one operation may make, and each event of a subscription."""
     max_answer_bytes: Count = 16_777_216

@@ -20,7 +20,7 @@ from resolvers.runs import AgentStatus
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, derived, described, entity, enum, reads
 from schema.connections import CountedConnection, TwoWayEdge
-from schema.costs import LIMITED, PAGE, SHARED, TWO_WAY_PAGE, at_most, calls
+from schema.costs import LIMITED, PAGE, SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node, template_slug
 from schema.template import Template
 
@@ -119,9 +119,9 @@ class UpgradePlanType:
     """The GraphQL face of the record of that name."""
 
     steps: list[UpgradeStepType] = described(
-        "The migrations on the way, in order; empty where the agent is there.", costs=[at_most(20)]
+        "The migrations on the way, in order; empty where the agent is there.", costs=[assumed(20)]
     )
-    diff: list[UpgradeChangeType] = described("What they change, in order.", costs=[at_most(100)])
+    diff: list[UpgradeChangeType] = described("What they change, in order.", costs=[assumed(20)])
     warnings: list[str] = described("What a person should know before.")
 
 
@@ -212,7 +212,7 @@ class Agent(Node):
         costs=[SHARED],
     )
     tags: list[str] | None = answered_by(agents.tags, "Its tags.", costs=[SHARED])
-    tools: list[Tool] | None = answered_by(agents.tools, "The tools it can call.", costs=[SHARED, at_most(30)])
+    tools: list[Tool] | None = answered_by(agents.tools, "The tools it can call.", costs=[SHARED, assumed(20)])
     status: AgentStatus | None = answered_by(
         runs.agent_status, "Whether it is at work, in any of its conversations.", costs=[SHARED]
     )
@@ -220,7 +220,7 @@ class Agent(Node):
         agents.memory_blocks,
         "Its core memory.",
         arguments={"labels": "Only the blocks of these labels, such as `human`; all without."},
-        costs=[SHARED, at_most(20)],
+        costs=[SHARED, assumed(20)],
     )
     passages: Annotated[PassageConnection, strawberry.lazy("schema.passage")] | None = answered_by(
         _passages, "Its archival memory, newest first.", costs=[calls(), PAGE]

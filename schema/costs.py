@@ -1,6 +1,6 @@
 """What fields cost: the weights of ``@cost`` and the sizes of ``@listSize`` (GraphQL Cost Directives, IBM).
 
-A value weighs 1, so a weight is in values: completing one takes about as much CPU as a hundredth of a call upstream.
+A value weighs 1, so a weight is in values: completing one takes about a fiftieth of the CPU of a call upstream.
 ``docs/calls.md`` has the calls that each field makes.
 """
 
@@ -20,7 +20,7 @@ from strawberry.federation.schema_directives import Cost, ListSize
 
 from resolvers.paging import DEFAULT_PAGE
 
-CALL = 100
+CALL = 50
 """The weight of a call upstream that is made for each object."""
 
 SHARED = Cost(weight=2)
@@ -34,7 +34,7 @@ DEFINITIONS = '''"""
 What resolving a field once, or giving an argument, adds to the cost of an operation: 1 for a field without it.
 """
 directive @cost(
-  """How much. A value weighs 1, a call to a service behind the gateway 100."""
+  """How much. A value weighs 1, a call to a service behind the gateway 50."""
   weight: String!
 ) on ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR
 
@@ -69,8 +69,8 @@ def calls(number: int = 1) -> Cost:
     return Cost(weight=number * CALL)
 
 
-def at_most(size: int) -> ListSize:
-    """A list that has so many items at most, or is assumed to have."""
+def assumed(size: int) -> ListSize:
+    """A list that has about so many items, where no argument says how many."""
     return ListSize(assumed_size=size, slicing_arguments=UNSET, sized_fields=UNSET, require_one_slicing_argument=UNSET)
 
 

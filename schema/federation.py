@@ -131,7 +131,7 @@ def federated(query: type) -> type:
         graphql_type=list[union | None],  # type: ignore[valid-type]
         resolver=resolver,
         description="Apollo Federation's: entities by their keys, at most 100, each as `nodes` answers it.",
-        directives=[SemanticNonNull(levels=[1]), costs.at_most(MAX_NODES)],
+        directives=[SemanticNonNull(levels=[1]), costs.assumed(MAX_NODES)],
         metadata={costs.SIZED_BY: "representations"},
     )
     service_field: Any = strawberry.field(

@@ -19,7 +19,7 @@ from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, enum, reads
 from schema.connections import TwoWayConnection, TwoWayEdge
-from schema.costs import at_most, calls
+from schema.costs import assumed, calls
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class MessageImage:
 class UserMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    images: list[MessageImage] = described("The images that you sent along.", costs=[at_most(3)])
+    images: list[MessageImage] = described("The images that you sent along.", costs=[assumed(3)])
 
 
 @entity(description="What the agent said.")
@@ -138,7 +138,7 @@ class SystemMessage(Message):
 class ToolCallMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    tool_calls: list[ToolCall] = described("The calls.", costs=[at_most(3)])
+    tool_calls: list[ToolCall] = described("The calls.", costs=[assumed(3)])
 
 
 @entity(description="What tools gave back. Its own fields are those of the first return.")
@@ -152,7 +152,7 @@ class ToolReturnMessage(Message):
         description="`success` or `error`, as Letta says.", deprecation_reason=_FIRST_RETURN
     )
     tool_returns: list[ToolReturn] = described(
-        "What each call gave back: calls made at once come back together.", costs=[at_most(3)]
+        "What each call gave back: calls made at once come back together.", costs=[assumed(3)]
     )
 
 
@@ -161,7 +161,7 @@ class ToolReturnMessage(Message):
 class ApprovalRequestMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    tool_calls: list[ToolCall] = described("The calls it wants to make.", costs=[at_most(3)])
+    tool_calls: list[ToolCall] = described("The calls it wants to make.", costs=[assumed(3)])
 
 
 @entity(description="A person's decision on an approval request.")

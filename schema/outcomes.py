@@ -68,7 +68,7 @@ class Payload:
     """Base of the payloads."""
 
     errors: list[UserError] = described(
-        "Outcomes to act on, of those that the mutation names; empty when it was done.", costs=[costs.at_most(5)]
+        "Outcomes to act on, of those that the mutation names; empty when it was done.", costs=[costs.assumed(5)]
     )
 
 

@@ -20,7 +20,7 @@ from schema.agent import Agent
 from schema.arguments import After, First
 from schema.base import answered_by, derived
 from schema.conversation import Conversation
-from schema.costs import PAGE, SHARED, SIZED_BY, at_most, calls
+from schema.costs import PAGE, SHARED, SIZED_BY, assumed, calls
 from schema.model import Model
 from schema.node import MAX_NODES, Node, resolve, resolve_each, template_slug
 from schema.platform import Platform
@@ -130,7 +130,7 @@ class Query:
         "Several things by their global ids, at most 100, in the order of the ids; null, with an error, for each that "
         "there is not.",
         levels=[1],
-        costs=[at_most(MAX_NODES)],
+        costs=[assumed(MAX_NODES)],
         metadata={SIZED_BY: "ids"},
     )
     agent: Agent | None = answered_by(_agent, "One of your agents.", costs=[SHARED])
@@ -149,6 +149,6 @@ class Query:
         _template_validation, "What is wrong with an Agent File (YAML or JSON text), if anything is.", costs=[calls()]
     )
     models: list[Model] | None = answered_by(
-        _models, "The models your key may call, by name; of one mode, or all.", costs=[SHARED, at_most(200)]
+        _models, "The models your key may call, by name; of one mode, or all.", costs=[SHARED, assumed(100)]
     )
     platform: Platform = derived(_platform, "The gateway and what stands behind it.", costs=[calls(3)])

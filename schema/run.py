@@ -16,7 +16,7 @@ from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, enum, reads
 from schema.connections import Connection, Edge
-from schema.costs import SHARED, at_most, calls
+from schema.costs import SHARED, assumed, calls
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Run(Node):
         runs.usage, "The tokens of all its steps so far.", costs=[calls()]
     )
     steps: list[Step] | None = answered_by(
-        runs.steps, "Its calls of the model, oldest first; the first 100.", costs=[calls(), at_most(100)]
+        runs.steps, "Its calls of the model, oldest first; the first 100.", costs=[calls(), assumed(5)]
     )
     created_at: datetime | None = described("When it was started.")
     completed_at: datetime | None = described("When it ended.")

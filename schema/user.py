@@ -18,7 +18,7 @@ from resolvers.usage import UsageDimension
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, derived, described, entity, enum, reads
 from schema.budget import Budget
-from schema.costs import SHARED, TWO_WAY_PAGE, at_most, calls
+from schema.costs import SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node
 from schema.rate_limit import RateLimit
 from schema.usage import UsageReport
@@ -85,13 +85,13 @@ class User(Node):
     rate_limits: list[RateLimit] = derived(
         users.rate_limits,
         "Your limits, each by itself; those that are turned off are left out. Looking counts as any operation does.",
-        costs=[at_most(3)],
+        costs=[assumed(3)],
     )
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,
         "Your streams, oldest first: those still running, those at their end, or all.",
         arguments={"active": "`true` for those still running, `false` for those at their end; all without."},
-        costs=[at_most(200)],
+        costs=[assumed(50)],
     )
     agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
         _agents, "Your agents, newest first; with a filter, those that fit it.", costs=[calls(), TWO_WAY_PAGE]

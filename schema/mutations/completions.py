@@ -18,7 +18,7 @@ from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
 from schema.base import answered_by, described, reads
 from schema.chat import CompletionInput
-from schema.costs import SHARED, at_most
+from schema.costs import SHARED, assumed
 from schema.inputs import required_key
 from schema.message import ToolCall
 from schema.model import Model
@@ -78,7 +78,7 @@ class CompletePayload(Payload):
     text: str | None = described("What the model said; empty where it only calls tools.")
     reasoning: str | None = described("What it thought before, where it tells.")
     tool_calls: list[ToolCall] | None = described(
-        "The tools it calls. Answer each by a `TOOL` message.", costs=[at_most(128)]
+        "The tools it calls. Answer each by a `TOOL` message.", costs=[assumed(5)]
     )
     finish_reason: FinishReason | None = described("Why it stopped, such as `STOP`, `LENGTH` or `TOOL_CALLS`.")
     usage: Usage | None = described("Tokens and cost, as far as known.")
@@ -102,7 +102,7 @@ class Embedding:
 class EmbedPayload(Payload):
     """Payload of ``embed``."""
 
-    embeddings: list[Embedding] | None = described("One for each input, in their order.", costs=[at_most(100)])
+    embeddings: list[Embedding] | None = described("One for each input, in their order.", costs=[assumed(100)])
     usage: Usage | None = described("Tokens and cost, as far as known.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
         _model, "The model that was asked.", optional=True, costs=[SHARED]

@@ -12,7 +12,7 @@ from resolvers.info import Info
 from resolvers.paging import Edge
 from schema.agent import MemoryBlock
 from schema.base import described, reads
-from schema.costs import at_most
+from schema.costs import assumed
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.passage import PassageEdge
 
@@ -63,7 +63,7 @@ class InsertPassagePayload(Payload):
 
     passage_edges: list[PassageEdge] = described(
         "All that was kept, newest first, for the front of `passages`: Letta may cut a text into several passages.",
-        costs=[at_most(100)],
+        costs=[assumed(20)],
     )
 
 
