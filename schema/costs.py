@@ -30,7 +30,8 @@ SIZED_BY = "sized_by"
 """Metadata of a field: the argument whose length is the size of its list. ``@listSize`` has no word for that."""
 
 
-DEFINITIONS = '''"""
+DEFINITIONS = '''
+"""
 What resolving a field once, or giving an argument, adds to the cost of an operation: 1 for a field without it.
 """
 directive @cost(
@@ -52,7 +53,6 @@ directive @listSize(
   """Whether exactly one of the arguments must be given."""
   requireOneSlicingArgument: Boolean = true
 ) on FIELD_DEFINITION
-
 '''
 """As IBM's specification defines them. Apollo's weights are numbers, and composers have its definitions."""
 

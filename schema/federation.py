@@ -155,7 +155,7 @@ def subgraph_sdl(schema: strawberry.Schema) -> str:
 def graph_sdl(schema: strawberry.Schema) -> str:
     """The schema as clients use it: without anything of federation, and with IBM's directives."""
     text = _without(schema.as_str(), lambda node: _is_machinery(node) or _is_for_composers(node))
-    return costs.DEFINITIONS + costs.with_text_weights(text)
+    return costs.with_text_weights(text) + costs.DEFINITIONS
 
 
 def _is_machinery(node: AstNode) -> bool:

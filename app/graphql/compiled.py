@@ -20,6 +20,7 @@ from graphql import (
     get_named_type,
     is_abstract_type,
 )
+from graphql.utilities.coerce_input_value import coerce_default_value
 
 from app.graphql.amounts import Amount, Program, Variables
 from app.graphql.documents import Operation
@@ -198,7 +199,7 @@ class Compiler:
             return 1 if cost.assumed_size is None else cost.assumed_size
         given = {one.name.value: one.value for one in node.arguments or ()}
         paths = [name.split(".") for name in names]
-        defaults = [facts.arguments[path[0]].default_value for path in paths]
+        defaults = [coerce_default_value(facts.arguments[path[0]]) for path in paths]
 
         def length(values: list[Any]) -> int:
             asked = [default if value is Undefined else value for value, default in zip(values, defaults, strict=True)]
