@@ -7,6 +7,7 @@ from app.bounds.bound import Bound, bad, refused, size
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
 from app.graphql import ws
+from app.graphql.answers import MAX_ERRORS
 from app.server import MAX_HEAD_BYTES
 from clients.errors import ErrorCode
 from resolvers import checks, paging, usage
@@ -62,6 +63,25 @@ SOCKETS = (
 GRAPHQL = (
     Bound("tokens", "tokens of a document", refused(ErrorCode.QUERY_TOO_COMPLEX, "SIZE"), setting="max_query_tokens"),
     Bound("depth", "levels of a document", refused(ErrorCode.QUERY_TOO_COMPLEX, "DEPTH"), setting="max_query_depth"),
+    Bound("cost", "the cost of an operation", refused(ErrorCode.QUERY_TOO_COMPLEX, "COST"), setting="max_query_cost"),
+    Bound(
+        "operation-calls",
+        "calls to services that an operation makes, and each event of a subscription",
+        refused(ErrorCode.QUERY_TOO_COMPLEX, "UPSTREAM_CALLS"),
+        setting="max_upstream_calls",
+    ),
+    Bound(
+        "answer-bytes",
+        "the answer to an operation, and each event of a subscription, in bytes",
+        refused(ErrorCode.QUERY_TOO_COMPLEX, "ANSWER_SIZE"),
+        setting="max_answer_bytes",
+    ),
+    Bound(
+        "answer-errors",
+        "fields of one answer that fail",
+        refused(ErrorCode.QUERY_TOO_COMPLEX, "ERRORS"),
+        f"{MAX_ERRORS:,}",
+    ),
     Bound(
         "page",
         f"a page of a connection; {paging.DEFAULT_PAGE} without `first` and `last`",

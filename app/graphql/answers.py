@@ -38,6 +38,9 @@ _VALUE_BYTES = 8
 _PUNCTUATION_BYTES = 4
 """Of a field: the quotes of its name, the colon, the comma."""
 
+_BRACES_BYTES = 3
+"""Of an object: its braces, and the comma in a list."""
+
 _PLAIN = {GraphQLString.name: str, GraphQLID.name: str, GraphQLBoolean.name: bool}
 """Scalars of which a value of one class is sent as it is."""
 
@@ -160,7 +163,7 @@ class Answer:
         """Count the names of an object's fields. Raises AnswerGivenUp."""
         known = self._names.get(id(fields))
         if known is None:
-            known = fields, 2 + sum(len(name) + _PUNCTUATION_BYTES for name in fields)
+            known = fields, _BRACES_BYTES + sum(len(name) + _PUNCTUATION_BYTES for name in fields)
             self._names[id(fields)] = known
         self.turns.taken += len(fields)
         self.count(known[1])

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any, Self
 
 from graphql import GraphQLList, Undefined
-from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -14,7 +14,10 @@ from app.graphql.answers import MAX_ERRORS, Answer, AnswerGivenUp, AnswerLimits,
 from clients.errors import QueryTooComplex
 
 _SHORT_CHARS = 256
-"""Shorter texts are taken at their length, longer ones are measured as JSON."""
+"""Shorter texts of ASCII are taken at their length, others are measured as JSON."""
+
+_QUOTES_BYTES = 3
+"""Of a text: its quotes, and the comma in a list."""
 
 _FLOAT_BYTES = 20
 
@@ -37,6 +40,20 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
         one._answer = Answer(self._answer.limits, paced=self._answer.paced)
         return one
+
+    def execute_root_grouped_field_set(
+        self,
+        root_type: Any,
+        root_value: Any,
+        grouped_field_set: GroupedFieldSet,
+        serially: bool,
+        position_context: Any,
+    ) -> Any:
+        """Everything that is asked for."""
+        self._answer.count_fields(grouped_field_set)
+        return super().execute_root_grouped_field_set(
+            root_type, root_value, grouped_field_set, serially, position_context
+        )
 
     def give_up(self) -> None:
         """Stop what siblings of a field that was given up still do."""
@@ -66,7 +83,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             value = kind.coerce(result)
             if value is None or value is Undefined:
                 return super().complete_value(return_type, field_details_list, info, path, result, position_context)
-        answer.left -= len(value) if type(value) is str and len(value) < _SHORT_CHARS else json_size(value)
+        if type(value) is str and len(value) < _SHORT_CHARS and value.isascii():
+            answer.left -= len(value) + _QUOTES_BYTES
+        else:
+            answer.left -= json_size(value)
         if answer.left < 0:
             raise answer.too_large()
         return value
