@@ -22,6 +22,7 @@ _TYPES = {
     ErrorCode.NOT_FOUND: "invalid_request_error",
     ErrorCode.BAD_USER_INPUT: "invalid_request_error",
     ErrorCode.PAYLOAD_TOO_LARGE: "invalid_request_error",
+    ErrorCode.QUERY_TOO_COMPLEX: "invalid_request_error",
     ErrorCode.RATE_LIMITED: "rate_limit_error",
     ErrorCode.BUDGET_EXCEEDED: "insufficient_quota",
 }
