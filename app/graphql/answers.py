@@ -160,10 +160,10 @@ class Answer:
             raise self.too_large()
 
     def count_fields(self, fields: GroupedFieldSet) -> None:
-        """Count the names of an object's fields. Raises AnswerGivenUp."""
+        """Count the names of an object's fields; those of the root are in the document. Raises AnswerGivenUp."""
         known = self._names.get(id(fields))
         if known is None:
-            known = fields, _BRACES_BYTES + sum(len(name) + _PUNCTUATION_BYTES for name in fields)
+            known = fields, _BRACES_BYTES + sum(map(len, fields)) + _PUNCTUATION_BYTES * len(fields)
             self._names[id(fields)] = known
         self.turns.taken += len(fields)
         self.count(known[1])

@@ -66,6 +66,7 @@ class CostModel:
         self._inputs: dict[str, bool] = {}
         self._fields: dict[tuple[str, str], Facts] = {}
         self._facts: dict[tuple[Any, ...], Facts] = {}
+        self._fixed: WeakKeyDictionary[Operation, int] = WeakKeyDictionary()
         self._forms: WeakKeyDictionary[Operation, list[Form]] = WeakKeyDictionary()
 
     def cost(self, operation: Operation, variables: Variables | None) -> int:
@@ -74,12 +75,18 @@ class CostModel:
         Raises:
             QueryTooComplex: reason ``COST``, where its fragments multiply into more than can be counted.
         """
+        fixed = self._fixed.get(operation)
+        if fixed is not None:
+            return fixed
         given = {**defaults(operation.node), **(variables or {})}
         forms = self._forms.setdefault(operation, [])
         for form in forms:
             if all(truth(given.get(name)) is value for name, value in form.conditions.items()):
                 return form.program.run(form.amount, given)
         form = Compiler(self, operation, given).form()
+        if isinstance(form.amount, int) and not form.conditions:
+            self._fixed[operation] = form.amount
+            return form.amount
         forms.insert(0, form)
         del forms[_MAX_FORMS:]
         return form.program.run(form.amount, given)

@@ -140,12 +140,11 @@ class Engine:
             context_value=context,
             raw_variable_values=variables,
             operation_name=operation.name,
-            limits=self._answer_limits,
-            paced=cost > HELD_FIELDS,
         )
         if isinstance(executor, list):
             return self._payload(ExecutionResult(None, executor), context)
-        return _Started(cast("Executor", executor), cost if report_cost else None)
+        bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > HELD_FIELDS)
+        return _Started(bound, cost if report_cost else None)
 
     def _too_costly(self, cost: int) -> QueryTooComplex:
         return QueryTooComplex(

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any, Self
 
 from graphql import GraphQLList, Undefined
-from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -23,37 +23,20 @@ _FLOAT_BYTES = 20
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    """Counts the bytes of an answer while it is built, and gives up where there are too many.
+    """Counts the bytes of an answer while it is built, and gives up where there are too many."""
 
-    Args:
-        limits: the bounds.
-        paced: whether it lets others have their turn; an operation that completes few values need not.
-    """
+    _answer: Answer
+    """One attribute for all that is added: CPython reads the attributes of an object slowly that has many."""
 
-    def __init__(self, *args: Any, limits: AnswerLimits, paced: bool = False, **named: Any) -> None:
-        super().__init__(*args, **named)
-        # one attribute: with more than thirty, CPython reads each of them slowly
+    def bound(self, limits: AnswerLimits, *, paced: bool) -> Self:
+        """Itself, within bounds. One that is ``paced`` lets others have their turns: few values need not."""
         self._answer = Answer(limits, paced=paced)
+        return self
 
     def build_per_event_executor(self, payload: Any) -> Self:
         """An executor for one event, whose answer is counted by itself."""
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
-        one._answer = Answer(self._answer.limits, paced=self._answer.paced)
-        return one
-
-    def execute_root_grouped_field_set(
-        self,
-        root_type: Any,
-        root_value: Any,
-        grouped_field_set: GroupedFieldSet,
-        serially: bool,
-        position_context: Any,
-    ) -> Any:
-        """Everything that is asked for."""
-        self._answer.count_fields(grouped_field_set)
-        return super().execute_root_grouped_field_set(
-            root_type, root_value, grouped_field_set, serially, position_context
-        )
+        return one.bound(self._answer.limits, paced=self._answer.paced)
 
     def give_up(self) -> None:
         """Stop what siblings of a field that was given up still do."""

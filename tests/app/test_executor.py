@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from graphql import ExecutionResult, build_schema, execute, parse
+from graphql import ExecutionResult, build_schema, parse
 
 from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
@@ -15,7 +15,9 @@ LIMITS = AnswerLimits(SCHEMA, 1_000_000)
 
 
 def executed(vector: list[Any]) -> ExecutionResult:
-    result = execute(SCHEMA, parse("{ vector }"), {"vector": vector}, executor_class=Executor, limits=LIMITS)
+    built = Executor.build(SCHEMA, parse("{ vector }"), {"vector": vector})
+    assert isinstance(built, Executor)
+    result = built.bound(LIMITS, paced=False).execute_operation()
     assert isinstance(result, ExecutionResult)
     return result
 

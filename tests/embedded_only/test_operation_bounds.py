@@ -103,7 +103,8 @@ async def test_an_answer_has_the_bytes_of_the_bound_and_no_more() -> None:
 
         async def sent(length: int) -> tuple[dict[str, Any], int]:
             answer = await posted(stack, f"{{ viewer {{ {'a' * length}: role }} }}")
-            return answer, len(json.dumps(answer["data"], separators=(",", ":")))
+            viewer = (answer["data"] or {}).get("viewer")
+            return answer, len(json.dumps(viewer, separators=(",", ":")))
 
         lengths = range(most - 60, most)
         taken = [length for length in lengths if "errors" not in (await sent(length))[0]]
