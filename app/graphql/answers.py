@@ -77,31 +77,41 @@ class Turns:
     """Shares the turns of the loop among answers: how much of the present one is taken, and who waits for a later."""
 
     def __init__(self) -> None:
-        self.taken = 0
+        self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_due = False
 
-    async def wait(self) -> None:
-        """Wait for a turn."""
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        self._call(loop)
-        await turn
+    def take(self, fields: int) -> None:
+        """Count fields that are completed in this turn."""
+        self._taken += fields
+        self._call()
 
-    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def wait(self) -> None:
+        """Wait until there is room in a turn: at once, where the present one has it."""
+        while self._taken > HELD_FIELDS:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            self._call()
+            await turn
+
+    @property
+    def is_over(self) -> bool:
+        """Whether as much of the present turn is taken as may be."""
+        return self._taken > HELD_FIELDS
+
+    def _call(self) -> None:
         if not self._is_due:
             self._is_due = True
-            loop.call_soon(self._next, loop)
+            asyncio.get_running_loop().call_soon(self._next)
 
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.taken, self._is_due = 0, False
+    def _next(self) -> None:
+        self._taken, self._is_due = 0, False
         for _ in range(min(_WOKEN, len(self._waiting))):
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
         if self._waiting:
-            self._call(loop)
+            self._call()
 
 
 class AnswerLimits:
@@ -147,7 +157,7 @@ class Answer:
     @property
     def is_held(self) -> bool:
         """Whether it must wait for a turn before it goes on."""
-        return self.paced and self.turns.taken > HELD_FIELDS
+        return self.paced and self.turns.is_over
 
     async def turn(self) -> None:
         """Wait for a turn."""
@@ -165,7 +175,8 @@ class Answer:
         if known is None:
             known = fields, _BRACES_BYTES + sum(map(len, fields)) + _PUNCTUATION_BYTES * len(fields)
             self._names[id(fields)] = known
-        self.turns.taken += len(fields)
+        if self.paced:
+            self.turns.take(len(fields))
         self.count(known[1])
 
     def too_large(self) -> AnswerGivenUp:

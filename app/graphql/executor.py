@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from math import isfinite
 from typing import Any, Self
 
@@ -124,20 +125,20 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
     ) -> list[Any]:
         """A long list of objects, as ``complete_iterable_value`` completes it, others having their turns between."""
-        answer, done, waiting = self._answer, list[Any](), list[int]()
+        answer, done, waiting = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
         try:
             for index, item in enumerate(items):
                 if answer.is_held:
                     await answer.turn()
-                if self.complete_list_item_value(
-                    item, done, item_type, field_details_list, info, path.add_key(index, None), None
-                ):
-                    waiting.append(index)
-        except Exception:
-            if waiting:
-                self.settle_in_background([done[index] for index in waiting])
+                at = path.add_key(index, None)
+                if self.complete_list_item_value(item, done, item_type, field_details_list, info, at, None):
+                    waiting[index] = asyncio.ensure_future(done[index])
+            values = await gather_with_cancel(*waiting.values()) if waiting else ()
+        except BaseException:
+            for future in waiting.values():
+                future.cancel()
+            self.settle_in_background(list(waiting.values()))
             raise
-        values = await gather_with_cancel(*(done[index] for index in waiting)) if waiting else ()
         for index, value in zip(waiting, values, strict=True):
             done[index] = value
         return done
