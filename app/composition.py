@@ -15,7 +15,7 @@ from app.doors import Doors
 from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
-from app.graphql.engine import Engine
+from app.graphql.engine import Engine, EngineLimits
 from app.places import Places
 from app.probes import probes_of, report
 from app.settings import Settings
@@ -85,10 +85,20 @@ async def open_doors(
             idle=settings.stream_idle_seconds,
         ),
         platform_key=_secret(settings.litellm_api_key),
+        max_calls=settings.max_upstream_calls,
     )
     if check_services:
         _probe(given, resources, checks, telemetry, stack)
-    engine = Engine(build_schema(), telemetry, max_tokens=settings.max_query_tokens, max_depth=settings.max_query_depth)
+    engine = Engine(
+        build_schema(),
+        telemetry,
+        EngineLimits(
+            max_tokens=settings.max_query_tokens,
+            max_depth=settings.max_query_depth,
+            max_cost=settings.max_query_cost,
+            max_answer_bytes=settings.max_answer_bytes,
+        ),
+    )
     return Doors(
         engine=engine,
         authenticator=_authenticator(settings),

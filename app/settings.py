@@ -185,6 +185,12 @@ class Settings(BaseSettings):
     """How deep a query may be nested."""
     max_query_tokens: Count = 2000
     """How many tokens a query may have. Each costs up to 20 µs to parse and check."""
+    max_query_cost: Count = 100_000
+    """What an operation may cost, by the weights in the schema: a value costs 1, a call to a service 50."""
+    max_upstream_calls: Count = 500
+    """How many calls to services one operation may make, and each event of a subscription."""
+    max_answer_bytes: Count = 16_777_216
+    """The largest answer to an operation, and the largest event of a subscription, in bytes of JSON."""
     request_timeout: Seconds = 30.0
     """Bounds everything but model work, in seconds."""
     write_timeout_seconds: Seconds = 30.0

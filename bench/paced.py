@@ -122,7 +122,14 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         targets = {}
         for door, port in zip(doors, ports, strict=True):  # each door has a process of its own, for its memory
             if door == "relay":
-                command: tuple[str, ...] = (*me, str(port), "--role", "relay", "--upstream", f"{upstream}/v1/chat/completions")
+                command: tuple[str, ...] = (
+                    *me,
+                    str(port),
+                    "--role",
+                    "relay",
+                    "--upstream",
+                    f"{upstream}/v1/chat/completions",
+                )
                 settings = {}
             else:
                 command = (sys.executable, "-m", "app", "serve", "--memory")

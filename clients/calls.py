@@ -10,10 +10,34 @@ from typing import Protocol
 import msgspec
 
 from clients.breaker import BreakerState
-from clients.errors import Service
+from clients.errors import QueryTooComplex, Service
 
 MAX_NAME = 200
 """How many characters of a model's name or an id tell parts of a service apart."""
+
+
+class CallBudget:
+    """How many calls one operation has made, and how many it may make."""
+
+    __slots__ = ("limit", "made")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.made = 0
+
+    def spend(self) -> None:
+        """Count a call before it is made.
+
+        Raises:
+            QueryTooComplex: reason ``UPSTREAM_CALLS``, where it would be one too many. It is not made.
+        """
+        if self.made >= self.limit:
+            raise QueryTooComplex(
+                f"The operation needs more than {self.limit:,} calls to the services behind the gateway: ask for "
+                "smaller pages (`first`, `last`), or in several operations.",
+                reason="UPSTREAM_CALLS",
+            )
+        self.made += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +46,8 @@ class CallScope:
 
     A call is ``returning`` where a service behind the gateway has come back to it: Letta, for a turn that already holds
     a slot. It has a bulkhead of its own, so that those who wait for it never stand in its way. ``caller`` is the user
-    for whom it is made, who has a share of each bulkhead; it is empty for the process's own calls.
+    for whom it is made, who has a share of each bulkhead; it is empty for the process's own calls. ``budget`` counts
+    the calls of one operation.
     """
 
     request_id: str
@@ -31,6 +56,7 @@ class CallScope:
     clock: str = "DEADLINE"
     returning: bool = False
     caller: str = ""
+    budget: CallBudget | None = None
 
 
 class AnswerSize(Enum):

@@ -14,6 +14,7 @@
      ├─ RateLimited            wait ``retry_after_seconds``      429
      ├─ BudgetExceeded         the user's budget is spent        402
      ├─ PayloadTooLarge        send less                         413
+     ├─ QueryTooComplex        ask for less at once              400  COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS
      ├─ Overloaded             this gateway is full              503  retry
      │   └─ Interrupted        … or stopped in the middle of it  503  DRAINING: it may have been carried out
      └─ UpstreamFailure        a service behind the gateway …

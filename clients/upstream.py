@@ -1,4 +1,4 @@
-"""The one guard on every upstream call: deadline → bulkhead → breakers → one attempt → observer.
+"""The one guard on every upstream call: budget → deadline → bulkhead → breakers → one attempt → observer.
 
 No client can be built without it. A call that is cancelled is neutral: it neither counts nor keeps a slot. The only
 attempt that is repeated is a read whose idle connection was dropped before an answer began.
@@ -186,6 +186,8 @@ class Upstream:
 
     @asynccontextmanager
     async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
+        if scope.budget is not None:
+            scope.budget.spend()
         report = _Report()
         bulkhead = self._bulkhead(scope, call)
         try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
-from clients.calls import CallScope
+from clients.calls import CallBudget, CallScope
 from resolvers import checks
 from resolvers.access import Access
 from resolvers.doubt import Doubt, confirmed
@@ -31,6 +31,7 @@ class RequestContext:
     ``request_id`` ties its upstream calls and log lines together; ``scope`` is for the calls that answer it; ``leave``
     tells its readers of streams when they are let go. One that came ``from_letta`` is a model call of the principal's
     agents. ``on_long`` is called before the operation waits for a model; it raises GatewayError where too many wait.
+    ``calls`` counts its upstream calls.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class RequestContext:
         self.leave = leave
         self.from_letta = from_letta
         self.on_long: Callable[[], None] | None = None
+        self.calls = CallBudget(resources.max_calls)
         self.scope = self._scope()
 
     async def once(
@@ -96,6 +98,7 @@ class RequestContext:
             self.traceparent,
             returning=self.from_letta,
             caller="" if self._principal is None else self._principal.user_id,
+            budget=self.calls,
         )
 
     def renewed(self) -> RequestContext:

@@ -28,7 +28,11 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What lives as long as the process. ``platform_key`` pays for users who have no virtual key of their own."""
+    """What lives as long as the process.
+
+    ``platform_key`` pays for users who have no virtual key of their own. ``max_calls`` bounds the calls of one
+    operation.
+    """
 
     ams: Ams
     letta: Letta
@@ -40,6 +44,7 @@ class Resources:
     health: Health
     clocks: Clocks
     platform_key: str | None
+    max_calls: int = 500
     shown_ids: ShownIds = field(default_factory=ShownIds)
     made_ids: MadeIds = field(default_factory=MadeIds)
     watches: Watches = field(default_factory=Watches)

@@ -20,6 +20,7 @@ from resolvers.runs import AgentStatus
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, derived, described, entity, enum, reads
 from schema.connections import CountedConnection, TwoWayEdge
+from schema.costs import LIMITED, PAGE, SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node, template_slug
 from schema.template import Template
 
@@ -76,11 +77,14 @@ class AgentFilter:
     )
     tag: str | None = strawberry.field(
         default=None,
+        directives=[calls()],
         description="With this tag. Letta is asked once for every hundred that fit. Agents of before the platform "
         "tagged its own are not found.",
     )
     search: str | None = strawberry.field(
-        default=None, description="With this text in the name, in whatever case. Costs, and finds, as `tag` does."
+        default=None,
+        directives=[calls()],
+        description="With this text in the name, in whatever case. Costs, and finds, as `tag` does.",
     )
 
     def wanted(self) -> agents.Wanted:
@@ -114,8 +118,10 @@ class UpgradeChangeType:
 class UpgradePlanType:
     """The GraphQL face of the record of that name."""
 
-    steps: list[UpgradeStepType] = described("The migrations on the way, in order; empty where the agent is there.")
-    diff: list[UpgradeChangeType] = described("What they change, in order.")
+    steps: list[UpgradeStepType] = described(
+        "The migrations on the way, in order; empty where the agent is there.", costs=[assumed(20)]
+    )
+    diff: list[UpgradeChangeType] = described("What they change, in order.", costs=[assumed(20)])
     warnings: list[str] = described("What a person should know before.")
 
 
@@ -175,49 +181,70 @@ class Agent(Node):
 
     owner: Annotated[User, strawberry.lazy("schema.user")] = derived(agents.owner, "Whose it is: yours.")
     version: str | None = described("The version of its template that it runs (SemVer).")
-    template: Template | None = answered_by(agents.template, "The template it was made from.", optional=True)
+    template: Template | None = answered_by(
+        agents.template, "The template it was made from.", optional=True, costs=[SHARED]
+    )
     variables: JSON | None = answered_by(
-        agents.variables, "What the template's variables were filled with; null where AMS does not tell.", optional=True
+        agents.variables,
+        "What the template's variables were filled with; null where AMS does not tell.",
+        optional=True,
+        costs=[SHARED],
     )
     upgrade_plan: UpgradePlanType | None = answered_by(
         agents.upgrade_plan,
         "What `upgradeAgent` would do, to a version or to the latest; a call to AMS for each agent. Where no "
         "migrations lead there, the error's reason is NO_MIGRATION_PATH.",
         arguments={"to": "The version (SemVer); the latest without one."},
+        costs=[calls(2)],
     )
-    name: str | None = answered_by(agents.name, "Its name.")
-    description: str | None = answered_by(agents.description, "What it is for.", optional=True)
+    name: str | None = answered_by(agents.name, "Its name.", costs=[SHARED])
+    description: str | None = answered_by(agents.description, "What it is for.", optional=True, costs=[SHARED])
     model_name: str | None = answered_by(
-        agents.model_name, "The name of the model it thinks with; null where Letta names none.", optional=True
+        agents.model_name,
+        "The name of the model it thinks with; null where Letta names none.",
+        optional=True,
+        costs=[SHARED],
     )
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        agents.model, "The model it thinks with; null where your key may not call that model.", optional=True
+        agents.model,
+        "The model it thinks with; null where your key may not call that model.",
+        optional=True,
+        costs=[SHARED],
     )
-    tags: list[str] | None = answered_by(agents.tags, "Its tags.")
-    tools: list[Tool] | None = answered_by(agents.tools, "The tools it can call.")
-    status: AgentStatus | None = answered_by(runs.agent_status, "Whether it is at work, in any of its conversations.")
+    tags: list[str] | None = answered_by(agents.tags, "Its tags.", costs=[SHARED])
+    tools: list[Tool] | None = answered_by(agents.tools, "The tools it can call.", costs=[SHARED, assumed(20)])
+    status: AgentStatus | None = answered_by(
+        runs.agent_status, "Whether it is at work, in any of its conversations.", costs=[SHARED]
+    )
     memory_blocks: list[MemoryBlock] | None = answered_by(
         agents.memory_blocks,
         "Its core memory.",
         arguments={"labels": "Only the blocks of these labels, such as `human`; all without."},
+        costs=[SHARED, assumed(20)],
     )
     passages: Annotated[PassageConnection, strawberry.lazy("schema.passage")] | None = answered_by(
-        _passages, "Its archival memory, newest first."
+        _passages, "Its archival memory, newest first.", costs=[calls(), PAGE]
     )
     search_memory: list[Annotated[MemoryHit, strawberry.lazy("schema.passage")]] | None = answered_by(
-        _search_memory, "The passages of its archival memory that are nearest in meaning to a query, best first."
+        _search_memory,
+        "The passages of its archival memory that are nearest in meaning to a query, best first.",
+        costs=[calls(), LIMITED],
     )
     default_conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         agents.conversation_of, "The conversation it has by itself, without one being made."
     )
     conversations: Annotated[ConversationConnection, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _conversations, "The conversations made with it, newest first. The default conversation is not among them."
+        _conversations,
+        "The conversations made with it, newest first. The default conversation is not among them.",
+        costs=[calls(), PAGE],
     )
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
-        _messages, "The messages of its default conversation, oldest first; without arguments the newest 20."
+        _messages,
+        "The messages of its default conversation, oldest first; without arguments the newest 20.",
+        costs=[calls(), TWO_WAY_PAGE],
     )
     runs: Annotated[RunConnection, strawberry.lazy("schema.run")] | None = answered_by(
-        _runs, "What it has worked on, newest first."
+        _runs, "What it has worked on, newest first.", costs=[calls(), PAGE]
     )
     created_at: datetime | None = described("When it was made.")
     updated_at: datetime | None = described("When AMS last changed its row.")

@@ -58,22 +58,29 @@ def answered_by(
     optional: bool = False,
     levels: Sequence[int] = UNSET,
     arguments: Mapping[str, str] = MappingProxyType({}),
+    costs: Sequence[object] = (),
+    **more: Any,
 ) -> Any:
     """A field that one resolver answers.
 
     ``optional`` fields can be null because there is nothing; the others carry ``@semanticNonNull``, for the field
     itself or, at other ``levels``, for the items of its list. ``arguments`` describes those of a resolver that lives
-    in ``resolvers``.
+    in ``resolvers``. ``costs`` are directives of ``schema.costs``; ``more`` goes to ``strawberry.field``.
     """
-    directives = [] if optional else [SemanticNonNull(levels=levels)]
-    return _explained(strawberry.field(resolver=resolver, description=description, directives=directives), arguments)
+    directives = [*([] if optional else [SemanticNonNull(levels=levels)]), *costs]
+    field = strawberry.field(resolver=resolver, description=description, directives=directives, **more)
+    return _explained(field, arguments)
 
 
 def derived(
-    resolver: Callable[..., Any], description: str, *, arguments: Mapping[str, str] = MappingProxyType({})
+    resolver: Callable[..., Any],
+    description: str,
+    *,
+    arguments: Mapping[str, str] = MappingProxyType({}),
+    costs: Sequence[object] = (),
 ) -> Any:
-    """A non-null field computed from the record alone. ``arguments`` is as in ``answered_by``."""
-    return _explained(strawberry.field(resolver=resolver, description=description), arguments)
+    """A non-null field computed from the record alone. ``arguments`` and ``costs`` are as in ``answered_by``."""
+    return _explained(strawberry.field(resolver=resolver, description=description, directives=costs), arguments)
 
 
 def _explained(field: Any, arguments: Mapping[str, str]) -> Any:
@@ -82,9 +89,9 @@ def _explained(field: Any, arguments: Mapping[str, str]) -> Any:
     return field
 
 
-def described(description: str) -> Any:
-    """A field that is an attribute of the record."""
-    return strawberry.field(description=description)
+def described(description: str, *, costs: Sequence[object] = ()) -> Any:
+    """A field that is an attribute of the record. ``costs`` is as in ``answered_by``."""
+    return strawberry.field(description=description, directives=costs)
 
 
 def enum(cls: EnumMeta, description: str, *, name: str | None = None, **values: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
@@ -19,6 +20,7 @@ from graphql import (
     Undefined,
     get_named_type,
 )
+from strawberry.federation.schema_directives import Cost
 from strawberry.schema.config import StrawberryConfig
 
 from clients.errors import ErrorCode
@@ -47,9 +49,19 @@ def build_schema() -> strawberry.Schema:
     for kind in schema._schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
             kind.is_one_of = kind.extensions["strawberry-definition"].is_one_of  # Strawberry checks by itself, late
+        elif isinstance(kind, GraphQLInterfaceType):
+            _leave_costs_to_objects(kind)
     for levels in [directive.args["levels"] for directive in schema._schema.directives if "levels" in directive.args]:
         levels.description = LEVELS  # Strawberry drops it
     return schema
+
+
+def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
+    """Take the weights off an interface's fields: only those of objects may have them, and composers refuse others."""
+    for field in kind.fields.values():
+        shown = copy(field.extensions["strawberry-definition"])
+        shown.directives = [one for one in shown.directives if not isinstance(one, Cost)]
+        field.extensions["strawberry-definition"] = shown
 
 
 def _givens(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:

@@ -17,6 +17,7 @@ from resolvers.paging import Page, window
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, described, entity, reads
 from schema.connections import Connection, Edge
+from schema.costs import SHARED, TWO_WAY_PAGE, calls
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class Conversation(Node):
     )
     summary: str | None = described("What it is about, in a few words.")
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
-        _messages, "Its messages, oldest first; without arguments the newest 20."
+        _messages, "Its messages, oldest first; without arguments the newest 20.", costs=[calls(), TWO_WAY_PAGE]
     )
     active_run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        runs.active_run, "The run it is busy with.", optional=True
+        runs.active_run, "The run it is busy with.", optional=True, costs=[SHARED]
     )
     last_message_at: datetime | None = described("When something was last said; null for a default conversation.")
     created_at: datetime | None = described("When it was started; null for a default conversation.")

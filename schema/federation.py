@@ -32,8 +32,9 @@ from strawberry.types.union import StrawberryUnion
 from clients.errors import BadUserInput, NotFound
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from schema import costs
 from schema.base import SemanticNonNull, described, reads
-from schema.node import Node, at_most, resolve_each
+from schema.node import MAX_NODES, Node, at_most, resolve_each
 
 VERSION: Literal["2.9"] = "2.9"
 """Of the specification. Composers refuse a subgraph that is newer than they are."""
@@ -119,7 +120,8 @@ def federated(query: type) -> type:
     async def resolver(
         info: Info,
         representations: Annotated[
-            list[FederationAny], strawberry.argument(description="Objects of a `__typename` and an `id`.")
+            list[FederationAny],
+            strawberry.argument(description="Objects of a `__typename` and an `id`.", directives=[costs.calls()]),
         ],
     ) -> list[object]:
         return await _resolved(info.context, representations, kinds)
@@ -129,7 +131,8 @@ def federated(query: type) -> type:
         graphql_type=list[union | None],  # type: ignore[valid-type]
         resolver=resolver,
         description="Apollo Federation's: entities by their keys, at most 100, each as `nodes` answers it.",
-        directives=[SemanticNonNull(levels=[1])],
+        directives=[SemanticNonNull(levels=[1]), costs.assumed(MAX_NODES)],
+        metadata={costs.SIZED_BY: "representations"},
     )
     service_field: Any = strawberry.field(
         name="_service",
@@ -150,8 +153,9 @@ def subgraph_sdl(schema: strawberry.Schema) -> str:
 
 @cache
 def graph_sdl(schema: strawberry.Schema) -> str:
-    """The schema as clients use it: without anything of federation."""
-    return _without(schema.as_str(), lambda node: _is_machinery(node) or _is_for_composers(node))
+    """The schema as clients use it: without anything of federation, and with IBM's directives."""
+    text = _without(schema.as_str(), lambda node: _is_machinery(node) or _is_for_composers(node))
+    return costs.with_text_weights(text) + costs.DEFINITIONS
 
 
 def _is_machinery(node: AstNode) -> bool:

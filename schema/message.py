@@ -19,6 +19,7 @@ from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, enum, reads
 from schema.connections import TwoWayConnection, TwoWayEdge
+from schema.costs import assumed, calls
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -67,13 +68,13 @@ class Message(Node):
     text: str | None = described("Its words, where it has any.")
     created_at: datetime | None = described("When it was stored; null in a stream, before it has been.")
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _conversation, "The conversation it stands in."
+        _conversation, "The conversation it stands in.", costs=[calls()]
     )
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _run, "The run it belongs to.", optional=True
+        _run, "The run it belongs to.", optional=True, costs=[calls()]
     )
     step: Annotated[Step, strawberry.lazy("schema.run")] | None = answered_by(
-        _step, "The call of the model that it came with; null where Letta keeps none.", optional=True
+        _step, "The call of the model that it came with; null where Letta keeps none.", optional=True, costs=[calls()]
     )
 
 
@@ -111,7 +112,7 @@ class MessageImage:
 class UserMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    images: list[MessageImage] = described("The images that you sent along.")
+    images: list[MessageImage] = described("The images that you sent along.", costs=[assumed(3)])
 
 
 @entity(description="What the agent said.")
@@ -137,7 +138,7 @@ class SystemMessage(Message):
 class ToolCallMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    tool_calls: list[ToolCall] = described("The calls.")
+    tool_calls: list[ToolCall] = described("The calls.", costs=[assumed(3)])
 
 
 @entity(description="What tools gave back. Its own fields are those of the first return.")
@@ -150,7 +151,9 @@ class ToolReturnMessage(Message):
     status: str | None = strawberry.field(
         description="`success` or `error`, as Letta says.", deprecation_reason=_FIRST_RETURN
     )
-    tool_returns: list[ToolReturn] = described("What each call gave back: calls made at once come back together.")
+    tool_returns: list[ToolReturn] = described(
+        "What each call gave back: calls made at once come back together.", costs=[assumed(3)]
+    )
 
 
 @entity(description="The agent asks leave to call tools.")
@@ -158,7 +161,7 @@ class ToolReturnMessage(Message):
 class ApprovalRequestMessage(Message):
     """The GraphQL face of the record of that name."""
 
-    tool_calls: list[ToolCall] = described("The calls it wants to make.")
+    tool_calls: list[ToolCall] = described("The calls it wants to make.", costs=[assumed(3)])
 
 
 @entity(description="A person's decision on an approval request.")

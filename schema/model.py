@@ -12,6 +12,7 @@ from clients.litellm import ModelSupports as ModelSupportsRecord
 from resolvers import models
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, enum, reads
+from schema.costs import SHARED
 from schema.node import Node
 
 enum(
@@ -59,12 +60,16 @@ class ModelSupports:
     reasoning: bool = described("It thinks before it speaks.")
     web_search: bool = described("It searches the web by itself.")
     json_schema: bool | None = answered_by(
-        _json_schema, "It answers in JSON that fits a schema: `responseFormat` of the type `json_schema`."
+        _json_schema,
+        "It answers in JSON that fits a schema: `responseFormat` of the type `json_schema`.",
+        costs=[SHARED],
     )
-    prompt_caching: bool | None = answered_by(_prompt_caching, "What went in before costs less the next time.")
-    audio_input: bool | None = answered_by(_audio_input, "It hears.")
-    audio_output: bool | None = answered_by(_audio_output, "It speaks aloud.")
-    pdf_input: bool | None = answered_by(_pdf_input, "It reads PDF files.")
+    prompt_caching: bool | None = answered_by(
+        _prompt_caching, "What went in before costs less the next time.", costs=[SHARED]
+    )
+    audio_input: bool | None = answered_by(_audio_input, "It hears.", costs=[SHARED])
+    audio_output: bool | None = answered_by(_audio_output, "It speaks aloud.", costs=[SHARED])
+    pdf_input: bool | None = answered_by(_pdf_input, "It reads PDF files.", costs=[SHARED])
 
 
 async def _cached_price(record: Parent[ModelRecord], info: Info) -> Decimal | None:
@@ -88,9 +93,12 @@ class Model(Node):
     input_usd_per_million_tokens: Decimal | None = described("Price of a million tokens in, in US dollars.")
     output_usd_per_million_tokens: Decimal | None = described("Price of a million tokens out, in US dollars.")
     cached_input_usd_per_million_tokens: Decimal | None = answered_by(
-        _cached_price, "Price of a million tokens in that were cached, in US dollars.", optional=True
+        _cached_price, "Price of a million tokens in that were cached, in US dollars.", optional=True, costs=[SHARED]
     )
     embedding_dimensions: int | None = answered_by(
-        _dimensions, "How many numbers its vectors have, where you ask for no other `dimensions`.", optional=True
+        _dimensions,
+        "How many numbers its vectors have, where you ask for no other `dimensions`.",
+        optional=True,
+        costs=[SHARED],
     )
     supports: ModelSupports = described("What it can do.")

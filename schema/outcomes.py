@@ -16,6 +16,7 @@ from clients.letta.records import RunRecord
 from resolvers import outcomes, turns, users
 from resolvers.info import Info
 from resolvers.outcomes import Outcome, outcome_of
+from schema import costs
 from schema.base import answered_by, described, reads
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
     errors: list[Outcome] = []
 
 
-def done_by(record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type) -> Any:
+def done_by(
+    record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type, calls: int
+) -> Any:
     """A mutation that one resolver carries out; an error that is an outcome becomes a ``record`` that says so.
 
-    The description names the ``outcomes`` that it can have. Nothing that a mutation before it in the operation has read
-    is taken for what is there now.
+    The description names the ``outcomes`` that it can have; ``calls`` is how many calls upstream it makes. Nothing that
+    a mutation before it in the operation has read is taken for what is there now.
     """
 
     @wraps(resolver)
@@ -49,7 +52,8 @@ def done_by(record: type[P], resolver: Callable[..., Awaitable[P]], description:
             return record(errors=[outcome])
 
     names = ", ".join(f"`{kind.__name__}`" for kind in outcomes)
-    return strawberry.field(resolver=done, description=f"{description} Outcomes: {names}." if names else description)
+    told = f"{description} Outcomes: {names}." if names else description
+    return strawberry.field(resolver=done, description=told, directives=[costs.calls(calls)])
 
 
 @strawberry.interface(description="An outcome that a person acts on.")
@@ -63,7 +67,9 @@ class UserError:
 class Payload:
     """Base of the payloads."""
 
-    errors: list[UserError] = described("Outcomes to act on, of those that the mutation names; empty when it was done.")
+    errors: list[UserError] = described(
+        "Outcomes to act on, of those that the mutation names; empty when it was done.", costs=[costs.assumed(5)]
+    )
 
 
 async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> RunRecord | None:
@@ -75,7 +81,9 @@ async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> RunRecord | No
 class ConversationBusy(UserError):
     """A Conflict, reason RUN_BUSY, as data."""
 
-    run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(_busy_run, "The run it is busy with.")
+    run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
+        _busy_run, "The run it is busy with.", costs=[costs.calls()]
+    )
 
 
 async def _resets_at(record: Parent[outcomes.BudgetSpent], info: Info) -> datetime | None:  # noqa: ARG001 - the viewer's
@@ -89,7 +97,10 @@ class BudgetExceeded(UserError):
     """BUDGET_EXCEEDED, as data."""
 
     resets_at: datetime | None = answered_by(
-        _resets_at, "When the next period begins; null where there are no periods.", optional=True
+        _resets_at,
+        "When the next period begins; null where there are no periods.",
+        optional=True,
+        costs=[costs.SHARED],
     )
 
 

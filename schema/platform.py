@@ -9,6 +9,7 @@ from clients.errors import Service
 from resolvers import platform
 from resolvers.platform import HealthStatus
 from schema.base import described, enum, reads
+from schema.costs import assumed
 
 enum(
     Service,
@@ -57,4 +58,4 @@ class Platform:
 
     version: str = described("The gateway's version (SemVer).")
     degraded: bool = described("Whether any service is down, or refuses some of the calls to it.")
-    services: list[ServiceHealth] = described("Each service behind the gateway.")
+    services: list[ServiceHealth] = described("Each service behind the gateway.", costs=[assumed(5)])

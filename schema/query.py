@@ -20,8 +20,9 @@ from schema.agent import Agent
 from schema.arguments import After, First
 from schema.base import answered_by, derived
 from schema.conversation import Conversation
+from schema.costs import PAGE, SHARED, SIZED_BY, assumed, calls
 from schema.model import Model
-from schema.node import Node, resolve, resolve_each, template_slug
+from schema.node import MAX_NODES, Node, resolve, resolve_each, template_slug
 from schema.platform import Platform
 from schema.run import Run
 from schema.stream import Stream
@@ -42,7 +43,10 @@ async def _node(
 
 async def _nodes(
     info: Info,
-    ids: Annotated[list[ID], strawberry.argument(description="The ids of anything that is a `Node`, at most 100.")],
+    ids: Annotated[
+        list[ID],
+        strawberry.argument(description="The ids of anything that is a `Node`, at most 100.", directives=[calls()]),
+    ],
 ) -> list[object | Exception]:
     return await resolve_each(info.context, ids)
 
@@ -120,23 +124,31 @@ class Query:
     """The root of queries."""
 
     viewer: User = derived(_viewer, "You.")
-    node: Node | None = answered_by(_node, "Anything by its global id.")
+    node: Node | None = answered_by(_node, "Anything by its global id.", costs=[calls()])
     nodes: list[Node | None] = answered_by(
         _nodes,
         "Several things by their global ids, at most 100, in the order of the ids; null, with an error, for each that "
         "there is not.",
         levels=[1],
+        costs=[assumed(MAX_NODES)],
+        metadata={SIZED_BY: "ids"},
     )
-    agent: Agent | None = answered_by(_agent, "One of your agents.")
-    conversation: Conversation | None = answered_by(_conversation, "A conversation with one of your agents.")
-    run: Run | None = answered_by(_run, "A run of one of your agents.")
+    agent: Agent | None = answered_by(_agent, "One of your agents.", costs=[SHARED])
+    conversation: Conversation | None = answered_by(
+        _conversation, "A conversation with one of your agents.", costs=[calls()]
+    )
+    run: Run | None = answered_by(_run, "A run of one of your agents.", costs=[calls()])
     stream: Stream | None = answered_by(_stream, "One of your streams, while it runs and for a while afterwards.")
-    template: Template | None = answered_by(_template, "A template that you may use.")
+    template: Template | None = answered_by(_template, "A template that you may use.", costs=[SHARED])
     templates: TemplateConnection | None = answered_by(
-        _templates, "The templates you may use, in the order that AMS keeps them; with `search`, those that it matches."
+        _templates,
+        "The templates you may use, in the order that AMS keeps them; with `search`, those that it matches.",
+        costs=[calls(), PAGE],
     )
     template_validation: TemplateValidationType | None = answered_by(
-        _template_validation, "What is wrong with an Agent File (YAML or JSON text), if anything is."
+        _template_validation, "What is wrong with an Agent File (YAML or JSON text), if anything is.", costs=[calls()]
     )
-    models: list[Model] | None = answered_by(_models, "The models your key may call, by name; of one mode, or all.")
-    platform: Platform = derived(_platform, "The gateway and what stands behind it.")
+    models: list[Model] | None = answered_by(
+        _models, "The models your key may call, by name; of one mode, or all.", costs=[SHARED, assumed(100)]
+    )
+    platform: Platform = derived(_platform, "The gateway and what stands behind it.", costs=[calls(3)])

@@ -16,6 +16,7 @@ from resolvers.access import default_conversation
 from resolvers.info import Info
 from schema.base import answered_by, described, entity, enum, reads
 from schema.connections import Connection, Edge
+from schema.costs import SHARED, assumed, calls
 from schema.node import Node
 
 if TYPE_CHECKING:
@@ -72,12 +73,15 @@ class Step(Node):
     stop_reason: str | None = described("Why it stopped, in Letta's word, such as `end_turn` or `llm_api_error`.")
     model_name: str | None = described("The name of the model that was called.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _step_model, "The model that was called; null where your key may not call that model.", optional=True
+        _step_model,
+        "The model that was called; null where your key may not call that model.",
+        optional=True,
+        costs=[SHARED],
     )
     provider: str | None = described("Who serves that model, as Letta knows it.")
     usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("The tokens it took.")
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _step_run, "The run it is part of.", optional=True
+        _step_run, "The run it is part of.", optional=True, costs=[calls()]
     )
 
 
@@ -90,15 +94,17 @@ class Run(Node):
     stop_reason: str | None = described("Why it stopped, in Letta's word, such as `end_turn`.")
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(_agent, "The agent at work.")
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _conversation, "The conversation it happens in."
+        _conversation, "The conversation it happens in.", costs=[calls()]
     )
     stream: Annotated[Stream, strawberry.lazy("schema.stream")] | None = answered_by(
         runs.stream, "Where its answer can be read; null once that has expired.", optional=True
     )
     usage: Annotated[Usage, strawberry.lazy("schema.stream")] | None = answered_by(
-        runs.usage, "The tokens of all its steps so far."
+        runs.usage, "The tokens of all its steps so far.", costs=[calls()]
     )
-    steps: list[Step] | None = answered_by(runs.steps, "Its calls of the model, oldest first; the first 100.")
+    steps: list[Step] | None = answered_by(
+        runs.steps, "Its calls of the model, oldest first; the first 100.", costs=[calls(), assumed(5)]
+    )
     created_at: datetime | None = described("When it was started.")
     completed_at: datetime | None = described("When it ended.")
     time_to_first_token_ms: int | None = described("From its start to its first token, in milliseconds.")

@@ -22,6 +22,7 @@ from resolvers.streams import events
 from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.stream import Stream as StreamRecord
 from schema.base import answered_by, derived, described, enum, reads
+from schema.costs import calls
 from schema.message import MessageEdge
 from schema.node import Node
 from schema.run import Run, RunEdge
@@ -125,7 +126,7 @@ class Stream(Node):
     status: StreamStatus = described("Where it stands.")
     started_at: datetime = described("When it was started.")
     expires_at: datetime | None = described("Until when it can be read again; null while it runs.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
     user_message_edge: MessageEdge | None = derived(
         _user_message_edge,
         "What you sent; null for a completion, and where nothing was sent from here. Put it at the end of `messages` "
@@ -181,9 +182,9 @@ class StreamStarted(StreamEvent):
     """The GraphQL face of Started."""
 
     stream: Stream = derived(_stream, "The stream.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
-        _run_edge, "The same, for the front of `runs` unless it is there.", optional=True
+        _run_edge, "The same, for the front of `runs` unless it is there.", optional=True, costs=[calls()]
     )
     user_message_edge: MessageEdge | None = derived(_user_message_edge, "What you sent; null for a completion.")
     resumable: bool = described("Whether the upstream can be taken up again if this gateway goes down.")
@@ -240,7 +241,7 @@ class ApprovalRequested(StreamEvent):
     """The GraphQL face of the event of that name."""
 
     edge: MessageEdge = derived(_edge, "The request in its place.")
-    run: Run | None = answered_by(_run, "The run that waits.")
+    run: Run | None = answered_by(_run, "The run that waits.", costs=[calls()])
 
 
 async def _ended_conversation(record: Parent[events.Ended], info: Info) -> ConversationRecord | None:
@@ -262,11 +263,12 @@ class StreamEnded(StreamEvent):
     )
     usage: Usage | None = described("Tokens and cost, as far as known.")
     error: StreamFailure | None = described("Why it failed.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True)
+    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
         "The conversation as it is now; null for a completion, and where it has been deleted.",
         optional=True,
+        costs=[calls()],
     )
 
 

@@ -14,6 +14,7 @@ from resolvers.info import Info
 from resolvers.streams.follow import follow
 from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
+from schema.costs import SHARED, calls
 from schema.inputs import SendMessageInput
 from schema.safety import READS
 from schema.stream import StreamEvent
@@ -24,6 +25,7 @@ class Subscription:
     """The root of subscriptions."""
 
     @strawberry.subscription(
+        directives=[SHARED],
         description="Read a stream of yours, from its start or after a cursor. No side effect.",
         metadata=READS,
     )
@@ -41,8 +43,9 @@ class Subscription:
             yield event  # type: ignore[misc]
 
     @strawberry.subscription(
+        directives=[calls(6)],
         description="Send a message and read the answer. `streamKey` is yours to choose: the same key again attaches "
-        "to what it has started, so that a client which re-sends its subscription never pays twice."
+        "to what it has started, so that a client which re-sends its subscription never pays twice.",
     )
     async def message(
         self,
@@ -64,7 +67,8 @@ class Subscription:
             yield event  # type: ignore[misc]
 
     @strawberry.subscription(
-        description="Ask a model for a completion and read it. `streamKey` works as for `message`."
+        directives=[calls(2)],
+        description="Ask a model for a completion and read it. `streamKey` works as for `message`.",
     )
     async def completion(
         self,
@@ -80,6 +84,7 @@ class Subscription:
             yield event  # type: ignore[misc]
 
     @strawberry.subscription(
+        directives=[calls(2)],
         description="Follow a conversation: whatever turn is or becomes active in it, wherever it was begun (another "
         "tab, another client), each from its `StreamStarted` to its `StreamEnded`. It goes on until you leave. Its "
         "cursors are its own: subscribe `after` the last one and nothing is lost or doubled.",

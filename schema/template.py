@@ -12,6 +12,7 @@ from clients.ams import TemplateFormat, TemplateRecord, TemplateValidation, Temp
 from resolvers import templates
 from schema.base import answered_by, derived, described, entity, enum, reads
 from schema.connections import Connection, Edge
+from schema.costs import SHARED, calls
 from schema.node import Node
 
 enum(
@@ -38,7 +39,7 @@ class TemplateVersion(Node):
     source: str | None = described("The Agent File, as it was published.")
     published_at: datetime | None = described("When it was published.")
     template: Annotated[Template, strawberry.lazy("schema.template")] | None = answered_by(
-        templates.template_of, "The template it is a version of."
+        templates.template_of, "The template it is a version of.", costs=[SHARED]
     )
 
 
@@ -60,6 +61,7 @@ class Template(Node):
         "One of its versions, by its number; null where AMS does not show versions.",
         optional=True,
         arguments={"number": "The version's number (SemVer)."},
+        costs=[calls()],
     )
 
 

@@ -15,6 +15,7 @@ from resolvers import usage as records
 from resolvers.info import Info
 from resolvers.usage import UsageDimension
 from schema.base import answered_by, described, enum, reads
+from schema.costs import SHARED, assumed
 
 if TYPE_CHECKING:
     from schema.model import Model
@@ -54,7 +55,7 @@ class UsageRow:
         "The model that was asked for; null unless grouped by `MODEL`, and for calls of a model that does not exist."
     )
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model, "The model, if your key may still call it.", optional=True
+        _model, "The model, if your key may still call it.", optional=True, costs=[SHARED]
     )
     requests: int = described("How many calls there were, failed ones included.")
     failed_requests: int = described("How many of them failed.")
@@ -71,5 +72,5 @@ class UsageReport:
 
     first: date = strawberry.field(name="from", description="The first day, by UTC.")
     last: date = strawberry.field(name="to", description="The last day, by UTC; it is in the report.")
-    rows: list[UsageRow] = described("By day, then by model. Days without calls have no row.")
+    rows: list[UsageRow] = described("By day, then by model. Days without calls have no row.", costs=[assumed(100)])
     totals: UsageTotals = described("All rows together.")

@@ -18,6 +18,7 @@ from resolvers.usage import UsageDimension
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, derived, described, entity, enum, reads
 from schema.budget import Budget
+from schema.costs import SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node
 from schema.rate_limit import RateLimit
 from schema.usage import UsageReport
@@ -68,28 +69,39 @@ class User(Node):
 
     email: str | None = described("Your address.")
     role: Role = described("What you may do.")
-    name: str | None = answered_by(users.name, "Your name on the platform.", optional=True)
+    name: str | None = answered_by(users.name, "Your name on the platform.", optional=True, costs=[SHARED])
     budget: Budget | None = answered_by(
-        users.budget, "What your own key may spend; null where the platform's key pays for you.", optional=True
+        users.budget,
+        "What your own key may spend; null where the platform's key pays for you.",
+        optional=True,
+        costs=[calls()],
     )
     usage: UsageReport | None = answered_by(
-        _usage, "What your own key was used for; null where the platform's key pays for you.", optional=True
+        _usage,
+        "What your own key was used for; null where the platform's key pays for you.",
+        optional=True,
+        costs=[calls()],
     )
     rate_limits: list[RateLimit] = derived(
         users.rate_limits,
         "Your limits, each by itself; those that are turned off are left out. Looking counts as any operation does.",
+        costs=[assumed(3)],
     )
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,
         "Your streams, oldest first: those still running, those at their end, or all.",
         arguments={"active": "`true` for those still running, `false` for those at their end; all without."},
+        costs=[assumed(50)],
     )
     agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
-        _agents, "Your agents, newest first; with a filter, those that fit it."
+        _agents, "Your agents, newest first; with a filter, those that fit it.", costs=[calls(), TWO_WAY_PAGE]
     )
     default_agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
-        users.default_agent, "The agent the platform keeps as your first; null while you have none.", optional=True
+        users.default_agent,
+        "The agent the platform keeps as your first; null while you have none.",
+        optional=True,
+        costs=[SHARED],
     )
     created_at: datetime | None = answered_by(
-        users.created_at, "When your profile was made; null while you have none.", optional=True
+        users.created_at, "When your profile was made; null while you have none.", optional=True, costs=[SHARED]
     )

@@ -9,6 +9,7 @@ from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
 from app.graphql import introspection, lexer, merging, shape, subprotocol, ws
+from app.graphql.answers import MAX_ERRORS
 from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
@@ -215,6 +216,25 @@ GRAPHQL = (
         "values of an operation's introspection",
         too_complex("INTROSPECTION"),
         f"{introspection.MAX_VALUES:,}",
+    ),
+    Bound("cost", "the cost of an operation", too_complex("COST"), setting="max_query_cost"),
+    Bound(
+        "operation-calls",
+        "calls to services that an operation makes, and each event of a subscription",
+        too_complex("UPSTREAM_CALLS"),
+        setting="max_upstream_calls",
+    ),
+    Bound(
+        "answer-bytes",
+        "the answer to an operation, and each event of a subscription, in bytes",
+        too_complex("ANSWER_SIZE"),
+        setting="max_answer_bytes",
+    ),
+    Bound(
+        "answer-errors",
+        "fields of one answer that fail",
+        too_complex("ERRORS"),
+        f"{MAX_ERRORS:,}",
     ),
     Bound(
         "page",

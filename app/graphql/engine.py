@@ -5,65 +5,140 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
-from graphql.execution import create_source_event_stream, execute_subscription_event
-from graphql.execution import execute as graphql_execute
+from graphql.execution import create_source_event_stream
 
+from app.graphql.answers import HELD_FIELDS, AnswerGivenUp, AnswerLimits
+from app.graphql.cost import CostModel
 from app.graphql.documents import Documents, Operation
-from app.graphql.errors import format_error, is_internal
+from app.graphql.errors import format_error, gateway_extensions, is_internal, shaped
 from app.graphql.executor import Executor
 from app.graphql.safe import is_safe
 from app.telemetry import Telemetry
+from clients.errors import QueryTooComplex
 from resolvers.context import RequestContext
+from schema.costs import costs_of
 
 Payload = dict[str, Any]
+
+KEPT_ERRORS = 20
+"""How many errors of fields an answer that is given up has, and how many errors of ours are logged in full."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineLimits:
+    """The bounds on one operation: its document, what it may cost, the bytes of each answer's JSON."""
+
+    max_tokens: int
+    max_depth: int
+    max_cost: int
+    max_answer_bytes: int
+
+
+class _Started(NamedTuple):
+    """An operation that may be executed. ``reported`` is its cost, where the request asks for it."""
+
+    executor: Executor
+    reported: int | None
 
 
 class Engine:
     """Runs operations on the schema."""
 
-    def __init__(self, schema: strawberry.Schema, telemetry: Telemetry, *, max_tokens: int, max_depth: int) -> None:
+    def __init__(self, schema: strawberry.Schema, telemetry: Telemetry, limits: EngineLimits) -> None:
         self._schema = schema._schema
         self._telemetry = telemetry
-        self.documents = Documents(self._schema, max_tokens=max_tokens, max_depth=max_depth)
+        self._max_cost = limits.max_cost
+        self._costs = CostModel(self._schema, costs_of(schema))
+        self._answer_limits = AnswerLimits(self._schema, limits.max_answer_bytes)
+        self.documents = Documents(self._schema, max_tokens=limits.max_tokens, max_depth=limits.max_depth)
 
     def is_safe(self, operation: Operation) -> bool:
         """Whether an operation may come by GET."""
         return is_safe(self._schema, operation)
 
-    async def execute(self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext) -> Payload:
-        """The answer to a query or mutation."""
-        result = graphql_execute(
-            self._schema,
-            operation.document,
-            context_value=context,
-            variable_values=variables,
-            operation_name=operation.name,
-            executor_class=Executor,
-        )
-        answer = await result if inspect.isawaitable(result) else result
-        payload = self._payload(answer, context)
+    async def execute(
+        self,
+        operation: Operation,
+        variables: dict[str, Any] | None,
+        context: RequestContext,
+        *,
+        report_cost: bool = False,
+    ) -> Payload:
+        """The answer to a query or mutation. With ``report_cost``, its ``extensions`` say what the operation cost."""
+        started = self._start(operation, variables, context, report_cost=report_cost)
+        payload = started if isinstance(started, dict) else await self._answer(started, context)
         self._count(operation, payload)
         return payload
 
     async def answers(
-        self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext
+        self,
+        operation: Operation,
+        variables: dict[str, Any] | None,
+        context: RequestContext,
+        *,
+        report_cost: bool = False,
     ) -> AsyncGenerator[Payload, None]:
-        """All the answers to any operation: one to a query or mutation."""
+        """All the answers to any operation: one to a query or mutation. ``report_cost`` is as in ``execute``."""
         if operation.kind is OperationType.SUBSCRIPTION:
-            async with aclosing(self.subscribe(operation, variables, context)) as answers:
+            answers = self.subscribe(operation, variables, context, report_cost=report_cost)
+            async with aclosing(answers):
                 async for answer in answers:
                     yield answer
         else:
-            yield await self.execute(operation, variables, context)
+            yield await self.execute(operation, variables, context, report_cost=report_cost)
 
     async def subscribe(
-        self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext
+        self,
+        operation: Operation,
+        variables: dict[str, Any] | None,
+        context: RequestContext,
+        *,
+        report_cost: bool = False,
     ) -> AsyncGenerator[Payload, None]:
         """The answers to a subscription, each with loaders of its own. A failure is the last of them."""
+        started = self._start(operation, variables, context, report_cost=report_cost)
+        if isinstance(started, dict):
+            self._count(operation, started)
+            yield started
+            return
+        source = create_source_event_stream(started.executor)
+        if inspect.isawaitable(source):
+            source = await source
+        if isinstance(source, ExecutionResult):
+            payload = self._payload(source, context)
+            self._count(operation, payload)
+            yield payload
+            return
+        payload = {}
+        try:
+            async with aclosing(cast("Any", source)):
+                async for event in source:
+                    one = started.executor.build_per_event_executor(event)
+                    one.context_value = context.renewed()
+                    payload = await self._answer(_Started(one, started.reported), one.context_value, serially=False)
+                    yield payload
+        except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
+            failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+            payload = self._payload(ExecutionResult(None, [failure]), context)
+            yield payload
+        self._count(operation, payload)
+
+    def _start(
+        self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext, *, report_cost: bool
+    ) -> _Started | Payload:
+        """An operation ready to be executed, or the answer to one that is not executed."""
+        try:
+            cost = self._costs.cost(operation, variables)
+        except QueryTooComplex as error:
+            return {"errors": [_told(error, context)]}
+        if cost > self._max_cost:
+            refusal: Payload = {"errors": [_told(self._too_costly(cost), context)]}
+            return refusal | (self._report(cost, context) if report_cost else {})
         executor = Executor.build(
             self._schema,
             operation.document,
@@ -72,47 +147,54 @@ class Engine:
             operation_name=operation.name,
         )
         if isinstance(executor, list):
-            yield self._refusal(operation, ExecutionResult(None, executor), context)
-            return
-        source = create_source_event_stream(executor)
-        if inspect.isawaitable(source):
-            source = await source
-        if isinstance(source, ExecutionResult):
-            yield self._refusal(operation, source, context)
-            return
-        payload: Payload = {}
+            return self._payload(ExecutionResult(None, executor), context)
+        bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > HELD_FIELDS)
+        return _Started(bound, cost if report_cost else None)
+
+    def _too_costly(self, cost: int) -> QueryTooComplex:
+        return QueryTooComplex(
+            f"The operation may cost {cost:,}, and at most {self._max_cost:,} are allowed: ask for smaller pages "
+            "(`first`, `last`), for fewer fields of each item, or in several operations.",
+            reason="COST",
+        )
+
+    def _report(self, cost: int, context: RequestContext) -> Payload:
+        """What ``extensions`` say of an operation's cost."""
+        calls = context.calls
+        return {
+            "extensions": {
+                "cost": {
+                    "requested": cost,
+                    "limit": self._max_cost,
+                    "upstreamCalls": calls.made,
+                    "upstreamCallsLimit": calls.limit,
+                }
+            }
+        }
+
+    async def _answer(self, started: _Started, context: RequestContext, *, serially: bool | None = None) -> Payload:
+        executor = started.executor
         try:
-            async with aclosing(cast("Any", source)):
-                async for event in source:
-                    one = executor.build_per_event_executor(event)
-                    one.context_value = context.renewed()
-                    result = execute_subscription_event(one)
-                    payload = self._payload(await result if inspect.isawaitable(result) else result, context)
-                    yield payload
-        except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
-            failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-            payload = self._payload(ExecutionResult(None, [failure]), context)
-            yield payload
-        self._count(operation, payload)
+            result = executor.execute_operation(serially)
+            payload = self._payload(await result if inspect.isawaitable(result) else result, context)
+        except AnswerGivenUp as given_up:
+            executor.give_up()
+            kept = executor.collected_errors.errors[:KEPT_ERRORS]
+            payload = self._payload(ExecutionResult(None, kept), context)
+            payload = {"errors": [_told(given_up.error, context), *payload.get("errors", [])], "data": None}
+        return payload if started.reported is None else payload | self._report(started.reported, context)
 
-    def _refusal(self, operation: Operation, result: ExecutionResult, context: RequestContext) -> Payload:
-        """The only answer to a subscription that does not begin."""
-        payload = self._payload(result, context)
-        self._count(operation, payload)
-        return payload
-
-    def _payload(self, result: ExecutionResult, context: RequestContext) -> Payload:
+    def _payload(self, result: Any, context: RequestContext) -> Payload:
         payload: Payload = {}
         if result.errors:
-            for error in result.errors:
-                if is_internal(error):
-                    self._report(error, context)
+            for error in [error for error in result.errors if is_internal(error)][:KEPT_ERRORS]:
+                self._log(error, context)
             payload["errors"] = [format_error(error, context.request_id) for error in result.errors]
         if result.data is not None or not _before_execution(result):
             payload["data"] = result.data
         return payload
 
-    def _report(self, error: GraphQLError, context: RequestContext) -> None:
+    def _log(self, error: GraphQLError, context: RequestContext) -> None:
         """An error of ours, in full, for the log alone."""
         self._telemetry.log.error(
             "internal error",
@@ -123,6 +205,10 @@ class Engine:
 
     def _count(self, operation: Operation, payload: Payload) -> None:
         self._telemetry.operation_ended(operation.kind.value, "error" if payload.get("errors") else "ok")
+
+
+def _told(error: QueryTooComplex, context: RequestContext) -> dict[str, Any]:
+    return shaped(error.message, gateway_extensions(error, context.request_id))
 
 
 def _before_execution(result: ExecutionResult) -> bool:

@@ -1,30 +1,53 @@
-"""graphql-core's executor: long lists of numbers in one step, the fields of a subscription collected once."""
+"""graphql-core's executor, with bounds on bytes, errors and the time it holds the loop, and short ways for values."""
 
 from __future__ import annotations
 
+import asyncio
 from math import isfinite
-from typing import Any
+from typing import Any, Self
 
-from graphql import GraphQLList, GraphQLNonNull, GraphQLObjectType
-from graphql.execution.collect_fields import GroupedFieldSet
+from graphql import GraphQLList, GraphQLObjectType, Undefined
+from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
+from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from app.graphql.answers import MAX_ERRORS, Answer, AnswerGivenUp, AnswerLimits, json_size
 from app.graphql.introspection import with_schema
+from clients.errors import QueryTooComplex
+
+_SHORT_CHARS = 256
+"""Shorter texts of ASCII are taken at their length, others are measured as JSON."""
+
+_QUOTES_BYTES = 3
+"""Of a text: its quotes, and the comma in a list."""
+
+_FLOAT_BYTES = 20
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    """Completes a list of finite floats in one step, and collects the fields of a subscription once.
-
-    One by one, the 150,000 numbers of a hundred embeddings hold up everybody else for most of a second.
+    """Counts the bytes of an answer while it is built, and gives up where there are too many.
 
     graphql-core 3.3.2 collects the root's fields for every event of a subscription, and memoises what it collects below
     them by the identity of that collection, for as long as the subscription lasts: a follower's memory grows with every
     event. Here every event is answered by the collection that the first one made.
     """
 
+    _answer: Answer
+    """One attribute for all that is added: CPython reads the attributes of an object slowly that has many."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._root_fields: list[GroupedFieldSet] = []  # shared by the copies that graphql-core makes for the events
+
+    def bound(self, limits: AnswerLimits, *, paced: bool) -> Self:
+        """Itself, within bounds. One that is ``paced`` lets others have their turns: few values need not."""
+        self._answer = Answer(limits, paced=paced)
+        return self
+
+    def build_per_event_executor(self, payload: Any) -> Self:
+        """An executor for one event, whose answer is counted by itself."""
+        one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
+        return one.bound(self._answer.limits, paced=self._answer.paced)
 
     def execute_root_grouped_field_set(
         self, root_type: GraphQLObjectType, root_value: Any, grouped_field_set: GroupedFieldSet, *rest: Any
@@ -43,16 +66,128 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             self, root_type, grouped_field_set, lambda others: execute(root_type, root_value, others, *rest)
         )
 
-    def complete_list_value(self, return_type: GraphQLList[Any], *rest: Any) -> Any:
-        """A list's value, as it is sent."""
-        result = rest[3]
-        if _is_float(return_type.of_type) and type(result) is list and _all_finite(result):
-            return result
-        return super().complete_list_value(return_type, *rest)
+    def give_up(self) -> None:
+        """Stop what siblings of a field that was given up still do."""
+        for future in list(self.background_futures):
+            future.cancel()
 
+    def complete_value(
+        self,
+        return_type: Any,
+        field_details_list: FieldDetailsList,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """A value, as it is sent."""
+        answer = self._answer
+        kind = answer.kinds.get(id(return_type))
+        if kind is None or result is None or result is Undefined or isinstance(result, Exception):
+            return super().complete_value(return_type, field_details_list, info, path, result, position_context)
+        if kind.coerce is None:
+            complete = getattr(self, kind.complete)
+            return complete(kind.named, field_details_list, info, path, result, position_context)
+        if type(result) is kind.plain:
+            value = result
+        else:
+            value = kind.coerce(result)
+            if value is None or value is Undefined:
+                return super().complete_value(return_type, field_details_list, info, path, result, position_context)
+        if type(value) is str and len(value) < _SHORT_CHARS and value.isascii():
+            answer.left -= len(value) + _QUOTES_BYTES
+        else:
+            answer.left -= json_size(value)
+        if answer.left < 0:
+            raise answer.too_large()
+        return value
 
-def _is_float(kind: Any) -> bool:
-    return isinstance(kind, GraphQLNonNull) and getattr(kind.of_type, "name", None) == "Float"
+    async def complete_awaitable_value(
+        self,
+        return_type: Any,
+        field_details_list: FieldDetailsList,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """A value that is waited for. When it is there, it waits for a turn to be completed."""
+        try:
+            resolved = await result
+            if self._answer.is_held:
+                await self._answer.turn()
+            completed = self.complete_value(return_type, field_details_list, info, path, resolved, position_context)
+            if self.is_awaitable(completed):
+                completed = await completed
+        except Exception as raw_error:  # noqa: BLE001 - as graphql-core does
+            self.handle_field_error(raw_error, return_type, field_details_list, path)
+            completed = None
+        return completed
+
+    def complete_list_value(
+        self,
+        return_type: GraphQLList[Any],
+        field_details_list: FieldDetailsList,
+        info: Any,
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """A list's value, as it is sent.
+
+        Finite floats are completed in one step: one by one, the 150,000 numbers of a hundred embeddings hold up
+        everybody else for most of a second.
+        """
+        answer = self._answer
+        if type(result) is list:
+            kind = answer.kinds.get(id(return_type.of_type))
+            if kind is not None and kind.is_float and _all_finite(result):
+                answer.count(_FLOAT_BYTES * len(result))
+                return result
+            if answer.paced and kind is not None and kind.coerce is None:
+                return self._in_turns(return_type.of_type, field_details_list, info, path, result)
+        return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
+
+    async def _in_turns(
+        self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
+    ) -> list[Any]:
+        """A long list of objects, as ``complete_iterable_value`` completes it, others having their turns between."""
+        answer, done, waiting = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
+        try:
+            for index, item in enumerate(items):
+                if answer.is_held:
+                    await answer.turn()
+                at = path.add_key(index, None)
+                if self.complete_list_item_value(item, done, item_type, field_details_list, info, at, None):
+                    waiting[index] = asyncio.ensure_future(done[index])
+            values = await gather_with_cancel(*waiting.values()) if waiting else ()
+        except BaseException:
+            for future in waiting.values():
+                future.cancel()
+            self.settle_in_background(list(waiting.values()))
+            raise
+        for index, value in zip(waiting, values, strict=True):
+            done[index] = value
+        return done
+
+    def collect_subfields(self, return_type: Any, field_details_list: FieldDetailsList) -> CollectedFields:
+        """The fields of an object, whose names are counted."""
+        collected = super().collect_subfields(return_type, field_details_list)
+        self._answer.count_fields(collected[0])
+        return collected
+
+    def handle_field_error(
+        self, raw_error: Exception, return_type: Any, field_details_list: FieldDetailsList, path: Path
+    ) -> None:
+        """An error of a field, unless the whole answer is given up."""
+        if isinstance(raw_error, AnswerGivenUp):
+            raise raw_error
+        super().handle_field_error(raw_error, return_type, field_details_list, path)
+        if len(self.collected_errors.errors) > MAX_ERRORS:
+            message = (
+                f"More than {MAX_ERRORS:,} fields failed; the errors of the first are listed, and no data is sent."
+            )
+            raise AnswerGivenUp(QueryTooComplex(message, reason="ERRORS"))
 
 
 def _all_finite(numbers: list[Any]) -> bool:

@@ -44,6 +44,9 @@ from resolvers.streams.log import Leave
 MAX_QUERY_FIELDS = 100
 """How many parameters a query string may have."""
 
+COST_HEADER = b"graphql-cost"
+"""``report`` asks for ``extensions.cost``, as Hot Chocolate has it; a request's own ``extensions`` can ask, too."""
+
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -53,6 +56,7 @@ class GraphQLRequest(msgspec.Struct):
     query: str
     operation_name: str | None
     variables: dict[str, Any] | None
+    report_cost: bool
 
 
 class GraphQLHttp:
@@ -84,6 +88,7 @@ class GraphQLHttp:
         self._allowed(scope, operation, principal)
         if media is None:
             raise _no_form(operation)
+        report = request.report_cost or header(scope, COST_HEADER) == "report"
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
         context.on_long = scope["state"]["place"].lengthen
@@ -93,13 +98,15 @@ class GraphQLHttp:
                 await write(send, b"", more=False)
                 return
             scope["state"]["place"].lengthen()
-            answers = engine.answers(operation, request.variables, context)
+            answers = engine.answers(operation, request.variables, context, report_cost=report)
             drain = self._doors.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
                 await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat, leave))
             return
         with self._doors.drain.leaving(leave):
-            payload = await unless_left(receive, engine.execute(operation, request.variables, context))
+            payload = await unless_left(
+                receive, engine.execute(operation, request.variables, context, report_cost=report)
+            )
         status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
         await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8")
 
@@ -159,7 +166,7 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
     if (place := nul_in_variables(variables)) is not None:
         message = f"{MESSAGE} It is at variables.{place}." if place else MESSAGE
         raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason="TEXT")
-    return GraphQLRequest(query, name or None, variables)
+    return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)
 
 
 def _names_a_document(body: dict[str, Any], extensions: object) -> bool:

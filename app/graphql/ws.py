@@ -323,7 +323,7 @@ class _Session:
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
         context.on_long = place.lengthen
-        answers = self._doors.engine.answers(operation, request.variables, context)
+        answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
         if operation.kind is OperationType.SUBSCRIPTION:
             place.lengthen()
             with self._doors.drain.stream():

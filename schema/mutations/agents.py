@@ -15,6 +15,7 @@ from resolvers.paging import Edge
 from schema import outcomes
 from schema.agent import Agent, AgentEdge
 from schema.base import answered_by, described, enum, reads
+from schema.costs import SHARED
 from schema.inputs import required_key
 from schema.node import template_slug
 from schema.outcomes import Payload, PayloadRecord, done_by
@@ -114,8 +115,10 @@ async def _edge(record: Parent[_Payload], info: Info) -> Edge[AgentRow] | None:
 class CreateAgentPayload(Payload):
     """Payload of ``createAgent``."""
 
-    agent_edge: AgentEdge | None = answered_by(_edge, "The agent, for the front of `agents`.", optional=True)
-    agent: Agent | None = answered_by(_agent, "The agent.", optional=True)
+    agent_edge: AgentEdge | None = answered_by(
+        _edge, "The agent, for the front of `agents`.", optional=True, costs=[SHARED]
+    )
+    agent: Agent | None = answered_by(_agent, "The agent.", optional=True, costs=[SHARED])
 
 
 @strawberry.type(description="An agent was changed.")
@@ -123,7 +126,7 @@ class CreateAgentPayload(Payload):
 class UpdateAgentPayload(Payload):
     """Payload of ``updateAgent``."""
 
-    agent: Agent | None = answered_by(_agent, "The agent as it is now.", optional=True)
+    agent: Agent | None = answered_by(_agent, "The agent as it is now.", optional=True, costs=[SHARED])
 
 
 @strawberry.type(description="An agent was upgraded, or will be.")
@@ -132,7 +135,7 @@ class UpgradeAgentPayload(Payload):
     """Payload of ``upgradeAgent``."""
 
     outcome: UpgradeOutcome | None = described("Whether it is done, or waits its turn; null where it cannot be.")
-    agent: Agent | None = answered_by(_agent, "The agent as it is now.", optional=True)
+    agent: Agent | None = answered_by(_agent, "The agent as it is now.", optional=True, costs=[SHARED])
 
 
 @strawberry.type(description="An agent was deleted.")
@@ -185,17 +188,18 @@ class AgentMutations:
     """Part of the root of mutations."""
 
     create_agent: CreateAgentPayload = done_by(
-        _Payload, _create_agent, "Make an agent from a template.", outcomes.VariablesInvalid
+        _Payload, _create_agent, "Make an agent from a template.", outcomes.VariablesInvalid, calls=3
     )
     upgrade_agent: UpgradeAgentPayload = done_by(
         _Payload,
         _upgrade_agent,
         "Upgrade an agent to a version of its template; `upgradePlan` shows it before.",
         outcomes.NoMigrationPath,
+        calls=5,
     )
     update_agent: UpdateAgentPayload = done_by(
-        _Payload, _update_agent, "Change an agent's name, description, tags or model."
+        _Payload, _update_agent, "Change an agent's name, description, tags or model.", calls=5
     )
     delete_agent: DeleteAgentPayload = done_by(
-        _Payload, _delete_agent, "Delete an agent, with its memory and all that was said to it."
+        _Payload, _delete_agent, "Delete an agent, with its memory and all that was said to it.", calls=3
     )

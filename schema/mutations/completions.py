@@ -18,6 +18,7 @@ from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
 from schema.base import answered_by, described, reads
 from schema.chat import CompletionInput
+from schema.costs import SHARED, assumed
 from schema.inputs import required_key
 from schema.message import ToolCall
 from schema.model import Model
@@ -76,11 +77,13 @@ class CompletePayload(Payload):
 
     text: str | None = described("What the model said; empty where it only calls tools.")
     reasoning: str | None = described("What it thought before, where it tells.")
-    tool_calls: list[ToolCall] | None = described("The tools it calls. Answer each by a `TOOL` message.")
+    tool_calls: list[ToolCall] | None = described(
+        "The tools it calls. Answer each by a `TOOL` message.", costs=[assumed(5)]
+    )
     finish_reason: FinishReason | None = described("Why it stopped, such as `STOP`, `LENGTH` or `TOOL_CALLS`.")
     usage: Usage | None = described("Tokens and cost, as far as known.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model, "The model that was asked.", optional=True
+        _model, "The model that was asked.", optional=True, costs=[SHARED]
     )
     stream: Stream | None = described("The stream that the answer came by; it can be read again for a while.")
 
@@ -99,10 +102,10 @@ class Embedding:
 class EmbedPayload(Payload):
     """Payload of ``embed``."""
 
-    embeddings: list[Embedding] | None = described("One for each input, in their order.")
+    embeddings: list[Embedding] | None = described("One for each input, in their order.", costs=[assumed(100)])
     usage: Usage | None = described("Tokens and cost, as far as known.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model, "The model that was asked.", optional=True
+        _model, "The model that was asked.", optional=True, costs=[SHARED]
     )
 
 
@@ -149,6 +152,7 @@ class CompletionMutations:
         _start_completion,
         "Ask a model for a completion; subscribe to its stream.",
         outcomes.BudgetExceeded,
+        calls=2,
     )
     complete: CompletePayload = done_by(
         _Completed,
@@ -156,7 +160,8 @@ class CompletionMutations:
         "Ask a model for a completion and wait for the whole of it. With the `idempotencyKey` of a completion that "
         "was begun before, you get the whole of that; one that failed is begun again.",
         outcomes.BudgetExceeded,
+        calls=4,
     )
     embed: EmbedPayload = done_by(
-        _Embedded, _embed, "Make vectors of texts, to compare them by meaning.", outcomes.BudgetExceeded
+        _Embedded, _embed, "Make vectors of texts, to compare them by meaning.", outcomes.BudgetExceeded, calls=4
     )

@@ -109,18 +109,20 @@ class ConversationMutations:
     """Part of the root of mutations."""
 
     create_conversation: CreateConversationPayload = done_by(
-        _Payload, _create_conversation, "Start a conversation with one of your agents."
+        _Payload, _create_conversation, "Start a conversation with one of your agents.", calls=2
     )
     update_conversation: UpdateConversationPayload = done_by(
-        _Payload, _update_conversation, "Say anew what a conversation is about."
+        _Payload, _update_conversation, "Say anew what a conversation is about.", calls=3
     )
     fork_conversation: ForkConversationPayload = done_by(
         _Payload,
         _fork_conversation,
         "Start a conversation that begins with what another one has in mind; the two then go their own ways.",
+        calls=3,
     )
     delete_conversation: DeleteConversationPayload = done_by(
         _Payload,
         _delete_conversation,
         "Delete a conversation, and stop what runs in it. One that is gone already is NOT_FOUND.",
+        calls=4,
     )

@@ -12,6 +12,7 @@ from resolvers.info import Info
 from resolvers.paging import Edge
 from schema.agent import MemoryBlock
 from schema.base import described, reads
+from schema.costs import assumed
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.passage import PassageEdge
 
@@ -61,7 +62,8 @@ class InsertPassagePayload(Payload):
     """Payload of ``insertPassage``."""
 
     passage_edges: list[PassageEdge] = described(
-        "All that was kept, newest first, for the front of `passages`: Letta may cut a text into several passages."
+        "All that was kept, newest first, for the front of `passages`: Letta may cut a text into several passages.",
+        costs=[assumed(20)],
     )
 
 
@@ -91,11 +93,11 @@ class MemoryMutations:
     """Part of the root of mutations."""
 
     update_memory_block: UpdateMemoryBlockPayload = done_by(
-        _Payload, _update_memory_block, "Write a memory block of your agents."
+        _Payload, _update_memory_block, "Write a memory block of your agents.", calls=3
     )
     insert_passage: InsertPassagePayload = done_by(
-        _Payload, _insert_passage, "Keep a text in the archival memory of one of your agents."
+        _Payload, _insert_passage, "Keep a text in the archival memory of one of your agents.", calls=2
     )
     delete_passage: DeletePassagePayload = done_by(
-        _Payload, _delete_passage, "Forget a passage. One that is gone already is NOT_FOUND."
+        _Payload, _delete_passage, "Forget a passage. One that is gone already is NOT_FOUND.", calls=4
     )

@@ -11,6 +11,7 @@ from resolvers.info import Info
 from resolvers.paging import Edge
 from schema import outcomes
 from schema.base import answered_by, reads
+from schema.costs import SHARED, calls
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.template import Template, TemplateEdge, TemplateVersion
 
@@ -55,10 +56,10 @@ class PublishTemplatePayload(Payload):
     """Payload of ``publishTemplate``."""
 
     template_edge: TemplateEdge | None = answered_by(
-        _edge, "The template, for `templates` unless it is there.", optional=True
+        _edge, "The template, for `templates` unless it is there.", optional=True, costs=[SHARED]
     )
-    template: Template | None = answered_by(_template, "The template.", optional=True)
-    template_version: TemplateVersion | None = answered_by(_version, "The version.", optional=True)
+    template: Template | None = answered_by(_template, "The template.", optional=True, costs=[SHARED])
+    template_version: TemplateVersion | None = answered_by(_version, "The version.", optional=True, costs=[calls()])
 
 
 async def _publish_template(info: Info, input: PublishTemplateInput) -> _Payload:  # noqa: A002 - the name in the graph
@@ -76,4 +77,5 @@ class TemplateMutations:
         "Publish an Agent File as its template's latest version. For admins.",
         outcomes.VersionExists,
         outcomes.TemplateInvalid,
+        calls=3,
     )

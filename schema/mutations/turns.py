@@ -19,6 +19,7 @@ from resolvers.streams.events import OnDisconnect
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
 from schema.base import answered_by, described, enum, reads
+from schema.costs import calls
 from schema.inputs import SendMessageInput, required_key
 from schema.message import MessageEdge
 from schema.outcomes import Payload, PayloadRecord, done_by
@@ -91,8 +92,10 @@ class SendMessagePayload(Payload):
     """Payload of ``sendMessage``."""
 
     user_message_edge: MessageEdge | None = described("What you sent, for the end of `messages`.")
-    run: Run | None = answered_by(_run, "The turn's run.", optional=True)
-    run_edge: RunEdge | None = answered_by(_run_edge, "The same, for the front of `runs`.", optional=True)
+    run: Run | None = answered_by(_run, "The turn's run.", optional=True, costs=[calls()])
+    run_edge: RunEdge | None = answered_by(
+        _run_edge, "The same, for the front of `runs`.", optional=True, costs=[calls()]
+    )
     stream: Stream | None = described("Where the answer comes: subscribe to it.")
 
 
@@ -101,8 +104,10 @@ class SendMessagePayload(Payload):
 class RespondToApprovalPayload(Payload):
     """Payload of ``respondToApproval``."""
 
-    run: Run | None = answered_by(_run, "The run that goes on with the turn.", optional=True)
-    run_edge: RunEdge | None = answered_by(_run_edge, "The same, for the front of `runs`.", optional=True)
+    run: Run | None = answered_by(_run, "The run that goes on with the turn.", optional=True, costs=[calls()])
+    run_edge: RunEdge | None = answered_by(
+        _run_edge, "The same, for the front of `runs`.", optional=True, costs=[calls()]
+    )
     stream: Stream | None = described("Where the answer comes: subscribe to it.")
 
 
@@ -181,6 +186,7 @@ class MessageMutations:
         _send_message,
         "Send a message to an agent. Answers as soon as the run exists; subscribe to its stream.",
         outcomes.ConversationBusy,
+        calls=6,
     )
 
 
@@ -193,12 +199,14 @@ class TurnMutations:
         _respond_to_approval,
         "Decide on the tool calls that a turn waits for; it goes on at once.",
         outcomes.ConversationBusy,
+        calls=7,
     )
     cancel_run: CancelRunPayload = done_by(
-        _Payload, _cancel_run, "Stop a run. One that is over already stays as it is, which is no error."
+        _Payload, _cancel_run, "Stop a run. One that is over already stays as it is, which is no error.", calls=5
     )
     cancel_stream: CancelStreamPayload = done_by(
         _Payload,
         _cancel_stream,
         "Stop a stream, and with it the model where it answers by itself. A run goes on: `cancelRun`.",
+        calls=1,
     )

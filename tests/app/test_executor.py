@@ -5,16 +5,21 @@ import math
 from typing import Any
 
 import pytest
-from graphql import ExecutionResult, build_schema, execute, parse
+from graphql import ExecutionResult, build_schema, parse
 from graphql.execution import execute_subscription_event
 
+from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
 
 SCHEMA = build_schema("type Query { vector: [Float!]! }")
 
+LIMITS = AnswerLimits(SCHEMA, 1_000_000)
+
 
 def executed(vector: list[Any]) -> ExecutionResult:
-    result = execute(SCHEMA, parse("{ vector }"), {"vector": vector}, executor_class=Executor)
+    built = Executor.build(SCHEMA, parse("{ vector }"), {"vector": vector})
+    assert isinstance(built, Executor)
+    result = built.bound(LIMITS, paced=False).execute_operation()
     assert isinstance(result, ExecutionResult)
     return result
 
@@ -44,8 +49,9 @@ def test_a_subscription_of_many_events_keeps_nothing_of_the_earlier_ones() -> No
         interface Told { text: String } type Delta implements Told { text: String, more: [Told!] }"""
     )
     document = parse("subscription { told { __typename text ... on Delta { more { text } } } }")
-    executor = Executor.build(schema, document)
-    assert isinstance(executor, Executor)
+    built = Executor.build(schema, document)
+    assert isinstance(built, Executor)
+    executor = built.bound(AnswerLimits(schema, 1_000_000), paced=False)
     delta = {"__typename": "Delta", "text": "a"}
 
     def tell(times: int) -> int:

@@ -25,7 +25,7 @@ from clients.errors import ErrorCode
 from schema.federation import entities
 from tests.support import things
 from tests.support.doors import ACCEPTS, event_stream
-from tests.support.queries import Operations, contradictions, silent_nulls
+from tests.support.queries import Operations, contradictions, resolved, silent_nulls
 from tests.support.stack import ADA, GRACE, Stack, embedded_stack
 
 SDL = (Path(__file__).parents[2] / "schema" / "schema.graphql").read_text()
@@ -75,7 +75,7 @@ class Platform:
         self.runner = runner
         self._stack = AsyncExitStack()
         self.stack: Stack = runner.run(self._open())
-        self._headers = self.stack.headers()
+        self._headers = self.stack.headers() | {"graphql-cost": "report"}
         self.seen: set[str] = set()
         ids, cursors = runner.run(self._ids()), runner.run(self._cursors())
         numbers, source = ["1.0.0", "1.2.0", "9.9.9"], read_seed("support-bot", "1.2.0").source
@@ -203,3 +203,7 @@ def one_operation(platform: Platform, data: st.DataObject, faults: list[Any]) ->
             document = parse(query)
             assert contradictions(SCHEMA, document, answer.get("data")) == []
             assert silent_nulls(SCHEMA, document, answer.get("data"), errors) == []
+            if "data" in answer and "extensions" in answer:
+                cost = answer["extensions"]["cost"]
+                done = resolved(SCHEMA, document, answer["data"]) + cost["upstreamCalls"]
+                assert done <= cost["requested"] <= cost["limit"]

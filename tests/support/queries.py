@@ -185,6 +185,20 @@ def contradictions(schema: GraphQLSchema, document: DocumentNode, data: dict[str
     return wrong
 
 
+def resolved(schema: GraphQLSchema, document: DocumentNode, data: dict[str, Any] | None) -> int:
+    """How many fields of an answer a resolver was asked for."""
+    asked = 0
+
+    def count(source: Any, info: GraphQLResolveInfo, **_: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return source[info.path.key]
+
+    if data is not None:
+        execute_sync(schema, document, data, field_resolver=count, type_resolver=_by_typename)
+    return asked
+
+
 def _by_key(source: Any, info: GraphQLResolveInfo, /, **_: Any) -> Any:
     return source[info.path.key]
 

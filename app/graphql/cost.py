@@ -1,0 +1,140 @@
+"""The cost of an operation, before it runs (GraphQL Cost Directives, IBM).
+
+The cost is the sum of the specification's type cost and field cost: every object counts 1, and every field counts its
+weight for each object it is resolved on, with the weights of its arguments. Weights default to 1, for scalars too:
+a hundred aliases of a scalar on a page of messages are ten thousand values. A document is compiled once, to a sum over
+its variables; a request only evaluates that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    Undefined,
+    get_named_type,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+)
+
+from app.graphql.amounts import Variables
+from app.graphql.compiled import Compiler, Form, truth
+from app.graphql.documents import Operation
+from app.graphql.given import defaults
+from schema.costs import Costs, FieldCost
+
+_MAX_FORMS = 4
+"""How many forms of one operation are remembered: it has one for each combination of its conditions."""
+
+_DEFAULT = FieldCost()
+
+
+class Facts(NamedTuple):
+    """What is known of a field without its arguments. The same facts are one object."""
+
+    weight: int
+    cost: FieldCost
+    named: Any
+    is_leaf: bool
+    is_list: bool
+    arguments: Mapping[str, GraphQLArgument]
+
+
+class CostModel:
+    """What operations cost in one schema.
+
+    Args:
+        schema: the schema.
+        costs: what its directives say.
+        leaf_weight: the default weight of fields that return scalars and enums; the specification's is 0.
+        longest: lists that arguments ask to be longer are refused by their fields, and count as so long.
+    """
+
+    def __init__(self, schema: GraphQLSchema, costs: Costs, *, leaf_weight: int = 1, longest: int = 100) -> None:
+        self.schema = schema
+        self.costs = costs
+        self.leaf_weight = leaf_weight
+        self.longest = longest
+        self._inputs: dict[str, bool] = {}
+        self._fields: dict[tuple[str, str], Facts] = {}
+        self._facts: dict[tuple[Any, ...], Facts] = {}
+        self._fixed: WeakKeyDictionary[Operation, int] = WeakKeyDictionary()
+        self._forms: WeakKeyDictionary[Operation, list[Form]] = WeakKeyDictionary()
+
+    def cost(self, operation: Operation, variables: Variables | None) -> int:
+        """The most that an operation can cost under variables as they came.
+
+        Raises:
+            QueryTooComplex: reason ``COST``, where its fragments multiply into more than can be counted.
+        """
+        fixed = self._fixed.get(operation)
+        if fixed is not None:
+            return fixed
+        given = {**defaults(operation.node), **(variables or {})}
+        forms = self._forms.setdefault(operation, [])
+        for form in forms:
+            if all(truth(given.get(name)) is value for name, value in form.conditions.items()):
+                return form.program.run(form.amount, given)
+        form = Compiler(self, operation, given).form()
+        if isinstance(form.amount, int) and not form.conditions:
+            self._fixed[operation] = form.amount
+            return form.amount
+        forms.insert(0, form)
+        del forms[_MAX_FORMS:]
+        return form.program.run(form.amount, given)
+
+    def field(self, kind: GraphQLObjectType, name: str) -> Facts:
+        """What is known of a field."""
+        known = self._fields.get((kind.name, name))
+        if known is None:
+            field, cost = kind.fields[name], self.costs.get((kind.name, name), _DEFAULT)
+            named = get_named_type(field.type)
+            default = self.leaf_weight if is_leaf_type(named) else 1
+            weight = default if cost.weight is None else cost.weight
+            key = (cost.key, named.name, _is_list(field), *field.args)
+            made = Facts(weight, cost, named, is_leaf_type(named), _is_list(field), field.args)
+            known = self._fields[kind.name, name] = self._facts.setdefault(key, made)
+        return known
+
+    def has_weights(self, kind: GraphQLInputObjectType) -> bool:
+        """Whether any field of an input, or of an input within it, has a weight."""
+        if kind.name not in self._inputs:
+            self._inputs[kind.name] = False  # while it is looked at: an input can be within itself
+            self._inputs[kind.name] = any(
+                self.costs.get((kind.name, name), _DEFAULT).weight is not None or self._is_weighed(one.type)
+                for name, one in kind.fields.items()
+            )
+        return self._inputs[kind.name]
+
+    def _is_weighed(self, kind: Any) -> bool:
+        named = get_named_type(kind)
+        return isinstance(named, GraphQLInputObjectType) and self.has_weights(named)
+
+    def of_value(self, kind: Any, value: Any, weight: int) -> int:
+        """What a given value costs: the weight for each item of a list, and the weights of an input's fields."""
+        if value is None or value is Undefined:
+            return 0
+        named = get_named_type(kind)
+        if isinstance(value, list | tuple):
+            if not self._is_weighed(named):
+                return weight * len(value)
+            return sum(self.of_value(kind, one, weight) for one in value)
+        if not isinstance(named, GraphQLInputObjectType) or not isinstance(value, dict):
+            return weight
+        inside = ((name, one) for name, one in value.items() if name in named.fields)
+        return weight + sum(
+            self.of_value(named.fields[name].type, one, self.costs.get((named.name, name), _DEFAULT).weight or 0)
+            for name, one in inside
+        )
+
+
+def _is_list(field: GraphQLField) -> bool:
+    return is_list_type(field.type.of_type if is_non_null_type(field.type) else field.type)

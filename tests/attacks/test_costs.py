@@ -1,0 +1,128 @@
+"""Operations that ask for too much: counted before they run, and stopped while they do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from app.embedded.seed import ADA
+from app.settings import Settings
+from tests.support.attack import Target, attacked
+from tests.support.doors import ACCEPTS, event_stream
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
+
+MAX_BYTES = 3_000_000
+MAX_CALLS = 20
+START = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } } }"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
+    bounds = {"MAX_ANSWER_BYTES": str(MAX_BYTES), "MAX_UPSTREAM_CALLS": str(MAX_CALLS)}
+    async with attacked(tmp_path_factory.mktemp("costs"), **bounds) as running:
+        yield running
+
+
+async def asked(target: Target, query: str, **variables: Any) -> dict[str, Any]:
+    async with target.client() as client:
+        answer = await client.post("/graphql", json={"query": query, "variables": variables})
+    assert len(answer.content) <= MAX_BYTES
+    whole: dict[str, Any] = answer.json()
+    return whole
+
+
+def reasons(answer: dict[str, Any]) -> set[tuple[str, str | None]]:
+    return {(one["extensions"]["code"], one["extensions"].get("reason")) for one in answer.get("errors", [])}
+
+
+def aliases(field: str, count: int) -> str:
+    return " ".join(f"a{one}: {field}" for one in range(count))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stream_id(target: Target) -> str:
+    """A stream whose text is about 150 kB."""
+    asks = [{"role": "USER", "content": "[[tokens=30000 delay=0]]"}]
+    given = {"model": "gpt-4o-mini", "messages": asks, "idempotencyKey": "long"}
+    started = await asked(target, START, i=given)
+    found: str = started["data"]["startCompletion"]["stream"]["id"]
+    async with target.client() as client:
+        heard = "subscription($id: ID!) { stream(id: $id) { __typename } }"
+        headers = {"accept": ACCEPTS["event stream"]}
+        body = {"query": heard, "variables": {"id": found}}
+        async with client.stream("POST", "/graphql", json=body, headers=headers) as answer:
+            assert [event async for event in event_stream(answer)]
+    return found
+
+
+async def test_a_document_that_multiplies_makes_no_call(target: Target) -> None:
+    pages = "conversations(first: 100) { nodes { messages(first: 100) { nodes { text } } } }"
+    query = f"{{ viewer {{ agents(first: 100) {{ nodes {{ {pages} }} }} }} }}"
+    async with target.bystander(), target.measured() as cost:
+        answer = await asked(target, query)
+        assert reasons(answer) == {("QUERY_TOO_COMPLEX", "COST")}
+        assert "data" not in answer
+        assert f"{Settings.model_fields['max_query_cost'].default:,}" in answer["errors"][0]["message"]
+    assert cost.metric("agentgraph_upstream_calls_total", service="letta") == 0
+
+
+async def test_one_operation_makes_a_bounded_number_of_calls(target: Target) -> None:
+    mine = await asked(target, "{ viewer { agents(first: 1) { nodes { id } } } }")
+    agent_id = mine["data"]["viewer"]["agents"]["nodes"][0]["id"]
+    pages = " ".join(f"a{size}: runs(first: {size}) {{ nodes {{ id }} }}" for size in range(1, 4 * MAX_CALLS))
+    async with target.bystander(), target.measured() as cost:
+        answer = await asked(target, f"query($id: ID!) {{ agent(id: $id) {{ {pages} }} }}", id=agent_id)
+    assert reasons(answer) == {("QUERY_TOO_COMPLEX", "UPSTREAM_CALLS")}
+    assert len([page for page in answer["data"]["agent"].values() if page is not None]) == MAX_CALLS - 1
+    assert cost.metric("agentgraph_upstream_calls_total", service="letta") == MAX_CALLS - 1
+
+
+async def test_a_text_asked_for_a_hundred_times_is_not_built(target: Target, stream_id: str) -> None:
+    async with target.bystander(), target.measured() as cost:
+        answer = await asked(
+            target, f"query($id: ID!) {{ stream(id: $id) {{ {aliases('text', 100)} }} }}", id=stream_id
+        )
+        assert reasons(answer) == {("QUERY_TOO_COMPLEX", "ANSWER_SIZE")}
+        assert answer["data"] is None
+    assert cost.peak_rss_bytes < 4 * MAX_BYTES
+
+
+async def test_names_count_as_what_they_name_does(target: Target) -> None:
+    ids = [f"user:{ADA}"] * 100
+    query = f"query($ids: [ID!]!) {{ nodes(ids: $ids) {{ {'a' * 50_000}: id }} }}"
+    assert reasons(await asked(target, query, ids=ids)) == {("QUERY_TOO_COMPLEX", "ANSWER_SIZE")}
+
+
+async def test_each_event_of_a_subscription_is_bounded(target: Target, stream_id: str) -> None:
+    started = f"... on StreamStarted {{ stream {{ {aliases('text', 100)} }} }}"
+    query = f"subscription($id: ID!) {{ stream(id: $id) {{ __typename {started} }} }}"
+    body, headers = {"query": query, "variables": {"id": stream_id}}, {"accept": ACCEPTS["event stream"]}
+    async with target.client() as client, client.stream("POST", "/graphql", json=body, headers=headers) as answer:
+        events = [event async for event in event_stream(answer)]
+    assert reasons(events[0]) == {("QUERY_TOO_COMPLEX", "ANSWER_SIZE")}
+    assert events[-1]["data"]["stream"]["__typename"] == "StreamEnded", "the others come"
+    assert max(len(json.dumps(event)) for event in events) <= MAX_BYTES
+
+
+async def test_fields_that_fail_by_the_thousand_are_given_up(target: Target) -> None:
+    query = f"query($ids: [ID!]!) {{ {aliases('nodes(ids: $ids) { id }', 19)} }}"
+    async with target.bystander():
+        answer = await asked(target, query, ids=["nonsense"] * 100)
+    assert reasons(answer) == {("QUERY_TOO_COMPLEX", "ERRORS"), ("NOT_FOUND", None)}
+    assert answer["data"] is None
+    assert len(answer["errors"]) < 50
+
+
+@pytest.mark.parametrize("lists", [1, 10])
+async def test_the_costliest_operation_leaves_others_their_turns(target: Target, lists: int) -> None:
+    """Some 90,000 values of one list, and of ten: about half a second of work."""
+    fields = " ".join(f"a{one}: role" for one in range(900 // lists))
+    query = f"query($ids: [ID!]!) {{ {aliases(f'nodes(ids: $ids) {{ ... on User {{ {fields} }} }}', lists)} }}"
+    async with target.bystander():
+        answer = await asked(target, query, ids=[f"user:{ADA}"] * (100 if lists == 1 else 60))
+    assert "errors" not in answer
