@@ -63,7 +63,7 @@ class Admission:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Sockets, and what tells how the gateway is, are let in always."""
         doors = self._gate.doors
-        if scope["type"] != "http" or doors is None or scope["path"] in ALWAYS_OPEN or scope["method"] == "OPTIONS":
+        if scope["type"] != "http" or doors is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
@@ -107,6 +107,11 @@ class Admission:
         if origin is not None and self._cors.is_allowed_origin(origin):
             fields += [*self._readable, (b"access-control-allow-origin", origin.encode("latin-1"))]
         return fields
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks what it may send (Fetch, 4.8): ``CORSMiddleware`` answers that by itself."""
+    return scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None
 
 
 def _raw(fields: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -78,29 +78,14 @@ async def open_doors(
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
         health=Health(checks, VERSION),
-        clocks=Clocks(
-            request=settings.request_timeout,
-            llm_total=settings.llm_timeout_seconds,
-            first_token=settings.stream_first_token_seconds,
-            idle=settings.stream_idle_seconds,
-        ),
+        clocks=_clocks(settings),
         platform_key=_secret(settings.litellm_api_key),
         max_calls=settings.max_upstream_calls,
     )
     if check_services:
         _probe(given, resources, checks, telemetry, stack)
-    engine = Engine(
-        build_schema(),
-        telemetry,
-        EngineLimits(
-            max_tokens=settings.max_query_tokens,
-            max_depth=settings.max_query_depth,
-            max_cost=settings.max_query_cost,
-            max_answer_bytes=settings.max_answer_bytes,
-        ),
-    )
     return Doors(
-        engine=engine,
+        engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
         authenticator=_authenticator(settings),
         resources=resources,
         telemetry=telemetry,
@@ -198,6 +183,24 @@ def _probe(
         await asyncio.wait([task])
 
     stack.push_async_callback(stop)
+
+
+def _clocks(settings: Settings) -> Clocks:
+    return Clocks(
+        request=settings.request_timeout,
+        llm_total=settings.llm_timeout_seconds,
+        first_token=settings.stream_first_token_seconds,
+        idle=settings.stream_idle_seconds,
+    )
+
+
+def _engine_limits(settings: Settings) -> EngineLimits:
+    return EngineLimits(
+        max_tokens=settings.max_query_tokens,
+        max_depth=settings.max_query_depth,
+        max_cost=settings.max_query_cost,
+        max_answer_bytes=settings.max_answer_bytes,
+    )
 
 
 def _stream_limits(settings: Settings) -> StreamLimits:

@@ -5,21 +5,29 @@ The real environment wins over ``.env``; an empty value is an unset one. Secrets
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import addresses
-from app.secret_checks import hs256_secret, pasted
+from app.setting_kinds import (
+    Count,
+    HeaderSecret,
+    Hs256Secret,
+    LimitPerMinute,
+    LogLevel,
+    Lowered,
+    Number,
+    Origins,
+    Seconds,
+    Secret,
+)
 
 ENV_FILE = ".env"
 LOCALHOST_ORIGIN = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
 MIN_SECRET_BYTES = 32
-_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
 
 
 class Environment(StrEnum):
@@ -39,61 +47,6 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def _header(value: SecretStr | None) -> SecretStr | None:
-    """A secret that goes into a header."""
-    text = "" if value is None else value.get_secret_value()
-    if not text.isascii() or (text and not text.isprintable()):
-        raise ValueError("must be printable ASCII")
-    return _as_pasted(value)
-
-
-def _as_pasted(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and (wrong := pasted(value.get_secret_value())) is not None:
-        raise ValueError(wrong)
-    return value
-
-
-def _hs256(value: SecretStr | None) -> SecretStr | None:
-    if value is not None and (wrong := hs256_secret(value.get_secret_value())) is not None:
-        raise ValueError(wrong)
-    return value
-
-
-def _origins(value: str | None) -> str | None:
-    addresses.origins(value)
-    return value
-
-
-def _number(value: Any) -> Any:
-    """A number. One with its unit is refused with the cure: the unit is in the variable's name or meaning."""
-    if isinstance(value, str) and _WITH_UNIT.fullmatch(value):
-        raise ValueError("must be a plain number, without a unit")
-    return value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _log_level(value: str) -> str:
-    if value not in _LOG_LEVELS:
-        raise ValueError(f"must be one of {', '.join(_LOG_LEVELS)}")
-    return value
-
-
-HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
-Hs256Secret = Annotated[SecretStr | None, AfterValidator(_hs256)]
-Secret = Annotated[SecretStr | None, AfterValidator(_as_pasted)]
-Number = BeforeValidator(_number)
-Seconds = Annotated[float, Number, Field(gt=0, le=10_000_000)]
-Count = Annotated[int, Number, Field(gt=0)]
-LimitPerMinute = Annotated[int, Number, Field(ge=0, le=1_000_000_000)]
-
-
 class Settings(BaseSettings):
     """All of them. Field names in capitals are the variables' names; units are in the names where there is one."""
 
@@ -107,7 +60,7 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    environment: Annotated[Environment, BeforeValidator(_lower)] = Environment.DEVELOPMENT
+    environment: Annotated[Environment, Lowered] = Environment.DEVELOPMENT
     """Where the gateway runs: development, test, staging or production. Only production refuses what is convenient and
     insecure: embedded upstreams, development tokens, calls from any origin of this machine.
     """
@@ -135,7 +88,7 @@ class Settings(BaseSettings):
     """What Letta sends where it cannot send an agent's secret: its own OPENAI_API_KEY, 32 characters or more. It opens
     every known user's proxy, and nothing else. Empty: off.
     """
-    allowed_origins: Annotated[str | None, AfterValidator(_origins)] = None
+    allowed_origins: Origins = None
     """Origins that may call from a browser, separated by commas: scheme://host or scheme://host:port. Empty: any port
     of localhost and 127.0.0.1 outside production, none in production.
     """
@@ -151,7 +104,7 @@ class Settings(BaseSettings):
     """A bearer token that /metrics and the details of /health ask for. Empty: open outside production, closed in
     production.
     """
-    log_level: Annotated[str, BeforeValidator(_upper), AfterValidator(_log_level)] = "INFO"
+    log_level: LogLevel = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
     """Requests and operations of sockets at a time, of which one user has a quarter at most; more are refused. What

@@ -9,7 +9,7 @@ import sys
 
 from bench.support import Options, Table
 
-SCENARIOS = ("overload", "honest")
+SCENARIOS = ("overload", "paced", "honest")
 
 
 def main() -> int:

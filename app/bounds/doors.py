@@ -8,7 +8,7 @@ from app.bounds.bound import Bound, bad, refused, size, too_complex
 from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
-from app.graphql import introspection, lexer, merging, shape, subprotocol, ws
+from app.graphql import introspection, lexer, merging, session, shape, subprotocol
 from app.graphql.answers import MAX_ERRORS
 from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
@@ -135,12 +135,12 @@ SOCKETS = (
         "socket-operations",
         "operations of one socket at a time",
         refused(ErrorCode.RATE_LIMITED, "OPERATIONS"),
-        str(ws.MAX_OPERATIONS),
+        str(session.MAX_OPERATIONS),
     ),
     Bound("socket-id", "an operation id", "closes: 4400", f"{subprotocol.MAX_ID_CHARS} characters"),
     Bound(
         "socket-unread",
-        f"answers of more than {ws.SMALL_CHARS:,} characters that one user leaves unread, over all sockets",
+        f"answers of more than {session.SMALL_CHARS:,} characters that one user leaves unread, over all sockets",
         refused(ErrorCode.RATE_LIMITED, "UNREAD"),
         f"{sockets.MAX_UNREAD:,} characters",
     ),

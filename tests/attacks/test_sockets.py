@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from app.embedded.seed import GRACE
-from app.graphql.ws import MAX_OPERATIONS
+from app.graphql.session import MAX_OPERATIONS
 from app.sockets import MAX_STRANGERS_PER_ADDRESS
 from app.wire import SIGN_IN_BYTES
 from tests.support.attack import Target, attacked

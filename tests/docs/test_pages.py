@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.graphql.ws import Close
+from app.graphql.subprotocol import Close
 from app.rest.envelope import envelope
 from clients.errors import HTTP_STATUS, ErrorCode, error_of
 from tests.docs.markdown import PAGES, ROOT, anchor, headings, links, name_of, prose, snippets

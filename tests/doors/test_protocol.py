@@ -8,7 +8,8 @@ import json
 import httpx
 import pytest
 
-from tests.doors.test_streams import COMPLETION, completion, expected
+from tests.doors.test_streams import COMPLETION, STREAM, completion, expected
+from tests.support import things
 from tests.support.stack import Stack
 
 ORIGIN = "http://localhost:5173"
@@ -53,8 +54,7 @@ async def test_head_at_the_doors(stack: Stack) -> None:
 
 @pytest.mark.parametrize("media", ["text/event-stream", "multipart/mixed"])
 async def test_head_begins_no_stream(stack: Stack, media: str) -> None:
-    variables = json.dumps({"i": completion(stack, "tokens=3"), "k": f"head-{media}"})
-    asked = {"query": COMPLETION, "variables": variables}
+    asked = {"query": STREAM, "variables": json.dumps({"id": await things.stream(stack)})}
     before = len(stack.platform.state.calls)
     answer = await stack.client.head("/graphql", params=asked, headers={**stack.headers(), "accept": media})
     assert (answer.status_code, answer.content) == (200, b"")

@@ -10,9 +10,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import composition, sockets
-from app.graphql import ws
+from app.graphql import session
 from app.graphql.engine import Engine
-from app.graphql.ws import MAX_OPERATIONS
+from app.graphql.session import MAX_OPERATIONS
 from resolvers.streams.events import TextDelta
 from resolvers.streams.hub import StreamHub, StreamLimits, StreamMetrics
 from tests.doors.test_streams import COMPLETION, STREAM, completion
@@ -132,7 +132,7 @@ async def test_more_operations_than_a_socket_runs(stack: Stack) -> None:
 
 
 async def test_an_error_of_ours_ends_its_operation_alone(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("an inside story")
 
     async with opened_socket(stack) as socket:
@@ -242,7 +242,7 @@ async def test_messages_past_the_rate_close_the_socket_and_those_within_it_do_no
 
 async def test_large_answers_past_what_a_user_may_leave_unread_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "MAX_UNREAD", 500_000)
-    monkeypatch.setattr(ws, "SMALL_CHARS", 10_000)
+    monkeypatch.setattr(session, "SMALL_CHARS", 10_000)
     query = {"query": "{ _service { sdl } }"}
     async with embedded_stack() as stack:
         host, port = stack.url.removeprefix("http://").split(":")

@@ -1,0 +1,325 @@
+"""A socket of the graphql-transport-ws protocol, from its sign-in to its end.
+
+A socket carries many operations; each runs as a task of its own with a context of its own. Pings on the wire, with a
+deadline for the pong, are uvicorn's (``ws_ping_interval``); those of the protocol are answered here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import orjson
+from graphql import OperationType
+from starlette.types import Receive, Scope, Send
+
+from app.asgi import ClientLeft, header, traceparent_of
+from app.callers import Caller, address_of
+from app.doors import Doors
+from app.drain import REASON, Stage, interruption, refusal
+from app.graphql.engine import Payload
+from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
+from app.graphql.http import parse_request
+from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
+from app.places import CallerKind, Place
+from app.sockets import Sockets
+from app.wire import EXTENSION, Frames
+from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
+from resolvers.limits import LimitKind
+from resolvers.principal import Principal
+from resolvers.streams.events import DetachReason
+from resolvers.streams.log import Leave
+
+MAX_OPERATIONS = 100
+"""Operations of one socket at a time."""
+
+SMALL_CHARS = 128 * 1024
+"""An answer of more than this counts against its user while it waits to be read. A frame of a stream is smaller."""
+
+LAST_WORDS_SECONDS = 1.0
+"""How long a socket that closes waits for its readers to be told."""
+
+
+class Session:
+    """One socket: its sign-in, its operations, its end. ``GraphQLWebSocket`` has the meaning of the arguments."""
+
+    def __init__(
+        self,
+        doors: Doors,
+        sockets: Sockets,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        grace: float,
+        init_seconds: float,
+    ) -> None:
+        self._doors = doors
+        self._sockets = sockets
+        self._scope = scope
+        self._request_id: str = scope["state"]["request_id"]
+        self._receive = receive
+        self._send = send
+        self._grace = grace
+        self._init_seconds = init_seconds
+        self._principal: Principal | None = None
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._over: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._expired = False
+        self._leave = Leave()
+        self._give_place: Callable[[], None] = sockets.strangers.join(address_of(scope), self._give_up)
+
+    async def run(self) -> None:
+        """Read until either side ends it; then stop every operation."""
+        reader = asyncio.create_task(self._read())
+        drain = self._doors.drain
+        try:
+            with drain.leaving(self._leave), drain.watched(self._draining):
+                if not drain.is_open:
+                    self._draining(drain.stage)
+                await asyncio.wait([reader, self._over], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
+            closed = self._over.result() if self._over.done() else reader.result()
+            if closed is not None:
+                await self._close(closed)
+        finally:
+            self._give_place()
+            if self._expiry is not None:
+                self._expiry.cancel()
+            tasks = [reader, *self._operations.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _close(self, closed: Closed) -> None:
+        """Close the socket.
+
+        Where the process is stopping, operations that the end of the grace cuts short get an error first, and a ping
+        says why the socket closes, which the close frame alone tells few clients.
+        """
+        if closed.code is Close.GOING_AWAY:
+            for operation_id, task in list(self._operations.items()):
+                task.cancel()
+                await asyncio.wait([task])
+                await self._fail(operation_id, interruption())
+            await self._tell({"type": "ping", "payload": {"reason": REASON}})
+        await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
+
+    def _give_up(self) -> None:
+        """Newer sockets need the place, and this one has not signed in."""
+        if not self._over.done():
+            self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets wait for connection_init"))
+
+    def _draining(self, stage: Stage) -> None:
+        """The process is stopping: close when the last operation has ended, or with the end of the grace."""
+        if stage is Stage.CUTTING or not self._operations:
+            self._go_away()
+
+    def _go_away(self) -> None:
+        if not self._over.done():
+            self._over.set_result(Closed(Close.GOING_AWAY, REASON))
+
+    async def _read(self) -> Closed | None:
+        try:
+            async with asyncio.timeout(self._init_seconds) as init:
+                while (text := await self._next()) is not None:
+                    await self._handle(message_of(text))
+                    if self._principal is not None:
+                        init.reschedule(None)
+        except TimeoutError:
+            return Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
+        except Closed as closed:
+            return closed
+        except ClientLeft:
+            return None
+        except Exception:  # an error of ours: the client gets a close code all the same
+            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+            return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
+        return None
+
+    async def _next(self) -> str | bytes | None:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text: str | bytes | None = message.get("text")
+        return text if text is not None else message.get("bytes", b"")
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "connection_init":
+                await self._init(message.get("payload"))
+            case "ping":
+                await self._pong(payload_of(message))
+            case "pong":
+                pass
+            case "subscribe":
+                await self._subscribe(id_of(message), message.get("payload"))
+            case "complete":
+                if task := self._operations.pop(id_of(message), None):
+                    task.cancel()
+            case _:
+                raise Closed(Close.INVALID_MESSAGE, "Invalid message type")
+
+    async def _pong(self, payload: dict[str, Any]) -> None:
+        try:
+            await self._tell({"type": "pong", **payload})
+        except orjson.JSONEncodeError as error:  # orjson reads deeper than it writes
+            raise Closed(Close.INVALID_MESSAGE, "payload is nested too deeply") from error
+
+    async def _init(self, payload: object) -> None:
+        if self._principal is not None:
+            raise Closed(Close.TOO_MANY, "Too many initialisation requests")
+        if payload is not None and not isinstance(payload, dict):
+            raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
+        parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
+        given = parameters.get("authorization", header(self._scope, b"authorization"))
+        try:
+            principal = self._doors.authenticator.principal(given if isinstance(given, str) else None)
+        except (Unauthenticated, Forbidden) as error:
+            raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
+        self._admit(principal)
+        left = max(0.0, principal.expires_at - time.time())
+        self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
+        await self._tell({"type": "connection_ack"})
+
+    def _admit(self, principal: Principal) -> None:
+        """Exchange the place of a stranger for one of the user's. Raises Closed."""
+        try:
+            self._sockets.places.take(principal.user_id)
+        except RateLimited as error:
+            raise Closed(Close.TOO_MANY, error.message) from error
+        except Overloaded as error:
+            raise Closed(Close.TRY_AGAIN_LATER, error.message) from error
+        self._give_place()
+        self._give_place = partial(self._sockets.places.give, principal.user_id)
+        self._principal = principal
+        self._scope["state"]["caller"] = Caller(CallerKind.USER, principal.user_id, principal)
+        frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
+        if frames is not None:
+            frames.admit(self._sockets.meters.of(principal.user_id))
+
+    def _expire(self) -> None:
+        """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
+        self._expired = True
+        if self._operations:
+            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._let_go)
+        else:
+            self._sign_out()
+
+    def _let_go(self) -> None:
+        """The grace is over: readers are told so, with a cursor each, and the socket closes when they have heard it."""
+        self._leave.now(DetachReason.SIGNED_OUT)
+        self._expiry = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._sign_out)
+
+    def _sign_out(self) -> None:
+        if not self._over.done():
+            self._over.set_result(Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
+
+    async def _subscribe(self, operation_id: str, payload: object) -> None:
+        if self._principal is None:
+            raise Closed(Close.UNAUTHORIZED, "Unauthorized")
+        if operation_id in self._operations:
+            raise Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:-1][:80]} already exists")
+        if not isinstance(payload, dict):
+            raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
+        # refused here, not in a task: a client that does not read its refusals is not read any further
+        if not self._doors.drain.is_open:
+            await self._fail(operation_id, refusal())
+        elif self._expired:
+            expired = Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
+            await self._fail(operation_id, expired)
+        elif len(self._operations) >= MAX_OPERATIONS:
+            message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
+            await self._fail(operation_id, RateLimited(message, reason="OPERATIONS"))
+        elif (place := await self._place(operation_id, self._principal)) is not None:
+            task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
+            self._operations[operation_id] = task
+            task.add_done_callback(partial(self._done, operation_id, place))
+
+    async def _place(self, operation_id: str, principal: Principal) -> Place | None:
+        """A place for an operation, which is counted; one over a limit is refused, and the socket lives on."""
+        try:
+            await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
+            return self._doors.places.take(CallerKind.USER, principal.user_id)
+        except (RateLimited, Overloaded) as error:
+            await self._fail(operation_id, error)
+            return None
+
+    def _done(self, operation_id: str, place: Place, task: asyncio.Task[None]) -> None:
+        place.leave()
+        if not task.cancelled():
+            task.exception()  # seen: only a client that left in mid-refusal leaves one
+        if self._operations.get(operation_id) is task:
+            del self._operations[operation_id]
+        if self._operations:
+            return
+        if self._expired:
+            self._sign_out()
+        elif not self._doors.drain.is_open:
+            self._go_away()
+
+    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
+        try:
+            await place.enter()
+            with self._doors.drain.request():
+                await self._relay(operation_id, principal, payload, place)
+        except ClientLeft:
+            return
+        except (GatewayError, RequestError) as error:
+            await self._fail(operation_id, error)
+        except Exception:  # whatever went wrong, the client must not wait for ever
+            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+            await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
+
+    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
+        request = parse_request(payload)
+        operation = self._doors.engine.documents.operation(request.query, request.operation_name)
+        context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
+        context.on_long = place.lengthen
+        answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            place.lengthen()
+            with self._doors.drain.stream():
+                await self._send_answers(operation_id, answers)
+        else:
+            await self._send_answers(operation_id, answers)
+
+    async def _send_answers(self, operation_id: str, answers: AsyncGenerator[Payload, None]) -> None:
+        begun = False
+        async with aclosing(answers):
+            async for answer in answers:
+                if not begun and "data" not in answer:
+                    await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
+                    return
+                begun = True
+                text = _encoded({"id": operation_id, "type": "next", "payload": answer})
+                del answer  # while it waits to be read, it is kept in one form
+                await self._put_answer(text)
+        await self._tell({"id": operation_id, "type": "complete"})
+
+    async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
+        await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
+
+    async def _put_answer(self, text: str) -> None:
+        """Send an answer; a large one counts against its user until the client has read what is before it."""
+        if len(text) <= SMALL_CHARS or self._principal is None:
+            await self._put(text)
+            return
+        with self._sockets.unread(self._principal.user_id, len(text)):
+            await self._put(text)
+
+    async def _tell(self, message: dict[str, Any]) -> None:
+        await self._put(_encoded(message))
+
+    async def _put(self, text: str) -> None:
+        try:
+            await self._send({"type": "websocket.send", "text": text})
+        except OSError as error:
+            raise ClientLeft from error
+
+
+def _encoded(message: dict[str, Any]) -> str:
+    return orjson.dumps(message).decode()

@@ -1,0 +1,72 @@
+"""The kinds of values that settings have, and what is wrong with a value of each."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from app import addresses
+from app.secret_checks import hs256_secret, pasted
+
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
+
+
+def _header(value: SecretStr | None) -> SecretStr | None:
+    """A secret that goes into a header."""
+    text = "" if value is None else value.get_secret_value()
+    if not text.isascii() or (text and not text.isprintable()):
+        raise ValueError("must be printable ASCII")
+    return _as_pasted(value)
+
+
+def _as_pasted(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and (wrong := pasted(value.get_secret_value())) is not None:
+        raise ValueError(wrong)
+    return value
+
+
+def _hs256(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and (wrong := hs256_secret(value.get_secret_value())) is not None:
+        raise ValueError(wrong)
+    return value
+
+
+def _origins(value: str | None) -> str | None:
+    addresses.origins(value)
+    return value
+
+
+def _number(value: Any) -> Any:
+    """A number. One with its unit is refused with the cure: the unit is in the variable's name or meaning."""
+    if isinstance(value, str) and _WITH_UNIT.fullmatch(value):
+        raise ValueError("must be a plain number, without a unit")
+    return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _log_level(value: str) -> str:
+    if value not in _LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(_LOG_LEVELS)}")
+    return value
+
+
+HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
+Hs256Secret = Annotated[SecretStr | None, AfterValidator(_hs256)]
+Secret = Annotated[SecretStr | None, AfterValidator(_as_pasted)]
+Number = BeforeValidator(_number)
+Seconds = Annotated[float, Number, Field(gt=0, le=10_000_000)]
+Count = Annotated[int, Number, Field(gt=0)]
+LimitPerMinute = Annotated[int, Number, Field(ge=0, le=1_000_000_000)]
+Origins = Annotated[str | None, AfterValidator(_origins)]
+Lowered = BeforeValidator(_lower)
+LogLevel = Annotated[str, BeforeValidator(_upper), AfterValidator(_log_level)]
