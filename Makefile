@@ -46,7 +46,8 @@ collected: $(VENV)/.test
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors and contracts against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
-fuzz: $(VENV)/.test ## Ask 20,000 operations over the whole schema, other ones each time (FUZZ_EXAMPLES says how many)
+fuzz: $(VENV)/.test ## Ten minutes of random bytes at every door (FUZZ_SECONDS), then 20,000 operations over the schema (FUZZ_EXAMPLES)
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q tests/fuzz
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest -q tests/embedded_only/test_query_fuzz.py
 
 bench: $(VENV)/.test ## Measure load shedding and the CPU cost of requests (SCENARIO names one, BASE is the revision to compare with)
