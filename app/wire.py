@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -124,12 +124,26 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self.response.status_code == 101:
             cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self.frames_in
 
+    def send_receive_event_to_app(self) -> None:
+        """Hand on a message. Text that is not UTF-8 closes the socket with 1007 (RFC 6455, 8.1), and is not logged."""
+        if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(b"".join(self.frames)):
+            super().send_receive_event_to_app()
+            return
+        self.frames = []
+        self.conn.send_close(CloseCode.INVALID_DATA, "A text message that is not UTF-8")
+        self.handle_parser_exception()
+
     def handle_ping(self) -> None:
-        """Send the pong, except to a client that reads nothing."""
-        if self.writable.is_set():
+        """Send the pong, except to a client that reads nothing, and after a breach."""
+        if self.writable.is_set() and self._lingering is None:
             super().handle_ping()
         else:
             self.conn.data_to_send()
+
+    def handle_close(self, event: Frame) -> None:
+        """Answer a close frame, except after a breach: the connection is closing already."""
+        if self._lingering is None:
+            super().handle_close(event)
 
     def handle_parser_exception(self) -> None:
         """Close, and read on until the client has seen why."""
@@ -174,3 +188,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self.close_sent:
             raise ClientDisconnected
         await super().send(message)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -86,6 +86,21 @@ async def test_deep_nesting_is_told_and_leaves_no_traceback(target: Target, kind
     assert b"Traceback" not in target.log
 
 
+@pytest.mark.parametrize("pieces", [(b"\xff",), (b"\xc3", b"("), (b'{"type":"', b"\xe2\x82")])
+async def test_text_that_is_not_utf8_closes_the_socket_and_leaves_no_traceback(
+    target: Target, pieces: tuple[bytes, ...]
+) -> None:
+    async with raw_socket(target.address) as one:
+        for index, piece in enumerate(pieces):
+            last = index == len(pieces) - 1
+            await one.send(frame(Op.TEXT if index == 0 else Op.CONT, piece, fin=last))
+        assert await one.closed() == (1007, "A text message that is not UTF-8")
+    async with raw_socket(target.address) as other:
+        await other.send(frame(Op.TEXT, b"\xc3") + frame(Op.PING, b"a") + frame(Op.TEXT, b"{}"))
+        assert (await other.closed())[0] == 1007
+    assert b"Traceback" not in target.log
+
+
 async def test_frames_before_the_handshake_is_answered_leave_no_traceback(target: Target) -> None:
     handshake = (
         b"GET /graphql HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
