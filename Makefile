@@ -18,7 +18,7 @@ MAKEFLAGS += --jobs=3
 # Whatever starts Python a second time finds its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test style types imports collected test-real fuzz bench pages demo screenshots released lock generated clean
+.PHONY: help run test style types imports collected test-real fuzz fuzz-briefly bench pages demo screenshots released lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,7 +27,7 @@ run: $(VENV)/.run $(PAGES)/dist/.built $(CHAT)/dist/.built ## Set up and start t
 	@exec $(BIN)/agentgraph serve
 
 test: style types imports collected $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/fuzz
 
 style: $(VENV)/.test
 	$(BIN)/ruff check --quiet .
@@ -45,6 +45,9 @@ collected: $(VENV)/.test
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors and contracts against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
+
+fuzz-briefly: $(VENV)/.test ## Half a minute of random bytes at every door, the same ones each time
+	$(BIN)/python -m pytest -q tests/fuzz
 
 fuzz: $(VENV)/.test ## Ten minutes of random bytes at every door (FUZZ_SECONDS), then 20,000 operations over the schema (FUZZ_EXAMPLES)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q tests/fuzz

@@ -16,7 +16,7 @@ from app.embedded.seed import ADA, GRACE
 from tests.support.attack import Target, attacked
 
 STREAMS_PER_USER = 90
-MAX_STREAM_BYTES = 60 * 1024
+MAX_STREAM_BYTES = 80 * 1024
 COMPLETION = """subscription($i: CompletionInput!, $k: ID!) {
   completion(input: $i, streamKey: $k) { __typename cursor ... on TextDelta { text } } }"""
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
