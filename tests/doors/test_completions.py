@@ -358,7 +358,7 @@ async def test_an_embedding_model_that_does_not_exist(stack: Stack) -> None:
 
 async def test_tokens_and_outcomes_are_counted(stack: Stack) -> None:
     said = await completed(stack, asked(stack))
-    await refused(stack, asked(stack, "hi [[tokens=4 error=cut delay=0]]"))
+    await refused(stack, asked(stack, "hi [[tokens=4 error=cut delay=0.1]]"))
     shown = (await stack.client.get("/metrics")).text
     assert (
         f'agentgraph_tokens_total{{direction="in",kind="completion"}} {float(said["usage"]["promptTokens"])}' in shown
