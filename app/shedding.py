@@ -5,7 +5,9 @@ do makes all of it late; with one, the loop stays quick, and what it has no time
 
 How many requests may be under way (``limit``) follows the loop's lag. A loop that falls behind lowers it. A loop that
 keeps up raises it by as many requests as it had the time for, going by the CPU time that a request has cost lately. So
-requests that only wait, such as for a slow service, are let in at the rate that the loop can serve them.
+requests that only wait, such as for a slow service, are let in at the rate that the loop can serve them. While the loop
+has no idle time, the requests under way have at most ``BACKLOG_SECONDS`` of work: more of them make each of them later,
+and none of them sooner.
 """
 
 from __future__ import annotations
@@ -25,6 +27,15 @@ LATE_SECONDS = 0.1
 PROMPT_SECONDS = 0.05
 """A loop that is less late than this can do more."""
 
+BACKLOG_SECONDS = 0.3
+"""The CPU time of all requests under way, while the loop has no idle time."""
+
+BUSY = 0.9
+"""The part of its time that a loop works which has no idle time, as good as."""
+
+RESERVE = 8
+"""The requests under way past the limit, of owners who have few."""
+
 PATIENCE_SECONDS = 1.0
 """How long a request waits to be let in before it is refused, in seconds."""
 
@@ -34,11 +45,17 @@ STANDING_SECONDS = 0.1
 FLOOR = 2
 """The fewest requests under way: one keeps the loop busy while another waits for a service."""
 
+FLOOR_OWNERS = 8
+"""The fewest owners who have a request under way, however many others have."""
+
 RETRY_SECONDS = 1.0
 
 _FADING = 0.95
 """What of the CPU time and the number of past requests still counts after a tick, of which there are 20 a second."""
 
+
+_NEWEST = 0.2
+"""The weight of the newest tick in what is known of how busy the loop is."""
 
 _ENOUGH = 0.5
 """How many requests of late tell what one costs."""
@@ -74,7 +91,7 @@ class Shedder:
         self._held: Counter[str] = Counter()
         self._under_way = 0
         self._done = self._used = 0.0
-        self._cost = 0.0
+        self._cost = self._busy = 0.0
         self._room = 0.0
         self._lines: dict[str, deque[_Waiting]] = {}
 
@@ -131,7 +148,7 @@ class Shedder:
             used: the CPU time of the loop since the last call, in seconds.
             interval: the time between two calls of a loop that keeps up, in seconds.
         """
-        self._estimate(used)
+        self._estimate(used, interval + lag)
         if lag > LATE_SECONDS:
             self.limit = max(self._least, min(self.limit, self._under_way) * 7 // 10)
             self._room = 0.0
@@ -139,20 +156,32 @@ class Shedder:
             self._room += max(interval / max(self._cost, _LEAST_COST), interval)
             self.limit = min(self._most, self.limit + int(self._room))
             self._room %= 1
+        if self._busy > BUSY:
+            self.limit = max(self._least, min(self.limit, int(BACKLOG_SECONDS / max(self._cost, _LEAST_COST))))
         if self._lines:
             self._refuse_overdue()
             self._let_in()
 
-    def _estimate(self, used: float) -> None:
-        """Follow what a request costs: the CPU time of the last second or so, by the requests that ended in it."""
+    def _estimate(self, used: float, passed: float) -> None:
+        """Follow how busy the loop is, and what a request costs: the CPU time of the last second or so, by the requests
+        that ended in it.
+        """
+        self._busy += (used / passed - self._busy) * _NEWEST
         self._used, self._done = self._used * _FADING + used, self._done * _FADING
         if self._done >= _ENOUGH:
             self._cost = self._used / self._done
 
     def _has_room(self, owner: str) -> bool:
-        """Whether a request may be let in. An owner who has none under way finds room where others find none."""
-        reserve = 0 if owner in self._held else max(self._least, self.limit // 4)
-        return self._under_way < self.limit + reserve
+        """Whether a request may be let in.
+
+        Past the limit there is room for owners who have at most half as many requests under way as another owner has, so
+        that one owner's load does not hold up the few requests of others.
+        """
+        if owner not in self._held:
+            return len(self._held) < max(FLOOR_OWNERS, self.limit)
+        if self._under_way < self.limit:
+            return True
+        return self._under_way < self.limit + RESERVE and 2 * self._held[owner] <= max(self._held.values())
 
     def _take(self, owner: str) -> None:
         self._under_way += 1
