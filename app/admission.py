@@ -12,7 +12,7 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import header
+from app.asgi import NO_SNIFF, header
 from app.callers import identified
 from app.gate import Gate
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
@@ -22,7 +22,7 @@ from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_NO_SNIFF = NO_SNIFF[0].lower().encode(), NO_SNIFF[1].encode()
 _BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
@@ -102,7 +102,7 @@ class Admission:
     def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The headers that every answer has, and those that let a page of an allowed origin read it."""
         request_id = scope["state"]["request_id"] = request_id_of(scope)
-        fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFFING, _BY_ORIGIN]
+        fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF, _BY_ORIGIN]
         origin = header(scope, b"origin")
         if origin is not None and self._cors.is_allowed_origin(origin):
             fields += [*self._readable, (b"access-control-allow-origin", origin.encode("latin-1"))]

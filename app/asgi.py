@@ -18,6 +18,9 @@ from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLa
 
 T = TypeVar("T")
 
+NO_SNIFF = "X-Content-Type-Options", "nosniff"
+"""The header of every answer: browsers take it for what its ``Content-Type`` says, and for nothing else."""
+
 
 class ClientLeft(Exception):
     """The client closed the connection; there is nobody to answer."""

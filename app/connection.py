@@ -28,6 +28,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.asgi import NO_SNIFF
 from app.crowd import Crowd
 from app.flow import HoldingFlow
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
@@ -52,8 +53,8 @@ _CHUNK_LINE = 16
 """What a chunk that is not complete has spent already, and gets back at its end."""
 
 _REFUSAL_HEADERS = (
-    b"content-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
-)
+    f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
+).encode()
 
 
 class _Phase(Enum):

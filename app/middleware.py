@@ -13,7 +13,7 @@ import uuid
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import accept_of, header
+from app.asgi import NO_SNIFF, accept_of, header
 from app.drain import Drain, Stage, interruption, refusal
 from app.graphql import refusals
 from app.graphql.errors import INTERNAL_MESSAGE
@@ -24,7 +24,6 @@ from app.telemetry import Telemetry
 from clients.errors import GatewayError
 
 REQUEST_ID = "X-Request-ID"
-NO_SNIFF = "X-Content-Type-Options", "nosniff"
 CLIENT_LEFT = 499
 """The status in log and metrics of a request whose client left before an answer began."""
 

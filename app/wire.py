@@ -12,9 +12,11 @@ from typing import Any, cast
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
+from websockets.typing import StatusLike
 
+from app.asgi import NO_SNIFF
 from app.meters import Meter
 
 EXTENSION = "agentgraph.frames"
@@ -69,6 +71,12 @@ class Frames(ServerProtocol):
         """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter."""
         self._meter = meter
         self.max_message_size = self._max_size
+
+    def reject(self, status: StatusLike, text: str) -> Response:
+        """A refusal of the handshake, with the header that every answer has."""
+        response = super().reject(status, text)
+        response.headers[NO_SNIFF[0]] = NO_SNIFF[1]
+        return response
 
     def recv_frame(self, frame: Frame) -> None:
         """Process a frame, or close the socket for it."""
