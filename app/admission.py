@@ -1,6 +1,6 @@
-"""The first step of a request: whose it is, whether that owner has a place left, and whether the loop has time for it.
+"""Admission of requests: identifies the caller, takes a place of the caller's share, and sheds load.
 
-It stands before routing and every other middleware, since refusing must stay cheap when there is much to refuse.
+It runs before routing and all other middleware, so that a refusal stays cheap under overload.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ LOG_SECONDS = 1.0
 
 
 class Admission:
-    """Lets requests in, or refuses them before they are routed or their body is read.
+    """Admits requests, or refuses them before they are routed or their body is read.
 
     Args:
-        app: serves what is let in.
-        gate: knows who may come in, once the lifespan has begun.
+        app: serves admitted requests.
+        gate: has what authenticates callers, once the lifespan has begun.
         places: the places of the process.
-        secrets: what opens the proxies of agents.
-        cors: the options of the ``CORSMiddleware`` that answers what is let in.
+        secrets: authenticate calls to the proxies of agents.
+        cors: the options of the ``CORSMiddleware`` that admitted requests pass.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Admission:
         self._logged = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Sockets, and what tells how the gateway is, are let in always."""
+        """Serve one request. Sockets, health checks and preflights are always admitted."""
         doors = self._gate.doors
         if scope["type"] != "http" or doors is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
             await self._app(scope, receive, send)
@@ -110,7 +110,7 @@ class Admission:
 
 
 def _is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks what it may send (Fetch, 4.8): ``CORSMiddleware`` answers that by itself."""
+    """Whether a request is a CORS preflight (Fetch, 4.8), which ``CORSMiddleware`` answers."""
     return scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None
 
 

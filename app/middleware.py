@@ -42,7 +42,7 @@ _ROUTES = frozenset(
 )
 _BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
-"""What tells how the gateway is: it is answered whatever else is refused."""
+"""Health checks and metrics: they are answered whatever else is refused."""
 
 
 def request_id_of(scope: Scope) -> str:
@@ -52,7 +52,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 class RequestScope:
-    """Gives every request an id, puts it and ``nosniff`` on the answer, and tells the telemetry how it went.
+    """Gives every request an id, puts it and ``nosniff`` on the answer, and reports it to the telemetry.
 
     What the server cancels at the end of the grace ends here, so that the server does not log it as an error.
     """

@@ -1,4 +1,4 @@
-"""What waits to be taken by clients: counted for each connection, with a deadline and a bound for all together."""
+"""Unread output of connections: counted for each, with a write deadline and a bound for all together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 MAX_UNSENT_BYTES = 256 * 2**20
-"""The most bytes that may wait for all clients together. Past it, whose connections hold most loses the largest."""
+"""The most bytes that may wait for all clients together.
+
+Past it, connections of the client that most waits for are reset, the largest first.
+"""
 
 MIN_STEP_BYTES = 8 * 1024
 """The least that a client must take within the deadline, unless less is waiting: about 270 bytes/s by default."""
@@ -85,7 +88,7 @@ class Outgoing:
 class Unsent:
     """Looks every second at what waits on each connection of a server, and aborts those whose clients do not read.
 
-    Aborting frees what waits, and tells the application that its client has left.
+    Aborting frees what waits, and the application gets a disconnect.
 
     Args:
         connections: the server's connections, WebSockets too: protocols, with an ``Outgoing`` as ``transport``.

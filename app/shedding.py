@@ -1,11 +1,11 @@
-"""Load shedding: requests are let in as fast as the event loop keeps up, owners by turns, and the rest is refused soon.
+"""Load shedding: admits requests as fast as the event loop keeps up, round-robin by owner, and refuses the others.
 
-Every request that is let in adds to the work of one event loop. Without a bound, ten times the work that the loop can
+Every admitted request adds to the work of one event loop. Without a bound, ten times the work that the loop can
 do makes all of it late; with one, the loop stays quick, and what it has no time for is refused while it is still cheap.
 
 How many requests may be under way (``limit``) follows the loop's lag. A loop that falls behind lowers it. A loop that
 keeps up raises it by as many requests as it had the time for, going by the CPU time that a request has cost lately. So
-requests that only wait, such as for a slow service, are let in at the rate that the loop can serve them.
+requests that only wait, such as for a slow service, are admitted at the rate that the loop can serve them.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LATE_SECONDS = 0.1
 PROMPT_SECONDS = 0.05
 """A loop that is less late than this can do more."""
 
-PATIENCE_SECONDS = 1.0
-"""How long a request waits to be let in before it is refused, in seconds."""
+MAX_WAIT_SECONDS = 1.0
+"""How long a request waits to be admitted before it is refused, in seconds."""
 
 STANDING_SECONDS = 0.1
-"""Where the oldest request of an owner has waited for longer, the newest is let in first: it is still of use."""
+"""Where the oldest request of an owner has waited for longer, the newest is admitted first."""
 
 FLOOR = 2
 """The fewest requests under way: one keeps the loop busy while another waits for a service."""
@@ -41,21 +41,21 @@ _FADING = 0.95
 
 
 _ENOUGH = 0.5
-"""How many requests of late tell what one costs."""
+"""The fewest recent requests from which the cost of one is computed."""
 
 _LEAST_COST = 0.0001
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A request that waits: ``turn`` is resolved to whether it is let in."""
+    """A request that waits: ``turn`` resolves to whether it is admitted."""
 
     turn: asyncio.Future[bool]
     since: float
 
 
 class Shedder:
-    """Decides which requests are let in, and when.
+    """Decides which requests are admitted, and when.
 
     Args:
         most: the most requests under way, however well the loop keeps up.
@@ -80,12 +80,12 @@ class Shedder:
 
     @property
     def under_way(self) -> int:
-        """How many requests have been let in and have not left."""
+        """How many admitted requests have not left."""
         return self._under_way
 
     @property
     def waiting(self) -> int:
-        """How many requests wait to be let in."""
+        """How many requests wait to be admitted."""
         return sum(map(len, self._lines.values()))
 
     def enters(self, owner: str) -> bool:
@@ -99,7 +99,7 @@ class Shedder:
         """Let a request in, after a wait where need be; ``leave`` ends it.
 
         Raises:
-            Overloaded: reason ``BUSY``, when it was not let in within ``PATIENCE_SECONDS``.
+            Overloaded: reason ``BUSY``, when it was not admitted within ``MAX_WAIT_SECONDS``.
         """
         if self.enters(owner):
             return
@@ -114,7 +114,7 @@ class Shedder:
             raise Overloaded("The gateway is busy. Try again.", reason="BUSY", retry_after_seconds=RETRY_SECONDS)
 
     def leave(self, owner: str) -> None:
-        """End a request, and let in what waits for its place."""
+        """End a request, and admit those that wait for its place."""
         self._under_way -= 1
         self._done += 1
         if self._held[owner] > 1:
@@ -150,7 +150,7 @@ class Shedder:
             self._cost = self._used / self._done
 
     def _has_room(self, owner: str) -> bool:
-        """Whether a request may be let in. An owner who has none under way finds room where others find none."""
+        """Whether a request may be admitted. An owner with none under way is admitted beyond the limit."""
         reserve = 0 if owner in self._held else max(self._least, self.limit // 4)
         return self._under_way < self.limit + reserve
 
@@ -159,7 +159,7 @@ class Shedder:
         self._held[owner] += 1
 
     def _let_in(self) -> None:
-        """Let in one request of each waiting owner after another, as long as there is room."""
+        """Admit one request of each waiting owner in turn, as long as there is room."""
         while (owner := next(filter(self._has_room, self._lines), None)) is not None:
             line = self._lines.pop(owner)
             stands = self._clock() - line[0].since > STANDING_SECONDS
@@ -171,7 +171,7 @@ class Shedder:
                 waiting.turn.set_result(True)
 
     def _refuse_overdue(self) -> None:
-        oldest = self._clock() - PATIENCE_SECONDS
+        oldest = self._clock() - MAX_WAIT_SECONDS
         for owner, line in list(self._lines.items()):
             while line and line[0].since <= oldest:
                 if not (turn := line.popleft().turn).done():
@@ -180,7 +180,7 @@ class Shedder:
                 del self._lines[owner]
 
     def _give_up(self, owner: str, waiting: _Waiting) -> None:
-        """Forget a request that was cancelled while it waited, or just as it was let in."""
+        """Forget a request that was cancelled while it waited, or just as it was admitted."""
         if not waiting.turn.cancelled():
             if waiting.turn.result():
                 self.leave(owner)

@@ -1,4 +1,4 @@
-"""WebSocket connections on uvicorn's protocol: each frame is counted before anything is done for it.
+"""WebSocket connections on uvicorn's protocol: each frame is counted before it is processed.
 
 Messages are not compressed (decision 0034).
 """
@@ -38,7 +38,7 @@ CLOSE_SECONDS = 1.0
 """How long a client has to answer a close frame."""
 
 _LINGER_BYTES = 16 * 1024 * 1024
-"""What is read and thrown away of a client that goes on sending: closing at once would reset the connection, and the
+"""What is read and discarded of a client that goes on sending: closing at once would reset the connection, and the
 client might never see the close frame.
 """
 
@@ -59,7 +59,7 @@ class _TooMuch(Exception):
 
 
 class Frames(ServerProtocol):
-    """The frames of one socket, each counted before anything is done for it."""
+    """The frames of one socket, each counted before it is processed."""
 
     def __init__(self, max_size: int, logger: logging.Logger) -> None:
         super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
@@ -118,7 +118,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._lingering: int | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Read frames; what comes after a breach is thrown away."""
+        """Read frames; data after a breach is discarded."""
         if self._lingering is None:
             super().data_received(data)
             return
@@ -142,7 +142,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Send the pong, except to a client that reads nothing, and after a breach."""
+        """Send the pong, except while unread messages fill the buffer, and after a breach."""
         if self.writable.is_set() and self._lingering is None:
             super().handle_ping()
         else:
@@ -154,7 +154,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             super().handle_close(event)
 
     def handle_parser_exception(self) -> None:
-        """Close, and read on until the client has seen why."""
+        """Close, and read on until the client has received the close frame."""
         closed = self.conn.close_sent
         code, reason = (1006, "") if closed is None else (closed.code, closed.reason)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
@@ -174,7 +174,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def send_keepalive_ping(self) -> None:
-        """Send a ping, except to a client that must read first: for that one the write deadline runs."""
+        """Send a ping, except while unread messages fill the buffer: then the write deadline applies."""
         if self.writable.is_set():
             super().send_keepalive_ping()
         else:

@@ -122,7 +122,7 @@ class Shelf:
         return True
 
     def packed(self, stream: Stream) -> None:
-        """Count an ended stream that nobody reads any more anew: it takes less, and can make room."""
+        """Count an ended stream anew that has no readers: it takes less memory, and can be dropped."""
         if self._kept.get(stream.owner_id, stream.id) is not None and not stream.dropped:
             self._kept.reweigh(stream.owner_id, stream.id, STREAM_BYTES + stream.log.weight)
 

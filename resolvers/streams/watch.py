@@ -212,7 +212,7 @@ class Watch:
         began, runs, failure = time.monotonic(), [], None
         try:
             runs = await self._read(began)
-        except Exception as error:  # noqa: BLE001 - whatever a poll fails with, its followers are told
+        except Exception as error:  # noqa: BLE001 - whatever a poll fails with is for its followers to handle
             self._quiet, failure = self._quiet + 1, error
         self.look = Look(began, runs, failure)
         slowdown = min(MAX_SLOWDOWN, max(1.0, self._quiet / BUSY_POLLS))
