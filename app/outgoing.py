@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from app.callers import Caller, address_of
+
 MAX_UNSENT_BYTES = 256 * 2**20
 """The most bytes that may wait for all clients together.
 
@@ -139,9 +141,8 @@ class Unsent:
 
 
 def owner_of(connection: Any) -> str:
-    """Whose a connection is: the owner's of its newest request, else its address's."""
+    """Whose a connection is: the owner's of its newest request, else its client address's."""
     cycle = getattr(connection, "cycle", None)
     scope = (cycle.scope if cycle is not None else getattr(connection, "scope", None)) or {}
-    caller, client = scope.get("state", {}).get("caller"), scope.get("client")
-    address = str(client[0]) if client else ""
-    return address if caller is None else str(caller.owner)
+    caller: Caller | None = scope.get("state", {}).get("caller")
+    return address_of(scope) if caller is None else caller.owner
