@@ -1,6 +1,6 @@
-"""The first step of a request: whose it is, whether that owner has a place left, and whether the loop has time for it.
+"""Admission of requests: identifies the caller, takes a place of the caller's share, and sheds load.
 
-It stands before routing and every other middleware, since refusing must stay cheap when there is much to refuse.
+It runs before routing and all other middleware, so that a refusal stays cheap under overload.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import header
+from app.asgi import NO_SNIFF, header
 from app.callers import identified
 from app.gate import Gate
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
@@ -22,7 +22,7 @@ from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_NO_SNIFF = NO_SNIFF[0].lower().encode(), NO_SNIFF[1].encode()
 _BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
@@ -30,14 +30,14 @@ LOG_SECONDS = 1.0
 
 
 class Admission:
-    """Lets requests in, or refuses them before they are routed or their body is read.
+    """Admits requests, or refuses them before they are routed or their body is read.
 
     Args:
-        app: serves what is let in.
-        gate: knows who may come in, once the lifespan has begun.
+        app: serves admitted requests.
+        gate: has what authenticates callers, once the lifespan has begun.
         places: the places of the process.
-        secrets: what opens the proxies of agents.
-        cors: the options of the ``CORSMiddleware`` that answers what is let in.
+        secrets: authenticate calls to the proxies of agents.
+        cors: the options of the ``CORSMiddleware`` that admitted requests pass.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Admission:
         self._logged = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Sockets, and what tells how the gateway is, are let in always."""
+        """Serve one request. Sockets, health checks and preflights are always admitted."""
         doors = self._gate.doors
         if scope["type"] != "http" or doors is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
             await self._app(scope, receive, send)
@@ -102,7 +102,7 @@ class Admission:
     def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The headers that every answer has, and those that let a page of an allowed origin read it."""
         request_id = scope["state"]["request_id"] = request_id_of(scope)
-        fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFFING, _BY_ORIGIN]
+        fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF, _BY_ORIGIN]
         origin = header(scope, b"origin")
         if origin is not None and self._cors.is_allowed_origin(origin):
             fields += [*self._readable, (b"access-control-allow-origin", origin.encode("latin-1"))]
@@ -110,7 +110,7 @@ class Admission:
 
 
 def _is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks what it may send (Fetch, 4.8): ``CORSMiddleware`` answers that by itself."""
+    """Whether a request is a CORS preflight (Fetch, 4.8), which ``CORSMiddleware`` answers."""
     return scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None
 
 

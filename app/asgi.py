@@ -18,6 +18,9 @@ from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLa
 
 T = TypeVar("T")
 
+NO_SNIFF = "X-Content-Type-Options", "nosniff"
+"""The header of every answer: browsers do not guess another type than its ``Content-Type``."""
+
 
 class ClientLeft(Exception):
     """The client closed the connection; there is nobody to answer."""
@@ -49,7 +52,7 @@ _TRACEPARENT = re.compile(
 def traceparent_of(scope: Scope) -> str | None:
     """The trace that a request belongs to, in version 00 (W3C Trace Context, 3.2); ``None`` where it names none.
 
-    One that is not valid begins a trace anew (4.2 of the same), so that nothing odd goes on to an upstream.
+    An invalid one is replaced by a new trace (4.2 of the same), and is not forwarded.
     """
     given = headers_of(scope, b"traceparent")
     if not given:

@@ -1,4 +1,4 @@
-"""The sender of a request, identified once, before anything else: a user, a user's agents by Letta, or a stranger."""
+"""The caller of a request, identified before anything else: a user, Letta for a user's agents, or a client address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from resolvers.principal import Principal
 
 _MAX_ADDRESS_CHARS = 64
 _SUBNET_BITS = 64
-"""An IPv6 subscriber has a network of this prefix, and as many addresses in it as they like."""
+"""The prefix of an IPv6 subscriber's network: its addresses share one limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.asgi import NO_SNIFF
 from app.crowd import Crowd
 from app.flow import HoldingFlow
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
@@ -36,10 +37,10 @@ from app.outgoing import Outgoing, Unsent
 from app.received import Received
 
 LINGER_SECONDS = 2.0
-"""How long what is still sent after a refusal is read and dropped, so that the client can read the answer."""
+"""How long data after a refusal is read and discarded, so that the client can read the answer."""
 
 LINGER_BYTES = 16 * 2**20
-"""How much of it is."""
+"""How much of it is read and discarded."""
 
 HELD_BYTES = 64 * 1024
 """How much of what a client sends before it has its answer is read ahead. Beyond it, nothing is read."""
@@ -52,8 +53,8 @@ _CHUNK_LINE = 16
 """What a chunk that is not complete has spent already, and gets back at its end."""
 
 _REFUSAL_HEADERS = (
-    b"content-type: text/plain; charset=utf-8\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
-)
+    f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
+).encode()
 
 
 class _Phase(Enum):
@@ -66,7 +67,7 @@ class _Phase(Enum):
     """Nothing that may be parsed: the request is complete, and its answer is not."""
 
 
-_HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # looked up thrice as fast
+_HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # local names: a look-up takes a third of the time
 
 
 class Connection(Http10Protocol):
@@ -106,7 +107,7 @@ class Connection(Http10Protocol):
         self._crowd.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End. The application is told that the client has left."""
+        """End. The application gets a disconnect."""
         self._stop_clock()
         self._crowd.leave(self)
         self._received.clear()

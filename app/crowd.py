@@ -1,4 +1,4 @@
-"""How many connections a server has: a new one takes the place of the one that has waited longest for a request."""
+"""The limit on connections: past it, the connection that has been idle longest is closed for a new one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def connections_possible(wanted: int) -> int:
 
 
 def open_more_files() -> None:
-    """Raise the limit on open files as far as the system lets it: many have 1,024 for the sake of ``select``."""
+    """Raise the soft limit on open files towards the hard one: many systems have 1,024 for the sake of ``select``."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED_FILES if most == resource.RLIM_INFINITY else min(most, _WANTED_FILES)
     if files != resource.RLIM_INFINITY and files < wanted:

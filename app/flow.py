@@ -1,4 +1,4 @@
-"""When a connection is read, and when it waits."""
+"""Flow control of a connection: when reading is paused and resumed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class HoldingFlow(FlowControl):
-    """uvicorn's flow control, but while enough is held nothing makes it read on.
+    """uvicorn's flow control, but reading stays paused while ``hold`` is set.
 
-    An application does so when it awaits a body, or the client's leaving.
+    Without it, an application that awaits a body or a disconnect resumes reading.
     """
 
     _holds = False
 
     def hold(self, holds: bool) -> None:
-        """Read nothing, or go on."""
+        """Pause reading, or resume it."""
         if holds:
             self.pause_reading()
         if holds is not self._holds:
@@ -22,6 +22,6 @@ class HoldingFlow(FlowControl):
             self.resume_reading()
 
     def resume_reading(self) -> None:
-        """Read on, unless enough is held."""
+        """Resume reading, unless ``hold`` is set."""
         if not self._holds:
             super().resume_reading()

@@ -13,7 +13,7 @@ import uuid
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import accept_of, header
+from app.asgi import NO_SNIFF, accept_of, header
 from app.drain import Drain, Stage, interruption, refusal
 from app.graphql import refusals
 from app.graphql.errors import INTERNAL_MESSAGE
@@ -24,7 +24,6 @@ from app.telemetry import Telemetry
 from clients.errors import GatewayError
 
 REQUEST_ID = "X-Request-ID"
-NO_SNIFF = "X-Content-Type-Options", "nosniff"
 CLIENT_LEFT = 499
 """The status in log and metrics of a request whose client left before an answer began."""
 
@@ -43,7 +42,7 @@ _ROUTES = frozenset(
 )
 _BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
-"""What tells how the gateway is: it is answered whatever else is refused."""
+"""Health checks and metrics: they are answered whatever else is refused."""
 
 
 def request_id_of(scope: Scope) -> str:
@@ -53,7 +52,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 class RequestScope:
-    """Gives every request an id, puts it and ``nosniff`` on the answer, and tells the telemetry how it went.
+    """Gives every request an id, puts it and ``nosniff`` on the answer, and reports it to the telemetry.
 
     What the server cancels at the end of the grace ends here, so that the server does not log it as an error.
     """

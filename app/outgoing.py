@@ -1,4 +1,4 @@
-"""What waits to be taken by clients: counted for each connection, with a deadline and a bound for all together."""
+"""Unread output of connections: counted for each, with a write deadline and a bound for all together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from app.callers import Caller, address_of
+
 MAX_UNSENT_BYTES = 256 * 2**20
-"""The most bytes that may wait for all clients together. Past it, whose connections hold most loses the largest."""
+"""The most bytes that may wait for all clients together.
+
+Past it, connections of the client that most waits for are reset, the largest first.
+"""
 
 MIN_STEP_BYTES = 8 * 1024
 """The least that a client must take within the deadline, unless less is waiting: about 270 bytes/s by default."""
@@ -85,7 +90,7 @@ class Outgoing:
 class Unsent:
     """Looks every second at what waits on each connection of a server, and aborts those whose clients do not read.
 
-    Aborting frees what waits, and tells the application that its client has left.
+    Aborting frees what waits, and the application gets a disconnect.
 
     Args:
         connections: the server's connections, WebSockets too: protocols, with an ``Outgoing`` as ``transport``.
@@ -136,9 +141,8 @@ class Unsent:
 
 
 def owner_of(connection: Any) -> str:
-    """Whose a connection is: the owner's of its newest request, else its address's."""
+    """Whose a connection is: the owner's of its newest request, else its client address's."""
     cycle = getattr(connection, "cycle", None)
     scope = (cycle.scope if cycle is not None else getattr(connection, "scope", None)) or {}
-    caller, client = scope.get("state", {}).get("caller"), scope.get("client")
-    address = str(client[0]) if client else ""
-    return address if caller is None else str(caller.owner)
+    caller: Caller | None = scope.get("state", {}).get("caller")
+    return address_of(scope) if caller is None else caller.owner

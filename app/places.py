@@ -1,7 +1,6 @@
-"""What a request holds while it is served: a place of its owner's share, of requests first, then perhaps of streams.
+"""Places of requests and streams: each request holds one while it is served, counted against its owner's share.
 
-Requests, streams and what Letta sends back have places of their own, so none of them waits for another. Whoever has not
-signed in has places apart from those who have.
+Requests, streams and calls that Letta sends back have separate places, and so have requests that are not signed in.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from clients.bulkhead import SHARES
 
 
 class CallerKind(Enum):
-    """Whose places a request takes."""
+    """Whose places a request takes. A ``STRANGER`` is a request that is not signed in, counted by client address."""
 
     USER = "user"
     LETTA = "letta"
@@ -22,7 +21,7 @@ class CallerKind(Enum):
 
 
 class Place:
-    """One request's place. It is entered once and left once; in between it may become one of a stream."""
+    """One request's place. It is entered once and left once; ``lengthen`` exchanges it for a stream's place."""
 
     __slots__ = ("_entered", "_owner", "_places", "_shares", "_sheds")
 
@@ -35,7 +34,7 @@ class Place:
         self._shares: Shares | None = shares
 
     async def enter(self) -> None:
-        """Wait until the event loop has time for the request. Raises Overloaded (``BUSY``)."""
+        """Wait until load shedding admits the request. Raises Overloaded (``BUSY``)."""
         if self._sheds:
             await self._places.shedder.enter(self._owner)
             self._entered = True
@@ -72,9 +71,9 @@ class Places:
     """All places of the process.
 
     Args:
-        requests: places of signed-in users' requests; as many again are for what Letta sends back.
+        requests: places of signed-in users' requests; as many again are for calls that Letta sends back.
         streams: places of streams and of requests that wait for a model; as many again for Letta's.
-        shedder: lets requests in as the event loop keeps up.
+        shedder: admits requests as the event loop keeps up.
     """
 
     def __init__(self, requests: int, streams: int, shedder: Shedder) -> None:

@@ -1,4 +1,4 @@
-"""What a client has sent and nobody has parsed yet."""
+"""Bytes received and not yet parsed."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     refused.
     """
     forwarded_allow_ips: str = "127.0.0.1"
-    """The proxies and load balancers whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks,
+    """The proxies and load balancers whose X-Forwarded-For and X-Forwarded-Proto are trusted: addresses or networks,
     separated by commas; `*` for all.
     """
     max_sockets: Count = 4000

@@ -1,4 +1,4 @@
-"""Places of which each owner holds a part at most, so that one owner's use never takes what the others have."""
+"""Places with a limit for each owner and one for all owners together."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Load shedding: requests are let in as fast as the event loop keeps up, owners by turns, and the rest is refused soon.
+"""Load shedding: admits requests as fast as the event loop keeps up, round-robin by owner, and refuses the others.
 
-Every request that is let in adds to the work of one event loop. Without a bound, ten times the work that the loop can
+Every admitted request adds to the work of one event loop. Without a bound, ten times the work that the loop can
 do makes all of it late; with one, the loop stays quick, and what it has no time for is refused while it is still cheap.
 
 How many requests may be under way (``limit``) follows the loop's lag. A loop that falls behind lowers it. A loop that
 keeps up raises it by as many requests as it had the time for, going by the CPU time that a request has cost lately. So
-requests that only wait, such as for a slow service, are let in at the rate that the loop can serve them. While the loop
-has no idle time, the requests under way have at most ``BACKLOG_SECONDS`` of work: more of them make each of them later,
-and none of them sooner.
+requests that only wait, such as for a slow service, are admitted at the rate that the loop can serve them. While the
+loop has no idle time, the requests under way have at most ``BACKLOG_SECONDS`` of work: more of them make each of them
+later, and none of them sooner.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ BUSY = 0.9
 RESERVE = 8
 """The requests under way past the limit, of owners who have few."""
 
-PATIENCE_SECONDS = 1.0
-"""How long a request waits to be let in before it is refused, in seconds."""
+MAX_WAIT_SECONDS = 1.0
+"""How long a request waits to be admitted before it is refused, in seconds."""
 
 STANDING_SECONDS = 0.1
-"""Where the oldest request of an owner has waited for longer, the newest is let in first: it is still of use."""
+"""Where the oldest request of an owner has waited for longer, the newest is admitted first."""
 
 FLOOR = 2
 """The fewest requests under way: one keeps the loop busy while another waits for a service."""
@@ -58,21 +58,21 @@ _NEWEST = 0.2
 """The weight of the newest tick in what is known of how busy the loop is."""
 
 _ENOUGH = 0.5
-"""How many requests of late tell what one costs."""
+"""The fewest recent requests from which the cost of one is computed."""
 
 _LEAST_COST = 0.0001
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A request that waits: ``turn`` is resolved to whether it is let in."""
+    """A request that waits: ``turn`` resolves to whether it is admitted."""
 
     turn: asyncio.Future[bool]
     since: float
 
 
 class Shedder:
-    """Decides which requests are let in, and when.
+    """Decides which requests are admitted, and when.
 
     Args:
         most: the most requests under way, however well the loop keeps up.
@@ -97,12 +97,12 @@ class Shedder:
 
     @property
     def under_way(self) -> int:
-        """How many requests have been let in and have not left."""
+        """How many admitted requests have not left."""
         return self._under_way
 
     @property
     def waiting(self) -> int:
-        """How many requests wait to be let in."""
+        """How many requests wait to be admitted."""
         return sum(map(len, self._lines.values()))
 
     def enters(self, owner: str) -> bool:
@@ -116,7 +116,7 @@ class Shedder:
         """Let a request in, after a wait where need be; ``leave`` ends it.
 
         Raises:
-            Overloaded: reason ``BUSY``, when it was not let in within ``PATIENCE_SECONDS``.
+            Overloaded: reason ``BUSY``, when it was not admitted within ``MAX_WAIT_SECONDS``.
         """
         if self.enters(owner):
             return
@@ -131,7 +131,7 @@ class Shedder:
             raise Overloaded("The gateway is busy. Try again.", reason="BUSY", retry_after_seconds=RETRY_SECONDS)
 
     def leave(self, owner: str) -> None:
-        """End a request, and let in what waits for its place."""
+        """End a request, and admit those that wait for its place."""
         self._under_way -= 1
         self._done += 1
         if self._held[owner] > 1:
@@ -163,19 +163,17 @@ class Shedder:
             self._let_in()
 
     def _estimate(self, used: float, passed: float) -> None:
-        """Follow how busy the loop is, and what a request costs: the CPU time of the last second or so, by the requests
-        that ended in it.
-        """
+        """Follow how busy the loop is, and the CPU time of a request: the last second's, by the requests that ended."""
         self._busy += (used / passed - self._busy) * _NEWEST
         self._used, self._done = self._used * _FADING + used, self._done * _FADING
         if self._done >= _ENOUGH:
             self._cost = self._used / self._done
 
     def _has_room(self, owner: str) -> bool:
-        """Whether a request may be let in.
+        """Whether a request may be admitted.
 
-        Past the limit there is room for owners who have at most half as many requests under way as another owner has, so
-        that one owner's load does not hold up the few requests of others.
+        Past the limit there is room for owners who have at most half as many requests under way as another owner has:
+        one owner's load does not hold up the few requests of others.
         """
         if owner not in self._held:
             return len(self._held) < max(FLOOR_OWNERS, self.limit)
@@ -188,7 +186,7 @@ class Shedder:
         self._held[owner] += 1
 
     def _let_in(self) -> None:
-        """Let in one request of each waiting owner after another, as long as there is room."""
+        """Admit one request of each waiting owner in turn, as long as there is room."""
         while (owner := next(filter(self._has_room, self._lines), None)) is not None:
             line = self._lines.pop(owner)
             stands = self._clock() - line[0].since > STANDING_SECONDS
@@ -200,7 +198,7 @@ class Shedder:
                 waiting.turn.set_result(True)
 
     def _refuse_overdue(self) -> None:
-        oldest = self._clock() - PATIENCE_SECONDS
+        oldest = self._clock() - MAX_WAIT_SECONDS
         for owner, line in list(self._lines.items()):
             while line and line[0].since <= oldest:
                 if not (turn := line.popleft().turn).done():
@@ -209,7 +207,7 @@ class Shedder:
                 del self._lines[owner]
 
     def _give_up(self, owner: str, waiting: _Waiting) -> None:
-        """Forget a request that was cancelled while it waited, or just as it was let in."""
+        """Forget a request that was cancelled while it waited, or just as it was admitted."""
         if not waiting.turn.cancelled():
             if waiting.turn.result():
                 self.leave(owner)

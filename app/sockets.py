@@ -1,4 +1,4 @@
-"""Who holds how much of what WebSockets share: places of sockets, messages a second, answers that wait to be read."""
+"""Limits that WebSockets share: places of sockets, messages a second, unread answers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from app.shares import RETRY_SECONDS, Shares
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 MAX_STRANGERS = 500
-"""Sockets that have not signed in. One more makes the oldest give its place up."""
+"""The most sockets that have not signed in. One more closes the oldest."""
 
 MAX_STRANGERS_PER_ADDRESS = 100
-"""Those of one address. One more makes the oldest of the address give its place up."""
+"""The most of one address. One more closes the oldest of the address."""
 
 MAX_UNREAD = 32 * 2**20
 """The characters of large answers of one user, over all sockets, that wait until the client reads."""
@@ -29,9 +29,8 @@ BURST_SECONDS = 10
 class Strangers:
     """Sockets that have not signed in.
 
-    Nobody is refused for want of a place: the oldest socket gives up its own, first the oldest of the same address. A
-    client that signs in at once has long done so when it is the oldest; one that holds sockets open loses them sooner
-    the more there are.
+    Where there are too many, the oldest is closed, first the oldest of the same address, and the new one is accepted.
+    So a client that signs in at once is served, and one that holds sockets open without signing in loses them.
 
     Args:
         total: places in all.

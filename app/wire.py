@@ -1,4 +1,4 @@
-"""WebSocket connections on uvicorn's protocol: each frame is counted before anything is done for it.
+"""WebSocket connections on uvicorn's protocol: each frame is counted before it is processed.
 
 Messages are not compressed (decision 0034).
 """
@@ -12,9 +12,11 @@ from typing import Any, cast
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
+from websockets.typing import StatusLike
 
+from app.asgi import NO_SNIFF
 from app.meters import Meter
 
 EXTENSION = "agentgraph.frames"
@@ -36,7 +38,7 @@ CLOSE_SECONDS = 1.0
 """How long a client has to answer a close frame."""
 
 _LINGER_BYTES = 16 * 1024 * 1024
-"""What is read and thrown away of a client that goes on sending: closing at once would reset the connection, and the
+"""What is read and discarded of a client that goes on sending: closing at once would reset the connection, and the
 client might never see the close frame.
 """
 
@@ -57,7 +59,7 @@ class _TooMuch(Exception):
 
 
 class Frames(ServerProtocol):
-    """The frames of one socket, each counted before anything is done for it."""
+    """The frames of one socket, each counted before it is processed."""
 
     def __init__(self, max_size: int, logger: logging.Logger) -> None:
         super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
@@ -69,6 +71,12 @@ class Frames(ServerProtocol):
         """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter."""
         self._meter = meter
         self.max_message_size = self._max_size
+
+    def reject(self, status: StatusLike, text: str) -> Response:
+        """A refusal of the handshake, with the header that every answer has."""
+        response = super().reject(status, text)
+        response.headers[NO_SNIFF[0]] = NO_SNIFF[1]
+        return response
 
     def recv_frame(self, frame: Frame) -> None:
         """Process a frame, or close the socket for it."""
@@ -110,7 +118,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._lingering: int | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Read frames; what comes after a breach is thrown away."""
+        """Read frames; data after a breach is discarded."""
         if self._lingering is None:
             super().data_received(data)
             return
@@ -134,7 +142,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Send the pong, except to a client that reads nothing, and after a breach."""
+        """Send the pong, except while unread messages fill the buffer, and after a breach."""
         if self.writable.is_set() and self._lingering is None:
             super().handle_ping()
         else:
@@ -146,7 +154,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             super().handle_close(event)
 
     def handle_parser_exception(self) -> None:
-        """Close, and read on until the client has seen why."""
+        """Close, and read on until the client has received the close frame."""
         closed = self.conn.close_sent
         code, reason = (1006, "") if closed is None else (closed.code, closed.reason)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
@@ -166,7 +174,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def send_keepalive_ping(self) -> None:
-        """Send a ping, except to a client that must read first: for that one the write deadline runs."""
+        """Send a ping, except while unread messages fill the buffer: then the write deadline applies."""
         if self.writable.is_set():
             super().send_keepalive_ping()
         else:

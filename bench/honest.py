@@ -1,4 +1,4 @@
-"""The CPU time of an honest request, in this tree and in another revision, measured by turns: medians and ratio."""
+"""The CPU time of an honest request, in this tree and in another revision, measured alternately: medians and ratio."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _subscription(key: str) -> Request:
 
 
 async def run(options: Options) -> Table:
-    """Measure each kind of request in both trees, by turns."""
+    """Measure each kind of request in both trees, alternately."""
     table = Table(f"Honest requests: CPU per request against {options.base}", ("what", "base ms", "now ms", "ratio"))
     with revision(options.base) as tree:
         async with upstreams() as behind, gateway(behind, tree=tree) as base, gateway(behind) as now:

@@ -31,7 +31,7 @@ class Request:
 
     @classmethod
     def get(cls, path: str) -> Request:
-        """A stranger's GET."""
+        """A GET without a token."""
         return cls(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
 
 
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         return self.transport is not None and not self.transport.is_closing()
 
     async def ask(self, request: Request) -> int:
-        """Send a request, and give the status of its whole answer; 0 where the connection ends before."""
+        """Send a request, and return the status of its whole answer; 0 where the connection ends before."""
         assert self.transport is not None
         self._done = asyncio.get_running_loop().create_future()
         self.transport.write(request.raw)
@@ -108,7 +108,7 @@ class Pool:
         self._idle: list[Connection] = []
 
     async def ask(self, request: Request) -> int:
-        """Send a request over an idle connection, or a new one. Gives the status, or 0 where none came."""
+        """Send a request over an idle connection, or a new one. Returns the status, or 0 where none came."""
         connection = None
         while self._idle and connection is None:
             connection = self._idle.pop()
@@ -160,7 +160,7 @@ async def at_once(port: int, request: Request, clients: int, seconds: float) -> 
 
 
 async def times(port: int, requests: Sequence[Request], number: int, clients: int = 2) -> list[int]:
-    """Send ``number`` requests, taking turns among the given ones. Gives the statuses."""
+    """Send ``number`` requests, taking turns among the given ones. Returns the statuses."""
     pool, left, statuses = Pool(port), iter(range(number)), list[int]()
 
     async def client() -> None:

@@ -111,7 +111,7 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
 
 
 def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure every door, round by round. Answers the medians, and memory as it was in the first round."""
+    """Measure every door, round by round. Returns the medians, and memory as it was in the first round."""
     doors = options.doors.split(",")
     upstream_port, *ports = _free_ports(1 + len(doors))
     upstream = f"http://127.0.0.1:{upstream_port}"

@@ -26,7 +26,6 @@ R = TypeVar("R")
 
 ROOT = Path(__file__).parents[1]
 _TICK = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 UNLIMITED = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "RATE_LIMIT_PROXY": "0"}
 """Settings of a gateway whose users may ask as often as they like."""
@@ -75,11 +74,6 @@ def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used."""
     facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(facts[11]) + int(facts[12])) / _TICK
-
-
-def rss_bytes(pid: int) -> int:
-    """The resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Bounded memory that several owners share, such that one owner's use never evicts what another owner has.
 
-``Quotas`` counts what each owner holds. ``Kept`` holds values that owners were promised: only the same owner's newer
-values evict them, and an owner who finds no room is refused new work. ``OwnerCache`` holds what can be looked up again.
+``Quotas`` counts what each owner holds. ``Kept`` holds values whose loss an owner would notice: only the same owner's
+newer values evict them, and an owner who finds no room is refused new work. ``OwnerCache`` holds what can be looked up
+again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ V = TypeVar("V")
 class Quotas:
     """What each owner holds of one resource, in bytes or in places.
 
-    An owner may hold ``each`` at most, and half of what the others leave free: the more is taken, the less an owner who
-    takes all that it gets can get, and an owner who holds little still finds room.
+    An owner may hold ``each`` at most, and half of what the others leave free: the fuller the whole, the less one owner
+    may hold, so that an owner who holds little still finds room.
     """
 
     def __init__(self, in_all: int, each: int) -> None:
@@ -142,7 +143,7 @@ class Kept(Generic[V]):
 
 
 class OwnerCache(Generic[V]):
-    """What can be looked up again, by owner and key. The least recently used make room.
+    """A cache of what can be looked up again, by owner and key. The least recently used are evicted first.
 
     Args:
         in_all: how many values are kept.

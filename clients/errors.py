@@ -169,7 +169,7 @@ class Conflict(GatewayError):
 
 
 class RateLimited(GatewayError):
-    """Too many requests; ``retry_after_seconds`` says when to come back."""
+    """Too many requests in a time, or too much under way; ``retry_after_seconds`` says when to try again."""
 
     code = ErrorCode.RATE_LIMITED
     http_status = 429

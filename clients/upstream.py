@@ -180,7 +180,7 @@ class Upstream:
                 permit.tell(Verdict.UNREACHABLE if failures.nothing_was_sent(error) else Verdict.FAILED)
             raise failures.of_wire(self.service, error, clock) from error
         except EncodingUnreadable as error:
-            if not isinstance(error, TooLarge):  # what a user keeps there may be too large: it says nothing bad of it
+            if not isinstance(error, TooLarge):  # one user's large data is no failure of the service
                 permit.tell(Verdict.FAILED)
             raise failures.of_body(self.service, error) from error
 

@@ -59,7 +59,7 @@ def image(url: str, detail: str | None) -> Image:
 
 
 def is_image(url: str) -> bool:
-    """Whether this can be an image's URL, as far as its beginning tells. What follows ``base64,`` is not read."""
+    """Whether this can be an image's URL, judged by its beginning. What follows ``base64,`` is not read."""
     return (_DATA.match(url) is not None and len(url) <= MAX_DATA_URL) or is_public(url)
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from clients.bounded import Kept, Quotas
-from clients.errors import BadUserInput, Conflict, GatewayError, Overloaded
+from clients.errors import BadUserInput, Conflict, GatewayError, Overloaded, RateLimited
 from clients.outcome import is_unconfirmed
 from resolvers.doubt import Attempted, Doubt, confirmed, settled_at
 
@@ -120,7 +120,8 @@ class Once:
         Raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``ANSWER_DROPPED``, when it was
                 done and the answer has made room for others; ``OUTCOME_UNKNOWN``.
-            Overloaded: reason ``KEYS``, when the owner, or all together, keep too much already.
+            RateLimited: reason ``KEYS``, when the owner has too many under way, or keeps too much already.
+            Overloaded: reason ``KEYS``, when all owners together keep too much already.
         """
         self._drop_old()
         name = (owner_id, key)
@@ -155,11 +156,13 @@ class Once:
         return [one.task for one in self._under_way.values() if one.task is not None]
 
     def _check_room(self, owner_id: str) -> None:
-        """Raises Overloaded, before anything is done."""
+        """Raises RateLimited or Overloaded, before anything is done."""
         if not self._places.has_room(owner_id):
             message = f"{self._places.each} requests of yours with a key are under way: wait for one of them."
-            raise Overloaded(message, reason="KEYS", retry_after_seconds=1.0)
+            raise RateLimited(message, reason="KEYS", retry_after_seconds=1.0)
         self._ended.fit(owner_id, more=OVERHEAD_BYTES)
+        if self._quotas.is_over(owner_id, OVERHEAD_BYTES):
+            raise RateLimited(_OVER_QUOTA, reason="KEYS", retry_after_seconds=_RETRY_SECONDS)
         if not self._quotas.has_room(owner_id, OVERHEAD_BYTES):
             raise Overloaded(_NO_ROOM, reason="KEYS", retry_after_seconds=_RETRY_SECONDS)
 
@@ -216,7 +219,8 @@ _DROPPED = (
     "The key was used before, and what it asked for was done. The answer is not kept any more: it made room for newer "
     "ones of yours. Look for what was made; a new key does it again."
 )
-_NO_ROOM = "Requests with keys have used up the memory for their answers, yours or everybody's: try again later."
+_OVER_QUOTA = "Your requests with keys use up the memory that you have for their answers: try again later."
+_NO_ROOM = "The requests with keys of all users use up the memory for their answers: try again later."
 
 
 def _reduced(one: _Done) -> int:

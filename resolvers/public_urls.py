@@ -62,7 +62,7 @@ def is_public(url: str) -> bool:
 
 
 def looks_like_address(text: str) -> bool:
-    """Whether somebody may take a text for something to fetch, whatever precedes or interrupts its scheme."""
+    """Whether an upstream may take a text for an address to fetch, whatever precedes or interrupts its scheme."""
     return _ADDRESS.match(_INVISIBLE.sub("", text[:_HEAD]).lstrip()) is not None
 
 

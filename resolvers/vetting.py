@@ -1,7 +1,7 @@
 """What a request to a model may carry: tools that the caller runs, and addresses of the public internet.
 
 LiteLLM and the providers behind it fetch what a request names: images and files, MCP servers, remote references of a
-JSON schema. Every door that sends a request on has it vetted here (decision 0041).
+JSON schema. Every door that forwards a request vets it here (decision 0041).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WORDS = frozenset({
     "signature", "reasoning", "reasoning_content", "transcript", "context", "filename", "format", "detail",
     "media_type", "mime_type", "tool_call_id", "tool_use_id", "cited_text",
 })  # fmt: skip
-"""Fields of text that a model reads and nobody fetches."""
+"""Fields of text that only a model reads, and that no upstream fetches."""
 
 _MEDIA = frozenset({
     "video_url", "audio_url", "file", "file_id", "file_data", "file_url", "file_uri", "url", "uri", "image", "images",
@@ -208,7 +208,7 @@ class _Visit:
 
 
 def _is_unknown_part(field: str, value: Any) -> bool:
-    """Whether this is a part of a message, and of a type that nobody knows."""
+    """Whether this is a part of a message, and of an unknown type."""
     return field == "content" and isinstance(value, dict) and _type(value) not in _PARTS
 
 

@@ -38,7 +38,7 @@ enum(
     NOT_FOUND="It does not exist, or is not yours.",
     BAD_USER_INPUT="Change what you sent; `reason` says what is wrong with it.",
     CONFLICT="The right request at the wrong moment; `reason` says why.",
-    RATE_LIMITED="You have asked too often: wait `retryAfterSeconds`.",
+    RATE_LIMITED="You have asked too often, or have too much under way: wait `retryAfterSeconds`.",
     BUDGET_EXCEEDED="The budget that pays for your model calls is spent.",
     QUERY_TOO_COMPLEX="Ask for less at once.",
     GRAPHQL_PARSE_FAILED="The document is no GraphQL.",

@@ -14,7 +14,7 @@ from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
 from app.server import KEEP_ALIVE_SECONDS
-from app.shedding import PATIENCE_SECONDS
+from app.shedding import MAX_WAIT_SECONDS
 from app.sockets import BURST_SECONDS
 from clients.bulkhead import SHARES
 from clients.errors import ErrorCode
@@ -297,9 +297,9 @@ PLACES = (
         f"1/{SHARES} of `MAX_CONCURRENT_STREAMS`",
     ),
     Bound(
-        "patience",
+        "admission-wait",
         "how long a request waits while the gateway has too much to do",
         refused(ErrorCode.OVERLOADED, "BUSY"),
-        f"{PATIENCE_SECONDS:g} s",
+        f"{MAX_WAIT_SECONDS:g} s",
     ),
 )

@@ -22,13 +22,13 @@ STREAMS = (
     Bound(
         "streams",
         "running streams of one user, and as many of their agents at the proxy",
-        refused(ErrorCode.OVERLOADED, "STREAMS"),
+        refused(ErrorCode.RATE_LIMITED, "STREAMS"),
         str(_STREAMS.max_streams_per_user),
     ),
     Bound(
         "follows",
         "conversations that one user follows at a time",
-        refused(ErrorCode.OVERLOADED, "FOLLOWS"),
+        refused(ErrorCode.RATE_LIMITED, "FOLLOWS"),
         str(MAX_FOLLOWS),
     ),
     Bound(
@@ -64,7 +64,7 @@ STREAMS = (
     Bound(
         "readers",
         "streams that one user reads at a time",
-        refused(ErrorCode.OVERLOADED, "READERS"),
+        refused(ErrorCode.RATE_LIMITED, "READERS"),
         str(_STREAMS.max_readers_per_user),
     ),
     Bound(
@@ -89,20 +89,21 @@ STREAMS = (
         "stream-memory-user",
         "that of one user's, with the requests of those that run",
         "drops the user's oldest answers, whose keys are then "
-        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.OVERLOADED, 'STREAM_MEMORY')}",
+        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.RATE_LIMITED, 'STREAM_MEMORY')}",
         f"1/{OWNERS} of it",
     ),
     Bound(
         "answers-kept",
         f"answers kept under idempotency keys that are not streams'; one user's are 1/{once.OWNERS} of it",
         "drops the user's oldest, whose keys are then "
-        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.OVERLOADED, 'KEYS')}",
+        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.RATE_LIMITED, 'KEYS')}; "
+        f"for all: {refused(ErrorCode.OVERLOADED, 'KEYS')}",
         size(once.MAX_KEPT_BYTES),
     ),
     Bound(
         "keys-under-way",
         "requests of one user with such a key that are under way",
-        refused(ErrorCode.OVERLOADED, "KEYS"),
+        refused(ErrorCode.RATE_LIMITED, "KEYS"),
         str(once.MAX_UNDER_WAY),
     ),
     Bound(

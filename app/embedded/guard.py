@@ -1,4 +1,4 @@
-"""Who may reach the embedded platform from a browser: a page of this machine's own, by an address that has a secret.
+"""Guards the embedded platform against web pages: loopback ``Host`` only, and an address with a secret.
 
 Any web page can send requests to a port of this machine. Under a name of its own that resolves to this machine (DNS
 rebinding) it could read the answers too.

@@ -1,4 +1,4 @@
-"""What bounds an answer while it is built: bytes, errors, and how long it holds up everybody else."""
+"""Bounds on an answer while it is built: bytes, errors, and how long it blocks the event loop."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Kind(NamedTuple):
 
 
 class Turns:
-    """Shares the turns of the loop among answers: how much of the present one is taken, and who waits for a later."""
+    """Shares the turns of the loop among answers: how much of the present one is taken, and which wait."""
 
     def __init__(self) -> None:
         self._taken = 0

@@ -40,7 +40,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._root_fields: list[GroupedFieldSet] = []  # shared by the copies that graphql-core makes for the events
 
     def bound(self, limits: AnswerLimits, *, paced: bool) -> Self:
-        """Itself, within bounds. One that is ``paced`` lets others have their turns: few values need not."""
+        """Itself, within bounds. One that is ``paced`` yields to other operations; one with few values need not."""
         self._answer = Answer(limits, paced=paced)
         return self
 
@@ -136,7 +136,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         """A list's value, as it is sent.
 
         Finite floats are completed in one step: one by one, the 150,000 numbers of a hundred embeddings hold up
-        everybody else for most of a second.
+        the event loop for most of a second.
         """
         answer = self._answer
         if type(result) is list:
@@ -151,7 +151,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     async def _in_turns(
         self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
     ) -> list[Any]:
-        """A long list of objects, as ``complete_iterable_value`` completes it, others having their turns between."""
+        """A long list of objects, as ``complete_iterable_value`` completes it, yielding to other operations between."""
         answer, done, waiting = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
         try:
             for index, item in enumerate(items):

@@ -26,6 +26,7 @@ from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
 from app.places import CallerKind, Place
+from app.shares import RETRY_SECONDS
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
@@ -41,7 +42,7 @@ SMALL_CHARS = 128 * 1024
 """An answer of more than this counts against its user while it waits to be read. A frame of a stream is smaller."""
 
 LAST_WORDS_SECONDS = 1.0
-"""How long a socket that closes waits for its readers to be told."""
+"""How long a socket that closes waits until its readers have been detached."""
 
 
 class Session:
@@ -233,7 +234,7 @@ class Session:
             await self._fail(operation_id, expired)
         elif len(self._operations) >= MAX_OPERATIONS:
             message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
-            await self._fail(operation_id, RateLimited(message, reason="OPERATIONS"))
+            await self._fail(operation_id, RateLimited(message, reason="OPERATIONS", retry_after_seconds=RETRY_SECONDS))
         elif (place := await self._place(operation_id, self._principal)) is not None:
             task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
             self._operations[operation_id] = task

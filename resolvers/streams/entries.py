@@ -70,7 +70,7 @@ _DECODER = msgspec.msgpack.Decoder(list[_Row])
 class _Block:
     """Entries in a row, which hold so many bytes. Small ones are packed.
 
-    What they tell a reader is kept, joined, where it joins well.
+    Their joined events are kept too, where they join well.
     """
 
     def __init__(self, entries: list[Entry], held: int) -> None:
@@ -110,7 +110,7 @@ class _Block:
         ]
 
     def told(self) -> list[Event]:
-        """What the entries tell, joined."""
+        """The entries' events, joined."""
         return merged(_events(self.entries())) if self._told is None else self._told
 
 
@@ -181,7 +181,7 @@ class Entries(Sequence[Entry]):
 
     @property
     def text(self) -> str:
-        """The text of all text deltas, not of reasoning. Shared by all who hold it while nothing is appended."""
+        """The text of all text deltas, not of reasoning. Its holders share it until something is appended."""
         text = None if self._text is None else self._text()
         if text is None:
             text = _Text("".join(event.text for event in self.told() if type(event) is TextDelta))
@@ -189,7 +189,7 @@ class Entries(Sequence[Entry]):
         return text
 
     def told(self) -> Iterator[Event]:
-        """Everything they tell a reader, joined block by block."""
+        """All their events, joined block by block."""
         for block in self._blocks:
             yield from block.told()
         yield from merged(_events(self._recent))

@@ -40,7 +40,7 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
     Raises:
         BadUserInput: reason ``CURSOR`` for a cursor of something else, ``CURSOR_EXPIRED`` for one of a turn that cannot
             be read again: what came after it is in the messages.
-        Overloaded: reason ``FOLLOWS``, past what one user may follow at a time.
+        RateLimited: reason ``FOLLOWS``, past what one user may follow at a time.
     """
     streams = context.resources.streams
     with context.resources.watches.following(context, scope, agent_id, streams.limits.look) as watch:

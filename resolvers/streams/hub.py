@@ -90,7 +90,8 @@ class StreamHub:
         Raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``ANSWER_DROPPED``, when what it
                 has started is over and its answer has made room for others.
-            Overloaded: reason ``STREAMS``, ``READERS`` or ``STREAM_MEMORY``.
+            RateLimited: reason ``STREAMS``, ``READERS`` or ``STREAM_MEMORY``, where the owner has too many or too much.
+            Overloaded: reason ``STREAM_MEMORY``, where all owners together have too much.
             GatewayError: the upstream's refusal, if it comes within one heartbeat.
         """
         earlier = self._shelf.by_key(owner_id, key, fingerprint)
@@ -121,7 +122,7 @@ class StreamHub:
         """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream.
 
         Raises:
-            Overloaded: reason ``READERS``.
+            RateLimited: reason ``READERS``.
         """
         self._check_readers(stream.owner_id)
         self._readers.add(stream.owner_id, 1)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from clients.errors import Conflict, Overloaded
+from clients.errors import Conflict, Overloaded, RateLimited
 
 OWNERS = 8
 """How many owners it takes to use up the memory of streams."""
+
+_RETRY_SECONDS = 1.0
+_MEMORY_RETRY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,32 +52,34 @@ def dropped() -> Conflict:
     )
 
 
-def too_many_readers(limit: int) -> Overloaded:
+def too_many_readers(limit: int) -> RateLimited:
     """The refusal of another reader."""
-    return Overloaded(f"You read {limit} streams at a time: end one before you read another.", reason="READERS")
+    message = f"You read {limit} streams at a time, which is the most: stop reading one of them first."
+    return RateLimited(message, reason="READERS", retry_after_seconds=_RETRY_SECONDS)
 
 
-def too_many_streams(limit: int) -> Overloaded:
+def too_many_streams(limit: int) -> RateLimited:
     """The refusal of another stream."""
-    return Overloaded(f"{limit} streams of yours are running: end one before you start another.", reason="STREAMS")
+    message = f"{limit} streams of yours are running, which is the most: end one before you start another."
+    return RateLimited(message, reason="STREAMS", retry_after_seconds=_RETRY_SECONDS)
+
+
+def over_quota() -> RateLimited:
+    """The refusal of another stream where the owner's streams use up the owner's quota of memory."""
+    message = "Your streams, running or read at present, hold all the memory that they may: end some of them first."
+    return RateLimited(message, reason="STREAM_MEMORY", retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 def no_memory() -> Overloaded:
-    """The refusal of another stream where there is no memory for its answer."""
-    return Overloaded(
-        "Streams that run, or ended lately, hold all the memory that they may, yours or everybody's. Try again later, "
-        "or end some of yours.",
-        reason="STREAM_MEMORY",
-        retry_after_seconds=10.0,
-    )
+    """The refusal of another stream where the streams of all owners use up the memory."""
+    message = "The streams of all users hold all the memory that they may. Try again later."
+    return Overloaded(message, reason="STREAM_MEMORY", retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
-def too_large_together() -> Overloaded:
+def too_large_together() -> RateLimited:
     """The end of a running stream that holds most of what its owner's streams may hold."""
-    return Overloaded(
-        "The answers of your running streams are too large together, and this is one of the largest: run fewer.",
-        reason="STREAM_MEMORY",
-    )
+    message = "The answers of your running streams are too large together, and this is one of the largest: run fewer."
+    return RateLimited(message, reason="STREAM_MEMORY", retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 class StreamMetrics(Protocol):

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from clients.bounded import Kept, Quotas
 from clients.errors import Conflict, NotFound
-from resolvers.streams.limits import no_memory, too_large_together, too_many_streams
+from resolvers.streams.limits import no_memory, over_quota, too_large_together, too_many_streams
 from resolvers.streams.stream import Stream
 
 STREAM_BYTES = 4096
@@ -74,12 +74,16 @@ class Shelf:
         """Check that a stream of the owner's may begin whose request takes ``holds``; its ended ones make room.
 
         Raises:
-            Overloaded: reason ``STREAMS``, where ``limit`` of them run; ``STREAM_MEMORY``.
+            RateLimited: reason ``STREAMS``, where ``limit`` of them run; ``STREAM_MEMORY``, where the owner has no
+                memory left.
+            Overloaded: reason ``STREAM_MEMORY``, where all owners together have too little left.
         """
         if self._running(owner_id) >= limit:
             raise too_many_streams(limit)
         more = STREAM_BYTES + holds
         self._kept.fit(owner_id, more=more)
+        if self._quotas.is_over(owner_id, more):
+            raise over_quota()
         if not self._quotas.has_room(owner_id, more):
             raise no_memory()
 
@@ -90,7 +94,7 @@ class Shelf:
         ended because of a large one.
 
         Raises:
-            Overloaded: reason ``STREAM_MEMORY``.
+            RateLimited: reason ``STREAM_MEMORY``.
         """
         self._weigh(stream)
         owner_id = stream.owner_id
@@ -118,7 +122,7 @@ class Shelf:
         return True
 
     def packed(self, stream: Stream) -> None:
-        """Count an ended stream that nobody reads any more anew: it takes less, and can make room."""
+        """Count an ended stream anew that has no readers: it takes less memory, and can be dropped."""
         if self._kept.get(stream.owner_id, stream.id) is not None and not stream.dropped:
             self._kept.reweigh(stream.owner_id, stream.id, STREAM_BYTES + stream.log.weight)
 

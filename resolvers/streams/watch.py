@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from clients.errors import GatewayError, NotFound, Overloaded
+from clients.bounded import Quotas
+from clients.errors import GatewayError, NotFound, RateLimited
 from clients.letta.records import RunRecord, RunStatus
 from resolvers.streams.events import StreamFailure
 from resolvers.streams.waiters import Waiters, woken
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_FOLLOWS = 100
 """How many follows one user may have at a time."""
+
+_RETRY_SECONDS = 1.0
 
 NEWEST_RUNS = 50
 """How many of an agent's runs are read in one poll."""
@@ -75,7 +78,7 @@ class Watches:
 
     def __init__(self) -> None:
         self._watches: dict[tuple[str, str], Watch] = {}
-        self._follows: Counter[str] = Counter()
+        self._follows = Quotas(sys.maxsize, MAX_FOLLOWS)
 
     @contextmanager
     def following(self, context: RequestContext, scope: str, agent_id: str, interval: float) -> Iterator[Watch]:
@@ -88,18 +91,19 @@ class Watches:
             interval: the time from one poll to the next, in seconds.
 
         Raises:
-            Overloaded: reason ``FOLLOWS``, past ``MAX_FOLLOWS`` of the user's.
+            RateLimited: reason ``FOLLOWS``, past ``MAX_FOLLOWS`` of the user's.
         """
         owner = context.principal.user_id
-        if self._follows[owner] >= MAX_FOLLOWS:
-            raise Overloaded(
+        if not self._follows.has_room(owner):
+            raise RateLimited(
                 f"You follow {MAX_FOLLOWS} conversations at a time already: end one of those subscriptions first.",
                 reason="FOLLOWS",
+                retry_after_seconds=_RETRY_SECONDS,
             )
         watch = self._watches.get((owner, agent_id))
         if watch is None:
             watch = self._watches[owner, agent_id] = Watch(context, agent_id, interval)
-        self._follows[owner] += 1
+        self._follows.add(owner, 1)
         watch.join(scope)
         try:
             yield watch
@@ -107,9 +111,7 @@ class Watches:
             watch.leave(scope)
             if not watch.is_followed:
                 del self._watches[owner, agent_id]
-            self._follows[owner] -= 1
-            if not self._follows[owner]:
-                del self._follows[owner]
+            self._follows.add(owner, -1)
 
 
 class Watch:
@@ -210,7 +212,7 @@ class Watch:
         began, runs, failure = time.monotonic(), [], None
         try:
             runs = await self._read(began)
-        except Exception as error:  # noqa: BLE001 - whatever a poll fails with, its followers are told
+        except Exception as error:  # noqa: BLE001 - whatever a poll fails with is for its followers to handle
             self._quiet, failure = self._quiet + 1, error
         self.look = Look(began, runs, failure)
         slowdown = min(MAX_SLOWDOWN, max(1.0, self._quiet / BUSY_POLLS))

@@ -138,3 +138,8 @@ def test_whose_a_connection_is() -> None:
     assert owner_of(connection(0, "ada")) == "ada"
     assert owner_of(connection(0, None)) == "192.0.2.1"
     assert owner_of(SimpleNamespace(cycle=None, scope=None)) == ""
+
+
+def test_connections_of_one_ipv6_network_have_one_owner() -> None:
+    here, there = ({"client": (f"2001:db8::{host}", 1)} for host in ("1", "ffff"))
+    assert owner_of(SimpleNamespace(scope=here)) == owner_of(SimpleNamespace(scope=there))

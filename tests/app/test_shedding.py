@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.shedding import FLOOR, LATE_SECONDS, PATIENCE_SECONDS, STANDING_SECONDS, Shedder
+from app.shedding import FLOOR, LATE_SECONDS, MAX_WAIT_SECONDS, STANDING_SECONDS, Shedder
 from clients.errors import Overloaded
 
 LATE, PROMPT = LATE_SECONDS * 2, 0.0
@@ -99,11 +99,11 @@ async def test_a_loop_that_is_late_at_this_moment_lets_nothing_in_before_its_nex
     assert crowd.inside == ["ada:1"]
 
 
-@pytest.mark.bound("patience")
+@pytest.mark.bound("admission-wait")
 async def test_what_waits_too_long_is_refused() -> None:
     crowd = Crowd(most=1)
     await crowd.come(*(f"ada:{n}" for n in range(3)))
-    await crowd.tick(PROMPT, seconds=PATIENCE_SECONDS - TICK)
+    await crowd.tick(PROMPT, seconds=MAX_WAIT_SECONDS - TICK)
     assert (crowd.inside, crowd.refused) == (["ada:0"], [])
     await crowd.tick(PROMPT, seconds=TICK)
     assert (crowd.inside, crowd.refused) == (["ada:0"], ["ada:1", "ada:2"])
@@ -201,7 +201,7 @@ async def test_the_refusal_is_an_overload() -> None:
     await crowd.shedder.enter("ada")
     waits = asyncio.create_task(crowd.shedder.enter("ada"))
     await crowd.settle()
-    await crowd.tick(PROMPT, seconds=PATIENCE_SECONDS)
+    await crowd.tick(PROMPT, seconds=MAX_WAIT_SECONDS)
     with pytest.raises(Overloaded, match="busy") as refused:
         await waits
     assert (refused.value.reason, refused.value.retry_after_seconds) == ("BUSY", 1)

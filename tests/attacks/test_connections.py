@@ -223,6 +223,9 @@ async def test_what_a_refused_client_is_told_has_nosniff_and_the_log_is_json(tar
         b"GET /ping HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: upgrade, close\r\n\r\n": 200,
         socket.replace(b"/graphql", b"/nowhere") + key + b"\r\n": 403,
         socket + key + b"Sec-WebSocket-Protocol: other\r\n\r\n": 101,
+        socket + b"\r\n": 400,
+        socket + key.replace(b"AAAA==", b"A") + b"\r\n": 400,
+        socket + key.replace(b"13", b"12") + b"\r\n": 400,
     }
     for head, status in heads.items():
         async with raw(target.address) as connection:

@@ -89,7 +89,7 @@ async def test_a_user_has_so_many_follows_and_one_that_ends_makes_room(target: T
         async with socket(target) as another:
             await another.subscribe(FOLLOW, {"id": conversation_id})
             [error] = (await said(another))["payload"]
-        assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("OVERLOADED", "FOLLOWS")
+        assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("RATE_LIMITED", "FOLLOWS")
         assert str(MAX_FOLLOWS) in error["message"]
         await last.socket.close()
         async with socket(target) as another:

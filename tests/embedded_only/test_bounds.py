@@ -331,7 +331,7 @@ async def test_a_user_runs_as_many_streams_as_the_bound_and_no_more(stack: Stack
     waits = [{"role": "USER", "content": "hi [[tokens=5000 delay=0.1]]"}]
     for _ in range(StreamLimits().max_streams_per_user):
         assert await reasons(stack, start, completion(messages=waits)) == set()
-    assert await reasons(stack, start, completion(messages=waits)) == {("OVERLOADED", "STREAMS")}
+    assert await reasons(stack, start, completion(messages=waits)) == {("RATE_LIMITED", "STREAMS")}
     answer = await stack.graphql("{ viewer { id } }", user=GRACE)
     assert "errors" not in answer
     started = await stack.client.post(

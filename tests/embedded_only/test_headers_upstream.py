@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.types import Receive, Scope, Send
 
 from app.embedded.server import LoopbackServer
 from tests.doors.test_proxy import EMBEDDING, asking
 from tests.doors.test_requests import ask
-from tests.support.stack import embedded_stack
+from tests.support.stack import Stack, embedded_stack
 
 OURS = {"host", "authorization", "content-type", "content-length", "accept", "accept-encoding", "connection"}
 OURS |= {"user-agent", "x-request-id", "traceparent"}
@@ -29,7 +31,9 @@ STEERING = {
 }
 
 
-async def test_no_header_of_the_callers_reaches_litellm() -> None:
+@asynccontextmanager
+async def behind_listener() -> AsyncIterator[tuple[Stack, list[dict[str, str]]]]:
+    """A gateway in front of a LiteLLM that refuses every call, and the headers of the calls."""
     seen: list[dict[str, str]] = []
 
     async def listening(scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,14 +45,19 @@ async def test_no_header_of_the_callers_reaches_litellm() -> None:
     await server.start()
     try:
         async with embedded_stack(litellm_base_url=server.url, litellm_api_key="sk-platform") as stack:
-            chat = asking(stack, "tokens=1")
-            for path in ("/v1/chat/completions", "proxy/chat/completions"):
-                for body in (chat, chat | {"stream": True}):
-                    assert (await ask(stack, path, body, **STEERING)).status_code == 400
-            for path in ("/v1/embeddings", "proxy/embeddings"):
-                assert (await ask(stack, path, EMBEDDING, **STEERING)).status_code == 400
+            yield stack, seen
     finally:
         await server.stop()
+
+
+async def test_no_header_of_the_callers_reaches_litellm() -> None:
+    async with behind_listener() as (stack, seen):
+        chat = asking(stack, "tokens=1")
+        for path in ("/v1/chat/completions", "proxy/chat/completions"):
+            for body in (chat, chat | {"stream": True}):
+                assert (await ask(stack, path, body, **STEERING)).status_code == 400
+        for path in ("/v1/embeddings", "proxy/embeddings"):
+            assert (await ask(stack, path, EMBEDDING, **STEERING)).status_code == 400
     assert len(seen) == 6
     for headers in seen:
         assert set(headers) <= OURS
@@ -70,28 +79,17 @@ REPLACED = [
 
 
 async def test_a_trace_goes_on_to_the_upstream_if_it_is_valid_and_is_else_begun_anew() -> None:
-    seen: list[str | None] = []
-
-    async def listening(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append(next((value.decode() for name, value in scope["headers"] if name == b"traceparent"), None))
-        await send({"type": "http.response.start", "status": 400, "headers": []})
-        await send({"type": "http.response.body", "body": b"{}"})
-
-    server = LoopbackServer(listening)
-    await server.start()
-    try:
-        async with embedded_stack(litellm_base_url=server.url, litellm_api_key="sk-platform") as stack:
-            for given in (f"00-{TRACE}", f"01-{TRACE}-more", *REPLACED):
-                headers = [*stack.headers().items(), (b"traceparent", given.encode("latin-1"))]
-                answer = await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=headers)
-                assert answer.status_code == 400
-            twice = [*stack.headers().items(), *[("traceparent", f"00-{TRACE}")] * 2]
-            await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=twice)
-            await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=stack.headers())
-    finally:
-        await server.stop()
-    assert seen[:2] == [f"00-{TRACE}"] * 2
-    assert seen[-1] is None
-    replaced = seen[2:-1]
+    async with behind_listener() as (stack, seen):
+        for given in (f"00-{TRACE}", f"01-{TRACE}-more", *REPLACED):
+            headers = [*stack.headers().items(), (b"traceparent", given.encode("latin-1"))]
+            answer = await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=headers)
+            assert answer.status_code == 400
+        twice = [*stack.headers().items(), *[("traceparent", f"00-{TRACE}")] * 2]
+        await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=twice)
+        await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=stack.headers())
+    traces = [headers.get("traceparent") for headers in seen]
+    assert traces[:2] == [f"00-{TRACE}"] * 2
+    assert traces[-1] is None
+    replaced = traces[2:-1]
     assert len(set(replaced)) == len(replaced) == len(REPLACED) + 1
     assert all(one is not None and VALID.fullmatch(one) and TRACE[:32] not in one for one in replaced)

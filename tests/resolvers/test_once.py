@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.errors import Conflict, Overloaded, UpstreamError, UpstreamUnavailable
+from clients.errors import Conflict, Overloaded, RateLimited, UpstreamError, UpstreamUnavailable
 from resolvers import doubt
 from resolvers.doubt import Doubt
 from resolvers.once import KEY_BYTES, OVERHEAD_BYTES, OWNERS, Once, fingerprint
@@ -193,12 +193,28 @@ async def test_an_owner_begins_nothing_where_keys_alone_fill_the_quota() -> None
         for number in range(2 * fitting):
             await once.done("ada", str(number), "", act, doubt=doubt)
 
-    with pytest.raises(Overloaded) as refused:
+    with pytest.raises(RateLimited) as refused:
         await fill()
     assert refused.value.reason == "KEYS"
     assert act.begun == fitting - 1
     assert all(once.knows("ada", str(number)) for number in range(act.begun))
     await once.done("grace", "k", "", act, doubt=doubt)
+
+
+async def test_nobody_begins_anything_where_the_keys_of_all_owners_fill_the_memory() -> None:
+    once, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    for owner in range(OWNERS):
+        await once.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
+    begun_before = act.begun
+
+    async def fill() -> None:
+        for owner in range(OWNERS, 100):
+            await once.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
+
+    with pytest.raises(Overloaded) as refused:
+        await fill()
+    assert refused.value.reason == "KEYS"
+    assert act.begun < begun_before + OWNERS
 
 
 @pytest.mark.bound("keys-under-way")
@@ -207,7 +223,7 @@ async def test_an_owner_has_so_many_under_way() -> None:
     act.may_end.clear()
     waiting = [asyncio.create_task(once.done("ada", key, "", act)) for key in "abc"]
     await begun(act, 3)
-    with pytest.raises(Overloaded) as refused:
+    with pytest.raises(RateLimited) as refused:
         await once.done("ada", "d", "", act)
     assert refused.value.reason == "KEYS"
     again = asyncio.create_task(once.done("ada", "a", "", act))
@@ -240,7 +256,7 @@ def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple
             doubt = Doubt(message="Unknown.") if only_once else None
             try:
                 came = await once.done(owner, key, "", act, lambda _, weight=weight: weight * OVERHEAD_BYTES, doubt)
-            except (Conflict, Overloaded) as error:
+            except (Conflict, RateLimited, Overloaded) as error:
                 came = str(error.reason)
             found.append((owner, came))
         return found

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.bounded import Quotas
-from clients.errors import Conflict, NotFound, Overloaded
+from clients.errors import Conflict, NotFound, RateLimited
 from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome, TextDelta
 from resolvers.streams.shelf import KEY_BYTES, STREAM_BYTES, Shelf
 from resolvers.streams.stream import Stream
@@ -36,7 +36,7 @@ def shelf_of(quota: int = EACH, in_all: int = 100 * EACH) -> tuple[Quotas, Shelf
 def has_room(shelf: Shelf, owner: str = "ada") -> bool:
     try:
         shelf.check_room(owner, 0, 100)
-    except Overloaded as error:
+    except RateLimited as error:
         return error.reason != "STREAM_MEMORY"
     return True
 
@@ -107,7 +107,7 @@ async def test_of_running_streams_the_large_ones_are_too_large() -> None:
     for one in (small, large):
         shelf.add(one)
     large.log.append(TextDelta(text="x" * EACH))
-    with pytest.raises(Overloaded):
+    with pytest.raises(RateLimited):
         shelf.grown(large)
     small.log.append(TextDelta(text="x"))
     shelf.grown(small)
@@ -148,7 +148,7 @@ def test_what_is_kept_of_one_owner_does_not_depend_on_another(some: list[tuple[s
                 shelf.add(stream(str(number), owner=owner, key=str(number) if keyed else None))
             elif act == 1 and running:
                 running[0].log.append(TextDelta(text="x" * size))
-                with suppress(Overloaded):
+                with suppress(RateLimited):
                     shelf.grown(running[0])
             elif running:
                 end(shelf, running[-1], size)

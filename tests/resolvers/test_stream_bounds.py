@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from clients.errors import Conflict, NotFound, Overloaded
+from clients.errors import Conflict, NotFound, Overloaded, RateLimited
 from resolvers.streams.events import (
     Detached,
     DetachReason,
@@ -265,7 +265,7 @@ async def test_a_stream_that_is_read_stays_and_takes_room() -> None:
     stream = await run(streams, "ada", MB)
     async with streams.attached(stream), aclosing(streams.events(stream, None)) as heard:
         await anext(heard)
-        with pytest.raises(Overloaded) as refused:
+        with pytest.raises(RateLimited) as refused:
             await run(streams, "ada", 0)
         assert refused.value.reason == "STREAM_MEMORY"
         await run(streams, "grace", 0)
@@ -283,7 +283,7 @@ async def test_running_streams_are_too_large_together_and_the_small_one_goes_on(
         first, *others = [await stack.enter_async_context(starting(streams, source)) for source in (tiny, *large)]
         failed = await end_of(others[1])
         assert failed.error is not None
-        assert (failed.error.code.value, failed.error.reason) == ("OVERLOADED", "STREAM_MEMORY")
+        assert (failed.error.code.value, failed.error.reason) == ("RATE_LIMITED", "STREAM_MEMORY")
         async with streams.started(
             "grace", kind="turn", source=lambda: Scripted(Started(stream_id=""), end), on_disconnect=OnDisconnect.CANCEL
         ) as other:
@@ -298,7 +298,7 @@ async def test_a_request_counts_while_its_stream_runs() -> None:
     source = Scripted(Started(stream_id=""), more, Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, source, holds=MB // 2) as stream:
         await run(streams, "user", 0)
-        with pytest.raises(Overloaded):
+        with pytest.raises(RateLimited):
             await run(streams, "user", 0, holds=MB // 2)
         more.set()
         await end_of(stream)
@@ -331,7 +331,7 @@ async def test_a_user_reads_so_many_streams_at_a_time(bound: int, refused: bool)
         for _ in range(2):
             await stack.enter_async_context(streams.attached(stream))
         if refused:
-            with pytest.raises(Overloaded) as error:
+            with pytest.raises(RateLimited) as error:
                 await run(streams, "ada", 0)
             assert error.value.reason == "READERS"
             await run(streams, "grace", 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.errors import NotFound, Overloaded, UpstreamUnavailable
+from clients.errors import NotFound, RateLimited, UpstreamUnavailable
 from clients.letta.records import RunRecord
 from resolvers.streams import watch as watching
 from resolvers.streams.watch import BUSY_POLLS, MAX_FOLLOWS, MAX_SLOWDOWN, Watch, Watches
@@ -170,7 +170,7 @@ def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
     follows = [followed(platform, watches=watches) for _ in range(MAX_FOLLOWS)]
     for one in follows:
         one.__enter__()
-    with pytest.raises(Overloaded) as refused, followed(platform, watches=watches):
+    with pytest.raises(RateLimited) as refused, followed(platform, watches=watches):
         pass
     assert refused.value.reason == "FOLLOWS"
     with followed(platform, user="grace", watches=watches):
@@ -180,4 +180,4 @@ def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
         pass
     for one in follows[1:]:
         one.__exit__(None, None, None)
-    assert (watches._watches, watches._follows) == ({}, {})
+    assert (watches._watches, watches._follows.total) == ({}, 0)
