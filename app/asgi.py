@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from app.encodings import ACCEPTED, DecodedTooLarge, Decoder
-from app.json_text import InvalidJson, loads
+from app.json_text import InvalidJson, TooManyContainers, loads
 from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLarge, UnsupportedEncoding
 
 T = TypeVar("T")
@@ -114,13 +114,15 @@ def _too_large(limit: int, when: str = "") -> PayloadTooLarge:
 
 
 def parse_object(text: bytes | str, what: str = "The body") -> dict[str, Any]:
-    """A JSON object. ``what`` names it in the error. Raises BadUserInput."""
+    """A JSON object. ``what`` names it in the error. Raises BadUserInput, PayloadTooLarge."""
     if not text.strip():
         raise BadUserInput(f"{what} is empty.", reason="JSON")
     try:
         value = loads(text)
     except InvalidJson as error:
         raise BadUserInput(f"{what} is not valid JSON: {error}.", reason="JSON") from error
+    except TooManyContainers as error:
+        raise PayloadTooLarge(f"{what} {error}.", reason="CONTAINERS") from error
     if not isinstance(value, dict):
         raise BadUserInput(f"{what} must be a JSON object.", reason="JSON")
     return value

@@ -10,6 +10,7 @@ from app.asgi import read_body
 from app.auth import Authenticator
 from app.drain import Drain
 from app.graphql.engine import Engine
+from app.json_text import values_in
 from app.places import Places
 from app.telemetry import Telemetry
 from resolvers.context import RequestContext
@@ -20,6 +21,12 @@ from resolvers.streams.log import Leave
 LETTA_BODY_SECONDS = 5.0
 """How long Letta, which is near, may take to send a body: what one agent secret may begin in that time (see the proxy's
 rate limit) fills a fraction of the room for requests of Letta's."""
+
+SMALL_CHARS = 16 * 1024
+"""A shorter JSON text is parsed in well under a millisecond."""
+
+VALUES_PER_FIELD = 50
+"""How many values of a JSON text are parsed in the time in which one field of an answer is completed, about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +56,19 @@ class Doors:
         return self.resources.streams.limits.heartbeat
 
     async def body(self, scope: Scope, receive: Receive, *, from_letta: bool = False) -> bytes:
-        """A request's body, within the bounds on size and time. See ``read_body``."""
+        """A request's body, within the bounds on size and time, when it may be parsed. See ``read_body``, ``turn``."""
         seconds = self.resources.clocks.request
         if from_letta:
             seconds = min(seconds, LETTA_BODY_SECONDS)
-        return await read_body(scope, receive, limit=self.max_body_bytes, seconds=seconds)
+        body = await read_body(scope, receive, limit=self.max_body_bytes, seconds=seconds)
+        await self.turn(body)
+        return body
+
+    async def turn(self, text: bytes | str) -> None:
+        """Wait until a JSON text may be parsed: many that arrive at once would hold the loop together."""
+        if len(text) > SMALL_CHARS:
+            await self.engine.turns.wait()
+            self.engine.turns.take(values_in(text) // VALUES_PER_FIELD)
 
     def principal(self, authorization: str | None) -> Principal | None:
         """The principal of a request; ``None`` only without a token, where introspection is open to anybody.

@@ -13,6 +13,14 @@ _BOM = "\N{BYTE ORDER MARK}"
 _NO_NUMBER = re.compile(r"-?(?:NaN|Infinity)")
 
 
+MAX_CONTAINERS = 50_000
+"""The objects and arrays of one JSON text. Each takes up to 30 times as much memory as it has characters."""
+
+
+class TooManyContainers(ValueError):
+    """A text has more than ``MAX_CONTAINERS`` objects and arrays. The exception's text says so."""
+
+
 class InvalidJson(ValueError):
     """A text is not JSON. The exception's text says what is wrong and where, without quoting it."""
 
@@ -22,13 +30,40 @@ def loads(data: bytes | str) -> Any:
 
     Raises:
         InvalidJson: where it is none. Lines and columns are counted from one, in characters.
+        TooManyContainers: where it has more than ``MAX_CONTAINERS`` objects and arrays.
     """
     try:
-        return orjson.loads(data)
+        value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidJson(_explained(data, error)) from error
     except RecursionError as error:
         raise InvalidJson("it is nested too deeply") from error
+    if _opening(data) > MAX_CONTAINERS and _has_too_many(value):
+        raise TooManyContainers(f"has more than {MAX_CONTAINERS:,} objects and arrays")
+    return value
+
+
+def _opening(data: bytes | str) -> int:
+    """The opening brackets of a text, those in strings included."""
+    if isinstance(data, bytes):
+        return data.count(b"{") + data.count(b"[")
+    return data.count("{") + data.count("[")
+
+
+def values_in(data: bytes | str) -> int:
+    """About how many values a text has: its opening brackets and commas, those in strings included."""
+    return _opening(data) + (data.count(b",") if isinstance(data, bytes) else data.count(","))
+
+
+def _has_too_many(value: Any) -> bool:
+    """Whether a value has more than ``MAX_CONTAINERS`` objects and arrays, itself included."""
+    found = [value]
+    for one in found:  # which grows
+        within = one.values() if isinstance(one, dict) else one
+        found += [inner for inner in within if isinstance(inner, dict | list)]
+        if len(found) > MAX_CONTAINERS:
+            return True
+    return False
 
 
 def _explained(data: bytes | str, error: orjson.JSONDecodeError) -> str:

@@ -12,6 +12,7 @@ from app.graphql import introspection, lexer, merging, session, shape, subprotoc
 from app.graphql.answers import MAX_ERRORS
 from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
+from app.json_text import MAX_CONTAINERS
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
 from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
@@ -39,6 +40,12 @@ REQUESTS = (
         "the time a body from Letta may take to arrive",
         f"{bad('BODY_TIMEOUT')} (408)",
         f"{LETTA_BODY_SECONDS:g} s",
+    ),
+    Bound(
+        "containers",
+        "objects and arrays of a JSON body, or of a message on a WebSocket",
+        f"{refused(ErrorCode.PAYLOAD_TOO_LARGE, 'CONTAINERS')}; a socket closes: 1009",
+        f"{MAX_CONTAINERS:,}",
     ),
     Bound("codings", "content codings of one body", f"{bad('CONTENT_ENCODING')} (415)", str(MAX_CODINGS)),
     Bound("head", "the request line and headers", "431, and the connection closes", size(MAX_HEAD_BYTES)),

@@ -55,6 +55,7 @@ class Engine:
         self._max_cost = limits.max_cost
         self._costs = CostModel(self._schema, costs_of(schema))
         self._answer_limits = AnswerLimits(self._schema, limits.max_answer_bytes)
+        self.turns = self._answer_limits.turns
         self.documents = Documents(self._schema, max_tokens=limits.max_tokens, max_depth=limits.max_depth)
 
     def is_safe(self, operation: Operation) -> bool:
@@ -131,7 +132,14 @@ class Engine:
     def _start(
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext, *, report_cost: bool
     ) -> _Started | Payload:
-        """An operation ready to be executed, or the answer to one that is not executed."""
+        """An operation ready to be executed, or the answer to one that is not executed.
+
+        Deletes variables that the operation does not declare, so that a subscription does not keep them in memory.
+        """
+        if variables:
+            declared = {one.variable.name.value for one in operation.node.variable_definitions or ()}
+            for name in variables.keys() - declared:
+                del variables[name]
         try:
             cost = self._costs.cost(operation, variables)
         except QueryTooComplex as error:

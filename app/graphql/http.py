@@ -144,7 +144,7 @@ class GraphQLHttp:
 
 
 def parse_request(body: dict[str, Any]) -> GraphQLRequest:
-    """A request from its JSON form, whichever transport it came by.
+    """A request from its JSON form, whichever transport it came by. Empties ``body``: a subscription may run for hours.
 
     Raises:
         BadUserInput: where a part is missing or of the wrong type.
@@ -166,6 +166,7 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
     if (place := nul_in_variables(variables)) is not None:
         message = f"{MESSAGE} It is at variables.{place}." if place else MESSAGE
         raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason="TEXT")
+    body.clear()
     return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)
 
 

@@ -127,6 +127,7 @@ class Session:
         try:
             async with asyncio.timeout(self._init_seconds) as init:
                 while (text := await self._next()) is not None:
+                    await self._doors.turn(text)
                     await self._handle(message_of(text))
                     if self._principal is not None:
                         init.reschedule(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from app.json_text import InvalidJson, loads
+from app.json_text import InvalidJson, TooManyContainers, loads
 
 PROTOCOL = "graphql-transport-ws"
 MAX_ID_CHARS = 256
@@ -17,6 +17,7 @@ class Close(IntEnum):
     """The close codes in use: the protocol's, and those that RFC 6455 and its registry have for any."""
 
     GOING_AWAY = 1001
+    TOO_BIG = 1009
     TRY_AGAIN_LATER = 1013
     INVALID_MESSAGE = 4400
     UNAUTHORIZED = 4401
@@ -43,6 +44,8 @@ def message_of(text: str | bytes) -> dict[str, Any]:
         message = loads(text)
     except InvalidJson as error:
         raise Closed(Close.INVALID_MESSAGE, f"Invalid JSON: {error}") from error
+    except TooManyContainers as error:
+        raise Closed(Close.TOO_BIG, f"The message {error}") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise Closed(Close.INVALID_MESSAGE, "A message is an object with a type")
     return message

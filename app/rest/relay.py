@@ -67,15 +67,18 @@ class Relay:
         scope["state"]["place"].lengthen()
         pays = await self._context.access.model_key()
         if work is Work.CHAT and body.get("stream") is True:
+            del raw, body
             await self._stream(pays, asked, once_key, scope, receive, send)
             return
         named = naming(self._context, asked, pays)
         sent = raw if named is body else msgspec.json.encode(named)
         act = partial(self._asked, work, pays, sent)
+        digest = "" if once_key is None else fingerprint(self._row.path, asked)
+        asked.clear()
+        del raw, body, named, sent  # what waits for a model is kept in one form
         if once_key is None:
             answer = await unless_left(receive, act())
         else:
-            digest = fingerprint(self._row.path, asked)
             doubt = Doubt(message=MAY_BE_PAID) if work is Work.CHAT else None
             work_once = once(self._context, once_key, digest, act, counted=self._counted, doubt=doubt)
             answer = await unless_left(receive, work_once)
@@ -117,6 +120,7 @@ class Relay:
             "holds": REQUEST_COPIES * len(request),
         }
         digest = fingerprint(self._row.path, body)
+        body.clear()  # a stream keeps its request in one form
         keyed = {} if once_key is None else {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
 
         leave, drain = Leave(), self._doors.drain

@@ -23,7 +23,7 @@ from resolvers.streams.waiters import Waiters, woken
 if TYPE_CHECKING:
     from resolvers.context import RequestContext
 
-MAX_FOLLOWS = 100
+MAX_FOLLOWS = 200
 """How many follows one user may have at a time."""
 
 _RETRY_SECONDS = 1.0

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from app.json_text import MAX_CONTAINERS
 from tests.support.stack import ADA, Stack, any_stack, embedded_stack, opened_socket
 
 QUERY = b'{"query": "{ viewer { email } }"}'
@@ -73,6 +74,31 @@ async def test_other_codings_are_415_and_the_answer_says_which_are_read(stack: S
 
 
 PACKED = gzip.compress(QUERY, mtime=0)
+
+
+def body_of(containers: int) -> bytes:
+    """A query whose body has so many objects and arrays, and many brackets in a text."""
+    within = b",".join([b"[]"] * (containers - 3))
+    return b'{"query": "{ viewer { email } }", "extensions": {"t": "' + b"{[" * 30_000 + b'", "x": [' + within + b"]}}"
+
+
+@pytest.mark.bound("containers")
+async def test_a_body_has_as_many_objects_as_the_bound_and_no_more(stack: Stack) -> None:
+    headers = JSON | stack.headers()
+    at = await stack.client.post("/graphql", content=body_of(MAX_CONTAINERS), headers=headers)
+    assert at.json() == ANSWER
+    past = await stack.client.post("/graphql", content=body_of(MAX_CONTAINERS + 1), headers=headers)
+    assert past.status_code == 413
+    assert past.json()["errors"][0]["extensions"]["reason"] == "CONTAINERS"
+    assert "50,000 objects" in past.text
+    async with opened_socket(stack) as socket:
+        await socket.tell(id="1", type="subscribe", payload={"query": "{ __typename }", "x": [[]] * MAX_CONTAINERS})
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.hear()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
 CORRUPT = {
     "not compressed": (QUERY, "is corrupt"),
     "cut off": (PACKED[:-9], "ends too early"),
