@@ -58,13 +58,13 @@ _REFUSAL_HEADERS = (
 
 
 class _Phase(Enum):
-    """What comes next from the client."""
+    """The part of a request that the next bytes from the client belong to."""
 
     HEAD = auto()
     BODY = auto()
     CHUNKS = auto()
     ANSWER = auto()
-    """Nothing that may be parsed: the request is complete, and its answer is not."""
+    """The request is complete and its answer is not: further bytes are held, not parsed."""
 
 
 _HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # local names: a look-up takes a third of the time

@@ -1,4 +1,4 @@
-"""What is checked of a request's head before anything reads its headers."""
+"""Checks on the head of a request, before any header is read."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ CLOSE_SECONDS = 1.0
 """How long a client has to answer a close frame."""
 
 _LINGER_BYTES = 16 * 1024 * 1024
-"""What is read and discarded of a client that goes on sending: closing at once would reset the connection, and the
-client might never see the close frame.
+"""How many bytes are read and discarded after the close frame. Closing at once, with bytes unread, would reset the
+connection, and the client might never see the close frame.
 """
 
 

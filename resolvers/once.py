@@ -224,7 +224,7 @@ _NO_ROOM = "The requests with keys of all users use up the memory for their answ
 
 
 def _reduced(one: _Done) -> int:
-    """What is left of an answer that makes room: the key of what must not be done twice, or nothing."""
+    """Drop an answer. Returns the bytes still kept: the key of an action that must not be repeated, else 0."""
     if one.attempted is not None:
         return OVERHEAD_BYTES
     if not one.only_once:

@@ -26,7 +26,7 @@ class Program:
         self._steps: list[Callable[[list[int], Variables], int]] = []
 
     def of_variables(self, read: Callable[[Variables], int]) -> Amount:
-        """What is read off the variables."""
+        """Return an amount that ``read`` computes from the variables of a request."""
         return self._step(lambda _, variables: read(variables))
 
     def sum(self, parts: Iterable[Amount]) -> Amount:

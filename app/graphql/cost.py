@@ -38,7 +38,7 @@ _DEFAULT = FieldCost()
 
 
 class Facts(NamedTuple):
-    """What is known of a field without its arguments. The same facts are one object."""
+    """The facts of a field that its cost is computed from, without its arguments. Equal facts are one object."""
 
     weight: int
     cost: FieldCost
@@ -92,7 +92,7 @@ class CostModel:
         return form.program.run(form.amount, given)
 
     def field(self, kind: GraphQLObjectType, name: str) -> Facts:
-        """What is known of a field."""
+        """Return the facts of a field of an object type, from the cache where possible."""
         known = self._fields.get((kind.name, name))
         if known is None:
             field, cost = kind.fields[name], self.costs.get((kind.name, name), _DEFAULT)

@@ -29,10 +29,10 @@ from clients.errors import ErrorCode
 
 _CACHE_BYTES = 32 * 2**20
 _MAX_CACHED_BYTES = 2 * 2**20
-"""What is remembered in all, and of one document, so that what strangers send cannot fill the memory."""
+"""Bounds on the cache of documents: in all, and for one document."""
 
 _TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
-"""What is kept of a token of a good document, and of an error of a bad one (measured)."""
+"""Measured memory of a cached document: for each token, or, where it was refused, for each error."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
 """What tells of the schema and of nothing else; ``_service`` is Apollo Federation's."""

@@ -161,7 +161,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 if self.complete_list_item_value(item, done, item_type, field_details_list, info, at, None):
                     waiting[index] = asyncio.ensure_future(done[index])
             values = await gather_with_cancel(*waiting.values()) if waiting else ()
-        except BaseException:
+        except BaseException:  # a cancellation too: no item may go on after the list was given up
             for future in waiting.values():
                 future.cancel()
             self.settle_in_background(list(waiting.values()))

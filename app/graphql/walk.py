@@ -13,7 +13,7 @@ _KEYS = {kind: tuple(key for key in keys if key not in _UNSEEN) for kind, keys i
 
 
 class _Calls(NamedTuple):
-    """What is called for a kind of node, in this order."""
+    """The callbacks that the walk calls for one kind of node, in the order in which it calls them."""
 
     enter_type: Callable[[Any], None] | None
     enters: tuple[tuple[int, Callable[..., Any]], ...]

@@ -16,7 +16,7 @@ WEIGHED_BYTES = 32 * 1024
 """By how much the log of a running stream grows until it is counted anew."""
 
 KEY_BYTES = 2048
-"""What is left of an ended stream whose answer was dropped: its key, and how it ended."""
+"""Memory of an ended stream whose answer was dropped: its key and outcome stay."""
 
 
 class Shelf:

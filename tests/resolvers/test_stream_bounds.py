@@ -188,6 +188,19 @@ async def test_a_paused_source_is_closed_when_its_reader_leaves() -> None:
 
 
 @pytest.mark.bound("reader-waiting")
+@pytest.mark.parametrize(("waiting", "last"), [(1000, Ended), (1001, Detached)])
+async def test_a_slow_reader_is_detached_past_the_bound_on_what_waits(waiting: int, last: type) -> None:
+    log = StreamLog()
+    log.append(Started(stream_id="s"))
+    log.append(TextDelta(text="y"))
+    heard = read_events(log, None, coalesce=0.001, max_waiting=1000, slow_after=0)
+    assert isinstance(await anext(heard), Started)
+    assert isinstance(await anext(heard), TextDelta)
+    log.append(TextDelta(text="x" * waiting))
+    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    assert isinstance([event async for event in heard][-1], last)
+
+
 async def test_a_reader_that_was_detached_can_come_back() -> None:
     streams, _ = hub(coalesce=0.001, max_waiting=1000, slow_after=0)
     more = asyncio.Event()
