@@ -8,8 +8,10 @@ from __future__ import annotations
 from enum import Enum
 
 from app.shares import Shares
-from app.shedding import Shedder
+from app.shedding import Entered, Shedder
+from app.weights import work_of
 from clients.bulkhead import SHARES
+from clients.calls import CallBudget
 
 
 class CallerKind(Enum):
@@ -21,23 +23,29 @@ class CallerKind(Enum):
 
 
 class Place:
-    """One request's place. It is entered once and left once; ``lengthen`` exchanges it for a stream's place."""
+    """One request's place. It is entered once and left once; ``lengthen`` exchanges it for a stream's place.
 
-    __slots__ = ("_entered", "_owner", "_places", "_shares", "_sheds")
+    Attributes:
+        calls: counts the calls that the request makes to services, if it makes any.
+        size: the bytes of its answer, if they are many.
+    """
+
+    __slots__ = ("_entered", "_owner", "_places", "_shares", "_sheds", "calls", "size")
 
     def __init__(self, places: Places, shares: Shares, owner: str, *, sheds: bool) -> None:
         self._places = places
         self._owner = owner
         self._sheds = sheds
-        self._entered = False
+        self._entered: Entered | None = None
+        self.calls: CallBudget | None = None
+        self.size = 0
         shares.take(owner)
         self._shares: Shares | None = shares
 
     async def enter(self) -> None:
         """Wait until load shedding admits the request. Raises Overloaded (``BUSY``)."""
         if self._sheds:
-            await self._places.shedder.enter(self._owner)
-            self._entered = True
+            self._entered = await self._places.shedder.enter(self._owner)
 
     def lengthen(self) -> None:
         """Take a place of a stream instead: the request will wait for a model, or for as long as its client reads.
@@ -62,9 +70,10 @@ class Place:
             self._shares = None
 
     def _leave_shedder(self) -> None:
-        if self._entered:
-            self._entered = False
-            self._places.shedder.leave(self._owner)
+        if (entered := self._entered) is not None:
+            self._entered = None
+            calls = 0 if self.calls is None else self.calls.made
+            self._places.shedder.leave(self._owner, entered, work_of(calls, self.size))
 
 
 class Places:

@@ -3,71 +3,48 @@
 Every admitted request adds to the work of one event loop. Without a bound, ten times the work that the loop can
 do makes all of it late; with one, the loop stays quick, and what it has no time for is refused while it is still cheap.
 
-How many requests may be under way (``limit``) follows the loop's lag. A loop that falls behind lowers it. A loop that
-keeps up raises it by as many requests as it had the time for, going by the CPU time that a request has cost lately. So
-requests that only wait, such as for a slow service, are admitted at the rate that the loop can serve them. While the
-loop has no idle time, the requests under way have at most ``BACKLOG_SECONDS`` of work: more of them make each of them
-later, and none of them sooner.
+Requests are counted by weight (``app.weights``), so that cheap requests neither wait for expensive ones of other owners
+nor hide them in an average. How many may be under way follows the loop (``app.concurrency``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from app.concurrency import LATE_SECONDS, ConcurrencyLimit, Tick
 from app.lag import INTERVAL_SECONDS
+from app.weights import MANY, REQUEST_WORK, Weights
 from clients.errors import Overloaded
 
-LATE_SECONDS = 0.1
-"""A loop that is later than this has too much to do."""
-
-PROMPT_SECONDS = 0.05
-"""A loop that is less late than this can do more."""
-
-BACKLOG_SECONDS = 0.3
-"""The CPU time of all requests under way, while the loop has no idle time."""
-
-BUSY = 0.9
-"""The part of its time that a loop works which has no idle time, as good as."""
-
-RESERVE = 8
-"""The requests under way past the limit, of owners who have few."""
+CHEAP = 0.5
+"""Requests of less weight have a place of their own: together they count as one request at most."""
 
 MAX_WAIT_SECONDS = 1.0
 """How long a request waits to be admitted before it is refused, in seconds."""
 
-STANDING_SECONDS = 0.1
-"""Where the oldest request of an owner has waited for longer, the newest is admitted first."""
-
-FLOOR = 2
-"""The fewest requests under way: one keeps the loop busy while another waits for a service."""
-
-FLOOR_OWNERS = 8
-"""The fewest owners who have a request under way, however many others have."""
+STANDING_SECONDS = 0.5
+"""Where an owner's oldest request has waited for longer, the newest is admitted first: the others come too late."""
 
 RETRY_SECONDS = 1.0
 
-_FADING = 0.95
-"""What of the CPU time and the number of past requests still counts after a tick, of which there are 20 a second."""
 
+class Entered(NamedTuple):
+    """An admitted request: when it was admitted, by the clock of its ``Shedder``, and as how many it counts."""
 
-_NEWEST = 0.2
-"""The weight of the newest tick in what is known of how busy the loop is."""
-
-_ENOUGH = 0.5
-"""The fewest recent requests from which the cost of one is computed."""
-
-_LEAST_COST = 0.0001
+    since: float
+    weight: float
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A request that waits: ``turn`` resolves to whether it is admitted."""
+    """A request that waits: ``turn`` resolves when it is admitted, or to None when it is refused."""
 
-    turn: asyncio.Future[bool]
+    turn: asyncio.Future[Entered | None]
     since: float
 
 
@@ -83,17 +60,20 @@ class Shedder:
     def __init__(
         self, most: int, overdue: Callable[[], float] = lambda: 0.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.limit = most
-        self._most = most
-        self._least = min(FLOOR, most)
+        self._limit = ConcurrencyLimit(most)
         self._overdue = overdue
         self._clock = clock
         self._held: Counter[str] = Counter()
+        self._expensive: Counter[str] = Counter()
         self._under_way = 0
-        self._done = self._used = 0.0
-        self._cost = self._busy = 0.0
-        self._room = 0.0
-        self._lines: dict[str, deque[_Waiting]] = {}
+        self._load = self._cheap = self._entered = 0.0
+        self._weights = Weights()
+        self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()  # by owner, the next one first
+
+    @property
+    def limit(self) -> int:
+        """The most requests under way, by weight."""
+        return self._limit.now
 
     @property
     def under_way(self) -> int:
@@ -105,85 +85,92 @@ class Shedder:
         """How many requests wait to be admitted."""
         return sum(map(len, self._lines.values()))
 
-    def enters(self, owner: str) -> bool:
-        """Let a request in if there is no need to wait; ``leave`` ends it."""
-        if owner in self._lines or not self._has_room(owner) or self._overdue() > LATE_SECONDS:
-            return False
-        self._take(owner)
-        return True
+    async def enter(self, owner: str) -> Entered:
+        """Admit a request, after a wait where needed.
 
-    async def enter(self, owner: str) -> None:
-        """Let a request in, after a wait where need be; ``leave`` ends it.
+        Returns:
+            What ``leave`` takes.
 
         Raises:
             Overloaded: reason ``BUSY``, when it was not admitted within ``MAX_WAIT_SECONDS``.
         """
-        if self.enters(owner):
-            return
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock())
-        self._lines.setdefault(owner, deque()).append(waiting)
+        if owner not in self._lines and self._has_room(owner) and self._overdue() <= LATE_SECONDS:
+            return self._take(owner)
+        waiting = self._line_up(owner)
         try:
-            is_in = await waiting.turn
+            entered = await waiting.turn
         except asyncio.CancelledError:
             self._give_up(owner, waiting)
             raise
-        if not is_in:
+        if entered is None:
             raise Overloaded("The gateway is busy. Try again.", reason="BUSY", retry_after_seconds=RETRY_SECONDS)
+        return entered
 
-    def leave(self, owner: str) -> None:
-        """End a request, and admit those that wait for its place."""
+    def leave(self, owner: str, entered: Entered, work: float = REQUEST_WORK) -> None:
+        """End an admitted request, and admit those that wait for its place. ``work`` is as in ``work_of``."""
         self._under_way -= 1
-        self._done += 1
-        if self._held[owner] > 1:
-            self._held[owner] -= 1
-        else:
-            del self._held[owner]
+        self._count(owner, entered, -1)
+        if not self._under_way:
+            self._load = self._cheap = self._entered = 0.0  # without what rounding left
+        self._weights.add(owner, work)
+        self._limit.add(entered.weight)
         self._let_in()
 
     def tick(self, lag: float, used: float, interval: float = INTERVAL_SECONDS) -> None:
-        """Follow the loop's lag.
+        """Follow the loop's lag. It is called at every tick of the loop's watch.
 
         Args:
             lag: how late the loop is, in seconds.
             used: the CPU time of the loop since the last call, in seconds.
             interval: the time between two calls of a loop that keeps up, in seconds.
         """
-        self._estimate(used, interval + lag)
-        if lag > LATE_SECONDS:
-            self.limit = max(self._least, min(self.limit, self._under_way) * 7 // 10)
-            self._room = 0.0
-        elif lag < PROMPT_SECONDS and self.limit < self._most:
-            self._room += max(interval / max(self._cost, _LEAST_COST), interval)
-            self.limit = min(self._most, self.limit + int(self._room))
-            self._room %= 1
-        if self._busy > BUSY:
-            self.limit = max(self._least, min(self.limit, int(BACKLOG_SECONDS / max(self._cost, _LEAST_COST))))
+        self._weights.fade()
+        load = self._load + self._cheap
+        age = self._clock() - self._entered / load if load else 0.0
+        self._limit.follow(Tick(lag, used, interval), load=self._load, age=age, is_wanted=bool(self._lines))
         if self._lines:
             self._refuse_overdue()
             self._let_in()
 
-    def _estimate(self, used: float, passed: float) -> None:
-        """Follow how busy the loop is, and the CPU time of a request: the last second's, by the requests that ended."""
-        self._busy += (used / passed - self._busy) * _NEWEST
-        self._used, self._done = self._used * _FADING + used, self._done * _FADING
-        if self._done >= _ENOUGH:
-            self._cost = self._used / self._done
-
     def _has_room(self, owner: str) -> bool:
         """Whether a request may be admitted.
 
-        Past the limit there is room for owners who have at most half as many requests under way as another owner has:
-        one owner's load does not hold up the few requests of others.
+        Past the limit there is room for owners who have few requests under way where another has many: when the limit
+        has just fallen, one owner's load does not hold up the few requests of others.
         """
-        if owner not in self._held:
-            return len(self._held) < max(FLOOR_OWNERS, self.limit)
-        if self._under_way < self.limit:
-            return True
-        return self._under_way < self.limit + RESERVE and 2 * self._held[owner] <= max(self._held.values())
+        if self._weight(owner) < CHEAP:
+            return self._cheap < 1
+        return self._load < self._limit.now or MANY * (self._expensive[owner] + 1) <= max(self._expensive.values())
 
-    def _take(self, owner: str) -> None:
+    def _weight(self, owner: str) -> float:
+        return self._weights.of(owner, self._held.get(owner, 0))
+
+    def _take(self, owner: str) -> Entered:
+        entered = Entered(self._clock(), self._weight(owner))
         self._under_way += 1
-        self._held[owner] += 1
+        self._count(owner, entered, 1)
+        return entered
+
+    def _count(self, owner: str, entered: Entered, sign: int) -> None:
+        self._held[owner] += sign
+        if entered.weight < CHEAP:
+            self._cheap += sign * entered.weight
+        else:
+            self._load += sign * entered.weight
+            self._expensive[owner] += sign
+        self._entered += sign * entered.since * entered.weight
+        if not self._held[owner]:
+            del self._held[owner]
+            del self._expensive[owner]
+
+    def _line_up(self, owner: str) -> _Waiting:
+        """Add a request to its owner's line. A new line is the last one, or the first if its owner is new."""
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock())
+        if owner not in self._lines:
+            self._lines[owner] = deque()
+            self._lines.move_to_end(owner, last=self._weights.knows(owner))
+        self._lines[owner].append(waiting)
+        return waiting
 
     def _let_in(self) -> None:
         """Admit one request of each waiting owner in turn, as long as there is room."""
@@ -194,23 +181,22 @@ class Shedder:
             if line:
                 self._lines[owner] = line  # behind every other owner
             if not waiting.turn.done():  # it was cancelled
-                self._take(owner)
-                waiting.turn.set_result(True)
+                waiting.turn.set_result(self._take(owner))
 
     def _refuse_overdue(self) -> None:
         oldest = self._clock() - MAX_WAIT_SECONDS
         for owner, line in list(self._lines.items()):
             while line and line[0].since <= oldest:
                 if not (turn := line.popleft().turn).done():
-                    turn.set_result(False)
+                    turn.set_result(None)
             if not line:
                 del self._lines[owner]
 
     def _give_up(self, owner: str, waiting: _Waiting) -> None:
         """Forget a request that was cancelled while it waited, or just as it was admitted."""
         if not waiting.turn.cancelled():
-            if waiting.turn.result():
-                self.leave(owner)
+            if (entered := waiting.turn.result()) is not None:
+                self.leave(owner, entered)
         elif waiting in (line := self._lines.get(owner, deque())):
             line.remove(waiting)
             if not line:

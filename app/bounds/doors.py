@@ -17,6 +17,7 @@ from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
 from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
 from app.sockets import BURST_SECONDS
+from app.weights import MAX_OWNERS
 from clients.bulkhead import SHARES
 from clients.errors import ErrorCode
 from resolvers import checks, paging, usage
@@ -308,5 +309,11 @@ PLACES = (
         "how long a request waits while the gateway has too much to do",
         refused(ErrorCode.OVERLOADED, "BUSY"),
         f"{MAX_WAIT_SECONDS:g} s",
+    ),
+    Bound(
+        "weights",
+        "users and addresses whose last requests' cost is remembered, to weigh their next ones under overload",
+        "forgets the least recently seen",
+        f"{MAX_OWNERS:,}",
     ),
 )

@@ -35,6 +35,7 @@ from app.graphql.refusals import refuse
 from app.graphql.streamed import relay
 from app.graphql.texts import MESSAGE, nul_in_variables
 from app.limits import CountedSend
+from app.places import Place
 from clients.errors import BadUserInput, ErrorCode, GatewayError
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
@@ -91,13 +92,14 @@ class GraphQLHttp:
         report = request.report_cost or header(scope, COST_HEADER) == "report"
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
-        context.on_long = scope["state"]["place"].lengthen
+        place: Place = scope["state"]["place"]
+        context.on_long, place.calls = place.lengthen, context.calls
         if (framing := FRAMINGS.get(media)) is not None:
             if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
-            scope["state"]["place"].lengthen()
+            place.lengthen()
             answers = engine.answers(operation, request.variables, context, report_cost=report)
             drain = self._doors.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
@@ -108,7 +110,9 @@ class GraphQLHttp:
                 receive, engine.execute(operation, request.variables, context, report_cost=report)
             )
         status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
-        await respond(send, status, orjson.dumps(payload), f"{media}; charset=utf-8")
+        body = orjson.dumps(payload)
+        place.size = len(body)
+        await respond(send, status, body, f"{media}; charset=utf-8")
 
     @contextmanager
     def _until_signed_out(self, principal: Principal | None, leave: Leave) -> Iterator[None]:

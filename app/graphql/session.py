@@ -280,16 +280,16 @@ class Session:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
-        context.on_long = place.lengthen
+        context.on_long, place.calls = place.lengthen, context.calls
         answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
         if operation.kind is OperationType.SUBSCRIPTION:
             place.lengthen()
             with self._doors.drain.stream():
-                await self._send_answers(operation_id, answers)
+                await self._send_answers(operation_id, answers, place)
         else:
-            await self._send_answers(operation_id, answers)
+            await self._send_answers(operation_id, answers, place)
 
-    async def _send_answers(self, operation_id: str, answers: AsyncGenerator[Payload, None]) -> None:
+    async def _send_answers(self, operation_id: str, answers: AsyncGenerator[Payload, None], place: Place) -> None:
         begun = False
         async with aclosing(answers):
             async for answer in answers:
@@ -298,6 +298,7 @@ class Session:
                     return
                 begun = True
                 text = _encoded({"id": operation_id, "type": "next", "payload": answer})
+                place.size += len(text)
                 del answer  # while it waits to be read, it is kept in one form
                 await self._put_answer(text)
         await self._tell({"id": operation_id, "type": "complete"})

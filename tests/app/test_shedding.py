@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.shedding import FLOOR, LATE_SECONDS, MAX_WAIT_SECONDS, STANDING_SECONDS, Shedder
+from app.concurrency import FLOOR, LATE_SECONDS
+from app.shedding import MAX_WAIT_SECONDS, STANDING_SECONDS, Entered, Shedder
 from clients.errors import Overloaded
 
 LATE, PROMPT = LATE_SECONDS * 2, 0.0
@@ -22,25 +23,24 @@ class Crowd:
     def __init__(self, most: int = 100) -> None:
         self.now = self.overdue = 0.0
         self.shedder = Shedder(most, lambda: self.overdue, lambda: self.now)
-        self.inside: list[str] = []
+        self.inside: dict[str, Entered] = {}
         self.refused: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
 
     async def _come(self, name: str) -> None:
         try:
-            await self.shedder.enter(name.partition(":")[0])
+            entered = await self.shedder.enter(name.partition(":")[0])
         except Overloaded:
             self.refused.append(name)
         else:
-            self.inside.append(name)
+            self.inside[name] = entered
 
     async def come(self, *names: str) -> None:
         self.tasks += [asyncio.create_task(self._come(name)) for name in names]
         await self.settle()
 
     async def go(self, name: str) -> None:
-        self.inside.remove(name)
-        self.shedder.leave(name.partition(":")[0])
+        self.shedder.leave(name.partition(":")[0], self.inside.pop(name))
         await self.settle()
 
     async def tick(self, lag: float, seconds: float = TICK, *, used: float = 0.0) -> None:
@@ -56,7 +56,7 @@ class Crowd:
 async def test_a_prompt_loop_lets_everything_in_at_once() -> None:
     crowd = Crowd(most=3)
     await crowd.come("ada:1", "ada:2", "ada:3")
-    assert crowd.inside == ["ada:1", "ada:2", "ada:3"]
+    assert list(crowd.inside) == ["ada:1", "ada:2", "ada:3"]
     assert crowd.shedder.waiting == 0
 
 
@@ -96,7 +96,7 @@ async def test_a_loop_that_is_late_at_this_moment_lets_nothing_in_before_its_nex
     assert crowd.shedder.waiting == 1
     crowd.overdue = 0.0
     await crowd.tick(LATE)
-    assert crowd.inside == ["ada:1"]
+    assert list(crowd.inside) == ["ada:1"]
 
 
 @pytest.mark.bound("admission-wait")
@@ -104,9 +104,9 @@ async def test_what_waits_too_long_is_refused() -> None:
     crowd = Crowd(most=1)
     await crowd.come(*(f"ada:{n}" for n in range(3)))
     await crowd.tick(PROMPT, seconds=MAX_WAIT_SECONDS - TICK)
-    assert (crowd.inside, crowd.refused) == (["ada:0"], [])
+    assert (list(crowd.inside), crowd.refused) == (["ada:0"], [])
     await crowd.tick(PROMPT, seconds=TICK)
-    assert (crowd.inside, crowd.refused) == (["ada:0"], ["ada:1", "ada:2"])
+    assert (list(crowd.inside), crowd.refused) == (["ada:0"], ["ada:1", "ada:2"])
     assert crowd.shedder.waiting == 0
 
 
@@ -114,11 +114,11 @@ async def test_the_newest_is_let_in_first_where_a_line_stands() -> None:
     crowd = Crowd(most=1)
     await crowd.come("ada:0", "ada:1", "ada:2")
     await crowd.go("ada:0")
-    assert crowd.inside == ["ada:1"]
+    assert list(crowd.inside) == ["ada:1"]
     crowd.now += STANDING_SECONDS + TICK
     await crowd.come("ada:3")
     await crowd.go("ada:1")
-    assert crowd.inside == ["ada:3"]
+    assert list(crowd.inside) == ["ada:3"]
 
 
 async def test_a_second_user_gets_in_beside_a_flood() -> None:
@@ -128,11 +128,13 @@ async def test_a_second_user_gets_in_beside_a_flood() -> None:
         await crowd.tick(LATE)
     await crowd.come(*(f"ada:{n}" for n in range(100, 200)))
     while len(crowd.inside) > FLOOR:
-        await crowd.go(crowd.inside[0])
+        await crowd.go(next(iter(crowd.inside)))
+    await crowd.come(*(f"user{n}:0" for n in range(20)))
     for number in range(5):
-        await crowd.come(f"grace:{number}")
-        assert f"grace:{number}" in crowd.inside
-        await crowd.go(f"grace:{number}")
+        await crowd.come(f"grace{number}:0")
+        await crowd.go(next(iter(crowd.inside)))
+        assert f"grace{number}:0" in crowd.inside, "a new user's request is next"
+        await crowd.go(f"grace{number}:0")
 
 
 async def test_a_request_that_is_cancelled_leaves_no_trace() -> None:
@@ -141,13 +143,12 @@ async def test_a_request_that_is_cancelled_leaves_no_trace() -> None:
     crowd.tasks[1].cancel()  # while it waits
     await crowd.settle()
     assert crowd.shedder.waiting == 1
-    crowd.inside.remove("ada:0")
-    crowd.shedder.leave("ada")  # lets the next one in, which is cancelled before it knows
+    crowd.shedder.leave("ada", crowd.inside.pop("ada:0"))  # lets the next one in, which is cancelled before it knows
     crowd.tasks[2].cancel()
     await crowd.settle()
     assert (crowd.shedder.waiting, crowd.shedder.under_way) == (0, 0)
     await crowd.come("grace:0")
-    assert crowd.inside == ["grace:0"]
+    assert list(crowd.inside) == ["grace:0"]
 
 
 STEPS = st.lists(
@@ -175,7 +176,7 @@ async def _walk(most: int, steps: list[tuple[str, object]]) -> None:
             await crowd.come(f"{which}:{number}")
         elif what == "go" and crowd.inside:
             assert isinstance(which, int)
-            await crowd.go(crowd.inside[which % len(crowd.inside)])
+            await crowd.go(list(crowd.inside)[which % len(crowd.inside)])
         elif what == "cancel" and crowd.tasks:
             assert isinstance(which, int)
             crowd.tasks[which % len(crowd.tasks)].cancel()
