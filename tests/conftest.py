@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, (what, _, _) in CAPABILITIES.items():
         config.addinivalue_line("markers", f"{name}: {what}")
     config.pluginmanager.register(Capabilities())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
