@@ -18,7 +18,7 @@ MAKEFLAGS += --jobs=3
 # Whatever starts Python a second time finds its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test style types imports collected test-real fuzz fuzz-briefly bench pages demo screenshots released lock generated clean
+.PHONY: help run test style types imports test-real fuzz fuzz-briefly bench pages demo screenshots released lock generated clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,7 +26,7 @@ help: ## This list
 run: $(VENV)/.run $(PAGES)/dist/.built $(CHAT)/dist/.built ## Set up and start the gateway on port 8000, with embedded upstreams unless .env names real ones
 	@exec $(BIN)/agentgraph serve
 
-test: style types imports collected $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
+test: style types imports .collected.log $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/fuzz
 
 style: $(VENV)/.test
@@ -39,9 +39,9 @@ types: $(VENV)/.test
 imports: $(VENV)/.test
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 
-# The tests' assertions are rewritten once, not by every worker.
-collected: $(VENV)/.test
-	@$(BIN)/python -m pytest -q --collect-only > .collected.log || { cat .collected.log; exit 1; }
+# The tests' assertions are rewritten once after a change, not by every worker.
+.collected.log: $(VENV)/.test $(shell find tests -name '*.py')
+	@$(BIN)/python -m pytest -q --collect-only > $@ || { cat $@; rm $@; exit 1; }
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors and contracts against the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"

@@ -1,5 +1,1 @@
 """The process and its doors: settings, composition, sign-in, limits, GraphQL transports, REST, health, metrics."""
-
-from importlib.metadata import version
-
-VERSION = version("agentgraph")

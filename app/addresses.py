@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
-from clients.redis import is_usable
-
 _API = re.compile(r"/v1(/(agents|models|chat|completions|embeddings|health|runs|messages)(/.*)?)?$", re.IGNORECASE)
 _PAGE = re.compile(r"/(ui|docs|redoc|health|chat/completions)$", re.IGNORECASE)
 _OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agents(/.*)?)?)$", re.IGNORECASE)
@@ -91,6 +89,8 @@ def redis_url(value: str | None) -> str | None:
     """Where Redis is. Raises ValueError for what redis-py would pass over or break at."""
     if value is None:
         return None
+    from clients.redis import is_usable  # noqa: PLC0415 - redis-py is imported where there is a Redis
+
     if not is_url(value, {"redis", "rediss"}) and not value.startswith("unix:///"):
         raise ValueError(f"must be a redis://, rediss:// or unix:// URL{_hint(value)}")
     parts = urlsplit(value)

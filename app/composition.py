@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from app import VERSION, devtokens
+from app import devtokens
 from app.auth import Authenticator
 from app.circle import gateway_of, letta_key
 from app.doors import Doors
@@ -20,6 +20,7 @@ from app.places import Places
 from app.probes import probes_of, report
 from app.settings import Settings
 from app.telemetry import Telemetry
+from app.version import VERSION
 from clients.ams import Ams
 from clients.calls import CallScope, UpstreamLimits
 from clients.errors import Service
@@ -27,7 +28,6 @@ from clients.health import HealthCheck
 from clients.letta.client import Letta
 from clients.limiter import MemoryLimiter
 from clients.litellm import LiteLLM
-from clients.redis import redis_check
 from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
 from resolvers.limits import LimitKind, RateLimits
@@ -168,6 +168,8 @@ async def _checks(
             )
         )
     if settings.redis_url is not None:
+        from clients.redis import redis_check  # noqa: PLC0415 - redis-py is imported where there is a Redis
+
         checks.append(await redis_check(settings.redis_url, _secret(settings.redis_password), stack))
     return checks
 

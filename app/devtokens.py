@@ -16,13 +16,17 @@ from pathlib import Path
 import jwt
 
 from app.settings import Settings
+from app.usage import UsageError
 
 ISSUER = "agentgraph-development"
 LIFETIME_SECONDS = 24 * 3600
 
 
-class DataFolderError(Exception):
-    """The user's data folder cannot be used; the text says which and why."""
+class DataFolderError(UsageError):
+    """The user's data folder cannot be used; the text says which, why, and what to do."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(f"cannot use the data folder {folder}: {error.strerror}. Set XDG_DATA_HOME.")
 
 
 def data_dir() -> Path:
@@ -58,7 +62,7 @@ def _kept_secret(name: str) -> str:
             _publish(path, secrets.token_urlsafe(48))
         return path.read_text()
     except OSError as error:
-        raise DataFolderError(f"{path.parent}: {error.strerror}") from error
+        raise DataFolderError(path.parent, error) from error
 
 
 def _publish(path: Path, text: str) -> None:

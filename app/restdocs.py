@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import Lifespan
 
-from app import VERSION
 from app.rest.requests import Chat, Embeddings
 from app.rest.table import TABLE, Keys, Row, Work
 from app.settings import Settings
+from app.version import VERSION
 from resolvers.checks import MAX_KEY
 
 _ERROR = {

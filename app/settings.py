@@ -24,6 +24,7 @@ from app.setting_kinds import (
     Seconds,
     Secret,
 )
+from app.usage import UsageError
 
 ENV_FILE = ".env"
 LOCALHOST_ORIGIN = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
@@ -39,7 +40,7 @@ class Environment(StrEnum):
     PRODUCTION = "production"
 
 
-class SettingsError(Exception):
+class SettingsError(UsageError):
     """The settings cannot be used. ``problems`` has one line each, naming the variable and no secret."""
 
     def __init__(self, problems: list[str]) -> None:

@@ -19,7 +19,7 @@ from typing import ParamSpec, TypeVar
 import uvloop
 
 from app import devtokens
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 
 P = ParamSpec("P")
 R = TypeVar("R")

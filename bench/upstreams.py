@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import orjson
 
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 
 AGENTS, MESSAGES = 50, 20
 CREATED = "2026-01-01T00:00:00Z"

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
-from app.settings import Settings
 from tests.support.capabilities import CAPABILITIES, Capabilities
-from tests.support.stack import Stack, embedded_stack, real_stack
+
+if TYPE_CHECKING:  # xdist's controller, which runs no test, loads this file too
+    from tests.support.stack import Stack
+
+settings.register_profile("agentgraph", deadline=None)  # a busy machine makes any test slow
+settings.load_profile("agentgraph")
 
 REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
 
@@ -19,9 +26,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Capabilities())
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that may take longest, so that at the end no process waits for one of them."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return 0 if marker is None else marker.args[0] or 600
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the shell happens to export (HOST, PORT, …) is no input of a test; the real upstreams' addresses are."""
+    from app.settings import Settings
+
     with pytest.MonkeyPatch.context() as environment:
         for name in () if REAL else Settings.model_fields:
             environment.delenv(name.upper(), raising=False)
@@ -33,5 +60,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
     """A gateway and what stands behind it, each on a port of its own."""
+    from tests.support.stack import embedded_stack, real_stack
+
     async with real_stack() if REAL else embedded_stack() as running:
         yield running

@@ -15,11 +15,8 @@ from app.embedded.letta.shapes import RUN, STEP, tool
 from app.embedded.letta.tools import REFUND_TOOL
 from app.embedded.letta.turns import otid_of
 from app.embedded.litellm.keys import make_key
+from app.embedded.people import ADA, GRACE, PEOPLE
 from app.embedded.state import Agent, Json, Run, State, User
-
-ADA = "a0a0a0a0-1111-4111-8111-000000000001"
-GRACE = "b0b0b0b0-2222-4222-8222-000000000002"
-PEOPLE = {"ada": (ADA, "ada@example.com", "Ada"), "grace": (GRACE, "grace@example.com", "Grace")}
 
 _NAMESPACE = uuid.UUID("5eed5eed-0000-4000-8000-000000000000")
 _EPOCH = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -120,25 +121,33 @@ class AnswerLimits:
     def __init__(self, schema: GraphQLSchema, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.turns = Turns()
-        self.kinds: dict[int, Kind] = {}
-        for kind in schema.type_map.values():
-            if isinstance(kind, GraphQLObjectType):
-                for field in kind.fields.values():
-                    self._note(field.type)
+        self.kinds = _kinds_of(schema)
 
-    def _note(self, kind: Any) -> None:
-        named = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
-        if is_leaf_type(named):
-            is_float = named is not kind and named.name == GraphQLFloat.name
-            known = Kind(kind, named, _PLAIN.get(named.name), named.coerce_output_value, is_float=is_float)
-        elif isinstance(named, GraphQLList):
-            self._note(named.of_type)
-            known = Kind(kind, named, complete="complete_list_value")
-        elif isinstance(named, GraphQLObjectType):
-            known = Kind(kind, named, complete="complete_object_value")
-        else:
-            known = Kind(kind, named, complete="complete_abstract_value")
-        self.kinds[id(kind)] = known
+
+@cache
+def _kinds_of(schema: GraphQLSchema) -> dict[int, Kind]:
+    """The type of every field, and of every item of a list, by the type's ``id``."""
+    kinds: dict[int, Kind] = {}
+    for kind in schema.type_map.values():
+        if isinstance(kind, GraphQLObjectType):
+            for field in kind.fields.values():
+                _note(field.type, kinds)
+    return kinds
+
+
+def _note(kind: Any, kinds: dict[int, Kind]) -> None:
+    named = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
+    if is_leaf_type(named):
+        is_float = named is not kind and named.name == GraphQLFloat.name
+        known = Kind(kind, named, _PLAIN.get(named.name), named.coerce_output_value, is_float=is_float)
+    elif isinstance(named, GraphQLList):
+        _note(named.of_type, kinds)
+        known = Kind(kind, named, complete="complete_list_value")
+    elif isinstance(named, GraphQLObjectType):
+        known = Kind(kind, named, complete="complete_object_value")
+    else:
+        known = Kind(kind, named, complete="complete_abstract_value")
+    kinds[id(kind)] = known
 
 
 class Answer:

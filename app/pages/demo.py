@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from app.asgi import header
 from app.devtokens import dev_secret, make_token
-from app.embedded.seed import PEOPLE
+from app.embedded.people import PEOPLE
 from app.pages.local import is_from_this_machine
 from app.settings import Settings
 

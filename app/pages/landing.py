@@ -7,13 +7,13 @@ import re
 
 from starlette.types import Receive, Scope, Send
 
-from app import VERSION
 from app.asgi import header
 from app.gate import Gate
 from app.pages.local import is_local, local_token
 from app.pages.page import Markup, digest, filled, page, policy, read
 from app.pages.snippets import Snippet, snippets
 from app.settings import Settings
+from app.version import VERSION
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _SERVICES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from app.asgi import header
 from app.devtokens import dev_secret, make_token
-from app.embedded.seed import PEOPLE
+from app.embedded.people import PEOPLE
 from app.settings import Settings
 
 _LOOPBACK_NAME = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import REAL
-from tests.support.upstreams import Upstreams, upstreams
+
+if TYPE_CHECKING:
+    from tests.support.upstreams import Upstreams
 
 
 @pytest.fixture
 async def up() -> AsyncIterator[Upstreams]:
+    from tests.support.upstreams import upstreams
+
     async with upstreams(real=REAL) as running:
         yield running

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +27,7 @@ from app.embedded.server import EmbeddedPlatform
 from app.rest.secrets import agent_secret
 from app.settings import Settings
 from tests.support.doors import refusal
-from tests.support.process import Gateway, serving
+from tests.support.process import Gateway, running, serving
 from tests.support.stack import until
 
 LONG = "[[tokens=5000 delay=0.02]]"
@@ -573,15 +572,8 @@ async def test_a_signal_while_the_gateway_starts_ends_it(how: signal.Signals, ti
 async def test_the_embedded_platform_alone_stops_at_once_without_a_traceback(
     how: signal.Signals, tmp_path: Path
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "embedded", "--memory", "--port", "0"),
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    try:
+    async with running("embedded", "--memory", "--port", "0", folder=tmp_path, environment=os.environ) as process:
+        assert process.stdout is not None
         printed = (await process.stdout.readuntil(b"To make a service fail")).decode()
         given = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
         headers = {"authorization": f"Bearer {given['LETTA_API_KEY']}"}
@@ -594,8 +586,5 @@ async def test_the_embedded_platform_alone_stops_at_once_without_a_traceback(
                         if "tok1" in piece:
                             process.send_signal(how)
         out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
     assert process.returncode in {-how, 128 + how}
     assert "Traceback" not in out.decode()

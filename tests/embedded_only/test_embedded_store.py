@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sqlite3
 import stat
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -13,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.cli import main, store_path
+from app.cli import main
+from app.commands.data import store_path
 from app.embedded.store import StoreError, open_store, remove_store
 from tests.support.embedded import embedded
-from tests.support.process import serving
+from tests.support.process import Process, running, serving
 from tests.support.stack import until
 
 
@@ -28,14 +27,9 @@ def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def command(*arguments: str) -> tuple[int, str]:
     """``agentgraph`` with these arguments: its exit status, and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", *arguments),
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PORT": "0"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
+    environment = {**os.environ, "PORT": "0"}
+    async with running(*arguments, folder=Path.cwd(), environment=environment) as process:
+        out, _ = await process.communicate()
     return process.returncode or 0, out.decode()
 
 
@@ -263,15 +257,10 @@ async def test_every_kind_of_change_is_taken_up_again() -> None:
 
 
 @asynccontextmanager
-async def embedded_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient]]:
+async def embedded_process() -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
     """``agentgraph embedded``, and a client for its Letta."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "embedded", "--port", "0"),
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
+    async with running("embedded", "--port", "0", folder=Path.cwd(), environment=os.environ) as process:
+        assert process.stdout is not None
         said: dict[str, str] = {}
         while "# To make a service fail, and to see it" not in said:
             line = (await process.stdout.readline()).decode().strip()
@@ -280,10 +269,6 @@ async def embedded_process() -> AsyncIterator[tuple[asyncio.subprocess.Process, 
         headers = {"authorization": f"Bearer {said['LETTA_API_KEY']}"}
         async with httpx.AsyncClient(base_url=said["LETTA_BASE_URL"], headers=headers, trust_env=False) as letta:
             yield process, letta
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def test_kill_9_in_the_middle_of_a_run() -> None:

@@ -31,7 +31,7 @@ async def shell(gateway: Gateway, script: str) -> dict:
 
 
 async def test_the_query_that_the_start_prints_answers_when_pasted(tmp_path: Path) -> None:
-    async with serving(tmp_path) as gateway:
+    async with serving(tmp_path, forks=False) as gateway:
         pasted = [line for line in gateway.banner.splitlines() if re.match("export |curl |  -d ", line)]
         answer = await shell(gateway, "\n".join(pasted))
     assert answer["data"]["viewer"]["email"] == "ada@example.com"
@@ -39,7 +39,7 @@ async def test_the_query_that_the_start_prints_answers_when_pasted(tmp_path: Pat
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 async def test_a_signal_ends_the_process_within_its_grace_whatever_is_open(tmp_path: Path, how: signal.Signals) -> None:
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="1") as gateway:
+    async with serving(tmp_path, forks=False, SHUTDOWN_GRACE_SECONDS="1") as gateway:
         headers = {"authorization": f"Bearer {gateway.token}"}
         asked = {
             "model": "gpt-4o-mini",

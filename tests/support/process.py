@@ -6,10 +6,14 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.forks import ROOT, Forked, forked
+
+Process = Forked | asyncio.subprocess.Process
 
 
 @dataclass
@@ -19,24 +23,20 @@ class Gateway:
     url: str
     token: str
     banner: str
-    process: asyncio.subprocess.Process
+    process: Process
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, keeps: bool = False, **settings: str) -> AsyncIterator[Gateway]:
+async def serving(folder: Path, *, keeps: bool = False, forks: bool = True, **settings: str) -> AsyncIterator[Gateway]:
     """Run ``agentgraph serve`` in a folder, on a free port, until the context ends.
 
     Its embedded platform is in memory, so that several can run, unless it ``keeps`` its data in the data folder.
+    Without ``forks`` the process is a new interpreter, as it is for a user.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "serve", *([] if keeps else ["--memory"])),
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PORT": "0", **settings},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    try:
+    arguments = ["serve", *([] if keeps else ["--memory"])]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": "0", **settings}
+    async with running(*arguments, folder=folder, environment=environment, forks=forks) as process:
+        assert process.stdout is not None
         banner = ""
         while "curl " not in banner:
             line = (await process.stdout.readline()).decode()
@@ -48,6 +48,27 @@ async def serving(folder: Path, *, keeps: bool = False, **settings: str) -> Asyn
         assert token, banner
         assert url, banner
         yield Gateway(url[1], token[1], banner, process)
+
+
+@asynccontextmanager
+async def running(
+    *arguments: str, folder: Path, environment: Mapping[str, str], forks: bool = True
+) -> AsyncIterator[Process]:
+    """Run ``agentgraph`` until the context ends."""
+    process: Process
+    if forks:
+        process = await forked(*arguments, folder=folder, environment=environment)
+    else:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "app", *arguments),
+            cwd=folder,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    try:
+        yield process
     finally:
         if process.returncode is None:
             process.kill()

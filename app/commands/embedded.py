@@ -1,0 +1,59 @@
+"""``agentgraph embedded``: the embedded platform alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+
+from app import garbage
+from app.circle import gateway_of, letta_key
+from app.commands.data import opened_store, store_path
+from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.settings import Settings
+from app.usage import UsageError
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve until a signal ends it, and have that signal's default effect."""
+    if (ended_by := asyncio.run(_serve(options, Settings.load()))) == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.raise_signal(ended_by)
+
+
+async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Signals:
+    store = None if options.memory else opened_store()
+    asked = EmbeddedOptions(port=options.port, gateway=gateway_of(settings), letta_own_key=letta_key(settings))
+    platform = EmbeddedPlatform(asked, store)
+    try:
+        await platform.start()
+    except OSError as error:
+        raise UsageError(f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}") from error
+    garbage.settle()
+    keys = platform.options
+    print(f"AMS_BASE_URL={platform.urls['ams']}\nSUPABASE_SERVICE_KEY={keys.ams_key}")
+    print(f"LETTA_BASE_URL={platform.urls['letta']}\nLETTA_API_KEY={keys.letta_key}")
+    print(f"LITELLM_BASE_URL={platform.urls['litellm']}\n")
+    print(f"# Its data is kept in {store_path()}" if store else "# Its data is in memory, and goes with it.")
+    signalled = _first_signal()
+    print(f"# To make a service fail, and to see it: {platform.page_url}", flush=True)
+    try:
+        return await signalled
+    finally:
+        await platform.stop()
+
+
+def _first_signal() -> asyncio.Future[signal.Signals]:
+    """The first signal to stop; a second one has its default effect."""
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[signal.Signals] = loop.create_future()
+    handled = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(given: signal.Signals) -> None:
+        for one in handled:
+            loop.remove_signal_handler(one)
+        first.set_result(given)
+
+    for one in handled:
+        loop.add_signal_handler(one, stop, one)
+    return first

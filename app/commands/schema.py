@@ -1,0 +1,27 @@
+"""``agentgraph schema``: the graph's schema."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+
+from app.usage import UsageError
+from schema.build import build_schema
+from schema.federation import graph_sdl, subgraph_sdl
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the schema, or compare it with a file. Raises UsageError where they differ."""
+    text = (subgraph_sdl if options.federation else graph_sdl)(build_schema())
+    if options.check is None:
+        print(text, end="")
+        return
+    try:
+        kept = options.check.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {options.check}: {error}") from error
+    difference = difflib.unified_diff(
+        kept.splitlines(), text.splitlines(), str(options.check), "this schema", lineterm=""
+    )
+    if lines := list(difference):
+        raise UsageError("\n".join([f"{options.check} is not this schema:", *lines[:40]]))

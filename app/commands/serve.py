@@ -1,0 +1,63 @@
+"""``agentgraph serve``: the gateway."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import socket
+
+from app.banner import banner
+from app.commands.data import opened_store, store_path
+from app.commands.tokens import development_token
+from app.crowd import open_more_files
+from app.drain import Drain
+from app.embedded.store import Store
+from app.main import create_app
+from app.server import server_config
+from app.settings import Settings
+from app.stopping import Server
+from app.telemetry import Telemetry, log_everything, make_logger
+from app.usage import UsageError
+from app.version import VERSION
+
+
+def run(options: argparse.Namespace) -> None:
+    """Serve until a signal ends it."""
+    settings = Settings.load()
+    if settings.host is None and options.host:
+        settings = settings.model_copy(update={"host": options.host})
+    with contextlib.ExitStack() as opened:
+        store = None if options.memory or not settings.embedded_services else opened_store()
+        if store is not None:
+            opened.callback(store.close)
+        _run(settings, _listen(settings.bind_host, settings.port), store)
+
+
+def _run(settings: Settings, listener: socket.socket, store: Store | None) -> None:
+    token = development_token("ada") if settings.development_tokens else None
+    port = listener.getsockname()[1]
+    kept_in = None if store is None else str(store_path())
+    text = banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in)
+    telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
+    log_everything(telemetry.log)
+    open_more_files()
+    if settings.is_production:
+        telemetry.announce("starting", text, version=VERSION, port=port)  # everything in the log is JSON
+    else:
+        print(text, flush=True)
+    app = create_app(settings, telemetry, store=store, drain=drain, announces=True)
+    config = server_config(app, settings, loop="uvloop")
+    Server(config, drain, telemetry, grace=settings.shutdown_grace_seconds).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}. Set PORT or HOST.") from error
+    listener.listen(2048)
+    return listener

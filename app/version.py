@@ -1,0 +1,5 @@
+"""The gateway's version."""
+
+from importlib.metadata import version
+
+VERSION = version("agentgraph")

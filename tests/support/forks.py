@@ -1,0 +1,167 @@
+"""``agentgraph`` as a process that is forked from one which has imported it: a tenth of the CPU of a new interpreter.
+
+The forked process has its own folder, environment and standard streams, runs the command from its first line to its
+last, and exits as it does. Only the imports have been done before. ``test_serve`` starts the command itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+IMPORTED = ("app.cli", "app.commands.serve", "app.commands.embedded", "uvicorn.loops.uvloop", "uvicorn.lifespan.on")
+
+
+class Forked:
+    """A process, as ``asyncio.subprocess.Process`` is one. ``stdout`` has its standard error too."""
+
+    def __init__(self, pid: int, stdout: asyncio.StreamReader, told: asyncio.StreamReader, held: list[Any]) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._held = held
+        self._ended = asyncio.create_task(self._end(told))
+
+    async def _end(self, told: asyncio.StreamReader) -> int:
+        self.returncode = int(await told.readline())
+        return self.returncode
+
+    async def wait(self) -> int:
+        """Wait until it has exited. Returns its exit status, negative for a signal."""
+        return await asyncio.shield(self._ended)
+
+    async def communicate(self) -> tuple[bytes, None]:
+        """Read what it prints until it has exited, and close what is held of it."""
+        out = await self.stdout.read()
+        await self.wait()
+        for one in self._held:
+            one.close()
+        return out, None
+
+    def send_signal(self, how: int) -> None:
+        """Send a signal, unless it has exited."""
+        if self.returncode is None:
+            os.kill(self.pid, how)
+
+    def kill(self) -> None:
+        """Kill it, unless it has exited."""
+        self.send_signal(signal.SIGKILL)
+
+
+async def forked(*arguments: str, folder: Path, environment: Mapping[str, str]) -> Forked:
+    """Run ``agentgraph`` with these arguments in a folder, with no other environment than this one."""
+    mine, theirs = socket.socketpair()
+    read, write = os.pipe()
+    socket.send_fds(_forking(), [b"."], [theirs.fileno(), write])
+    theirs.close()
+    os.close(write)
+    told, telling = await asyncio.open_connection(sock=mine)
+    asked = {"arguments": arguments, "folder": str(folder), "environment": dict(environment)}
+    telling.write(json.dumps(asked).encode() + b"\n")
+    stdout = asyncio.StreamReader()
+    printing, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(read, "rb", buffering=0)
+    )
+    return Forked(int(await told.readline()), stdout, told, [telling, printing])
+
+
+@cache
+def _forking() -> socket.socket:
+    """The process to fork from, which ends when this one does."""
+    mine, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.forks", str(theirs.fileno())],
+        cwd=ROOT,
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    theirs.close()
+    atexit.register(_end, process, mine)
+    return mine
+
+
+def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    control.close()
+    process.wait()
+
+
+def _serve(control: socket.socket) -> dict[str, Any]:
+    """Fork a process for each request. Returns in that process, with what was asked of it."""
+    while (given := socket.recv_fds(control, 1, 2))[0]:
+        told, output = given[1]
+        if os.fork() == 0:
+            control.close()
+            return _watch(socket.socket(fileno=told), output)
+        os.close(told)
+        os.close(output)
+        _reap(os.WNOHANG)
+    _reap(0)
+    os._exit(0)
+
+
+def _reap(how: int) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, how)[0]:
+            pass
+
+
+def _watch(told: socket.socket, output: int) -> dict[str, Any]:
+    """Fork the process that runs the command, tell its id and then its exit status. Returns in that process.
+
+    It is killed where nobody listens any more.
+    """
+    with told.makefile() as lines:
+        asked: dict[str, Any] = json.loads(lines.readline())
+    ends, ended = os.pipe()  # the process holds its other end, so that reading it ends when the process does
+    if (pid := os.fork()) == 0:
+        told.close()
+        os.close(ends)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        return asked
+    os.close(output)
+    os.close(ended)
+    told.sendall(f"{pid}\n".encode())
+    if ends not in select.select([ends, told], [], [])[0]:
+        os.kill(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    with suppress(OSError):
+        told.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _become(asked: dict[str, Any]) -> None:
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sys.argv = ["agentgraph", *asked["arguments"]]
+
+
+if __name__ == "__main__":
+    gc.disable()
+    from app.__main__ import main
+    from schema.build import build_schema
+
+    for name in IMPORTED:
+        import_module(name)
+    build_schema()
+    gc.freeze()  # a collection writes to all that it visits, which would be copied for each process
+    _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    sys.exit(main())
