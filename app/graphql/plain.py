@@ -120,8 +120,7 @@ class PlainEvents:
         definition = schema.subscription_type.fields.get(details[0].node.name.value)
         if definition is None or not is_abstract_type(named := get_named_type(definition.type)):
             return None
-        kinds = [kind for kind in schema.get_possible_types(named) if kind.is_type_of]
-        found = [kind for kind in kinds if kind.is_type_of(event, None) is True]
+        found = [kind for kind in schema.get_possible_types(named) if _is_of(kind, event)]
         return found[0] if len(found) == 1 else None
 
     def _field(self, name: str, kind: GraphQLObjectType, field_name: str) -> _Field | None:
@@ -134,3 +133,9 @@ class PlainEvents:
             return None
         nullable = not isinstance(definition.type, GraphQLNonNull)
         return _Field(name, strawberry_field.python_name, known.plain, known.coerce, nullable)
+
+
+def _is_of(kind: GraphQLObjectType, event: object) -> bool:
+    """Whether an event is of a type, by its class alone: see ``schema.base.reads``."""
+    definition = kind.extensions.get("strawberry-definition")
+    return type(event) in getattr(getattr(definition, "origin", None), "records", ())
