@@ -32,7 +32,7 @@ class Beating:
         self._beat: asyncio.Task[None] | None = None
 
     async def write(self, chunk: bytes) -> None:
-        """Write a chunk, after a heartbeat that is being written."""
+        """Write a chunk, after a heartbeat that is being written. Raises what writing either of them raises."""
         if self._beat is not None:
             await self._beat
         self._silent_since = None
@@ -45,10 +45,11 @@ class Beating:
     async def __aexit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
         self._silent_since = None
         self._timer.cancel()
-        if self._beat is not None:
-            if kind is not None:
-                self._beat.cancel()
-            await asyncio.wait([self._beat])
+        if self._beat is not None and kind is None:
+            await self._beat
+        elif self._beat is not None:
+            self._beat.cancel()
+            await asyncio.gather(self._beat, return_exceptions=True)
 
     def _due(self) -> None:
         since = self._silent_since

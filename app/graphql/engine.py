@@ -120,17 +120,19 @@ class Engine:
         try:
             async with aclosing(cast("Any", source)):
                 async for event in source:
-                    data = None if started.reported is not None else plain.data(event)
-                    payload = {"data": data} if data is not None else await self._executed(started, event, context)
+                    data = plain.data(event) if started.reported is None else None
+                    payload = await self._event_answer(started, event, context) if data is None else {"data": data}
                     yield payload
+                    del event, data  # while it waits for the next one, nothing is kept of it
+                    payload = {"errors": True} if payload.get("errors") else {}
         except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
             failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
             payload = self._payload(ExecutionResult(None, [failure]), context)
             yield payload
         self._count(operation, payload)
 
-    async def _executed(self, started: _Started, event: object, context: RequestContext) -> Payload:
-        """The answer to one event, as the executor makes it."""
+    async def _event_answer(self, started: _Started, event: Any, context: RequestContext) -> Payload:
+        """The answer to one event of a subscription."""
         one = started.executor.build_per_event_executor(event)
         one.context_value = context.renewed()
         return await self._answer(_Started(one, started.reported), one.context_value, serially=False)

@@ -26,7 +26,10 @@ async def relay(
         async for answer in answers:
             if not body.begun:
                 body.headers = _wait(answer)
-            await beating.write(framing.answer(answer))
+            chunk = framing.answer(answer)
+            del answer  # while it waits to be read, it is kept in one form
+            await beating.write(chunk)
+            del chunk
     await write(send, framing.last(leave.reason and leave.reason.name), more=False)
 
 

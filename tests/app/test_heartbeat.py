@@ -100,7 +100,10 @@ async def test_an_error_of_a_heartbeat_is_that_of_the_next_chunk() -> None:
         broken.set()
         raise ConnectionError(chunk)
 
-    async with Beating(write, 0.01, b"beat") as body:
-        await broken.wait()
-        with pytest.raises(ConnectionError, match="beat"):
+    async def say() -> None:
+        async with Beating(write, 0.01, b"beat") as body:
+            await broken.wait()
             await body.write(b"chunk")
+
+    with pytest.raises(ConnectionError, match="beat"):
+        await say()
