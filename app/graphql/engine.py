@@ -121,7 +121,7 @@ class Engine:
             async with aclosing(cast("Any", source)):
                 async for event in source:
                     data = plain.data(event) if started.reported is None else None
-                    payload = await self._event_answer(started, event, context) if data is None else {"data": data}
+                    payload = await self._executed(started, event, context) if data is None else {"data": data}
                     yield payload
                     del event, data  # while it waits for the next one, nothing is kept of it
                     payload = {"errors": True} if payload.get("errors") else {}
@@ -131,8 +131,8 @@ class Engine:
             yield payload
         self._count(operation, payload)
 
-    async def _event_answer(self, started: _Started, event: Any, context: RequestContext) -> Payload:
-        """The answer to one event of a subscription."""
+    async def _executed(self, started: _Started, event: object, context: RequestContext) -> Payload:
+        """The answer to one event, as the executor makes it."""
         one = started.executor.build_per_event_executor(event)
         one.context_value = context.renewed()
         return await self._answer(_Started(one, started.reported), one.context_value, serially=False)
