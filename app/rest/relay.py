@@ -173,7 +173,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
                 ended = log.ended if batch and batch[-1].event is log.ended else None
                 if ended is not None or leave.reason is not None:
                     break
-    await write(send, error_event(stream_cut()) if ended is None else failure_event(ended), more=False)
+        await write(send, error_event(stream_cut()) if ended is None else failure_event(ended), more=False)
 
 
 def _chunks(batch: list[Entry]) -> Iterator[bytes]:
