@@ -17,6 +17,7 @@ from app.graphql.cost import CostModel
 from app.graphql.documents import Documents, Operation
 from app.graphql.errors import format_error, gateway_extensions, is_internal, shaped
 from app.graphql.executor import Executor
+from app.graphql.plain import PlainEvents
 from app.graphql.safe import is_safe
 from app.telemetry import Telemetry
 from clients.errors import QueryTooComplex
@@ -115,19 +116,26 @@ class Engine:
             self._count(operation, payload)
             yield payload
             return
-        payload = {}
+        payload, plain = {}, PlainEvents(started.executor, self._answer_limits)
         try:
             async with aclosing(cast("Any", source)):
                 async for event in source:
-                    one = started.executor.build_per_event_executor(event)
-                    one.context_value = context.renewed()
-                    payload = await self._answer(_Started(one, started.reported), one.context_value, serially=False)
+                    data = plain.data(event) if started.reported is None else None
+                    payload = await self._executed(started, event, context) if data is None else {"data": data}
                     yield payload
+                    del event, data  # while it waits for the next one, nothing is kept of it
+                    payload = {"errors": True} if payload.get("errors") else {}
         except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
             failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
             payload = self._payload(ExecutionResult(None, [failure]), context)
             yield payload
         self._count(operation, payload)
+
+    async def _executed(self, started: _Started, event: object, context: RequestContext) -> Payload:
+        """The answer to one event, as the executor makes it."""
+        one = started.executor.build_per_event_executor(event)
+        one.context_value = context.renewed()
+        return await self._answer(_Started(one, started.reported), one.context_value, serially=False)
 
     def _start(
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext, *, report_cost: bool

@@ -44,6 +44,11 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._answer = Answer(limits, paced=paced)
         return self
 
+    @property
+    def root_fields(self) -> GroupedFieldSet | None:
+        """The root's fields, once something was executed."""
+        return self._root_fields[0] if self._root_fields else None
+
     def build_per_event_executor(self, payload: Any) -> Self:
         """An executor for one event, whose answer is counted by itself."""
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -11,6 +10,7 @@ from starlette.types import Send
 from app.asgi import begin, retry_after, write
 from app.graphql.engine import Payload
 from app.graphql.media import Framing
+from app.heartbeat import Beating
 from resolvers.streams.log import Leave
 
 
@@ -21,42 +21,37 @@ async def relay(
 
     A refusal is an answer, too: the first and last, without ``data`` (decision 0028).
     """
-    begun = False
-    async with aclosing(_or_silence(answers, heartbeat)) as signs:
-        async for answer in signs:
-            if not begun:
-                await begin(send, framing.content_type, _wait(answer))
-            chunk = framing.heartbeat if answer is None else framing.answer(answer)
-            await write(send, chunk if begun else framing.begin + chunk)
-            begun = True
+    body = _Body(send, framing)
+    async with aclosing(answers), Beating(body.write, heartbeat, framing.heartbeat) as beating:
+        async for answer in answers:
+            if not body.begun:
+                body.headers = _wait(answer)
+            chunk = framing.answer(answer)
+            del answer  # while it waits to be read, it is kept in one form
+            await beating.write(chunk)
+            del chunk
     await write(send, framing.last(leave.reason and leave.reason.name), more=False)
 
 
-def _wait(first: Payload | None) -> dict[str, str]:
+class _Body:
+    """A body whose head is sent with its first chunk, and then has these ``headers``."""
+
+    def __init__(self, send: Send, framing: Framing) -> None:
+        self.begun = False
+        self.headers: dict[str, str] = {}
+        self._send = send
+        self._framing = framing
+
+    async def write(self, chunk: bytes) -> None:
+        if not self.begun:
+            self.begun = True
+            await begin(self._send, self._framing.content_type, self.headers)
+            chunk = self._framing.begin + chunk
+        await write(self._send, chunk)
+
+
+def _wait(first: Payload) -> dict[str, str]:
     """``Retry-After``, where the first answer is a refusal that says when to come back."""
-    if first is None or "data" in first:
+    if "data" in first:
         return {}
     return retry_after(first["errors"][0]["extensions"].get("retryAfterSeconds"))
-
-
-async def _or_silence(answers: AsyncGenerator[Payload, None], seconds: float) -> AsyncGenerator[Payload | None, None]:
-    """The answers, and ``None`` whenever nothing has come for a time. Closes what it reads."""
-    pending: asyncio.Task[Payload | None] | None = None
-    try:
-        while True:
-            pending = asyncio.create_task(_next(answers))
-            while not (await asyncio.wait({pending}, timeout=seconds))[0]:
-                yield None
-            answer = pending.result()
-            if answer is None:
-                return
-            yield answer
-    finally:
-        if pending is not None and not pending.done():
-            pending.cancel()
-            await asyncio.wait({pending})
-        await answers.aclose()
-
-
-async def _next(answers: AsyncGenerator[Payload, None]) -> Payload | None:
-    return await anext(answers, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -15,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.doors import Doors
 from app.drain import stream_cut
+from app.heartbeat import Beating
 from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
@@ -159,27 +159,21 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
 
     A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
     """
-    ping = b": ping\n\n"
     with log.reading(0) as reader:
-        while True:
-            try:
-                async with asyncio.timeout(heartbeat):
-                    await log.more(reader.position, leave)
-            except TimeoutError:
-                await write(send, ping)
-                continue
-            batch = log.entries.after(reader.position)
-            log.moved(reader, reader.position + len(batch))
-            for chunk in _chunks(batch):
-                await write(send, chunk)
-            if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
-                ping = b": ping\n"  # openai-python takes a blank line after an id for an event without data
-            if log.ended is not None and batch[-1].event is log.ended:
-                await write(send, failure_event(log.ended), more=False)
-                return
-            if leave.reason is not None:
-                await write(send, error_event(stream_cut()), more=False)
-                return
+        async with Beating(partial(write, send), heartbeat, b": ping\n\n") as body:
+            while True:
+                await log.more(reader.position, leave)
+                batch = log.entries.after(reader.position)
+                log.moved(reader, reader.position + len(batch))
+                for chunk in _chunks(batch):
+                    await body.write(chunk)
+                if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
+                    # openai-python takes a blank line after an id for an event without data
+                    body.heartbeat = b": ping\n"
+                ended = log.ended if batch and batch[-1].event is log.ended else None
+                if ended is not None or leave.reason is not None:
+                    break
+        await write(send, error_event(stream_cut()) if ended is None else failure_event(ended), more=False)
 
 
 def _chunks(batch: list[Entry]) -> Iterator[bytes]:

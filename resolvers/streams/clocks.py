@@ -36,16 +36,81 @@ class StreamClocks:
         total = (self._began + self._clocks.llm_total, "TOTAL")
         first = (self._began + self._clocks.first_token, "FIRST_TOKEN")
         waiting_for_first = True
-        iterator = aiter(frames)
-        while True:
-            soonest = first if waiting_for_first else (self._time() + self._clocks.idle, "IDLE")
-            limit, reason = min(total, soonest)
-            try:
-                async with asyncio.timeout_at(limit):
+        iterator, alarm = aiter(frames), _Alarm()
+        try:
+            while True:
+                soonest = first if waiting_for_first else (self._time() + self._clocks.idle, "IDLE")
+                limit, reason = min(total, soonest)
+                alarm.set(limit)
+                try:
                     frame = await anext(iterator, None)
-            except TimeoutError as error:
-                raise UpstreamTimeout(_MESSAGES[reason], reason=reason, service=self._service) from error
-            if frame is None:
-                return
-            waiting_for_first = waiting_for_first and not is_token(frame)
-            yield frame
+                except asyncio.CancelledError as cancelled:
+                    if alarm.is_the_reason():
+                        raise UpstreamTimeout(_MESSAGES[reason], reason=reason, service=self._service) from cancelled
+                    raise
+                alarm.unset()
+                if frame is None:
+                    return
+                waiting_for_first = waiting_for_first and not is_token(frame)
+                yield frame
+        finally:
+            alarm.stop()
+
+
+class _Alarm:
+    """Cancels the running task where it waits past a limit, as ``asyncio.timeout_at``.
+
+    Its timer goes off at the first limit that was set, and then at the newest: a limit that only moves on costs none.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = self._limit = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._cancelling = 0
+        self._rang = False
+
+    def set(self, limit: float) -> None:
+        """Let the running task wait until a limit, on the loop's clock."""
+        self._limit, self._task = limit, asyncio.current_task()
+        self._cancelling = 0 if self._task is None else self._task.cancelling()
+        if self._timer is None or limit < self._timer_at:
+            self._start()
+
+    def unset(self) -> None:
+        """The task does not wait any more."""
+        self._task = None
+
+    def is_the_reason(self) -> bool:
+        """Whether the task was cancelled by this alone. If so, it is not cancelled any more."""
+        return self._take_back() <= self._cancelling if self._rang else False
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        if self._rang:  # the wait ended by an error of its own meanwhile
+            self._take_back()
+        self._task = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _take_back(self) -> int:
+        """Take the cancellation back. Returns how many there are besides."""
+        self._rang = False
+        return 0 if self._task is None else self._task.uncancel()
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._limit
+        self._timer = self._loop.call_at(self._limit, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return
+        if self._loop.time() < self._limit:
+            self._start()
+        else:
+            self._rang = True
+            self._task.cancel()

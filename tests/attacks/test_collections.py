@@ -1,4 +1,4 @@
-"""What open streams cost: full garbage collections, which stop everybody, and memory for each of them."""
+"""What open streams cost: full garbage collections, which stop everybody, memory for each of them, CPU for tokens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.support.attack import Target, attacked
 
 STREAMS_PER_USER = 90
 MAX_STREAM_BYTES = 80 * 1024
+MAX_CPU_RATIO = 1.5
 COMPLETION = """subscription($i: CompletionInput!, $k: ID!) {
   completion(input: $i, streamKey: $k) { __typename cursor ... on TextDelta { text } } }"""
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -57,6 +58,7 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
         "LITELLM_BASE_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
         "LITELLM_API_KEY": "sk-model",
         "STREAM_RETENTION_SECONDS": "0.1",
+        "STREAM_COALESCE_MILLISECONDS": "0",
         "RATE_LIMIT_GENERAL": "0",
         "RATE_LIMIT_LLM": "0",
     }
@@ -82,22 +84,22 @@ def asked(door: str, user_id: str, target: Target) -> bytes:
 
 
 @asynccontextmanager
-async def opened(target: Target, door: str, number: int) -> AsyncIterator[None]:
+async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[asyncio.StreamReader]]:
     """Streams of two users, each with its first token."""
 
-    async def one(user_id: str) -> asyncio.StreamWriter:
+    async def one(user_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(*target.address)
         writer.write(asked(door, user_id, target))
         await reader.readuntil(b"token ")
-        return writer
+        return reader, writer
 
-    writers = []
+    streams = []
     for _ in range(0, number, 2):
-        writers += await asyncio.gather(one(ADA), one(GRACE))
+        streams += await asyncio.gather(one(ADA), one(GRACE))
     try:
-        yield
+        yield [reader for reader, _ in streams]
     finally:
-        for writer in writers:
+        for _, writer in streams:
             writer.transport.abort()
 
 
@@ -132,6 +134,25 @@ async def test_open_streams_take_little_memory_and_make_no_full_collection(targe
     await gone(target)
     assert collections(after) == collections(before)
     assert grown / (2 * STREAMS_PER_USER) <= MAX_STREAM_BYTES
+
+
+async def test_a_token_costs_little_more_cpu_in_graphql_than_at_v1(target: Target) -> None:
+    costs: dict[str, float] = {}
+    for door in ("v1", "graphql"):
+        async with opened(target, door, STREAMS_PER_USER) as readers:
+
+            async def say(times: int, readers: list[asyncio.StreamReader] = readers) -> None:
+                for _ in range(times):
+                    for transport in Model.answering:
+                        Model.say(transport)
+                    await asyncio.gather(*(reader.readuntil(b"token ") for reader in readers))
+
+            await say(5)
+            before = target._cpu_seconds()
+            await say(50)
+            costs[door] = target._cpu_seconds() - before
+        await gone(target)
+    assert costs["graphql"] <= MAX_CPU_RATIO * costs["v1"]
 
 
 async def test_streams_that_end_leave_nothing(target: Target) -> None:

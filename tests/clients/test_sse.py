@@ -42,6 +42,15 @@ def test_events_come_out_whole_however_they_are_cut_and_their_lines_end(
     assert b"".join(event.raw for event in found) == body
 
 
+@given(
+    st.lists(st.sampled_from([b"data: ", b"data:", b"id: 1", b"x", b"\n", b"\n\n", b"\r", b"\xef\xbb\xbf"])), st.data()
+)
+def test_the_chunks_of_a_body_make_no_difference(parts: list[bytes], data: st.DataObject) -> None:
+    body = b"".join(parts)
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=4))
+    assert asyncio.run(split(body, cuts)) == asyncio.run(split(body, list(range(len(body)))))
+
+
 async def test_a_large_event_in_small_pieces_is_looked_at_once() -> None:
     body = b"data: " + b"x" * 1_000_000 + b"\n\n"
     async with asyncio.timeout(20):

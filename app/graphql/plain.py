@@ -1,0 +1,141 @@
+"""Events of subscriptions whose selected fields are attributes: read in one step, without graphql-core's executor.
+
+The executor takes 100 µs for an event of a text delta, this takes 3 µs. What it reads is what the executor would: the
+fields that the executor has collected, of the type that it would find, each coerced by its type. Whatever needs more
+than that, such as a resolver, a nested object, an error or a count of bytes near the bound, is left to the executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from graphql import GraphQLNonNull, GraphQLObjectType, get_named_type, is_abstract_type
+from graphql.execution.collect_fields import GroupedFieldSet
+
+from app.graphql.answers import AnswerLimits
+from app.graphql.executor import Executor
+
+_MAX_CHAR_BYTES = 6
+"""What a character has at most as JSON: an escape."""
+
+_FIELD_CHARS = 32
+"""More than a field has besides its name and its text: punctuation, or a number."""
+
+_SCALARS = frozenset({str, bool, int})
+
+
+class _Field(NamedTuple):
+    """A field that is an attribute."""
+
+    name: str
+    attribute: str
+    plain: type | None
+    coerce: Callable[[Any], Any]
+    nullable: bool
+
+
+class _Form(NamedTuple):
+    """What is selected of the events of one class.
+
+    Attributes:
+        key: the name of the field at the root.
+        names: every field in order, those that are ``__typename`` with the type's name.
+        fields: the others.
+        size: the characters of the answer, about, without the texts.
+    """
+
+    key: str
+    names: dict[str, str]
+    fields: tuple[_Field, ...]
+    size: int
+
+
+class PlainEvents:
+    """Answers events of one subscription, where nothing but attributes is selected of their type.
+
+    Args:
+        executor: the subscription's, which has executed an event before others are read here.
+        limits: the bound on an answer's bytes.
+    """
+
+    def __init__(self, executor: Executor, limits: AnswerLimits) -> None:
+        self._executor = executor
+        self._limits = limits
+        self._forms: dict[type, _Form | None] = {}
+
+    def data(self, event: object) -> dict[str, Any] | None:
+        """The ``data`` of an event's answer, or ``None`` where the executor must make it."""
+        try:
+            form = self._forms[type(event)]
+        except KeyError:
+            root = self._executor.root_fields
+            if root is None:
+                return None
+            form = self._forms[type(event)] = self._form(event, root)
+        return None if form is None else self._read(form, event)
+
+    def _read(self, form: _Form, event: object) -> dict[str, Any] | None:
+        data: dict[str, Any] = dict(form.names)
+        chars = form.size
+        for name, attribute, plain, coerce, nullable in form.fields:
+            value = getattr(event, attribute)
+            if type(value) is not plain and not (value is None and nullable):
+                try:
+                    value = coerce(value)
+                except Exception:  # noqa: BLE001 - the executor says what is wrong with it
+                    return None
+                if type(value) not in _SCALARS:
+                    return None
+            if type(value) is str:
+                chars += len(value)
+            data[name] = value
+        return {form.key: data} if chars * _MAX_CHAR_BYTES < self._limits.max_bytes else None
+
+    def _form(self, event: object, root: GroupedFieldSet) -> _Form | None:
+        """What to read of events of this class; ``None`` where that is not attributes alone."""
+        if (kind := self._type_of(event, root)) is None:
+            return None
+        [(key, details)] = root.items()
+        selected, deferred, *_ = self._executor.collect_subfields(kind, details)
+        names, fields = dict[str, str](), list[_Field]()
+        for name, [first, *_] in selected.items():
+            if first.node.name.value == "__typename":
+                names[name] = kind.name
+            elif (field := self._field(name, kind, first.node.name.value)) is not None:
+                fields.append(field)
+            else:
+                return None
+        if deferred:
+            return None
+        size = len(key) + sum(map(len, selected)) + len(kind.name) * len(names) + _FIELD_CHARS * (1 + len(selected))
+        return _Form(key, dict.fromkeys(selected, "") | names, tuple(fields), size)
+
+    def _type_of(self, event: object, root: GroupedFieldSet) -> GraphQLObjectType | None:
+        """The event's type, where one field is at the root that has it."""
+        schema = self._executor.schema
+        if len(root) != 1 or schema.subscription_type is None:
+            return None
+        [details] = root.values()
+        definition = schema.subscription_type.fields.get(details[0].node.name.value)
+        if definition is None or not is_abstract_type(named := get_named_type(definition.type)):
+            return None
+        found = [kind for kind in schema.get_possible_types(named) if _is_of(kind, event)]
+        return found[0] if len(found) == 1 else None
+
+    def _field(self, name: str, kind: GraphQLObjectType, field_name: str) -> _Field | None:
+        definition = kind.fields.get(field_name)
+        strawberry_field = None if definition is None else definition.extensions.get("strawberry-definition")
+        if definition is None or not getattr(definition.resolve, "_is_default", False) or strawberry_field is None:
+            return None
+        known = self._limits.kinds.get(id(definition.type))
+        if known is None or known.coerce is None:
+            return None
+        nullable = not isinstance(definition.type, GraphQLNonNull)
+        return _Field(name, strawberry_field.python_name, known.plain, known.coerce, nullable)
+
+
+def _is_of(kind: GraphQLObjectType, event: object) -> bool:
+    """Whether an event is of a type, by its class alone: see ``schema.base.reads``."""
+    definition = kind.extensions.get("strawberry-definition")
+    return type(event) in getattr(getattr(definition, "origin", None), "records", ())

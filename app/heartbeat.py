@@ -1,0 +1,66 @@
+"""The body of a stream at an HTTP door: what is written to it, and heartbeats whenever nothing is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+
+class Beating:
+    """Writes chunks, and a heartbeat whenever nothing was written for a time; the heartbeats end with the context.
+
+    One timer lasts as long as the stream: a chunk costs no timer and no task. While a chunk or a heartbeat waits for a
+    client that does not read, no other is written.
+
+    Args:
+        write: writes a chunk.
+        seconds: the time without a chunk before a heartbeat.
+        heartbeat: the chunk that is written then; it may be changed.
+    """
+
+    def __init__(self, write: Callable[[bytes], Awaitable[None]], seconds: float, heartbeat: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self.heartbeat = heartbeat
+        self._write = write
+        self._seconds = seconds
+        self._time = loop.time
+        self._call_later = loop.call_later
+        self._silent_since: float | None = loop.time()
+        self._timer = loop.call_later(seconds, self._due)
+        self._beat: asyncio.Task[None] | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        """Write a chunk, after a heartbeat that is being written. Raises what writing either of them raises."""
+        if self._beat is not None:
+            await self._beat
+        self._silent_since = None
+        await self._write(chunk)
+        self._silent_since = self._time()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        self._silent_since = None
+        self._timer.cancel()
+        if self._beat is not None and kind is None:
+            await self._beat
+        elif self._beat is not None:
+            self._beat.cancel()
+            await asyncio.gather(self._beat, return_exceptions=True)
+
+    def _due(self) -> None:
+        since = self._silent_since
+        rest = self._seconds if since is None else since + self._seconds - self._time()
+        if rest > 0:
+            self._timer = self._call_later(rest, self._due)
+        else:
+            self._silent_since = None
+            self._beat = asyncio.create_task(self._write_heartbeat())
+
+    async def _write_heartbeat(self) -> None:
+        await self._write(self.heartbeat)
+        self._beat, self._silent_since = None, self._time()
+        self._timer = self._call_later(self._seconds, self._due)
