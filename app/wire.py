@@ -6,6 +6,7 @@ Messages are not compressed (decision 0034).
 from __future__ import annotations
 
 import logging
+from collections import deque
 from enum import IntEnum
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ from websockets.typing import StatusLike
 
 from app.asgi import NO_SNIFF
 from app.meters import Meter
+from app.shares import Holding
+from clients.errors import Overloaded, RateLimited
 
 EXTENSION = "agentgraph.frames"
 """The ASGI extension by which the application lifts the bounds of a socket that has signed in: a ``Frames``."""
@@ -65,12 +68,38 @@ class Frames(ServerProtocol):
         super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
         self._max_size = max_size
         self._meter: Meter | None = None
+        self._kept: Holding | None = None
         self._frames = self._bytes = self._fragments = 0
 
-    def admit(self, meter: Meter) -> None:
-        """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter."""
-        self._meter = meter
+    def admit(self, meter: Meter, kept: Holding) -> None:
+        """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter.
+
+        Args:
+            meter: of the user's messages.
+            kept: the user's share of the memory of requests, for messages that are not complete or not processed.
+        """
+        self._meter, self._kept = meter, kept
         self.max_message_size = self._max_size
+
+    def keep(self, complete: int) -> None:
+        """Count what is in memory of messages, or close the socket.
+
+        Args:
+            complete: the bytes of messages that have come whole and are not processed yet.
+        """
+        if self._kept is None:
+            return
+        size = len(self.reader.buffer) + (self.current_size or 0) + complete
+        try:
+            self._kept.set(size if size > UNIT_BYTES else 0)
+        except (RateLimited, Overloaded):
+            self._close(Breach.TOO_MANY, "Too many bytes of messages and requests at a time")
+
+    def release(self) -> None:
+        """The connection is over: return what ``keep`` counted."""
+        if self._kept is not None:
+            self._kept.set(0)
+            self._kept = None
 
     def reject(self, status: StatusLike, text: str) -> Response:
         """A refusal of the handshake, with the header that every answer has."""
@@ -116,11 +145,31 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.conn = self.frames_in
         self.close_timeout = CLOSE_SECONDS
         self._lingering: int | None = None
+        self._sizes: deque[int] = deque()
+        self._complete = self._handled = 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End. The application gets a disconnect."""
+        self.frames_in.release()
+        super().connection_lost(exc)
+
+    async def receive(self) -> Any:
+        """Hand on the next message: the one before has been processed."""
+        self._complete -= self._handled
+        self._handled = 0
+        self.frames_in.keep(self._complete)
+        message = await super().receive()
+        if message["type"] == "websocket.receive":
+            self._handled = self._sizes.popleft()
+        return message
 
     def data_received(self, data: bytes) -> None:
         """Read frames; data after a breach is discarded."""
         if self._lingering is None:
             super().data_received(data)
+            self.frames_in.keep(self._complete)
+            if self.conn.parser_exc is not None and self._lingering is None:
+                self.handle_parser_exception()
             return
         self._lingering -= len(data)
         if self._lingering < 0:
@@ -134,7 +183,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Hand on a message. Text that is not UTF-8 closes the socket with 1007 (RFC 6455, 8.1), and is not logged."""
+        size = sum(map(len, self.frames))
         if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(b"".join(self.frames)):
+            if not self.close_sent:
+                self._sizes.append(size)
+                self._complete += size
             super().send_receive_event_to_app()
             return
         self.frames = []
