@@ -6,7 +6,6 @@ Messages are not compressed (decision 0034).
 from __future__ import annotations
 
 import logging
-from collections import deque
 from enum import IntEnum
 from typing import Any, cast
 
@@ -145,8 +144,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.conn = self.frames_in
         self.close_timeout = CLOSE_SECONDS
         self._lingering: int | None = None
-        self._sizes: deque[int] = deque()
-        self._complete = self._handled = 0
+        self._complete = 0
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. The application gets a disconnect."""
@@ -154,14 +152,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     async def receive(self) -> Any:
-        """Hand on the next message: the one before has been processed."""
-        self._complete -= self._handled
-        self._handled = 0
-        self.frames_in.keep(self._complete)
-        message = await super().receive()
-        if message["type"] == "websocket.receive":
-            self._handled = self._sizes.popleft()
-        return message
+        """Hand on the next message: those before have been processed."""
+        if self._complete and self.queue.empty():
+            self._complete = 0
+            self.frames_in.keep(0)
+        return await super().receive()
 
     def data_received(self, data: bytes) -> None:
         """Read frames; data after a breach is discarded."""
@@ -185,9 +180,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         """Hand on a message. Text that is not UTF-8 closes the socket with 1007 (RFC 6455, 8.1), and is not logged."""
         size = sum(map(len, self.frames))
         if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(b"".join(self.frames)):
-            if not self.close_sent:
-                self._sizes.append(size)
-                self._complete += size
+            self._complete += size
             super().send_receive_event_to_app()
             return
         self.frames = []

@@ -174,7 +174,6 @@ async def _settled(target: Target) -> None:
     while len(counts) < 10 or max(counts[-10:]) - min(counts[-10:]) > 1:
         metrics = await target.metrics()
         counts.append(sum(value for _, value in metrics["agentgraph_places_taken"]))
-    print(counts)
 
 
 async def test_sockets_that_nobody_reads_are_let_go(target: Target) -> None:
