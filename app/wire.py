@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from enum import IntEnum
+from functools import partial
 from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -19,6 +20,7 @@ from websockets.typing import StatusLike
 from app.asgi import NO_SNIFF
 from app.meters import Meter
 from app.shares import Holding
+from app.turns import LoopTurns
 from clients.errors import Overloaded, RateLimited
 
 EXTENSION = "agentgraph.frames"
@@ -44,6 +46,9 @@ _LINGER_BYTES = 16 * 1024 * 1024
 connection, and the client might never see the close frame.
 """
 
+
+_SMALL_BYTES = 256
+"""Shorter data is read at once and not counted: it has few frames."""
 
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY})
 
@@ -136,7 +141,13 @@ class Frames(ServerProtocol):
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """A WebSocket connection, with ``Frames``."""
+    """A WebSocket connection, with ``Frames``.
+
+    Attributes:
+        turns: in which sockets parse what they receive, so that many that receive much at once do not hold the loop.
+    """
+
+    turns: LoopTurns
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -145,9 +156,11 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.close_timeout = CLOSE_SECONDS
         self._lingering: int | None = None
         self._complete = 0
+        self._delayed = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. The application gets a disconnect."""
+        self._delayed = b""
         self.frames_in.release()
         super().connection_lost(exc)
 
@@ -159,6 +172,29 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         return await super().receive()
 
     def data_received(self, data: bytes) -> None:
+        """Read frames, in a turn where there are many."""
+        if self._delayed or (self.turns.is_over and self._lingering is None):
+            if not self._delayed:
+                self.turns.later(self._read_delayed)
+            self._delayed += data
+            self.transport.pause_reading()
+        elif len(data) < _SMALL_BYTES:
+            self._read(data)
+        else:
+            self.turns.count(partial(self._read, data))
+
+    def _read_delayed(self) -> None:
+        data, self._delayed = self._delayed, b""
+        if data:  # the connection is not lost
+            try:
+                self._read(data)
+            except BaseException:
+                self.transport.abort()  # as the loop does where data_received fails
+                raise
+            if not (self.read_paused or self.transport.is_closing()):
+                self.transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
         """Read frames; data after a breach is discarded."""
         if self._lingering is None:
             super().data_received(data)

@@ -151,6 +151,19 @@ async def test_sockets_that_ping_just_within_the_limit_hold_nobody_up(tmp_path: 
         assert cost.rss_bytes < 10 * MIB
 
 
+async def test_users_who_all_send_what_they_may_at_once_do_not_hold_the_loop(tmp_path: Path) -> None:
+    """Ten users, each with ten seconds' messages in one packet on each of ten sockets: two megabytes of frames."""
+    async with attacked(tmp_path) as target, AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(100)]
+        for number, one in enumerate(opened):
+            await one.sign_in(target.token(f"00000000-0000-4000-8000-{number // 10:012}"))
+        async with target.bystander(), target.measured() as cost:
+            pings = text(type="ping", payload={"x": "y" * 100}) * 190
+            await asyncio.gather(*(_pinged(one, pings, 190) for one in opened))
+        assert cost.held_over(0.1) == 0
+        assert cost.cpu_seconds < 3
+
+
 async def _pinged(one: RawSocket, pings: bytes, count: int) -> None:
     sending = asyncio.create_task(one.send(pings))
     for _ in range(count):
