@@ -161,7 +161,7 @@ async def _aborted(target: Target, how: str) -> None:
         for start in range(0, 1000, 20):
             await asyncio.gather(*(aborted(start + number) for number in range(20)))
         await places_free(target)
-    assert cost.rss_bytes < 40 * MIB
+    assert cost.rss_bytes < 64 * MIB  # garbage of up to 40 MB waits for a full collection
     assert b"internal error" not in target.log
     assert b"Traceback" not in target.log
     async with target.client() as client:
