@@ -7,7 +7,7 @@ import codecs
 import math
 import re
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -63,12 +63,15 @@ def traceparent_of(scope: Scope) -> str | None:
     return f"00-{found['fields']}"
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: float) -> bytes:
+async def read_body(
+    scope: Scope, receive: Receive, hold: Callable[[int], None], *, limit: int, seconds: float
+) -> bytes:
     """The request's body, without its content codings and without a UTF-8 byte order mark.
 
     Args:
         scope: the request.
         receive: where its body comes from.
+        hold: called with how many bytes of it are in memory, whenever there are more.
         limit: the most bytes of the body, as it is sent and as it decodes.
         seconds: how long it may take to come.
 
@@ -78,6 +81,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: floa
         BadUserInput: for data that is not what its coding says.
         BodyTimeout: when it has not come within ``seconds``.
         ClientLeft: when the client goes before the end.
+        RateLimited, Overloaded: from ``hold``.
     """
     decoder = Decoder(headers_of(scope, b"content-encoding"), limit=limit)
     declared = header(scope, b"content-length")
@@ -85,7 +89,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: floa
         raise _too_large(limit)
     try:
         async with asyncio.timeout(seconds):
-            body = await _decoded_body(receive, decoder, limit)
+            body = await _decoded_body(receive, hold, decoder, limit)
     except TimeoutError as error:
         raise BodyTimeout("The body did not come in time.", reason="BODY_TIMEOUT") from error
     except DecodedTooLarge as error:
@@ -93,7 +97,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, seconds: floa
     return body.removeprefix(codecs.BOM_UTF8)
 
 
-async def _decoded_body(receive: Receive, decoder: Decoder, limit: int) -> bytes:
+async def _decoded_body(receive: Receive, hold: Callable[[int], None], decoder: Decoder, limit: int) -> bytes:
     body, encoded = bytearray(), 0
     while True:
         message = await receive()
@@ -104,6 +108,7 @@ async def _decoded_body(receive: Receive, decoder: Decoder, limit: int) -> bytes
         if encoded > limit:
             raise _too_large(limit)
         body += decoder.feed(piece)
+        hold(len(body))
         if not message.get("more_body", False):
             decoder.close()
             return bytes(body)

@@ -4,7 +4,8 @@
 state                     clock                                   bound
 ========================  ======================================  ==========================================
 nothing received          the head's, from the connection on
-a head                    the head's, from its first byte: 408    ``MAX_HEAD_BYTES``, ``MAX_HEADERS``: 431
+a head                    the head's, from its first byte: 408    ``MAX_HEAD_BYTES``, ``MAX_HEADERS``: 431;
+                                                                  ``MAX_HEADS_BYTES`` of all connections
 a body that is read       that of ``read_body``                   that of ``read_body``
 chunk lines and trailers  that of the body                        ``MAX_HEAD_BYTES``, with the head: 431
 a body that nobody reads  ``LINGER_SECONDS`` after the answer     ``LINGER_BYTES``
@@ -138,8 +139,10 @@ class Connection(Http10Protocol):
             self._refuse(error)
             return
         self._flow.hold(self._received.count > HELD_BYTES)
-        if self._phase is _HEAD and self._spent and self._clock is None and not self.transport.is_closing():
-            self._start_clock(self._head_seconds, self._no_head)
+        if self._phase is _HEAD and self._spent and not self.transport.is_closing():
+            self._crowd.hold(self, self._spent)
+            if self._clock is None:
+                self._start_clock(self._head_seconds, self._no_head)
 
     def _parse_piece(self) -> None:
         """Raises HeadRefused, HttpParserError."""

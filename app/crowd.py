@@ -1,4 +1,4 @@
-"""The limit on connections: past it, the connection that has been idle longest is closed for a new one."""
+"""The limits on connections that wait for a request: past one, the connection that has waited longest is closed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from contextlib import suppress
 from typing import Protocol
 
 _WANTED_FILES = 65_536
+
+MAX_HEADS_BYTES = 64 * 2**20
+"""The most bytes of incomplete heads, of all connections."""
 
 
 class Waiting(Protocol):
@@ -23,12 +26,16 @@ class Crowd:
     Args:
         connections: all of the server's.
         limit: how many there may be.
+        heads: how many bytes of incomplete heads there may be; by default ``MAX_HEADS_BYTES``.
     """
 
-    def __init__(self, connections: Collection[object], limit: int) -> None:
+    def __init__(self, connections: Collection[object], limit: int, heads: int | None = None) -> None:
         self._connections = connections
         self._limit = limit
+        self._heads_limit = MAX_HEADS_BYTES if heads is None else heads
         self._waiting: dict[Waiting, None] = {}
+        self._heads: dict[Waiting, int] = {}
+        self._held = 0
 
     def join(self, one: Waiting) -> None:
         """Wait from now on."""
@@ -37,13 +44,23 @@ class Crowd:
     def leave(self, one: Waiting) -> None:
         """Wait no longer."""
         self._waiting.pop(one, None)
+        self._held -= self._heads.pop(one, 0)
+
+    def hold(self, one: Waiting, size: int) -> None:
+        """Count the ``size`` bytes that have come of a head. Where there are too many in all, close the oldest."""
+        self._held += size - self._heads.get(one, 0)
+        self._heads[one] = size
+        while self._held > self._heads_limit:
+            self._close(next(iter(self._heads)))
 
     def make_room(self) -> None:
         """Close the connection that has waited longest where there are too many: the newest, if no other waits."""
         if len(self._connections) > self._limit and self._waiting:
-            longest = next(iter(self._waiting))
-            self.leave(longest)
-            longest.give_way()
+            self._close(next(iter(self._waiting)))
+
+    def _close(self, one: Waiting) -> None:
+        self.leave(one)
+        one.give_way()
 
 
 def connections_possible(wanted: int) -> int:

@@ -60,7 +60,8 @@ class Doors:
         seconds = self.resources.clocks.request
         if from_letta:
             seconds = min(seconds, LETTA_BODY_SECONDS)
-        body = await read_body(scope, receive, limit=self.max_body_bytes, seconds=seconds)
+        hold = scope["state"]["place"].hold_body
+        body = await read_body(scope, receive, hold, limit=self.max_body_bytes, seconds=seconds)
         await self.turn(body)
         return body
 

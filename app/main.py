@@ -78,7 +78,9 @@ def create_app(
     gate, watch = Gate(), LoopWatch(telemetry)
     shedder = Shedder(settings.max_concurrent_requests, watch.overdue)
     watch.follow(shedder.tick)
-    places = Places(settings.max_concurrent_requests, settings.max_concurrent_streams, shedder)
+    requests, streams = settings.max_concurrent_requests, settings.max_concurrent_streams
+    places = Places(requests, streams, shedder, settings.max_body_bytes)
+    places.watched_by(telemetry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 _KEPT = 1_000
-"""Users whose meters are kept; beyond it those that are full, and so remember nothing, are dropped."""
+"""Up to this number of meters none is dropped."""
 
 
 class Meter:
@@ -18,7 +19,7 @@ class Meter:
         clock: the time in seconds.
     """
 
-    __slots__ = ("_at", "_burst", "_clock", "_left", "_per_second")
+    __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_left", "_per_second")
 
     def __init__(self, burst: float, per_second: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._per_second, self._clock = burst, per_second, clock
@@ -46,17 +47,26 @@ class Meter:
 
 
 class Meters:
-    """A meter for each user, which outlives the user's connections."""
+    """A meter for each user, which outlives the user's connections.
+
+    Meters that are full, and so remember nothing, are dropped each time their number has doubled: a new user's meter
+    costs the same however many there are. One that a connection still has in use is found again all the same.
+    """
 
     def __init__(self, burst: float, per_second: float) -> None:
         self._burst, self._per_second = burst, per_second
-        self._meters: dict[str, Meter] = {}
+        self._kept: dict[str, Meter] = {}
+        self._in_use: WeakValueDictionary[str, Meter] = WeakValueDictionary()
+        self._most = _KEPT
 
     def of(self, user_id: str) -> Meter:
         """The user's meter."""
-        meter = self._meters.get(user_id)
+        meter = self._in_use.get(user_id)
         if meter is None:
-            if len(self._meters) >= _KEPT:
-                self._meters = {user: kept for user, kept in self._meters.items() if not kept.is_full}
-            meter = self._meters[user_id] = Meter(self._burst, self._per_second)
+            meter = self._in_use[user_id] = Meter(self._burst, self._per_second)
+        if user_id not in self._kept:
+            if len(self._kept) >= self._most:
+                self._kept = {user: kept for user, kept in self._kept.items() if not kept.is_full}
+                self._most = max(_KEPT, 2 * len(self._kept))
+            self._kept[user_id] = meter
         return meter

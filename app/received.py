@@ -6,6 +6,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 """Ends a head, and every chunked body, with trailers and without."""
 
 _OVERLAP = len(_END_OF_HEAD) - 1
+_SMALL_BYTES = 4096
 
 
 class Received:
@@ -31,7 +32,10 @@ class Received:
         """Return the next ``count`` bytes, which wait no longer."""
         begin, self._at = self._at, self._at + count
         self.count -= count
-        return memoryview(self._data)[begin : self._at]
+        taken = memoryview(self._data)[begin : self._at]
+        if not self.count and self._at > _SMALL_BYTES:  # a connection that waits for more keeps nothing large
+            self._before, self._data, self._at = self._data[-_OVERLAP:], b"", 0
+        return taken
 
     def clear(self) -> None:
         """Forget what waits."""

@@ -11,6 +11,7 @@ from app.connection import Connection
 from app.crowd import Crowd, connections_possible
 from app.outgoing import Unsent
 from app.settings import Settings
+from app.turns import LoopTurns
 from app.wire import BoundedSocket
 
 KEEP_ALIVE_SECONDS = 5
@@ -33,6 +34,15 @@ def protocol(settings: Settings) -> type[Connection]:
     return BoundedConnection
 
 
+def socket_protocol() -> type[BoundedSocket]:
+    """The WebSocket protocol of one server."""
+
+    class Socket(BoundedSocket):
+        turns = LoopTurns()
+
+    return Socket
+
+
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
     """How the gateway is served."""
     return uvicorn.Config(
@@ -45,7 +55,7 @@ def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Confi
         forwarded_allow_ips=settings.forwarded_allow_ips,
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
-        ws=BoundedSocket,
+        ws=socket_protocol(),
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,
         **options,

@@ -1,4 +1,4 @@
-"""Places with a limit for each owner and one for all owners together."""
+"""Places, or bytes, with a limit for each owner and one for all owners together."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class Shares:
     Args:
         total: places in all.
         per_owner: the most that one owner holds at a time.
-        what: what takes a place, in the plural, as error messages name it. Its capitals are the error's ``reason``.
+        what: what takes a place, in the plural, as error messages name it.
+        reason: the errors' ``reason``; without one, ``what`` in capitals.
     """
 
-    def __init__(self, total: int, per_owner: int, *, what: str = "requests") -> None:
+    def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: str | None = None) -> None:
         self.total = total
         self.per_owner = min(per_owner, total)
         self._what = what
-        self._reason = what.upper().replace(" ", "_")
+        self._reason = reason or what.upper()
         self._held: Counter[str] = Counter()
         self._taken = 0
 
@@ -38,27 +39,27 @@ class Shares:
         """Return how many places an owner holds."""
         return self._held.get(owner, 0)
 
-    def take(self, owner: str) -> None:
-        """Take a place; ``give`` returns it.
+    def take(self, owner: str, count: int = 1) -> None:
+        """Take so many places; ``give`` returns them.
 
         Raises:
-            RateLimited: the owner holds its share already.
-            Overloaded: every place is taken.
+            RateLimited: the owner's share has less room.
+            Overloaded: fewer places are free.
         """
-        if self._held.get(owner, 0) >= self.per_owner:
-            message = f"You have {self.per_owner} {self._what} at a time already, which is the most."
+        if self._held.get(owner, 0) + count > self.per_owner:
+            message = f"You have {self.per_owner:,} {self._what} at a time already, which is the most."
             raise RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
-        if self._taken >= self.total:
-            message = f"The gateway has {self.total} {self._what} at a time already, which is the most. Try again."
+        if self._taken + count > self.total:
+            message = f"The gateway has {self.total:,} {self._what} at a time already, which is the most. Try again."
             raise Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
-        self._taken += 1
-        self._held[owner] += 1
+        self._taken += count
+        self._held[owner] += count
 
-    def give(self, owner: str) -> None:
-        """Return a place that the owner took."""
-        self._taken -= 1
-        if self._held[owner] > 1:
-            self._held[owner] -= 1
+    def give(self, owner: str, count: int = 1) -> None:
+        """Return places that the owner took."""
+        self._taken -= count
+        if self._held[owner] > count:
+            self._held[owner] -= count
         else:
             del self._held[owner]
 
@@ -70,3 +71,22 @@ class Shares:
             yield
         finally:
             self.give(owner)
+
+
+class Holding:
+    """What one request or socket holds of its owner's share. ``set(0)`` returns it all."""
+
+    __slots__ = ("_owner", "_shares", "count")
+
+    def __init__(self, shares: Shares, owner: str) -> None:
+        self._shares = shares
+        self._owner = owner
+        self.count = 0
+
+    def set(self, count: int) -> None:
+        """Hold so much from now on. Raises as ``Shares.take`` does, and then holds as much as before."""
+        if count > self.count:
+            self._shares.take(self._owner, count - self.count)
+        elif count < self.count:
+            self._shares.give(self._owner, self.count - count)
+        self.count = count

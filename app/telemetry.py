@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -270,6 +270,20 @@ class Telemetry:
             "Memory of streams that run or can be read again, about.",
             registry=self.registry,
         ).set_function(memory)
+
+    def watch_places(self, taken: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
+        """Expose what requests hold.
+
+        Args:
+            taken: how many places are taken, by kind; called from another thread.
+            body_bytes: how many bytes of bodies and messages are in memory; called from another thread.
+        """
+        told = "Places of requests and streams that are taken."
+        places = Gauge("agentgraph_places_taken", told, ["kind"], registry=self.registry)
+        for kind, count in taken.items():
+            places.labels(kind).set_function(count)
+        told = "Bytes of bodies and messages of requests that are not answered."
+        Gauge("agentgraph_body_bytes", told, registry=self.registry).set_function(body_bytes)
 
     def stream_started(self, kind: str) -> None:
         """A stream began."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from enum import IntEnum
+from functools import partial
 from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -18,6 +19,9 @@ from websockets.typing import StatusLike
 
 from app.asgi import NO_SNIFF
 from app.meters import Meter
+from app.shares import Holding
+from app.turns import LoopTurns
+from clients.errors import Overloaded, RateLimited
 
 EXTENSION = "agentgraph.frames"
 """The ASGI extension by which the application lifts the bounds of a socket that has signed in: a ``Frames``."""
@@ -43,6 +47,9 @@ connection, and the client might never see the close frame.
 """
 
 
+_SMALL_BYTES = 256
+"""Shorter data is read at once and not counted: it has few frames."""
+
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY})
 
 
@@ -65,12 +72,38 @@ class Frames(ServerProtocol):
         super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
         self._max_size = max_size
         self._meter: Meter | None = None
+        self._kept: Holding | None = None
         self._frames = self._bytes = self._fragments = 0
 
-    def admit(self, meter: Meter) -> None:
-        """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter."""
-        self._meter = meter
+    def admit(self, meter: Meter, kept: Holding) -> None:
+        """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter.
+
+        Args:
+            meter: of the user's messages.
+            kept: the user's share of the memory of requests, for messages that are not complete or not processed.
+        """
+        self._meter, self._kept = meter, kept
         self.max_message_size = self._max_size
+
+    def keep(self, complete: int) -> None:
+        """Count what is in memory of messages, or close the socket.
+
+        Args:
+            complete: the bytes of messages that have come whole and are not processed yet.
+        """
+        if self._kept is None:
+            return
+        size = len(self.reader.buffer) + (self.current_size or 0) + complete
+        try:
+            self._kept.set(size if size > UNIT_BYTES else 0)
+        except (RateLimited, Overloaded):
+            self._close(Breach.TOO_MANY, "Too many bytes of messages and requests at a time")
+
+    def release(self) -> None:
+        """The connection is over: return what ``keep`` counted."""
+        if self._kept is not None:
+            self._kept.set(0)
+            self._kept = None
 
     def reject(self, status: StatusLike, text: str) -> Response:
         """A refusal of the handshake, with the header that every answer has."""
@@ -108,7 +141,13 @@ class Frames(ServerProtocol):
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """A WebSocket connection, with ``Frames``."""
+    """A WebSocket connection, with ``Frames``.
+
+    Attributes:
+        turns: in which sockets parse what they receive, so that many that receive much at once do not hold the loop.
+    """
+
+    turns: LoopTurns
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -116,11 +155,52 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.conn = self.frames_in
         self.close_timeout = CLOSE_SECONDS
         self._lingering: int | None = None
+        self._complete = 0
+        self._delayed = b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End. The application gets a disconnect."""
+        self._delayed = b""
+        self.frames_in.release()
+        super().connection_lost(exc)
+
+    async def receive(self) -> Any:
+        """Hand on the next message: those before have been processed."""
+        if self._complete and self.queue.empty():
+            self._complete = 0
+            self.frames_in.keep(0)
+        return await super().receive()
 
     def data_received(self, data: bytes) -> None:
+        """Read frames, in a turn where there are many."""
+        if self._delayed or (self.turns.is_over and self._lingering is None):
+            if not self._delayed:
+                self.turns.later(self._read_delayed)
+            self._delayed += data
+            self.transport.pause_reading()
+        elif len(data) < _SMALL_BYTES:
+            self._read(data)
+        else:
+            self.turns.count(partial(self._read, data))
+
+    def _read_delayed(self) -> None:
+        data, self._delayed = self._delayed, b""
+        if data:  # the connection is not lost
+            try:
+                self._read(data)
+            except BaseException:
+                self.transport.abort()  # as the loop does where data_received fails
+                raise
+            if not (self.read_paused or self.transport.is_closing()):
+                self.transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
         """Read frames; data after a breach is discarded."""
         if self._lingering is None:
             super().data_received(data)
+            self.frames_in.keep(self._complete)
+            if self.conn.parser_exc is not None and self._lingering is None:
+                self.handle_parser_exception()
             return
         self._lingering -= len(data)
         if self._lingering < 0:
@@ -134,7 +214,9 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Hand on a message. Text that is not UTF-8 closes the socket with 1007 (RFC 6455, 8.1), and is not logged."""
+        size = sum(map(len, self.frames))
         if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(b"".join(self.frames)):
+            self._complete += size
             super().send_receive_event_to_app()
             return
         self.frames = []

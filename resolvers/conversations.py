@@ -81,13 +81,13 @@ async def _unaccounted(context: RequestContext, agent_id: str, since: datetime) 
         Conflict: reason ``OUTCOME_UNKNOWN``, where there are more than are looked through, and where one may be of a
             request that is under way or that is forgotten.
     """
-    made_ids = context.resources.made_ids
+    made_ids, user_id = context.resources.made_ids, context.principal.user_id
     records = await context.resources.letta.conversations(context.renewed().scope, agent_id, limit=_NEWEST)
     recent = [one for one in records if one.created_at is None or moment(one.created_at) >= since]
     if len(recent) == _NEWEST:
         raise outcome_unknown(_UNCONFIRMED)
-    found = [one for one in recent if one.agent_id == agent_id and not made_ids.has(agent_id, one.id)]
-    if found and not made_ids.knows_all(agent_id, since):
+    found = [one for one in recent if one.agent_id == agent_id and not made_ids.has(user_id, one.id)]
+    if found and not made_ids.knows_all(user_id, agent_id, since):
         raise outcome_unknown(_UNCONFIRMED)
     return found
 
@@ -106,7 +106,7 @@ def _noted(context: RequestContext, record: ConversationRecord | None) -> Conver
 def _noted(context: RequestContext, record: ConversationRecord | None) -> ConversationRecord | None:
     """The conversation, accounted for."""
     if record is not None:
-        context.resources.made_ids.add(record.agent_id, record.id)
+        context.resources.made_ids.add(context.principal.user_id, record.id)
     return record
 
 

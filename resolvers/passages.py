@@ -141,11 +141,11 @@ async def insert(
     async def inserted() -> list[PassageRecord]:
         letta = context.resources.letta
         with context.resources.made_ids.making(row.agent_id):
-            return _noted(context, row.agent_id, await letta.insert_passage(context.scope, row.agent_id, kept, tags))
+            return _noted(context, await letta.insert_passage(context.scope, row.agent_id, kept, tags))
 
     async def look(since: datetime) -> list[PassageRecord] | None:
         found = await _inserted_since(context, row.agent_id, kept, since)
-        return _noted(context, row.agent_id, found) or None
+        return _noted(context, found) or None
 
     doubt = Doubt(message=_UNCONFIRMED, look=look)
     made = await context.once(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
@@ -159,21 +159,21 @@ async def _inserted_since(context: RequestContext, agent_id: str, text: str, sin
         Conflict: reason ``OUTCOME_UNKNOWN``, where several could be it, or it may be of a request that is under way, or
             a piece of it is there: Letta may cut a text into several passages.
     """
-    made_ids = context.resources.made_ids
+    made_ids, user_id = context.resources.made_ids, context.principal.user_id
     newest = await context.resources.letta.passages(context.renewed().scope, agent_id, limit=_SCAN, newest_first=True)
     recent = [one for one in newest if one.created_at is None or _made(one) >= since]
-    own = [one for one in recent if not made_ids.has(agent_id, one.id) and one.text in text]
-    if own and not made_ids.knows_all(agent_id, since):
+    own = [one for one in recent if not made_ids.has(user_id, one.id) and one.text in text]
+    if own and not made_ids.knows_all(user_id, agent_id, since):
         raise outcome_unknown(_UNCONFIRMED)
     if len(own) > 1 or len(recent) == _SCAN or any(one.text != text for one in own):
         raise outcome_unknown(_UNCONFIRMED)
     return own
 
 
-def _noted(context: RequestContext, agent_id: str, passages: list[PassageRecord]) -> list[PassageRecord]:
+def _noted(context: RequestContext, passages: list[PassageRecord]) -> list[PassageRecord]:
     """The passages, accounted for."""
     for passage in passages:
-        context.resources.made_ids.add(agent_id, passage.id)
+        context.resources.made_ids.add(context.principal.user_id, passage.id)
     return passages
 
 

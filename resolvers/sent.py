@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from clients.bounded import OwnerCache
 from clients.letta.messages import MessageRecord, UserMessage
 
-MAX_MADE, MADE_FOR = 1_000, timedelta(hours=1)
-"""How many ids of what was made of one agent's are kept, and for how long after the last."""
+MAX_MADE, MAX_ALL_MADE, MADE_FOR = 5_000, 200_000, timedelta(hours=1)
+"""How many ids of what was made for one user and for all are kept, and for how long after the user's last."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -53,7 +53,7 @@ class ShownIds:
 
 @dataclass(slots=True)
 class _Made:
-    """What was made of one agent's: when each was, and up to when some are forgotten."""
+    """What was made for one user: when each was, and up to when some are forgotten."""
 
     ids: dict[str, datetime] = field(default_factory=dict)
     last: datetime = _LONG_AGO
@@ -63,22 +63,28 @@ class _Made:
 class MadeIds:
     """The Letta ids of conversations and passages that this process was answered: each is of one request.
 
+    A user's newer ids evict the user's own oldest, and nobody else's.
+
     Args:
-        each: how many ids of one agent are kept.
-        kept_for: how long those of an agent are kept after the last one.
+        each: how many ids of one user are kept.
+        in_all: past how many of all users a user's oldest is evicted for each that is new.
+        kept_for: how long those of a user are kept after the last one.
         clock: the time in UTC.
     """
 
     def __init__(
         self,
         each: int = MAX_MADE,
+        in_all: int = MAX_ALL_MADE,
         kept_for: timedelta = MADE_FOR,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._each = each
+        self._in_all = in_all
         self._kept_for = kept_for
         self._clock = clock
-        self._agents: OrderedDict[str, _Made] = OrderedDict()
+        self._users: OrderedDict[str, _Made] = OrderedDict()
+        self._count = 0
         self._making: Counter[str] = Counter()
 
     @contextmanager
@@ -92,27 +98,29 @@ class MadeIds:
             if not self._making[agent_id]:
                 del self._making[agent_id]
 
-    def add(self, agent_id: str, letta_id: str) -> None:
-        """Remember that a request has made it."""
+    def add(self, user_id: str, letta_id: str) -> None:
+        """Remember that a request of the user has made it."""
         now = self._clock()
-        made = self._agents.setdefault(agent_id, _Made())
+        made = self._users.setdefault(user_id, _Made())
+        self._count += letta_id not in made.ids
         made.ids[letta_id] = made.last = now
-        self._agents.move_to_end(agent_id)
-        if len(made.ids) > self._each:
+        self._users.move_to_end(user_id)
+        if len(made.ids) > self._each or (self._count > self._in_all and len(made.ids) > 1):
             made.forgotten = made.ids.pop(next(iter(made.ids)))
-        while (oldest := next(iter(self._agents))) and self._agents[oldest].last + self._kept_for < now:
-            del self._agents[oldest]
+            self._count -= 1
+        while (oldest := next(iter(self._users))) and self._users[oldest].last + self._kept_for < now:
+            self._count -= len(self._users.pop(oldest).ids)
 
-    def has(self, agent_id: str, letta_id: str) -> bool:
-        """Whether a request has made it, as far as that is remembered."""
-        made = self._agents.get(agent_id)
+    def has(self, user_id: str, letta_id: str) -> bool:
+        """Whether a request of the user has made it, as far as that is remembered."""
+        made = self._users.get(user_id)
         return made is not None and letta_id in made.ids
 
-    def knows_all(self, agent_id: str, since: datetime) -> bool:
-        """Whether all that was made of an agent's since a time is known.
+    def knows_all(self, user_id: str, agent_id: str, since: datetime) -> bool:
+        """Whether all that was made of an agent of the user's since a time is known.
 
         It is not where some is forgotten, or a request is under way: what is new may be that request's own.
         """
-        made = self._agents.get(agent_id)
+        made = self._users.get(user_id)
         forgotten = _LONG_AGO if made is None else made.forgotten
         return agent_id not in self._making and forgotten < since and since > self._clock() - self._kept_for

@@ -6,6 +6,7 @@ from app import sockets, wire
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds.bound import Bound, bad, refused, size, too_complex
 from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
+from app.crowd import MAX_HEADS_BYTES
 from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
 from app.graphql import introspection, lexer, merging, session, shape, subprotocol
@@ -14,6 +15,7 @@ from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.json_text import MAX_CONTAINERS
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
+from app.places import BODIES
 from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
 from app.sockets import BURST_SECONDS
@@ -29,6 +31,24 @@ REQUESTS = (
         "a request body, in bytes, as sent and as decoded",
         refused(ErrorCode.PAYLOAD_TOO_LARGE),
         setting="max_body_bytes",
+    ),
+    Bound(
+        "bodies",
+        "the bytes of one user's bodies, and messages on sockets, from the first until the request is answered",
+        f"{refused(ErrorCode.RATE_LIMITED, 'BODIES')}; a socket whose message is not complete closes: 4429",
+        f"{BODIES} times `MAX_BODY_BYTES`",
+    ),
+    Bound(
+        "all-bodies",
+        "those of all users, and as many again that come back from Letta",
+        f"{refused(ErrorCode.OVERLOADED, 'BODIES')}; a socket whose message is not complete closes: 4429",
+        f"{BODIES * SHARES} times `MAX_BODY_BYTES`",
+    ),
+    Bound(
+        "stranger-bodies",
+        "the bytes of bodies of requests that are not signed in; one address gets a quarter of them",
+        f"{refused(ErrorCode.OVERLOADED, 'BODIES')}; an address: {refused(ErrorCode.RATE_LIMITED, 'BODIES')}",
+        f"{BODIES} times `MAX_BODY_BYTES`",
     ),
     Bound(
         "body-time",
@@ -95,6 +115,12 @@ CONNECTIONS = (
         "the time until a request's head has come, from its first byte, or that of the connection, in seconds",
         "408 where it has begun; the connection closes",
         setting="request_timeout",
+    ),
+    Bound(
+        "heads",
+        "the bytes of heads that are not complete, of all connections",
+        "the connection whose head began first is closed",
+        size(MAX_HEADS_BYTES),
     ),
     Bound(
         "idle-time", "the time from an answer to the next request", "the connection closes", f"{KEEP_ALIVE_SECONDS} s"

@@ -11,7 +11,7 @@ from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
 from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import once
-from resolvers.sent import MADE_FOR, MAX_MADE
+from resolvers.sent import MADE_FOR, MAX_ALL_MADE, MAX_MADE
 from resolvers.streams.limits import OWNERS, StreamLimits
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.watch import MAX_FOLLOWS
@@ -108,10 +108,11 @@ STREAMS = (
     ),
     Bound(
         "made",
-        "conversations and passages of one agent that were made lately, to tell a lost one by, "
-        f"for {MADE_FOR.total_seconds() / 3600:g} hour",
-        f"a look for a lost one of before is {refused(ErrorCode.CONFLICT, 'OUTCOME_UNKNOWN')}",
-        f"{MAX_MADE:,}",
+        "conversations and passages made for one user, remembered for "
+        f"{MADE_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
+        "forgets the user's oldest; a look for a lost one of before is "
+        f"{refused(ErrorCode.CONFLICT, 'OUTCOME_UNKNOWN')}",
+        f"{MAX_MADE:,}; of all users, {MAX_ALL_MADE:,}",
     ),
 )
 

@@ -26,7 +26,7 @@ from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
 from app.places import CallerKind, Place
-from app.shares import RETRY_SECONDS
+from app.shares import RETRY_SECONDS, Holding
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
@@ -128,7 +128,7 @@ class Session:
             async with asyncio.timeout(self._init_seconds) as init:
                 while (text := await self._next()) is not None:
                     await self._doors.turn(text)
-                    await self._handle(message_of(text))
+                    await self._handle(message_of(text), len(text))
                     if self._principal is not None:
                         init.reschedule(None)
         except TimeoutError:
@@ -149,7 +149,7 @@ class Session:
         text: str | bytes | None = message.get("text")
         return text if text is not None else message.get("bytes", b"")
 
-    async def _handle(self, message: dict[str, Any]) -> None:
+    async def _handle(self, message: dict[str, Any], size: int) -> None:
         match message["type"]:
             case "connection_init":
                 await self._init(message.get("payload"))
@@ -158,7 +158,7 @@ class Session:
             case "pong":
                 pass
             case "subscribe":
-                await self._subscribe(id_of(message), message.get("payload"))
+                await self._subscribe(id_of(message), message.get("payload"), size)
             case "complete":
                 if task := self._operations.pop(id_of(message), None):
                     task.cancel()
@@ -201,7 +201,8 @@ class Session:
         self._scope["state"]["caller"] = Caller(CallerKind.USER, principal.user_id, principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
         if frames is not None:
-            frames.admit(self._sockets.meters.of(principal.user_id))
+            meter = self._sockets.meters.of(principal.user_id)
+            frames.admit(meter, Holding(self._doors.places.bodies, principal.user_id))
 
     def _expire(self) -> None:
         """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
@@ -220,7 +221,7 @@ class Session:
         if not self._over.done():
             self._over.set_result(Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
 
-    async def _subscribe(self, operation_id: str, payload: object) -> None:
+    async def _subscribe(self, operation_id: str, payload: object, size: int) -> None:
         if self._principal is None:
             raise Closed(Close.UNAUTHORIZED, "Unauthorized")
         if operation_id in self._operations:
@@ -236,19 +237,24 @@ class Session:
         elif len(self._operations) >= MAX_OPERATIONS:
             message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
             await self._fail(operation_id, RateLimited(message, reason="OPERATIONS", retry_after_seconds=RETRY_SECONDS))
-        elif (place := await self._place(operation_id, self._principal)) is not None:
+        elif (place := await self._place(operation_id, self._principal, size)) is not None:
             task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
             self._operations[operation_id] = task
             task.add_done_callback(partial(self._done, operation_id, place))
 
-    async def _place(self, operation_id: str, principal: Principal) -> Place | None:
+    async def _place(self, operation_id: str, principal: Principal, size: int) -> Place | None:
         """A place for an operation, which is counted; one over a limit is refused, and the socket lives on."""
+        place = None
         try:
             await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-            return self._doors.places.take(CallerKind.USER, principal.user_id)
+            place = self._doors.places.take(CallerKind.USER, principal.user_id)
+            place.hold_body(size)
         except (RateLimited, Overloaded) as error:
+            if place is not None:
+                place.leave()
             await self._fail(operation_id, error)
             return None
+        return place
 
     def _done(self, operation_id: str, place: Place, task: asyncio.Task[None]) -> None:
         place.leave()

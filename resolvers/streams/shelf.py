@@ -31,6 +31,7 @@ class Shelf:
         self._streams: dict[str, Stream] = {}
         self._by_owner: defaultdict[str, dict[str, Stream]] = defaultdict(dict)
         self._by_key: dict[tuple[str, str], Stream] = {}
+        self._running: defaultdict[str, set[str]] = defaultdict(set)
         self._kept: Kept[Stream] = Kept(quotas, self._drop)
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
@@ -43,9 +44,6 @@ class Shelf:
     def of(self, owner_id: str) -> list[Stream]:
         """The owner's streams, oldest first."""
         return list(self._by_owner[owner_id].values()) if owner_id in self._by_owner else []
-
-    def _running(self, owner_id: str) -> int:
-        return sum(1 for stream in self.of(owner_id) if stream.log.ended is None)
 
     def all(self) -> list[Stream]:
         """Every stream."""
@@ -66,6 +64,7 @@ class Shelf:
         """A stream begins."""
         self._streams[stream.id] = stream
         self._by_owner[stream.owner_id][stream.id] = stream
+        self._running[stream.owner_id].add(stream.id)
         if stream.key is not None:
             self._by_key[stream.owner_id, stream.key] = stream
         self._weigh(stream)
@@ -78,7 +77,7 @@ class Shelf:
                 memory left.
             Overloaded: reason ``STREAM_MEMORY``, where all owners together have too little left.
         """
-        if self._running(owner_id) >= limit:
+        if len(self._running.get(owner_id, ())) >= limit:
             raise too_many_streams(limit)
         more = STREAM_BYTES + holds
         self._kept.fit(owner_id, more=more)
@@ -101,7 +100,7 @@ class Shelf:
         if not self._quotas.is_over(owner_id):
             return
         self._kept.fit(owner_id)
-        if self._quotas.is_over(owner_id) and stream.weight * self._running(owner_id) > self._quotas.each:
+        if self._quotas.is_over(owner_id) and stream.weight * len(self._running.get(owner_id, ())) > self._quotas.each:
             raise too_large_together()
 
     def _weigh(self, stream: Stream) -> None:
@@ -116,6 +115,7 @@ class Shelf:
         """A stream has ended, and stays to be read. False for one that was forgotten."""
         if stream.id not in self._streams:
             return False
+        self._stopped(stream)
         self._quotas.add(stream.owner_id, -stream.weight)
         stream.weight = 0
         self._kept.put(stream.owner_id, stream.id, stream, STREAM_BYTES + stream.log.weight)
@@ -143,10 +143,19 @@ class Shelf:
     def _unlist(self, stream: Stream) -> None:
         if self._streams.pop(stream.id, None) is None:
             return
+        self._stopped(stream)
         mine = self._by_owner[stream.owner_id]
         del mine[stream.id]
         if not mine:
             del self._by_owner[stream.owner_id]
+
+    def _stopped(self, stream: Stream) -> None:
+        """A stream does not run any more; it may not have run."""
+        running = self._running.get(stream.owner_id)
+        if running is not None:
+            running.discard(stream.id)
+            if not running:
+                del self._running[stream.owner_id]
 
     def _drop(self, stream: Stream) -> int | None:
         """Drop an ended stream's answer. Returns what is left to keep: its key, where it is taken."""

@@ -13,6 +13,7 @@ import pytest_asyncio
 from starlette.types import Receive, Scope, Send
 
 from app import connection as connection_module
+from app import crowd
 from app.connection import HELD_BYTES, LINGER_BYTES
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from app.settings import Settings
@@ -364,6 +365,26 @@ async def test_one_connection_too_many_closes_the_one_that_has_waited_longest() 
         assert [(await one.answer())[0] for one in (third, first)] == [200, 200]
         site.app.go_on.set()
         assert (await busy.answer())[0] == 200
+
+
+@bound("heads")
+@pytest.mark.parametrize("past", [0, 1])
+async def test_heads_that_are_not_complete_have_so_many_bytes_together(
+    past: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "MAX_HEADS_BYTES", 3 * 1000)
+    part = HEAD + b"X: " + b"x" * (1000 - len(HEAD) - 3)
+    async with sited() as site, AsyncExitStack() as stack:
+        idle, first, second, third = [await stack.enter_async_context(site.connected()) for _ in range(4)]
+        for one in (first, second):
+            await one.send(part)
+            assert statuses_of(await site.exchanged(HEAD, b"Connection: close\r\n\r\n")) == [200]  # it has been read
+        await third.send(part + b"x" * past)
+        if past:
+            assert await first.rest() == b""
+        for one in [idle, second, third] if past else [idle, first, second, third]:
+            await one.send((b"" if one is not idle else HEAD + b"X: x") + b"\r\nConnection: close\r\n\r\n")
+            assert statuses_of(await one.rest()) == [200]
 
 
 async def test_where_every_connection_is_busy_a_new_one_is_closed() -> None:

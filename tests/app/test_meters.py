@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,11 +50,38 @@ def test_what_is_let_through_never_exceeds_the_burst_and_the_rate(
         assert taken <= burst + (clock.now - 1000) * per_second + 1e-6
 
 
-def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkeypatch) -> None:
+def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meters, "_KEPT", 2)
     many = Meters(2, 0)
     assert many.of("ada").take()
     many.of("grace")
     many.of("alan")
+    assert len(many._kept) == 2
     assert many.of("ada").take()
     assert not many.of("ada").take()
+
+
+def test_the_meter_of_an_open_connection_is_its_users_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meters, "_KEPT", 1)
+    many = Meters(2, 0)
+    held = many.of("ada")
+    many.of("grace")  # drops the full one of Ada's
+    assert many.of("ada") is held
+
+
+def test_a_new_users_meter_costs_the_same_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+
+    class Counted(Meter):
+        @property
+        def is_full(self) -> bool:
+            nonlocal looked
+            looked += 1
+            return super().is_full
+
+    monkeypatch.setattr(meters, "Meter", Counted)
+    monkeypatch.setattr(meters, "_KEPT", 10)
+    many = Meters(2, 0)
+    for number in range(5000):
+        assert many.of(str(number)).take()
+    assert looked < 2 * 5000

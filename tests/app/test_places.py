@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from app.callers import address_of
-from app.places import CallerKind, Places
+from app.places import BODIES, CallerKind, Places
 from app.shedding import Shedder
 from clients.errors import Overloaded, RateLimited
 
 
 def made(requests: int = 16, streams: int = 8) -> Places:
-    return Places(requests, streams, Shedder(requests))
+    return Places(requests, streams, Shedder(requests), largest_body=LARGEST)
 
 
 async def test_a_request_holds_one_place_to_its_end() -> None:
@@ -72,6 +72,54 @@ async def test_what_letta_sends_back_never_waits_for_the_loop() -> None:
     for owner in "abcd":
         await places.take(CallerKind.LETTA, owner).enter()
     assert places.shedder.under_way == 4
+
+
+LARGEST = 1000
+EACH = BODIES * LARGEST
+
+
+@pytest.mark.bound("bodies")
+@pytest.mark.parametrize("kind", [CallerKind.USER, CallerKind.LETTA])
+def test_the_bodies_of_one_owner_have_so_many_bytes(kind: CallerKind) -> None:
+    places = made(requests=400)
+    first, second = (places.take(kind, "ada") for _ in range(2))
+    for size in (1, LARGEST, EACH - LARGEST):
+        first.hold_body(size)
+    second.hold_body(LARGEST)
+    with pytest.raises(RateLimited) as refused:
+        second.hold_body(LARGEST + 1)
+    assert refused.value.reason == "BODIES"
+    places.take(kind, "grace").hold_body(EACH)
+    first.leave()
+    second.hold_body(LARGEST + 1)
+    second.lengthen()
+    assert (places.bodies.taken + places.returning_bodies.taken) == EACH + LARGEST + 1
+    second.leave()
+    assert (places.bodies.taken + places.returning_bodies.taken) == EACH
+
+
+@pytest.mark.bound("all-bodies")
+def test_the_bodies_of_all_users_have_so_many_bytes() -> None:
+    places = made(requests=400)
+    for owner in "abcd":
+        places.take(CallerKind.USER, owner).hold_body(EACH)
+    with pytest.raises(Overloaded) as refused:
+        places.take(CallerKind.USER, "e").hold_body(1)
+    assert refused.value.reason == "BODIES"
+    places.take(CallerKind.STRANGER, "203.0.113.1").hold_body(1)
+    places.take(CallerKind.LETTA, "e").hold_body(1)
+
+
+@pytest.mark.bound("stranger-bodies")
+def test_the_bodies_of_strangers_have_so_many_bytes() -> None:
+    places = made(requests=400)
+    for address in "abcd":
+        places.take(CallerKind.STRANGER, address).hold_body(EACH // 4)
+        with pytest.raises(RateLimited):
+            places.take(CallerKind.STRANGER, address).hold_body(1)
+    with pytest.raises(Overloaded):
+        places.take(CallerKind.STRANGER, "e").hold_body(1)
+    places.take(CallerKind.USER, "ada").hold_body(EACH)
 
 
 @pytest.mark.parametrize(

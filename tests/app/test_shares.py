@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.shares import Shares
+from app.shares import Holding, Shares
 from clients.errors import Overloaded, RateLimited
 
 
@@ -76,3 +76,30 @@ def test_no_owner_takes_anothers_share(total: int, per_owner: int, steps: list[t
             held[owner] += 1
         assert held.total() == shares.taken <= total
         assert all(held[one] == shares.held_by(one) <= shares.per_owner for one in ("ada", "grace", "alan"))
+
+
+AMOUNTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=60)
+
+
+@given(AMOUNTS)
+def test_what_holders_hold_is_what_is_taken(steps: list[tuple[int, int]]) -> None:
+    """Three holders of each of two owners."""
+    shares = Shares(90, 60)
+    holdings = [Holding(shares, "ada" if number < 3 else "grace") for number in range(6)]
+    for number, count in steps:
+        before = holdings[number].count
+        more = count - before
+        if more > 0 and shares.held_by("ada" if number < 3 else "grace") + more > 60:
+            with pytest.raises(RateLimited):
+                holdings[number].set(count)
+        elif more > 0 and shares.taken + more > 90:
+            with pytest.raises(Overloaded):
+                holdings[number].set(count)
+        else:
+            holdings[number].set(count)
+        held = [holding.count for holding in holdings]
+        assert (shares.held_by("ada"), shares.held_by("grace")) == (sum(held[:3]), sum(held[3:]))
+        assert shares.taken == sum(held) <= 90
+    for holding in holdings:
+        holding.set(0)
+    assert shares.taken == 0

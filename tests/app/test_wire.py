@@ -12,6 +12,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request
 
 from app.meters import Meter
+from app.shares import Holding, Shares
 from app.wire import MAX_FRAGMENTS, SIGN_IN_BYTES, SIGN_IN_FRAMES, UNIT_BYTES, Breach, Frames
 from tests.support.rawsocket import Op, fragments, frame
 
@@ -21,7 +22,7 @@ HANDSHAKE = (
 )
 
 
-def opened(meter: Meter | None = None, max_size: int = 1_000_000) -> Frames:
+def opened(meter: Meter | None = None, max_size: int = 1_000_000, kept: Shares | None = None) -> Frames:
     """A socket whose handshake is done; with a meter, one that has signed in."""
     frames = Frames(max_size, logging.getLogger("test"))
     frames.receive_data(HANDSHAKE)
@@ -29,7 +30,7 @@ def opened(meter: Meter | None = None, max_size: int = 1_000_000) -> Frames:
     assert isinstance(request, Request)
     frames.send_response(frames.accept(request))
     if meter is not None:
-        frames.admit(meter)
+        frames.admit(meter, Holding(Shares(10 * max_size, max_size) if kept is None else kept, "ada"))
     return frames
 
 
@@ -118,3 +119,33 @@ def test_the_outcome_is_one_however_the_bytes_come(sent: list[bytes], cuts: list
         data = data[size:]
     assert (None if pieces.close_sent is None else pieces.close_sent.code) == expected
     assert [str(one) for one in pieces.events_received()] == [str(one) for one in whole.events_received()]
+
+
+@pytest.mark.bound("bodies")
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("size", "code"), [(50_000, None), (50_001, Breach.TOO_MANY)])
+def test_what_is_kept_of_a_users_messages_counts_against_the_user(*, whole: bool, size: int, code: int | None) -> None:
+    """Two sockets, each with a message that is not complete: fragments, or a frame whose end has not come."""
+    shares = Shares(10**6, 100_000, what="bytes of requests", reason="BODIES")
+    sockets = [opened(Meter(500), kept=shares) for _ in range(2)]
+    for one, count in zip(sockets, (50_000, size), strict=True):
+        frame_of = frame(Op.TEXT, b"x" * count, fin=False) if whole else frame(Op.TEXT, b"x" * (count + 9))[:-9]
+        one.receive_data(frame_of)
+        one.keep(0)
+    closed = sockets[1].close_sent
+    assert (closed.code if closed else None) == code
+    assert sockets[0].close_sent is None
+    for one in sockets:
+        one.release()
+    assert shares.taken == 0
+
+
+def test_small_messages_are_not_counted_and_processed_ones_are_returned() -> None:
+    shares = Shares(10**6, 10**6)
+    one = opened(Meter(500), kept=shares)
+    one.keep(UNIT_BYTES)
+    assert shares.taken == 0
+    one.keep(UNIT_BYTES + 1)
+    assert shares.taken == UNIT_BYTES + 1
+    one.keep(0)
+    assert shares.taken == 0

@@ -82,7 +82,7 @@ async def test_many_follows_of_one_agent_poll_letta_as_one_does(target: Target) 
 @pytest.mark.bound("follows")
 async def test_a_user_has_so_many_follows_and_one_that_ends_makes_room(target: Target) -> None:
     conversation_id = await conversation(target)
-    async with AsyncExitStack() as stack:
+    async with target.bystander(), AsyncExitStack() as stack:
         for _ in range(0, MAX_FOLLOWS, PER_SOCKET):
             last = await stack.enter_async_context(socket(target))
             await follow(target, last, conversation_id, PER_SOCKET)

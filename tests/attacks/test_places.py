@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import product
 from typing import Any
 
 import httpx
@@ -170,8 +171,9 @@ async def test_requests_that_wait_for_a_model_are_counted_as_streams(target: Tar
 
 async def test_a_body_is_not_read_before_its_sender_has_signed_in(target: Target) -> None:
     head = "POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\nexpect: 100-continue\r\n{}\r\n"
-    for path in ("/graphql", "/v1/chat/completions", f"/api/v1/agents/{ADA}/proxy/chat/completions"):
-        for authorization in ("authorization: Bearer no\r\n", f"{bearer(target, ADA)}x\r\n"):
+    paths = ("/graphql", "/v1/chat/completions", f"/api/v1/agents/{ADA}/proxy/chat/completions")
+    async with target.bystander():
+        for path, authorization in product(paths, ("authorization: Bearer no\r\n", f"{bearer(target, ADA)}x\r\n")):
             reader, writer = await asyncio.open_connection(*target.address)
             writer.write(head.format(path, authorization).encode())
             assert (await reader.readline()).startswith(b"HTTP/1.1 401")

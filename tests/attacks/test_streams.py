@@ -130,7 +130,7 @@ async def unread(target: Target, stack: AsyncExitStack, query: str, **variables:
 
 
 async def test_readers_that_read_nothing_hold_little(target: Target) -> None:
-    async with target.client() as client, AsyncExitStack() as stack:
+    async with target.bystander(), target.client() as client, AsyncExitStack() as stack:
         stream_id = await ended(client, "tokens=1000 size=6000")
         async with target.measured() as cost:
             for _ in range(12):
@@ -142,7 +142,7 @@ async def test_readers_that_read_nothing_hold_little(target: Target) -> None:
 
 
 async def test_a_source_is_read_no_faster_than_its_reader_reads(target: Target) -> None:
-    async with target.client() as client, AsyncExitStack() as stack:
+    async with target.bystander(), target.client() as client, AsyncExitStack() as stack:
         given = {"model": "m", "messages": [{"role": "USER", "content": "[[tokens=1000 size=15000]]"}]}
         reader = await unread(target, stack, COMPLETION, i=given, k=str(uuid.uuid4()))
         first = await reader.readuntil(b"stream:")
@@ -179,7 +179,7 @@ async def test_reading_a_long_stream_again_and_again_costs_little(target: Target
 async def test_one_users_answers_under_keys_evict_none_of_anothers(target: Target) -> None:
     create = "mutation($i: CreateConversationInput!) { createConversation(input: $i) { conversation { id } } }"
     embed = "mutation($i: EmbedInput!) { embed(input: $i) { usage { totalTokens } } }"
-    async with target.client(ADA) as ada, target.client(GRACE) as grace:
+    async with target.bystander(), target.client(ADA) as ada, target.client(GRACE) as grace:
         agents = (await asked(ada, "{ viewer { agents { nodes { id } } } }"))["viewer"]["agents"]["nodes"]
         given = {"agentId": agents[0]["id"], "idempotencyKey": str(uuid.uuid4())}
         made = await asked(ada, create, i=given)

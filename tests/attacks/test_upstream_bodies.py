@@ -157,6 +157,6 @@ async def test_an_answer_has_as_many_headers_as_the_bound_and_no_more(served: tu
         (headed(20_000, 1000), "CUT"),
     ]:
         upstreams.odd = {f"/letta/v1/agents/{AGENT}": answer}
-        async with target.measured() as cost:
+        async with target.bystander(GRACE), target.measured() as cost:
             assert await reason(target, AGENT_NAME) == why
         assert cost.peak_rss_bytes < LARGEST_LIST

@@ -178,6 +178,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         running.close()
 
 
+@pytest.mark.filterwarnings(  # an operation whose client leaves is cancelled with some of its resolvers not begun
+    "ignore:Exception ignored in. <coroutine object GraphQLCoreConverter:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.timeout(0 if EXAMPLES > 500 else 150)
 def test_whatever_is_asked_the_answer_is_one(platform: Platform) -> None:
     one_operation(platform)

@@ -140,6 +140,32 @@ def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> Once:
 
 
 @pytest.mark.bound("answers-kept")
+@pytest.mark.parametrize("past", [0, 1])
+async def test_an_owner_keeps_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+    once, act = bounded(), Acting()
+    for key, weight in (("a", 5 * OVERHEAD_BYTES), ("b", 5 * OVERHEAD_BYTES + past)):
+        await once.done("ada", key, "", act, lambda _, weight=weight: weight)
+    assert once.knows("ada", "b")
+    assert once.knows("ada", "a") is not bool(past)
+
+
+@pytest.mark.bound("answers-kept")
+@pytest.mark.parametrize("past", [0, 1])
+async def test_all_owners_keep_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+    once, act = bounded(), Acting()
+    each = 10 * OVERHEAD_BYTES
+    for owner in range(OWNERS - 1):
+        await once.done(str(owner), "k", "", act, lambda _: each)
+    await once.done("almost", "k", "", act, lambda _: each - OVERHEAD_BYTES + past)
+    if past:
+        with pytest.raises(Overloaded) as refused:
+            await once.done("ada", "k", "", act)
+        assert refused.value.reason == "KEYS"
+    else:
+        await once.done("ada", "k", "", act)
+    assert all(once.knows(str(owner), "k") for owner in range(OWNERS - 1))
+
+
 async def test_an_owners_oldest_answers_make_room() -> None:
     once, act = bounded(), Acting()
     for key in "abc":

@@ -24,43 +24,46 @@ class Clock:
 
 @pytest.mark.bound("made")
 @pytest.mark.parametrize(("count", "knows"), [(3, True), (4, False)])
-def test_what_was_made_is_known_until_some_of_it_is_forgotten(count: int, knows: bool) -> None:
-    made = MadeIds(each=3, clock=Clock())
+@pytest.mark.parametrize("bound", ["each", "in_all"])
+def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: str, count: int, knows: bool) -> None:
+    made = MadeIds(**{bound: 3}, clock=Clock())
     for number in range(count):
-        made.add("agent-1", str(number))
-    assert made.has("agent-1", str(count - 1))
-    assert made.has("agent-1", "0") is knows
-    assert made.knows_all("agent-1", BEGAN) is knows
-    assert made.knows_all("agent-1", BEGAN + timedelta(seconds=2))
+        made.add("ada", str(number))
+    assert made.has("ada", str(count - 1))
+    assert made.has("ada", "0") is knows
+    assert made.knows_all("ada", "agent-1", BEGAN) is knows
+    assert made.knows_all("ada", "agent-1", BEGAN + timedelta(seconds=2))
 
 
-def test_what_is_made_of_one_agent_makes_another_forget_nothing() -> None:
-    made = MadeIds(each=3, clock=Clock())
-    made.add("agent-1", "mine")
+@pytest.mark.parametrize("bound", ["each", "in_all"])
+def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: str) -> None:
+    made = MadeIds(**{bound: 3}, clock=Clock())
+    made.add("ada", "mine")
     for number in range(100):
-        made.add("agent-2", str(number))
-    assert made.has("agent-1", "mine")
-    assert made.knows_all("agent-1", BEGAN)
-    assert not made.has("agent-2", "mine")
+        made.add("grace", str(number))
+    assert made.has("ada", "mine")
+    assert made.knows_all("ada", "agent-1", BEGAN)
+    assert not made.has("grace", "mine")
+    assert sum(made.has("grace", str(number)) for number in range(100)) <= 3
 
 
 def test_what_was_made_long_ago_is_not_known() -> None:
     clock = Clock()
     made = MadeIds(each=3, kept_for=timedelta(minutes=1), clock=clock)
-    made.add("agent-1", "early")
+    made.add("ada", "early")
     clock.now += timedelta(minutes=2)
-    made.add("agent-2", "late")
-    assert not made.has("agent-1", "early")
-    assert not made.knows_all("agent-1", BEGAN)
-    assert made.knows_all("agent-1", clock.now - timedelta(seconds=30))
+    made.add("grace", "late")
+    assert not made.has("ada", "early")
+    assert not made.knows_all("ada", "agent-1", BEGAN)
+    assert made.knows_all("ada", "agent-1", clock.now - timedelta(seconds=30))
 
 
 def test_while_something_is_made_not_all_is_known() -> None:
     made = MadeIds(clock=Clock())
     with made.making("agent-1"):
-        assert not made.knows_all("agent-1", BEGAN)
-        assert made.knows_all("agent-2", BEGAN)
-    assert made.knows_all("agent-1", BEGAN)
+        assert not made.knows_all("ada", "agent-1", BEGAN)
+        assert made.knows_all("ada", "agent-2", BEGAN)
+    assert made.knows_all("ada", "agent-1", BEGAN)
 
 
 def test_what_one_user_was_shown_evicts_nothing_of_anothers() -> None:

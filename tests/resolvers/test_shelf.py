@@ -47,6 +47,25 @@ def end(shelf: Shelf, one: Stream, size: int) -> bool:
     return shelf.ended(one)
 
 
+async def test_those_that_run_are_counted_and_those_that_ended_or_were_forgotten_are_not() -> None:
+    _, shelf = shelf_of()
+    first, second, third = (stream(name) for name in ("first", "second", "third"))
+    for one in (first, second):
+        shelf.check_room("ada", 0, 2)
+        shelf.add(one)
+    with pytest.raises(RateLimited) as refused:
+        shelf.check_room("ada", 0, 2)
+    assert refused.value.reason == "STREAMS"
+    shelf.check_room("grace", 0, 2)
+    end(shelf, first, 1)
+    shelf.check_room("ada", 0, 2)
+    shelf.add(third)
+    for one in (second, second, third, first):
+        shelf.forget(one)
+    shelf.check_room("ada", 0, 1)
+    assert not shelf._running
+
+
 async def test_the_oldest_that_have_ended_make_room_and_those_that_run_stay() -> None:
     quotas, shelf = shelf_of()
     running, *others = [stream(name) for name in ("running", "first", "second", "third")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import pytest
 
@@ -34,14 +34,17 @@ MB = 1024 * 1024
 
 
 class Flowing(Scripted):
-    """A source of ``count`` pieces of ``size`` characters, that counts how many were taken."""
+    """A source of ``count`` pieces of ``size`` characters, that counts how many were taken. ``go`` lets it begin."""
 
     def __init__(self, count: int, size: int) -> None:
         super().__init__()
         self.count, self.size, self.taken = count, size, 0
+        self.go = asyncio.Event()
+        self.go.set()
 
     async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
         yield Started(stream_id=""), b""
+        await self.go.wait()
         for _ in range(self.count):
             self.taken += 1
             yield TextDelta(text="x" * self.size), b""
@@ -137,6 +140,18 @@ async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
 
 
 @pytest.mark.bound("source-lead")
+@pytest.mark.parametrize(("lead", "taken"), [(999, 10), (1000, 11)])
+async def test_a_source_is_paused_one_byte_past_the_bound_on_its_lead(lead: int, taken: int) -> None:
+    """Ten pieces of a hundred bytes wait: as many as the bound, or one byte more than it."""
+    streams, _ = hub(coalesce=0.001, max_lead=lead, slow_after=3600)
+    source = Flowing(count=100, size=100)
+    source.go.clear()
+    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as heard:
+        assert isinstance(await anext(heard), Started)
+        source.go.set()
+        assert await settled(source) == taken
+
+
 async def test_a_source_is_not_read_far_ahead_of_its_only_reader() -> None:
     streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
     source = Flowing(count=100, size=100_000)
@@ -237,7 +252,44 @@ def small(**more: float) -> StreamHub:
     return hub(memory=OWNERS * MB, **more)[0]
 
 
+@asynccontextmanager
+async def holding(streams: StreamHub, owner: str, size: int) -> AsyncIterator[None]:
+    """A stream that runs, and takes so many bytes with its request."""
+    source = Scripted(Started(stream_id=""), asyncio.Event())
+    how = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL}
+    async with streams.started(owner, holds=size - STREAM_BYTES, **how):
+        yield
+
+
 @pytest.mark.bound("stream-memory-user")
+@pytest.mark.parametrize("past", [0, 1])
+async def test_a_users_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+    streams = small()
+    async with holding(streams, "ada", MB // 2):
+        assert streams.memory == MB // 2
+        if past:
+            with pytest.raises(RateLimited) as refused:
+                await run(streams, "ada", 0, holds=MB // 2 - STREAM_BYTES + past)
+            assert refused.value.reason == "STREAM_MEMORY"
+            await run(streams, "grace", 0, holds=MB - STREAM_BYTES)
+        else:
+            await run(streams, "ada", 0, holds=MB // 2 - STREAM_BYTES)
+
+
+@pytest.mark.bound("stream-memory-user")
+@pytest.mark.parametrize("past", [0, 1])
+async def test_an_answer_is_dropped_for_one_byte_past_its_owners_bound(past: int) -> None:
+    streams = small()
+    first = await run(streams, "ada", MB // 2)
+    room = MB - streams.memory - STREAM_BYTES
+    async with holding(streams, "ada", STREAM_BYTES + room + past):
+        if past:
+            with pytest.raises(NotFound):
+                streams.get(first.id, "ada")
+        else:
+            assert streams.get(first.id, "ada") is first
+
+
 async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_anothers() -> None:
     streams = small()
     first = await run(streams, "ada", MB // 2, key="k")
@@ -319,6 +371,22 @@ async def test_a_request_counts_while_its_stream_runs() -> None:
 
 
 @pytest.mark.bound("stream-memory")
+@pytest.mark.parametrize("past", [0, 1])
+async def test_all_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+    streams = small()
+    async with AsyncExitStack() as stack:
+        for owner in range(OWNERS - 1):
+            await stack.enter_async_context(holding(streams, str(owner), MB))
+        await stack.enter_async_context(holding(streams, "small", MB // 2))
+        assert streams.memory == OWNERS * MB - MB // 2
+        if past:
+            with pytest.raises(Overloaded) as refused:
+                await run(streams, "ada", 0, holds=MB // 2 - STREAM_BYTES + past)
+            assert refused.value.reason == "STREAM_MEMORY"
+        else:
+            await run(streams, "ada", 0, holds=MB // 2 - STREAM_BYTES)
+
+
 async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay() -> None:
     streams = small()
     kept: list[Stream] = []

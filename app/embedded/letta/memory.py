@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -154,7 +156,7 @@ class Memory:
         foreign = [self._state.passages[place] for place in asked if place not in known]
         found = sorted([*found, *foreign], key=lambda one: str(one["created_at"]))
         order = "desc" if query.get("ascending", "true").lower() == "false" else "asc"
-        return ok([_answer(one) for one in page_by_age(found, request, order=order)])
+        return ok([await _answer(one) for one in page_by_age(found, request, order=order)])
 
     async def _search(self, request: Request) -> Response:
         agent, query = agent_of(self._state, request.path_params["id"]), request.query_params
@@ -164,11 +166,11 @@ class Memory:
             await self._embed(agent, query["query"])
         tags, every = set(query.getlist("tags")), query.get("tag_match_mode") == "all"
         found = [
-            (likeness(query["query"], one["text"]), one)
+            one
             for one in reversed(self._of_agent(agent))
             if not tags or (tags <= set(one["tags"] or []) if every else tags & set(one["tags"] or []))
         ]
-        ranked = [one for _, one in sorted(found, key=lambda pair: -pair[0])] if query["query"] else []
+        ranked = await _ranked(query["query"], found) if query["query"] else []
         # Measured: the nearest are answered, however far they are.
         results = [_result(one) for one in ranked[: number_of(query.get("top_k", 10), ("query", "top_k"))]]
         return ok({"results": results, "count": len(results)})
@@ -180,9 +182,9 @@ class Memory:
         if body.get("query"):
             if body.get("agent_id"):
                 await self._embed(agent_of(self._state, body["agent_id"]), body["query"])
-            found.sort(key=lambda one: -likeness(body["query"], one["text"]))
+            found = await _ranked(body["query"], found)
         chosen = found[: number_of(body.get("limit", 50), ("body", "limit"))]
-        return ok([{"passage": _answer(one), "score": 0.0, "metadata": {}} for one in chosen])
+        return ok([{"passage": await _answer(one), "score": 0.0, "metadata": {}} for one in chosen])
 
     async def _insert(self, request: Request) -> Response:
         agent, body = agent_of(self._state, request.path_params["id"]), await body_of(request)
@@ -197,7 +199,7 @@ class Memory:
         }
         await self._embed(agent, body["text"])
         self._state.keep("passage", self._state.passages, passage["id"], passage, agent.id)
-        return ok([_answer(passage)])
+        return ok([await _answer(passage)])
 
     async def _embed(self, agent: Agent, text: str) -> None:
         try:
@@ -216,8 +218,18 @@ class Memory:
         return ok({"message": f"Memory id={passage_id} successfully deleted"})
 
 
-def _answer(passage: Json) -> Json:
-    """A passage with its vector, which is worked out each time instead of being kept."""
+async def _ranked(query: str, passages: list[Json]) -> list[Json]:
+    """Passages by likeness to a query. Between them the event loop runs."""
+    likenesses = []
+    for one in passages:
+        likenesses.append((likeness(query, one["text"]), one))
+        await asyncio.sleep(0)
+    return [one for _, one in sorted(likenesses, key=lambda pair: -pair[0])]
+
+
+async def _answer(passage: Json) -> Json:
+    """A passage with its vector, which is worked out each time instead of being kept. Then the event loop runs."""
+    await asyncio.sleep(0)
     at = passage["created_at"]
     return {
         **PASSAGE,

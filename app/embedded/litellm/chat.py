@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import time
 import uuid
@@ -196,7 +197,10 @@ class Chat:
         if not isinstance(dimensions, int) or not 0 < dimensions <= MAX_DIMENSIONS:
             raise invalid(f"/embeddings: dimensions must be from 1 to {MAX_DIMENSIONS}.")
         coded = body.get("encoding_format") == "base64"
-        vectors = [embed(text if isinstance(text, str) else str(text), dimensions) for text in texts]
+        vectors = []
+        for text in texts:
+            vectors.append(embed(text if isinstance(text, str) else str(text), dimensions))
+            await asyncio.sleep(0)  # each may take milliseconds
         data = [
             {"embedding": _base64(vector) if coded else vector, "index": index, "object": "embedding"}
             for index, vector in enumerate(vectors)

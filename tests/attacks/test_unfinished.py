@@ -1,0 +1,168 @@
+"""What is begun and not finished: heads, bodies, messages of sockets, requests that are aborted, in great numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.crowd import MAX_HEADS_BYTES
+from app.embedded.seed import ADA
+from app.places import BODIES
+from tests.support.attack import Target, attacked
+from tests.support.rawhttp import Raw, raw
+from tests.support.rawsocket import Op, frame, raw_socket
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
+MIB = 2**20
+NO_LIMITS = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "MAX_SOCKET_MESSAGES_PER_SECOND": "100000"}
+BODY = 1_000_000
+MOST_HELD = BODIES * BODY
+MANY = 120
+"""More bodies than one user may have in memory, and fewer than the user has places."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
+    async with attacked(tmp_path_factory.mktemp("unfinished"), **NO_LIMITS) as running:
+        yield running
+
+
+def head(target: Target, length: int, user_id: str | None = ADA) -> bytes:
+    signed = "" if user_id is None else f"Authorization: Bearer {target.token(user_id)}\r\n"
+    lines = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return f"{lines}{signed}Content-Length: {length}\r\n\r\n".encode()
+
+
+async def places_free(target: Target) -> None:
+    """Wait until no place is taken but the bystander's, and no body is in memory."""
+    async with asyncio.timeout(30):
+        while True:
+            metrics = await target.metrics()
+            taken = sum(value for _, value in metrics["agentgraph_places_taken"])
+            if taken <= 2 and metrics["agentgraph_body_bytes"][0][1] < 1000:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def refused(connection: Raw) -> tuple[int, str]:
+    """The status and the reason of a refusal."""
+    status, _, body = await connection.answer()
+    return status, json.loads(body)["errors"][0]["extensions"]["reason"]
+
+
+async def test_bodies_that_trickle_hold_a_users_share_of_memory_and_no_more(target: Target) -> None:
+    async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(raw(target.address)) for _ in range(MANY)]
+        answers = [asyncio.create_task(refused(one)) for one in held]
+        for one in held:
+            with contextlib.suppress(ConnectionError):
+                await one.send(head(target, BODY) + b" " * (BODY - 1000))
+        told = {answer.result() for answer in (await until_done(answers, MANY - BODIES - 1))}
+        assert told == {(429, "BODIES")}
+        for task in answers:
+            task.cancel()
+    await places_free(target)
+    assert cost.peak_rss_bytes < MOST_HELD + 40 * MIB
+
+
+async def until_done(tasks: list[asyncio.Task[tuple[int, str]]], count: int) -> list[asyncio.Task[tuple[int, str]]]:
+    """Wait until so many have ended."""
+    while len(done := [task for task in tasks if task.done()]) < count:
+        waiting = [task for task in tasks if not task.done()]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    return done
+
+
+async def test_strangers_bodies_hold_a_share_of_memory(target: Target) -> None:
+    async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(raw(target.address)) for _ in range(30)]
+        answers = [asyncio.create_task(refused(one)) for one in held]
+        for one in held:
+            with contextlib.suppress(ConnectionError):
+                await one.send(head(target, BODY, None) + b" " * (BODY - 1000))
+        told = {answer.result() for answer in (await until_done(answers, 30 - BODIES // 4 - 1))}
+        assert told == {(429, "BODIES")}
+        for task in answers:
+            task.cancel()
+    await places_free(target)
+    assert cost.peak_rss_bytes < BODIES // 4 * BODY + 20 * MIB
+
+
+async def test_messages_of_sockets_that_are_not_complete_hold_a_users_share(target: Target) -> None:
+    """A fragment of nearly a megabyte on each of many sockets, and no end."""
+    async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(BODIES + 20)]
+        for one in sockets:
+            await one.sign_in(target.token())
+        for one in sockets:
+            await one.send(frame(Op.TEXT, b" " * (BODY - 1000), fin=False))
+        for one in sockets[-10:]:
+            assert await one.closed() == (4429, "Too many bytes of messages and requests at a time")
+    await places_free(target)
+    assert cost.peak_rss_bytes < MOST_HELD + 40 * MIB
+
+
+async def test_heads_that_are_not_complete_are_bounded_together(target: Target) -> None:
+    part = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %b\r\n" % (at, b"x" * 590) for at in range(100))
+    part = part[:60_000]
+    many = 2 * MAX_HEADS_BYTES // len(part)
+    async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
+        held = []
+        for _ in range(many):
+            held.append(await stack.enter_async_context(raw(target.address)))
+            await held[-1].send(part)
+        assert await held[0].rest() == b""
+        await held[-1].send(b"\r\n\r\n")
+        assert (await held[-1].answer())[0] == 200
+    assert cost.peak_rss_bytes < 3 * MAX_HEADS_BYTES
+
+
+@pytest.mark.parametrize("how", ["body", "query", "stream", "graph stream"])
+async def test_requests_that_are_aborted_give_everything_back(tmp_path: Path, how: str) -> None:
+    async with attacked(tmp_path, **NO_LIMITS) as target:
+        await _aborted(target, how)
+
+
+async def _aborted(target: Target, how: str) -> None:
+    say = "[[tokens=100 delay=0.02]]"
+    chat = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": say}]}
+    asked = {"model": "gpt-4o-mini", "messages": [{"role": "USER", "content": say}]}
+
+    def sent() -> bytes:
+        if how == "body":
+            return head(target, BODY) + b" " * 5000
+        path, body = b"/graphql", {"query": "{ viewer { agents { nodes { id name messages { nodes { id } } } } } }"}
+        if how == "stream":
+            path, body = b"/v1/chat/completions", chat
+        elif how == "graph stream":
+            query = "subscription($i: CompletionInput!, $k: ID!) { completion(input: $i, streamKey: $k) { cursor } }"
+            body = {"query": query, "variables": {"i": asked, "k": str(uuid.uuid4())}}
+        content = json.dumps(body).encode()
+        begin = head(target, len(content)).replace(b"/graphql", path)
+        return begin.replace(b"\r\n\r\n", b"\r\nAccept: */*, text/event-stream\r\n\r\n") + content
+
+    async def aborted(number: int) -> None:
+        async with raw(target.address) as connection:
+            await connection.send(sent())
+            if number % 2:
+                await asyncio.sleep(0.001 * (number % 30))
+            connection.writer.transport.abort()
+
+    await places_free(target)
+    async with target.bystander(), target.measured() as cost:
+        for start in range(0, 1000, 20):
+            await asyncio.gather(*(aborted(start + number) for number in range(20)))
+        await places_free(target)
+    assert cost.rss_bytes < 64 * MIB  # garbage of up to 40 MB waits for a full collection
+    assert b"internal error" not in target.log
+    assert b"Traceback" not in target.log
+    async with target.client() as client:
+        assert (await client.post("/graphql", json={"query": "{ viewer { id } }"})).status_code == 200
