@@ -1,9 +1,9 @@
 """The entries of a stream's log, packed as they grow old, so that an answer of many small tokens stays small.
 
-The newest entries are kept as they are, since live readers are there. Older ones are packed in blocks: their deltas and
-upstream bytes encoded and compressed, everything else as it is. A block also keeps its deltas joined, so a reader that
-comes late unpacks nothing. The entries themselves, each with its own cursor, are unpacked for a reader that begins
-within a block, and at the OpenAI door.
+The newest entries are kept as they are, and so are those that a reader has not taken yet, up to a bound. Others are
+packed in blocks, a few at a time: their deltas and upstream bytes encoded and compressed, everything else as it is. A
+block also keeps its deltas joined, so a reader that comes late unpacks nothing. The entries themselves, each with its
+own cursor, are unpacked for a reader that begins within a block, and at the OpenAI door.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ PACKED_ENTRY_BYTES = 8
 _LARGE_ENTRY_BYTES = 2048
 """From this average size on, entries are not packed: little would be saved, and compressing them takes long."""
 
-_SMALL_BYTES = 4096
+PIECE = 16
+"""How many entries are packed at a time, once every reader has taken them."""
+
+_UNPACKED = 8
+"""At least so many of the newest stay unpacked: a reader that is a little behind unpacks nothing."""
+
+_SMALL_BYTES = 512
 """Up to this size, rows are encoded and not compressed: setting up the compression costs more than it saves."""
 
 _MERGED_PER_BLOCK = 32
@@ -48,6 +54,8 @@ _FRAME_ENTRIES = 16_384
 _Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
 _PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
 _LEVEL = 1
+_ZLIB = 0x78
+"""The first byte of what zlib compresses (RFC 1950, 2.2). Rows in MessagePack are an array, which never begins so."""
 
 
 class _Row(msgspec.Struct, array_like=True):
@@ -68,46 +76,69 @@ _DECODER = msgspec.msgpack.Decoder(list[_Row])
 
 
 class _Block:
-    """Entries in a row, which hold so many bytes. Small ones are packed.
+    """Entries in a row. Small ones are packed, piece by piece, and more can be added to them.
 
     Their joined events are kept too, where they join well.
+
+    Args:
+        entries: the first of them.
+        held: the bytes of text and upstream bytes that they hold.
     """
 
-    def __init__(self, entries: list[Entry], held: int) -> None:
-        self.start = entries[0].seq - 1
-        self.stop = self.start + len(entries)
-        self._plain: list[Entry] | None = None
-        self._told: list[Event] | None = None
-        if held > _LARGE_ENTRY_BYTES * len(entries):
-            self._plain = entries
-            self.weight = ENTRY_BYTES * len(entries) + held
-        else:
-            self.weight = self._pack(entries)
-        self.weight += PACKED_ENTRY_BYTES * len(entries)
+    __slots__ = ("_held", "_kept", "_packed", "_plain", "_told", "start", "stop", "weight")
 
-    def _pack(self, entries: list[Entry]) -> int:
-        """Pack the entries; returns the bytes that they then take."""
+    def __init__(self, entries: list[Entry], held: int) -> None:
+        self.start = self.stop = entries[0].seq - 1
+        self.weight = self._held = 0
+        self._plain: list[Entry] | None = None
+        self._kept: dict[int, Event] = {}
+        self._packed: list[bytes] = []
+        self._told: list[Event] | None = None
+        if _is_large(entries, held):
+            self._plain, self.stop, self._held = entries, self.start + len(entries), held
+            self.weight = (PACKED_ENTRY_BYTES + ENTRY_BYTES) * len(entries) + held
+        else:
+            self._told = []
+            self.add(entries, held)
+
+    def has_room(self, entries: list[Entry], held: int) -> bool:
+        """Whether entries that hold so many bytes can be added."""
+        if self._plain is not None or _is_large(entries, held):
+            return False
+        return entries[-1].seq - self.start <= BLOCK and self._held + held <= BLOCK_BYTES
+
+    def add(self, entries: list[Entry], held: int) -> None:
+        """Pack entries that follow on those of the block."""
         rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
-        self._kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
+        kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
+        self._kept.update(kept)
         encoded = _ENCODER.encode(rows)
-        self._compressed = len(encoded) > _SMALL_BYTES
-        self._packed = zlib.compress(encoded, _LEVEL) if self._compressed else encoded
-        weight = len(self._packed) + sum(ENTRY_BYTES + event.size for event in self._kept.values())
-        told = merged(_events(entries))
-        if len(told) <= _MERGED_PER_BLOCK:
-            self._told = told
-            weight += sum(ENTRY_BYTES + _text_bytes(event) for event in told if type(event) in _PIECES)
-        return weight
+        packed = zlib.compress(encoded, _LEVEL) if len(encoded) > _SMALL_BYTES else encoded
+        self._packed.append(packed)
+        self.stop += len(entries)
+        self._held += held
+        self.weight += PACKED_ENTRY_BYTES * len(entries) + sys.getsizeof(packed)
+        self.weight += sum(ENTRY_BYTES + event.size for event in kept.values())
+        if self._told is not None:
+            self.weight -= _told_bytes(self._told)
+            self._told = merged([*self._told, *_events(entries)])
+            if len(self._told) > _MERGED_PER_BLOCK:
+                self._told = None
+            else:
+                self.weight += _told_bytes(self._told)
 
     def entries(self) -> list[Entry]:
         """The entries again."""
         if self._plain is not None:
             return self._plain
-        rows = _DECODER.decode(zlib.decompress(self._packed) if self._compressed else self._packed)
-        return [
-            Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw)
-            for seq, row in enumerate(rows, self.start + 1)
-        ]
+        found: list[Entry] = []
+        for packed in self._packed:
+            rows = _DECODER.decode(zlib.decompress(packed) if packed[0] == _ZLIB else packed)
+            found += [
+                Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw)
+                for seq, row in enumerate(rows, self.start + len(found) + 1)
+            ]
+        return found
 
     def told(self) -> list[Event]:
         """The entries' events, joined."""
@@ -120,9 +151,25 @@ class Entries(Sequence[Entry]):
     Attributes:
         size: the bytes of the answer that they carry.
         weight: the bytes that they take in memory, about.
+        replays_raw: whether upstream bytes are kept of entries that every reader has taken.
     """
 
+    __slots__ = (
+        "_blocks",
+        "_held",
+        "_recent",
+        "_recent_bytes",
+        "_recent_start",
+        "_sizes",
+        "_starts",
+        "_text",
+        "replays_raw",
+        "size",
+        "weight",
+    )
+
     def __init__(self) -> None:
+        self.replays_raw = True
         self._blocks: list[_Block] = []
         self._starts: list[int] = []
         self._recent: list[Entry] = []
@@ -148,28 +195,53 @@ class Entries(Sequence[Entry]):
         if len(self._recent) >= 2 * BLOCK or self._recent_bytes >= 2 * BLOCK_BYTES:
             self._pack_oldest()
 
-    def pack(self, *, keep_raw: bool) -> None:
-        """Pack all that is left: nothing more will come. Without ``keep_raw``, its upstream bytes are dropped."""
-        if not keep_raw and self._recent_bytes > self.size_after(self._recent_start):
-            self._recent = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in self._recent]
-            self._held = [entry.event.size for entry in self._recent]
-            self.weight -= self._recent_bytes
-            self._recent_bytes = sum(self._held)
-            self.weight += self._recent_bytes
+    @property
+    def may_pack(self) -> bool:
+        """Whether enough entries are unpacked to look which of them every reader has taken; not for each that comes."""
+        count = len(self._recent)
+        return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
+
+    def pack_taken(self, position: int) -> None:
+        """Pack the older of the entries up to a position, which every reader has taken."""
+        taken = min(position, len(self) - _UNPACKED)
+        while taken - self._recent_start >= PIECE:
+            if not self.replays_raw:
+                self._drop_raw(PIECE)
+            self._pack_oldest(PIECE)
+
+    def pack(self) -> None:
+        """Pack all that is left: nothing more will come, and nobody reads it now."""
+        if not self.replays_raw:
+            self._drop_raw(len(self._recent))
         while self._recent:
             self._pack_oldest()
 
-    def _pack_oldest(self) -> None:
-        """Pack a block of the oldest that are not packed."""
+    def _drop_raw(self, count: int) -> None:
+        """Drop the upstream bytes of the oldest that are not packed."""
+        before = sum(self._held[:count])
+        self._recent[:count] = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in self._recent[:count]]
+        self._held[:count] = [entry.event.size for entry in self._recent[:count]]
+        dropped = before - sum(self._held[:count])
+        self._recent_bytes -= dropped
+        self.weight -= dropped
+
+    def _pack_oldest(self, most: int = BLOCK) -> None:
+        """Pack the oldest that are not packed, into the last block where it has room for them."""
         count, held = 0, 0
-        for size in self._held[:BLOCK]:
+        for size in self._held[:most]:
             if count and held + size > BLOCK_BYTES:
                 break
             count += 1
             held += size
-        block = _Block(self._recent[:count], held)
-        self._blocks.append(block)
-        self._starts.append(block.start)
+        entries = self._recent[:count]
+        if self._blocks and self._blocks[-1].has_room(entries, held):
+            block = self._blocks[-1]
+            self.weight -= block.weight
+            block.add(entries, held)
+        else:
+            block = _Block(entries, held)
+            self._blocks.append(block)
+            self._starts.append(block.start)
         self.weight += block.weight - held - ENTRY_BYTES * count
         del self._recent[:count], self._held[:count]
         self._recent_start = block.stop
@@ -258,6 +330,15 @@ class Entries(Sequence[Entry]):
         while (position := places.start + len(found)) < places.stop:
             found += self.after(position)
         return found[: len(places)]
+
+
+def _is_large(entries: list[Entry], held: int) -> bool:
+    return held > _LARGE_ENTRY_BYTES * len(entries)
+
+
+def _told_bytes(told: list[Event]) -> int:
+    """The bytes that joined events take in memory, but for those that are kept beside the block anyway."""
+    return sum(ENTRY_BYTES + _text_bytes(event) for event in told if type(event) in _PIECES)
 
 
 def _events(entries: Iterable[Entry]) -> list[Event]:

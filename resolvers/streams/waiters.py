@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 
+_NOBODY: frozenset[asyncio.Future[None]] = frozenset()
+
 
 class Waiters:
     """Futures that are woken together."""
 
+    __slots__ = ("_waiters",)
+
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: set[asyncio.Future[None]] | frozenset[asyncio.Future[None]] = _NOBODY  # a set takes 216 bytes
 
     def add(self, waiter: asyncio.Future[None]) -> None:
         """Somebody who waits, and is to be woken."""
-        self._waiters.add(waiter)
+        if isinstance(self._waiters, set):
+            self._waiters.add(waiter)
+        else:
+            self._waiters = {waiter}
 
     def remove(self, waiter: asyncio.Future[None]) -> None:
         """Somebody who waits no longer."""
-        self._waiters.discard(waiter)
+        if isinstance(self._waiters, set):
+            self._waiters.discard(waiter)
 
     def __bool__(self) -> bool:
         return bool(self._waiters)
