@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
@@ -30,6 +31,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.asgi import NO_SNIFF
 from app.crowd import Crowd
+from app.flags import Flag
 from app.flow import HoldingFlow
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
 from app.http10 import Http10Protocol
@@ -51,6 +53,9 @@ UNSENT_BYTES = 128 * 1024
 _MAX_PIECE = 64 * 1024
 _CHUNK_LINE = 16
 """What a chunk that is not complete has spent already, and gets back at its end."""
+
+_NO_PIPELINE: deque[Any] = deque(maxlen=0)
+"""uvicorn's queue of requests that wait for the answer before: here, the next is parsed only then."""
 
 _REFUSAL_HEADERS = (
     f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
@@ -91,6 +96,7 @@ class Connection(Http10Protocol):
         self._refusal: HeadRefused | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._lingered: int | None = None
+        self.pipeline = _NO_PIPELINE
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin, with the clock of the head."""
@@ -203,6 +209,7 @@ class Connection(Http10Protocol):
         self._phase = _CHUNKS if b"transfer-encoding" in fields else _BODY
         self._left = int(fields.get(b"content-length", 0))  # the parser has checked it
         super().on_headers_complete()
+        self.cycle.message_event = cast("asyncio.Event", Flag())
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
     def _check(self, *, is_socket: bool) -> None:

@@ -5,6 +5,7 @@ Messages are not compressed (decision 0034).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from enum import IntEnum
 from typing import Any, cast
@@ -17,6 +18,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import StatusLike
 
 from app.asgi import NO_SNIFF
+from app.flags import Flag, Inbox
 from app.meters import Meter
 
 EXTENSION = "agentgraph.frames"
@@ -114,6 +116,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         super().__init__(*args, **options)
         self.frames_in = Frames(self.config.ws_max_size, self.logger)
         self.conn = self.frames_in
+        self.queue = cast("asyncio.Queue[Any]", Inbox[Any]())
+        self.writable = cast("asyncio.Event", Flag(is_set=True))
         self.close_timeout = CLOSE_SECONDS
         self._lingering: int | None = None
 
@@ -129,8 +133,19 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """Begin the application, with the extension."""
         super().handle_connect(event)
+        event.headers.clear()  # the parser keeps the request for as long as the socket lasts
         if self.response.status_code == 101:
             cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self.frames_in
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a frame of text. The parser keeps it until the next frame comes: for hours, of a socket that reads."""
+        super().handle_text(event)
+        event.data = b""
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a frame of bytes."""
+        super().handle_bytes(event)
+        event.data = b""
 
     def send_receive_event_to_app(self) -> None:
         """Hand on a message. Text that is not UTF-8 closes the socket with 1007 (RFC 6455, 8.1), and is not logged."""
@@ -196,6 +211,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self.close_sent:
             raise ClientDisconnected
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            self.response.headers.clear()  # it is sent
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -71,6 +71,15 @@ class Protocol(ResponseHandler):
         super().connection_lost(exc)
 
 
+class Response(aiohttp.ClientResponse):
+    """An answer whose body may be read for minutes, and which need not keep what was sent and told before it."""
+
+    def forget_heads(self) -> None:
+        """Drop the headers of the request and of the answer. They have been read."""
+        del self._request_info, self._headers, self._raw_headers
+        self._cache.clear()
+
+
 class Attempt:
     """One request on the wire, and the connection that it got."""
 

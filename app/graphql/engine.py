@@ -76,7 +76,7 @@ class Engine:
         self._count(operation, payload)
         return payload
 
-    async def answers(
+    def answers(
         self,
         operation: Operation,
         variables: dict[str, Any] | None,
@@ -85,13 +85,18 @@ class Engine:
         report_cost: bool = False,
     ) -> AsyncGenerator[Payload, None]:
         """All the answers to any operation: one to a query or mutation. ``report_cost`` is as in ``execute``."""
-        if operation.kind is OperationType.SUBSCRIPTION:
-            answers = self.subscribe(operation, variables, context, report_cost=report_cost)
-            async with aclosing(answers):
-                async for answer in answers:
-                    yield answer
-        else:
-            yield await self.execute(operation, variables, context, report_cost=report_cost)
+        answers = self.subscribe if operation.kind is OperationType.SUBSCRIPTION else self._one_answer
+        return answers(operation, variables, context, report_cost=report_cost)
+
+    async def _one_answer(
+        self,
+        operation: Operation,
+        variables: dict[str, Any] | None,
+        context: RequestContext,
+        *,
+        report_cost: bool = False,
+    ) -> AsyncGenerator[Payload, None]:
+        yield await self.execute(operation, variables, context, report_cost=report_cost)
 
     async def subscribe(
         self,
@@ -119,15 +124,21 @@ class Engine:
         try:
             async with aclosing(cast("Any", source)):
                 async for event in source:
-                    one = started.executor.build_per_event_executor(event)
-                    one.context_value = context.renewed()
-                    payload = await self._answer(_Started(one, started.reported), one.context_value, serially=False)
+                    payload = await self._event_answer(started, event, context)
                     yield payload
+                    del event  # while it waits for the next one, nothing is kept of it
+                    payload = {"errors": True} if payload.get("errors") else {}
         except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
             failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
             payload = self._payload(ExecutionResult(None, [failure]), context)
             yield payload
         self._count(operation, payload)
+
+    async def _event_answer(self, started: _Started, event: Any, context: RequestContext) -> Payload:
+        """The answer to one event of a subscription."""
+        one = started.executor.build_per_event_executor(event)
+        one.context_value = context.renewed()
+        return await self._answer(_Started(one, started.reported), one.context_value, serially=False)
 
     def _start(
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext, *, report_cost: bool

@@ -129,6 +129,7 @@ class Session:
                 while (text := await self._next()) is not None:
                     await self._doors.turn(text)
                     await self._handle(message_of(text))
+                    del text  # it may be large, and the next one may not come for hours
                     if self._principal is not None:
                         init.reschedule(None)
         except TimeoutError:
@@ -282,6 +283,7 @@ class Session:
         context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
         context.on_long = place.lengthen
         answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
+        del request, context  # a subscription may run for hours
         if operation.kind is OperationType.SUBSCRIPTION:
             place.lengthen()
             with self._doors.drain.stream():
