@@ -63,6 +63,8 @@ class _TooMuch(Exception):
 class Frames(ServerProtocol):
     """The frames of one socket, each counted before it is processed."""
 
+    __slots__ = ("_bytes", "_fragments", "_frames", "_max_size", "_meter")
+
     def __init__(self, max_size: int, logger: logging.Logger) -> None:
         super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
         self._max_size = max_size
@@ -111,6 +113,21 @@ class Frames(ServerProtocol):
 
 class BoundedSocket(WebSocketsSansIOProtocol):
     """A WebSocket connection, with ``Frames``."""
+
+    __slots__ = (
+        "_lingering",
+        "close_timer",
+        "frames_in",
+        "initial_response",
+        "last_ping_rtt",
+        "pending_ping_payload",
+        "ping_sent_at",
+        "ping_timer",
+        "pong_timer",
+        "request",
+        "response",
+        "scope",
+    )  # uvicorn's own attributes among them: of more than 30, CPython makes a dict for each socket
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -227,6 +227,7 @@ async def events(
     async with attached as stream:
         if replayed is None:
             replayed = streams.is_replay(stream, context)
+        context.forget()  # each event is answered with loaders of its own
         async for event in streams.events(stream, after, context.leave, replayed=replayed):
             yield event
 

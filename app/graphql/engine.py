@@ -124,7 +124,7 @@ class Engine:
         try:
             async with aclosing(cast("Any", source)):
                 async for event in source:
-                    payload = await self._event_answer(started, event, context)
+                    payload = await self._executed(started, event, context)
                     yield payload
                     del event  # while it waits for the next one, nothing is kept of it
                     payload = {"errors": True} if payload.get("errors") else {}
@@ -134,8 +134,8 @@ class Engine:
             yield payload
         self._count(operation, payload)
 
-    async def _event_answer(self, started: _Started, event: Any, context: RequestContext) -> Payload:
-        """The answer to one event of a subscription."""
+    async def _executed(self, started: _Started, event: object, context: RequestContext) -> Payload:
+        """The answer to one event, as the executor makes it."""
         one = started.executor.build_per_event_executor(event)
         one.context_value = context.renewed()
         return await self._answer(_Started(one, started.reported), one.context_value, serially=False)

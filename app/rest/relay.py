@@ -29,7 +29,7 @@ from resolvers.doubt import Doubt
 from resolvers.once import fingerprint
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
-from resolvers.streams.log import Leave, Reader, StreamLog
+from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.stream import Stream
 from resolvers.turns import MAY_BE_PAID, REQUEST_COPIES, naming, payable
@@ -132,9 +132,10 @@ class Relay:
             check_stream(self._context, once_key)
             async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
                 named = {"x-stream-id": stream.id} if for_user else {}
-                with stream.log.reading(0) as reader:
+                with stream.log.reading(0):  # upstream bytes are kept until they are read
                     await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
-                    await _copy(send, stream.log, reader, self._doors.heartbeat, leave)
+                self._context.forget()
+                await _copy(send, stream.log, self._doors.heartbeat, leave)
 
         with drain.stream(), drain.leaving(leave):
             await unless_left(receive, relay())
@@ -157,31 +158,32 @@ def _by_body(body: dict[str, Any]) -> Work:
     )
 
 
-async def _copy(send: Send, log: StreamLog, reader: Reader, heartbeat: float, leave: Leave) -> None:
+async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
     """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end.
 
     A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
     """
     ping = b": ping\n\n"
-    while True:
-        try:
-            async with asyncio.timeout(heartbeat):
-                await log.more(reader.position, leave)
-        except TimeoutError:
-            await write(send, ping)
-            continue
-        batch = log.entries.after(reader.position)
-        log.moved(reader, reader.position + len(batch))
-        for chunk in _chunks(batch):
-            await write(send, chunk)
-        if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
-            ping = b": ping\n"  # openai-python takes a blank line after an id for an event without data
-        if log.ended is not None and batch[-1].event is log.ended:
-            await write(send, failure_event(log.ended), more=False)
-            return
-        if leave.reason is not None:
-            await write(send, error_event(stream_cut()), more=False)
-            return
+    with log.reading(0) as reader:
+        while True:
+            try:
+                async with asyncio.timeout(heartbeat):
+                    await log.more(reader.position, leave)
+            except TimeoutError:
+                await write(send, ping)
+                continue
+            batch = log.entries.after(reader.position)
+            log.moved(reader, reader.position + len(batch))
+            for chunk in _chunks(batch):
+                await write(send, chunk)
+            if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
+                ping = b": ping\n"  # openai-python takes a blank line after an id for an event without data
+            if log.ended is not None and batch[-1].event is log.ended:
+                await write(send, failure_event(log.ended), more=False)
+                return
+            if leave.reason is not None:
+                await write(send, error_event(stream_cut()), more=False)
+                return
 
 
 def _chunks(batch: list[Entry]) -> Iterator[bytes]:

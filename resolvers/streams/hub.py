@@ -7,7 +7,7 @@ import sys
 import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Unpack
 
@@ -30,6 +30,24 @@ from resolvers.streams.merging import MAX_FRAME_BYTES, split
 from resolvers.streams.shelf import WEIGHED_BYTES, Shelf
 from resolvers.streams.stream import How, Source, Stream
 from resolvers.streams.waiters import Waiters, woken
+
+
+class _Attached(AbstractAsyncContextManager[Stream]):
+    """A reader of a stream, as a context. A class: a generator takes four times its memory, for as long as it reads."""
+
+    __slots__ = ("_hub", "_reads", "_stream")
+
+    def __init__(self, hub: StreamHub, stream: Stream, *, reads: bool) -> None:
+        self._hub = hub
+        self._stream = stream
+        self._reads = reads
+
+    async def __aenter__(self) -> Stream:
+        self._hub.attach(self._stream, reads=self._reads)
+        return self._stream
+
+    async def __aexit__(self, *_: object) -> None:
+        self._hub.detach(self._stream)
 
 
 class StreamHub:
@@ -117,13 +135,16 @@ class StreamHub:
             await self._opened(stream)
             yield stream
 
-    @asynccontextmanager
-    async def attached(self, stream: Stream, *, reads: bool = True) -> AsyncIterator[Stream]:
+    def attached(self, stream: Stream, *, reads: bool = True) -> _Attached:
         """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream.
 
-        Raises:
+        Entering it raises:
             RateLimited: reason ``READERS``.
         """
+        return _Attached(self, stream, reads=reads)
+
+    def attach(self, stream: Stream, *, reads: bool) -> None:
+        """Count a reader. Raises RateLimited."""
         self._check_readers(stream.owner_id)
         self._readers.add(stream.owner_id, 1)
         stream.readers += 1
@@ -131,13 +152,13 @@ class StreamHub:
         stream.log.let_go = False
         if stream.log.ended is None:
             stream.stop_timer()
-        try:
-            yield stream
-        finally:
-            stream.readers -= 1
-            self._readers.add(stream.owner_id, -1)
-            if stream.readers == 0:
-                self._unread(stream)
+
+    def detach(self, stream: Stream) -> None:
+        """Count a reader no longer."""
+        stream.readers -= 1
+        self._readers.add(stream.owner_id, -1)
+        if stream.readers == 0:
+            self._unread(stream)
 
     async def begun(self, owner_id: str, scope: str, *others: Waiters) -> None:
         """Wait until a turn of the owner's conversation begins here, or one of the others wakes."""
