@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
@@ -31,7 +30,6 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.asgi import NO_SNIFF
 from app.crowd import Crowd
-from app.flags import Flag
 from app.flow import HoldingFlow
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
 from app.http10 import Http10Protocol
@@ -53,9 +51,6 @@ UNSENT_BYTES = 128 * 1024
 _MAX_PIECE = 64 * 1024
 _CHUNK_LINE = 16
 """What a chunk that is not complete has spent already, and gets back at its end."""
-
-_NO_PIPELINE: deque[Any] = deque(maxlen=0)
-"""uvicorn's queue of requests that wait for the answer before: here, the next is parsed only then."""
 
 _REFUSAL_HEADERS = (
     f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
@@ -84,23 +79,11 @@ class Connection(Http10Protocol):
         crowd: the connections that wait for a request.
     """
 
+    # with these, uvicorn's own attributes are few enough for CPython to do without a dict for each connection
     __slots__ = (
-        "_chunk",
-        "_clock",
-        "_crowd",
-        "_flow",
-        "_head_seconds",
-        "_keeps_alive",
-        "_left",
-        "_lingered",
-        "_out",
-        "_phase",
-        "_piece",
-        "_received",
-        "_refusal",
-        "_spent",
-        "_unsent",
-    )  # with these, uvicorn's own attributes are few enough for CPython to do without a dict for each connection
+        "_chunk", "_clock", "_crowd", "_flow", "_head_seconds", "_keeps_alive", "_left", "_lingered", "_out", "_phase",
+        "_piece", "_received", "_refusal", "_spent", "_unsent",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, crowd: Crowd, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -114,7 +97,6 @@ class Connection(Http10Protocol):
         self._refusal: HeadRefused | None = None
         self._clock: asyncio.TimerHandle | None = None
         self._lingered: int | None = None
-        self.pipeline = _NO_PIPELINE
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Begin, with the clock of the head."""
@@ -227,7 +209,6 @@ class Connection(Http10Protocol):
         self._phase = _CHUNKS if b"transfer-encoding" in fields else _BODY
         self._left = int(fields.get(b"content-length", 0))  # the parser has checked it
         super().on_headers_complete()
-        self.cycle.message_event = cast("asyncio.Event", Flag())
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
     def _check(self, *, is_socket: bool) -> None:

@@ -7,7 +7,7 @@ import sys
 import uuid
 import weakref
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Unpack
 
@@ -15,6 +15,7 @@ from clients.bounded import Quotas
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
+from resolvers.streams.attached import Attached
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -30,24 +31,6 @@ from resolvers.streams.merging import MAX_FRAME_BYTES, split
 from resolvers.streams.shelf import WEIGHED_BYTES, Shelf
 from resolvers.streams.stream import How, Source, Stream
 from resolvers.streams.waiters import Waiters, woken
-
-
-class _Attached(AbstractAsyncContextManager[Stream]):
-    """A reader of a stream, as a context. A class: a generator takes four times its memory, for as long as it reads."""
-
-    __slots__ = ("_hub", "_reads", "_stream")
-
-    def __init__(self, hub: StreamHub, stream: Stream, *, reads: bool) -> None:
-        self._hub = hub
-        self._stream = stream
-        self._reads = reads
-
-    async def __aenter__(self) -> Stream:
-        self._hub.attach(self._stream, reads=self._reads)
-        return self._stream
-
-    async def __aexit__(self, *_: object) -> None:
-        self._hub.detach(self._stream)
 
 
 class StreamHub:
@@ -135,13 +118,13 @@ class StreamHub:
             await self._opened(stream)
             yield stream
 
-    def attached(self, stream: Stream, *, reads: bool = True) -> _Attached:
+    def attached(self, stream: Stream, *, reads: bool = True) -> Attached:
         """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream.
 
         Entering it raises:
             RateLimited: reason ``READERS``.
         """
-        return _Attached(self, stream, reads=reads)
+        return Attached(self, stream, reads=reads)
 
     def attach(self, stream: Stream, *, reads: bool) -> None:
         """Count a reader. Raises RateLimited."""
