@@ -94,27 +94,14 @@ class Entries(Sequence[Entry]):
         """Pack the older of the entries up to a position, which every reader has taken."""
         taken = min(position, len(self) - _UNPACKED)
         while taken - self._recent_start >= PIECE:
-            if not self.replays_raw:
-                self._drop_raw(PIECE)
-            self._pack_oldest(PIECE)
+            self._pack_oldest(PIECE, keep_raw=self.replays_raw)
 
     def pack(self) -> None:
         """Pack all that is left: nothing more will come, and nobody reads it now."""
-        if not self.replays_raw:
-            self._drop_raw(len(self._recent))
         while self._recent:
-            self._pack_oldest()
+            self._pack_oldest(keep_raw=self.replays_raw)
 
-    def _drop_raw(self, count: int) -> None:
-        """Drop the upstream bytes of the oldest that are not packed."""
-        before = sum(self._held[:count])
-        self._recent[:count] = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in self._recent[:count]]
-        self._held[:count] = [entry.event.size for entry in self._recent[:count]]
-        dropped = before - sum(self._held[:count])
-        self._recent_bytes -= dropped
-        self.weight -= dropped
-
-    def _pack_oldest(self, most: int = BLOCK) -> None:
+    def _pack_oldest(self, most: int = BLOCK, *, keep_raw: bool = True) -> None:
         """Pack the oldest that are not packed, into the last block where it has room for them."""
         count, held = 0, 0
         for size in self._held[:most]:
@@ -122,13 +109,16 @@ class Entries(Sequence[Entry]):
                 break
             count += 1
             held += size
-        entries = self._recent[:count]
-        if self._blocks and self._blocks[-1].has_room(entries, held):
+        entries, kept = self._recent[:count], held
+        if not keep_raw:
+            entries = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in entries]
+            kept = self._sizes[self._recent_start + count] - self._sizes[self._recent_start]
+        if self._blocks and self._blocks[-1].has_room(entries, kept):
             block = self._blocks[-1]
             self.weight -= block.weight
-            block.add(entries, held)
+            block.add(entries, kept)
         else:
-            block = Block(entries, held)
+            block = Block(entries, kept)
             self._blocks.append(block)
             self._starts.append(block.start)
         self.weight += block.weight - held - ENTRY_BYTES * count
