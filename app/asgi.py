@@ -184,17 +184,31 @@ async def write(send: Send, chunk: bytes, *, more: bool = True) -> None:
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client leaves. Raises ClientLeft."""
-    task = asyncio.ensure_future(work)
+    task, has_left = asyncio.current_task(), False
+    assert task is not None  # noqa: S101 - a coroutine runs in one
+
+    def leave(watch: asyncio.Task[None]) -> None:
+        nonlocal has_left
+        if not watch.cancelled():
+            watch.exception()  # where it cannot be told any more, the client has left
+            has_left = True
+            task.cancel()
+
     watch = asyncio.ensure_future(left(receive))
+    watch.add_done_callback(leave)
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeft
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if has_left and task.cancelling() == 1:
+            raise ClientLeft from None
+        raise
     finally:
-        task.cancel()
-        watch.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+        watch.remove_done_callback(leave)
+        if has_left:
+            task.uncancel()
+        elif not watch.done():
+            watch.cancel()
+            await asyncio.wait([watch])
 
 
 async def left(receive: Receive) -> None:

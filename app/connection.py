@@ -80,6 +80,12 @@ class Connection(Http10Protocol):
         crowd: the connections that wait for a request.
     """
 
+    # with these, uvicorn's own attributes are few enough for CPython to do without a dict for each connection
+    __slots__ = (
+        "_chunk", "_clock", "_crowd", "_flow", "_head_seconds", "_keeps_alive", "_left", "_lingered", "_out", "_phase",
+        "_piece", "_received", "_refusal", "_spent", "_unsent",
+    )  # fmt: skip
+
     def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, crowd: Crowd, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head_seconds = head_seconds

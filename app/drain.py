@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
 from clients.errors import GatewayError, Interrupted, Overloaded
@@ -45,7 +44,7 @@ class Drain:
         self.streams = 0
         self._sockets = 0
         self._background: list[Callable[[], Awaitable[None]]] = []
-        self._watchers: dict[object, Callable[[Stage], None]] = {}
+        self._watchers: dict[_Watched, Callable[[Stage], None]] = {}
         self._ended = Waiters()
 
     @property
@@ -61,58 +60,38 @@ class Drain:
         for act in list(self._watchers.values()):
             act(stage)
 
-    @contextmanager
-    def watched(self, act: Callable[[Stage], None]) -> Iterator[None]:
+    def watched(self, act: Callable[[Stage], None]) -> _Watched:
         """Call ``act`` with each stage that begins while the context lasts."""
-        watcher = object()
-        self._watchers[watcher] = act
-        try:
-            yield
-        finally:
-            del self._watchers[watcher]
+        return _Watched(self._watchers, act)
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
+    def request(self) -> _Counted:
         """Count an operation while the context lasts."""
-        self.requests += 1
-        try:
-            yield
-        finally:
-            self.requests -= 1
-            self._ended.wake()
+        return _Counted(self, requests=1)
 
-    @contextmanager
-    def stream(self) -> Iterator[None]:
+    def stream(self) -> _Counted:
         """Within ``request``: its answer is a stream, and is counted as one."""
-        self.requests -= 1
-        self.streams += 1
-        try:
-            yield
-        finally:
-            self.streams -= 1
-            self.requests += 1
+        return _Counted(self, requests=-1, streams=1)
 
-    @contextmanager
-    def socket(self) -> Iterator[None]:
+    def socket(self) -> _Counted:
         """Count a socket while the context lasts, whatever runs on it."""
-        self._sockets += 1
-        try:
-            yield
-        finally:
-            self._sockets -= 1
-            self._ended.wake()
+        return _Counted(self, sockets=1)
 
-    @contextmanager
-    def leaving(self, leave: Leave) -> Iterator[None]:
-        """Detach the readers that were given ``leave`` when the time for that comes."""
+    def leaving(self, leave: Leave) -> _Watched:
+        """Detach the readers that were given ``leave`` when the time for that comes, while the context lasts."""
 
         def act(stage: Stage) -> None:
             if stage >= Stage.DETACHING:
                 leave.now(DetachReason.DRAINING)
 
         act(self.stage)
-        with self.watched(act):
-            yield
+        return self.watched(act)
+
+    def count(self, requests: int, streams: int, sockets: int) -> None:
+        """Change the numbers of what is under way."""
+        self.requests += requests
+        self.streams += streams
+        self._sockets += sockets
+        self._ended.wake()
 
     def background(self, settled: Callable[[], Awaitable[None]]) -> None:
         """Wait for further work before the process counts as idle: ``settled`` returns when that has ended."""
@@ -130,6 +109,39 @@ class Drain:
 
     def _is_busy(self) -> bool:
         return bool(self.requests or self.streams or self._sockets)
+
+
+class _Watched:
+    """A context in which each stage that begins is told. A class, since a stream holds its contexts to its end."""
+
+    __slots__ = ("_act", "_watchers")
+
+    def __init__(self, watchers: dict[_Watched, Callable[[Stage], None]], act: Callable[[Stage], None]) -> None:
+        self._watchers = watchers
+        self._act = act
+
+    def __enter__(self) -> None:
+        self._watchers[self] = self._act
+
+    def __exit__(self, *_: object) -> None:
+        del self._watchers[self]
+
+
+class _Counted:
+    """A context in which something is counted as under way."""
+
+    __slots__ = ("_drain", "_numbers")
+
+    def __init__(self, drain: Drain, *, requests: int = 0, streams: int = 0, sockets: int = 0) -> None:
+        self._drain = drain
+        self._numbers = requests, streams, sockets
+
+    def __enter__(self) -> None:
+        self._drain.count(*self._numbers)
+
+    def __exit__(self, *_: object) -> None:
+        requests, streams, sockets = self._numbers
+        self._drain.count(-requests, -streams, -sockets)
 
 
 def refusal() -> GatewayError:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import cast
+
 from uvicorn.protocols.http.flow_control import FlowControl
+
+from app.flags import Flag
 
 
 class HoldingFlow(FlowControl):
@@ -12,6 +17,10 @@ class HoldingFlow(FlowControl):
     """
 
     _holds = False
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self._is_writable_event = cast("asyncio.Event", Flag(is_set=True))
 
     def hold(self, holds: bool) -> None:
         """Pause reading, or resume it."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from app.lean import LeanProtocol
 
 
-class Http10Protocol(HttpToolsProtocol):
+class Http10Protocol(LeanProtocol):
     """Uvicorn's HTTP protocol, but an HTTP/1.0 client gets neither chunks nor interim answers."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

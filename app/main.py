@@ -97,13 +97,11 @@ def create_app(
     api = described_api(settings, lifespan)
     api.router.routes[:0] = [*page_routes(settings, gate), *demo_routes(settings)]
     add_operators_routes(api, gate)
-    _add_hot_doors(api, gate, settings)
-    api.add_middleware(Shield, telemetry=telemetry, drain=drain)
-    api.add_middleware(HeadAsGet)
     cors = _cors(settings)
-    api.add_middleware(CORSMiddleware, **cors)
-    api.add_middleware(RequestScope, telemetry=telemetry, drain=drain)
-    return Admission(api, gate=gate, places=places, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors)
+    # around FastAPI, not within: what it puts around its own middleware would be held by each stream to its end
+    app: ASGIApp = Shield(_hot_doors(api, gate, settings), telemetry=telemetry, drain=drain)
+    app = RequestScope(CORSMiddleware(HeadAsGet(app), **cors), telemetry=telemetry, drain=drain)
+    return Admission(app, gate=gate, places=places, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors)
 
 
 def _cors(settings: Settings) -> dict[str, Any]:
@@ -117,9 +115,9 @@ def _cors(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _add_hot_doors(api: FastAPI, gate: Gate, settings: Settings) -> None:
+def _hot_doors(api: FastAPI, gate: Gate, settings: Settings) -> HotDoors:
     graphql = GraphiQL(settings, Handover(gate, "graphql"))
-    api.add_middleware(HotDoors, graphql=graphql, socket=Handover(gate, "socket"), rest=Handover(gate, "rest"))
+    return HotDoors(api, graphql=graphql, socket=Handover(gate, "socket"), rest=Handover(gate, "rest"))
 
 
 def _open(gate: Gate, doors: Doors, settings: Settings) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 import uuid
+from collections.abc import Awaitable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,14 +74,12 @@ class RequestScope:
         async def identified(message: Message) -> None:
             nonlocal status
             if message["type"] == "websocket.close" and status == CLIENT_LEFT:
-                await identified({"type": "websocket.http.response.start", "status": 403, "headers": []})
+                status = 403
+                await send(_named({"type": "websocket.http.response.start", "status": status}, request_id))
                 message = {"type": "websocket.http.response.body", "body": b"There is no socket here.\n"}
             elif message["type"] in _BEGINS:
                 status = message.get("status", 101)
-                message.setdefault("headers", [])
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
-                headers[NO_SNIFF[0]] = NO_SNIFF[1]
+                message = _named(message, request_id)
             await send(message)
 
         try:
@@ -95,6 +94,15 @@ class RequestScope:
             self._telemetry.request_ended(route, method, status, seconds, request_id, refused)
 
 
+def _named(message: Message, request_id: str) -> Message:
+    """The head of an answer, with the headers that every answer has."""
+    message.setdefault("headers", [])
+    headers = MutableHeaders(scope=message)
+    headers[REQUEST_ID] = request_id
+    headers[NO_SNIFF[0]] = NO_SNIFF[1]
+    return message
+
+
 class Shield:
     """Refuses what is new while the process drains, and turns an error of ours into a 500 without a word of it.
 
@@ -107,11 +115,12 @@ class Shield:
         self._telemetry = telemetry
         self._drain = drain
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        serve = self._shielded if scope["type"] == "http" else self._app
+        return serve(scope, receive, send)
+
+    async def _shielded(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun, task = False, asyncio.current_task()
 
         def cut(stage: Stage) -> None:
@@ -170,11 +179,12 @@ class HeadAsGet:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
+        serve = self._serve if scope["type"] == "http" and scope["method"] == "HEAD" else self._app
+        return serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         ended = False
         scope["state"]["head"] = True
 

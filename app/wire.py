@@ -5,6 +5,7 @@ Messages are not compressed (decision 0034).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from enum import IntEnum
 from functools import partial
@@ -18,6 +19,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import StatusLike
 
 from app.asgi import NO_SNIFF
+from app.flags import Flag, Inbox
 from app.meters import Meter
 from app.shares import Holding
 from app.turns import LoopTurns
@@ -67,6 +69,8 @@ class _TooMuch(Exception):
 
 class Frames(ServerProtocol):
     """The frames of one socket, each counted before it is processed."""
+
+    __slots__ = ("_bytes", "_fragments", "_frames", "_kept", "_max_size", "_meter")
 
     def __init__(self, max_size: int, logger: logging.Logger) -> None:
         super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
@@ -149,10 +153,29 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     turns: LoopTurns
 
+    __slots__ = (
+        "_complete",
+        "_delayed",
+        "_lingering",
+        "close_timer",
+        "frames_in",
+        "initial_response",
+        "last_ping_rtt",
+        "pending_ping_payload",
+        "ping_sent_at",
+        "ping_timer",
+        "pong_timer",
+        "request",
+        "response",
+        "scope",
+    )  # uvicorn's own attributes among them: of more than 30, CPython makes a dict for each socket
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.frames_in = Frames(self.config.ws_max_size, self.logger)
         self.conn = self.frames_in
+        self.queue = cast("asyncio.Queue[Any]", Inbox[Any]())
+        self.writable = cast("asyncio.Event", Flag(is_set=True))
         self.close_timeout = CLOSE_SECONDS
         self._lingering: int | None = None
         self._complete = 0
@@ -209,8 +232,19 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """Begin the application, with the extension."""
         super().handle_connect(event)
+        event.headers.clear()  # the parser keeps the request for as long as the socket lasts
         if self.response.status_code == 101:
             cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self.frames_in
+
+    def handle_text(self, event: Frame) -> None:
+        """Take a frame of text. The parser keeps it until the next frame comes: for hours, of a socket that reads."""
+        super().handle_text(event)
+        event.data = b""
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Take a frame of bytes."""
+        super().handle_bytes(event)
+        event.data = b""
 
     def send_receive_event_to_app(self) -> None:
         """Hand on a message. Text that is not UTF-8 closes the socket with 1007 (RFC 6455, 8.1), and is not logged."""
@@ -278,6 +312,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self.close_sent:
             raise ClientDisconnected
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            self.response.headers.clear()  # it is sent
 
 
 def _is_utf8(data: bytes) -> bool:

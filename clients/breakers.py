@@ -163,6 +163,8 @@ class Breakers:
 class Permit:
     """Permission to make one call. ``tell`` counts its result, once; a call without a result is not counted."""
 
+    __slots__ = ("_breakers", "_caller", "_operation", "_part", "_parts", "_service", "_told")
+
     def __init__(
         self,
         breakers: Breakers,

@@ -71,6 +71,17 @@ class Protocol(ResponseHandler):
         super().connection_lost(exc)
 
 
+class Response(aiohttp.ClientResponse):
+    """An answer whose body may be read for minutes, and which need not keep what was sent and told before it."""
+
+    __slots__ = ("_cache", "_loop", "_real_url", "_request_info", "_timer", "_traces", "_url", "method")
+
+    def forget_heads(self) -> None:
+        """Drop the headers of the request and of the answer. They have been read."""
+        del self._request_info, self._headers, self._raw_headers
+        self._cache.clear()
+
+
 class Attempt:
     """One request on the wire, and the connection that it got."""
 

@@ -19,7 +19,7 @@ from aiohttp import client_exceptions as ce
 from multidict import CIMultiDict
 from yarl import URL
 
-from clients.connections import Connector, attempt_begins
+from clients.connections import Connector, Response, attempt_begins
 
 KEEPALIVE_SECONDS = 4.0
 """Shorter than any upstream's idle timeout (uvicorn's is 5), so that no request meets a connection that just closed."""
@@ -57,7 +57,7 @@ class IdleConnectionDropped(httpx.RemoteProtocolError):
     """A kept-alive connection was closed by the upstream before any byte of the answer came."""
 
 
-def _translated(error: BaseException, request: httpx.Request) -> httpx.TransportError:
+def _translated(error: BaseException, request: httpx.Request | None = None) -> httpx.TransportError:
     for theirs, ours in _ERRORS:
         if isinstance(error, theirs):
             return ours(type(error).__name__, request=request)
@@ -85,9 +85,10 @@ class _Slots:
 class _Body(httpx.AsyncByteStream):
     """A response's bytes as they come. Closed before its end, it takes its connection with it."""
 
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request, slots: _Slots) -> None:
+    __slots__ = ("_response", "_slots")
+
+    def __init__(self, response: aiohttp.ClientResponse, slots: _Slots) -> None:
         self._response = response
-        self._request = request
         self._slots: _Slots | None = slots
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -96,7 +97,7 @@ class _Body(httpx.AsyncByteStream):
             while chunk := await content.readany():
                 yield chunk
         except _CAUGHT as error:
-            raise _translated(error, self._request) from error
+            raise _translated(error) from error
 
     async def aclose(self) -> None:
         if self._response.content.at_eof() and self._response.content.exception() is None:
@@ -155,13 +156,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except BaseException:  # whatever ends it, a cancellation included
             self._slots.leave()
             raise
-        return httpx.Response(
+        answer = httpx.Response(
             response.status,
             headers=list(response.raw_headers),
-            stream=_Body(response, request, self._slots),
+            stream=_Body(response, self._slots),
             request=request,
             extensions={"http_version": b"HTTP/1.1", "reason_phrase": (response.reason or "").encode()},
         )
+        if isinstance(response, Response):
+            response.forget_heads()
+        return answer
 
     async def _send(self, request: httpx.Request, timeouts: dict[str, float | None]) -> aiohttp.ClientResponse:
         timeout = aiohttp.ClientTimeout(
@@ -196,6 +200,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                response_class=Response,
                 trust_env=False,
                 max_headers=MAX_HEADERS,
                 max_field_size=MAX_HEADER_BYTES,

@@ -21,7 +21,7 @@ from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, U
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from clients.wire import Wire, headers_of
+from clients.wire import Opened, Wire
 
 NO_FAILURE = frozenset({408, 429, 501})
 """Statuses of 4xx and 5xx that say nothing bad of the service's health."""
@@ -29,6 +29,8 @@ NO_FAILURE = frozenset({408, 429, 501})
 
 class _Report:
     """What is told to the observer when a call is over."""
+
+    __slots__ = ("began", "outcome", "status")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -39,11 +41,19 @@ class _Report:
 class StreamedAnswer:
     """An answer whose body is still coming."""
 
+    __slots__ = ("_body", "_permit", "_report", "_service", "headers", "status")
+
     def __init__(
-        self, service: Service, response: httpx.Response, body: AsyncIterator[bytes], report: _Report, permit: Permit
+        self,
+        service: Service,
+        status: int,
+        headers: dict[str, str],
+        body: AsyncIterator[bytes],
+        report: _Report,
+        permit: Permit,
     ) -> None:
-        self.status = response.status_code
-        self.headers = headers_of(response)
+        self.status = status
+        self.headers = headers
         self._service = service
         self._body = body
         self._report = report
@@ -120,21 +130,20 @@ class Upstream:
         goes through ``call.check``, which tells what it is. Raises as ``request`` does.
         """
         async with self._guarded(scope, call) as (report, permit):
-            response, body = await self._open(scope, call, permit, opens_within)
+            status, headers, body, wire = await self._open(scope, call, permit, opens_within)
             try:
                 if isinstance(body, bytes):
                     read = replace(call, check=call.check or self._no_stream)
-                    self._judge(Answer(response.status_code, headers_of(response), body), read, report, permit)
+                    self._judge(Answer(status, headers, body), read, report, permit)
                     raise undecodable(self.service)
                 permit.tell(Verdict.OK)
-                report.outcome, report.status = "ok", response.status_code
-                yield StreamedAnswer(self.service, response, body, report, permit)
+                report.outcome, report.status = "ok", status
+                del call  # its content may be large, and the answer may take minutes
+                yield StreamedAnswer(self.service, status, headers, body, report, permit)
             finally:
-                await response.aclose()
+                await wire.aclose()
 
-    async def _open(
-        self, scope: CallScope, call: Call, permit: Permit, opens_within: float
-    ) -> tuple[httpx.Response, AsyncIterator[bytes] | bytes]:
+    async def _open(self, scope: CallScope, call: Call, permit: Permit, opens_within: float) -> Opened:
         opening = time.monotonic() + opens_within
         clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
         with self._timed(call, permit, clock):
@@ -188,12 +197,13 @@ class Upstream:
     async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
         if scope.budget is not None:
             scope.budget.spend()
-        report = _Report()
+        report, operation = _Report(), call.operation
         bulkhead = self._bulkhead(scope, call)
         try:
             await self._enter(scope, bulkhead)
             try:
                 permit = self._permit(scope, call)
+                del call
                 try:
                     yield report, permit
                 finally:
@@ -208,9 +218,7 @@ class Upstream:
             raise
         finally:
             seconds = time.monotonic() - report.began
-            self._observer.call_ended(
-                self.service, call.operation, report.outcome, seconds, report.status, scope.request_id
-            )
+            self._observer.call_ended(self.service, operation, report.outcome, seconds, report.status, scope.request_id)
 
     async def _enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:
         """Through deadline and bulkhead."""

@@ -6,6 +6,7 @@ import asyncio
 import io
 import re
 from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple, cast
 
 import httpx
 import msgspec
@@ -29,6 +30,20 @@ _COUNTED_BYTES = 64 * 1024
 
 _STARTS_EVENT = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:data|event|id|retry)?:")
 _LONGEST_START = 64
+
+
+class Opened(NamedTuple):
+    """An answer that has begun: what is needed of a response, which would keep its request.
+
+    Attributes:
+        body: as it comes; whole where it is no stream of events.
+        wire: what closes it.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: AsyncIterator[bytes] | bytes
+    wire: httpx.AsyncByteStream
 
 
 class Wire:
@@ -72,14 +87,17 @@ class Wire:
             await response.aclose()
         return Answer(response.status_code, headers_of(response), body)
 
-    async def opened(self, scope: CallScope, call: Call) -> tuple[httpx.Response, AsyncIterator[bytes] | bytes]:
-        """One call whose answer is a stream of events: the response, and its body as it comes, or whole if it is none.
+    async def opened(self, scope: CallScope, call: Call) -> Opened:
+        """One call whose answer is a stream of events.
 
-        Raises httpx.TransportError, EncodingUnreadable. The response must be closed.
+        Raises httpx.TransportError, EncodingUnreadable. The answer must be closed.
         """
         response = await self.send(scope, call)
         try:
-            return response, await self._events_or_whole(response, call.size)
+            body = await self._events_or_whole(response, call.size)
+            return Opened(
+                response.status_code, headers_of(response), body, cast("httpx.AsyncByteStream", response.stream)
+            )
         except BaseException:  # a cancellation too: the connection goes with it
             await response.aclose()
             raise

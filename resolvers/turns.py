@@ -179,11 +179,12 @@ async def start_completion(
     pays = await context.access.model_key()
     input_print = fingerprint(body)
     request = msgspec.json.encode(payable(context, body, pays))
+    source = CompletionSource(context, pays, request, wants_usage=True)
     return starts.started(
         context,
         counted=counts,
         kind="completion",
-        source=lambda: CompletionSource(context, pays, request, wants_usage=True),
+        source=lambda: source,
         on_disconnect=on_disconnect,
         key=key,
         fingerprint=input_print,
@@ -226,6 +227,7 @@ async def events(
     async with attached as stream:
         if replayed is None:
             replayed = streams.is_replay(stream, context)
+        context.forget()  # each event is answered with loaders of its own
         async for event in streams.events(stream, after, context.leave, replayed=replayed):
             yield event
 

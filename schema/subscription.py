@@ -39,7 +39,9 @@ class Subscription:
         streams = info.context.resources.streams
         stream = streams.get(id, info.context.principal.user_id)
         replayed = stream.again or stream.was_read
-        async for event in turns.events(info.context, streams.attached(stream), after, replayed=replayed):
+        context, attached = info.context, streams.attached(stream)
+        del info, stream
+        async for event in turns.events(context, attached, after, replayed=replayed):
             yield event  # type: ignore[misc]
 
     @strawberry.subscription(
@@ -63,6 +65,7 @@ class Subscription:
             on_disconnect=input.when_left(),
             key=stream_key,
         )
+        del info, input  # an answer may take minutes
         async for event in turns.events(context, attached):
             yield event  # type: ignore[misc]
 
@@ -77,10 +80,12 @@ class Subscription:
         stream_key: StreamKey,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a completion, or attach to it."""
+        context = info.context
         attached = await turns.start_completion(
-            info.context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
+            context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
         )
-        async for event in turns.events(info.context, attached):
+        del info, input  # an answer may take minutes
+        async for event in turns.events(context, attached):
             yield event  # type: ignore[misc]
 
     @strawberry.subscription(

@@ -77,7 +77,7 @@ class Engine:
         self._count(operation, payload)
         return payload
 
-    async def answers(
+    def answers(
         self,
         operation: Operation,
         variables: dict[str, Any] | None,
@@ -86,13 +86,18 @@ class Engine:
         report_cost: bool = False,
     ) -> AsyncGenerator[Payload, None]:
         """All the answers to any operation: one to a query or mutation. ``report_cost`` is as in ``execute``."""
-        if operation.kind is OperationType.SUBSCRIPTION:
-            answers = self.subscribe(operation, variables, context, report_cost=report_cost)
-            async with aclosing(answers):
-                async for answer in answers:
-                    yield answer
-        else:
-            yield await self.execute(operation, variables, context, report_cost=report_cost)
+        answers = self.subscribe if operation.kind is OperationType.SUBSCRIPTION else self._one_answer
+        return answers(operation, variables, context, report_cost=report_cost)
+
+    async def _one_answer(
+        self,
+        operation: Operation,
+        variables: dict[str, Any] | None,
+        context: RequestContext,
+        *,
+        report_cost: bool = False,
+    ) -> AsyncGenerator[Payload, None]:
+        yield await self.execute(operation, variables, context, report_cost=report_cost)
 
     async def subscribe(
         self,

@@ -101,6 +101,7 @@ class GraphQLHttp:
                 return
             place.lengthen()
             answers = engine.answers(operation, request.variables, context, report_cost=report)
+            del request, context  # a subscription may run for hours
             drain = self._doors.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
                 await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat, leave))

@@ -68,7 +68,7 @@ class Session:
         self._init_seconds = init_seconds
         self._principal: Principal | None = None
         self._operations: dict[str, asyncio.Task[None]] = {}
-        self._over: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[Closed | None] = asyncio.get_running_loop().create_future()
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
         self._leave = Leave()
@@ -77,13 +77,13 @@ class Session:
     async def run(self) -> None:
         """Read until either side ends it; then stop every operation."""
         reader = asyncio.create_task(self._read())
+        reader.add_done_callback(self._left)
         drain = self._doors.drain
         try:
             with drain.leaving(self._leave), drain.watched(self._draining):
                 if not drain.is_open:
                     self._draining(drain.stage)
-                await asyncio.wait([reader, self._over], return_when=asyncio.FIRST_COMPLETED)  # type: ignore[type-var]
-            closed = self._over.result() if self._over.done() else reader.result()
+                closed = await self._over
             if closed is not None:
                 await self._close(closed)
         finally:
@@ -94,6 +94,11 @@ class Session:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _left(self, reader: asyncio.Task[Closed | None]) -> None:
+        """Nothing more is read: the client has left, or is to be closed."""
+        if not self._over.done() and not reader.cancelled():
+            self._over.set_result(reader.result())
 
     async def _close(self, closed: Closed) -> None:
         """Close the socket.
@@ -129,6 +134,7 @@ class Session:
                 while (text := await self._next()) is not None:
                     await self._doors.turn(text)
                     await self._handle(message_of(text), len(text))
+                    del text  # it may be large, and the next one may not come for hours
                     if self._principal is not None:
                         init.reschedule(None)
         except TimeoutError:
@@ -288,6 +294,7 @@ class Session:
         context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
         context.on_long, place.calls = place.lengthen, context.calls
         answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
+        del request, context  # a subscription may run for hours
         if operation.kind is OperationType.SUBSCRIPTION:
             place.lengthen()
             with self._doors.drain.stream():

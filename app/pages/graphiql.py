@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Awaitable
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -45,11 +46,12 @@ class GraphiQL:
         self._operations = operations()
         self._page, self._policy = _built_page() or _cdn_page()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        if self._settings.is_production or not _wants_page(scope):
-            await self._door(scope, receive, send)
-            return
+        serve = self._door if self._settings.is_production or not _wants_page(scope) else self._answer
+        return serve(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = local_token(scope, self._settings)
         config = {
             "token": token,

@@ -112,15 +112,17 @@ class Relay:
         request = msgspec.json.encode(payable(self._context, body, pays))
         for_user = self._row.keys is Keys.TOKEN
         stays = for_user and header(scope, b"x-stream-continue") == "true"
+        source = CompletionSource(self._context, pays, request, wants_usage=wants_usage)
         how: dict[str, Any] = {
             "kind": "completion" if for_user else "proxied",
-            "source": lambda: CompletionSource(self._context, pays, request, wants_usage=wants_usage),
+            "source": lambda: source,
             "on_disconnect": OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
             "kept": for_user,
             "holds": REQUEST_COPIES * len(request),
         }
         digest = fingerprint(self._row.path, body)
-        body.clear()  # a stream keeps its request in one form
+        body.clear()  # a stream keeps its request in one form, until it is sent
+        del request
         keyed = {} if once_key is None else {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
 
         leave, drain = Leave(), self._doors.drain
@@ -130,7 +132,9 @@ class Relay:
             check_stream(self._context, once_key)
             async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
                 named = {"x-stream-id": stream.id} if for_user else {}
-                await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
+                with stream.log.reading(0):  # upstream bytes are kept until they are read
+                    await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
+                self._context.forget()
                 await _copy(send, stream.log, self._doors.heartbeat, leave)
 
         with drain.stream(), drain.leaving(leave):

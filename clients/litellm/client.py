@@ -122,7 +122,9 @@ class LiteLLM:
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
         try:
             async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                yield CompletionStream(passed_headers(answer.headers), sse_events(answer.chunks(), Service.LITELLM))
+                headers, chunks = passed_headers(answer.headers), answer.chunks()
+                del call, body, answer  # the body may be large, and the answer may take minutes
+                yield CompletionStream(headers, sse_events(chunks, Service.LITELLM))
         except UpstreamRejected as rejected:
             raise translated(rejected) from rejected
 

@@ -36,15 +36,27 @@ class CompletionSource:
     ``wants_usage`` says whether the client asked for it too: if not, a chunk with nothing else is not passed on.
     """
 
+    __slots__ = (
+        "_body",
+        "_calls",
+        "_choices",
+        "_context",
+        "_finish",
+        "_key",
+        "_wants_usage",
+        "headers",
+        "run_id",
+        "usage",
+    )
+
     def __init__(self, context: RequestContext, key: str, body: bytes, *, wants_usage: bool) -> None:
         self._context = context
         self._key = key
         self._body = body
         self._wants_usage = wants_usage
         self._finish: str | None = None
-        self._open: set[int] = set()
-        self._finished: set[int] = set()
-        self._calls = CallNumbers()
+        self._choices: dict[int, bool] = {}
+        self._calls: CallNumbers | None = None
         self.run_id: str | None = None
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
@@ -54,9 +66,11 @@ class CompletionSource:
         """Ask for the completion. See ``Source.open``."""
         resources = self._context.resources
         clocks = StreamClocks(resources.clocks, Service.LITELLM)
+        body, self._body = self._body, b""
         async with resources.litellm.stream(
-            self._context.model_scope(), self._key, self._body, opens_within=resources.clocks.first_token
+            self._context.model_scope(), self._key, body, opens_within=resources.clocks.first_token
         ) as stream:
+            del body  # it is sent
             self.headers = stream.headers
             yield self._events(clocks.timed(stream.events, is_token=lambda _: True))
 
@@ -86,7 +100,7 @@ class CompletionSource:
                 raise failure_in_stream(chunk.error)
         if unreadable and not readable:
             raise undecodable(Service.LITELLM)
-        if not self._finished or self._open:
+        if not self._choices or not all(self._choices.values()):
             raise UpstreamError("The model's answer was cut off.", reason="CUT", service=Service.LITELLM)
         yield self._completed(), DONE
 
@@ -112,12 +126,11 @@ class CompletionSource:
         return [(first, raw), *((event, b"") for event in rest)]
 
     def _note(self, choice: ChoiceDelta) -> None:
-        """Keep account of the choices that have said something and have not finished."""
+        """Keep account of the choices that have said something, and of whether they have finished."""
         if choice.finish_reason is not None:
-            self._finished.add(choice.index)
-            self._open.discard(choice.index)
-        elif choice.index not in self._finished and (choice.text or choice.reasoning or choice.calls):
-            self._open.add(choice.index)
+            self._choices[choice.index] = True
+        elif choice.text or choice.reasoning or choice.calls:
+            self._choices.setdefault(choice.index, False)
 
     def _deltas(self, choice: ChoiceDelta) -> list[Event]:
         events: list[Event] = []
@@ -125,10 +138,12 @@ class CompletionSource:
             events.append(ReasoningDelta(text=choice.reasoning))
         if choice.text:
             events.append(TextDelta(text=choice.text))
+        if choice.calls and self._calls is None:
+            self._calls = CallNumbers()
         events += [
             ToolCallDelta(
                 index=piece.index or 0, tool_call_id=piece.id, name=piece.name, arguments_delta=piece.arguments
             )
-            for piece in self._calls.numbered(choice.calls)
+            for piece in (self._calls.numbered(choice.calls) if self._calls is not None else ())
         ]
         return events

@@ -1,60 +1,31 @@
 """The entries of a stream's log, packed as they grow old, so that an answer of many small tokens stays small.
 
-The newest entries are kept as they are, since live readers are there. Older ones are packed in blocks: their deltas and
-upstream bytes encoded and compressed, everything else as it is. A block also keeps its deltas joined, so a reader that
-comes late unpacks nothing. The entries themselves, each with its own cursor, are unpacked for a reader that begins
-within a block, and at the OpenAI door.
+The newest entries are kept as they are, and so are those that a reader has not taken yet, up to a bound. Others are
+packed in blocks, a few at a time: their deltas and upstream bytes encoded and compressed, everything else as it is. A
+block also keeps its deltas joined, so a reader that comes late unpacks nothing. The entries themselves, each with its
+own cursor, are unpacked for a reader that begins within a block, and at the OpenAI door.
 """
 
 from __future__ import annotations
 
-import sys
 import weakref
-import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import overload
 
-import msgspec
-
-from resolvers.streams.events import Entry, Event, Raw, ReasoningDelta, TextDelta, ToolCallDelta
+from resolvers.streams.block import BLOCK, BLOCK_BYTES, ENTRY_BYTES, Block, events_of
+from resolvers.streams.events import Entry, Event, TextDelta
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
-BLOCK = 512
-"""How many entries a block has at most."""
+PIECE = 16
+"""How many entries are packed at a time, once every reader has taken them."""
 
-BLOCK_BYTES = MAX_FRAME_BYTES
-"""How many bytes of text and upstream bytes a block has at most, unless it is one entry."""
-
-ENTRY_BYTES = 256
-"""What an unpacked entry takes in memory besides its text and bytes, about."""
-
-PACKED_ENTRY_BYTES = 8
-"""What a packed entry takes besides its block: its place in the sums of sizes."""
-
-_LARGE_ENTRY_BYTES = 2048
-"""From this average size on, entries are not packed: little would be saved, and compressing them takes long."""
-
-_SMALL_BYTES = 4096
-"""Up to this size, rows are encoded and not compressed: setting up the compression costs more than it saves."""
-
-_MERGED_PER_BLOCK = 32
-"""A block with more joined deltas than this does not keep them: interleaved deltas hardly join."""
+_UNPACKED = 8
+"""At least so many of the newest stay unpacked: a reader that is a little behind unpacks nothing."""
 
 _FRAME_ENTRIES = 16_384
 """How many entries a frame has at most, so that joining them does not hold the event loop."""
-
-_Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
-_PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
-_LEVEL = 1
-
-
-class _Row(msgspec.Struct, array_like=True):
-    """An entry as it is packed. Without an event, the event is kept beside the block."""
-
-    event: _Piece | None
-    raw: bytes
 
 
 class _Text(str):
@@ -63,67 +34,32 @@ class _Text(str):
     __slots__ = ("__weakref__",)
 
 
-_ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(list[_Row])
-
-
-class _Block:
-    """Entries in a row, which hold so many bytes. Small ones are packed.
-
-    Their joined events are kept too, where they join well.
-    """
-
-    def __init__(self, entries: list[Entry], held: int) -> None:
-        self.start = entries[0].seq - 1
-        self.stop = self.start + len(entries)
-        self._plain: list[Entry] | None = None
-        self._told: list[Event] | None = None
-        if held > _LARGE_ENTRY_BYTES * len(entries):
-            self._plain = entries
-            self.weight = ENTRY_BYTES * len(entries) + held
-        else:
-            self.weight = self._pack(entries)
-        self.weight += PACKED_ENTRY_BYTES * len(entries)
-
-    def _pack(self, entries: list[Entry]) -> int:
-        """Pack the entries; returns the bytes that they then take."""
-        rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
-        self._kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
-        encoded = _ENCODER.encode(rows)
-        self._compressed = len(encoded) > _SMALL_BYTES
-        self._packed = zlib.compress(encoded, _LEVEL) if self._compressed else encoded
-        weight = len(self._packed) + sum(ENTRY_BYTES + event.size for event in self._kept.values())
-        told = merged(_events(entries))
-        if len(told) <= _MERGED_PER_BLOCK:
-            self._told = told
-            weight += sum(ENTRY_BYTES + _text_bytes(event) for event in told if type(event) in _PIECES)
-        return weight
-
-    def entries(self) -> list[Entry]:
-        """The entries again."""
-        if self._plain is not None:
-            return self._plain
-        rows = _DECODER.decode(zlib.decompress(self._packed) if self._compressed else self._packed)
-        return [
-            Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw)
-            for seq, row in enumerate(rows, self.start + 1)
-        ]
-
-    def told(self) -> list[Event]:
-        """The entries' events, joined."""
-        return merged(_events(self.entries())) if self._told is None else self._told
-
-
 class Entries(Sequence[Entry]):
     """A log's entries, in order.
 
     Attributes:
         size: the bytes of the answer that they carry.
         weight: the bytes that they take in memory, about.
+        replays_raw: whether upstream bytes are kept of entries that every reader has taken.
     """
 
+    __slots__ = (
+        "_blocks",
+        "_held",
+        "_recent",
+        "_recent_bytes",
+        "_recent_start",
+        "_sizes",
+        "_starts",
+        "_text",
+        "replays_raw",
+        "size",
+        "weight",
+    )
+
     def __init__(self) -> None:
-        self._blocks: list[_Block] = []
+        self.replays_raw = True
+        self._blocks: list[Block] = []
         self._starts: list[int] = []
         self._recent: list[Entry] = []
         self._recent_start = 0
@@ -148,28 +84,43 @@ class Entries(Sequence[Entry]):
         if len(self._recent) >= 2 * BLOCK or self._recent_bytes >= 2 * BLOCK_BYTES:
             self._pack_oldest()
 
-    def pack(self, *, keep_raw: bool) -> None:
-        """Pack all that is left: nothing more will come. Without ``keep_raw``, its upstream bytes are dropped."""
-        if not keep_raw and self._recent_bytes > self.size_after(self._recent_start):
-            self._recent = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in self._recent]
-            self._held = [entry.event.size for entry in self._recent]
-            self.weight -= self._recent_bytes
-            self._recent_bytes = sum(self._held)
-            self.weight += self._recent_bytes
-        while self._recent:
-            self._pack_oldest()
+    @property
+    def may_pack(self) -> bool:
+        """Whether enough entries are unpacked to look which of them every reader has taken; not for each that comes."""
+        count = len(self._recent)
+        return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
 
-    def _pack_oldest(self) -> None:
-        """Pack a block of the oldest that are not packed."""
+    def pack_taken(self, position: int) -> None:
+        """Pack the older of the entries up to a position, which every reader has taken."""
+        taken = min(position, len(self) - _UNPACKED)
+        while taken - self._recent_start >= PIECE:
+            self._pack_oldest(PIECE, keep_raw=self.replays_raw)
+
+    def pack(self) -> None:
+        """Pack all that is left: nothing more will come, and nobody reads it now."""
+        while self._recent:
+            self._pack_oldest(keep_raw=self.replays_raw)
+
+    def _pack_oldest(self, most: int = BLOCK, *, keep_raw: bool = True) -> None:
+        """Pack the oldest that are not packed, into the last block where it has room for them."""
         count, held = 0, 0
-        for size in self._held[:BLOCK]:
+        for size in self._held[:most]:
             if count and held + size > BLOCK_BYTES:
                 break
             count += 1
             held += size
-        block = _Block(self._recent[:count], held)
-        self._blocks.append(block)
-        self._starts.append(block.start)
+        entries, kept = self._recent[:count], held
+        if not keep_raw:
+            entries = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in entries]
+            kept = self._sizes[self._recent_start + count] - self._sizes[self._recent_start]
+        if self._blocks and self._blocks[-1].has_room(entries, kept):
+            block = self._blocks[-1]
+            self.weight -= block.weight
+            block.add(entries, kept)
+        else:
+            block = Block(entries, kept)
+            self._blocks.append(block)
+            self._starts.append(block.start)
         self.weight += block.weight - held - ENTRY_BYTES * count
         del self._recent[:count], self._held[:count]
         self._recent_start = block.stop
@@ -192,7 +143,7 @@ class Entries(Sequence[Entry]):
         """All their events, joined block by block."""
         for block in self._blocks:
             yield from block.told()
-        yield from merged(_events(self._recent))
+        yield from merged(events_of(self._recent))
 
     def after(self, position: int) -> list[Entry]:
         """Return the entries after a position, one block at most; call again with the last one's for the rest."""
@@ -209,7 +160,7 @@ class Entries(Sequence[Entry]):
         """
         if position >= self._recent_start and self.size - self._sizes[position] <= MAX_FRAME_BYTES:
             entries = self._recent[position - self._recent_start :]
-            return merged(_events(entries)), position + len(entries)
+            return merged(events_of(entries)), position + len(entries)
         stop = self._frame_stop(position)
         events: list[Event] = []
         while position < min(stop, self._recent_start):
@@ -217,10 +168,10 @@ class Entries(Sequence[Entry]):
             if position == block.start and block.stop <= stop:
                 events += block.told()
             else:
-                events += _events(block.entries()[position - block.start : stop - block.start])
+                events += events_of(block.entries()[position - block.start : stop - block.start])
             position = min(block.stop, stop)
         if position < stop:
-            events += _events(self._recent[position - self._recent_start : stop - self._recent_start])
+            events += events_of(self._recent[position - self._recent_start : stop - self._recent_start])
         return merged(events), stop
 
     def _frame_stop(self, position: int) -> int:
@@ -232,7 +183,7 @@ class Entries(Sequence[Entry]):
             return start
         return stop
 
-    def _block_at(self, position: int) -> _Block:
+    def _block_at(self, position: int) -> Block:
         return self._blocks[bisect_right(self._starts, position) - 1]
 
     def __len__(self) -> int:
@@ -258,14 +209,3 @@ class Entries(Sequence[Entry]):
         while (position := places.start + len(found)) < places.stop:
             found += self.after(position)
         return found[: len(places)]
-
-
-def _events(entries: Iterable[Entry]) -> list[Event]:
-    return [entry.event for entry in entries]
-
-
-def _text_bytes(event: Event) -> int:
-    """The bytes that a delta's text takes in memory: up to four times those in UTF-8."""
-    if isinstance(event, TextDelta):
-        return sys.getsizeof(event.text)
-    return sys.getsizeof(event.arguments_delta) if isinstance(event, ToolCallDelta) else 0

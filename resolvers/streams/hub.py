@@ -15,6 +15,7 @@ from clients.bounded import Quotas
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
+from resolvers.streams.attached import Attached
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -117,13 +118,16 @@ class StreamHub:
             await self._opened(stream)
             yield stream
 
-    @asynccontextmanager
-    async def attached(self, stream: Stream, *, reads: bool = True) -> AsyncIterator[Stream]:
+    def attached(self, stream: Stream, *, reads: bool = True) -> Attached:
         """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream.
 
-        Raises:
+        Entering it raises:
             RateLimited: reason ``READERS``.
         """
+        return Attached(self, stream, reads=reads)
+
+    def attach(self, stream: Stream, *, reads: bool) -> None:
+        """Count a reader. Raises RateLimited."""
         self._check_readers(stream.owner_id)
         self._readers.add(stream.owner_id, 1)
         stream.readers += 1
@@ -131,13 +135,13 @@ class StreamHub:
         stream.log.let_go = False
         if stream.log.ended is None:
             stream.stop_timer()
-        try:
-            yield stream
-        finally:
-            stream.readers -= 1
-            self._readers.add(stream.owner_id, -1)
-            if stream.readers == 0:
-                self._unread(stream)
+
+    def detach(self, stream: Stream) -> None:
+        """Count a reader no longer."""
+        stream.readers -= 1
+        self._readers.add(stream.owner_id, -1)
+        if stream.readers == 0:
+            self._unread(stream)
 
     async def begun(self, owner_id: str, scope: str, *others: Waiters) -> None:
         """Wait until a turn of the owner's conversation begins here, or one of the others wakes."""

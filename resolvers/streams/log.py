@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from typing import Self
 
 from clients.errors import BadUserInput
 from resolvers.streams.entries import Entries
@@ -31,12 +31,22 @@ class Leave(Waiters):
 
 
 class Reader:
-    """A reader of a log. ``position`` is how many entries it has taken."""
+    """A reader of a log, for as long as the context lasts. ``position`` is how many entries it has taken."""
 
-    __slots__ = ("position",)
+    __slots__ = ("_log", "position")
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, log: StreamLog, position: int) -> None:
+        self._log = log
         self.position = position
+
+    def __enter__(self) -> Self:
+        """Be counted."""
+        self._log.join(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Be counted no longer."""
+        self._log.leave(self)
 
 
 class StreamLog:
@@ -44,6 +54,8 @@ class StreamLog:
 
     ``let_go`` says whether a reader was detached since the last one attached: it may come back.
     """
+
+    __slots__ = ("_grown", "_read", "_readers", "ended", "entries", "let_go", "messages", "started")
 
     def __init__(self) -> None:
         self.entries = Entries()
@@ -76,6 +88,8 @@ class StreamLog:
         entry = Entry(len(self.entries) + 1, event, raw)
         event.cursor = str(entry.seq)
         self.entries.append(entry)
+        if self._readers and self.entries.may_pack:
+            self.entries.pack_taken(min(reader.position for reader in self._readers))
         match event:
             case Started():
                 self.started = self.started or event
@@ -116,17 +130,19 @@ class StreamLog:
                 await woken(self._grown)
         return self.ended
 
-    @contextmanager
-    def reading(self, position: int) -> Iterator[Reader]:
-        """Count a reader, who moves its ``position`` by ``moved``, for as long as the context lasts."""
-        reader = Reader(position)
+    def reading(self, position: int) -> Reader:
+        """A reader, who moves its ``position`` by ``moved``, for as long as the context lasts."""
+        return Reader(self, position)
+
+    def join(self, reader: Reader) -> None:
+        """Count a reader."""
         self._readers.add(reader)
         self._read.wake()
-        try:
-            yield reader
-        finally:
-            self._readers.remove(reader)
-            self._read.wake()
+
+    def leave(self, reader: Reader) -> None:
+        """Count a reader no longer."""
+        self._readers.remove(reader)
+        self._read.wake()
 
     def moved(self, reader: Reader, position: int) -> None:
         """A reader has taken all entries up to a position."""

@@ -120,6 +120,10 @@ class Stream:
     pump: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
+    def __post_init__(self) -> None:
+        """At the OpenAI door only its key can ask for what has been read."""
+        self.log.entries.replays_raw = self.keeps_raw and self.key is not None
+
     @property
     def run_id(self) -> str | None:
         """The Letta run behind it, once that is known."""
@@ -151,8 +155,8 @@ class Stream:
         return anew and self.broke_off
 
     def pack(self) -> None:
-        """Pack the log of a stream that has ended. Its upstream bytes are kept where its key can ask for them."""
-        self.log.entries.pack(keep_raw=self.keeps_raw and self.key is not None)
+        """Pack the log of a stream that has ended."""
+        self.log.entries.pack()
 
     def drop(self) -> None:
         """Drop the answer of a stream that has ended, but for its end."""

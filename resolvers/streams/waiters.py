@@ -6,25 +6,37 @@ import asyncio
 
 
 class Waiters:
-    """Futures that are woken together."""
+    """Futures that are woken together. A set takes 216 bytes, and mostly there is one of them or none."""
+
+    __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: asyncio.Future[None] | set[asyncio.Future[None]] | None = None
 
     def add(self, waiter: asyncio.Future[None]) -> None:
         """Somebody who waits, and is to be woken."""
-        self._waiters.add(waiter)
+        if self._waiters is None:
+            self._waiters = waiter
+        elif isinstance(self._waiters, set):
+            self._waiters.add(waiter)
+        else:
+            self._waiters = {self._waiters, waiter}
 
     def remove(self, waiter: asyncio.Future[None]) -> None:
         """Somebody who waits no longer."""
-        self._waiters.discard(waiter)
+        if self._waiters is waiter:
+            self._waiters = None
+        elif isinstance(self._waiters, set):
+            self._waiters.discard(waiter)
 
     def __bool__(self) -> bool:
-        return bool(self._waiters)
+        return bool(self._waiters) if isinstance(self._waiters, set) else self._waiters is not None
 
     def wake(self) -> None:
         """It has happened."""
-        for waiter in list(self._waiters):
+        if self._waiters is None:
+            return
+        for waiter in list(self._waiters) if isinstance(self._waiters, set) else (self._waiters,):
             if not waiter.done():
                 waiter.set_result(None)
 

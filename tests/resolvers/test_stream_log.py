@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.errors import BadUserInput
+from resolvers.streams.block import ENTRY_BYTES
+from resolvers.streams.entries import PIECE
 from resolvers.streams.events import (
     Detached,
     DetachReason,
@@ -21,7 +23,7 @@ from resolvers.streams.events import (
     TextDelta,
     ToolCallDelta,
 )
-from resolvers.streams.log import Leave, StreamLog, read_events
+from resolvers.streams.log import Leave, Reader, StreamLog, read_events
 
 deltas = st.one_of(
     st.builds(TextDelta, message_id=st.sampled_from(["a", "b", None]), text=st.text(min_size=1, max_size=5)),
@@ -163,6 +165,44 @@ def test_packed_entries_are_what_they_were(some: list[tuple[Event, bytes]], coun
     assert [entry.seq for entry in log.entries[start:stop]] == list(range(start + 1, stop + 1))
     assert log.entries.text == "".join(event.text for _, event, _ in plain if type(event) is TextDelta)
     assert log.size == sum(event.size for _, event, _ in plain)
+
+
+@given(
+    st.lists(st.tuples(deltas, st.binary(max_size=200)), min_size=1, max_size=40),
+    st.integers(1, 1500),
+    st.integers(1, 400),
+    st.booleans(),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_reader_takes_all_bytes_however_far_it_is_behind(
+    some: list[tuple[Event, bytes]], count: int, pause: int, replays: bool
+) -> None:
+    log, told = StreamLog(), [some[number % len(some)] for number in range(count)]
+    log.entries.replays_raw = replays
+    with log.reading(0) as quick, log.reading(0) as slow:
+        taken: dict[Reader, list[bytes]] = {quick: [], slow: []}
+        for number, (event, raw) in enumerate(told, 1):
+            log.append(copy.copy(event), raw)
+            for reader in (quick, slow) if number % pause == 0 or number == count else (quick,):
+                while reader.position < len(log.entries):
+                    batch = log.entries.after(reader.position)
+                    taken[reader] += [entry.raw for entry in batch]
+                    log.moved(reader, reader.position + len(batch))
+    raws = [raw for _, raw in told]
+    assert list(taken.values()) == [raws, raws]
+    assert [_bare(entry.event) for entry in log.entries] == [_bare(event) for event, _ in told]
+    kept = [entry.raw for entry in log.entries]
+    assert kept == raws if replays else all(have in {b"", had} for have, had in zip(kept, raws, strict=True))
+
+
+def test_entries_that_readers_have_taken_are_packed() -> None:
+    log, raw = StreamLog(), b'data: {"choices":[{"index":0,"delta":{"content":"token"}}]}\n\n'
+    with log.reading(0) as reader:
+        for number in range(1, 401):
+            log.append(TextDelta(text="token"), raw)
+            log.moved(reader, number)
+    unpacked = PIECE * 2
+    assert log.weight <= unpacked * (ENTRY_BYTES + len(raw) + 5) + 400 * 40
 
 
 def _bare(event: Event) -> Event:

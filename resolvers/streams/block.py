@@ -1,0 +1,141 @@
+"""A block of a stream's log: entries in a row, packed."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+
+from resolvers.streams.events import Entry, Event, Raw, ReasoningDelta, TextDelta, ToolCallDelta
+from resolvers.streams.merging import MAX_FRAME_BYTES, merged
+
+BLOCK = 512
+"""How many entries a block has at most."""
+
+BLOCK_BYTES = MAX_FRAME_BYTES
+"""How many bytes of text and upstream bytes a block has at most, unless it is one entry."""
+
+ENTRY_BYTES = 256
+"""What an unpacked entry takes in memory besides its text and bytes, about."""
+
+PACKED_ENTRY_BYTES = 8
+"""What a packed entry takes besides its block: its place in the sums of sizes."""
+
+_LARGE_ENTRY_BYTES = 2048
+"""From this average size on, entries are not packed: little would be saved, and compressing them takes long."""
+
+_SMALL_BYTES = 512
+"""Up to this size, rows are encoded and not compressed: setting up the compression costs more than it saves."""
+
+_MERGED_PER_BLOCK = 32
+"""A block with more joined deltas than this does not keep them: interleaved deltas hardly join."""
+
+_Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
+_PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
+_LEVEL = 1
+_ZLIB = 0x78
+"""The first byte of what zlib compresses (RFC 1950, 2.2). Rows in MessagePack are an array, which never begins so."""
+
+
+class _Row(msgspec.Struct, array_like=True):
+    """An entry as it is packed. Without an event, the event is kept beside the block."""
+
+    event: _Piece | None
+    raw: bytes
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(list[_Row])
+
+
+class Block:
+    """Entries in a row. Small ones are packed, piece by piece, and more can be added to them.
+
+    Their joined events are kept too, where they join well.
+
+    Args:
+        entries: the first of them.
+        held: the bytes of text and upstream bytes that they hold.
+    """
+
+    __slots__ = ("_held", "_kept", "_packed", "_plain", "_told", "start", "stop", "weight")
+
+    def __init__(self, entries: list[Entry], held: int) -> None:
+        self.start = self.stop = entries[0].seq - 1
+        self.weight = self._held = 0
+        self._plain: list[Entry] | None = None
+        self._kept: dict[int, Event] = {}
+        self._packed: list[bytes] = []
+        self._told: list[Event] | None = None
+        if _is_large(entries, held):
+            self._plain, self.stop, self._held = entries, self.start + len(entries), held
+            self.weight = (PACKED_ENTRY_BYTES + ENTRY_BYTES) * len(entries) + held
+        else:
+            self._told = []
+            self.add(entries, held)
+
+    def has_room(self, entries: list[Entry], held: int) -> bool:
+        """Whether entries that hold so many bytes can be added."""
+        if self._plain is not None or _is_large(entries, held):
+            return False
+        return entries[-1].seq - self.start <= BLOCK and self._held + held <= BLOCK_BYTES
+
+    def add(self, entries: list[Entry], held: int) -> None:
+        """Pack entries that follow on those of the block."""
+        rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
+        kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
+        self._kept.update(kept)
+        encoded = _ENCODER.encode(rows)
+        packed = zlib.compress(encoded, _LEVEL) if len(encoded) > _SMALL_BYTES else encoded
+        self._packed.append(packed)
+        self.stop += len(entries)
+        self._held += held
+        self.weight += PACKED_ENTRY_BYTES * len(entries) + sys.getsizeof(packed)
+        self.weight += sum(ENTRY_BYTES + event.size for event in kept.values())
+        if self._told is not None:
+            self.weight -= _told_bytes(self._told)
+            self._told = merged([*self._told, *events_of(entries)])
+            if len(self._told) > _MERGED_PER_BLOCK:
+                self._told = None
+            else:
+                self.weight += _told_bytes(self._told)
+
+    def entries(self) -> list[Entry]:
+        """The entries again."""
+        if self._plain is not None:
+            return self._plain
+        found: list[Entry] = []
+        for packed in self._packed:
+            rows = _DECODER.decode(zlib.decompress(packed) if packed[0] == _ZLIB else packed)
+            found += [
+                Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw)
+                for seq, row in enumerate(rows, self.start + len(found) + 1)
+            ]
+        return found
+
+    def told(self) -> list[Event]:
+        """The entries' events, joined."""
+        return merged(events_of(self.entries())) if self._told is None else self._told
+
+
+def _is_large(entries: list[Entry], held: int) -> bool:
+    return held > _LARGE_ENTRY_BYTES * len(entries)
+
+
+def _told_bytes(told: list[Event]) -> int:
+    """The bytes that joined events take in memory, but for those that are kept beside the block anyway."""
+    return sum(ENTRY_BYTES + _text_bytes(event) for event in told if type(event) in _PIECES)
+
+
+def events_of(entries: Iterable[Entry]) -> list[Event]:
+    """The entries' events."""
+    return [entry.event for entry in entries]
+
+
+def _text_bytes(event: Event) -> int:
+    """The bytes that a delta's text takes in memory: up to four times those in UTF-8."""
+    if isinstance(event, TextDelta):
+        return sys.getsizeof(event.text)
+    return sys.getsizeof(event.arguments_delta) if isinstance(event, ToolCallDelta) else 0

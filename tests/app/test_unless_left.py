@@ -1,0 +1,104 @@
+"""Work that is done for a client, until the client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.asgi import ClientLeft, unless_left
+
+pytestmark = [pytest.mark.timeout(10), pytest.mark.asyncio]
+
+
+class Client:
+    """A client that leaves when it is told to. ``receive`` is the application's."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.gone = asyncio.Event()
+        self.waited_for = False
+        self._error = error
+
+    async def receive(self) -> dict[str, Any]:
+        self.waited_for = True
+        try:
+            await self.gone.wait()
+        finally:
+            self.waited_for = False
+        if self._error is not None:
+            raise self._error
+        return {"type": "http.disconnect"}
+
+
+class Work:
+    """Work that ends when it is told to, and says how it was left."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.began = asyncio.Event()
+        self.cancelled = False
+
+    async def run(self) -> str:
+        self.began.set()
+        try:
+            await self.done.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        return "done"
+
+
+async def test_the_result_of_work_that_ends_first() -> None:
+    client, work = Client(), Work()
+    work.done.set()
+    assert await unless_left(client.receive, work.run()) == "done"
+    assert not client.waited_for
+
+
+@pytest.mark.parametrize("error", [None, OSError("gone")])
+async def test_work_is_cancelled_when_the_client_leaves(error: Exception | None) -> None:
+    client, work = Client(error), Work()
+    asyncio.get_running_loop().call_later(0, client.gone.set)
+    with pytest.raises(ClientLeft):
+        await unless_left(client.receive, work.run())
+    task = asyncio.current_task()
+    assert work.cancelled
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_cancellation_from_outside_stays_one(leaves: bool) -> None:
+    client, work = Client(), Work()
+    task = asyncio.create_task(unless_left(client.receive, work.run()))
+    await work.began.wait()
+    if leaves:
+        client.gone.set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert work.cancelled
+    assert not client.waited_for
+
+
+async def test_an_error_of_the_work_is_raised() -> None:
+    client = Client()
+
+    async def failing() -> None:
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        await unless_left(client.receive, failing())
+    assert not client.waited_for
+
+
+async def test_a_timeout_in_the_work_is_not_taken_for_a_client_that_left() -> None:
+    client, work = Client(), Work()
+
+    async def timed() -> str:
+        async with asyncio.timeout(0):
+            return await work.run()
+
+    with pytest.raises(TimeoutError):
+        await unless_left(client.receive, timed())
