@@ -32,8 +32,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     event. Here every event is answered by the collection that the first one made.
     """
 
+    __slots__ = ("_answer", "_root_fields", "abort_signal", "hide_suggestions", "operation_extensions", "type_resolver")
+    """graphql-core's own attributes among them: of more than 30, CPython makes a dict for each object."""
+
     _answer: Answer
-    """One attribute for all that is added: CPython reads the attributes of an object slowly that has many."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
