@@ -21,5 +21,5 @@ async def run_node(script: str, **args: Any) -> list[Any]:
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
+    assert process.returncode == 0, f"{script}: exit {process.returncode}\n{err.decode()}{out.decode()}"
     return [json.loads(line) for line in out.decode().splitlines() if line]
