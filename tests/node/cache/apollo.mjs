@@ -68,7 +68,12 @@ function makeClient() {
   const list = (owner) => read(MESSAGES[owner.__typename], pages.get(owner.id))[field[owner.__typename]].messages;
   const watch = async (query, variables) => {
     const watched = client.watchQuery({ query: gql(query), variables });
-    await new Promise((resolve) => watched.subscribe(({ loading, data }) => !loading && data && resolve()));
+    await new Promise((resolve, reject) =>
+      watched.subscribe({
+        next: ({ loading, data, error }) => (error ? reject(error) : !loading && data && resolve()),
+        error: reject,
+      }),
+    );
     return watched;
   };
   const listen = (query, variables, owner) =>
