@@ -118,6 +118,7 @@ class Connection(Http10Protocol):
         self._stop_clock()
         self._crowd.leave(self)
         self._received.clear()
+        self._out.on_close = self._out.inner.close  # no reference cycle: those wait for the garbage collector
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -275,6 +276,7 @@ class Connection(Http10Protocol):
         self._out.on_close = self._out.inner.close
         self.scope["headers"] = [one for one in self.headers if one[0] != b"cookie"]  # which may be too long a line
         super().handle_websocket_upgrade()
+        del self.parser  # which refers to the connection, and parses no more
 
     def _refuse(self, refused: HeadRefused) -> None:
         """Answer without the application, and close. A request under way ends as if its client had left."""

@@ -48,11 +48,20 @@ class _Batch(Generic[V]):
 
 
 class _Batches(DataLoader[K, Any]):
-    """aiodataloader's part of a loader. It does not refer to the loader: cycles wait for the garbage collector."""
+    """aiodataloader's part of a loader, which an operation keeps.
 
-    def __init__(self, batch: Callable[[list[K]], Awaitable[list[V | Exception]]], max_batch: int) -> None:
+    It refers to the loader's ``batch``, and so to the operation's loaders, only while keys are being loaded: reference
+    cycles wait for the garbage collector.
+    """
+
+    def __init__(self, max_batch: int) -> None:
         super().__init__(max_batch_size=max_batch)
         self.wanted: dict[K, _Wanted[Any]] = {}
+        self._batch: Callable[[list[K]], Awaitable[list[Any]]] | None = None
+
+    def want(self, key: K, wanted: _Wanted[Any], batch: Callable[[list[K]], Awaitable[list[Any]]]) -> None:
+        """Load a key that is queued by ``batch``."""
+        self.wanted[key] = wanted
         self._batch = batch
 
     def get_cache_key(self, key: K) -> K:
@@ -69,24 +78,39 @@ class _Batches(DataLoader[K, Any]):
             return [_Abandoned() for _ in keys]
         for one in wanted:
             one.batch = batch
+        assert self._batch is not None  # noqa: S101 - keys are wanted
         return await self._batch(keys)
+
+    def unwant(self, key: K) -> None:
+        """A key is being loaded no longer."""
+        del self.wanted[key]
+        if not self.wanted:
+            self._batch = None
 
     def forget(self, key: K) -> None:
         """Load the key anew when it is asked for again."""
-        del self.wanted[key]
+        self.unwant(key)
         self.clear(key)
 
 
 class Loader(Generic[K, V]):
     """Loads each key once per operation, keys of the same tick together.
 
-    ``batch`` answers one value, or one exception, per key and in their order.
+    ``batch`` answers one value, or one exception, per key and in their order. ``inner`` is what another loader of the
+    same ``batch`` has loaded.
     """
 
+    __slots__ = ("_batch", "_inner", "_wanted")
+
     def __init__(
-        self, batch: Callable[[list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
+        self,
+        batch: Callable[[list[K]], Awaitable[list[V | Exception]]],
+        *,
+        max_batch: int = MAX_BATCH,
+        inner: _Batches[K] | None = None,
     ) -> None:
-        self._inner = _Batches(batch, max_batch)
+        self._batch = batch
+        self._inner: _Batches[K] = _Batches(max_batch) if inner is None else inner
         self._wanted: dict[K, _Wanted[V]] = self._inner.wanted
 
     async def load(self, key: K) -> V:
@@ -104,6 +128,7 @@ class Loader(Generic[K, V]):
             wanted.waiters -= 1
             if not shared.done():
                 self._give_up(wanted.batch)
+            del shared, wanted  # an error refers to this frame, and the future to the error
 
     def prime(self, key: K, value: V) -> None:
         """Keep a value that came by another way, if there is none yet."""
@@ -115,27 +140,33 @@ class Loader(Generic[K, V]):
         for key in [key for key, wanted in self._wanted.items() if wanted.batch is batch]:
             self._inner.forget(key)
         batch.task.cancel()
+        batch.task = None  # whose cancellation refers to the batch
+        for wanted in batch.wanted:
+            wanted.shared.cancel()  # calls ``settle``, to which it refers
 
     def _want(self, key: K, shared: asyncio.Future[V]) -> _Wanted[V]:
-        wanted = self._wanted[key] = _Wanted(shared)
+        wanted, inner = _Wanted(shared), self._inner
+        inner.want(key, wanted, self._batch)
 
         def settle(done: asyncio.Future[V]) -> None:
+            wanted.batch = None  # which refers to it
             failed = done.cancelled() or done.exception() is not None
-            if self._wanted.get(key) is not wanted:
+            if inner.wanted.get(key) is not wanted:
                 return
             if failed:
-                self._inner.forget(key)
+                inner.forget(key)
             else:
-                del self._wanted[key]
+                inner.unwant(key)
 
         shared.add_done_callback(settle)
         return wanted
 
 
 class Lazy(Generic[K, V]):
-    """A loader of each instance of a class, made when it is first asked for: an operation uses few of them.
+    """A loader of each instance of a class, made when it is asked for: an operation uses few of them.
 
-    ``batch`` is a method of the class.
+    The instance keeps what was loaded, and not the loader, which refers to the instance. ``batch`` is a method of the
+    class.
     """
 
     def __init__(self, batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], max_batch: int) -> None:
@@ -144,13 +175,14 @@ class Lazy(Generic[K, V]):
         self._name = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name = f"{name} loaded"
 
     def __get__(self, instance: Any, owner: type) -> Loader[K, V]:
-        """Make it; from then on the instance has it by itself."""
-        made: Loader[K, V] = Loader(partial(self._batch, instance), max_batch=self._max_batch)
-        instance.__dict__[self._name] = made
-        return made
+        """Make it. All loaders of one instance load a key once."""
+        inner = instance.__dict__.get(self._name)
+        if inner is None:
+            inner = instance.__dict__[self._name] = _Batches(self._max_batch)
+        return Loader(partial(self._batch, instance), inner=inner)
 
 
 def batched(

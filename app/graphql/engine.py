@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -113,28 +113,29 @@ class Engine:
             self._count(operation, started)
             yield started
             return
-        source = create_source_event_stream(started.executor)
-        if inspect.isawaitable(source):
-            source = await source
-        if isinstance(source, ExecutionResult):
-            payload = self._payload(source, context)
+        with closing(started.executor):
+            source = create_source_event_stream(started.executor)
+            if inspect.isawaitable(source):
+                source = await source
+            if isinstance(source, ExecutionResult):
+                payload = self._payload(source, context)
+                self._count(operation, payload)
+                yield payload
+                return
+            payload, plain = {}, PlainEvents(started.executor, self._answer_limits)
+            try:
+                async with aclosing(cast("Any", source)):
+                    async for event in source:
+                        data = plain.data(event) if started.reported is None else None
+                        payload = await self._executed(started, event, context) if data is None else {"data": data}
+                        yield payload
+                        del event, data  # while it waits for the next one, nothing is kept of it
+                        payload = {"errors": True} if payload.get("errors") else {}
+            except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
+                failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
+                payload = self._payload(ExecutionResult(None, [failure]), context)
+                yield payload
             self._count(operation, payload)
-            yield payload
-            return
-        payload, plain = {}, PlainEvents(started.executor, self._answer_limits)
-        try:
-            async with aclosing(cast("Any", source)):
-                async for event in source:
-                    data = plain.data(event) if started.reported is None else None
-                    payload = await self._executed(started, event, context) if data is None else {"data": data}
-                    yield payload
-                    del event, data  # while it waits for the next one, nothing is kept of it
-                    payload = {"errors": True} if payload.get("errors") else {}
-        except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
-            failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-            payload = self._payload(ExecutionResult(None, [failure]), context)
-            yield payload
-        self._count(operation, payload)
 
     async def _executed(self, started: _Started, event: object, context: RequestContext) -> Payload:
         """The answer to one event, as the executor makes it."""
@@ -203,6 +204,8 @@ class Engine:
             kept = executor.collected_errors.errors[:KEPT_ERRORS]
             payload = self._payload(ExecutionResult(None, kept), context)
             payload = {"errors": [_told(given_up.error, context), *payload.get("errors", [])], "data": None}
+        finally:
+            executor.close()
         return payload if started.reported is None else payload | self._report(started.reported, context)
 
     def _payload(self, result: Any, context: RequestContext) -> Payload:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from math import isfinite
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from graphql import GraphQLList, GraphQLObjectType, Undefined
+from graphql import GraphQLList, GraphQLObjectType, GraphQLResolveInfoHelpers, Undefined
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -72,6 +72,11 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         return with_schema(
             self, root_type, grouped_field_set, lambda others: execute(root_type, root_value, others, *rest)
         )
+
+    def close(self) -> None:
+        """Drop its references to itself, once nothing more is executed: cycles wait for the garbage collector."""
+        self.async_helpers = cast("GraphQLResolveInfoHelpers", None)
+        self.collected_errors.errors.clear()  # whose tracebacks refer to it
 
     def give_up(self) -> None:
         """Stop what siblings of a field that was given up still do."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import example, given
@@ -164,10 +166,43 @@ async def test_one_call_a_key_side_by_side() -> None:
     assert await asyncio.gather(*(reads.one.load(key) for key in (1, 2, 3))) == [1, 2, 3]
 
 
-async def test_a_loader_is_made_when_it_is_first_asked_for_and_each_instance_has_its_own() -> None:
+async def test_what_is_loaded_is_kept_by_each_instance_from_when_it_is_first_asked_for() -> None:
     reads, others = Reads(), Reads()
-    assert "many" not in vars(reads)
-    assert reads.many is reads.many
-    assert reads.many is not others.many
+    assert vars(reads).keys() == {"together"}
     reads.many.prime(1, 7)
     assert [await one.many.load(1) for one in (reads, others)] == [7, 10]
+
+
+async def test_an_instance_is_freed_by_its_references_and_not_while_it_loads() -> None:
+    gone: list[str] = []
+    reads = Reads()
+    weakref.finalize(reads, gone.append, "reads")
+    waiters = [asyncio.create_task(reads.many.load(1)), asyncio.create_task(reads.many.load(2))]
+    del reads
+    assert await asyncio.gather(*waiters) == [10, 20]
+    del waiters
+    await asyncio.sleep(0)
+    assert gone == ["reads"]
+
+
+async def test_a_load_that_is_given_up_leaves_no_reference_cycle() -> None:
+    batches = Batches()
+    loader = Loader(batches.load)
+    gone: list[str] = []
+    weakref.finalize(batches, gone.append, "batches")
+    waiter = asyncio.create_task(loader.load(2))
+    while not batches.asked:
+        await asyncio.sleep(0)
+    given_up = batches.given_up
+    del loader, batches
+    gc.collect()
+    gc.disable()
+    try:
+        waiter.cancel()
+        await given_up.wait()
+        del waiter
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert gone == ["batches"]
+    finally:
+        gc.enable()
