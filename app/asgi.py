@@ -184,15 +184,16 @@ async def write(send: Send, chunk: bytes, *, more: bool = True) -> None:
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, which is cancelled when the client leaves. Raises ClientLeft."""
-    task, has_left = asyncio.current_task(), False
+    task, has_left, is_over = asyncio.current_task(), False, False
     assert task is not None  # noqa: S101 - a coroutine runs in one
 
     def leave(watch: asyncio.Task[None]) -> None:
         nonlocal has_left
         if not watch.cancelled():
             watch.exception()  # where it cannot be told any more, the client has left
-            has_left = True
-            task.cancel()
+            if not is_over:
+                has_left = True
+                task.cancel()
 
     watch = asyncio.ensure_future(left(receive))
     watch.add_done_callback(leave)
@@ -203,7 +204,7 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             raise ClientLeft from None
         raise
     finally:
-        watch.remove_done_callback(leave)
+        is_over = True  # a callback that is scheduled already cannot be removed
         if has_left:
             task.uncancel()
         elif not watch.done():

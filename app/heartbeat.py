@@ -30,6 +30,7 @@ class Beating:
         self._silent_since: float | None = loop.time()
         self._timer = loop.call_later(seconds, self._due)
         self._beat: asyncio.Task[None] | None = None
+        self._is_over = False
 
     async def write(self, chunk: bytes) -> None:
         """Write a chunk, after a heartbeat that is being written. Raises what writing either of them raises."""
@@ -43,7 +44,7 @@ class Beating:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        self._silent_since = None
+        self._is_over, self._silent_since = True, None
         self._timer.cancel()
         if self._beat is not None and kind is None:
             await self._beat
@@ -63,4 +64,5 @@ class Beating:
     async def _write_heartbeat(self) -> None:
         await self._write(self.heartbeat)
         self._beat, self._silent_since = None, self._time()
-        self._timer = self._call_later(self._seconds, self._due)
+        if not self._is_over:
+            self._timer = self._call_later(self._seconds, self._due)

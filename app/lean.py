@@ -10,7 +10,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.flags import Flag
 
-_NO_PIPELINE: deque[Any] = deque(maxlen=0)
+
+class _NoPipeline(deque[Any]):
+    """Refuses every request."""
+
+    def appendleft(self, _: Any) -> None:
+        """Raises RuntimeError: a request that nobody serves must not be lost without a word."""
+        raise RuntimeError("a pipelined request was parsed before the answer to the one before it")
+
+
+_NO_PIPELINE = _NoPipeline()
 """uvicorn's queue of requests that wait for the answer before: ``Connection`` parses the next one only then."""
 
 

@@ -36,12 +36,12 @@ class Place:
         size: the bytes of its answer, if they are many.
     """
 
-    __slots__ = ("_body", "_entered", "_owner", "_places", "_shares", "_sheds", "calls", "size")
+    __slots__ = ("_body", "_entered", "_kind", "_owner", "_places", "_shares", "calls", "size")
 
-    def __init__(self, places: Places, shares: Shares, bodies: Shares, owner: str, *, sheds: bool) -> None:
+    def __init__(self, places: Places, shares: Shares, bodies: Shares, kind: CallerKind, owner: str) -> None:
         self._places = places
         self._owner = owner
-        self._sheds = sheds
+        self._kind = kind
         self._entered: Entered | None = None
         self.calls: CallBudget | None = None
         self.size = 0
@@ -55,8 +55,9 @@ class Place:
 
     async def enter(self) -> None:
         """Wait until load shedding admits the request. Raises Overloaded (``BUSY``)."""
-        if self._sheds:
-            self._entered = await self._places.shedder.enter(self._owner)
+        if self._kind is not CallerKind.LETTA:
+            is_user = self._kind is CallerKind.USER  # there may be any number of addresses
+            self._entered = await self._places.shedder.enter(self._owner, favours_new=is_user)
 
     def lengthen(self) -> None:
         """Take a place of a stream instead: the request will wait for a model, or for as long as its client reads.
@@ -113,10 +114,10 @@ class Places:
     def take(self, kind: CallerKind, owner: str) -> Place:
         """A place for a request, or for an operation of a socket. Raises RateLimited or Overloaded (``REQUESTS``)."""
         if kind is CallerKind.LETTA:
-            return Place(self, self.returning, self.returning_bodies, owner, sheds=False)
+            return Place(self, self.returning, self.returning_bodies, kind, owner)
         if kind is CallerKind.STRANGER:
-            return Place(self, self.strangers, self.stranger_bodies, owner, sheds=True)
-        return Place(self, self.requests, self.bodies, owner, sheds=True)
+            return Place(self, self.strangers, self.stranger_bodies, kind, owner)
+        return Place(self, self.requests, self.bodies, kind, owner)
 
     def watched_by(self, telemetry: Telemetry) -> None:
         """Expose what is taken as metrics."""

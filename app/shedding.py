@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from app.concurrency import LATE_SECONDS, ConcurrencyLimit, Tick
 from app.lag import INTERVAL_SECONDS
+from app.lines import Lines, Waiting
 from app.weights import MANY, REQUEST_WORK, Weights
 from clients.errors import Overloaded
 
@@ -27,9 +28,6 @@ CHEAP = 0.5
 MAX_WAIT_SECONDS = 1.0
 """How long a request waits to be admitted before it is refused, in seconds."""
 
-STANDING_SECONDS = 0.5
-"""Where an owner's oldest request has waited for longer, the newest is admitted first: the others come too late."""
-
 RETRY_SECONDS = 1.0
 
 
@@ -38,14 +36,6 @@ class Entered(NamedTuple):
 
     since: float
     weight: float
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A request that waits: ``turn`` resolves when it is admitted, or to None when it is refused."""
-
-    turn: asyncio.Future[Entered | None]
-    since: float
 
 
 class Shedder:
@@ -68,7 +58,7 @@ class Shedder:
         self._under_way = 0
         self._load = self._cheap = self._entered = 0.0
         self._weights = Weights()
-        self._lines: OrderedDict[str, deque[_Waiting]] = OrderedDict()  # by owner, the next one first
+        self._lines = Lines[Entered]()
 
     @property
     def limit(self) -> int:
@@ -83,10 +73,14 @@ class Shedder:
     @property
     def waiting(self) -> int:
         """How many requests wait to be admitted."""
-        return sum(map(len, self._lines.values()))
+        return len(self._lines)
 
-    async def enter(self, owner: str) -> Entered:
+    async def enter(self, owner: str, *, favours_new: bool = True) -> Entered:
         """Admit a request, after a wait where needed.
+
+        Args:
+            owner: whose it is.
+            favours_new: whether an owner who is not known has a turn before others.
 
         Returns:
             What ``leave`` takes.
@@ -94,9 +88,9 @@ class Shedder:
         Raises:
             Overloaded: reason ``BUSY``, when it was not admitted within ``MAX_WAIT_SECONDS``.
         """
-        if owner not in self._lines and self._has_room(owner) and self._overdue() <= LATE_SECONDS:
+        if owner not in self._lines and self._overdue() <= LATE_SECONDS and self._has_room(owner):
             return self._take(owner)
-        waiting = self._line_up(owner)
+        waiting = self._lines.add(owner, self._clock(), is_new=favours_new and not self._weights.knows(owner))
         try:
             entered = await waiting.turn
         except asyncio.CancelledError:
@@ -128,19 +122,25 @@ class Shedder:
         load = self._load + self._cheap
         age = self._clock() - self._entered / load if load else 0.0
         self._limit.follow(Tick(lag, used, interval), load=self._load, age=age, is_wanted=bool(self._lines))
-        if self._lines:
-            self._refuse_overdue()
-            self._let_in()
+        self._let_in()
+        self._lines.refuse(self._clock() - MAX_WAIT_SECONDS)
 
-    def _has_room(self, owner: str) -> bool:
+    def _has_room(self, owner: str, few: int | None = None) -> bool:
         """Whether a request may be admitted.
 
-        Past the limit there is room for owners who have few requests under way where another has many: when the limit
+        Past the limit there is room for owners who have ``few`` expensive requests under way (``_few``): when the limit
         has just fallen, one owner's load does not hold up the few requests of others.
         """
+        load, limit = self._load, self._limit.now
+        if load + self._cheap < limit:
+            return True
         if self._weight(owner) < CHEAP:
             return self._cheap < 1
-        return self._load < self._limit.now or MANY * (self._expensive[owner] + 1) <= max(self._expensive.values())
+        return load < limit or self._expensive[owner] <= (self._few() if few is None else few)
+
+    def _few(self) -> int:
+        """How many expensive requests of one owner are few next to those of another, or -1 where nobody has many."""
+        return max(self._expensive.values(), default=0) // MANY - 1
 
     def _weight(self, owner: str) -> float:
         return self._weights.of(owner, self._held.get(owner, 0))
@@ -163,41 +163,22 @@ class Shedder:
             del self._held[owner]
             del self._expensive[owner]
 
-    def _line_up(self, owner: str) -> _Waiting:
-        """Add a request to its owner's line. A new line is the last one, or the first if its owner is new."""
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), self._clock())
-        if owner not in self._lines:
-            self._lines[owner] = deque()
-            self._lines.move_to_end(owner, last=self._weights.knows(owner))
-        self._lines[owner].append(waiting)
-        return waiting
-
     def _let_in(self) -> None:
-        """Admit one request of each waiting owner in turn, as long as there is room."""
-        while (owner := next(filter(self._has_room, self._lines), None)) is not None:
-            line = self._lines.pop(owner)
-            stands = self._clock() - line[0].since > STANDING_SECONDS
-            waiting = line.pop() if stands else line.popleft()
-            if line:
-                self._lines[owner] = line  # behind every other owner
+        """Admit requests that wait, while there is room."""
+        while self._lines:
+            few = self._few()
+            if self._load >= self._limit.now and self._cheap >= 1 and few < 0:
+                return
+            found = self._lines.take(self._clock(), partial(self._has_room, few=few))
+            if found is None:
+                return
+            owner, waiting = found
             if not waiting.turn.done():  # it was cancelled
                 waiting.turn.set_result(self._take(owner))
 
-    def _refuse_overdue(self) -> None:
-        oldest = self._clock() - MAX_WAIT_SECONDS
-        for owner, line in list(self._lines.items()):
-            while line and line[0].since <= oldest:
-                if not (turn := line.popleft().turn).done():
-                    turn.set_result(None)
-            if not line:
-                del self._lines[owner]
-
-    def _give_up(self, owner: str, waiting: _Waiting) -> None:
+    def _give_up(self, owner: str, waiting: Waiting[Entered]) -> None:
         """Forget a request that was cancelled while it waited, or just as it was admitted."""
-        if not waiting.turn.cancelled():
-            if (entered := waiting.turn.result()) is not None:
-                self.leave(owner, entered)
-        elif waiting in (line := self._lines.get(owner, deque())):
-            line.remove(waiting)
-            if not line:
-                del self._lines[owner]
+        if waiting.turn.cancelled():
+            self._lines.remove(owner, waiting)
+        elif (entered := waiting.turn.result()) is not None:
+            self.leave(owner, entered)

@@ -15,6 +15,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import StatusLike
 
@@ -254,7 +255,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             super().send_receive_event_to_app()
             return
         self.frames = []
-        self.conn.send_close(CloseCode.INVALID_DATA, "A text message that is not UTF-8")
+        if self.conn.state is State.OPEN:  # the client may have sent its close frame right behind
+            self.conn.send_close(CloseCode.INVALID_DATA, "A text message that is not UTF-8")
         self.handle_parser_exception()
 
     def handle_ping(self) -> None:

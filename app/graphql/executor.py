@@ -184,9 +184,13 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
 
     def collect_subfields(self, return_type: Any, field_details_list: FieldDetailsList) -> CollectedFields:
         """The fields of an object, whose names are counted."""
-        collected = super().collect_subfields(return_type, field_details_list)
+        collected = self.fields_of(return_type, field_details_list)
         self._answer.count_fields(collected[0])
         return collected
+
+    def fields_of(self, return_type: Any, field_details_list: FieldDetailsList) -> CollectedFields:
+        """The fields of an object, not counted."""
+        return super().collect_subfields(return_type, field_details_list)
 
     def handle_field_error(
         self, raw_error: Exception, return_type: Any, field_details_list: FieldDetailsList, path: Path

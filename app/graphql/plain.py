@@ -97,7 +97,7 @@ class PlainEvents:
         if (kind := self._type_of(event, root)) is None:
             return None
         [(key, details)] = root.items()
-        selected, deferred, *_ = self._executor.collect_subfields(kind, details)
+        selected, deferred, *_ = self._executor.fields_of(kind, details)
         names, fields = dict[str, str](), list[_Field]()
         for name, [first, *_] in selected.items():
             if first.node.name.value == "__typename":

@@ -133,6 +133,7 @@ class Relay:
             async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
                 named = {"x-stream-id": stream.id} if for_user else {}
                 with stream.log.reading(0):  # upstream bytes are kept until they are read
+                    stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
                 self._context.forget()
                 await _copy(send, stream.log, self._doors.heartbeat, leave)

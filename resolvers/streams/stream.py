@@ -120,9 +120,12 @@ class Stream:
     pump: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
 
-    def __post_init__(self) -> None:
-        """At the OpenAI door only its key can ask for what has been read."""
-        self.log.entries.replays_raw = self.keeps_raw and self.key is not None
+    def drop_raw_taken(self) -> None:
+        """From now on, drop upstream bytes that every reader has taken, unless the key can ask for them again.
+
+        The reader at the OpenAI door calls it when it is counted as a reader.
+        """
+        self.log.entries.replays_raw = self.key is not None
 
     @property
     def run_id(self) -> str | None:

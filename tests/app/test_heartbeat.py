@@ -107,3 +107,18 @@ async def test_an_error_of_a_heartbeat_is_that_of_the_next_chunk() -> None:
 
     with pytest.raises(ConnectionError, match="beat"):
         await say()
+
+
+async def test_a_heartbeat_that_is_written_at_the_end_is_the_last() -> None:
+    wrote, beats, reads = list[bytes](), asyncio.Event(), asyncio.Event()
+
+    async def write(chunk: bytes) -> None:
+        wrote.append(chunk)
+        beats.set()
+        await reads.wait()
+
+    async with Beating(write, 0.001, b"beat"):
+        await beats.wait()
+        asyncio.get_running_loop().call_soon(reads.set)
+    await asyncio.sleep(0.03)
+    assert wrote == [b"beat"]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.concurrency import FLOOR, LATE_SECONDS
-from app.shedding import MAX_WAIT_SECONDS, STANDING_SECONDS, Entered, Shedder
+from app.lines import NEW_TURNS, STANDING_SECONDS
+from app.shedding import MAX_WAIT_SECONDS, Entered, Shedder
 from clients.errors import Overloaded
 
 LATE, PROMPT = LATE_SECONDS * 2, 0.0
@@ -123,18 +124,52 @@ async def test_the_newest_is_let_in_first_where_a_line_stands() -> None:
 
 async def test_a_second_user_gets_in_beside_a_flood() -> None:
     crowd = Crowd()
+    for number in range(20):
+        await crowd.come(f"user{number}:0")
+        await crowd.go(f"user{number}:0")
     await crowd.come(*(f"ada:{n}" for n in range(100)))
     for _ in range(10):
         await crowd.tick(LATE)
     await crowd.come(*(f"ada:{n}" for n in range(100, 200)))
     while len(crowd.inside) > FLOOR:
         await crowd.go(next(iter(crowd.inside)))
-    await crowd.come(*(f"user{n}:0" for n in range(20)))
+    await crowd.come(*(f"user{n}:1" for n in range(20)))
     for number in range(5):
         await crowd.come(f"grace{number}:0")
-        await crowd.go(next(iter(crowd.inside)))
-        assert f"grace{number}:0" in crowd.inside, "a new user's request is next"
+        for _ in range(2):
+            await crowd.go(next(iter(crowd.inside)))
+        assert f"grace{number}:0" in crowd.inside, "a new user's request is the next but one at most"
         await crowd.go(f"grace{number}:0")
+
+
+async def test_new_owners_do_not_keep_known_ones_out() -> None:
+    crowd = Crowd(most=1)
+    await crowd.come("ada:0")
+    await crowd.go("ada:0")
+    await crowd.come("first:0", "ada:1", *(f"new{n}:0" for n in range(20)))
+    order: list[str] = []
+    for _ in range(NEW_TURNS + 1):
+        await crowd.go(next(iter(crowd.inside)))
+        order += crowd.inside
+    assert "ada:1" in order
+
+
+async def test_an_idle_loop_admits_cheap_requests_up_to_the_limit() -> None:
+    crowd = Crowd(most=40)
+    for owner, work in (("ada", 100.0), ("grace", 10.0)):
+        entered = await crowd.shedder.enter(owner)
+        crowd.shedder.leave(owner, entered, work)
+    await crowd.come(*(f"grace:{n}" for n in range(7)), *(f"ada:{n}" for n in range(30)))
+    assert (len(crowd.inside), crowd.shedder.waiting) == (37, 0)
+
+
+async def test_what_waited_while_the_loop_was_held_is_admitted_before_it_is_refused() -> None:
+    crowd = Crowd(most=2)
+    crowd.overdue = LATE
+    await crowd.come("ada:0", "ada:1", "ada:2")
+    crowd.overdue = 0.0
+    await crowd.tick(PROMPT, seconds=2 * MAX_WAIT_SECONDS)
+    assert (len(crowd.inside), len(crowd.refused)) == (2, 1)
 
 
 async def test_a_request_that_is_cancelled_leaves_no_trace() -> None:

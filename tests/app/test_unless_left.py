@@ -102,3 +102,29 @@ async def test_a_timeout_in_the_work_is_not_taken_for_a_client_that_left() -> No
 
     with pytest.raises(TimeoutError):
         await unless_left(client.receive, timed())
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_comes_after(steps: int) -> None:
+    client = Client()
+
+    async def work() -> str:
+        await client.gone.wait()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        return "done"
+
+    async def served() -> str:
+        try:
+            return await unless_left(client.receive, work())
+        except ClientLeft:
+            return "left"
+        finally:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(served())
+    await asyncio.sleep(0)
+    client.gone.set()
+    assert await task in {"done", "left"}
+    assert not task.cancelling()

@@ -98,6 +98,9 @@ async def test_text_that_is_not_utf8_closes_the_socket_and_leaves_no_traceback(
     async with raw_socket(target.address) as other:
         await other.send(frame(Op.TEXT, b"\xc3") + frame(Op.PING, b"a") + frame(Op.TEXT, b"{}"))
         assert (await other.closed())[0] == 1007
+    async with raw_socket(target.address) as third:
+        await third.send(frame(Op.TEXT, b"\xff") + frame(Op.CLOSE, (1000).to_bytes(2)))
+        assert (await third.closed())[0] == 1000
     assert b"Traceback" not in target.log
 
 

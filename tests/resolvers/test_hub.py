@@ -18,6 +18,7 @@ from clients.errors import (
     UpstreamUnavailable,
 )
 from clients.letta.records import Usage
+from resolvers.streams.entries import PIECE
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -32,6 +33,7 @@ from resolvers.streams.events import (
 )
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
+from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Stream
 
 
@@ -440,3 +442,34 @@ async def test_pieces_without_text_are_bounded_by_their_memory() -> None:
         ended = await end_of(stream)
     assert ended.error is not None
     assert ended.error.reason == "TOO_LARGE"
+
+
+def upstream_bytes(log: StreamLog) -> list[bytes]:
+    """The upstream bytes of the entries that still have them."""
+    found: list[bytes] = []
+    position = 0
+    while batch := log.entries.after(position):
+        position += len(batch)
+        found += [entry.raw for entry in batch if entry.raw]
+    return found
+
+
+async def test_upstream_bytes_are_kept_until_the_openai_door_reads() -> None:
+    """Another reader of a stream without a key may be ahead of the door that began it, before that is counted."""
+    streams, _ = hub()
+    source, number = Scripted(Started(stream_id=""), asyncio.Event()), 4 * PIECE
+    async with starting(streams, source) as stream:
+        log = stream.log
+        with log.reading(0) as ahead:
+            for index in range(number):
+                log.append(TextDelta(text="a"), b"%d" % index)
+                log.moved(ahead, len(log.entries))
+            with log.reading(0) as reader:
+                stream.drop_raw_taken()
+                assert upstream_bytes(log) == [b"%d" % index for index in range(number)]
+                log.moved(reader, len(log.entries))
+                for _ in range(number):
+                    log.append(TextDelta(text="a"), b"more")
+                    log.moved(ahead, len(log.entries))
+                    log.moved(reader, len(log.entries))
+                assert len(upstream_bytes(log)) < 2 * number
