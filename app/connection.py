@@ -32,7 +32,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.asgi import NO_SNIFF
 from app.crowd import Crowd
 from app.flow import HoldingFlow
-from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head
+from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head, head_too_large
 from app.http10 import Http10Protocol
 from app.outgoing import Outgoing, Unsent
 from app.received import Received
@@ -173,7 +173,7 @@ class Connection(Http10Protocol):
         """Raise HeadRefused where head, chunk lines and trailers are too large together."""
         begun = 0 if self._phase is _ANSWER else _CHUNK_LINE
         if self._spent > MAX_HEAD_BYTES + begun:
-            raise _too_large()
+            raise head_too_large()
 
     def _size_of_piece(self) -> int:
         """How much the parser may have, so that it goes past no bound and no end of a request."""
@@ -183,7 +183,7 @@ class Connection(Http10Protocol):
         if self._phase is _HEAD:
             room = MAX_HEAD_BYTES - self._spent
             if not room:
-                raise _too_large()
+                raise head_too_large()
         return min(self._received.to_end_of_head(), room)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -345,7 +345,3 @@ class Connection(Http10Protocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
-
-
-def _too_large() -> HeadRefused:
-    return HeadRefused(431, f"The request line and headers, with any trailers, are longer than {MAX_HEAD_BYTES} bytes.")

@@ -53,6 +53,11 @@ class HeadRefused(Exception):
         self.text = text
 
 
+def head_too_large() -> HeadRefused:
+    """The refusal of a head of more than ``MAX_HEAD_BYTES``."""
+    return HeadRefused(431, f"The request line and headers, with any trailers, are longer than {MAX_HEAD_BYTES} bytes.")
+
+
 def check_head(headers: Headers, *, version: str, size: int) -> None:
     """Check the headers of a request.
 

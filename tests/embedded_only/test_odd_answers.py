@@ -180,7 +180,7 @@ def answered(_method: str, _path: str, body: bytes) -> Scripted:
 async def stack() -> AsyncIterator[Stack]:
     async with (
         odd_server(answered) as url,
-        embedded_stack(litellm_base_url=url, stream_heartbeat_seconds=IDLE / 4) as running,
+        embedded_stack(litellm_base_url=url, stream_heartbeat_seconds=IDLE / 8) as running,
     ):
         yield running
 
