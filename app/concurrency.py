@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LATE_SECONDS = 0.1
-"""A loop that is later than this has too much to do."""
+"""The lag above which the limit falls."""
 
 PROMPT_SECONDS = 0.05
-"""A loop that is less late than this can do more."""
+"""The lag below which the limit may rise."""
 
 BACKLOG_SECONDS = 0.5
-"""The CPU time of all requests under way, while the loop has no idle time."""
+"""The most CPU time that the requests under way may need together, while the loop has no idle time."""
 
 OLD_SECONDS = 0.25
 """The mean age of the requests under way above which there are too many, while the loop has no idle time."""
@@ -28,16 +28,16 @@ YOUNG_SECONDS = 0.1
 """The mean age below which there may be more."""
 
 BUSY = 0.9
-"""The part of its time that a loop works which has no idle time, as good as."""
+"""The share of time at work above which the loop counts as having no idle time."""
 
 FLOOR = 2
 """The fewest requests under way: one keeps the loop busy while another waits for a service."""
 
 _FADING = 0.95
-"""What of the CPU time and the number of past requests still counts after a tick, of which there are 20 a second."""
+"""The decay of the CPU time and the number of past requests at each tick, of which there are 20 a second."""
 
 _NEWEST = 0.7
-"""The weight of the newest tick in what is known of how busy the loop is."""
+"""The weight of the newest tick in the moving average of the share of time at work."""
 
 _ENOUGH = 0.5
 """The fewest recent requests from which the cost of one is computed."""

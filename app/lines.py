@@ -1,4 +1,4 @@
-"""Requests that wait to be admitted, in a line for each owner. Owners take turns, those who are new more often."""
+"""Queues of requests that wait to be admitted, one for each owner: served round-robin, new owners more often."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 NEW_TURNS = 4
-"""How many owners who are new have a turn for each of the others, so that neither keep the others out."""
+"""New owners served in a row before one of the others, so that neither group starves the other."""
 
 STANDING_SECONDS = 0.5
 """Where an owner's oldest request has waited for longer, the newest is admitted first: the others come too late."""
@@ -66,7 +66,7 @@ class Lines(Generic[T]):
         line = lines.pop(owner)
         waiting = line.pop() if now - line[0].since > STANDING_SECONDS else line.popleft()
         if line:
-            self._others[owner] = line  # behind all others; who has had a turn is not new
+            self._others[owner] = line  # at the end: an owner that was served is not new
         return waiting
 
     def refuse(self, until: float) -> None:

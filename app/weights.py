@@ -12,7 +12,7 @@ BYTES_PER_WORK = 3_000
 """The bytes of an answer that are as much work as one call."""
 
 FADING = 0.95
-"""What past requests still count after a tick of the loop's watch, of which there are 20 a second."""
+"""The decay of the work of past requests at each tick of the loop's watch, of which there are 20 a second."""
 
 NEWEST = 0.2
 """The weight of an owner's newest request in the mean of its requests."""

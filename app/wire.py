@@ -212,8 +212,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if data:  # the connection is not lost
             try:
                 self._read(data)
-            except BaseException:
-                self.transport.abort()  # as the loop does where data_received fails
+            except BaseException:  # as the loop does where data_received fails: the connection must not stay paused
+                self.transport.abort()
                 raise
             if not (self.read_paused or self.transport.is_closing()):
                 self.transport.resume_reading()

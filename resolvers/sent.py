@@ -53,7 +53,13 @@ class ShownIds:
 
 @dataclass(slots=True)
 class _Made:
-    """What was made for one user: when each was, and up to when some are forgotten."""
+    """The ids made for one user, each with its time.
+
+    Attributes:
+        ids: the time of each id, the oldest first.
+        last: the time of the newest id.
+        forgotten: the time of the newest id that was evicted.
+    """
 
     ids: dict[str, datetime] = field(default_factory=dict)
     last: datetime = _LONG_AGO

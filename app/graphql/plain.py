@@ -36,7 +36,7 @@ class _Field(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """What is selected of the events of one class.
+    """The fields that a subscription selects on the events of one class.
 
     Attributes:
         key: the name of the field at the root.
@@ -93,7 +93,7 @@ class PlainEvents:
         return {form.key: data} if chars * _MAX_CHAR_BYTES < self._limits.max_bytes else None
 
     def _form(self, event: object, root: GroupedFieldSet) -> _Form | None:
-        """What to read of events of this class; ``None`` where that is not attributes alone."""
+        """The form of the event's class, or ``None`` where a selected field is not an attribute."""
         if (kind := self._type_of(event, root)) is None:
             return None
         [(key, details)] = root.items()

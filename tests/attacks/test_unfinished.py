@@ -1,4 +1,4 @@
-"""What is begun and not finished: heads, bodies, messages of sockets, requests that are aborted, in great numbers."""
+"""Incomplete heads, bodies and socket messages, and aborted requests, in large numbers."""
 
 from __future__ import annotations
 

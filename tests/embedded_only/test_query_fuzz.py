@@ -32,7 +32,7 @@ SDL = (Path(__file__).parents[2] / "schema" / "schema.graphql").read_text()
 FEDERATED = f"""scalar _Any union _Entity = {" | ".join(sorted(entities()))}
 extend type Query {{ _entities(representations: [_Any!]!): [_Entity]! }}"""
 SCHEMA = extend_schema(build_schema(SDL), parse(FEDERATED))
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "1000"))
 CODES = {code.value for code in ErrorCode} - {"INTERNAL_ERROR", "UNAUTHENTICATED", "GRAPHQL_PARSE_FAILED"}
 TYPENAME = re.compile(r'"__typename":"(\w+)"')
 EVERY_LIST = """{
@@ -181,7 +181,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 @pytest.mark.filterwarnings(  # an operation whose client leaves is cancelled with some of its resolvers not begun
     "ignore:Exception ignored in. <coroutine object GraphQLCoreConverter:pytest.PytestUnraisableExceptionWarning"
 )
-@pytest.mark.timeout(0 if EXAMPLES > 500 else 150)
+@pytest.mark.timeout(0 if EXAMPLES > 1000 else 150)
 def test_whatever_is_asked_the_answer_is_one(platform: Platform) -> None:
     one_operation(platform)
     kinds = {kind.name for kind in SCHEMA.type_map.values() if isinstance(kind, GraphQLObjectType)}
