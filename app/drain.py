@@ -112,7 +112,7 @@ class Drain:
 
 
 class _Watched:
-    """A context in which each stage that begins is told. A class, since a stream holds its contexts to its end."""
+    """A context that reports each stage of the drain as it begins. A class takes less memory than a generator."""
 
     __slots__ = ("_act", "_watchers")
 
