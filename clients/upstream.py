@@ -1,7 +1,6 @@
-"""The one guard on every upstream call: budget → deadline → bulkhead → breakers → one attempt → observer.
+"""Calls to one service, each behind its guard: one attempt, whose result the breakers and the observer get.
 
-No client can be built without it. A call that is cancelled is neutral: it neither counts nor keeps a slot. The only
-attempt that is repeated is a read whose idle connection was dropped before an answer began.
+The only attempt that is repeated is a read whose idle connection was dropped before an answer began.
 """
 
 from __future__ import annotations
@@ -9,66 +8,85 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
+from types import TracebackType
 
 import httpx
 
 from clients import failures
-from clients.breakers import BreakerRefused, Breakers, Permit, Verdict
-from clients.bulkhead import Bulkhead
+from clients.breakers import Breakers, Verdict
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
-from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from clients.errors import Service, UpstreamError
+from clients.guard import Guard, GuardedCall, outcome_of
 from clients.wire import Opened, Wire
 
 NO_FAILURE = frozenset({408, 429, 501})
 """Statuses of 4xx and 5xx that say nothing bad of the service's health."""
 
 
-class _Report:
-    """What is told to the observer when a call is over."""
-
-    __slots__ = ("began", "outcome", "status")
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.outcome = "cancelled"
-        self.status: int | None = None
-
-
 class StreamedAnswer:
     """An answer whose body is still coming."""
 
-    __slots__ = ("_body", "_permit", "_report", "_service", "headers", "status")
+    __slots__ = ("_body", "_guarded", "_service", "headers")
 
-    def __init__(
-        self,
-        service: Service,
-        status: int,
-        headers: dict[str, str],
-        body: AsyncIterator[bytes],
-        report: _Report,
-        permit: Permit,
-    ) -> None:
-        self.status = status
-        self.headers = headers
+    def __init__(self, service: Service, opened: Opened, guarded: GuardedCall) -> None:
+        if isinstance(opened.body, bytes):
+            raise TypeError("an answer that was read whole is not streamed")
+        self.headers = opened.headers
         self._service = service
-        self._body = body
-        self._report = report
-        self._permit = permit
+        self._body = opened.body
+        self._guarded = guarded
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Bytes as they come, for as long as it takes: the reader keeps the clocks. Raises UpstreamError."""
+        """Bytes as they come. Has no timeout of its own: the reader has clocks. Raises UpstreamError."""
         try:
             async for chunk in self._body:
                 yield chunk
         except (httpx.TransportError, EncodingUnreadable) as error:
             failure = failures.of_body(self._service, error)
-            self._permit.cut()
-            self._report.outcome = _outcome(failure)
+            self._guarded.permit.cut()
+            self._guarded.outcome = outcome_of(failure)
             raise failure from error
+
+
+class StreamedCall:
+    """A call whose answer is a stream of events, as a context. See ``Upstream.stream``.
+
+    A class with slots instead of a generator: a stream holds one to its end.
+    """
+
+    __slots__ = ("_call", "_guarded", "_opens_within", "_upstream", "_wire")
+
+    _wire: httpx.AsyncByteStream
+
+    def __init__(self, upstream: Upstream, guarded: GuardedCall, call: Call, opens_within: float) -> None:
+        self._upstream = upstream
+        self._guarded = guarded
+        self._call = call
+        self._opens_within = opens_within
+
+    async def __aenter__(self) -> StreamedAnswer:
+        call = self._call
+        del self._call  # its content may be large, and the answer may take minutes
+        await self._guarded.enter(call)
+        try:
+            opened = await self._upstream.opened(self._guarded, call, self._opens_within)
+        except BaseException as error:
+            self._guarded.leave(error)
+            raise
+        self._wire = opened.wire
+        return StreamedAnswer(self._upstream.service, opened, self._guarded)
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        try:
+            await self._wire.aclose()
+        finally:
+            self._guarded.leave(error)
 
 
 class Upstream:
@@ -87,26 +105,17 @@ class Upstream:
         self.service = service
         self._wire = Wire(service, base_url, headers=headers, limits=limits, observer=observer, transport=transport)
         self._limits = limits
-        self._observer = observer
-        self._calls = Bulkhead(limits.max_concurrent, brief=True)
-        self._model_calls = Bulkhead(limits.max_model_calls)
-        self._returning = Bulkhead(limits.max_returning)
-        self._breakers = Breakers(
-            failures=limits.breaker_failures,
-            window_seconds=limits.breaker_window,
-            reset_seconds=limits.breaker_reset,
-            on_change=lambda part, state: observer.breaker_changed(service, part, state),
-        )
+        self._guard = Guard(service, limits, observer)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no call is under way or waits."""
-        return all(bulkhead.is_idle for bulkhead in (self._calls, self._model_calls, self._returning))
+        """Whether no call is in progress or queued."""
+        return self._guard.is_idle
 
     @property
     def breakers(self) -> Breakers:
         """The service's breakers."""
-        return self._breakers
+        return self._guard.breakers
 
     async def request(self, scope: CallScope, call: Call) -> Answer:
         """One call, its whole answer.
@@ -115,40 +124,50 @@ class Upstream:
             UpstreamUnavailable, UpstreamTimeout, UpstreamError: see the error tree.
             UpstreamRejected: where the service refused this call.
         """
-        async with self._guarded(scope, call) as (report, permit):
-            with self._timed(call, permit, scope.clock):
+        guarded = GuardedCall(self._guard, scope, call.operation)
+        await guarded.enter(call)
+        try:
+            with self._timed(call, guarded, scope.clock):
                 async with asyncio.timeout_at(_loop_time(scope.deadline)):
                     answer = await self._wire.whole(scope, call)
-            return self._judge(answer, call, report, permit)
+            answer = self._judge(answer, call, guarded)
+        except BaseException as error:
+            guarded.leave(error)
+            raise
+        guarded.leave(None)
+        return answer
 
-    @asynccontextmanager
-    async def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> AsyncIterator[StreamedAnswer]:
+    def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> StreamedCall:
         """One call whose answer is a stream of events, read as it comes. Leaving the context closes the connection.
 
-        The service has ``opens_within`` seconds to begin its answer (reason ``FIRST_TOKEN``). The opening is judged
-        by the breakers; what is given up later is neutral. An answer that is no stream of events is read whole and
-        goes through ``call.check``, which tells what it is. Raises as ``request`` does.
-        """
-        async with self._guarded(scope, call) as (report, permit):
-            status, headers, body, wire = await self._open(scope, call, permit, opens_within)
-            try:
-                if isinstance(body, bytes):
-                    read = replace(call, check=call.check or self._no_stream)
-                    self._judge(Answer(status, headers, body), read, report, permit)
-                    raise undecodable(self.service)
-                permit.tell(Verdict.OK)
-                report.outcome, report.status = "ok", status
-                del call  # its content may be large, and the answer may take minutes
-                yield StreamedAnswer(self.service, status, headers, body, report, permit)
-            finally:
-                await wire.aclose()
+        The breakers count how it opens; a stream that is closed before its end does not affect them.
 
-    async def _open(self, scope: CallScope, call: Call, permit: Permit, opens_within: float) -> Opened:
+        Args:
+            scope: for whom it is made.
+            call: an answer that is not a stream of events is read whole and passed to its ``check``.
+            opens_within: the time until the answer begins, in seconds (reason ``FIRST_TOKEN``).
+
+        Raises:
+            As ``request`` does, when the context is entered.
+        """
+        return StreamedCall(self, GuardedCall(self._guard, scope, call.operation), call, opens_within)
+
+    async def opened(self, guarded: GuardedCall, call: Call, opens_within: float) -> Opened:
+        """Open a stream of events behind the guard. ``stream`` is the way to call it."""
+        scope = guarded.scope
         opening = time.monotonic() + opens_within
         clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
-        with self._timed(call, permit, clock):
+        with self._timed(call, guarded, clock):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
-                return await self._wire.opened(scope, call)
+                opened = await self._wire.opened(scope, call)
+        if isinstance(opened.body, bytes):
+            await opened.wire.aclose()
+            read = replace(call, check=call.check or self._no_stream)
+            self._judge(Answer(opened.status, opened.headers, opened.body), read, guarded)
+            raise undecodable(self.service)
+        guarded.permit.tell(Verdict.OK)
+        guarded.outcome, guarded.status = "ok", opened.status
+        return opened
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
         """Ask whether the service is there. Goes past the breakers and tells them nothing. Raises GatewayError."""
@@ -171,13 +190,13 @@ class Upstream:
         await self._wire.aclose()
 
     @contextmanager
-    def _timed(self, call: Call, permit: Permit, clock: str) -> Iterator[None]:
+    def _timed(self, call: Call, guarded: GuardedCall, clock: str) -> Iterator[None]:
         """Errors on the wire, counted and translated; ``clock`` is the reason where time ran out.
 
         Time that runs out counts only where the service had a fair share of it: a caller that comes with a deadline
         as good as past says nothing of the service.
         """
-        began = time.monotonic()
+        began, permit = time.monotonic(), guarded.permit
         try:
             yield
         except TimeoutError as error:
@@ -193,59 +212,9 @@ class Upstream:
                 permit.tell(Verdict.FAILED)
             raise failures.of_body(self.service, error) from error
 
-    @asynccontextmanager
-    async def _guarded(self, scope: CallScope, call: Call) -> AsyncIterator[tuple[_Report, Permit]]:
-        if scope.budget is not None:
-            scope.budget.spend()
-        report, operation = _Report(), call.operation
-        bulkhead = self._bulkhead(scope, call)
-        try:
-            await self._enter(scope, bulkhead)
-            try:
-                permit = self._permit(scope, call)
-                del call
-                try:
-                    yield report, permit
-                finally:
-                    permit.release()
-            finally:
-                bulkhead.leave(scope.caller)
-        except GatewayError as error:
-            report.outcome = _outcome(error)
-            raise
-        except UpstreamRejected as rejected:
-            report.outcome, report.status = "rejected", rejected.status
-            raise
-        finally:
-            seconds = time.monotonic() - report.began
-            self._observer.call_ended(self.service, operation, report.outcome, seconds, report.status, scope.request_id)
-
-    async def _enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:
-        """Through deadline and bulkhead."""
-        left = scope.deadline - time.monotonic()
-        if left <= 0:
-            raise failures.of_wire(self.service, TimeoutError(), scope.clock, sent=False)
-        try:
-            async with asyncio.timeout(left) as deadline:
-                await bulkhead.enter(scope.caller, self._limits.queue)
-        except TimeoutError as error:
-            met = error if deadline.expired() else httpx.PoolTimeout("")
-            raise failures.of_wire(self.service, met, scope.clock, sent=False) from error
-
-    def _bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
-        if scope.returning:
-            return self._returning
-        return self._model_calls if call.model_work else self._calls
-
-    def _permit(self, scope: CallScope, call: Call) -> Permit:
-        try:
-            return self._breakers.enter(call.part, scope.caller, call.kind)
-        except BreakerRefused as refused:
-            raise failures.of_breaker(self.service, call, refused) from refused
-
-    def _judge(self, answer: Answer, call: Call, report: _Report, permit: Permit) -> Answer:
-        """Tell the breakers, and tell an answer from a refusal from a failure."""
-        report.status = answer.status
+    def _judge(self, answer: Answer, call: Call, guarded: GuardedCall) -> Answer:
+        """Report to the breakers, and distinguish an answer from a refusal and from a failure."""
+        permit, guarded.status = guarded.permit, answer.status
         if _is_success(answer.status) and call.check is not None:
             try:
                 answer = call.check(answer)
@@ -253,7 +222,7 @@ class Upstream:
                 permit.tell(Verdict.FAILED)
                 raise
         if _is_success(answer.status):
-            report.outcome = "ok"
+            guarded.outcome = "ok"
             permit.tell(Verdict.OK)
             return answer
         if _is_refusal(answer, call):
@@ -281,13 +250,3 @@ def _is_refusal(answer: Answer, call: Call) -> bool:
 def _loop_time(deadline: float) -> float:
     """A ``time.monotonic`` deadline on the loop's own clock."""
     return asyncio.get_running_loop().time() + (deadline - time.monotonic())
-
-
-def _outcome(error: GatewayError) -> str:
-    match error:
-        case UpstreamTimeout():
-            return "timeout"
-        case UpstreamUnavailable():
-            return "unavailable"
-        case _:
-            return "error"

@@ -1,0 +1,150 @@
+"""The guard of one service's calls: budget → deadline → bulkhead → breakers, and a report when a call is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpx
+
+from clients import failures
+from clients.breakers import BreakerRefused, Breakers, Permit
+from clients.bulkhead import Bulkhead
+from clients.calls import Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
+from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable
+
+
+class Guard:
+    """The bulkheads and breakers of one service.
+
+    Attributes:
+        breakers: the service's breakers.
+    """
+
+    def __init__(self, service: Service, limits: UpstreamLimits, observer: UpstreamObserver) -> None:
+        self.service = service
+        self.observer = observer
+        self.breakers = Breakers(
+            failures=limits.breaker_failures,
+            window_seconds=limits.breaker_window,
+            reset_seconds=limits.breaker_reset,
+            on_change=lambda part, state: observer.breaker_changed(service, part, state),
+        )
+        self._queue_seconds = limits.queue
+        self._calls = Bulkhead(limits.max_concurrent, brief=True)
+        self._model_calls = Bulkhead(limits.max_model_calls)
+        self._returning = Bulkhead(limits.max_returning)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in progress or queued."""
+        return all(bulkhead.is_idle for bulkhead in (self._calls, self._model_calls, self._returning))
+
+    def bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
+        """The bulkhead that a call takes a slot of."""
+        if scope.returning:
+            return self._returning
+        return self._model_calls if call.model_work else self._calls
+
+    async def enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:
+        """Take a slot of a bulkhead.
+
+        Raises:
+            UpstreamUnavailable: the queue is full, or the call waited too long in it.
+            UpstreamTimeout: the deadline of the caller has passed.
+        """
+        left = scope.deadline - time.monotonic()
+        if left <= 0:
+            raise failures.of_wire(self.service, TimeoutError(), scope.clock, sent=False)
+        try:
+            async with asyncio.timeout(left) as deadline:
+                await bulkhead.enter(scope.caller, self._queue_seconds)
+        except TimeoutError as error:
+            met = error if deadline.expired() else httpx.PoolTimeout("")
+            raise failures.of_wire(self.service, met, scope.clock, sent=False) from error
+
+    def permit(self, scope: CallScope, call: Call) -> Permit:
+        """A permit of the breakers for one call. Raises UpstreamUnavailable."""
+        try:
+            return self.breakers.enter(call.part, scope.caller, call.kind)
+        except BreakerRefused as refused:
+            raise failures.of_breaker(self.service, call, refused) from refused
+
+
+class GuardedCall:
+    """One call behind the guard, from ``enter`` to ``leave``. Cancelled, it does not affect the breakers.
+
+    A class with slots instead of a generator: a stream holds one to its end.
+
+    Attributes:
+        scope: for whom the call is made.
+        permit: of the breakers, to report to; exists once the guard is passed.
+        outcome: what the observer gets when the call is over; the error it leaves with replaces it.
+        status: of the answer, once there is one.
+    """
+
+    __slots__ = ("_began", "_bulkhead", "_guard", "_operation", "outcome", "permit", "scope", "status")
+
+    permit: Permit
+    _bulkhead: Bulkhead
+
+    def __init__(self, guard: Guard, scope: CallScope, operation: str) -> None:
+        self._guard = guard
+        self.scope = scope
+        self._operation = operation
+        self._began = time.monotonic()
+        self.outcome = "cancelled"
+        self.status: int | None = None
+
+    async def enter(self, call: Call) -> None:
+        """Pass the guard.
+
+        Raises:
+            UpstreamUnavailable: the bulkhead or a breaker refuses the call.
+            UpstreamTimeout: the deadline of the caller has passed.
+            QueryTooComplex: the operation's budget of calls is spent.
+        """
+        if self.scope.budget is not None:
+            self.scope.budget.spend()
+        self._bulkhead = self._guard.bulkhead(self.scope, call)
+        try:
+            await self._guard.enter(self.scope, self._bulkhead)
+            try:
+                self.permit = self._guard.permit(self.scope, call)
+            except BaseException:
+                self._bulkhead.leave(self.scope.caller)
+                raise
+        except BaseException as error:
+            self._report(error)
+            raise
+
+    def leave(self, error: BaseException | None) -> None:
+        """Release the permit and the slot, and report the call."""
+        self.permit.release()
+        self._bulkhead.leave(self.scope.caller)
+        self._report(error)
+
+    def _report(self, error: BaseException | None) -> None:
+        match error:
+            case GatewayError():
+                self.outcome = outcome_of(error)
+            case UpstreamRejected():
+                self.outcome, self.status = "rejected", error.status
+            case _:
+                pass
+        seconds = time.monotonic() - self._began
+        guard = self._guard
+        guard.observer.call_ended(
+            guard.service, self._operation, self.outcome, seconds, self.status, self.scope.request_id
+        )
+
+
+def outcome_of(error: GatewayError) -> str:
+    """How the observer names an error."""
+    match error:
+        case UpstreamTimeout():
+            return "timeout"
+        case UpstreamUnavailable():
+            return "unavailable"
+        case _:
+            return "error"
