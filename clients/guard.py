@@ -127,7 +127,7 @@ class GuardedCall:
     def _report(self, error: BaseException | None) -> None:
         match error:
             case GatewayError():
-                self.outcome = outcome_of(error)
+                self.outcome = _outcome(error)
             case UpstreamRejected():
                 self.outcome, self.status = "rejected", error.status
             case _:
@@ -139,7 +139,7 @@ class GuardedCall:
         )
 
 
-def outcome_of(error: GatewayError) -> str:
+def _outcome(error: GatewayError) -> str:
     """How the observer names an error."""
     match error:
         case UpstreamTimeout():

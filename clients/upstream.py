@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
+from typing import NamedTuple
 
 import httpx
 
@@ -20,36 +21,23 @@ from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, U
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import Service, UpstreamError
-from clients.guard import Guard, GuardedCall, outcome_of
-from clients.wire import Opened, Wire
+from clients.guard import Guard, GuardedCall
+from clients.wire import Wire
 
 NO_FAILURE = frozenset({408, 429, 501})
 """Statuses of 4xx and 5xx that say nothing bad of the service's health."""
 
 
-class StreamedAnswer:
-    """An answer whose body is still coming."""
+class StreamedAnswer(NamedTuple):
+    """An answer whose body is still coming.
 
-    __slots__ = ("_body", "_guarded", "_service", "headers")
+    Attributes:
+        headers: names in lower case.
+        chunks: the body as it comes, without a timeout. Its errors are for ``StreamedCall`` to translate.
+    """
 
-    def __init__(self, service: Service, opened: Opened, guarded: GuardedCall) -> None:
-        if isinstance(opened.body, bytes):
-            raise TypeError("an answer that was read whole is not streamed")
-        self.headers = opened.headers
-        self._service = service
-        self._body = opened.body
-        self._guarded = guarded
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Bytes as they come. Has no timeout of its own: the reader has clocks. Raises UpstreamError."""
-        try:
-            async for chunk in self._body:
-                yield chunk
-        except (httpx.TransportError, EncodingUnreadable) as error:
-            failure = failures.of_body(self._service, error)
-            self._guarded.permit.cut()
-            self._guarded.outcome = outcome_of(failure)
-            raise failure from error
+    headers: dict[str, str]
+    chunks: AsyncIterator[bytes]
 
 
 class StreamedCall:
@@ -73,20 +61,25 @@ class StreamedCall:
         del self._call  # its content may be large, and the answer may take minutes
         await self._guarded.enter(call)
         try:
-            opened = await self._upstream.opened(self._guarded, call, self._opens_within)
+            answer, self._wire = await self._upstream.opened(self._guarded, call, self._opens_within)
         except BaseException as error:
             self._guarded.leave(error)
             raise
-        self._wire = opened.wire
-        return StreamedAnswer(self._upstream.service, opened, self._guarded)
+        return answer
 
     async def __aexit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
+        failure: BaseException | None = None
+        if isinstance(error, httpx.TransportError | EncodingUnreadable):
+            failure = failures.of_body(self._upstream.service, error)
+            self._guarded.permit.cut()
         try:
             await self._wire.aclose()
         finally:
-            self._guarded.leave(error)
+            self._guarded.leave(failure or error)
+        if failure is not None:
+            raise failure from error
 
 
 class Upstream:
@@ -148,12 +141,14 @@ class Upstream:
             opens_within: the time until the answer begins, in seconds (reason ``FIRST_TOKEN``).
 
         Raises:
-            As ``request`` does, when the context is entered.
+            GatewayError: as ``request`` does when the context is entered, or where the answer breaks off within it.
         """
         return StreamedCall(self, GuardedCall(self._guard, scope, call.operation), call, opens_within)
 
-    async def opened(self, guarded: GuardedCall, call: Call, opens_within: float) -> Opened:
-        """Open a stream of events behind the guard. ``stream`` is the way to call it."""
+    async def opened(
+        self, guarded: GuardedCall, call: Call, opens_within: float
+    ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
+        """Open a stream of events for ``StreamedCall``. Returns the answer, and what closes it."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
         clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
@@ -167,7 +162,7 @@ class Upstream:
             raise undecodable(self.service)
         guarded.permit.tell(Verdict.OK)
         guarded.outcome, guarded.status = "ok", opened.status
-        return opened
+        return StreamedAnswer(opened.headers, opened.body), opened.wire
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
         """Ask whether the service is there. Goes past the breakers and tells them nothing. Raises GatewayError."""

@@ -6,8 +6,9 @@ page that subscribes twice, a client that connects again).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from resolvers.context import RequestContext
@@ -32,19 +33,10 @@ async def counted(context: RequestContext, key: str | None = None, *, anew: bool
     return True
 
 
-@asynccontextmanager
-async def started(
+def started(
     context: RequestContext, *, counted: bool, source: Callable[[], Source], **how: Any
-) -> AsyncIterator[Stream]:
+) -> AbstractAsyncContextManager[Stream]:
     """``StreamHub.started`` for the principal. A count that has started nothing is given back."""
-    resources, user_id, began = context.resources, context.principal.user_id, False
-
-    def begin() -> Source:
-        nonlocal began
-        began = True
-        return source()
-
-    async with resources.streams.started(user_id, source=begin, starter=context, **how) as stream:
-        if counted and not began:
-            await resources.limits.give_back(user_id, LimitKind.LLM)
-        yield stream
+    resources, user_id = context.resources, context.principal.user_id
+    give_back = partial(resources.limits.give_back, user_id, LimitKind.LLM) if counted else None
+    return resources.streams.started(user_id, source=source, starter=context, on_reuse=give_back, **how)

@@ -39,10 +39,7 @@ class Subscription:
         streams = info.context.resources.streams
         stream = streams.get(id, info.context.principal.user_id)
         replayed = stream.again or stream.was_read
-        context, attached = info.context, streams.attached(stream)
-        del info, stream
-        async for event in turns.events(context, attached, after, replayed=replayed):
-            yield event  # type: ignore[misc]
+        return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 
     @strawberry.subscription(
         directives=[calls(6)],
@@ -65,9 +62,7 @@ class Subscription:
             on_disconnect=input.when_left(),
             key=stream_key,
         )
-        del info, input  # an answer may take minutes
-        async for event in turns.events(context, attached):
-            yield event  # type: ignore[misc]
+        return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
         directives=[calls(2)],
@@ -84,9 +79,7 @@ class Subscription:
         attached = await turns.start_completion(
             context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
         )
-        del info, input  # an answer may take minutes
-        async for event in turns.events(context, attached):
-            yield event  # type: ignore[misc]
+        return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
         directives=[calls(2)],
@@ -104,5 +97,4 @@ class Subscription:
         """Read one turn after another."""
         conversation = await info.context.access.conversation(id)
         scope = scope_of(conversation)
-        async for event in follow(info.context, scope, conversation.agent_id, after):
-            yield event  # type: ignore[misc]
+        return follow(info.context, scope, conversation.agent_id, after)  # type: ignore[return-value]

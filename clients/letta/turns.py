@@ -158,7 +158,7 @@ async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Fr
 
     async def counted() -> AsyncIterator[bytes]:
         nonlocal number
-        async for chunk in answer.chunks():
+        async for chunk in answer.chunks:
             number += len(chunk)
             yield chunk
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
+from types import TracebackType
+from typing import Self
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.decode import decode
@@ -17,7 +18,7 @@ from clients.litellm.keys import KEY, KeyInfo
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
 from clients.litellm.usage import ACTIVITY, UsageLine, hashed, lines
 from clients.sse import SseEvent, sse_events
-from clients.upstream import Upstream
+from clients.upstream import StreamedCall, Upstream
 
 PASSED_HEADERS = re.compile(
     r"x-litellm-(call-id|model-id|model-group|response-cost|key-spend)\Z|llm_provider-|retry-after\Z"
@@ -30,11 +31,34 @@ MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
 
 
 class CompletionStream:
-    """An opened completion stream: response headers, and events as they come."""
+    """A streamed completion, as a context that opens and closes it.
 
-    def __init__(self, headers: dict[str, str], events: AsyncIterator[SseEvent]) -> None:
-        self.headers = headers
-        self.events = events
+    Attributes:
+        headers: the response headers to pass on.
+        events: the events as they come.
+    """
+
+    __slots__ = ("_call", "events", "headers")
+
+    headers: dict[str, str]
+    events: AsyncIterator[SseEvent]
+
+    def __init__(self, call: StreamedCall) -> None:
+        self._call = call
+
+    async def __aenter__(self) -> Self:
+        try:
+            answer = await self._call.__aenter__()
+        except UpstreamRejected as rejected:
+            raise translated(rejected) from rejected
+        self.headers = passed_headers(answer.headers)
+        self.events = sse_events(answer.chunks, Service.LITELLM)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._call.__aexit__(kind, error, traceback)
 
 
 class LiteLLM:
@@ -114,19 +138,10 @@ class LiteLLM:
         call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS)
         return await self._ask(scope, replace(call, size=AnswerSize.VECTORS))
 
-    @asynccontextmanager
-    async def stream(
-        self, scope: CallScope, key: str, body: bytes, *, opens_within: float
-    ) -> AsyncIterator[CompletionStream]:
+    def stream(self, scope: CallScope, key: str, body: bytes, *, opens_within: float) -> CompletionStream:
         """A streamed chat completion. Leaving the context closes LiteLLM's side at once."""
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
-        try:
-            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                headers, chunks = passed_headers(answer.headers), answer.chunks()
-                del call, body, answer  # the body may be large, and the answer may take minutes
-                yield CompletionStream(headers, sse_events(chunks, Service.LITELLM))
-        except UpstreamRejected as rejected:
-            raise translated(rejected) from rejected
+        return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within))
 
     async def _ask(self, scope: CallScope, call: Call) -> Answer:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,44 @@ class Attached(AbstractAsyncContextManager[Stream]):
 
     async def __aenter__(self) -> Stream:
         self._hub.attach(self._stream, reads=self._reads)
+        return self._stream
+
+    async def __aexit__(self, *_: object) -> None:
+        self._hub.detach(self._stream)
+
+
+class Starting(AbstractAsyncContextManager[Stream]):
+    """A reader of a stream that it starts, or attaches to, when the context is entered. See ``StreamHub.started``."""
+
+    __slots__ = ("_begin", "_hub", "_on_reuse", "_reads", "_stream")
+
+    _stream: Stream
+
+    def __init__(
+        self,
+        hub: StreamHub,
+        begin: Callable[[], tuple[Stream, bool]],
+        *,
+        reads: bool,
+        on_reuse: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self._hub = hub
+        self._begin = begin
+        self._reads = reads
+        self._on_reuse = on_reuse
+
+    async def __aenter__(self) -> Stream:
+        self._stream, is_new = self._begin()
+        on_reuse = None if is_new else self._on_reuse
+        del self._begin, self._on_reuse  # they keep the request
+        self._hub.attach(self._stream, reads=self._reads)
+        try:
+            await self._hub.opened(self._stream)
+            if on_reuse is not None:
+                await on_reuse()
+        except BaseException:
+            self._hub.detach(self._stream)
+            raise
         return self._stream
 
     async def __aexit__(self, *_: object) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 
 from clients.decode import undecodable
 from clients.errors import Service, UpstreamError
 from clients.letta.records import Usage
+from clients.litellm import CompletionStream
 from clients.litellm.chunks import ChoiceDelta, Chunk, decode_chunk, is_done
 from clients.litellm.errors import failure_in_stream
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers
-from clients.sse import SseEvent
 from resolvers.context import RequestContext
 from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
@@ -61,48 +60,48 @@ class CompletionSource:
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
-        """Ask for the completion. See ``Source.open``."""
-        resources = self._context.resources
-        clocks = StreamClocks(resources.clocks, Service.LITELLM)
-        body, self._body = self._body, b""
-        async with resources.litellm.stream(
-            self._context.model_scope(), self._key, body, opens_within=resources.clocks.first_token
-        ) as stream:
-            del body  # it is sent
-            self.headers = stream.headers
-            yield self._events(clocks.timed(stream.events, is_token=lambda _: True))
+    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+        """Ask for the completion and read its chunks. See ``Source.events``.
 
-    async def _events(self, events: AsyncIterator[SseEvent]) -> AsyncIterator[tuple[Event, bytes]]:
-        """The chunks' events. An answer is whole at ``[DONE]``, or where the body ends well after its finish reason.
-
-        An event that is no JSON object is passed on at the OpenAI door, where bytes are never changed, and counted: one
-        of them is no reason to end an answer that is paid for.
+        An answer is whole at ``[DONE]``, or where the body ends well after its finish reason. An event that is not a
+        JSON object is passed on at the OpenAI door, where bytes are never changed, and counted: one of them does not
+        end an answer that is paid for.
         """
-        yield Started(stream_id=""), b""
-        readable, unreadable = False, False
-        async for event in events:
-            if is_done(event):
-                yield self._completed(), DONE
-                return
-            chunk = decode_chunk(event)
-            if chunk is None:
-                if event.data.strip():
-                    unreadable = True
-                    self._context.resources.metrics.event_unreadable("completion")
-                    yield Raw(), event.raw
-                continue
-            readable = True
-            for pair in self._from(chunk, event.raw):
-                yield pair
-            if chunk.error is not None:
-                raise failure_in_stream(chunk.error)
+        resources, readable, unreadable = self._context.resources, False, False
+        clocks, within = StreamClocks(resources.clocks, Service.LITELLM), resources.clocks.first_token
+        async with self._asked(within) as stream:
+            self.headers = stream.headers
+            yield Started(stream_id=""), b""
+            async for event in clocks.timed(stream.events, is_token=lambda _: True):
+                if is_done(event):
+                    yield self._completed(), DONE
+                    return
+                chunk = decode_chunk(event)
+                if chunk is None:
+                    if event.data.strip():
+                        unreadable = True
+                        resources.metrics.event_unreadable("completion")
+                        yield Raw(), event.raw
+                    continue
+                readable = True
+                for pair in self._from(chunk, event.raw):
+                    yield pair
+                if chunk.error is not None:
+                    raise failure_in_stream(chunk.error)
+            self._check_whole(readable=readable, unreadable=unreadable)
+            yield self._completed(), DONE
+
+    def _asked(self, within: float) -> CompletionStream:
+        """The call, to be opened. The body is kept by nobody else once it is sent."""
+        body, self._body = self._body, b""
+        return self._context.resources.litellm.stream(self._context.model_scope(), self._key, body, opens_within=within)
+
+    def _check_whole(self, *, readable: bool, unreadable: bool) -> None:
+        """Raises UpstreamError where the body has ended and the answer is not whole."""
         if unreadable and not readable:
             raise undecodable(Service.LITELLM)
         if not self._choices or not all(self._choices.values()):
             raise UpstreamError("The model's answer was cut off.", reason="CUT", service=Service.LITELLM)
-        yield self._completed(), DONE
 
     def _completed(self) -> Ended:
         return Ended(outcome=StreamOutcome.COMPLETED, finish_reason=finish_reason(self._finish), usage=self.usage)

@@ -6,16 +6,17 @@ import asyncio
 import sys
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Unpack
 
 from clients.bounded import Quotas
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
-from resolvers.streams.attached import Attached
+from resolvers.streams.attached import Attached, Starting
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -66,8 +67,7 @@ class StreamHub:
         """What the owner's key has started last; a source that begins again can go on from it."""
         return self._shelf.at_key(owner_id, key)
 
-    @asynccontextmanager
-    async def started(
+    def started(
         self,
         owner_id: str,
         *,
@@ -77,8 +77,9 @@ class StreamHub:
         reads: bool = True,
         anew: bool = False,
         starter: object | None = None,
+        on_reuse: Callable[[], Awaitable[None]] | None = None,
         **how: Unpack[How],
-    ) -> AsyncIterator[Stream]:
+    ) -> Starting:
         """Start a stream, or attach to what the same key has started, for as long as the context lasts.
 
         A key starts again where its stream was cancelled because its last reader left, and where it is not known
@@ -86,37 +87,50 @@ class StreamHub:
 
         Without ``reads`` the caller only starts it, for somebody else to read. With ``anew``, the key starts again also
         where its stream failed, or was cancelled by anybody. ``starter`` is whoever starts it, see ``is_replay``;
-        ``how`` is of the stream, see there.
+        ``on_reuse`` is awaited where nothing was started; ``how`` is of the stream, see there.
 
-        Raises:
+        Entering the context raises:
             Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``ANSWER_DROPPED``, when what it
                 has started is over and its answer has made room for others.
             RateLimited: reason ``STREAMS``, ``READERS`` or ``STREAM_MEMORY``, where the owner has too many or too much.
             Overloaded: reason ``STREAM_MEMORY``, where all owners together have too much.
             GatewayError: the upstream's refusal, if it comes within one heartbeat.
         """
+        begin = partial(self._find_or_start, owner_id, source, key, fingerprint, anew, starter, how)
+        return Starting(self, begin, reads=reads, on_reuse=on_reuse)
+
+    def _find_or_start(
+        self,
+        owner_id: str,
+        source: Callable[[], Source],
+        key: str | None,
+        fingerprint: str,
+        anew: bool,
+        starter: object | None,
+        how: How,
+    ) -> tuple[Stream, bool]:
+        """The stream of a key, or a new one, and whether it is new. Raises as entering ``started`` does."""
         earlier = self._shelf.by_key(owner_id, key, fingerprint)
         stream = None if earlier is not None and earlier.begins_again(anew=anew) else earlier
         if stream is not None and stream.dropped:
             raise dropped()
-        if stream is None:
-            self._check_readers(owner_id)
-            self._shelf.check_room(owner_id, how.get("holds", 0), self.limits.max_streams_per_user)
-            stream = Stream(
-                id=f"stream:{uuid.uuid4()}",
-                owner_id=owner_id,
-                source=source(),
-                key=key,
-                fingerprint=fingerprint,
-                starter=None if starter is None else weakref.ref(starter),
-                **how,
-            )
-            if earlier is not None:
-                stream.again, stream.first_began = True, earlier.first_began
-            self._start(stream)
-        async with self.attached(stream, reads=reads):
-            await self._opened(stream)
-            yield stream
+        if stream is not None:
+            return stream, False
+        self._check_readers(owner_id)
+        self._shelf.check_room(owner_id, how.get("holds", 0), self.limits.max_streams_per_user)
+        stream = Stream(
+            id=f"stream:{uuid.uuid4()}",
+            owner_id=owner_id,
+            source=source(),
+            key=key,
+            fingerprint=fingerprint,
+            starter=None if starter is None else weakref.ref(starter),
+            **how,
+        )
+        if earlier is not None:
+            stream.again, stream.first_began = True, earlier.first_began
+        self._start(stream)
+        return stream, True
 
     def attached(self, stream: Stream, *, reads: bool = True) -> Attached:
         """Be a reader of a stream. When the last one leaves, ``on_disconnect`` decides about the upstream.
@@ -192,7 +206,7 @@ class StreamHub:
         stream.pump = asyncio.create_task(self._pump(stream))
         stream.pump.add_done_callback(lambda _: self._end(stream, Ended(outcome=StreamOutcome.CANCELLED)))
 
-    async def _opened(self, stream: Stream) -> None:
+    async def opened(self, stream: Stream) -> None:
         """Wait for the stream to begin, one heartbeat at most; a refusal after that is in the stream."""
         done, _ = await asyncio.wait({stream.opened}, timeout=self.limits.heartbeat)
         if done:
@@ -204,8 +218,7 @@ class StreamHub:
         if stream.source is None:
             return
         try:
-            async with stream.source.open() as events:
-                stream.headers = dict(stream.source.headers)
+            async with aclosing(stream.source.events()) as events:
                 await self._copy(stream, events)
         except asyncio.CancelledError:
             self._end(stream, Ended(outcome=StreamOutcome.CANCELLED))
@@ -224,6 +237,7 @@ class StreamHub:
                 return
             if isinstance(event, Started):
                 event.stream_id = stream.id
+                stream.headers = {} if stream.source is None else dict(stream.source.headers)
             else:
                 now = loop.time()
                 (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)

@@ -7,8 +7,8 @@ their final form: each is added once, with the id it will be read under for good
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
 
 from clients.errors import BadUserInput, Conflict, GatewayError, NotFound, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
@@ -79,18 +79,21 @@ class LettaSource:
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
-        """Send the message, or take up the run. See ``Source.open``."""
+    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+        """Send the message, or take up the run. See ``Source.events``."""
         async with AsyncExitStack() as stack:
             await self._look_first()
             clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
             turn = await self._turn(stack)
-            if turn is None and self._followed is not None:
-                yield self._events(self._watched(self._followed.run_id), resumable=False)
-            elif turn is not None:
-                frames = clocks.timed(turn.frames, is_token=_is_token)
-                yield self._events(frames, resumable=turn.background)
+            if turn is not None:
+                events = self._events(clocks.timed(turn.frames, is_token=_is_token), resumable=turn.background)
+            elif self._followed is not None:
+                events = self._events(self._watched(self._followed.run_id), resumable=False)
+            else:
+                return
+            await stack.enter_async_context(aclosing(events))
+            async for pair in events:
+                yield pair
 
     async def _look_first(self) -> None:
         """Follow the run of an earlier attempt, if Letta has taken it."""
@@ -142,7 +145,7 @@ class LettaSource:
     async def _look(self, run_id: str) -> RunRecord:
         return await self._context.resources.letta.run(self._context.renewed().scope, run_id)
 
-    async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncIterator[tuple[Event, bytes]]:
+    async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncGenerator[tuple[Event, bytes]]:
         started = False
         failed: ErrorFrame | None = None
         try:

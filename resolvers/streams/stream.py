@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, Required, TypedDict
@@ -20,23 +19,27 @@ from resolvers.streams.log import StreamLog
 
 
 class Source(Protocol):
-    """Where a stream's events come from. A source is opened once and read to its end by the kernel alone.
+    """Where a stream's events come from. The kernel alone reads it, once.
 
     Attributes:
         run_id: the Letta run behind it, once that is known.
         usage: what the upstream has told of its usage so far; kept where the stream ends early.
-        headers: response headers to pass on at the OpenAI door, once the upstream has opened.
+        headers: response headers to pass on at the OpenAI door, set before the first event.
     """
 
     run_id: str | None
     usage: Usage | None
     headers: dict[str, str]
 
-    def open(self) -> AbstractAsyncContextManager[AsyncIterator[tuple[Event, bytes]]]:
-        """Open the upstream; entering raises its refusal, leaving closes it at once.
+    def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+        """Open the upstream and read it; closing the generator closes the upstream at once.
 
-        The iterator yields events with the upstream bytes to pass on, ``Started`` first and ``Ended`` last. One that
-        stops without ``Ended`` has been cut.
+        Returns:
+            Events with the upstream bytes to pass on, ``Started`` first and ``Ended`` last. An answer that stops
+            without ``Ended`` was cut off.
+
+        Raises:
+            GatewayError: the upstream's refusal, before the first event.
         """
 
 

@@ -85,7 +85,7 @@ async def ask(upstream: Upstream, seconds: float = 5, caller: str | None = None)
 
 async def read_stream(upstream: Upstream, call: Call, caller: str | None = None) -> bytes:
     async with upstream.stream(scope(5, caller), call, opens_within=1) as answer:
-        return b"".join([chunk async for chunk in answer.chunks()])
+        return b"".join([chunk async for chunk in answer.chunks])
 
 
 def parts(upstream: Upstream) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from clients.errors import BadUserInput, GatewayError, RateLimited, Service, UpstreamError, UpstreamTimeout
 from clients.letta.records import Usage
 from clients.sse import sse_events
+from resolvers.resources import Clocks
 from resolvers.streams.completions import DONE, CompletionSource
 from resolvers.streams.events import (
     Ended,
@@ -58,15 +60,21 @@ class Heard:
 async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
     """Chunks are given as bytes, or as what is to be an event's JSON."""
     found = Heard()
-    context = SimpleNamespace(resources=SimpleNamespace(metrics=found))
-    source = CompletionSource(context, "key", b"", wants_usage=wants_usage)  # type: ignore[arg-type]
 
     async def pieces() -> AsyncIterator[bytes]:
         for one in body:
             yield one if isinstance(one, bytes) else b"data: " + json.dumps(one).encode() + b"\n\n"
 
+    @asynccontextmanager
+    async def stream(*_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
+        yield SimpleNamespace(headers={}, events=sse_events(pieces(), Service.LITELLM))
+
+    clocks = Clocks(request=9, llm_total=9, first_token=9, idle=9)
+    resources = SimpleNamespace(metrics=found, clocks=clocks, litellm=SimpleNamespace(stream=stream))
+    context = SimpleNamespace(resources=resources, model_scope=lambda: None)
+    source = CompletionSource(context, "key", b"", wants_usage=wants_usage)  # type: ignore[arg-type]
     try:
-        async for event, raw in source._events(sse_events(pieces(), Service.LITELLM)):
+        async for event, raw in source.events():
             found.events.append(event)
             found.raw += raw
     except GatewayError as error:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
@@ -70,13 +70,13 @@ class Scripted:
         self.refuses = refuses
         self.opened = self.closed = 0
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
+    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         self.opened += 1
         if self.refuses is not None:
             raise self.refuses
         try:
-            yield self.said()
+            async for said in self.said():
+                yield said
         finally:
             self.closed += 1
 
@@ -247,11 +247,10 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
     gate = asyncio.Event()
 
     class Late(Scripted):
-        @asynccontextmanager
-        async def open(self) -> AsyncIterator[AsyncIterator[tuple[Event, bytes]]]:
+        async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
             await gate.wait()
             raise RateLimited("Later.", retry_after_seconds=3)
-            yield self.said()
+            yield Started(stream_id=""), b""
 
     async with starting(streams, Late(), key="k") as refused:
         gate.set()
