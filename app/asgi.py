@@ -44,6 +44,9 @@ def accept_of(scope: Scope) -> str | None:
     return ", ".join(headers_of(scope, b"accept")) or None
 
 
+_PIECE_BYTES = 64 * 1024
+"""A body is kept in pieces of about this size while it comes."""
+
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<fields>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<more>-.*)?"
 )
@@ -98,7 +101,7 @@ async def read_body(
 
 
 async def _decoded_body(receive: Receive, hold: Callable[[int], None], decoder: Decoder, limit: int) -> bytes:
-    body, encoded = bytearray(), 0
+    body, encoded = Pieces(), 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -107,11 +110,39 @@ async def _decoded_body(receive: Receive, hold: Callable[[int], None], decoder: 
         encoded += len(piece)
         if encoded > limit:
             raise _too_large(limit)
-        body += decoder.feed(piece)
-        hold(len(body))
+        body.add(decoder.feed(piece))
+        hold(body.size)
         if not message.get("more_body", False):
             decoder.close()
-            return bytes(body)
+            return body.joined()
+
+
+class Pieces:
+    """Bytes that come little by little, kept in pieces.
+
+    One buffer that grows is moved each time, and leaves holes that take as much memory as the bytes themselves where
+    many grow at a time.
+
+    Attributes:
+        size: how many there are.
+    """
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces = [bytearray()]
+        self.size = 0
+
+    def add(self, data: bytes) -> None:
+        """Add bytes at the end."""
+        self.size += len(data)
+        if len(self._pieces[-1]) + len(data) > _PIECE_BYTES:
+            self._pieces.append(bytearray())
+        self._pieces[-1] += data
+
+    def joined(self) -> bytes:
+        """All of them."""
+        return b"".join(self._pieces)
 
 
 def _too_large(limit: int, when: str = "") -> PayloadTooLarge:

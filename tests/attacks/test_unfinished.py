@@ -70,7 +70,7 @@ async def test_bodies_that_trickle_hold_a_users_share_of_memory_and_no_more(targ
         for task in answers:
             task.cancel()
     await places_free(target)
-    assert cost.peak_rss_bytes < MOST_HELD + 40 * MIB
+    assert cost.peak_rss_bytes < MOST_HELD + 60 * MIB  # besides the bodies, what each refused connection had received
 
 
 async def until_done(tasks: list[asyncio.Task[tuple[int, str]]], count: int) -> list[asyncio.Task[tuple[int, str]]]:
