@@ -25,7 +25,7 @@ from resolvers.principal import Principal
 _KINDS = {"block": "memory block", "tool": "tool"}
 
 
-class _Place(msgspec.Struct, array_like=True):
+class _AgentCursor(msgspec.Struct, array_like=True):
     """A place in the list of agents; it holds even when the agent is deleted meanwhile."""
 
     created_at: Moment
@@ -42,7 +42,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 async def agent_page(context: RequestContext, asked: Window, wanted: Wanted) -> Page[AgentRow]:
     """The principal's agents, newest first; those that are wanted."""
-    place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
+    place = None if asked.cursor is None else decode_cursor(asked.cursor, _AgentCursor)
     fitting = rows = sorted(await _rows(context, wanted), key=_newest_first)
     if place is not None:
         mark = (-place.created_at.timestamp(), place.agent_id)
@@ -73,7 +73,7 @@ async def agent_edge(context: RequestContext, agent_id: str) -> Edge[AgentRow]:
 
 
 def _edge(row: AgentRow) -> Edge[AgentRow]:
-    return Edge(row, encode_cursor(_Place(moment(row.created_at), row.agent_id)))
+    return Edge(row, encode_cursor(_AgentCursor(moment(row.created_at), row.agent_id)))
 
 
 def _newest_first(row: AgentRow) -> tuple[float, str]:

@@ -14,7 +14,7 @@ from clients.litellm.tokens import header_cost, whole_usage
 from clients.outcome import outcome_unknown
 from resolvers import starts, turns
 from resolvers.context import RequestContext
-from resolvers.once import OVERHEAD_BYTES
+from resolvers.idempotency import OVERHEAD_BYTES
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -109,7 +109,7 @@ async def embed(
     """
     _check(inputs, dimensions)
     parts = (model, inputs, dimensions)
-    embedded = await context.once(key, "embed", parts, lambda: _embedded(context, *parts), _weight)
+    embedded = await context.idempotent(key, "embed", parts, lambda: _embedded(context, *parts), _weight)
     context.refresh()
     return embedded
 

@@ -55,7 +55,7 @@ async def create(
 
     async def made() -> ConversationRecord:
         letta = context.resources.letta
-        with context.resources.made_ids.making(row.agent_id):
+        with context.resources.created_ids.creating(row.agent_id):
             return _noted(context, await letta.create_conversation(context.scope, row.agent_id, summary))
 
     async def look(since: datetime) -> ConversationRecord | None:
@@ -63,7 +63,9 @@ async def create(
         return _noted(context, _only([one for one in found if (one.summary or None) == (summary or None)]))
 
     doubt = Doubt(message=_UNCONFIRMED, look=look)
-    return conversation_edge(await context.once(key, "createConversation", (agent_id, summary), made, doubt=doubt))
+    return conversation_edge(
+        await context.idempotent(key, "createConversation", (agent_id, summary), made, doubt=doubt)
+    )
 
 
 _UNCONFIRMED = (
@@ -81,13 +83,13 @@ async def _unaccounted(context: RequestContext, agent_id: str, since: datetime) 
         Conflict: reason ``OUTCOME_UNKNOWN``, where there are more than are looked through, and where one may be of a
             request that is under way or that is forgotten.
     """
-    made_ids, user_id = context.resources.made_ids, context.principal.user_id
+    created_ids, user_id = context.resources.created_ids, context.principal.user_id
     records = await context.resources.letta.conversations(context.renewed().scope, agent_id, limit=_NEWEST)
     recent = [one for one in records if one.created_at is None or moment(one.created_at) >= since]
     if len(recent) == _NEWEST:
         raise outcome_unknown(_UNCONFIRMED)
-    found = [one for one in recent if one.agent_id == agent_id and not made_ids.has(user_id, one.id)]
-    if found and not made_ids.knows_all(user_id, agent_id, since):
+    found = [one for one in recent if one.agent_id == agent_id and not created_ids.has(user_id, one.id)]
+    if found and not created_ids.knows_all(user_id, agent_id, since):
         raise outcome_unknown(_UNCONFIRMED)
     return found
 
@@ -106,7 +108,7 @@ def _noted(context: RequestContext, record: ConversationRecord | None) -> Conver
 def _noted(context: RequestContext, record: ConversationRecord | None) -> ConversationRecord | None:
     """The conversation, accounted for."""
     if record is not None:
-        context.resources.made_ids.add(context.principal.user_id, record.id)
+        context.resources.created_ids.add(context.principal.user_id, record.id)
     return record
 
 
@@ -128,7 +130,7 @@ async def fork(context: RequestContext, conversation_id: str, key: str | None) -
 
     async def forked() -> ConversationRecord:
         record = await _made(context, conversation_id)
-        with context.resources.made_ids.making(record.agent_id):
+        with context.resources.created_ids.creating(record.agent_id):
             return _noted(context, await context.resources.letta.fork_conversation(context.scope, record.id))
 
     async def look(since: datetime) -> ConversationRecord | None:
@@ -138,7 +140,7 @@ async def fork(context: RequestContext, conversation_id: str, key: str | None) -
         return None
 
     doubt = Doubt(message=_UNCONFIRMED, look=look)
-    fork_made = await context.once(key, "forkConversation", (conversation_id,), forked, doubt=doubt)
+    fork_made = await context.idempotent(key, "forkConversation", (conversation_id,), forked, doubt=doubt)
     await context.access.agent(fork_made.agent_id)
     return conversation_edge(fork_made)
 

@@ -7,9 +7,9 @@ from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
 from resolvers.access import not_found
 from resolvers.context import RequestContext
+from resolvers.message_cursors import MessageCursor, cursor_of, resolved_cursor, sent_message
 from resolvers.paging import Edge, Page, Window, not_of_this_list, page
-from resolvers.places import Place, cursor_of, place_at, sent_message
-from resolvers.sent import is_sent
+from resolvers.recent_ids import is_sent
 
 PREFIX = "message:"
 _LETTA = "message-"
@@ -37,7 +37,7 @@ def message_edge(message: MessageRecord) -> Edge[MessageRecord]:
 
 async def message_page(context: RequestContext, scope: str, asked: Window) -> Page[MessageRecord]:
     """A page of a conversation, oldest first."""
-    place = None if asked.cursor is None else await place_at(context, scope, asked.cursor)
+    place = None if asked.cursor is None else await resolved_cursor(context, scope, asked.cursor)
     try:
         found = await (_backward if asked.backward else _forward)(context, scope, asked.size, place)
     except NotFound as error:
@@ -78,7 +78,7 @@ def _parsed(node_id: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-async def _backward(context: RequestContext, scope: str, size: int, place: Place | None) -> list[MessageRecord]:
+async def _backward(context: RequestContext, scope: str, size: int, place: MessageCursor | None) -> list[MessageRecord]:
     """What stands before a place, as many as are asked for and at least one more, if there are."""
     load = context.loaders.messages.load
     found = await load((scope, size + 1, True, place.letta_id if place else None, None))
@@ -88,7 +88,7 @@ async def _backward(context: RequestContext, scope: str, size: int, place: Place
     return [*found, *(message for message in _group(there, place) if message.ordinal < place.ordinal)]
 
 
-async def _forward(context: RequestContext, scope: str, size: int, place: Place | None) -> list[MessageRecord]:
+async def _forward(context: RequestContext, scope: str, size: int, place: MessageCursor | None) -> list[MessageRecord]:
     """What stands after a place. Where that cuts a group in two, the rest of it comes first."""
     load = context.loaders.messages.load
     if place is None or (place.last and _is_shown(context, scope, place)):
@@ -100,11 +100,11 @@ async def _forward(context: RequestContext, scope: str, size: int, place: Place 
     return [*(message for message in _group(found, place) if message.ordinal > place.ordinal), *rest]
 
 
-def _is_shown(context: RequestContext, scope: str, place: Place) -> bool:
+def _is_shown(context: RequestContext, scope: str, place: MessageCursor) -> bool:
     return context.resources.shown_ids.has(context.principal.user_id, scope, place.letta_id)
 
 
-def _group(there: list[MessageRecord], place: Place) -> list[MessageRecord]:
+def _group(there: list[MessageRecord], place: MessageCursor) -> list[MessageRecord]:
     """The messages at a place, among those where they must be if they are of this conversation.
 
     Letta takes any message's id for a place in a default conversation, whoever's it is, and in another one passes over

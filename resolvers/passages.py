@@ -14,7 +14,7 @@ from resolvers import checks
 from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
-from resolvers.once import OVERHEAD_BYTES
+from resolvers.idempotency import OVERHEAD_BYTES
 from resolvers.paging import (
     DEFAULT_PAGE,
     MAX_PAGE,
@@ -37,7 +37,7 @@ _SCAN = 50
 _SCANS = 20
 
 
-class _Place(msgspec.Struct, array_like=True):
+class _PassageCursor(msgspec.Struct, array_like=True):
     """A place in a list of passages; the time holds it even when the passage is deleted meanwhile."""
 
     created_at: Moment
@@ -51,12 +51,12 @@ def passage_node_id(passage: PassageRecord) -> str:
 
 def passage_edge(passage: PassageRecord) -> Edge[PassageRecord]:
     """The passage in its place."""
-    return Edge(passage, encode_cursor(_Place(_made(passage), passage.id)))
+    return Edge(passage, encode_cursor(_PassageCursor(_made(passage), passage.id)))
 
 
 async def passage_page(context: RequestContext, agent_id: str, asked: Window) -> Page[PassageRecord]:
     """An agent's passages, newest first. The caller has proved that the agent is the principal's."""
-    place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
+    place = None if asked.cursor is None else decode_cursor(asked.cursor, _PassageCursor)
     if place is not None and not is_letta_id(place.passage_id, "passage"):
         raise not_of_this_list()
     before = None if place is None else place.passage_id
@@ -69,7 +69,7 @@ async def passage_page(context: RequestContext, agent_id: str, asked: Window) ->
     return page(edges, asked, more=len(found) > asked.size)
 
 
-async def _is_there(context: RequestContext, agent_id: str, place: _Place, older: PassageRecord) -> bool:
+async def _is_there(context: RequestContext, agent_id: str, place: _PassageCursor, older: PassageRecord) -> bool:
     """Whether a place is the agent's own: Letta takes any passage for one, whoever's it is (so 0.16.8's source)."""
     if context.resources.shown_ids.has(context.principal.user_id, agent_id, place.passage_id):
         return True
@@ -77,7 +77,9 @@ async def _is_there(context: RequestContext, agent_id: str, place: _Place, older
     return any(passage.id == place.passage_id for passage in newer)
 
 
-async def _after_a_gap(context: RequestContext, agent_id: str, limit: int, place: _Place) -> list[PassageRecord]:
+async def _after_a_gap(
+    context: RequestContext, agent_id: str, limit: int, place: _PassageCursor
+) -> list[PassageRecord]:
     """What comes after a place where Letta lists nothing: the list's end, unless the passage there is gone.
 
     Then the last passage that is newer than it is looked for, among the newest 1,000, and the list goes on from there.
@@ -140,7 +142,7 @@ async def insert(
 
     async def inserted() -> list[PassageRecord]:
         letta = context.resources.letta
-        with context.resources.made_ids.making(row.agent_id):
+        with context.resources.created_ids.creating(row.agent_id):
             return _noted(context, await letta.insert_passage(context.scope, row.agent_id, kept, tags))
 
     async def look(since: datetime) -> list[PassageRecord] | None:
@@ -148,7 +150,7 @@ async def insert(
         return _noted(context, found) or None
 
     doubt = Doubt(message=_UNCONFIRMED, look=look)
-    made = await context.once(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
+    made = await context.idempotent(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
     return [passage_edge(passage) for passage in sorted(made, key=newest_first)]
 
 
@@ -159,11 +161,11 @@ async def _inserted_since(context: RequestContext, agent_id: str, text: str, sin
         Conflict: reason ``OUTCOME_UNKNOWN``, where several could be it, or it may be of a request that is under way, or
             a piece of it is there: Letta may cut a text into several passages.
     """
-    made_ids, user_id = context.resources.made_ids, context.principal.user_id
+    created_ids, user_id = context.resources.created_ids, context.principal.user_id
     newest = await context.resources.letta.passages(context.renewed().scope, agent_id, limit=_SCAN, newest_first=True)
     recent = [one for one in newest if one.created_at is None or _made(one) >= since]
-    own = [one for one in recent if not made_ids.has(user_id, one.id) and one.text in text]
-    if own and not made_ids.knows_all(user_id, agent_id, since):
+    own = [one for one in recent if not created_ids.has(user_id, one.id) and one.text in text]
+    if own and not created_ids.knows_all(user_id, agent_id, since):
         raise outcome_unknown(_UNCONFIRMED)
     if len(own) > 1 or len(recent) == _SCAN or any(one.text != text for one in own):
         raise outcome_unknown(_UNCONFIRMED)
@@ -173,7 +175,7 @@ async def _inserted_since(context: RequestContext, agent_id: str, text: str, sin
 def _noted(context: RequestContext, passages: list[PassageRecord]) -> list[PassageRecord]:
     """The passages, accounted for."""
     for passage in passages:
-        context.resources.made_ids.add(context.principal.user_id, passage.id)
+        context.resources.created_ids.add(context.principal.user_id, passage.id)
     return passages
 
 

@@ -30,7 +30,7 @@ class AgentStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
-class _Place(msgspec.Struct, array_like=True):
+class _RunCursor(msgspec.Struct, array_like=True):
     """A place in a list of runs."""
 
     created_at: Moment
@@ -39,7 +39,7 @@ class _Place(msgspec.Struct, array_like=True):
 
 async def run_page(context: RequestContext, agent_id: str, asked: Window, active: bool | None) -> Page[RunRecord]:
     """An agent's runs, newest first. The caller has proved that the agent is the principal's."""
-    place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
+    place = None if asked.cursor is None else decode_cursor(asked.cursor, _RunCursor)
     if place is not None and not is_letta_id(place.run_id, "run"):
         raise not_of_this_list()
     if active:
@@ -53,7 +53,7 @@ async def run_page(context: RequestContext, agent_id: str, asked: Window, active
     return page(edges, asked, more=len(found) > asked.size)
 
 
-def _older(runs: list[RunRecord], place: _Place | None) -> list[RunRecord]:
+def _older(runs: list[RunRecord], place: _RunCursor | None) -> list[RunRecord]:
     if place is None:
         return runs
     return [r for r in runs if moment(r.created_at) <= place.created_at and r.id != place.run_id]
@@ -61,7 +61,7 @@ def _older(runs: list[RunRecord], place: _Place | None) -> list[RunRecord]:
 
 def run_edge(run: RunRecord) -> Edge[RunRecord]:
     """The edge of a run in its agent's list."""
-    return Edge(run, encode_cursor(_Place(moment(run.created_at), run.id)))
+    return Edge(run, encode_cursor(_RunCursor(moment(run.created_at), run.id)))
 
 
 async def agent_status(row: Parent[AgentRow], info: Info) -> AgentStatus:

@@ -20,8 +20,8 @@ from resolvers import checks, starts
 from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
 from resolvers.doubt import settled_at
+from resolvers.idempotency import fingerprint
 from resolvers.messages import message_by_id
-from resolvers.once import fingerprint
 from resolvers.paging import Edge
 from resolvers.runs import run_edge
 from resolvers.streams.completions import CompletionSource

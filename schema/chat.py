@@ -10,7 +10,7 @@ from strawberry import ID
 from strawberry.scalars import JSON
 
 from clients.errors import BadUserInput
-from resolvers.asking import checked
+from resolvers.completion_input import checked
 from resolvers.streams.events import OnDisconnect
 from resolvers.vetting import Vetted
 from schema.base import enum

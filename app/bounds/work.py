@@ -10,8 +10,8 @@ from clients.errors import ErrorCode
 from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
 from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
-from resolvers import once
-from resolvers.sent import MADE_FOR, MAX_ALL_MADE, MAX_MADE
+from resolvers import idempotency
+from resolvers.recent_ids import CREATED_KEPT_FOR, MAX_ALL_CREATED, MAX_CREATED
 from resolvers.streams.limits import OWNERS, StreamLimits
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.watch import MAX_FOLLOWS
@@ -94,25 +94,25 @@ STREAMS = (
     ),
     Bound(
         "answers-kept",
-        f"answers kept under idempotency keys that are not streams'; one user's are 1/{once.OWNERS} of it",
+        f"answers kept under idempotency keys that are not streams'; one user's are 1/{idempotency.OWNERS} of it",
         "drops the user's oldest, whose keys are then "
         f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.RATE_LIMITED, 'KEYS')}; "
         f"for all: {refused(ErrorCode.OVERLOADED, 'KEYS')}",
-        size(once.MAX_KEPT_BYTES),
+        size(idempotency.MAX_KEPT_BYTES),
     ),
     Bound(
         "keys-under-way",
         "requests of one user with such a key that are under way",
         refused(ErrorCode.RATE_LIMITED, "KEYS"),
-        str(once.MAX_UNDER_WAY),
+        str(idempotency.MAX_UNDER_WAY),
     ),
     Bound(
         "made",
         "conversations and passages made for one user, remembered for "
-        f"{MADE_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
+        f"{CREATED_KEPT_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
         "forgets the user's oldest; a look for a lost one of before is "
         f"{refused(ErrorCode.CONFLICT, 'OUTCOME_UNKNOWN')}",
-        f"{MAX_MADE:,}; of all users, {MAX_ALL_MADE:,}",
+        f"{MAX_CREATED:,}; of all users, {MAX_ALL_CREATED:,}",
     ),
 )
 

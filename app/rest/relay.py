@@ -26,7 +26,7 @@ from clients.litellm.tokens import whole_usage, with_counts
 from resolvers import starts
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
-from resolvers.once import fingerprint
+from resolvers.idempotency import fingerprint
 from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog

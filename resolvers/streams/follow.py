@@ -24,7 +24,7 @@ from resolvers.streams.stream import Stream
 from resolvers.streams.watch import Look, Watch, again
 
 
-class _Place(msgspec.Struct, array_like=True):
+class _FollowCursor(msgspec.Struct, array_like=True):
     """A cursor of a followed conversation: a stream, and a cursor of that."""
 
     stream_id: str
@@ -60,7 +60,7 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
                     return
                 told = streams.events(stream, cursor, context.leave, replayed=replayed)
                 async for event in told:
-                    after = encode_cursor(_Place(stream.id, event.cursor))
+                    after = encode_cursor(_FollowCursor(stream.id, event.cursor))
                     placed = copy.copy(event)
                     placed.cursor = after
                     if isinstance(placed, Started) and following.broke_off(placed.run_id):
@@ -108,7 +108,7 @@ class _Following:
         """The stream that a cursor is of, and the place in it; what came before that has been told."""
         if not after:  # a reader that was detached before its first event has an empty cursor
             return None, None
-        place = decode_cursor(after, _Place)
+        place = decode_cursor(after, _FollowCursor)
         try:
             stream = self._streams.get(place.stream_id, self._owner_id)
         except NotFound as error:

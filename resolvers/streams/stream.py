@@ -13,7 +13,7 @@ from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 from clients.outcome import is_unconfirmed
-from resolvers.sent import is_sent
+from resolvers.recent_ids import is_sent
 from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.log import StreamLog
 

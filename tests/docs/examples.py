@@ -38,13 +38,13 @@ def installed_shells() -> list[str]:
 
 
 @asynccontextmanager
-async def gateway_of_a_reader(folder: Path) -> AsyncIterator[Place]:
+async def gateway_of_a_reader(folder: Path) -> AsyncIterator[ExampleRunner]:
     settings = {"XDG_DATA_HOME": str(folder / "data"), "LOG_LEVEL": "WARNING"}
     async with serving(folder, **settings) as gateway:
-        yield Place(gateway, folder)
+        yield ExampleRunner(gateway, folder)
 
 
-class Place:
+class ExampleRunner:
     """A gateway, a token and a folder. ``agent-…`` in an example is the user's first agent."""
 
     def __init__(self, gateway: Gateway, folder: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_examples_of_both_languages_are_run() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("pages", EXAMPLES)
 async def test_the_examples_run_and_answer_what_is_shown(pages: str, tmp_path: Path) -> None:
-    async with gateway_of_a_reader(tmp_path) as place:
-        found = [(one, await place.run(one)) for one in EXAMPLES[pages]]
+    async with gateway_of_a_reader(tmp_path) as runner:
+        found = [(one, await runner.run(one)) for one in EXAMPLES[pages]]
     wrong = ["\n".join([one.code, *faults]) for one, faults in found if faults]
     assert not wrong, "\n\n".join(wrong)

@@ -16,7 +16,7 @@ FEW, MORE = 2, 4
 
 
 @dataclass(frozen=True)
-class Place:
+class ParentType:
     """Where things of a type are found.
 
     Attributes:
@@ -77,28 +77,28 @@ async def _used(stack: Stack, _: int) -> str:
 _TODAY = datetime.now(UTC).date()
 _DAYS = f'from: "{_TODAY - timedelta(days=1)}", to: "{_TODAY + timedelta(days=1)}"'
 
-PLACES: dict[str, Place] = {
-    "Query": Place("{ %s }", _nothing, most=1),
-    "User": Place("{ viewer { %s } }", _nothing, most=1),
-    "Agent": Place("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
-    "Conversation": Place('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
-    "Message": Place(
+PARENT_TYPES: dict[str, ParentType] = {
+    "Query": ParentType("{ %s }", _nothing, most=1),
+    "User": ParentType("{ viewer { %s } }", _nothing, most=1),
+    "Agent": ParentType("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
+    "Conversation": ParentType('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
+    "Message": ParentType(
         '{ agent(id: "$id") { conversations(first: $n) { nodes { '
         "messages { nodes { ... on UserMessage { %s } } } } } } }",
         _conversing,
     ),
-    "Model": Place("{ models { %s } }", _nothing, most=1),
-    "ModelSupports": Place("{ models { supports { %s } } }", _nothing, most=1),
-    "Run": Place('{ agent(id: "$id") { runs(first: $n) { nodes { %s } } } }', _conversing),
-    "Step": Place(
+    "Model": ParentType("{ models { %s } }", _nothing, most=1),
+    "ModelSupports": ParentType("{ models { supports { %s } } }", _nothing, most=1),
+    "Run": ParentType('{ agent(id: "$id") { runs(first: $n) { nodes { %s } } } }', _conversing),
+    "Step": ParentType(
         '{ agent(id: "$id") { messages(last: 50) { nodes { ... on AssistantMessage { step { %s } } } } } }', _turns
     ),
-    "Stream": Place("{ viewer { streams { %s } } }", _turns),
-    "Template": Place('{ templates(search: "counted") { nodes { %s } } }', _templates),
-    "TemplateVersion": Place(
+    "Stream": ParentType("{ viewer { streams { %s } } }", _turns),
+    "Template": ParentType('{ templates(search: "counted") { nodes { %s } } }', _templates),
+    "TemplateVersion": ParentType(
         '{ templates(search: "counted") { nodes { version(number: "1.0.0") { %s } } } }', _templates
     ),
-    "UsageRow": Place(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
+    "UsageRow": ParentType(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
 }
 """One per type that has fields which are answered by resolvers."""
 

@@ -15,13 +15,13 @@ from clients.letta.messages import MessageRecord
 from clients.letta.records import RunRecord
 from resolvers.context import RequestContext
 from resolvers.paging import decode_cursor, encode_cursor, not_of_this_list
-from resolvers.sent import is_sent
+from resolvers.recent_ids import is_sent
 
 _SCAN = 100
 _SCANS = 10
 
 
-class Place(msgspec.Struct, array_like=True):
+class MessageCursor(msgspec.Struct, array_like=True):
     """A place between messages, exact within a group that shares a Letta id.
 
     Attributes:
@@ -42,17 +42,17 @@ class Place(msgspec.Struct, array_like=True):
 def cursor_of(message: MessageRecord) -> str:
     """The cursor of a message's place."""
     if is_sent(message) and (message.run_id or not message.letta_id):
-        return encode_cursor(Place(run_id=message.run_id, otid=message.otid or ""))
-    return encode_cursor(Place(message.letta_id, message.ordinal, message.ordinal == message.group_size - 1))
+        return encode_cursor(MessageCursor(run_id=message.run_id, otid=message.otid or ""))
+    return encode_cursor(MessageCursor(message.letta_id, message.ordinal, message.ordinal == message.group_size - 1))
 
 
-async def place_at(context: RequestContext, scope: str, cursor: str) -> Place:
+async def resolved_cursor(context: RequestContext, scope: str, cursor: str) -> MessageCursor:
     """The place that a cursor of this conversation's names, with its Letta id.
 
     Raises:
         BadUserInput: reason ``CURSOR``, for a cursor of something else.
     """
-    place = decode_cursor(cursor, Place)
+    place = decode_cursor(cursor, MessageCursor)
     if is_letta_id(place.letta_id, "message"):
         return place
     if place.letta_id or not place.otid:
@@ -63,7 +63,7 @@ async def place_at(context: RequestContext, scope: str, cursor: str) -> Place:
         if is_here:
             shown.keep(user_id, message)
         known = message.letta_id
-    return Place(known)
+    return MessageCursor(known)
 
 
 async def sent_message(context: RequestContext, scope: str, otid: str) -> MessageRecord | None:
@@ -80,7 +80,7 @@ async def sent_message(context: RequestContext, scope: str, otid: str) -> Messag
     return None
 
 
-async def _found(context: RequestContext, scope: str, place: Place) -> tuple[MessageRecord, bool]:
+async def _found(context: RequestContext, scope: str, place: MessageCursor) -> tuple[MessageRecord, bool]:
     """A user message, and whether it is known to be here: from its run, which is one positioned read, else looked for.
 
     In a fork it is of a run of the conversation that was forked, and it is for who reads there to see that it is here.

@@ -64,7 +64,7 @@ class _Done:
         began: when the first attempt began.
         only_once: whether it must not be done twice: the key then outlives its answer.
         attempted: set where it is not known whether it was carried out.
-        ended_at: when it ended, on the clock of ``Once``.
+        ended_at: when it ended, on the clock of ``IdempotencyKeys``.
     """
 
     fingerprint: str
@@ -75,7 +75,7 @@ class _Done:
     ended_at: float = 0.0
 
 
-class Once:
+class IdempotencyKeys:
     """The answers of this process, by owner and key.
 
     An owner over its quota loses its own oldest answers. The key of what must not be done twice stays taken all the

@@ -1,4 +1,4 @@
-"""Every place of the schema where a text can be given, each in an operation that is right but for that text."""
+"""Every argument and input field that takes text, each in an operation that is valid but for that text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TEXTS = {"String", "ID", "JSON", "Date", "DateTime", "Decimal", "_Any"}
 
 
 @dataclass(frozen=True)
-class Place:
+class TextInput:
     """``name`` says where it is; ``kind`` is the type of what is given there.
 
     ``operation`` has ``%s`` before its selections, for a variable's definition, and where the text goes.
@@ -46,7 +46,7 @@ class Place:
         return self.operation % ("", f"{{a: [{written}]}}" if self.kind in {"JSON", "_Any"} else written)
 
 
-def places(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[Place]:
+def text_inputs(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[TextInput]:
     """All of them. ``ids`` are those of things, by an argument's name without ``Id``, or by the name of a type."""
     roots = {schema.query_type: "query", schema.mutation_type: "mutation", schema.subscription_type: "subscription"}
     for kind in schema.type_map.values():
@@ -59,7 +59,7 @@ def places(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[Place]:
                 if kind not in roots:
                     call = f'node(id: "{ids[kind.name]}") {{ ... on {kind.name} {{ {call} }} }}'
                 where = f"{kind.name}.{name}({'.'.join(path)})"
-                yield Place(where, leaf, f"{roots.get(kind, 'query')} %s {{ {call} }}")
+                yield TextInput(where, leaf, f"{roots.get(kind, 'query')} %s {{ {call} }}")
 
 
 def _leaves(taken: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:

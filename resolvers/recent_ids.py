@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from clients.bounded import OwnerCache
 from clients.letta.messages import MessageRecord, UserMessage
 
-MAX_MADE, MAX_ALL_MADE, MADE_FOR = 5_000, 200_000, timedelta(hours=1)
+MAX_CREATED, MAX_ALL_CREATED, CREATED_KEPT_FOR = 5_000, 200_000, timedelta(hours=1)
 """How many ids of what was made for one user and for all are kept, and for how long after the user's last."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -66,7 +66,7 @@ class _Made:
     forgotten: datetime = _LONG_AGO
 
 
-class MadeIds:
+class CreatedIds:
     """The Letta ids of conversations and passages that this process was answered: each is of one request.
 
     A user's newer ids evict the user's own oldest, and nobody else's.
@@ -80,9 +80,9 @@ class MadeIds:
 
     def __init__(
         self,
-        each: int = MAX_MADE,
-        in_all: int = MAX_ALL_MADE,
-        kept_for: timedelta = MADE_FOR,
+        each: int = MAX_CREATED,
+        in_all: int = MAX_ALL_CREATED,
+        kept_for: timedelta = CREATED_KEPT_FOR,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._each = each
@@ -91,18 +91,18 @@ class MadeIds:
         self._clock = clock
         self._users: OrderedDict[str, _Made] = OrderedDict()
         self._count = 0
-        self._making: Counter[str] = Counter()
+        self._creating: Counter[str] = Counter()
 
     @contextmanager
-    def making(self, agent_id: str) -> Iterator[None]:
+    def creating(self, agent_id: str) -> Iterator[None]:
         """Count a request that makes something of an agent's, until its ids are known."""
-        self._making[agent_id] += 1
+        self._creating[agent_id] += 1
         try:
             yield
         finally:
-            self._making[agent_id] -= 1
-            if not self._making[agent_id]:
-                del self._making[agent_id]
+            self._creating[agent_id] -= 1
+            if not self._creating[agent_id]:
+                del self._creating[agent_id]
 
     def add(self, user_id: str, letta_id: str) -> None:
         """Remember that a request of the user has made it."""
@@ -129,4 +129,4 @@ class MadeIds:
         """
         made = self._users.get(user_id)
         forgotten = _LONG_AGO if made is None else made.forgotten
-        return agent_id not in self._making and forgotten < since and since > self._clock() - self._kept_for
+        return agent_id not in self._creating and forgotten < since and since > self._clock() - self._kept_for
