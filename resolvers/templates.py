@@ -7,10 +7,10 @@ from strawberry import Parent
 from clients.ams import PublishedVersion, TemplateRecord, TemplateValidation, TemplateVersionRecord
 from clients.errors import Forbidden, NotFound
 from resolvers import checks
-from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.loaders import kept
+from resolvers.loaders import VersionKey, kept
+from resolvers.owned import not_found
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.principal import Role
 
@@ -69,7 +69,7 @@ async def _version(context: RequestContext, record: TemplateRecord, number: str)
     if record.described and number not in record.versions:
         raise not_found("version of the template")
     exists = record.described or number in await _used_versions(context, record.id)
-    return await context.loaders.template_version.load((record.id, number, exists))
+    return await context.loaders.template_version.load(VersionKey(record.id, number, exists))
 
 
 async def validation(context: RequestContext, source: str) -> TemplateValidation:
@@ -103,8 +103,8 @@ async def published_template(context: RequestContext, published: PublishedVersio
 async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
     """The version as AMS keeps it; as it was published, where AMS keeps that to itself."""
     try:
-        key = (published.template_id, published.version, True)
-        found = await context.loaders.template_version.load(key)
+        key_of = VersionKey(published.template_id, published.version, exists=True)
+        found = await context.loaders.template_version.load(key_of)
     except NotFound:
         found = None
     return found or TemplateVersionRecord(

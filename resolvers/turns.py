@@ -13,15 +13,15 @@ import msgspec
 
 from clients.errors import BadUserInput, Conflict, Service, UpstreamTimeout
 from clients.letta.messages import ApprovalRequestMessage
-from clients.letta.records import RunRecord
 from clients.letta.sending import SentDecision, SentMessage
 from clients.outcome import outcome_unknown
+from clients.owned import ConversationRef
 from resolvers import checks, starts
-from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
 from resolvers.doubt import settled_at
 from resolvers.idempotency import fingerprint
 from resolvers.messages import message_by_id
+from resolvers.owned import OwnedRun, ref_of, run_named_in
 from resolvers.paging import Edge
 from resolvers.runs import run_edge
 from resolvers.streams.completions import CompletionSource
@@ -46,13 +46,13 @@ REQUEST_COPIES = 3
 MAY_BE_PAID = "The completion may have been paid for: use a new key to ask again."
 
 
-async def message_scope(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
-    """Where a message goes, once it is proved to be the principal's. Raises NotFound."""
+async def addressed(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> ConversationRef:
+    """Return the user's conversation that a message is for: an agent's default one, or another. Raises NotFound."""
     if agent_id is not None:
-        return scope_of(default_conversation((await context.access.agent(agent_id)).agent_id))
+        return ConversationRef((await context.access.agent(agent_id)).agent_id)
     if conversation_id is None:
         raise BadUserInput("Say which agent or conversation the message is for.")
-    return scope_of(await context.access.conversation(conversation_id))
+    return ref_of(await context.access.conversation(conversation_id))
 
 
 async def send_message(
@@ -74,12 +74,12 @@ async def send_message(
     checks.key(key)
     key = f"message:{key}"
     counts = await starts.counted(context, key)
-    scope = await message_scope(context, agent_id, conversation_id)
-    input_print = fingerprint(scope, content)
+    conversation = await addressed(context, agent_id, conversation_id)
+    input_print = fingerprint(str(conversation), content)
     sent = SentMessage(content=content, otid=_otid(context, key, input_print))
     return _turn(
         context,
-        scope,
+        conversation,
         sent,
         counted=counts,
         on_disconnect=on_disconnect,
@@ -90,15 +90,15 @@ async def send_message(
 
 
 def _turn(
-    context: RequestContext, scope: str, sent: SentMessage | SentDecision, *, key: str, **how: Any
+    context: RequestContext, conversation: ConversationRef, sent: SentMessage | SentDecision, *, key: str, **how: Any
 ) -> AbstractAsyncContextManager[Stream]:
     """Start a turn under a key; one whose outcome is not known is looked for before it is sent again."""
     return starts.started(
         context,
         kind="turn",
-        source=lambda: LettaSource(context, scope, sent, _attempt(context, key)),
+        source=lambda: LettaSource(context, conversation, sent, _attempt(context, key, conversation)),
         key=key,
-        scope=scope,
+        scope=conversation,
         unknown=UNCONFIRMED,
         looks=True,
         **how,
@@ -110,13 +110,14 @@ def _otid(context: RequestContext, key: str, input_print: str) -> str:
     return str(uuid.uuid5(_OTIDS, f"{context.principal.user_id}\n{key}\n{input_print}"))
 
 
-def _attempt(context: RequestContext, key: str) -> Attempt | None:
+def _attempt(context: RequestContext, key: str, conversation: ConversationRef) -> Attempt | None:
     """An earlier attempt under a key that begins again."""
     stream = context.resources.streams.earlier(context.principal.user_id, key)
     if stream is None:
         return None
     settled = settled_at(None) if stream.settled_at is None else stream.settled_at
-    return Attempt(key=key, run_id=stream.run_id, began=stream.first_began, settled_at=settled)
+    run_id = None if stream.run_id is None else run_named_in(conversation, stream.run_id)
+    return Attempt(key=key, run_id=run_id, began=stream.first_began, settled_at=settled)
 
 
 async def respond_to_approval(
@@ -147,7 +148,7 @@ async def respond_to_approval(
     otid = _otid(context, stream_key, input_print)
     return _turn(
         context,
-        request.scope,
+        request.conversation,
         SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid),
         counted=counts,
         on_disconnect=on_disconnect,
@@ -272,12 +273,12 @@ async def finished(stream: Stream, seconds: float, leave: Leave | None = None) -
     return stream.log.ended
 
 
-async def run_of(context: RequestContext, run_id: str | None) -> RunRecord | None:
-    """The run behind a stream of the principal's."""
+async def run_of(context: RequestContext, run_id: str | None) -> OwnedRun | None:
+    """Return the run of a stream of the user's."""
     return None if run_id is None else await context.access.run(run_id)
 
 
-async def run_edge_of(context: RequestContext, run_id: str | None) -> Edge[RunRecord] | None:
-    """The same in its place in the list of its agent's."""
+async def run_edge_of(context: RequestContext, run_id: str | None) -> Edge[OwnedRun] | None:
+    """Return its edge in its agent's list."""
     run = await run_of(context, run_id)
     return None if run is None else run_edge(run)

@@ -15,6 +15,7 @@ from clients.litellm import UsageLine
 from clients.litellm.money import dollars
 from clients.litellm.usage import Counts, summed
 from resolvers.context import RequestContext
+from resolvers.loaders import UsageKey
 
 MAX_DAYS = 366
 
@@ -70,7 +71,7 @@ async def usage(
     key = (await context.access.profile()).litellm_key
     if key is None:
         return None
-    lines = await context.loaders.usage.load((key, first, last))
+    lines = await context.loaders.usage.load(UsageKey(key, first, last))
     totals = UsageTotals(**_sums(line.counts for line in lines))
     return UsageReport(first=first, last=last, rows=_rows(lines, frozenset(dimensions)), totals=totals)
 

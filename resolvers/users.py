@@ -6,11 +6,11 @@ from datetime import datetime
 
 from strawberry import Parent
 
-from clients.ams import AgentRow
 from clients.litellm import KeyInfo
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.limits import RateLimitRecord
+from resolvers.owned import OwnedAgent
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream
 
@@ -25,10 +25,10 @@ async def created_at(user: Parent[Principal], info: Info) -> datetime | None:  #
     return (await info.context.access.profile()).created_at
 
 
-async def default_agent(user: Parent[Principal], info: Info) -> AgentRow | None:  # noqa: ARG001 - as above
+async def default_agent(user: Parent[Principal], info: Info) -> OwnedAgent | None:  # noqa: ARG001 - as above
     """The agent that AMS keeps for the user's first."""
-    profile = await info.context.access.profile()
-    return next((row for row in profile.agents if row.agent_id == profile.letta_agent_id), None)
+    first = (await info.context.access.profile()).letta_agent_id
+    return next((agent for agent in await info.context.access.agents() if agent.agent_id == first), None)
 
 
 async def budget(user: Parent[Principal], info: Info) -> KeyInfo | None:  # noqa: ARG001 - the parent is the principal

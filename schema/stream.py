@@ -11,12 +11,12 @@ from strawberry import ID, Parent
 
 from clients.errors import ErrorCode
 from clients.letta.messages import MessageRecord
-from clients.letta.records import ConversationRecord, RunRecord
 from clients.letta.records import Usage as UsageRecord
+from clients.owned import ConversationRef
 from resolvers import conversations, turns
-from resolvers.access import default_conversation
 from resolvers.info import Info
 from resolvers.messages import message_edge
+from resolvers.owned import OwnedConversation, OwnedRun
 from resolvers.paging import Edge
 from resolvers.streams import events
 from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
@@ -106,11 +106,11 @@ enum(
 )
 
 
-async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
+async def _run(record: Parent[Any], info: Info) -> OwnedRun | None:
     return await turns.run_of(info.context, record.run_id)
 
 
-async def _run_edge(record: Parent[events.Started], info: Info) -> Edge[RunRecord] | None:
+async def _run_edge(record: Parent[events.Started], info: Info) -> Edge[OwnedRun] | None:
     return await turns.run_edge_of(info.context, record.run_id)
 
 
@@ -244,12 +244,10 @@ class ApprovalRequested(StreamEvent):
     run: Run | None = answered_by(_run, "The run that waits.", costs=[calls()])
 
 
-async def _ended_conversation(record: Parent[events.Ended], info: Info) -> ConversationRecord | None:
-    if record.scope is None:
+async def _ended_conversation(record: Parent[events.Ended], info: Info) -> OwnedConversation | None:
+    if not isinstance(record.scope, ConversationRef):
         return None
-    if record.scope.startswith("agent-"):
-        return default_conversation(record.scope)
-    return await conversations.still_there(info.context, record.scope)
+    return await conversations.by_ref_if_kept(info.context, record.scope)
 
 
 @strawberry.type(description="The end: once, and nothing after it.")

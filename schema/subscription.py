@@ -9,8 +9,8 @@ import strawberry
 from strawberry import ID
 
 from resolvers import turns
-from resolvers.access import scope_of
 from resolvers.info import Info
+from resolvers.owned import ref_of
 from resolvers.streams.follow import follow
 from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
@@ -96,5 +96,4 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Read one turn after another."""
         conversation = await info.context.access.conversation(id)
-        scope = scope_of(conversation)
-        return follow(info.context, scope, conversation.agent_id, after)  # type: ignore[return-value]
+        return follow(info.context, ref_of(conversation), after)  # type: ignore[return-value]

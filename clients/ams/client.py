@@ -32,6 +32,7 @@ from clients.ams.records import (
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.decode import Records, acknowledged, decode
 from clients.errors import GatewayError, NotFound, Service
+from clients.owned import OwnedAgentId
 from clients.upstream import Upstream
 
 _ABSENT = frozenset({404, 405})
@@ -89,7 +90,7 @@ class Ams:
         answer = await self._ask(scope, Call(operation="me", path="/me"), user_id, refusals.of_profile)
         return decode_profile(answer.body, user_id)
 
-    async def agent_facts(self, scope: CallScope, user_id: str, ids: list[str]) -> list[AgentFacts | None]:
+    async def agent_facts(self, scope: CallScope, user_id: str, ids: list[OwnedAgentId]) -> list[AgentFacts | None]:
         """What AMS says of some agents beyond their rows, in the order asked; ``None`` where it says nothing."""
         call = Call(operation="agents", path="/agents", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, call, user_id)
@@ -109,14 +110,23 @@ class Ams:
         answer = await self._ask(scope, _once(call, key), user_id, refusals.of_creating)
         return decode(Service.AMS, _CREATED, answer.body).agent.id
 
-    async def upgrade_plan(self, scope: CallScope, user_id: str, agent_id: str, version: str | None) -> UpgradePlan:
+    async def upgrade_plan(
+        self, scope: CallScope, user_id: str, agent_id: OwnedAgentId, version: str | None
+    ) -> UpgradePlan:
         """What an upgrade to a version, or to the latest, would do. Raises as ``upgrade_agent`` does."""
         call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True), agent_id)
         answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
         return decode(Service.AMS, _PLAN, answer.body)
 
     async def upgrade_agent(
-        self, scope: CallScope, user_id: str, agent_id: str, *, version: str | None, queue: bool, key: str | None
+        self,
+        scope: CallScope,
+        user_id: str,
+        agent_id: OwnedAgentId,
+        *,
+        version: str | None,
+        queue: bool,
+        key: str | None,
     ) -> bool:
         """Upgrade an agent to a version, or to the latest. Whether that is done; else it is queued.
 
@@ -129,7 +139,9 @@ class Ams:
         answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
         return bool(decode(Service.AMS, _APPLIED, answer.body).applied)
 
-    async def delete_agent(self, scope: CallScope, user_id: str, agent_id: str, key: str | None) -> bool | None:
+    async def delete_agent(
+        self, scope: CallScope, user_id: str, agent_id: OwnedAgentId, key: str | None
+    ) -> bool | None:
         """Delete an agent. ``None`` from an AMS that is known to lack this; false where it answers that there is none.
 
         An AMS that lacks it may answer the same, so the caller who knows that there is such an agent tells by

@@ -10,6 +10,7 @@ from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.records import AgentState, AgentToChange
 from clients.letta.wire import Wire
+from clients.owned import OwnedAgentId, Position
 
 _AGENT = msgspec.json.Decoder(AgentState)
 _AGENTS = msgspec.json.Decoder(Page[AgentState])
@@ -20,13 +21,13 @@ _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include"
 class AgentCalls(Wire):
     """Part of ``Letta``."""
 
-    async def agent(self, scope: CallScope, agent_id: str) -> AgentState:
+    async def agent(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentState:
         """One agent's state, with blocks, tools and tags. Raises NotFound."""
         call = Call(operation="agent", path=f"/v1/agents/{agent_id}", params=_INCLUDES, subject=agent_id)
         return await self.read(scope, _AGENT, call)
 
     async def agents_by_tag(
-        self, scope: CallScope, tag: str, *, limit: int, after: str | None = None
+        self, scope: CallScope, tag: str, *, limit: int, after: Position | None = None
     ) -> list[AgentState]:
         """A page of agents that carry a tag, newest first; an unknown ``after`` is ignored by Letta."""
         params = [("tags", tag), ("limit", str(limit)), ("order", "desc"), *_INCLUDES]
@@ -35,7 +36,7 @@ class AgentCalls(Wire):
         return await self.read(scope, _AGENTS, Call(operation="agents", path="/v1/agents/", params=params))
 
     async def search_agents(
-        self, scope: CallScope, tags: list[str], *, search: str | None, limit: int, after: str | None = None
+        self, scope: CallScope, tags: list[str], *, search: str | None, limit: int, after: Position | None = None
     ) -> list[AgentState]:
         """A page of agents that carry all of some tags, newest first, and whose names match a search.
 
@@ -47,20 +48,20 @@ class AgentCalls(Wire):
         params += [("after", after)] if after else []
         return await self.read(scope, _AGENTS, Call(operation="agents.search", path="/v1/agents/", params=params))
 
-    async def agent_to_change(self, scope: CallScope, agent_id: str) -> AgentToChange:
+    async def agent_to_change(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentToChange:
         """What a change of an agent starts from. Raises NotFound."""
         call = Call(
             operation="agent", path=f"/v1/agents/{agent_id}", params=[("include", "agent.tags")], subject=agent_id
         )
         return await self.read(scope, _TO_CHANGE, call)
 
-    async def update_agent(self, scope: CallScope, agent_id: str, changes: dict[str, Any]) -> None:
+    async def update_agent(self, scope: CallScope, agent_id: OwnedAgentId, changes: dict[str, Any]) -> None:
         """Change an agent; ``changes`` are fields of Letta's. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
         call = Call(operation="agent.update", method="PATCH", path=path, json=changes, subject=agent_id)
         await self.tell(scope, call)
 
-    async def delete_agent(self, scope: CallScope, agent_id: str) -> None:
+    async def delete_agent(self, scope: CallScope, agent_id: OwnedAgentId) -> None:
         """Delete an agent with all that was said to it. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
         await self.tell(scope, Call(operation="agent.delete", method="DELETE", path=path, subject=agent_id))

@@ -1,7 +1,4 @@
-"""Conversations, and the messages in them.
-
-A *scope* names one conversation: ``conv-…``, or ``agent-…`` for that agent's own, default conversation.
-"""
+"""Conversations, and the messages in them."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import ConversationRecord
 from clients.letta.wire import Wire
+from clients.owned import ClaimedConversationId, ConversationRef, OwnedAgentId, OwnedConversationId, Position
 
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
 _CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])
@@ -20,7 +18,7 @@ _CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])
 class ConversationCalls(Wire):
     """Part of ``Letta``."""
 
-    async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+    async def conversation(self, scope: CallScope, conversation_id: ClaimedConversationId) -> ConversationRecord:
         """One conversation. Raises NotFound."""
         call = Call(operation="conversation", path=f"/v1/conversations/{conversation_id}", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
@@ -28,10 +26,10 @@ class ConversationCalls(Wire):
     async def conversations(
         self,
         scope: CallScope,
-        agent_id: str,
+        agent_id: OwnedAgentId,
         *,
         limit: int,
-        after: str | None = None,
+        after: Position | None = None,
         search: str | None = None,
     ) -> list[ConversationRecord]:
         """A page of an agent's conversations, newest first; with ``search``, those whose summary contains that text.
@@ -44,7 +42,9 @@ class ConversationCalls(Wire):
         call = Call(operation="conversations", path="/v1/conversations/", params=params, subject=agent_id)
         return await self.read(scope, _CONVERSATIONS, call)
 
-    async def create_conversation(self, scope: CallScope, agent_id: str, summary: str | None) -> ConversationRecord:
+    async def create_conversation(
+        self, scope: CallScope, agent_id: OwnedAgentId, summary: str | None
+    ) -> ConversationRecord:
         """Start a conversation with an agent."""
         call = Call(
             operation="conversation.create",
@@ -56,7 +56,9 @@ class ConversationCalls(Wire):
         )
         return await self.read(scope, _CONVERSATION, call)
 
-    async def update_conversation(self, scope: CallScope, conversation_id: str, summary: str) -> ConversationRecord:
+    async def update_conversation(
+        self, scope: CallScope, conversation_id: OwnedConversationId, summary: str
+    ) -> ConversationRecord:
         """Say anew what a conversation is about. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call(
@@ -68,13 +70,13 @@ class ConversationCalls(Wire):
         )
         return await self.read(scope, _CONVERSATION, call)
 
-    async def fork_conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+    async def fork_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> ConversationRecord:
         """Begin another conversation with what one remembers. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}/fork"
         call = Call(operation="conversation.fork", method="POST", path=path, subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
-    async def delete_conversation(self, scope: CallScope, conversation_id: str) -> None:
+    async def delete_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> None:
         """Delete a conversation. A run in it goes on to its end (tried on 0.16.8). Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call(operation="conversation.delete", method="DELETE", path=path, subject=conversation_id)
@@ -83,12 +85,12 @@ class ConversationCalls(Wire):
     async def messages(
         self,
         scope: CallScope,
-        conversation: str,
+        conversation: ConversationRef,
         *,
         limit: int,
         newest_first: bool,
-        before: str | None = None,
-        after: str | None = None,
+        before: Position | None = None,
+        after: Position | None = None,
     ) -> list[MessageRecord]:
         """A page of a conversation's messages, oldest first in the answer.
 
@@ -97,14 +99,12 @@ class ConversationCalls(Wire):
         a default conversation takes any message's id for one, whoever's it is, and raises NotFound for one that is
         none; another conversation passes over what it does not know, and the page begins at its end.
         """
-        params = [("limit", str(limit)), ("order", "desc" if newest_first else "asc")]
+        params = [*conversation.agent_parameter.items(), ("limit", str(limit))]
+        params.append(("order", "desc" if newest_first else "asc"))
         params += [("before", before)] if before else []
         params += [("after", after)] if after else []
-        if conversation.startswith("agent-"):
-            path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
-        else:
-            path = f"/v1/conversations/{conversation}/messages"
-        answer = await self.ask(scope, Call(operation="messages", path=path, params=params, subject=conversation))
+        call = Call(operation="messages", path=conversation.messages_path, params=params, subject=conversation)
+        answer = await self.ask(scope, call)
         return decode_page(answer.body, conversation, newest_first=newest_first)
 
 

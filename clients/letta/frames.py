@@ -16,6 +16,7 @@ from clients.letta.messages import MessageRecord, decode_message
 from clients.letta.records import Usage
 from clients.letta.wire import is_letta_id
 from clients.overflow import is_too_long
+from clients.owned import ConversationRef
 from clients.sse import SseEvent
 
 
@@ -102,7 +103,7 @@ def seq_id_of(event: SseEvent) -> int | None:
     return _count(decode(Service.LETTA, _HEAD, event.data).seq_id)
 
 
-def decode_frame(event: SseEvent, scope: str) -> Frame:
+def decode_frame(event: SseEvent, conversation: ConversationRef) -> Frame:
     """One event of the stream as a frame.
 
     Raises:
@@ -112,7 +113,7 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
         return Done()
     kind = decode(Service.LETTA, _HEAD, event.data).message_type
     if kind not in _OURS:
-        return MessageFrame(decode_message(event.data, scope))
+        return MessageFrame(decode_message(event.data, conversation))
     wire = decode(Service.LETTA, _WIRE, event.data)
     match kind:
         case "ping":

@@ -8,6 +8,7 @@ from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.records import MemoryBlockRecord, MemoryHit, PassageRecord
 from clients.letta.wire import MAX_PAGE, Wire
+from clients.owned import ClaimedBlockId, OwnedAgentId, OwnedBlockId, OwnedPassageId, Position
 
 
 class _Named(msgspec.Struct):
@@ -28,7 +29,7 @@ _HITS = msgspec.json.Decoder(Page[_Hit])
 class MemoryCalls(Wire):
     """Part of ``Letta``."""
 
-    async def block_agents(self, scope: CallScope, block_id: str) -> set[str]:
+    async def block_agents(self, scope: CallScope, block_id: ClaimedBlockId) -> set[str]:
         """The ids of all the agents that a memory block is attached to: several may share it. Raises NotFound."""
         found: set[str] = set()
         after: list[tuple[str, str]] = []
@@ -42,7 +43,7 @@ class MemoryCalls(Wire):
             found.update(agents)
             after = [("after", agents[-1])]
 
-    async def update_block(self, scope: CallScope, block_id: str, value: str) -> MemoryBlockRecord:
+    async def update_block(self, scope: CallScope, block_id: OwnedBlockId, value: str) -> MemoryBlockRecord:
         """Write a memory block. Raises NotFound, and BadUserInput where it does not fit."""
         path = f"/v1/blocks/{block_id}"
         call = Call(operation="block.update", method="PATCH", path=path, json={"value": value}, subject=block_id)
@@ -51,12 +52,12 @@ class MemoryCalls(Wire):
     async def passages(
         self,
         scope: CallScope,
-        agent_id: str,
+        agent_id: OwnedAgentId,
         *,
         limit: int,
         newest_first: bool,
-        before: str | None = None,
-        after: str | None = None,
+        before: Position | None = None,
+        after: Position | None = None,
     ) -> list[PassageRecord]:
         """A page of an agent's passages.
 
@@ -70,7 +71,9 @@ class MemoryCalls(Wire):
         call = Call(operation="passages", path=path, params=params, subject=agent_id)
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
-    async def search_passages(self, scope: CallScope, agent_id: str, query: str, limit: int) -> list[MemoryHit]:
+    async def search_passages(
+        self, scope: CallScope, agent_id: OwnedAgentId, query: str, limit: int
+    ) -> list[MemoryHit]:
         """The passages of an agent that are nearest to a query, best first.
 
         The agent's own search tells no score; this one does, where Letta's store of vectors has one. 0.16.8 on
@@ -90,7 +93,7 @@ class MemoryCalls(Wire):
         return [MemoryHit(passage=_of(agent_id, hit.passage), score=hit.score if scored else None) for hit in hits]
 
     async def insert_passage(
-        self, scope: CallScope, agent_id: str, text: str, tags: list[str] | None
+        self, scope: CallScope, agent_id: OwnedAgentId, text: str, tags: list[str] | None
     ) -> list[PassageRecord]:
         """Keep a text in an agent's archival memory. Letta answers a list, and may cut a text into several."""
         call = Call(
@@ -103,16 +106,16 @@ class MemoryCalls(Wire):
         )
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
-    async def delete_passage(self, scope: CallScope, passage: PassageRecord) -> None:
-        """Forget a passage. Raises NotFound.
+    async def delete_passage(self, scope: CallScope, agent_id: OwnedAgentId, passage_id: OwnedPassageId) -> None:
+        """Delete a passage. Raises NotFound.
 
-        Letta asks nobody whether the passage is that agent's (tried on 0.16.8): whoever calls this has read it there.
+        Letta does not check that the passage is of that agent (tried on 0.16.8).
         """
-        path = f"/v1/agents/{passage.agent_id}/archival-memory/{passage.id}"
-        call = Call(operation="passage.delete", method="DELETE", path=path, subject=passage.agent_id)
+        path = f"/v1/agents/{agent_id}/archival-memory/{passage_id}"
+        call = Call(operation="passage.delete", method="DELETE", path=path, subject=agent_id)
         await self.tell(scope, call)
 
 
-def _of(agent_id: str, passage: PassageRecord) -> PassageRecord:
+def _of(agent_id: OwnedAgentId, passage: PassageRecord) -> PassageRecord:
     passage.agent_id = agent_id
     return passage

@@ -21,6 +21,7 @@ from clients.decode import UNREADABLE, Page, decode, undecodable
 from clients.errors import Service
 from clients.letta.content import Content, MessageImage, text_of
 from clients.letta.tools import Approval, ToolCall, ToolReturn
+from clients.owned import ConversationRef
 
 
 class MessageRole(StrEnum):
@@ -39,8 +40,8 @@ class MessageRecord(msgspec.Struct, kw_only=True):
     Attributes:
         letta_id: ``message-…``; shared by the messages of one group.
         otid: tells the messages of a group apart; for a user message, the id its sender chose.
-        scope: where it was read: ``conv-…``, or ``agent-…`` for an agent's default conversation.
-        ordinal: place within its group, from 0.
+        read_in: the conversation that it was read in or sent to; Letta does not send it.
+        ordinal: its index within its group, from 0.
         group_size: how many messages share its Letta id.
     """
 
@@ -52,9 +53,21 @@ class MessageRecord(msgspec.Struct, kw_only=True):
     step_id: str | None = None
     run_id: str | None = None
     message_type: str = ""
-    scope: str = ""
+    read_in: ConversationRef | None = msgspec.field(default=None, name="agentgraph.read_in")
     ordinal: int = 0
     group_size: int = 1
+
+    @property
+    def conversation(self) -> ConversationRef:
+        """The conversation it is in."""
+        if self.read_in is None:
+            raise TypeError("a message of no conversation")
+        return self.read_in
+
+    @property
+    def is_known_by_otid(self) -> bool:
+        """Whether its ``otid`` identifies it: its sender chose that before Letta stored the message."""
+        return False
 
     @property
     def created_at(self) -> datetime | None:
@@ -85,6 +98,11 @@ class UserMessage(_Spoken, kw_only=True):
     """What the user said."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
+
+    @property
+    def is_known_by_otid(self) -> bool:
+        """Whether its sender chose its ``otid``."""
+        return bool(self.otid)
 
     @property
     def images(self) -> list[MessageImage]:
@@ -240,12 +258,12 @@ _RAWS = msgspec.json.Decoder(Page[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
-_COMMON = [field for field in fields(MessageRecord) if field.name not in {"scope", "ordinal", "group_size"}]
+_COMMON = [field for field in fields(MessageRecord) if field.name not in {"read_in", "ordinal", "group_size"}]
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for kind, cls in _CLASSES.items()}
 
 
-def decode_message(raw: bytes, scope: str) -> MessageRecord:
-    """One message, listed or streamed, read in ``scope``.
+def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:
+    """One message, listed or streamed, read in ``conversation``.
 
     Raises:
         UpstreamError: reason ``DECODE``.
@@ -258,7 +276,7 @@ def decode_message(raw: bytes, scope: str) -> MessageRecord:
         raise undecodable(Service.LETTA) from error
     if isinstance(record, UserMessage) and (alert := _system_alert(record.text)) is not None:
         record = _as_system(record, alert)
-    record.scope = scope
+    record.read_in = conversation
     return record
 
 
@@ -294,17 +312,17 @@ def _as_system(record: UserMessage, alert: str) -> SystemMessage:
     )
 
 
-def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageRecord]:
+def decode_page(body: bytes, conversation: ConversationRef, *, newest_first: bool) -> list[MessageRecord]:
     """A page of messages, oldest first whatever order Letta sent.
 
     Letta's ``default`` conversation answers oldest first even under ``order=desc``; its dates tell. Messages of one
     group keep their order under both, so a page is turned over group by group.
     """
-    records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
+    records = [decode_message(bytes(raw), conversation) for raw in decode(Service.LETTA, _RAWS, body)]
     if any(isinstance(record, OpaqueMessage) and record.json.keys().isdisjoint(_ANY_OF) for record in records):
         raise undecodable(Service.LETTA)
     groups = [_numbered(group) for _, group in groupby(records, key=lambda record: record.letta_id)]
-    if newest_first and not _ascending(records):
+    if newest_first and not (conversation.conversation_id is None and _ascending(records)):
         groups.reverse()
     return [record for group in groups for record in group]
 
@@ -317,11 +335,9 @@ def _numbered(group: Iterable[MessageRecord]) -> list[MessageRecord]:
 
 
 def _ascending(records: list[MessageRecord]) -> bool:
-    """Whether a page asked for newest first came oldest first all the same: only a default conversation's does.
+    """Whether a default conversation's page that was requested newest first came oldest first, by its dates.
 
-    Dates say nothing of others. A fork's first message is made anew, and so is younger than what it inherits.
+    Dates do not tell the order elsewhere: a fork's first message is younger than those it inherits.
     """
-    if not records or not records[0].scope.startswith("agent-"):
-        return False
     dates = [record.date for record in records if record.date is not None]
     return len(dates) < 2 or dates[0] <= dates[-1]

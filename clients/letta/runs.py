@@ -12,6 +12,7 @@ from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import RunRecord, Spent, StepRecord, Usage
 from clients.letta.wire import MAX_PAGE, Wire, translate
+from clients.owned import ClaimedRunId, ClaimedStepId, ConversationRef, OwnedAgentId, OwnedRunId, Position
 from clients.timestamps import in_utc
 
 RUN_START = 5
@@ -42,11 +43,13 @@ _OVER = [("statuses", status) for status in ("completed", "failed", "cancelled")
 class RunCalls(Wire):
     """Part of ``Letta``."""
 
-    async def run(self, scope: CallScope, run_id: str) -> RunRecord:
+    async def run(self, scope: CallScope, run_id: OwnedRunId | ClaimedRunId) -> RunRecord:
         """One run. Raises NotFound."""
         return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}", subject=run_id))
 
-    async def run_messages(self, scope: CallScope, run_id: str, conversation: str) -> list[MessageRecord]:
+    async def run_messages(
+        self, scope: CallScope, run_id: OwnedRunId, conversation: ConversationRef
+    ) -> list[MessageRecord]:
         """The first messages of a run of a conversation, oldest first; the user's own is the first. Raises NotFound."""
         params = [("limit", str(RUN_START)), ("order", "asc")]
         answer = await self.ask(
@@ -54,7 +57,7 @@ class RunCalls(Wire):
         )
         return decode_page(answer.body, conversation, newest_first=False)
 
-    async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
+    async def active_runs(self, scope: CallScope, agent_ids: list[OwnedAgentId]) -> list[RunRecord]:
         """The runs of some agents that are still going, newest first; with them, maybe, some that never end.
 
         Letta leaves those of answers that were not streamed ``created`` (see ``RunRecord.is_active``). Where a page is
@@ -68,12 +71,12 @@ class RunCalls(Wire):
         )
         return sorted((run for runs in going for run in runs), key=_age, reverse=True)
 
-    async def runs(self, scope: CallScope, agent_ids: list[str], *, limit: int) -> list[RunRecord]:
+    async def runs(self, scope: CallScope, agent_ids: list[OwnedAgentId], *, limit: int) -> list[RunRecord]:
         """The newest runs of some agents, newest first."""
         return await self._of_agents(scope, agent_ids, [], limit)
 
     async def agent_runs(
-        self, scope: CallScope, agent_id: str, *, limit: int, over: bool, before: str | None = None
+        self, scope: CallScope, agent_id: OwnedAgentId, *, limit: int, over: bool, before: Position | None = None
     ) -> list[RunRecord]:
         """A page of an agent's runs, newest first, all or those that are ``over``.
 
@@ -83,7 +86,7 @@ class RunCalls(Wire):
         return await self._of_agents(scope, [agent_id], which, limit)
 
     async def _of_agents(
-        self, scope: CallScope, agent_ids: list[str], which: list[tuple[str, str]], limit: int
+        self, scope: CallScope, agent_ids: list[OwnedAgentId], which: list[tuple[str, str]], limit: int
     ) -> list[RunRecord]:
         """The newest of some agents' runs that are ``which``, newest first."""
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
@@ -91,30 +94,30 @@ class RunCalls(Wire):
         subject = agent_ids[0] if len(agent_ids) == 1 else ""
         return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params, subject=subject))
 
-    async def run_usage(self, scope: CallScope, run_id: str) -> Usage:
+    async def run_usage(self, scope: CallScope, run_id: OwnedRunId) -> Usage:
         """The tokens of all of a run's steps so far. Raises NotFound."""
         call = Call(operation="run.usage", path=f"/v1/runs/{run_id}/usage", subject=run_id)
         spent = await self.read(scope, _SPENT, call)
         return spent.usage
 
-    async def run_steps(self, scope: CallScope, run_id: str) -> list[StepRecord]:
+    async def run_steps(self, scope: CallScope, run_id: OwnedRunId) -> list[StepRecord]:
         """A run's first 100 steps, oldest first. Raises NotFound."""
         params = [("order", "asc"), ("limit", str(MAX_PAGE))]
         call = Call(operation="run.steps", path=f"/v1/runs/{run_id}/steps", params=params, subject=run_id)
         return await self.read(scope, _STEPS, call)
 
-    async def step(self, scope: CallScope, step_id: str) -> StepRecord:
+    async def step(self, scope: CallScope, step_id: ClaimedStepId) -> StepRecord:
         """One step. Raises NotFound."""
         return await self.read(scope, _STEP, Call(operation="step", path=f"/v1/steps/{step_id}", subject=step_id))
 
-    async def cancel(self, scope: CallScope, run: RunRecord) -> None:
+    async def cancel(self, scope: CallScope, agent_id: OwnedAgentId, run_id: OwnedRunId) -> None:
         """Stop a run. A run that is over already is no error."""
         call = Call(
             operation="run.cancel",
             method="POST",
-            path=f"/v1/agents/{run.agent_id}/messages/cancel",
-            json={"run_ids": [run.id]},
-            subject=run.id,
+            path=f"/v1/agents/{agent_id}/messages/cancel",
+            json={"run_ids": [run_id]},
+            subject=run_id,
         )
         try:
             await self.upstream.request(scope, call)

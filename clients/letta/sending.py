@@ -11,6 +11,7 @@ import msgspec
 
 from clients.letta.content import ContentPart
 from clients.letta.messages import UserMessage
+from clients.owned import ConversationRef, OwnedRunId
 
 
 class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,10 +24,10 @@ class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
         """As Letta takes it."""
         return {"role": "user", "content": self.content, "otid": self.otid}
 
-    def record(self, scope: str, run_id: str | None) -> UserMessage:
-        """The message as it will stand in ``scope``, before Letta has stored it."""
+    def record(self, conversation: ConversationRef, run_id: str | None) -> UserMessage:
+        """The message as it will be in ``conversation``, before Letta has stored it."""
         content = msgspec.convert(self.content, list[ContentPart])
-        return UserMessage(otid=self.otid, scope=scope, content=content, run_id=run_id)
+        return UserMessage(otid=self.otid, read_in=conversation, content=content, run_id=run_id)
 
 
 class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
         approvals = [{**decision, "tool_call_id": call_id} for call_id in self.tool_call_ids]
         return {"type": "approval", "approvals": approvals, "otid": self.otid}
 
-    def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
+    def record(self, conversation: ConversationRef, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
         """Nothing of it is shown before Letta has stored it."""
         return
 
@@ -51,11 +52,11 @@ class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
 class FollowedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A turn that was begun elsewhere and is taken up: nothing is sent. Letta streams a ``background`` run again."""
 
-    run_id: str
+    run_id: OwnedRunId
     background: bool
     otid: str = ""
 
-    def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
+    def record(self, conversation: ConversationRef, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
         """What began it is in the list of messages."""
         return
 

@@ -14,6 +14,7 @@ from clients.errors import Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame, seq_id_of
 from clients.letta.sending import Sent
 from clients.letta.wire import Wire, translate
+from clients.owned import ConversationRef, OwnedRunId
 from clients.sse import sse_events
 from clients.upstream import StreamedAnswer, Upstream
 
@@ -47,7 +48,7 @@ class TurnCalls(Wire):
     async def send(
         self,
         scope: CallScope,
-        conversation: str,
+        conversation: ConversationRef,
         sent: Sent,
         *,
         opens_within: float,
@@ -60,13 +61,11 @@ class TurnCalls(Wire):
         Raises:
             Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
         """
-        path, body = f"/v1/conversations/{conversation}/messages", _body(sent)
-        if conversation.startswith("agent-"):
-            path, body["agent_id"] = "/v1/conversations/default/messages", conversation
+        body = _body(sent) | conversation.agent_parameter
         call = Call(
             operation="send",
             method="POST",
-            path=path,
+            path=conversation.messages_path,
             subject=conversation,
             model_work=True,
             is_refusal=_lacks_redis,
@@ -84,7 +83,7 @@ class TurnCalls(Wire):
 
     @asynccontextmanager
     async def taken_up(
-        self, scope: CallScope, conversation: str, run_id: str, *, opens_within: float
+        self, scope: CallScope, conversation: ConversationRef, run_id: OwnedRunId, *, opens_within: float
     ) -> AsyncIterator[LettaTurn]:
         """The turn of a background run, from its start, whoever began it. Raises BadUserInput for another run."""
         call = Call(
@@ -146,7 +145,7 @@ class _Seen:
         return True
 
 
-async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
+async def _frames(answer: StreamedAnswer, conversation: ConversationRef) -> AsyncIterator[Frame]:
     """The frames, each number once: what comes again under a ``seq_id`` that has been seen is dropped.
 
     A frame that cannot be read is dropped too: the turn goes on, and its messages are read back whole at its end.

@@ -14,9 +14,10 @@ from contextlib import AsyncExitStack
 import msgspec
 
 from clients.errors import BadUserInput, GatewayError, NotFound, RateLimited, UpstreamFailure
-from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun
+from clients.owned import ConversationRef
 from resolvers.context import RequestContext
+from resolvers.owned import OwnedRun
 from resolvers.paging import decode_cursor, encode_cursor
 from resolvers.streams.events import Detached, Event, OnDisconnect, Started
 from resolvers.streams.letta import LettaSource
@@ -31,11 +32,10 @@ class _FollowCursor(msgspec.Struct, array_like=True):
     cursor: str
 
 
-async def follow(context: RequestContext, scope: str, agent_id: str, after: str | None = None) -> AsyncIterator[Event]:
+async def follow(context: RequestContext, scope: ConversationRef, after: str | None = None) -> AsyncIterator[Event]:
     """The events of one turn after another, until the reader leaves or is let go.
 
-    ``scope`` has been proved to be the principal's, and to be a conversation with ``agent_id``. Without ``after``, it
-    begins with the turn that is active, from that turn's start.
+    Without ``after``, it begins with the active turn of the conversation, from that turn's start.
 
     Raises:
         BadUserInput: reason ``CURSOR`` for a cursor of something else, ``CURSOR_EXPIRED`` for one of a turn that cannot
@@ -43,7 +43,7 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
         RateLimited: reason ``FOLLOWS``, past what one user may follow at a time.
     """
     streams = context.resources.streams
-    with context.resources.watches.following(context, scope, agent_id, streams.limits.look) as watch:
+    with context.resources.watches.following(context, scope, streams.limits.look) as watch:
         following = _Following(context, scope, watch)
         stream, cursor = following.resumed(after)
         await following.begin(stream)
@@ -75,7 +75,7 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
 class _Following:
     """What one reader has been told of one conversation."""
 
-    def __init__(self, context: RequestContext, scope: str, watch: Watch) -> None:
+    def __init__(self, context: RequestContext, scope: ConversationRef, watch: Watch) -> None:
         self._context = context
         self._scope = scope
         self._watch = watch
@@ -127,7 +127,7 @@ class _Following:
             UpstreamFailure: where Letta cannot say; later polls wait for a Letta that is away.
         """
         runs = await self._watch.fresh(self._scope)
-        ids = [run.id for run in runs]
+        ids: list[str] = [run.id for run in runs]
         if resumed is not None and resumed.run_id in ids:
             self._runs = set(ids[ids.index(resumed.run_id) + 1 :])
         else:
@@ -175,13 +175,13 @@ class _Following:
         """Whether a turn may be about to begin here: a new run in Letta may be its own."""
         return any(not stream.begun and stream.log.ended is None for stream in self._mine())
 
-    def _elsewhere(self, look: Look) -> RunRecord | None:
+    def _elsewhere(self, look: Look) -> OwnedRun | None:
         """The oldest run of the conversation that is to be taken up. Letta may be away for a poll."""
         if look.failure is not None and not isinstance(look.failure, UpstreamFailure | RateLimited):
             raise again(look.failure)
         return next((run for run in reversed(self._watch.runs(self._scope)) if self._is_news(run)), None)
 
-    def _is_news(self, run: RunRecord) -> bool:
+    def _is_news(self, run: OwnedRun) -> bool:
         """Whether a run is new and no stream here is of it, or it goes on although a stream of it broke off.
 
         What is neither going on nor over never ends in Letta.
@@ -192,7 +192,7 @@ class _Following:
             return run.is_active
         return run.id not in self._runs and (run.is_active or run.over)
 
-    async def _take_up(self, run: RunRecord, stack: AsyncExitStack) -> Stream | None:
+    async def _take_up(self, run: OwnedRun, stack: AsyncExitStack) -> Stream | None:
         """Read a run by a stream here; ``None`` where Letta refuses. One it will not stream is watched next time."""
         taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
         started = self._streams.started(

@@ -25,6 +25,7 @@ from clients.letta.stops import StopKind, stop_kind
 from clients.letta.turns import LettaTurn
 from clients.letta.wire import is_letta_id
 from clients.outcome import outcome_unknown
+from clients.owned import ConversationRef, OwnedRunId
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks
@@ -58,13 +59,13 @@ READ_BACK_SECONDS = 5.0
 
 
 class LettaSource:
-    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``.
+    """One turn of one conversation. ``scope`` is its conversation.
 
     With an ``earlier`` attempt to send the same, it is looked for first, and sent only if Letta has not taken it.
     """
 
     def __init__(
-        self, context: RequestContext, scope: str, sent: Sent | FollowedRun, earlier: Attempt | None = None
+        self, context: RequestContext, scope: ConversationRef, sent: Sent | FollowedRun, earlier: Attempt | None = None
     ) -> None:
         self._context = context
         self._scope = scope
@@ -129,7 +130,7 @@ class LettaSource:
             raise TypeError("a run that is followed sends nothing")
         return letta.send(self._context.model_scope(), self._scope, sent, opens_within=clocks.first_token)
 
-    async def _watched(self, run_id: str) -> AsyncIterator[Frame]:
+    async def _watched(self, run_id: OwnedRunId) -> AsyncIterator[Frame]:
         """A run that Letta does not stream again, looked at until it is over."""
         yield Ping(run_id)
         try:
@@ -142,7 +143,7 @@ class LettaSource:
             raise UpstreamTimeout("The turn took too long.", reason="TOTAL", service=Service.LETTA) from error
         yield StopReason(run.stop_reason or _STOP_OF[run.status])
 
-    async def _look(self, run_id: str) -> RunRecord:
+    async def _look(self, run_id: OwnedRunId) -> RunRecord:
         return await self._context.resources.letta.run(self._context.renewed().scope, run_id)
 
     async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncGenerator[tuple[Event, bytes]]:

@@ -13,7 +13,6 @@ from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 from clients.outcome import is_unconfirmed
-from resolvers.recent_ids import is_sent
 from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.log import StreamLog
 
@@ -191,7 +190,7 @@ class Stream:
         if sent is None:
             return None
         added = (event.message for event in self.log.messages)
-        return next((message for message in added if is_sent(message) and message.otid == sent.otid), sent)
+        return next((message for message in added if message.is_known_by_otid and message.otid == sent.otid), sent)
 
     @property
     def text(self) -> str:

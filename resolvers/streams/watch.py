@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clients.bounded import Quotas
 from clients.errors import GatewayError, NotFound, RateLimited
-from clients.letta.records import RunRecord, RunStatus
+from clients.letta.records import RunStatus
+from clients.owned import ConversationRef, OwnedAgentId, OwnedRunId
+from resolvers.owned import OwnedRun, runs_of
 from resolvers.streams.events import StreamFailure
 from resolvers.streams.waiters import Waiters, woken
 
@@ -51,7 +53,7 @@ class Look(NamedTuple):
     """The result of one poll. ``began`` is a ``time.monotonic()``; ``runs`` are newest first, of all conversations."""
 
     began: float
-    runs: list[RunRecord]
+    runs: list[OwnedRun]
     failure: Exception | None = None
 
 
@@ -62,12 +64,12 @@ class _Scope:
         self.follows = 0
         self.proved = 0.0
         self.is_gone = False
-        self.state: list[tuple[str, RunStatus]] | None = None
+        self.state: list[tuple[OwnedRunId, RunStatus]] | None = None
 
-    async def prove(self, context: RequestContext, scope: str) -> None:
+    async def prove(self, context: RequestContext, scope: ConversationRef) -> None:
         """Note whether it exists and is the user's."""
         try:
-            await context.access.scope(scope)
+            await context.access.conversation_ref(scope)
         except NotFound:
             self.is_gone = True
         self.proved = time.monotonic()
@@ -81,19 +83,18 @@ class Watches:
         self._follows = Quotas(sys.maxsize, MAX_FOLLOWS)
 
     @contextmanager
-    def following(self, context: RequestContext, scope: str, agent_id: str, interval: float) -> Iterator[Watch]:
-        """Follow a conversation, whose ownership has just been proved, for as long as the context lasts.
+    def following(self, context: RequestContext, scope: ConversationRef, interval: float) -> Iterator[Watch]:
+        """Follow a conversation for as long as the context lasts.
 
         Args:
             context: the operation that follows.
-            scope: the conversation, ``conv-…``, or ``agent-…`` for the agent's default one.
-            agent_id: its agent.
+            scope: the conversation.
             interval: the time from one poll to the next, in seconds.
 
         Raises:
             RateLimited: reason ``FOLLOWS``, past ``MAX_FOLLOWS`` of the user's.
         """
-        owner = context.principal.user_id
+        owner, agent_id = context.principal.user_id, scope.agent_id
         if not self._follows.has_room(owner):
             raise RateLimited(
                 f"You follow {MAX_FOLLOWS} conversations at a time already: end one of those subscriptions first.",
@@ -122,13 +123,13 @@ class Watch:
         looked: wakes after each poll.
     """
 
-    def __init__(self, context: RequestContext, agent_id: str, interval: float) -> None:
+    def __init__(self, context: RequestContext, agent_id: OwnedAgentId, interval: float) -> None:
         self.look: Look | None = None
         self.looked = Waiters()
         self._context = context
         self._agent_id = agent_id
         self._interval = interval
-        self._scopes: dict[str, _Scope] = {}
+        self._scopes: dict[ConversationRef, _Scope] = {}
         self._quiet = self._waiting = 0
         self._due = 0.0
         self._sooner = Waiters()
@@ -139,13 +140,13 @@ class Watch:
         """Whether there is a follow left."""
         return bool(self._scopes)
 
-    def join(self, scope: str) -> None:
-        """Begin one follow of a conversation, whose ownership has just been proved."""
+    def join(self, scope: ConversationRef) -> None:
+        """Begin one follow of a conversation of the user's."""
         known = self._scopes.setdefault(scope, _Scope())
         known.follows += 1
         known.proved, known.is_gone = time.monotonic(), False
 
-    def leave(self, scope: str) -> None:
+    def leave(self, scope: ConversationRef) -> None:
         """End one follow of a conversation."""
         known = self._scopes[scope]
         known.follows -= 1
@@ -168,7 +169,7 @@ class Watch:
                 self._task.cancel()
                 self._task = None
 
-    async def fresh(self, scope: str) -> list[RunRecord]:
+    async def fresh(self, scope: ConversationRef) -> list[OwnedRun]:
         """The conversation's newest runs, by a poll at most ``FRESH_SECONDS`` old. Raises what that failed with."""
         since = time.monotonic() - min(FRESH_SECONDS, self._interval)
         with self.waiting():
@@ -179,7 +180,7 @@ class Watch:
             raise again(self.look.failure)
         return self.runs(scope)
 
-    def runs(self, scope: str) -> list[RunRecord]:
+    def runs(self, scope: ConversationRef) -> list[OwnedRun]:
         """A conversation's runs in the newest poll, newest first.
 
         Raises:
@@ -219,11 +220,11 @@ class Watch:
         spread = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 - it only spreads the load
         self._due = began + self._interval * slowdown * spread
 
-    async def _read(self, began: float) -> list[RunRecord]:
+    async def _read(self, began: float) -> list[OwnedRun]:
         """The agent's runs. Proves the conversations that have news and, every ``PROVED_SECONDS``, all of them."""
         context = self._context.renewed()
         found = await context.resources.letta.runs(context.scope, [self._agent_id], limit=NEWEST_RUNS)
-        runs = [run for run in found if run.agent_id == self._agent_id]
+        runs = runs_of(self._agent_id, found)
         has_news = False
         for scope, known in list(self._scopes.items()):
             state = [(run.id, run.status) for run in self._of(runs, scope)]
@@ -235,9 +236,8 @@ class Watch:
         self._quiet = 0 if has_news else self._quiet + 1
         return runs
 
-    def _of(self, runs: list[RunRecord], scope: str) -> list[RunRecord]:
-        wanted = None if scope == self._agent_id else scope
-        return [run for run in runs if run.conversation_id == wanted]
+    def _of(self, runs: list[OwnedRun], scope: ConversationRef) -> list[OwnedRun]:
+        return [run for run in runs if run.conversation_id == scope.conversation_id]
 
 
 def again(failure: Exception) -> Exception:
