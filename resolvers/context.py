@@ -63,10 +63,10 @@ class RequestContext:
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
         doubt: Doubt | None = None,
     ) -> V:
-        """The answer of ``act``; with a key, what that key of the principal's has begun or done before.
+        """Do ``act``, once per key of the user, and return its answer. See ``IdempotencyKeys.done``.
 
-        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. ``doubt`` is for what must not
-        be done twice. See ``IdempotencyKeys.done``.
+        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. ``doubt`` is for an action that
+        must not be repeated.
         """
         if key is None:
             return await confirmed(act, doubt, keyed=False)
