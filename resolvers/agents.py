@@ -15,7 +15,8 @@ from clients.litellm import ModelRecord
 from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.loaders import STATE_MISSING, AgentSearch, UpgradeKey
+from resolvers.loader_keys import AgentSearch, UpgradeKey
+from resolvers.loaders import STATE_MISSING
 from resolvers.loading import settled
 from resolvers.models import model_if_callable
 from resolvers.owned import OwnedAgent, OwnedConversation, default_conversation, not_found

@@ -16,7 +16,7 @@ from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
 from resolvers.info import Info
-from resolvers.loaders import ConversationWindow
+from resolvers.loader_keys import ConversationWindow
 from resolvers.owned import (
     OwnedAgent,
     OwnedConversation,

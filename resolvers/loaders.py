@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import date
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord, UpgradePlan
 from clients.calls import CallScope
@@ -26,10 +25,21 @@ from clients.owned import (
     ClaimedConversationId,
     ClaimedRunId,
     ClaimedStepId,
-    ConversationRef,
     OwnedAgentId,
     OwnedRunId,
     Position,
+)
+from resolvers.loader_keys import (
+    AgentSearch,
+    ConversationWindow,
+    MemoryQuery,
+    MessageWindow,
+    PassageWindow,
+    RunStart,
+    RunWindow,
+    UpgradeKey,
+    UsageKey,
+    VersionKey,
 )
 from resolvers.loading import Loader, batched, one_by_one, settled
 from resolvers.principal import Principal
@@ -37,89 +47,6 @@ from resolvers.resources import Resources
 
 STATE_MISSING = "STATE_MISSING"
 """The reason of an agent that AMS has and Letta has not."""
-
-
-class VersionKey(NamedTuple):
-    """A template's version. ``exists`` says that there is such a version."""
-
-    slug: str
-    number: str
-    exists: bool
-
-
-class UpgradeKey(NamedTuple):
-    """An agent's upgrade to a version; to the latest without one."""
-
-    agent_id: OwnedAgentId
-    version: str | None
-
-
-class AgentSearch(NamedTuple):
-    """Agents that have a tag, and a text in the name."""
-
-    tag: str | None
-    search: str | None
-
-
-class MessageWindow(NamedTuple):
-    """A page of messages: ``limit`` of Letta's from one end of what is before and after two positions."""
-
-    conversation: ConversationRef
-    limit: int
-    newest_first: bool = True
-    before: Position | None = None
-    after: Position | None = None
-
-
-class PassageWindow(NamedTuple):
-    """A page of an agent's passages, as ``MessageWindow``."""
-
-    agent_id: OwnedAgentId
-    limit: int
-    newest_first: bool = True
-    before: Position | None = None
-    after: Position | None = None
-
-
-class RunWindow(NamedTuple):
-    """A page of an agent's runs, newest first; with ``over``, of those that have ended."""
-
-    agent_id: OwnedAgentId
-    limit: int
-    over: bool
-    before: Position | None
-
-
-class ConversationWindow(NamedTuple):
-    """A page of an agent's conversations, newest first."""
-
-    agent_id: OwnedAgentId
-    limit: int
-    after: Position | None
-    search: str | None
-
-
-class RunStart(NamedTuple):
-    """The first messages of a run in a conversation."""
-
-    run_id: OwnedRunId
-    conversation: ConversationRef
-
-
-class MemoryQuery(NamedTuple):
-    """A search for the passages of an agent that are nearest to a query."""
-
-    agent_id: OwnedAgentId
-    query: str
-    limit: int
-
-
-class UsageKey(NamedTuple):
-    """The usage of a LiteLLM key from a first to a last day."""
-
-    key: str
-    first: date
-    last: date
 
 
 class Loaders:

@@ -14,7 +14,7 @@ from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
 from clients.owned import ConversationRef, Position
 from resolvers.context import RequestContext
-from resolvers.loaders import MessageWindow, RunStart
+from resolvers.loader_keys import MessageWindow, RunStart
 from resolvers.owned import OwnedRun
 from resolvers.paging import decode_cursor, encode_cursor, not_of_this_list
 

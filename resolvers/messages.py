@@ -7,7 +7,7 @@ from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
 from clients.owned import ConversationRef, Position
 from resolvers.context import RequestContext
-from resolvers.loaders import MessageWindow
+from resolvers.loader_keys import MessageWindow
 from resolvers.message_cursors import MessageCursor, cursor_of, resolved_cursor, sent_message
 from resolvers.owned import not_found
 from resolvers.paging import Edge, Page, Window, not_of_this_list, page

@@ -15,7 +15,7 @@ from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
 from resolvers.idempotency import OVERHEAD_BYTES
-from resolvers.loaders import MemoryQuery, PassageWindow
+from resolvers.loader_keys import MemoryQuery, PassageWindow
 from resolvers.owned import not_found, passage_of
 from resolvers.paging import (
     DEFAULT_PAGE,

@@ -13,7 +13,7 @@ from clients.letta.records import RunRecord, RunStatus, StepRecord, Usage
 from clients.owned import OwnedAgentId, Position
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.loaders import RunWindow
+from resolvers.loader_keys import RunWindow
 from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun, ref_of, runs_of
 from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, not_of_this_list, page
 from resolvers.streams.stream import Stream

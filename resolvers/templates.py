@@ -9,7 +9,8 @@ from clients.errors import Forbidden, NotFound
 from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.loaders import VersionKey, kept
+from resolvers.loader_keys import VersionKey
+from resolvers.loaders import kept
 from resolvers.owned import not_found
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.principal import Role

@@ -15,7 +15,7 @@ from clients.litellm import UsageLine
 from clients.litellm.money import dollars
 from clients.litellm.usage import Counts, summed
 from resolvers.context import RequestContext
-from resolvers.loaders import UsageKey
+from resolvers.loader_keys import UsageKey
 
 MAX_DAYS = 366
 
