@@ -68,11 +68,11 @@ class Reason(StrEnum):
     MODEL_NOT_ALLOWED = "MODEL_NOT_ALLOWED", {_FORBIDDEN: "The user's key does not allow the model."}
 
     # the form of a request
-    BODY_TIMEOUT = "BODY_TIMEOUT", {_INPUT: "The request's body did not arrive in time. HTTP 408."}
+    BODY_TIMEOUT = "BODY_TIMEOUT", {_INPUT: "The request's body did not arrive in time."}
     CONTAINERS = "CONTAINERS", {ErrorCode.PAYLOAD_TOO_LARGE: "The JSON has too many objects and arrays."}
     CONTENT_ENCODING = (
         "CONTENT_ENCODING",
-        {_INPUT: "The body cannot be decoded, or its `Content-Encoding` is not supported. HTTP 415 for the latter."},
+        {_INPUT: "The body cannot be decoded, or its `Content-Encoding` is not supported (415)."},
     )
     JSON = "JSON", {_INPUT: "The body is not a JSON object."}
     REQUEST = "REQUEST", {_INPUT: "The request does not have the form of its protocol."}

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.bounds import doors, inputs, work
 from app.bounds.bound import Bound
 from clients.codes import ErrorCode, Reason
-from clients.errors import HTTP_STATUS
+from clients.errors import HTTP_STATUS, BadUserInput, BodyTimeout, UnsupportedEncoding
 
 SECTIONS: dict[str, tuple[Bound, ...]] = {
     "Requests": doors.REQUESTS,
@@ -23,6 +23,12 @@ SECTIONS: dict[str, tuple[Bound, ...]] = {
     "Streams": work.STREAMS,
     "Upstream calls": work.UPSTREAM_CALLS,
 }
+
+_STATUS = {
+    Reason.BODY_TIMEOUT: f"{BodyTimeout.http_status}",
+    Reason.CONTENT_ENCODING: f"{BadUserInput.http_status}, {UnsupportedEncoding.http_status}",
+}
+"""The status of reasons whose errors have not that of their code."""
 
 
 def keys() -> Iterator[str]:
@@ -46,7 +52,7 @@ def rewritten(page: str) -> str:
 def _reasons() -> str:
     head = "| code | HTTP | reason | meaning |\n|---|---|---|---|\n"
     return head + "".join(
-        f"| `{code}` | {HTTP_STATUS[code]} | `{reason}` | {reason.meanings[code]} |\n"
+        f"| `{code}` | {_STATUS.get(reason, HTTP_STATUS[code])} | `{reason}` | {reason.meanings[code]} |\n"
         for code in ErrorCode
         for reason in sorted(Reason)
         if code in reason.meanings
