@@ -72,7 +72,7 @@ class Reason(StrEnum):
     CONTAINERS = "CONTAINERS", {ErrorCode.PAYLOAD_TOO_LARGE: "The JSON has too many objects and arrays."}
     CONTENT_ENCODING = (
         "CONTENT_ENCODING",
-        {_INPUT: "The body cannot be decoded, or its `Content-Encoding` is not supported (415)."},
+        {_INPUT: "The body cannot be decoded, or its `Content-Encoding` is not supported (status 415)."},
     )
     JSON = "JSON", {_INPUT: "The body is not a JSON object."}
     REQUEST = "REQUEST", {_INPUT: "The request does not have the form of its protocol."}

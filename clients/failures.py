@@ -53,7 +53,7 @@ def of_body(service: Service, error: Exception) -> UpstreamError:
     if isinstance(error, EncodingUnreadable):
         return undecodable(service)
     return UpstreamError(
-        f"{display_name(service)} closed the connection before the answer was complete.",
+        f"The connection to {display_name(service)} broke before the answer was complete.",
         reason=Reason.CUT,
         service=service,
     )

@@ -81,7 +81,7 @@ def window(
         raise BadUserInput("Give `after` or `before`, not both.", reason=Reason.PAGING)
     backward = last is not None or before is not None or (newest and first is None and after is None)
     if (backward and first is not None) or (last is not None and after is not None):
-        raise BadUserInput("`first` is for `after`, and `last` for `before`: use them together.", reason=Reason.PAGING)
+        raise BadUserInput("Use `first` with `after`, and `last` with `before`.", reason=Reason.PAGING)
     size = last if last is not None else first
     if size is not None and not 0 <= size <= MAX_PAGE:
         raise BadUserInput(

@@ -198,7 +198,7 @@ def _by_words(status: int, wire: WireError) -> GatewayError | None:
     if wire.type == "no_db_connection":
         return bad_key()
     if wire.type == "budget_exceeded":
-        return BudgetExceeded("The budget is spent.", service=Service.LITELLM)
+        return BudgetExceeded("The budget for model calls is spent.", service=Service.LITELLM)
     if status == 400 and _UNKNOWN_MODEL.search(text):
         return NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND, service=Service.LITELLM)
     if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):

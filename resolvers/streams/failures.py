@@ -15,7 +15,7 @@ _TOO_LONG = StreamFailure(
     message="The messages are longer than the model's context. Shorten them.",
     reason=Reason.CONTEXT_LENGTH,
 )
-_UNPAID = StreamFailure(code=ErrorCode.BUDGET_EXCEEDED, message="The budget is spent.")
+_UNPAID = StreamFailure(code=ErrorCode.BUDGET_EXCEEDED, message="The budget for model calls is spent.")
 _MODEL = StreamFailure(code=ErrorCode.UPSTREAM_ERROR, message="The model call failed.", reason=Reason.MODEL)
 _BY_STOP = {
     "error": _MODEL,
