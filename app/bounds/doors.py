@@ -238,12 +238,7 @@ GRAPHQL = (
         too_complex(Reason.FIELDS),
         f"{merging.MAX_FIELDS:,}",
     ),
-    Bound(
-        "merges",
-        "fields compared to find that they can be merged",
-        too_complex(Reason.FIELDS),
-        f"{merging.MAX_MERGES:,}",
-    ),
+    Bound("merges", "fields compared for merging", too_complex(Reason.FIELDS), f"{merging.MAX_MERGES:,}"),
     Bound(
         "introspection-depth",
         "levels of introspection",
