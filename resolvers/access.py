@@ -11,6 +11,7 @@ from collections.abc import Hashable
 from typing import TypeVar, cast
 
 from clients.ams import Profile
+from clients.codes import Reason
 from clients.errors import NotFound, Service, UpstreamError
 from clients.letta.client import is_letta_id
 from clients.letta.records import StepRecord
@@ -91,8 +92,8 @@ class Access:
         key = (await self.profile()).litellm_key or self._platform_key
         if key is None:
             raise UpstreamError(
-                "No key is set up to pay for your model calls.",
-                reason="CREDENTIAL",
+                "No LiteLLM key is configured for your model calls. Ask the operator for one.",
+                reason=Reason.CREDENTIAL,
                 service=Service.LITELLM,
                 can_retry=False,
             )

@@ -7,6 +7,7 @@ from typing import overload
 
 from strawberry import Parent
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord
@@ -78,8 +79,8 @@ async def create(
 
 
 _UNCONFIRMED = (
-    "Letta did not confirm the new conversation. Send the request again with the same key: the gateway looks for it "
-    "first. If this comes again, or without a key, look in the agent's conversations before you use a new key."
+    "Letta did not confirm the new conversation. Retry with the same key: the gateway looks for the conversation "
+    "first. If this error repeats, or if there was no key, look in the agent's conversations before you use a new key."
 )
 _NEWEST = 50
 """How many of an agent's newest conversations are searched for one that was created."""
@@ -199,8 +200,8 @@ async def _created(context: RequestContext, conversation_id: str) -> tuple[Owned
     ref = ref_of(await context.access.conversation(conversation_id))
     if ref.conversation_id is None:
         raise BadUserInput(
-            "An agent's default conversation is part of the agent: it can be neither changed, forked nor deleted.",
-            reason="DEFAULT_CONVERSATION",
+            "An agent's default conversation cannot be changed, forked or deleted.",
+            reason=Reason.DEFAULT_CONVERSATION,
         )
     return ref.agent_id, ref.conversation_id
 

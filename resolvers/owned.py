@@ -40,7 +40,7 @@ class OwnedRun(RunRecord, kw_only=True):
 
 def not_found(kind: str) -> NotFound:
     """Return the one error for missing objects and for those of other users."""
-    return NotFound(f"No such {kind}.")
+    return NotFound(f"The {kind} does not exist.")
 
 
 def default_conversation(agent_id: OwnedAgentId) -> OwnedConversation:

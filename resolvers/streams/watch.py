@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from clients.bounded import Quotas
+from clients.codes import Reason
 from clients.errors import GatewayError, NotFound, RateLimited
 from clients.letta.records import RunStatus
 from clients.owned import ConversationRef, OwnedAgentId, OwnedRunId
@@ -97,8 +98,8 @@ class Watches:
         owner, agent_id = context.principal.user_id, scope.agent_id
         if not self._follows.has_room(owner):
             raise RateLimited(
-                f"You follow {MAX_FOLLOWS} conversations at a time already: end one of those subscriptions first.",
-                reason="FOLLOWS",
+                f"You follow {MAX_FOLLOWS} conversations, which is the limit. End one of the subscriptions first.",
+                reason=Reason.FOLLOWS,
                 retry_after_seconds=_RETRY_SECONDS,
             )
         watch = self._watches.get((owner, agent_id))
@@ -187,7 +188,7 @@ class Watch:
             NotFound: once the conversation is not the user's any more.
         """
         if self._scopes[scope].is_gone:
-            raise NotFound("No such conversation.")
+            raise NotFound("The conversation does not exist.")
         return [] if self.look is None else self._of(self.look.runs, scope)
 
     @property
