@@ -1,12 +1,12 @@
-// What a person is told about an error. The graph's errors carry `extensions { code service retryable requestId }`.
+// Error messages for the user. GraphQL errors have `extensions { code service retryable requestId }`.
 import type { CombinedError } from 'urql';
 
 export interface Problem {
   text: string;
   code: string;
-  /** The service behind the gateway that failed, in capitals as `ServiceName` has it. */
+  /** The service that failed, as in `ServiceName`. */
   service: string | null;
-  /** Whether the same request may go through later. */
+  /** Whether a retry can succeed. */
   retryable: boolean;
   retryAfterSeconds: number | null;
   requestId: string | null;
