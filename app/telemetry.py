@@ -142,7 +142,7 @@ class Telemetry:
         self.log = log
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "agentgraph_requests", "HTTP requests answered.", ["route", "method", "status"], registry=self.registry
+            "agentgraph_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
         )
         self._request_seconds = Histogram(
             "agentgraph_request_seconds", "Time to the last byte.", ["route"], buckets=_BUCKETS, registry=self.registry
