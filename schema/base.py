@@ -17,7 +17,7 @@ from strawberry.schema_directive import Location
 
 T = TypeVar("T", bound=type)
 
-LEVELS = "List depths that are non-null: 0 is the field itself, 1 the items of its list."
+LEVELS = "The positions that the directive covers: 0 is the field itself, 1 the items of its list."
 """The description of the argument ``levels`` of ``@semanticNonNull``."""
 
 

@@ -61,7 +61,9 @@ class ChatMessageInput:
     parts: list[ContentPartInput] | None = strawberry.field(
         default=None, description="The message as parts of text and images. Replaces `content`."
     )
-    name: str | None = strawberry.field(default=None, description="The author's name.")
+    name: str | None = strawberry.field(
+        default=None, description="A name of the author, to tell several authors of the same role apart."
+    )
     tool_call_id: ID | None = strawberry.field(
         default=None, description="The id of the tool call that a `TOOL` message answers."
     )

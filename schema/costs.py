@@ -39,7 +39,7 @@ directive @cost(
   weight: String!
 ) on ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR
 
-"""The size of a list, as static cost analysis assumes it."""
+"""How static cost analysis determines the size of a list."""
 directive @listSize(
   """The size if no slicing argument is set."""
   assumedSize: Int

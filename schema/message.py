@@ -182,7 +182,7 @@ class ApprovalResponseMessage(Message):
     """GraphQL type of the record of the same name."""
 
     approve: bool | None = described("Whether the tool calls were approved. The decision covers all of them.")
-    reason: str | None = described("The user's reason.")
+    reason: str | None = described("The reason for the decision, as the user gave it.")
 
 
 @entity(description="An event of the conversation.")
@@ -199,7 +199,7 @@ class OpaqueMessage(Message):
     """GraphQL type of the record of the same name."""
 
     type: str = described("Letta's type of the message.")
-    json: JSON = described("The whole message.")
+    json: JSON = described("The whole message, as JSON.")
 
 
 @strawberry.type(description="A page of messages, oldest first.")

@@ -18,7 +18,7 @@ from schema.node import Node
 enum(
     ModelMode,
     "The task that a model performs.",
-    CHAT="Chat completions; also the model of an agent.",
+    CHAT="Chat completions. Agents use models of this mode.",
     COMPLETION="Text completions.",
     EMBEDDING="Embeddings, for `embed`.",
     IMAGE_GENERATION="Image generation.",
@@ -49,27 +49,27 @@ async def _pdf_input(record: Parent[ModelSupportsRecord], info: Info) -> bool:
     return bool((await models.details(info.context, record.model)).supports_pdf_input)
 
 
-@strawberry.type(description="Features of a model. False also if LiteLLM has no information on the feature.")
+@strawberry.type(description="Features of a model. A field is also false if LiteLLM has no information on the feature.")
 @reads(ModelSupportsRecord)
 class ModelSupports:
     """GraphQL type of the record of the same name. Fields of the model's group need no call; the others share one."""
 
-    tools: bool = described("Tool calling (`tools`).")
-    parallel_tools: bool = described("Several tool calls in one answer.")
-    vision: bool = described("Images as input.")
-    reasoning: bool = described("Reasoning before the answer.")
-    web_search: bool = described("Built-in web search.")
+    tools: bool = described("Whether the model supports tool calling (`tools`).")
+    parallel_tools: bool = described("Whether the model can make several tool calls in one answer.")
+    vision: bool = described("Whether the model accepts images.")
+    reasoning: bool = described("Whether the model reasons before it answers.")
+    web_search: bool = described("Whether the model has a built-in web search.")
     json_schema: bool | None = answered_by(
         _json_schema,
-        "Structured output: `responseFormat` of type `json_schema`.",
+        "Whether the model supports structured output: `responseFormat` of type `json_schema`.",
         costs=[SHARED],
     )
     prompt_caching: bool | None = answered_by(
-        _prompt_caching, "Prompt caching: repeated input tokens cost less.", costs=[SHARED]
+        _prompt_caching, "Whether the provider caches prompts, so that repeated input tokens cost less.", costs=[SHARED]
     )
-    audio_input: bool | None = answered_by(_audio_input, "Audio as input.", costs=[SHARED])
-    audio_output: bool | None = answered_by(_audio_output, "Audio as output.", costs=[SHARED])
-    pdf_input: bool | None = answered_by(_pdf_input, "PDF files as input.", costs=[SHARED])
+    audio_input: bool | None = answered_by(_audio_input, "Whether the model accepts audio.", costs=[SHARED])
+    audio_output: bool | None = answered_by(_audio_output, "Whether the model can answer with audio.", costs=[SHARED])
+    pdf_input: bool | None = answered_by(_pdf_input, "Whether the model accepts PDF files.", costs=[SHARED])
 
 
 async def _cached_price(record: Parent[ModelRecord], info: Info) -> Decimal | None:

@@ -15,7 +15,7 @@ enum(
     name="RateLimitKind",
     GENERAL="GraphQL operations and requests to `/v1`.",
     LLM="Operations and requests that start model work: messages, approval decisions, completions, embeddings.",
-    PROXY="Model calls of the user's agents that return through the gateway's proxy.",
+    PROXY="Model calls that Letta makes through the gateway for the user's agents.",
 )
 
 

@@ -82,7 +82,7 @@ enum(
     CANCELLED="The run was cancelled.",
     MAX_STEPS="The turn reached its maximum number of steps.",
     MAX_TOKENS_EXCEEDED="The model's token limit was exceeded.",
-    TOOL_RULE="A tool rule of the agent ended the turn.",
+    TOOL_RULE="A tool rule of the agent ended the turn after a tool call.",
     NO_TOOL_CALL="The model did not make a required tool call.",
     INVALID_TOOL_CALL="The model made an invalid tool call.",
     INVALID_LLM_RESPONSE="The model's answer could not be parsed.",
@@ -102,8 +102,9 @@ enum(
 enum(
     OnDisconnect,
     "What happens to a stream when its last reader detaches.",
-    CANCEL="The stream is cancelled after a grace period. This stops the model of a completion; a run continues.",
-    CONTINUE="The stream continues to its end, and can be replayed.",
+    CANCEL="The stream is cancelled at once. This stops the model of a completion; a run continues.",
+    CONTINUE="The stream continues without readers for the gateway's STREAM_GRACE_SECONDS and is "
+    "then cancelled. A run continues even then.",
 )
 
 
@@ -189,7 +190,7 @@ def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
 class StreamStarted(StreamEvent):
     """GraphQL type of ``Started``."""
 
-    stream: Stream = derived(_stream, "The stream.")
+    stream: Stream = derived(_stream, "The stream that has started.")
     run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
         _run_edge,
