@@ -13,6 +13,7 @@ import strawberry
 from strawberry import ID, Parent
 
 from clients.ams import AgentRow, TemplateRecord, TemplateVersionRecord
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import (
@@ -118,12 +119,14 @@ async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list
 def at_most(asked: Sequence[object]) -> None:
     """Raise BadUserInput if there are more than ``MAX_NODES`` items."""
     if len(asked) > MAX_NODES:
-        raise BadUserInput(f"At most {MAX_NODES} at once.", reason="TOO_MANY")
+        raise BadUserInput(
+            f"{len(asked)} objects are requested: at most {MAX_NODES} are allowed at once.", reason=Reason.TOO_MANY
+        )
 
 
 def template_slug(node_id: str) -> str:
     """Return the slug in a template's id. Raises NotFound for any other id."""
     slug = node_id.removeprefix(TEMPLATE)
     if not node_id.startswith(TEMPLATE) or not checks.is_slug(slug):
-        raise NotFound("No such node.")
+        raise NotFound("The node does not exist.")
     return slug
