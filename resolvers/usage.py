@@ -11,9 +11,7 @@ from typing import Any
 import msgspec
 
 from clients.errors import BadUserInput
-from clients.litellm import UsageLine
-from clients.litellm.money import dollars
-from clients.litellm.usage import Counts, summed
+from clients.litellm import Counts, UsageLine, dollars, summed
 from resolvers.context import RequestContext
 
 MAX_DAYS = 366

@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from types import TracebackType
-from typing import Self
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.decode import decode
 from clients.errors import BadUserInput, Service
+from clients.litellm.activity import ACTIVITY, UsageLine, hashed, lines
+from clients.litellm.answers import ModelAnswer, model_answer
 from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
+from clients.litellm.completions import CompletionStream
 from clients.litellm.errors import bad_key, translated
 from clients.litellm.keys import KEY, KeyInfo
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
-from clients.litellm.usage import ACTIVITY, UsageLine, hashed, lines
-from clients.sse import SseEvent, sse_events
-from clients.upstream import StreamedCall, Upstream
-
-PASSED_HEADERS = re.compile(
-    r"x-litellm-(call-id|model-id|model-group|response-cost|key-spend)\Z|llm_provider-|retry-after\Z"
-)
-"""Response headers that are worth passing on to an OpenAI SDK (LiteLLM contract)."""
-
+from clients.upstream import Upstream
 
 MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
 """How much of a key's activity is read at most. A page has so many records: one per day, key, model and endpoint."""
-
-
-class CompletionStream:
-    """A streamed completion, as a context that opens and closes it.
-
-    Attributes:
-        headers: the response headers to pass on.
-        events: the events as they come.
-    """
-
-    __slots__ = ("_call", "events", "headers")
-
-    headers: dict[str, str]
-    events: AsyncIterator[SseEvent]
-
-    def __init__(self, call: StreamedCall) -> None:
-        self._call = call
-
-    async def __aenter__(self) -> Self:
-        try:
-            answer = await self._call.__aenter__()
-        except UpstreamRejected as rejected:
-            raise translated(rejected) from rejected
-        self.headers = passed_headers(answer.headers)
-        self.events = sse_events(answer.chunks, Service.LITELLM)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._call.__aexit__(kind, error, traceback)
 
 
 class LiteLLM:
@@ -119,29 +80,40 @@ class LiteLLM:
         except UpstreamRejected as rejected:
             raise (bad_key() if rejected.status == 403 else translated(rejected)) from rejected
 
-    async def openai_models(self, scope: CallScope, key: str) -> Answer:
-        """``GET /v1/models`` as LiteLLM answers it: an object whose ``data`` are models with ids."""
+    async def openai_models(self, scope: CallScope, key: str) -> bytes:
+        """The body of ``GET /v1/models``: an object whose ``data`` are models with ids."""
         call = Call(operation="v1.models", path="/v1/models", headers=_bearer(key), check=MODELS)
-        return await self._ask(scope, call)
+        return (await self._ask(scope, call)).body
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
         """One model of that list, as LiteLLM writes it; ``None`` where it is not in it."""
-        listed = models_of((await self.openai_models(scope, key)).body)
+        listed = models_of(await self.openai_models(scope, key))
         return next((raw for model_id, raw in listed if model_id == name), None)
 
-    async def complete(self, scope: CallScope, key: str, body: bytes) -> Answer:
-        """A whole chat completion: OpenAI's request body in, the answer's bytes out."""
-        return await self._ask(scope, _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE))
+    async def complete(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
+        """Complete a chat. ``body`` is OpenAI's request."""
+        call = _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE)
+        return model_answer(await self._ask(scope, call))
 
-    async def embeddings(self, scope: CallScope, key: str, body: bytes) -> Answer:
-        """Embeddings: OpenAI's request body in, the whole answer's bytes out."""
+    async def embeddings(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
+        """Make embeddings. ``body`` is OpenAI's request."""
         call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS)
-        return await self._ask(scope, replace(call, size=AnswerSize.VECTORS))
+        return model_answer(await self._ask(scope, replace(call, size=AnswerSize.VECTORS)))
 
-    def stream(self, scope: CallScope, key: str, body: bytes, *, opens_within: float) -> CompletionStream:
-        """A streamed chat completion. Leaving the context closes LiteLLM's side at once."""
+    def stream(
+        self, scope: CallScope, key: str, body: bytes, *, opens_within: float, wants_usage: bool
+    ) -> CompletionStream:
+        """Stream a chat completion. Leaving the context closes the connection to LiteLLM.
+
+        Args:
+            scope: for whom it is made.
+            key: the virtual key that pays.
+            body: OpenAI's request, which asks for usage.
+            opens_within: the time until the answer begins, in seconds.
+            wants_usage: whether the client asked for usage; if not, a chunk with nothing else is not passed on.
+        """
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
-        return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within))
+        return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within), wants_usage=wants_usage)
 
     async def _ask(self, scope: CallScope, call: Call) -> Answer:
         try:
@@ -166,8 +138,3 @@ def _model_work(operation: str, path: str, key: str, body: bytes, check: Callabl
         is_models_failure=model_failed,
         check=check,
     )
-
-
-def passed_headers(headers: dict[str, str]) -> dict[str, str]:
-    """The part of LiteLLM's response headers that goes to the caller."""
-    return {name: value for name, value in headers.items() if PASSED_HEADERS.match(name)}

@@ -8,8 +8,7 @@ import strawberry
 from strawberry import Parent
 
 from clients.letta.tools import ToolCall as ToolCallRecord
-from clients.litellm import ModelRecord
-from clients.litellm.embeddings import EmbeddingRecord
+from clients.litellm import EmbeddingRecord, ModelRecord
 from clients.usage import Usage as UsageRecord
 from resolvers import completing, models, turns
 from resolvers.info import Info

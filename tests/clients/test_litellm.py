@@ -18,10 +18,10 @@ from clients.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from clients.litellm.activity import ACTIVITY, lines
 from clients.litellm.errors import translated
 from clients.litellm.keys import KEY
 from clients.litellm.models import DETAILS, GROUPS, ModelMode, decode_details, decode_models, details_by_name
-from clients.litellm.usage import ACTIVITY, lines
 
 MINE, THEIRS = "a" * 64, "b" * 64
 
