@@ -9,7 +9,7 @@ import msgspec
 from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.records import AgentState, AgentToChange
-from clients.letta.wire import Wire
+from clients.letta.refusals import Wire
 
 _AGENT = msgspec.json.Decoder(AgentState)
 _AGENTS = msgspec.json.Decoder(Page[AgentState])

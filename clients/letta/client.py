@@ -16,7 +16,7 @@ from clients.letta.conversations import ConversationCalls
 from clients.letta.memory import MemoryCalls
 from clients.letta.runs import RunCalls
 from clients.letta.turns import TurnCalls
-from clients.letta.wire import MAX_PAGE, is_letta_id
+from clients.letta.refusals import MAX_PAGE, is_letta_id
 
 _LIST = msgspec.json.Decoder(Page[msgspec.Raw])
 

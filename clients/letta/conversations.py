@@ -11,7 +11,7 @@ from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import ConversationRecord
-from clients.letta.wire import Wire
+from clients.letta.refusals import Wire
 
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
 _CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])

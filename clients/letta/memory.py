@@ -7,7 +7,7 @@ import msgspec
 from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.records import MemoryBlockRecord, MemoryHit, PassageRecord
-from clients.letta.wire import MAX_PAGE, Wire
+from clients.letta.refusals import MAX_PAGE, Wire
 
 
 class _Named(msgspec.Struct):

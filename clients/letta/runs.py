@@ -11,7 +11,7 @@ from clients.calls import Call, CallScope, UpstreamRejected
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import RunRecord, Spent, StepRecord
-from clients.letta.wire import MAX_PAGE, Wire, translate
+from clients.letta.refusals import MAX_PAGE, Wire, translate
 from clients.moments import in_utc
 from clients.usage import Usage
 

@@ -13,7 +13,7 @@ from clients.decode import undecodable
 from clients.errors import Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame, seq_id_of
 from clients.letta.sending import Sent
-from clients.letta.wire import Wire, translate
+from clients.letta.refusals import Wire, translate
 from clients.sse import sse_events
 from clients.upstream import StreamedAnswer, Upstream
 

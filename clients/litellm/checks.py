@@ -10,7 +10,7 @@ import msgspec
 from clients.calls import Answer
 from clients.decode import UNREADABLE, Records, undecodable
 from clients.errors import Service
-from clients.litellm.errors import error_in
+from clients.litellm.refusals import error_in
 from clients.litellm.fields import with_whole_pairs
 
 

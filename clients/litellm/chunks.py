@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from clients.litellm.errors import WireError, wire_error
+from clients.litellm.refusals import WireError, wire_error
 from clients.litellm.fields import Object, as_json, as_list, as_object, clean, count, joined_text, json_object, word
 from clients.litellm.tokens import usage_of
 from clients.litellm.toolcalls import CallPiece

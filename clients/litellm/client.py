@@ -13,7 +13,7 @@ from clients.litellm.activity import ACTIVITY, UsageLine, hashed, lines
 from clients.litellm.answers import ModelAnswer, model_answer
 from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
 from clients.litellm.completions import CompletionStream
-from clients.litellm.errors import bad_key, translated
+from clients.litellm.refusals import bad_key, translated
 from clients.litellm.keys import KEY, KeyInfo
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
 from clients.upstream import Upstream

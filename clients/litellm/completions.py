@@ -17,7 +17,7 @@ from clients.decode import undecodable
 from clients.errors import GatewayError, Service, UpstreamError
 from clients.litellm.answers import passed_headers
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
-from clients.litellm.errors import failure_in_stream, translated
+from clients.litellm.refusals import failure_in_stream, translated
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers, CallPiece
 from clients.sse import SseEvent, sse_events

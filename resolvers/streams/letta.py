@@ -23,7 +23,7 @@ from clients.letta.records import RunRecord, RunStatus
 from clients.letta.sending import FollowedRun, Sent
 from clients.letta.stops import StopKind, stop_kind
 from clients.letta.turns import LettaTurn
-from clients.letta.wire import is_letta_id
+from clients.letta.refusals import is_letta_id
 from clients.outcome import outcome_unknown
 from clients.usage import Usage
 from resolvers.context import RequestContext

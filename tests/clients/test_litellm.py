@@ -19,7 +19,7 @@ from clients.errors import (
     UpstreamTimeout,
 )
 from clients.litellm.activity import ACTIVITY, lines
-from clients.litellm.errors import translated
+from clients.litellm.refusals import translated
 from clients.litellm.keys import KEY
 from clients.litellm.models import DETAILS, GROUPS, ModelMode, decode_details, decode_models, details_by_name
 
