@@ -93,6 +93,7 @@ class Call:
             nothing of the service.
         is_refusal: tells a 5xx that is about this call from one that is about the service.
         is_models_failure: tells a 5xx by which the service reports that the model has failed.
+        refused: the error for a refusal of this call; that of the service's other calls if ``None``.
         check: looks at an answer of 2xx: answers it, or what it is in truth where it is an error under a 2xx. Raises
             UpstreamError (DECODE) for one that lacks what makes it an answer to this call.
     """
@@ -110,6 +111,7 @@ class Call:
     model_work: bool = False
     is_refusal: Callable[[Answer], bool] | None = None
     is_models_failure: Callable[[Answer], bool] | None = None
+    refused: Translation | None = None
     check: Callable[[Answer], Answer] | None = None
 
     @property
@@ -176,10 +178,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class UpstreamRejected(Exception):
-    """The service refused this call. Its client says what that means; this must never reach a door."""
+    """The service refused this call. ``Upstream`` raises the error that the call's ``Translation`` makes of it."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(f"status {answer.status}")
         self.status = answer.status
         self.headers = answer.headers
         self.body = answer.body
+
+
+Translation = Callable[[UpstreamRejected], Exception]
+"""Makes the error that a refusal means: a GatewayError, or an exception that the service's client handles."""

@@ -17,15 +17,24 @@ import httpx
 
 from clients import failures
 from clients.breakers import Breakers, Verdict
-from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
+from clients.calls import (
+    Answer,
+    AnswerSize,
+    Call,
+    CallScope,
+    Translation,
+    UpstreamLimits,
+    UpstreamObserver,
+    UpstreamRejected,
+)
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import Service, UpstreamError
 from clients.guard import Guard, GuardedCall
 from clients.wire import Wire
 
-NO_FAILURE = frozenset({408, 429, 501})
-"""Statuses of 4xx and 5xx that say nothing bad of the service's health."""
+_NOT_IMPLEMENTED = 501
+"""The one status of 5xx that always refuses the call and does not report a failure of the service."""
 
 
 class StreamedAnswer(NamedTuple):
@@ -62,6 +71,9 @@ class StreamedCall:
         await self._guarded.enter(call)
         try:
             answer, self._wire = await self._upstream.opened(self._guarded, call, self._opens_within)
+        except UpstreamRejected as rejected:
+            self._guarded.leave(rejected)
+            raise self._upstream.refusal(call, rejected) from rejected
         except BaseException as error:
             self._guarded.leave(error)
             raise
@@ -83,19 +95,31 @@ class StreamedCall:
 
 
 class Upstream:
-    """One service behind its guard. ``headers`` go with every call; ``base_url`` has no slash at its end."""
+    """One service behind its guard.
+
+    Args:
+        service: which one.
+        base_url: without a slash at its end.
+        translate: makes the error for a refusal, unless the call has a translation of its own.
+        headers: sent with every call.
+        limits: bounds on the calls.
+        observer: gets a report of each call.
+        transport: sends the requests.
+    """
 
     def __init__(
         self,
         service: Service,
         base_url: str,
         *,
+        translate: Translation,
         headers: Mapping[str, str],
         limits: UpstreamLimits,
         observer: UpstreamObserver,
         transport: httpx.AsyncBaseTransport,
     ) -> None:
         self.service = service
+        self._translate = translate
         self._wire = Wire(service, base_url, headers=headers, limits=limits, observer=observer, transport=transport)
         self._limits = limits
         self._guard = Guard(service, limits, observer)
@@ -111,11 +135,11 @@ class Upstream:
         return self._guard.breakers
 
     async def request(self, scope: CallScope, call: Call) -> Answer:
-        """One call, its whole answer.
+        """Make one call and read its whole answer.
 
         Raises:
             UpstreamUnavailable, UpstreamTimeout, UpstreamError: see the error tree.
-            UpstreamRejected: where the service refused this call.
+            Exception: the translation of a refusal by the service.
         """
         guarded = GuardedCall(self._guard, scope, call.operation)
         await guarded.enter(call)
@@ -124,11 +148,18 @@ class Upstream:
                 async with asyncio.timeout_at(_loop_time(scope.deadline)):
                     answer = await self._wire.whole(scope, call)
             answer = self._judge(answer, call, guarded)
+        except UpstreamRejected as rejected:
+            guarded.leave(rejected)
+            raise self.refusal(call, rejected) from rejected
         except BaseException as error:
             guarded.leave(error)
             raise
         guarded.leave(None)
         return answer
+
+    def refusal(self, call: Call, rejected: UpstreamRejected) -> Exception:
+        """The error for a refusal of a call."""
+        return (call.refused or self._translate)(rejected)
 
     def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> StreamedCall:
         """One call whose answer is a stream of events, read as it comes. Leaving the context closes the connection.
@@ -141,7 +172,8 @@ class Upstream:
             opens_within: the time until the answer begins, in seconds (reason ``FIRST_TOKEN``).
 
         Raises:
-            GatewayError: as ``request`` does when the context is entered, or where the answer breaks off within it.
+            Exception: as ``request`` does when the context is entered.
+            UpstreamError: the answer breaks off within the context.
         """
         return StreamedCall(self, GuardedCall(self._guard, scope, call.operation), call, opens_within)
 
@@ -237,7 +269,7 @@ def _is_success(status: int) -> bool:
 
 def _is_refusal(answer: Answer, call: Call) -> bool:
     """Whether the service works and refuses this call."""
-    if 400 <= answer.status < 500 or answer.status in NO_FAILURE:
+    if 400 <= answer.status < 500 or answer.status == _NOT_IMPLEMENTED:
         return True
     return answer.status >= 500 and call.is_refusal is not None and call.is_refusal(answer)
 

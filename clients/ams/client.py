@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -29,10 +28,13 @@ from clients.ams.records import (
     UpgradePlan,
     decode_profile,
 )
-from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
-from clients.decode import Records, acknowledged, decode
+from clients.calls import AnswerSize, Call, CallScope, Translation, UpstreamRejected
+from clients.decode import Records
 from clients.errors import GatewayError, NotFound, Service
+from clients.service import ServiceClient
 from clients.upstream import Upstream
+
+T = TypeVar("T")
 
 _ABSENT = frozenset({404, 405})
 """How a deployment answers that lacks an optional endpoint (AMS contract)."""
@@ -67,11 +69,14 @@ _BODIES = msgspec.json.Encoder(order="deterministic")
 """AMS compares bodies to tell a repeated request from another one: the same input must make the same bytes."""
 
 
-class Ams:
-    """Calls to AMS, on behalf of one user at a time. A ``key`` is an ``Idempotency-Key``; without one, one is made."""
+class Ams(ServiceClient):
+    """A client of AMS. ``key`` is an ``Idempotency-Key``; if it is ``None``, a new one is sent."""
+
+    service = Service.AMS
+    translate = staticmethod(refusals.translate)
 
     def __init__(self, upstream: Upstream) -> None:
-        self.upstream = upstream
+        super().__init__(upstream)
         self._absent: dict[str, float] = {}
         self._wrong: str | None = None
 
@@ -86,14 +91,14 @@ class Ams:
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """The user's profile and agents; ``profile_exists`` is false for a user AMS has never seen."""
-        answer = await self._ask(scope, Call(operation="me", path="/me"), user_id, refusals.of_profile)
-        return decode_profile(answer.body, user_id)
+        call = _of_user(user_id, Call(operation="me", path="/me", refused=refusals.of_profile))
+        return decode_profile((await self.upstream.request(scope, call)).body, user_id)
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[str]) -> list[AgentFacts | None]:
         """What AMS says of some agents beyond their rows, in the order asked; ``None`` where it says nothing."""
         call = Call(operation="agents", path="/agents", params=[("ids", ",".join(ids))])
-        answer = await self._optional(scope, call, user_id)
-        known = [] if answer is None else decode(Service.AMS, _AGENTS, answer.body).agents
+        answer = await self._optional(scope, _AGENTS, _of_user(user_id, call))
+        known = [] if answer is None else answer.agents
         found = {facts.agent_id: facts for facts in known if facts.user_id in {None, user_id}}
         return [found.get(agent_id) for agent_id in ids]
 
@@ -106,14 +111,13 @@ class Ams:
             Conflict: reason ``KEY_REUSED``.
         """
         call = _of_agents("agent.create", "/agents/create", _BODIES.encode(body), str(body.get("template_id", "")))
-        answer = await self._ask(scope, _once(call, key), user_id, refusals.of_creating)
-        return decode(Service.AMS, _CREATED, answer.body).agent.id
+        call = replace(_once(call, key), refused=refusals.of_creating)
+        return (await self.read(scope, _CREATED, _of_user(user_id, call))).agent.id
 
     async def upgrade_plan(self, scope: CallScope, user_id: str, agent_id: str, version: str | None) -> UpgradePlan:
         """What an upgrade to a version, or to the latest, would do. Raises as ``upgrade_agent`` does."""
         call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True), agent_id)
-        answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
-        return decode(Service.AMS, _PLAN, answer.body)
+        return await self.read(scope, _PLAN, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
 
     async def upgrade_agent(
         self, scope: CallScope, user_id: str, agent_id: str, *, version: str | None, queue: bool, key: str | None
@@ -126,8 +130,8 @@ class Ams:
         """
         body = _upgrade(version, dry_run=False, use_queue=queue)
         call = _once(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
-        answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
-        return bool(decode(Service.AMS, _APPLIED, answer.body).applied)
+        answer = await self.read(scope, _APPLIED, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
+        return bool(answer.applied)
 
     async def delete_agent(self, scope: CallScope, user_id: str, agent_id: str, key: str | None) -> bool | None:
         """Delete an agent. ``None`` from an AMS that is known to lack this; false where it answers that there is none.
@@ -138,13 +142,11 @@ class Ams:
         if self._is_absent("agent.delete"):
             return None
         call = _of_agents("agent.delete", f"/agents/{agent_id}", None, agent_id, method="DELETE")
-        call = replace(call, check=acknowledged(Service.AMS))
+        call = replace(_once(call, key), refused=_absent_if(_ABSENT))
         try:
-            await self._send(scope, _once(call, key), user_id)
-        except UpstreamRejected as rejected:
-            if rejected.status not in _ABSENT:
-                raise refusals.translate(rejected) from rejected
-            if rejected.status == 405:
+            await self.tell(scope, _of_user(user_id, call))
+        except _Absent as absent:
+            if absent.status == 405:
                 self.deletes_no_agents()
             return False
         return True
@@ -159,10 +161,10 @@ class Ams:
         An AMS without this endpoint yields records that know their slug alone, whether there is such a template or not.
         """
         call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))])
-        answer = await self._optional(scope, call, user_id)
+        answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))
         if answer is None:
             return [TemplateRecord(id=slug, described=False) for slug in ids]
-        found = {record.id: record for record in decode(Service.AMS, _TEMPLATES, answer.body).templates}
+        found = {record.id: record for record in answer.templates}
         return [found.get(slug) for slug in ids]
 
     async def template_page(
@@ -172,8 +174,9 @@ class Ams:
         params = [("limit", str(limit))]
         params += [("after", after)] if after else []
         params += [("search", search)] if search else []
-        answer = await self._optional(scope, Call(operation="templates", path="/templates", params=params), user_id)
-        return None if answer is None else decode(Service.AMS, _TEMPLATES, answer.body).templates
+        call = _of_user(user_id, Call(operation="templates", path="/templates", params=params))
+        answer = await self._optional(scope, _TEMPLATES, call)
+        return None if answer is None else answer.templates
 
     async def template_version(
         self, scope: CallScope, user_id: str, slug: str, number: str, *, exists: bool
@@ -186,21 +189,16 @@ class Ams:
         if slug in _DOTS:
             raise NotFound("No such version of the template.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
+        call = _of_user(user_id, Call(operation="template.version", path=path, subject=slug))
         try:
-            answer = await self._optional(
-                scope,
-                Call(operation="template.version", path=path, subject=slug),
-                user_id,
-                absent=_ABSENT if exists else {405},
-            )
+            return await self._optional(scope, _VERSION, call, absent=_ABSENT if exists else frozenset({405}))
         except NotFound as error:
             raise NotFound("No such version of the template.", service=Service.AMS) from error
-        return None if answer is None else decode(Service.AMS, _VERSION, answer.body)
 
     async def validate_template(self, scope: CallScope, user_id: str, source: str) -> TemplateValidation:
         """What is wrong with an Agent File, if anything is."""
-        answer = await self._ask(scope, _of_file("template.validate", "/templates/validate", source), user_id)
-        found = decode(Service.AMS, _VALIDATION, answer.body)
+        call = _of_user(user_id, _of_file("template.validate", "/templates/validate", source))
+        found = await self.read(scope, _VALIDATION, call)
         found.validation.errors = refusals.shortened(found.validation.errors)
         return found
 
@@ -216,23 +214,20 @@ class Ams:
         def refused(rejected: UpstreamRejected) -> GatewayError:
             return refusals.of_publishing(rejected, key_is_new=key is None)
 
-        answer = await self._ask(scope, call, user_id, refused)
-        return decode(Service.AMS, _PUBLISHED, answer.body)
+        return await self.read(scope, _PUBLISHED, _of_user(user_id, replace(call, refused=refused)))
 
     async def _optional(
-        self, scope: CallScope, call: Call, user_id: str, *, absent: frozenset[int] | set[int] = _ABSENT
-    ) -> Answer | None:
-        """The answer of an endpoint that a deployment may lack; ``None`` without it, remembered for a while.
+        self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call, *, absent: frozenset[int] = _ABSENT
+    ) -> T | None:
+        """Call an endpoint that a deployment may lack. Returns ``None`` without it, which is cached for a while.
 
-        ``absent`` are the statuses that can mean nothing else.
+        ``absent`` are the statuses that mean nothing else.
         """
         if self._is_absent(call.operation):
             return None
         try:
-            return await self._send(scope, call, user_id)
-        except UpstreamRejected as rejected:
-            if rejected.status not in absent:
-                raise refusals.translate(rejected) from rejected
+            return await self.read(scope, decoder, replace(call, refused=_absent_if(absent)))
+        except _Absent:
             self._note_absent(call.operation)
             return None
 
@@ -242,21 +237,25 @@ class Ams:
     def _note_absent(self, operation: str) -> None:
         self._absent[operation] = time.monotonic() + ABSENT_SECONDS
 
-    async def _ask(
-        self,
-        scope: CallScope,
-        call: Call,
-        user_id: str,
-        refused: Callable[[UpstreamRejected], GatewayError] = refusals.translate,
-    ) -> Answer:
-        try:
-            return await self._send(scope, call, user_id)
-        except UpstreamRejected as rejected:
-            raise refused(rejected) from rejected
 
-    async def _send(self, scope: CallScope, call: Call, user_id: str) -> Answer:
-        headers = {"X-User-Id": user_id, **call.headers}
-        return await self.upstream.request(scope, replace(call, headers=headers, size=AnswerSize.RECORD))
+class _Absent(Exception):
+    """A refusal with a status that means that AMS lacks the endpoint."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+def _absent_if(statuses: frozenset[int]) -> Translation:
+    def refused(rejected: UpstreamRejected) -> Exception:
+        return _Absent(rejected.status) if rejected.status in statuses else refusals.translate(rejected)
+
+    return refused
+
+
+def _of_user(user_id: str, call: Call) -> Call:
+    """A call on behalf of a user."""
+    return replace(call, headers={"X-User-Id": user_id, **call.headers}, size=AnswerSize.RECORD)
 
 
 def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:

@@ -9,7 +9,7 @@ import msgspec
 from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.records import AgentState, AgentToChange
-from clients.letta.refusals import Wire
+from clients.service import ServiceClient
 
 _AGENT = msgspec.json.Decoder(AgentState)
 _AGENTS = msgspec.json.Decoder(Page[AgentState])
@@ -17,7 +17,7 @@ _TO_CHANGE = msgspec.json.Decoder(AgentToChange)
 _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include", "agent.tags")]
 
 
-class AgentCalls(Wire):
+class AgentCalls(ServiceClient):
     """Part of ``Letta``."""
 
     async def agent(self, scope: CallScope, agent_id: str) -> AgentState:

@@ -13,10 +13,12 @@ from clients.decode import Page, decode
 from clients.errors import Service
 from clients.letta.agents import AgentCalls
 from clients.letta.conversations import ConversationCalls
+from clients.letta.ids import is_letta_id
 from clients.letta.memory import MemoryCalls
+from clients.letta.records import MAX_PAGE
+from clients.letta.refusals import translate
 from clients.letta.runs import RunCalls
 from clients.letta.turns import TurnCalls
-from clients.letta.refusals import MAX_PAGE, is_letta_id
 
 _LIST = msgspec.json.Decoder(Page[msgspec.Raw])
 
@@ -31,7 +33,10 @@ _HEALTH = msgspec.json.Decoder(_Health)
 
 
 class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
-    """Calls to Letta with the gateway's key."""
+    """A client of Letta, which uses the gateway's key."""
+
+    service = Service.LETTA
+    translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
         """Ask whether Letta is there. Raises GatewayError where it is not."""

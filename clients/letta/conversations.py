@@ -11,13 +11,13 @@ from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import ConversationRecord
-from clients.letta.refusals import Wire
+from clients.service import ServiceClient
 
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
 _CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])
 
 
-class ConversationCalls(Wire):
+class ConversationCalls(ServiceClient):
     """Part of ``Letta``."""
 
     async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
@@ -104,7 +104,9 @@ class ConversationCalls(Wire):
             path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
         else:
             path = f"/v1/conversations/{conversation}/messages"
-        answer = await self.ask(scope, Call(operation="messages", path=path, params=params, subject=conversation))
+        answer = await self.upstream.request(
+            scope, Call(operation="messages", path=path, params=params, subject=conversation)
+        )
         return decode_page(answer.body, conversation, newest_first=newest_first)
 
 

@@ -12,8 +12,8 @@ import msgspec
 
 from clients.decode import decode
 from clients.errors import Service
+from clients.letta.ids import is_letta_id
 from clients.letta.messages import MessageRecord, decode_message
-from clients.letta.refusals import is_letta_id
 from clients.overflow import is_too_long
 from clients.sse import SseEvent
 from clients.usage import Usage

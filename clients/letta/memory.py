@@ -6,8 +6,8 @@ import msgspec
 
 from clients.calls import Call, CallScope
 from clients.decode import Page
-from clients.letta.records import MemoryBlockRecord, MemoryHit, PassageRecord
-from clients.letta.refusals import MAX_PAGE, Wire
+from clients.letta.records import MAX_PAGE, MemoryBlockRecord, MemoryHit, PassageRecord
+from clients.service import ServiceClient
 
 
 class _Named(msgspec.Struct):
@@ -25,7 +25,7 @@ _PASSAGES = msgspec.json.Decoder(Page[PassageRecord])
 _HITS = msgspec.json.Decoder(Page[_Hit])
 
 
-class MemoryCalls(Wire):
+class MemoryCalls(ServiceClient):
     """Part of ``Letta``."""
 
     async def block_agents(self, scope: CallScope, block_id: str) -> set[str]:

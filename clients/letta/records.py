@@ -11,6 +11,9 @@ import msgspec
 from clients.letta.stops import stop_kind
 from clients.usage import Usage
 
+MAX_PAGE = 100
+"""The most items that are requested of a list at a time."""
+
 
 class RunStatus(StrEnum):
     """Where a run stands. ``UNKNOWN`` is whatever a newer Letta may invent."""

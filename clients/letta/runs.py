@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,9 +11,10 @@ import msgspec
 from clients.calls import Call, CallScope, UpstreamRejected
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
-from clients.letta.records import RunRecord, Spent, StepRecord
-from clients.letta.refusals import MAX_PAGE, Wire, translate
+from clients.letta.records import MAX_PAGE, RunRecord, Spent, StepRecord
+from clients.letta.refusals import translate
 from clients.moments import in_utc
+from clients.service import ServiceClient
 from clients.usage import Usage
 
 RUN_START = 5
@@ -40,7 +42,7 @@ _BEGINNING = [("statuses", "created"), ("background", "true")]
 _OVER = [("statuses", status) for status in ("completed", "failed", "cancelled")]
 
 
-class RunCalls(Wire):
+class RunCalls(ServiceClient):
     """Part of ``Letta``."""
 
     async def run(self, scope: CallScope, run_id: str) -> RunRecord:
@@ -50,7 +52,7 @@ class RunCalls(Wire):
     async def run_messages(self, scope: CallScope, run_id: str, conversation: str) -> list[MessageRecord]:
         """The first messages of a run of a conversation, oldest first; the user's own is the first. Raises NotFound."""
         params = [("limit", str(RUN_START)), ("order", "asc")]
-        answer = await self.ask(
+        answer = await self.upstream.request(
             scope, Call(operation="run.messages", path=f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
         )
         return decode_page(answer.body, conversation, newest_first=False)
@@ -116,12 +118,18 @@ class RunCalls(Wire):
             path=f"/v1/agents/{run.agent_id}/messages/cancel",
             json={"run_ids": [run.id]},
             subject=run.id,
+            refused=_refused_cancel,
         )
-        try:
+        with suppress(_HasEnded):
             await self.upstream.request(scope, call)
-        except UpstreamRejected as rejected:
-            if rejected.status != 409:
-                raise translate(rejected) from rejected
+
+
+class _HasEnded(Exception):
+    """The run has ended and cannot be cancelled."""
+
+
+def _refused_cancel(rejected: UpstreamRejected) -> Exception:
+    return _HasEnded() if rejected.status == 409 else translate(rejected)
 
 
 def _age(run: RunRecord) -> tuple[datetime, str]:

@@ -12,10 +12,11 @@ from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable
 from clients.errors import Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame, seq_id_of
+from clients.letta.refusals import translate
 from clients.letta.sending import Sent
-from clients.letta.refusals import Wire, translate
+from clients.service import ServiceClient
 from clients.sse import sse_events
-from clients.upstream import StreamedAnswer, Upstream
+from clients.upstream import StreamedAnswer, StreamedCall, Upstream
 
 NO_REDIS_SECONDS = 60.0
 """How long a Letta without Redis is not asked for a background run again."""
@@ -29,7 +30,7 @@ class LettaTurn:
         self.background = background
 
 
-class TurnCalls(Wire):
+class TurnCalls(ServiceClient):
     """Part of ``Letta``."""
 
     def __init__(self, upstream: Upstream) -> None:
@@ -70,15 +71,21 @@ class TurnCalls(Wire):
             subject=conversation,
             model_work=True,
             is_refusal=_lacks_redis,
+            refused=_refused_turn,
         )
+
+        def opened(*, background: bool) -> StreamedCall:
+            sent = replace(call, json=body | {"background": background})
+            return self.upstream.stream(scope, sent, opens_within=opens_within)
+
         async with AsyncExitStack() as stack:
             background = time.monotonic() >= self._foreground_until
             try:
-                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+                answer = await stack.enter_async_context(opened(background=background))
             except _NoRedis:
                 self._foreground_until = time.monotonic() + NO_REDIS_SECONDS
                 background = self._has_redis = False
-                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+                answer = await stack.enter_async_context(opened(background=False))
             self._has_redis = self._has_redis or background
             yield LettaTurn(_frames(answer, conversation), background=background)
 
@@ -95,28 +102,16 @@ class TurnCalls(Wire):
             subject=run_id,
             model_work=True,
         )
-        try:
-            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                yield LettaTurn(_frames(answer, conversation), background=True)
-        except UpstreamRejected as rejected:
-            raise translate(rejected) from rejected
-
-    @asynccontextmanager
-    async def _turn(
-        self, scope: CallScope, call: Call, body: dict[str, Any], opens_within: float, background: bool
-    ) -> AsyncIterator[StreamedAnswer]:
-        call = replace(call, json=body | {"background": background})
-        try:
-            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                yield answer
-        except UpstreamRejected as rejected:
-            if rejected.status == 503:
-                raise _NoRedis from rejected
-            raise translate(rejected) from rejected
+        async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+            yield LettaTurn(_frames(answer, conversation), background=True)
 
 
 class _NoRedis(Exception):
     """Letta cannot run a turn in the background."""
+
+
+def _refused_turn(rejected: UpstreamRejected) -> Exception:
+    return _NoRedis() if rejected.status == 503 else translate(rejected)
 
 
 def _lacks_redis(answer: Answer) -> bool:

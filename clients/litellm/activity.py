@@ -66,15 +66,17 @@ class _Metadata(msgspec.Struct):
     has_more: bool
 
 
-class _Activity(msgspec.Struct):
+class Activity(msgspec.Struct):
+    """A page of ``/user/daily/activity``."""
+
     results: Records[_Day]
     metadata: _Metadata
 
 
-ACTIVITY = msgspec.json.Decoder(_Activity)
+ACTIVITY = msgspec.json.Decoder(Activity)
 
 
-def lines(activity: _Activity, key_hash: str) -> Iterator[UsageLine]:
+def lines(activity: Activity, key_hash: str) -> Iterator[UsageLine]:
     """What a page tells of one key. A day may go on on the next page, and a model with it."""
     for day in activity.results:
         rest = summed(one.metrics for name, one in day.breakdown.api_keys.items() if name == key_hash)

@@ -10,8 +10,8 @@ import msgspec
 from clients.calls import Answer
 from clients.decode import UNREADABLE, Records, undecodable
 from clients.errors import Service
-from clients.litellm.refusals import error_in
 from clients.litellm.fields import with_whole_pairs
+from clients.litellm.refusals import error_in
 
 
 class _Error(msgspec.Struct):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from clients.litellm.refusals import WireError, wire_error
 from clients.litellm.fields import Object, as_json, as_list, as_object, clean, count, joined_text, json_object, word
+from clients.litellm.refusals import WireError, wire_error
 from clients.litellm.tokens import usage_of
 from clients.litellm.toolcalls import CallPiece
 from clients.sse import SseEvent

@@ -1,4 +1,4 @@
-"""Calls to LiteLLM: records out, refusals translated."""
+"""Calls to LiteLLM: records out, refusals translate."""
 
 from __future__ import annotations
 
@@ -7,49 +7,48 @@ from dataclasses import replace
 from datetime import date
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
-from clients.decode import decode
-from clients.errors import BadUserInput, Service
-from clients.litellm.activity import ACTIVITY, UsageLine, hashed, lines
+from clients.errors import BadUserInput, GatewayError, Service
+from clients.litellm.activity import ACTIVITY, Activity, UsageLine, hashed, lines
 from clients.litellm.answers import ModelAnswer, model_answer
 from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
 from clients.litellm.completions import CompletionStream
-from clients.litellm.refusals import bad_key, translated
 from clients.litellm.keys import KEY, KeyInfo
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
-from clients.upstream import Upstream
+from clients.litellm.refusals import bad_key, translate
+from clients.service import ServiceClient
 
 MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
 """How much of a key's activity is read at most. A page has so many records: one per day, key, model and endpoint."""
 
 
-class LiteLLM:
-    """Calls to LiteLLM. ``key`` is the virtual key that pays for a call."""
+class LiteLLM(ServiceClient):
+    """A client of LiteLLM. ``key`` is the virtual key that pays for a call."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self.upstream = upstream
+    service = Service.LITELLM
+    translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
         """Ask whether LiteLLM is there. Raises GatewayError where it is not."""
         await self.upstream.ping(scope, "/health/liveliness")
 
-    def note(self) -> None:
-        """It can do all that is asked of it, or is not there."""
-
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """The models that ``key`` may call."""
-        answer = await self._ask(scope, Call(operation="models", path="/model_group/info", headers=_bearer(key)))
+        answer = await self.upstream.request(
+            scope, Call(operation="models", path="/model_group/info", headers=_bearer(key))
+        )
         return decode_models(answer.body)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
         """What LiteLLM knows of those models beyond their groups, by name. A long answer: ask where it is needed."""
-        answer = await self._ask(scope, Call(operation="model.details", path="/model/info", headers=_bearer(key)))
+        answer = await self.upstream.request(
+            scope, Call(operation="model.details", path="/model/info", headers=_bearer(key))
+        )
         return decode_details(answer.body)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
         """What ``key`` has spent and may spend."""
         call = Call(operation="key", path="/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
-        answer = await self._ask(scope, call)
-        return decode(Service.LITELLM, KEY, answer.body).info
+        return (await self.read(scope, KEY, call)).info
 
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
         """What ``key`` was used for from day to day, both included, by UTC's days.
@@ -64,26 +63,30 @@ class LiteLLM:
         mine = hashed(key)
         found: list[UsageLine] = []
         for page in range(1, MAX_ACTIVITY_PAGES + 1):
-            answer = await self._activity(scope, key, mine, first, last, page)
-            activity = decode(Service.LITELLM, ACTIVITY, answer.body)
+            activity = await self._activity(scope, key, mine, first, last, page)
             found += lines(activity, mine)
             if not activity.metadata.has_more:
                 return found
         raise BadUserInput("That is more usage than can be summed up at once: ask for fewer days.", reason="RANGE")
 
-    async def _activity(self, scope: CallScope, key: str, key_hash: str, first: date, last: date, page: int) -> Answer:
+    async def _activity(
+        self, scope: CallScope, key: str, key_hash: str, first: date, last: date, page: int
+    ) -> Activity:
         days = [("start_date", first.isoformat()), ("end_date", last.isoformat())]
         params = [*days, ("api_key", key_hash), ("page", str(page)), ("page_size", str(_ACTIVITY_PAGE))]
-        call = Call(operation="usage", path="/user/daily/activity", params=params, headers=_bearer(key))
-        try:
-            return await self.upstream.request(scope, call)
-        except UpstreamRejected as rejected:
-            raise (bad_key() if rejected.status == 403 else translated(rejected)) from rejected
+        call = Call(
+            operation="usage",
+            path="/user/daily/activity",
+            params=params,
+            headers=_bearer(key),
+            refused=_refused_activity,
+        )
+        return await self.read(scope, ACTIVITY, call)
 
     async def openai_models(self, scope: CallScope, key: str) -> bytes:
         """The body of ``GET /v1/models``: an object whose ``data`` are models with ids."""
         call = Call(operation="v1.models", path="/v1/models", headers=_bearer(key), check=MODELS)
-        return (await self._ask(scope, call)).body
+        return (await self.upstream.request(scope, call)).body
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
         """One model of that list, as LiteLLM writes it; ``None`` where it is not in it."""
@@ -93,12 +96,12 @@ class LiteLLM:
     async def complete(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
         """Complete a chat. ``body`` is OpenAI's request."""
         call = _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE)
-        return model_answer(await self._ask(scope, call))
+        return model_answer(await self.upstream.request(scope, call))
 
     async def embeddings(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
         """Make embeddings. ``body`` is OpenAI's request."""
         call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS)
-        return model_answer(await self._ask(scope, replace(call, size=AnswerSize.VECTORS)))
+        return model_answer(await self.upstream.request(scope, replace(call, size=AnswerSize.VECTORS)))
 
     def stream(
         self, scope: CallScope, key: str, body: bytes, *, opens_within: float, wants_usage: bool
@@ -115,11 +118,9 @@ class LiteLLM:
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
         return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within), wants_usage=wants_usage)
 
-    async def _ask(self, scope: CallScope, call: Call) -> Answer:
-        try:
-            return await self.upstream.request(scope, call)
-        except UpstreamRejected as rejected:
-            raise translated(rejected) from rejected
+
+def _refused_activity(rejected: UpstreamRejected) -> GatewayError:
+    return bad_key() if rejected.status == 403 else translate(rejected)
 
 
 def _bearer(key: str) -> dict[str, str]:

@@ -12,12 +12,11 @@ from typing import Self
 
 import msgspec
 
-from clients.calls import UpstreamRejected
 from clients.decode import undecodable
 from clients.errors import GatewayError, Service, UpstreamError
 from clients.litellm.answers import passed_headers
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
-from clients.litellm.refusals import failure_in_stream, translated
+from clients.litellm.refusals import failure_in_stream
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers, CallPiece
 from clients.sse import SseEvent, sse_events
@@ -98,10 +97,7 @@ class CompletionStream:
         self.usage: Usage | None = None
 
     async def __aenter__(self) -> Self:
-        try:
-            answer = await self._call.__aenter__()
-        except UpstreamRejected as rejected:
-            raise translated(rejected) from rejected
+        answer = await self._call.__aenter__()
         self.headers = passed_headers(answer.headers)
         self._events = sse_events(answer.chunks, Service.LITELLM)
         return self

@@ -146,7 +146,7 @@ def _of_body(body: bytes) -> WireError:
     return WireError() if wire is None else wire_error(wire.get("error") or wire.get("detail") or wire)
 
 
-def translated(rejected: UpstreamRejected) -> GatewayError:
+def translate(rejected: UpstreamRejected) -> GatewayError:
     """What a refusal by LiteLLM means to the caller.
 
     The key is the platform's, not the caller's: its refusal is never a 401 to them.

@@ -57,7 +57,13 @@ def guard(
     wire, observer = Wire(act), Observer()
     bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
     upstream = Upstream(
-        Service.AMS, "http://ams", headers={"authorization": "secret"}, limits=bounds, observer=observer, transport=wire
+        Service.AMS,
+        "http://ams",
+        translate=lambda rejected: rejected,
+        headers={"authorization": "secret"},
+        limits=bounds,
+        observer=observer,
+        transport=wire,
     )
     return upstream, wire, observer
 
