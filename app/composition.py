@@ -143,7 +143,7 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
         headers={"authorization": f"Bearer {key}"} if key else {},
         limits=limits,
         observer=telemetry,
-        transport=AiohttpTransport(limit=limits.connections),
+        transport=AiohttpTransport(),
     )
     telemetry.watch_parts(service, upstream.breakers.open_parts)
     return upstream

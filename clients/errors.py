@@ -1,30 +1,30 @@
-"""Everything that can go wrong, once.
+"""The errors of the gateway.
 
 ::
 
     GatewayError
-     ├─ Unauthenticated        who are you?                      401  sign in again
-     ├─ Forbidden              not for your role                 403
-     ├─ NotFound               does not exist, or is not yours   404
-     ├─ BadUserInput           change what you sent              400
-     │   ├─ Invalid            … and it says what, line by line  400
-     │   ├─ BodyTimeout        send it faster                    408
-     │   └─ UnsupportedEncoding  send it in another coding       415
-     ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, OUTCOME_UNKNOWN, …
-     ├─ RateLimited            wait ``retry_after_seconds``      429
+     ├─ Unauthenticated        no valid token                    401  sign in again
+     ├─ Forbidden              no permission                     403
+     ├─ NotFound               missing, or of another user       404
+     ├─ BadUserInput           invalid request                   400
+     │   ├─ Invalid            … with a list of problems         400
+     │   ├─ BodyTimeout        the body came too slowly          408
+     │   └─ UnsupportedEncoding  unknown content coding         415
+     ├─ Conflict               conflicts with current state      409  RUN_BUSY, KEY_REUSED, OUTCOME_UNKNOWN, …
+     ├─ RateLimited            over a rate limit or quota        429
      ├─ BudgetExceeded         the user's budget is spent        402
-     ├─ PayloadTooLarge        send less                         413
-     ├─ QueryTooComplex        ask for less at once              400  COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS
-     ├─ Overloaded             this gateway is full              503  retry
-     │   └─ Interrupted        … or stopped in the middle of it  503  DRAINING: it may have been carried out
-     └─ UpstreamFailure        a service behind the gateway …
-         ├─ UpstreamUnavailable   … could not be asked           503  CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL
+     ├─ PayloadTooLarge        the body is over the limit        413
+     ├─ QueryTooComplex        the operation is over a bound     400  COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS
+     ├─ Overloaded             the gateway has no room           503  retry
+     │   └─ Interrupted        the gateway stopped during it     503  DRAINING: it may have been carried out
+     └─ UpstreamFailure        a service …
+         ├─ UpstreamUnavailable   … was not called               503  CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL
          ├─ UpstreamTimeout       … did not answer in time       504  CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE
-         └─ UpstreamError         … answered badly               502  STATUS, DECODE, CUT, CREDENTIAL, MODEL
+         └─ UpstreamError         … answered with an error       502  STATUS, DECODE, CUT, CREDENTIAL, MODEL
 
-GraphQL's ``extensions``, the REST body, the OpenAI envelope, the metric label and the log field are all read off
-these classes. Anything that is not a ``GatewayError`` is ``INTERNAL_ERROR`` with the request id and not a word more.
-Messages are safe to show: they never carry an upstream's own text, a secret, or another user's ids.
+GraphQL's ``extensions``, REST bodies, OpenAI error bodies, metric labels and log fields are derived from these classes.
+Any other exception is an ``INTERNAL_ERROR`` with the request id alone. A message never contains an upstream's own text,
+a secret or another user's ids.
 """
 
 from __future__ import annotations
@@ -76,17 +76,17 @@ class _Facts(TypedDict, total=False):
 
 
 class GatewayError(Exception):
-    """Root of the tree: an error the caller may be told about.
+    """The root of the errors that clients get.
 
     Attributes:
-        code: what kind of error, from the closed set.
-        http_status: the status of an HTTP answer that carries nothing but this error.
-        message: a sentence that is safe to show.
-        reason: the fine cause (``BREAKER_OPEN``, ``RUN_BUSY``, …), or ``None``.
+        code: the class of error, from the closed set.
+        http_status: the status of an HTTP answer with this error alone.
+        message: a sentence for the client.
+        reason: the cause (``BREAKER_OPEN``, ``RUN_BUSY``, …), or ``None``.
         service: the upstream concerned, or ``None``.
-        retry_after_seconds: how long to wait before a retry, where that is known.
-        retryable: whether sending the same request again can help; ``can_retry`` of the class unless told otherwise.
-        details: further safe facts for ``extensions`` (``{"runId": …}``).
+        retry_after_seconds: how long to wait before a retry, or ``None``.
+        retryable: whether the same request can succeed if it is sent again; by default ``can_retry`` of the class.
+        details: further fields of ``extensions`` (``{"runId": …}``).
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
@@ -113,35 +113,35 @@ class GatewayError(Exception):
 
 
 class Unauthenticated(GatewayError):
-    """No token, or one that proves nothing."""
+    """The request has no valid token."""
 
     code = ErrorCode.UNAUTHENTICATED
     http_status = 401
 
 
 class Forbidden(GatewayError):
-    """Signed in, but the role does not allow it."""
+    """The user has no permission."""
 
     code = ErrorCode.FORBIDDEN
     http_status = 403
 
 
 class NotFound(GatewayError):
-    """It does not exist, or belongs to somebody else: the caller cannot tell which."""
+    """The object does not exist, or belongs to another user: the client cannot distinguish them."""
 
     code = ErrorCode.NOT_FOUND
     http_status = 404
 
 
 class BadUserInput(GatewayError):
-    """The request is understood and cannot be right."""
+    """The request is invalid."""
 
     code = ErrorCode.BAD_USER_INPUT
     http_status = 400
 
 
 class Invalid(BadUserInput):
-    """It was checked and found wrong. ``problems`` says what, a line each, and speaks of what was sent alone."""
+    """The input is invalid. ``problems`` has a line for each problem, and mentions nothing but the input."""
 
     def __init__(self, message: str, problems: list[str], *, reason: str) -> None:
         super().__init__(message, reason=reason)
@@ -149,27 +149,27 @@ class Invalid(BadUserInput):
 
 
 class BodyTimeout(BadUserInput):
-    """The request's body did not come in time."""
+    """The body of the request did not come in time."""
 
     http_status = 408
     can_retry = True
 
 
 class UnsupportedEncoding(BadUserInput):
-    """The request's body has a content coding that is not decoded here."""
+    """The body of the request has an unknown content coding."""
 
     http_status = 415
 
 
 class Conflict(GatewayError):
-    """The request collides with the present state (``RUN_BUSY``, ``KEY_REUSED``, ``OUTCOME_UNKNOWN``)."""
+    """The request conflicts with the current state (``RUN_BUSY``, ``KEY_REUSED``, ``OUTCOME_UNKNOWN``)."""
 
     code = ErrorCode.CONFLICT
     http_status = 409
 
 
 class RateLimited(GatewayError):
-    """Too many requests in a time, or too much under way; ``retry_after_seconds`` says when to try again."""
+    """The user is over a rate limit or quota."""
 
     code = ErrorCode.RATE_LIMITED
     http_status = 429
@@ -177,7 +177,7 @@ class RateLimited(GatewayError):
 
 
 class BudgetExceeded(GatewayError):
-    """The caller's model budget is spent. 402, so that SDKs do not retry it."""
+    """The user's model budget is spent. The status is 402 so that SDKs do not retry."""
 
     code = ErrorCode.BUDGET_EXCEEDED
     http_status = 402
@@ -191,14 +191,14 @@ class PayloadTooLarge(GatewayError):
 
 
 class QueryTooComplex(GatewayError):
-    """The operation asks for more than one may: COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS."""
+    """The operation is over a bound: COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS."""
 
     code = ErrorCode.QUERY_TOO_COMPLEX
     http_status = 400
 
 
 class Overloaded(GatewayError):
-    """This gateway has no room for the request right now, or is stopping (``DRAINING``)."""
+    """The gateway has no room for the request, or is draining (``DRAINING``)."""
 
     code = ErrorCode.OVERLOADED
     http_status = 503
@@ -206,17 +206,17 @@ class Overloaded(GatewayError):
 
 
 class Interrupted(Overloaded):
-    """This gateway stopped in the middle of the request. Not retryable as it stands: it may have been carried out."""
+    """The gateway stopped during the request, which may have been carried out, so it must not be repeated unchanged."""
 
     can_retry = False
 
 
 class UpstreamFailure(GatewayError):
-    """A service behind the gateway failed; ``service`` says which.
+    """A service failed.
 
     Attributes:
-        unconfirmed: whether the service may have done what was asked: the request was sent, and no answer tells.
-            Unless it is given, the class and the reason say so.
+        unconfirmed: whether the service may have carried out the request: it was sent, and no answer confirms the
+            outcome. By default it depends on the class and the reason.
     """
 
     can_retry = True
@@ -230,7 +230,7 @@ class UpstreamFailure(GatewayError):
 
 
 class UpstreamUnavailable(UpstreamFailure):
-    """The service could not be asked: nothing was sent. Reasons: CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL.
+    """The service was not called: nothing was sent. Reasons: CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL.
 
     ``MODEL`` is an open breaker of one model, ``BREAKER_OPEN`` that of another kind of call or of the whole service.
     """
@@ -240,7 +240,7 @@ class UpstreamUnavailable(UpstreamFailure):
 
 
 class UpstreamTimeout(UpstreamFailure):
-    """The service was asked and did not answer in time. Reasons: CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE."""
+    """The service did not answer in time. Reasons: CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE."""
 
     code = ErrorCode.UPSTREAM_TIMEOUT
     http_status = 504
@@ -250,10 +250,9 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 class UpstreamError(UpstreamFailure):
-    """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
+    """The service answered with an error or cannot be read. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
 
-    A cut, an answer that cannot be read, and a status that can be retried do not confirm what was done; the other
-    reasons do.
+    After CUT, DECODE and a retryable STATUS the outcome of the request is unknown.
     """
 
     code = ErrorCode.UPSTREAM_ERROR
@@ -264,7 +263,7 @@ class UpstreamError(UpstreamFailure):
 
 
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
-    """A class and all below it, itself last, so that its own status wins for a code they share."""
+    """A class and its subclasses, itself last, so that its own status is used for a code that they share."""
     return [*(one for child in kind.__subclasses__() for one in _family(child)), kind]
 
 
@@ -281,7 +280,7 @@ def error_of(
     retry_after_seconds: float | None = None,
     details: dict[str, str] | None = None,
 ) -> GatewayError:
-    """An error again from what was kept of it."""
+    """Make an error from the stored attributes of an earlier one."""
     return _KINDS.get(code, GatewayError)(
         message,
         reason=reason,

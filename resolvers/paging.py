@@ -11,7 +11,7 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 
 from clients.errors import BadUserInput
-from clients.moments import in_utc
+from clients.timestamps import in_utc
 
 DEFAULT_PAGE = 20
 MAX_CURSOR = 1000

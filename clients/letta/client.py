@@ -1,7 +1,7 @@
-"""The calls to Letta, from a module per area.
+"""The client of Letta. Its calls are in one module for each area.
 
-One key sees every user's agents: Letta does not know who is asking. Nothing here decides who may; ``resolvers.access``
-does, before any write and before any byte of an answer.
+The gateway's key has access to every user's agents. ``resolvers.access`` checks the user's permission before a write,
+and before any part of an answer is used.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
     translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
-        """Ask whether Letta is there. Raises GatewayError where it is not."""
+        """Check that Letta is available. Raises GatewayError if it is not."""
         answer = await self.upstream.ping(scope, "/v1/health/")
         decode(Service.LETTA, _HEALTH, answer.body)
 
     async def check_key(self, scope: CallScope) -> None:
-        """Ask for something that needs the key. Raises UpstreamError, reason ``CREDENTIAL``, where Letta refuses it."""
+        """Make a call that needs the key. Raises UpstreamError (``CREDENTIAL``) if Letta refuses it."""
         await self.read(scope, _LIST, Call(operation="agents", path="/v1/agents/", params=[("limit", "1")]))

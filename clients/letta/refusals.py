@@ -78,7 +78,7 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
 
 
 def _conflict(rejected: UpstreamRejected) -> Conflict:
-    """A 409: Letta 0.16.8 tells its detail as a text, or as an object with a ``code``; others tell it as an error."""
+    """The error for a 409. Letta 0.16.8 sends a text or an object with a ``code``; other versions an ``error``."""
     try:
         refusal = _REFUSAL.decode(rejected.body)
     except UNREADABLE:

@@ -36,7 +36,7 @@ class World:
         except BreakerRefused:
             return False
         if verdict is not None:
-            permit.tell(verdict)
+            permit.report(verdict)
         permit.release()
         return True
 
@@ -169,8 +169,8 @@ def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> Non
     world = World()
     for _ in range(5):
         permit = world.enter()
-        permit.tell(Verdict.OK)
-        permit.cut()
+        permit.report(Verdict.OK)
+        permit.report_cut()
         permit.release()
     assert not world.admits()
 
@@ -199,7 +199,7 @@ def test_one_trial_at_a_time_and_a_slow_one_does_not_keep_others_out_for_ever() 
     assert not world.admits("b")
     world.now += TRIAL_SECONDS
     assert world.call(Verdict.OK, "b")
-    slow.tell(Verdict.UNREACHABLE)
+    slow.report(Verdict.UNREACHABLE)
     assert world.admits("b")
 
 
@@ -315,7 +315,7 @@ def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance)
         while under_way and chance.random() < 0.5:
             permit, told = under_way.pop(chance.randrange(len(under_way)))
             if told is not None:
-                permit.tell(told)
+                permit.report(told)
             permit.release()
     for permit, _ in under_way:
         permit.release()

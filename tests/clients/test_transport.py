@@ -46,15 +46,15 @@ async def target(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, Aio
         served, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
         authority.issue_cert("localhost").configure_cert(served)
         authority.configure_trust(trusted)
-    transport = AiohttpTransport(limit=10, tls=trusted)
+    transport = AiohttpTransport(tls=trusted)
     async with slow_server(served) as url:
         yield url, transport
         await transport.aclose()
 
 
-async def test_cancelled_calls_leave_no_slot_taken(target: tuple[str, AiohttpTransport]) -> None:
+async def test_cancelled_calls_leave_no_connection_in_use(target: tuple[str, AiohttpTransport]) -> None:
     url, transport = target
-    client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(5, pool=30))
+    client = httpx.AsyncClient(transport=transport, timeout=5)
     chance = random.Random(1)
     outcomes = {"done": 0, "cancelled": 0}
 
@@ -75,18 +75,6 @@ async def test_cancelled_calls_leave_no_slot_taken(target: tuple[str, AiohttpTra
     answers = await asyncio.gather(*(client.get(url) for _ in range(10)))
     assert [answer.text for answer in answers] == ["x" * 20] * 10
     assert transport.in_use == 0
-
-
-async def test_a_full_pool_is_a_pool_timeout(target: tuple[str, AiohttpTransport]) -> None:
-    url, transport = target
-    client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(5, pool=0.01))
-    open_ = [await client.send(client.build_request("GET", url), stream=True) for _ in range(10)]
-    with pytest.raises(httpx.PoolTimeout):
-        await client.get(url)
-    for response in open_:
-        await response.aclose()
-    assert transport.in_use == 0
-    assert (await client.get(url)).status_code == 200
 
 
 @asynccontextmanager

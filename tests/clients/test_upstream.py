@@ -339,7 +339,6 @@ async def test_a_late_answer_from_before_says_nothing_of_the_present_state() -> 
     [
         (httpx.ConnectError("http://secret@ams"), "CONNECT"),
         (httpx.ConnectTimeout(""), "CONNECT"),
-        (httpx.PoolTimeout(""), "BULKHEAD_FULL"),
         (httpx.ReadTimeout(""), "DEADLINE"),
         (httpx.RemoteProtocolError("their words"), "CUT"),
     ],
@@ -372,16 +371,6 @@ async def test_a_service_that_cannot_be_connected_to_is_refused_to_all_whoever_a
     assert wire.calls == 5
     assert parts(upstream) == {}
     assert observer.states == [(None, BreakerState.OPEN)]
-
-
-async def test_no_room_in_the_gateways_own_pool_says_nothing_of_the_service() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise httpx.PoolTimeout("")
-
-    upstream, _, observer = guard(act, breaker_failures=1)
-    with pytest.raises(UpstreamUnavailable):
-        await ask(upstream)
-    assert observer.states == []
 
 
 class Cut(httpx.AsyncByteStream):
