@@ -1,15 +1,16 @@
-"""Bounded memory that several owners share.
+"""Bounded memory, of which most is shared by several owners.
 
 ``Quotas`` counts what each owner holds. ``Kept`` holds values that only newer values of the same owner evict; an owner
-without room is refused new work. ``OwnerCache`` holds values that can be read again.
+without room is refused new work. ``Lru`` and ``OwnerCache`` hold values that can be read or computed again.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
@@ -141,6 +142,48 @@ class Kept(Generic[V]):
             del self._whole[owner]
 
 
+class Lru(Generic[K, V]):
+    """A cache of bounded weight. The least recently used values are evicted.
+
+    Args:
+        limit: the most that all values weigh.
+
+    Attributes:
+        weight: what all values weigh.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self.weight = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._values
+
+    def get(self, key: K) -> V | None:
+        """The value of a key, if it is cached."""
+        found = self._values.get(key)
+        if found is None:
+            return None
+        self._values.move_to_end(key)
+        return found[0]
+
+    def put(self, key: K, value: V, weight: int = 1) -> None:
+        """Cache a value."""
+        _, before = self._values.pop(key, (None, 0))
+        self._values[key] = (value, weight)
+        self.weight += weight - before
+        while self.weight > self._limit:
+            self.evict()
+
+    def evict(self) -> None:
+        """Remove the least recently used value."""
+        self.weight -= self._values.popitem(last=False)[1][1]
+
+
 class OwnerCache(Generic[V]):
     """A cache by owner and key. The least recently used value is evicted first.
 
@@ -152,7 +195,7 @@ class OwnerCache(Generic[V]):
     def __init__(self, in_all: int, each: int) -> None:
         self._in_all = in_all
         self._each = each
-        self._owners: OrderedDict[str, OrderedDict[str, V]] = OrderedDict()
+        self._owners: OrderedDict[str, Lru[str, V]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
@@ -164,24 +207,21 @@ class OwnerCache(Generic[V]):
         if values is None or key not in values:
             return None
         self._owners.move_to_end(owner)
-        values.move_to_end(key)
-        return values[key]
+        return values.get(key)
 
     def put(self, owner: str, key: str, value: V) -> None:
         """Cache a value."""
-        values = self._owners.setdefault(owner, OrderedDict())
+        values = self._owners.setdefault(owner, Lru(self._each))
         self._owners.move_to_end(owner)
-        self._count += key not in values
-        values[key] = value
-        values.move_to_end(key)
-        if len(values) > self._each:
-            self._evict(owner)
+        self._count -= len(values)
+        values.put(key, value)
+        self._count += len(values)
         while self._count > self._in_all:
             self._evict(next(iter(self._owners)))
 
     def _evict(self, owner: str) -> None:
         values = self._owners[owner]
-        values.popitem(last=False)
+        values.evict()
         self._count -= 1
-        if not values:
+        if not len(values):
             del self._owners[owner]

@@ -1,7 +1,6 @@
-"""The calls to AMS.
+"""The client of AMS.
 
-Contract: the AMS page of the platform's contracts. The user is named by ``X-User-Id`` alone; the gateway's own
-credential authorizes the call.
+The gateway's own credential authorizes a call, and ``X-User-Id`` names the user (AMS contract).
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ from clients.upstream import Upstream
 T = TypeVar("T")
 
 _ABSENT = frozenset({404, 405})
-"""How a deployment answers that lacks an optional endpoint (AMS contract)."""
+"""The statuses of a deployment without an optional endpoint (AMS contract)."""
 
 _DOTS = frozenset({".", ".."})
-"""What no quoting keeps from leading up a path."""
+"""Path segments that quoting does not protect."""
 
 ABSENT_SECONDS = 60.0
-"""How long a missing endpoint is not asked for again."""
+"""How long a missing endpoint is not called again."""
 
 MAX_IDS_PER_CALL = 100
-"""How many ids ``GET /templates?ids=`` and ``GET /agents?ids=`` take (AMS contract)."""
+"""The most ids of ``GET /templates?ids=`` and ``GET /agents?ids=`` (AMS contract)."""
 
 
 class _WireTemplates(msgspec.Struct):
@@ -66,7 +65,7 @@ _CREATED = msgspec.json.Decoder(Created)
 _PLAN = msgspec.json.Decoder(UpgradePlan)
 _APPLIED = msgspec.json.Decoder(Applied)
 _BODIES = msgspec.json.Encoder(order="deterministic")
-"""AMS compares bodies to tell a repeated request from another one: the same input must make the same bytes."""
+"""AMS compares bodies to recognise a repeated request, so the same input must encode to the same bytes."""
 
 
 class Ams(ServiceClient):
@@ -81,21 +80,21 @@ class Ams(ServiceClient):
         self._wrong: str | None = None
 
     async def ping(self, scope: CallScope) -> None:
-        """Ask whether AMS is there, and how it says it is. Raises GatewayError where it is not."""
+        """Check that AMS is available, and read its own health. Raises GatewayError if it is not available."""
         self._wrong = None
         self._wrong = what_is_wrong((await self.upstream.ping(scope, "/health")).body)
 
     def note(self) -> str | None:
-        """What it said was wrong when it was asked last."""
+        """What the last ``ping`` reported as wrong."""
         return self._wrong
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
-        """The user's profile and agents; ``profile_exists`` is false for a user AMS has never seen."""
+        """Read the user's profile and agents. ``profile_exists`` is false for a user that AMS does not know."""
         call = _of_user(user_id, Call(operation="me", path="/me", refused=refusals.of_profile))
         return decode_profile((await self.upstream.request(scope, call)).body, user_id)
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[str]) -> list[AgentFacts | None]:
-        """What AMS says of some agents beyond their rows, in the order asked; ``None`` where it says nothing."""
+        """Read more about agents than their rows have, in the order of ``ids``; ``None`` for an agent without facts."""
         call = Call(operation="agents", path="/agents", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _AGENTS, _of_user(user_id, call))
         known = [] if answer is None else answer.agents
@@ -103,7 +102,7 @@ class Ams(ServiceClient):
         return [found.get(agent_id) for agent_id in ids]
 
     async def create_agent(self, scope: CallScope, user_id: str, body: dict[str, Any], key: str) -> str:
-        """Make an agent from a template; ``body`` is AMS's request. Answers its id.
+        """Create an agent from a template. ``body`` is AMS's request. Returns the agent's id.
 
         Raises:
             NotFound: no such template or version.
@@ -111,38 +110,40 @@ class Ams(ServiceClient):
             Conflict: reason ``KEY_REUSED``.
         """
         call = _of_agents("agent.create", "/agents/create", _BODIES.encode(body), str(body.get("template_id", "")))
-        call = replace(_once(call, key), refused=refusals.of_creating)
+        call = replace(_keyed(call, key), refused=refusals.of_creating)
         return (await self.read(scope, _CREATED, _of_user(user_id, call))).agent.id
 
     async def upgrade_plan(self, scope: CallScope, user_id: str, agent_id: str, version: str | None) -> UpgradePlan:
-        """What an upgrade to a version, or to the latest, would do. Raises as ``upgrade_agent`` does."""
+        """Plan an upgrade to a version, or to the latest. Raises as ``upgrade_agent`` does."""
         call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True), agent_id)
         return await self.read(scope, _PLAN, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
 
     async def upgrade_agent(
         self, scope: CallScope, user_id: str, agent_id: str, *, version: str | None, queue: bool, key: str | None
     ) -> bool:
-        """Upgrade an agent to a version, or to the latest. Whether that is done; else it is queued.
+        """Upgrade an agent to a version, or to the latest. Returns false if the upgrade is queued.
 
         Raises:
             NotFound: no such version.
             Conflict: reason ``NO_MIGRATION_PATH`` or ``KEY_REUSED``.
         """
         body = _upgrade(version, dry_run=False, use_queue=queue)
-        call = _once(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
+        call = _keyed(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
         answer = await self.read(scope, _APPLIED, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
         return bool(answer.applied)
 
     async def delete_agent(self, scope: CallScope, user_id: str, agent_id: str, key: str | None) -> bool | None:
-        """Delete an agent. ``None`` from an AMS that is known to lack this; false where it answers that there is none.
+        """Delete an agent.
 
-        An AMS that lacks it may answer the same, so the caller who knows that there is such an agent tells by
-        ``deletes_no_agents``.
+        Returns:
+            False if AMS answers that there is no such agent. An AMS without this endpoint can answer the same; a caller
+            who knows that the agent exists calls ``deletes_no_agents`` then. ``None`` if the endpoint is known to be
+            missing.
         """
         if self._is_absent("agent.delete"):
             return None
         call = _of_agents("agent.delete", f"/agents/{agent_id}", None, agent_id, method="DELETE")
-        call = replace(_once(call, key), refused=_absent_if(_ABSENT))
+        call = replace(_keyed(call, key), refused=_absent_if(_ABSENT))
         try:
             await self.tell(scope, _of_user(user_id, call))
         except _Absent as absent:
@@ -152,13 +153,13 @@ class Ams(ServiceClient):
         return True
 
     def deletes_no_agents(self) -> None:
-        """Remember for a while that this AMS lacks the deletion of agents."""
+        """Record for a while that this AMS cannot delete agents."""
         self._note_absent("agent.delete")
 
     async def templates(self, scope: CallScope, user_id: str, ids: list[str]) -> list[TemplateRecord | None]:
-        """Templates by slug, in the order asked, ``None`` where AMS answers none.
+        """Read templates by slug, in the order of ``ids``; ``None`` for a missing one.
 
-        An AMS without this endpoint yields records that know their slug alone, whether there is such a template or not.
+        Without this endpoint, every record has its slug alone, whether the template exists or not.
         """
         call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))
@@ -170,7 +171,7 @@ class Ams(ServiceClient):
     async def template_page(
         self, scope: CallScope, user_id: str, *, limit: int, after: str | None, search: str | None
     ) -> list[TemplateRecord] | None:
-        """A page of the templates that the user may use; ``None`` from an AMS without this endpoint."""
+        """Read a page of the templates that the user may use; ``None`` without this endpoint."""
         params = [("limit", str(limit))]
         params += [("after", after)] if after else []
         params += [("search", search)] if search else []
@@ -181,10 +182,9 @@ class Ams(ServiceClient):
     async def template_version(
         self, scope: CallScope, user_id: str, slug: str, number: str, *, exists: bool
     ) -> TemplateVersionRecord | None:
-        """One version of a template; ``None`` from an AMS without this endpoint.
+        """Read a version of a template; ``None`` without this endpoint.
 
-        ``exists`` says that there is such a version: only then does a 404 mean that the endpoint is missing.
-        Raises NotFound.
+        If the version is known to exist (``exists``), a 404 means that the endpoint is missing. Raises NotFound.
         """
         if slug in _DOTS:
             raise NotFound("No such version of the template.")
@@ -196,7 +196,7 @@ class Ams(ServiceClient):
             raise NotFound("No such version of the template.", service=Service.AMS) from error
 
     async def validate_template(self, scope: CallScope, user_id: str, source: str) -> TemplateValidation:
-        """What is wrong with an Agent File, if anything is."""
+        """Validate an Agent File."""
         call = _of_user(user_id, _of_file("template.validate", "/templates/validate", source))
         found = await self.read(scope, _VALIDATION, call)
         found.validation.errors = refusals.shortened(found.validation.errors)
@@ -209,7 +209,7 @@ class Ams(ServiceClient):
             Invalid: reason ``TEMPLATE_INVALID``: the file, or a version that is not above the latest.
             Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
         """
-        call = _once(_of_file("template.publish", "/templates/publish", source), key)
+        call = _keyed(_of_file("template.publish", "/templates/publish", source), key)
 
         def refused(rejected: UpstreamRejected) -> GatewayError:
             return refusals.of_publishing(rejected, key_is_new=key is None)
@@ -259,7 +259,7 @@ def _of_user(user_id: str, call: Call) -> Call:
 
 
 def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:
-    """A call for which AMS itself asks Letta: its 500 with a reason says nothing of AMS."""
+    """A call for which AMS calls Letta. Its 500 with a reason is not a failure of AMS."""
     headers = {} if body is None else {"content-type": "application/json"}
     return Call(
         operation=operation,
@@ -273,13 +273,13 @@ def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, m
 
 
 def _of_file(operation: str, path: str, source: str) -> Call:
-    """A call with an Agent File, as it was given."""
+    """A call with an Agent File."""
     headers = {"content-type": "text/plain; charset=utf-8"}
     return Call(operation=operation, method="POST", path=path, content=source.encode(), headers=headers)
 
 
-def _once(call: Call, key: str | None) -> Call:
-    """A mutation: the caller's idempotency key goes with it, or one of its own."""
+def _keyed(call: Call, key: str | None) -> Call:
+    """A mutation with the caller's idempotency key, or a new one."""
     return replace(call, headers={**call.headers, "Idempotency-Key": str(uuid.uuid4()) if key is None else key})
 
 

@@ -83,9 +83,9 @@ def _conflict(rejected: UpstreamRejected) -> Conflict:
         refusal = _REFUSAL.decode(rejected.body)
     except UNREADABLE:
         refusal = {}
-    told = [refusal.get("detail"), refusal.get("error"), refusal]
-    objects = [one for one in told if isinstance(one, dict)]
-    texts = [one.get("message") for one in objects] + [one for one in told if not isinstance(one, dict)]
+    sent = [refusal.get("detail"), refusal.get("error"), refusal]
+    objects = [one for one in sent if isinstance(one, dict)]
+    texts = [one.get("message") for one in objects] + [one for one in sent if not isinstance(one, dict)]
     text, codes = " ".join(str(one) for one in texts if one), [one.get("code") for one in objects]
     named = _RUN_ID.search(text)
     ids = [*(one.get("run_id") for one in objects), named and named[1]]

@@ -1,4 +1,4 @@
-"""Calls to LiteLLM: records out, refusals translate."""
+"""The client of LiteLLM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clients.litellm.refusals import bad_key, translate
 from clients.service import ServiceClient
 
 MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
-"""How much of a key's activity is read at most. A page has so many records: one per day, key, model and endpoint."""
+"""The most pages of a key's activity, and the records of a page: one for each day, key, model and endpoint."""
 
 
 class LiteLLM(ServiceClient):
@@ -28,37 +28,36 @@ class LiteLLM(ServiceClient):
     translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
-        """Ask whether LiteLLM is there. Raises GatewayError where it is not."""
+        """Check that LiteLLM is available. Raises GatewayError if it is not."""
         await self.upstream.ping(scope, "/health/liveliness")
 
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
-        """The models that ``key`` may call."""
+        """Read the models that the key may call."""
         answer = await self.upstream.request(
             scope, Call(operation="models", path="/model_group/info", headers=_bearer(key))
         )
         return decode_models(answer.body)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
-        """What LiteLLM knows of those models beyond their groups, by name. A long answer: ask where it is needed."""
+        """Read the details of those models, by name. The answer is long: call it only if they are needed."""
         answer = await self.upstream.request(
             scope, Call(operation="model.details", path="/model/info", headers=_bearer(key))
         )
         return decode_details(answer.body)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
-        """What ``key`` has spent and may spend."""
+        """Read the spend and the limits of the key."""
         call = Call(operation="key", path="/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
         return (await self.read(scope, KEY, call)).info
 
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
-        """What ``key`` was used for from day to day, both included, by UTC's days.
+        """Read the daily usage of the key, from the first to the last day (UTC).
 
-        LiteLLM answers for all keys of the key's user, and for everybody where that user is its admin: it is asked for
-        this key alone, and what is of any other is dropped.
+        LiteLLM can return the usage of other keys too. Only this key is requested, and others are dropped.
 
         Raises:
-            UpstreamError: reason ``CREDENTIAL``, where the key is of no user and LiteLLM tells it nothing.
-            BadUserInput: reason ``RANGE``, where there is more than the gateway reads.
+            UpstreamError: reason ``CREDENTIAL``: the key has no user, and LiteLLM refuses to report its usage.
+            BadUserInput: reason ``RANGE``: there is more usage than the gateway reads.
         """
         mine = hashed(key)
         found: list[UsageLine] = []
@@ -84,12 +83,12 @@ class LiteLLM(ServiceClient):
         return await self.read(scope, ACTIVITY, call)
 
     async def openai_models(self, scope: CallScope, key: str) -> bytes:
-        """The body of ``GET /v1/models``: an object whose ``data`` are models with ids."""
+        """Read the body of ``GET /v1/models``: an object whose ``data`` are models with ids."""
         call = Call(operation="v1.models", path="/v1/models", headers=_bearer(key), check=MODELS)
         return (await self.upstream.request(scope, call)).body
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
-        """One model of that list, as LiteLLM writes it; ``None`` where it is not in it."""
+        """Read one model of that list; ``None`` if it is not in it."""
         listed = models_of(await self.openai_models(scope, key))
         return next((raw for model_id, raw in listed if model_id == name), None)
 

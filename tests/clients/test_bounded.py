@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.bounded import Kept, OwnerCache, Quotas
+from clients.bounded import Kept, Lru, OwnerCache, Quotas
 
 EACH, LEFT = 100, 3
 
@@ -126,3 +126,16 @@ def test_one_owner_of_a_cache_evicts_its_own_values() -> None:
     assert len(cache) == 10
     assert cache.get("ada", "0") is None  # the least recently used owner makes room for another
     assert cache.get("ada", "2") == 2
+
+
+def test_the_least_recently_used_values_are_evicted_by_weight() -> None:
+    cache: Lru[str, int] = Lru(10)
+    for key in "abc":
+        cache.put(key, 1, weight=3)
+    assert cache.get("a") == 1
+    cache.put("d", 1, weight=4)
+    assert ["b" in cache, "c" in cache, "a" in cache, cache.weight] == [False, True, True, 10]
+    cache.put("a", 2, weight=1)
+    assert (cache.get("a"), cache.weight, len(cache)) == (2, 8, 3)
+    cache.put("e", 1, weight=11)
+    assert (len(cache), cache.weight) == (0, 0)
