@@ -82,7 +82,7 @@ def decode_chunk(event: SseEvent) -> Chunk | None:
     error = _error(wire, choices, event.event)
     has_usage = wire.get("usage") is not None
     return Chunk(
-        choices=[_decoded(choice, place) for place, choice in enumerate(choices)],
+        choices=[_decoded(choice, position) for position, choice in enumerate(choices)],
         usage=usage_of(wire.get("usage")),
         has_usage=has_usage,
         is_only_usage=has_usage and error is None and _has_nothing_else(wire, choices),
@@ -122,13 +122,13 @@ def _is_bare(choice: Object) -> bool:
     return all(value in _NOTHING for value in (*rest.values(), *fields))
 
 
-def _decoded(choice: Object, place: int) -> ChoiceDelta:
+def _decoded(choice: Object, position: int) -> ChoiceDelta:
     index = count(choice.get("index"))
     delta = choice.get("delta")
     delta = as_object(delta if isinstance(delta, dict) else choice.get("message"))
     text, thought = _content(delta.get("content"))
     return ChoiceDelta(
-        index=place if index is None else index,
+        index=position if index is None else index,
         text=(text or (joined_text(choice["text"], _TEXT) if "text" in choice else "")) + _refusal(delta),
         reasoning=_reasoning(delta) or thought,
         calls=_calls(delta),

@@ -51,8 +51,8 @@ def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], 
     wire = decode(Service.LITELLM, _WIRE, body)
     same = len(wire.data) > 1 and all(item.index == wire.data[0].index for item in wire.data)
     records = [
-        EmbeddingRecord(index=_index(None if same else item.index, place), vector=_vector(item.embedding))
-        for place, item in enumerate(wire.data)
+        EmbeddingRecord(index=_index(None if same else item.index, position), vector=_vector(item.embedding))
+        for position, item in enumerate(wire.data)
     ]
     records.sort(key=lambda record: record.index)
     if [record.index for record in records] != list(range(inputs)):
@@ -61,8 +61,8 @@ def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], 
     return records, Usage(prompt_tokens=usage.prompt_tokens, total_tokens=usage.total_tokens)
 
 
-def _index(sent: object, place: int) -> int:
-    index = place if sent is None else count(sent)
+def _index(sent: object, position: int) -> int:
+    index = position if sent is None else count(sent)
     if index is None:
         raise undecodable(Service.LITELLM)
     return index

@@ -106,7 +106,7 @@ class CallNumbers:
         A call's number is the provider's index, unless another call has it.
         """
         if len(pieces) > 1 and all(piece.index is None for piece in pieces):
-            pieces = [msgspec.structs.replace(piece, index=place) for place, piece in enumerate(pieces)]
+            pieces = [msgspec.structs.replace(piece, index=position) for position, piece in enumerate(pieces)]
         found: list[CallPiece] = []
         begun: list[_Call] = []
         for piece in pieces:
