@@ -1,30 +1,30 @@
-"""The errors of the gateway.
+"""The errors of the gateway, each with its code and HTTP status.
 
 ::
 
     GatewayError
-     ├─ Unauthenticated        no valid token                    401  sign in again
-     ├─ Forbidden              no permission                     403
-     ├─ NotFound               missing, or of another user       404
-     ├─ BadUserInput           invalid request                   400
-     │   ├─ Invalid            … with a list of problems         400
-     │   ├─ BodyTimeout        the body came too slowly          408
-     │   └─ UnsupportedEncoding  unknown content coding         415
-     ├─ Conflict               conflicts with current state      409  RUN_BUSY, KEY_REUSED, OUTCOME_UNKNOWN, …
-     ├─ RateLimited            over a rate limit or quota        429
-     ├─ BudgetExceeded         the user's budget is spent        402
-     ├─ PayloadTooLarge        the body is over the limit        413
-     ├─ QueryTooComplex        the operation is over a bound     400  COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS
-     ├─ Overloaded             the gateway has no room           503  retry
-     │   └─ Interrupted        the gateway stopped during it     503  DRAINING: it may have been carried out
-     └─ UpstreamFailure        a service …
-         ├─ UpstreamUnavailable   … was not called               503  CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL
-         ├─ UpstreamTimeout       … did not answer in time       504  CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE
-         └─ UpstreamError         … answered with an error       502  STATUS, DECODE, CUT, CREDENTIAL, MODEL
+     ├─ Unauthenticated          the user is not known              401
+     ├─ Forbidden                the user has no permission         403
+     ├─ NotFound                 missing, or another user's         404
+     ├─ BadUserInput             the request must be changed        400
+     │   ├─ Invalid                … with a list of problems        400
+     │   ├─ BodyTimeout            … or sent faster                 408
+     │   └─ UnsupportedEncoding    … or sent in another coding      415
+     ├─ Conflict                 the present state does not allow it  409
+     ├─ RateLimited              a limit of the user is reached     429
+     ├─ BudgetExceeded           the user's budget is spent         402
+     ├─ PayloadTooLarge          the body must be smaller           413
+     ├─ QueryTooComplex          the operation must be smaller      400
+     ├─ Overloaded               the gateway has no capacity        503
+     │   └─ Interrupted            … or stopped during the request  503
+     └─ UpstreamFailure          an upstream call failed:
+         ├─ UpstreamUnavailable    … it was not sent                503
+         ├─ UpstreamTimeout        … it was not answered in time    504
+         └─ UpstreamError          … the answer cannot be used      502
 
-GraphQL's ``extensions``, REST bodies, OpenAI error bodies, metric labels and log fields are derived from these classes.
-Any other exception is an ``INTERNAL_ERROR`` with the request id alone. A message never contains an upstream's own text,
-a secret or another user's ids.
+GraphQL's ``extensions``, the REST body, the OpenAI envelope, the metric label and the log field come from these
+classes; which reasons occur with which code is in ``clients.codes``. Any other exception is ``INTERNAL_ERROR`` with the
+request id and nothing else. Messages contain no upstream text, no secret and no other user's ids.
 """
 
 from __future__ import annotations
@@ -32,29 +32,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, TypedDict, Unpack
 
-
-class ErrorCode(StrEnum):
-    """The closed set of ``extensions.code`` values."""
-
-    UNAUTHENTICATED = "UNAUTHENTICATED"
-    FORBIDDEN = "FORBIDDEN"
-    NOT_FOUND = "NOT_FOUND"
-    BAD_USER_INPUT = "BAD_USER_INPUT"
-    CONFLICT = "CONFLICT"
-    RATE_LIMITED = "RATE_LIMITED"
-    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
-    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
-    GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
-    GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
-    OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
-    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
-    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
-    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
-    UPSTREAM_ERROR = "UPSTREAM_ERROR"
-    OVERLOADED = "OVERLOADED"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
+from clients.codes import ErrorCode, Reason
 
 
 class Service(StrEnum):
@@ -68,7 +46,7 @@ class Service(StrEnum):
 
 
 class _Facts(TypedDict, total=False):
-    reason: str | None
+    reason: Reason | None
     service: Service | None
     retry_after_seconds: float | None
     details: dict[str, str] | None
@@ -76,17 +54,17 @@ class _Facts(TypedDict, total=False):
 
 
 class GatewayError(Exception):
-    """The root of the errors that clients get.
+    """Root of the tree: an error that a client can see.
 
     Attributes:
-        code: the class of error, from the closed set.
-        http_status: the status of an HTTP answer with this error alone.
-        message: a sentence for the client.
-        reason: the cause (``BREAKER_OPEN``, ``RUN_BUSY``, …), or ``None``.
+        code: what kind of error, from the closed set.
+        http_status: the status of an HTTP answer that carries nothing but this error.
+        message: a sentence that is safe to show.
+        reason: the cause within the code, or ``None``.
         service: the upstream concerned, or ``None``.
-        retry_after_seconds: how long to wait before a retry, or ``None``.
-        retryable: whether the same request can succeed if it is sent again; by default ``can_retry`` of the class.
-        details: further fields of ``extensions`` (``{"runId": …}``).
+        retry_after_seconds: how long to wait before a retry, where that is known.
+        retryable: whether sending the same request again can help; ``can_retry`` of the class unless told otherwise.
+        details: further safe facts for ``extensions`` (``{"runId": …}``).
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
@@ -97,7 +75,7 @@ class GatewayError(Exception):
         self,
         message: str,
         *,
-        reason: str | None = None,
+        reason: Reason | None = None,
         service: Service | None = None,
         retry_after_seconds: float | None = None,
         details: dict[str, str] | None = None,
@@ -120,56 +98,56 @@ class Unauthenticated(GatewayError):
 
 
 class Forbidden(GatewayError):
-    """The user has no permission."""
+    """The user is signed in and has no permission."""
 
     code = ErrorCode.FORBIDDEN
     http_status = 403
 
 
 class NotFound(GatewayError):
-    """The object does not exist, or belongs to another user: the client cannot distinguish them."""
+    """The object does not exist or belongs to another user; the error is the same for both."""
 
     code = ErrorCode.NOT_FOUND
     http_status = 404
 
 
 class BadUserInput(GatewayError):
-    """The request is invalid."""
+    """The request is not valid."""
 
     code = ErrorCode.BAD_USER_INPUT
     http_status = 400
 
 
 class Invalid(BadUserInput):
-    """The input is invalid. ``problems`` has a line for each problem, and mentions nothing but the input."""
+    """AMS found the input not valid. ``problems`` lists why, one line each, in terms of the input alone."""
 
-    def __init__(self, message: str, problems: list[str], *, reason: str) -> None:
+    def __init__(self, message: str, problems: list[str], *, reason: Reason) -> None:
         super().__init__(message, reason=reason)
         self.problems = problems
 
 
 class BodyTimeout(BadUserInput):
-    """The body of the request did not come in time."""
+    """The request's body did not arrive in time."""
 
     http_status = 408
     can_retry = True
 
 
 class UnsupportedEncoding(BadUserInput):
-    """The body of the request has an unknown content coding."""
+    """The request's body has a content coding that the gateway does not support."""
 
     http_status = 415
 
 
 class Conflict(GatewayError):
-    """The request conflicts with the current state (``RUN_BUSY``, ``KEY_REUSED``, ``OUTCOME_UNKNOWN``)."""
+    """The present state does not allow the request."""
 
     code = ErrorCode.CONFLICT
     http_status = 409
 
 
 class RateLimited(GatewayError):
-    """The user is over a rate limit or quota."""
+    """A rate limit or quota of the user is reached; ``retry_after_seconds`` says when to retry."""
 
     code = ErrorCode.RATE_LIMITED
     http_status = 429
@@ -177,7 +155,7 @@ class RateLimited(GatewayError):
 
 
 class BudgetExceeded(GatewayError):
-    """The user's model budget is spent. The status is 402 so that SDKs do not retry."""
+    """The user's model budget is spent. 402, so that SDKs do not retry it."""
 
     code = ErrorCode.BUDGET_EXCEEDED
     http_status = 402
@@ -191,14 +169,14 @@ class PayloadTooLarge(GatewayError):
 
 
 class QueryTooComplex(GatewayError):
-    """The operation is over a bound: COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS."""
+    """The operation, its document or its response is too large."""
 
     code = ErrorCode.QUERY_TOO_COMPLEX
     http_status = 400
 
 
 class Overloaded(GatewayError):
-    """The gateway has no room for the request, or is draining (``DRAINING``)."""
+    """The gateway has no capacity for the request, or is stopping."""
 
     code = ErrorCode.OVERLOADED
     http_status = 503
@@ -206,17 +184,17 @@ class Overloaded(GatewayError):
 
 
 class Interrupted(Overloaded):
-    """The gateway stopped during the request, which may have been carried out, so it must not be repeated unchanged."""
+    """The gateway stopped during the request, which may have been carried out: it is not retryable."""
 
     can_retry = False
 
 
 class UpstreamFailure(GatewayError):
-    """A service failed.
+    """An upstream call failed; ``service`` says to which service.
 
     Attributes:
-        unconfirmed: whether the service may have carried out the request: it was sent, and no answer confirms the
-            outcome. By default it depends on the class and the reason.
+        unconfirmed: whether the service may have carried out the call: it was sent, and no answer confirms the outcome.
+            By default, the class and the reason decide.
     """
 
     can_retry = True
@@ -230,17 +208,14 @@ class UpstreamFailure(GatewayError):
 
 
 class UpstreamUnavailable(UpstreamFailure):
-    """The service was not called: nothing was sent. Reasons: CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL.
-
-    ``MODEL`` is an open breaker of one model, ``BREAKER_OPEN`` that of another kind of call or of the whole service.
-    """
+    """The call was not sent."""
 
     code = ErrorCode.UPSTREAM_UNAVAILABLE
     http_status = 503
 
 
 class UpstreamTimeout(UpstreamFailure):
-    """The service did not answer in time. Reasons: CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE."""
+    """The call was sent and not answered in time."""
 
     code = ErrorCode.UPSTREAM_TIMEOUT
     http_status = 504
@@ -250,20 +225,20 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 class UpstreamError(UpstreamFailure):
-    """The service answered with an error or cannot be read. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
+    """The service's answer cannot be used.
 
-    After CUT, DECODE and a retryable STATUS the outcome of the request is unknown.
+    ``CUT``, ``DECODE`` and a ``STATUS`` that can be retried leave the outcome unknown; other reasons do not.
     """
 
     code = ErrorCode.UPSTREAM_ERROR
     http_status = 502
 
     def _may_be_done(self) -> bool:
-        return self.reason in {"CUT", "DECODE"} or (self.reason == "STATUS" and self.retryable)
+        return self.reason in {Reason.CUT, Reason.DECODE} or (self.reason == Reason.STATUS and self.retryable)
 
 
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
-    """A class and its subclasses, itself last, so that its own status is used for a code that they share."""
+    """A class and all below it, itself last, so that its own status wins for a code they share."""
     return [*(one for child in kind.__subclasses__() for one in _family(child)), kind]
 
 
@@ -274,13 +249,13 @@ def error_of(
     code: ErrorCode,
     message: str,
     *,
-    reason: str | None,
+    reason: Reason | None,
     service: Service | None,
     retryable: bool,
     retry_after_seconds: float | None = None,
     details: dict[str, str] | None = None,
 ) -> GatewayError:
-    """Make an error from the stored attributes of an earlier one."""
+    """Make an error from the fields that were kept of one."""
     return _KINDS.get(code, GatewayError)(
         message,
         reason=reason,

@@ -27,6 +27,7 @@ from clients.calls import (
     UpstreamObserver,
     UpstreamRejected,
 )
+from clients.codes import Reason
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import Service, UpstreamError
@@ -183,7 +184,7 @@ class Upstream:
         """Open a stream of events for ``StreamedCall``. Returns the answer, and what closes it."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
-        clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
+        clock = Reason.FIRST_TOKEN if opening < scope.deadline else scope.clock
         with self._timed(call, guarded, clock):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
                 opened = await self._wire.opened(scope, call)
@@ -217,7 +218,7 @@ class Upstream:
         await self._wire.aclose()
 
     @contextmanager
-    def _timed(self, call: Call, guarded: GuardedCall, clock: str) -> Iterator[None]:
+    def _timed(self, call: Call, guarded: GuardedCall, clock: Reason) -> Iterator[None]:
         """Report and translate timeouts and errors of the transport. ``clock`` is the reason of a timeout.
 
         A timeout counts as a failure only if the service had ``UpstreamLimits.fair`` seconds: a call that begins

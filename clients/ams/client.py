@@ -187,13 +187,13 @@ class Ams(ServiceClient):
         If the version is known to exist (``exists``), a 404 means that the endpoint is missing. Raises NotFound.
         """
         if slug in _DOTS:
-            raise NotFound("No such version of the template.")
+            raise NotFound("The version of the template does not exist.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
         call = _of_user(user_id, Call(operation="template.version", path=path, subject=slug))
         try:
             return await self._optional(scope, _VERSION, call, absent=_ABSENT if exists else frozenset({405}))
         except NotFound as error:
-            raise NotFound("No such version of the template.", service=Service.AMS) from error
+            raise NotFound("The version of the template does not exist.", service=Service.AMS) from error
 
     async def validate_template(self, scope: CallScope, user_id: str, source: str) -> TemplateValidation:
         """Validate an Agent File."""

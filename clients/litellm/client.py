@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
+from clients.codes import Reason
 from clients.errors import BadUserInput, GatewayError, Service
 from clients.litellm.activity import ACTIVITY, Activity, UsageLine, hashed, lines
 from clients.litellm.answers import ModelAnswer, model_answer
@@ -66,7 +67,7 @@ class LiteLLM(ServiceClient):
             found += lines(activity, mine)
             if not activity.metadata.has_more:
                 return found
-        raise BadUserInput("That is more usage than can be summed up at once: ask for fewer days.", reason="RANGE")
+        raise BadUserInput("There is too much usage in this period. Request fewer days.", reason=Reason.RANGE)
 
     async def _activity(
         self, scope: CallScope, key: str, key_hash: str, first: date, last: date, page: int

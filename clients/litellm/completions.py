@@ -12,6 +12,7 @@ from typing import Self
 
 import msgspec
 
+from clients.codes import Reason
 from clients.decode import undecodable
 from clients.errors import GatewayError, Service, UpstreamError
 from clients.litellm.answers import passed_headers
@@ -160,4 +161,8 @@ class CompletionStream:
         if self._readable is False:
             raise undecodable(Service.LITELLM)
         if not self._choices or not all(self._choices.values()):
-            raise UpstreamError("The model's answer was cut off.", reason="CUT", service=Service.LITELLM)
+            raise UpstreamError(
+                "The connection broke before the model's answer was complete.",
+                reason=Reason.CUT,
+                service=Service.LITELLM,
+            )
