@@ -49,7 +49,7 @@ class CallScope:
         request_id: of the request or operation.
         deadline: a ``time.monotonic()`` in seconds.
         traceparent: sent with the call.
-        clock: the reason of the error if the deadline passes.
+        timeout_reason: the reason of the error if the deadline passes.
         returning: whether Letta made the request, for a turn that already has a slot. Such calls have a bulkhead of
             their own, so that turns that wait for them cannot block them.
         caller: the user, who has a share of each bulkhead; empty for the process's own calls.
@@ -59,7 +59,7 @@ class CallScope:
     request_id: str
     deadline: float
     traceparent: str | None = None
-    clock: Reason = Reason.DEADLINE
+    timeout_reason: Reason = Reason.DEADLINE
     returning: bool = False
     caller: str = ""
     budget: CallBudget | None = None

@@ -23,13 +23,15 @@ def _setting(service: Service) -> str:
     return f"{service.value.upper()}_BASE_URL"
 
 
-def of_wire(service: Service, error: Exception, clock: Reason = Reason.DEADLINE, *, sent: bool = True) -> GatewayError:
+def of_wire(
+    service: Service, error: Exception, timeout_reason: Reason = Reason.DEADLINE, *, sent: bool = True
+) -> GatewayError:
     """The error for a timeout or an error of the transport.
 
     Args:
         service: the service that was called.
         error: the timeout or the transport's error.
-        clock: the reason if it is a timeout.
+        timeout_reason: the reason if it is a timeout.
         sent: whether the request may have reached the service.
     """
     name = display_name(service)
@@ -41,7 +43,9 @@ def of_wire(service: Service, error: Exception, clock: Reason = Reason.DEADLINE,
         case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
             return UpstreamUnavailable(f"The gateway cannot connect to {name}.", reason=Reason.CONNECT, service=service)
         case TimeoutError() | httpx.TimeoutException():
-            return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service, unconfirmed=sent)
+            return UpstreamTimeout(
+                f"{name} did not answer in time.", reason=timeout_reason, service=service, unconfirmed=sent
+            )
         case _:
             return of_body(service, error)
 

@@ -53,12 +53,12 @@ class Guard:
         """
         left = scope.deadline - time.monotonic()
         if left <= 0:
-            raise failures.of_wire(self.service, TimeoutError(), scope.clock, sent=False)
+            raise failures.of_wire(self.service, TimeoutError(), scope.timeout_reason, sent=False)
         try:
             async with asyncio.timeout(left):
                 await bulkhead.enter(scope.caller, self._queue_seconds)
         except TimeoutError as error:
-            raise failures.of_wire(self.service, error, scope.clock, sent=False) from error
+            raise failures.of_wire(self.service, error, scope.timeout_reason, sent=False) from error
 
     def permit(self, scope: CallScope, call: Call) -> Permit:
         """A permit of the breakers for one call. Raises UpstreamUnavailable."""

@@ -145,7 +145,7 @@ class Upstream:
         guarded = GuardedCall(self._guard, scope, call.operation)
         await guarded.enter(call)
         try:
-            with self._timed(call, guarded, scope.clock):
+            with self._timed(call, guarded, scope.timeout_reason):
                 async with asyncio.timeout_at(_loop_time(scope.deadline)):
                     answer = await self._wire.whole(scope, call)
             answer = self._judge(answer, call, guarded)
@@ -184,8 +184,8 @@ class Upstream:
         """Open a stream of events for ``StreamedCall``. Returns the answer, and what closes it."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
-        clock = Reason.FIRST_TOKEN if opening < scope.deadline else scope.clock
-        with self._timed(call, guarded, clock):
+        timeout_reason = Reason.FIRST_TOKEN if opening < scope.deadline else scope.timeout_reason
+        with self._timed(call, guarded, timeout_reason):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
                 opened = await self._wire.opened(scope, call)
         if isinstance(opened.body, bytes):
@@ -203,7 +203,7 @@ class Upstream:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
                 answer = await self._wire.whole(scope, Call(operation="ping", path=path, size=AnswerSize.RECORD))
         except (TimeoutError, httpx.TransportError) as error:
-            raise failures.of_wire(self.service, error, scope.clock) from error
+            raise failures.of_wire(self.service, error, scope.timeout_reason) from error
         except EncodingUnreadable as error:
             raise failures.of_body(self.service, error) from error
         if (wrong := failures.of_ping(self.service, answer)) is not None:
@@ -218,8 +218,8 @@ class Upstream:
         await self._wire.aclose()
 
     @contextmanager
-    def _timed(self, call: Call, guarded: GuardedCall, clock: Reason) -> Iterator[None]:
-        """Report and translate timeouts and errors of the transport. ``clock`` is the reason of a timeout.
+    def _timed(self, call: Call, guarded: GuardedCall, timeout_reason: Reason) -> Iterator[None]:
+        """Report and translate timeouts and errors of the transport. ``timeout_reason`` is that of a timeout.
 
         A timeout counts as a failure only if the service had ``UpstreamLimits.fair`` seconds: a call that begins
         shortly before its deadline does not affect the breakers.
@@ -230,10 +230,10 @@ class Upstream:
         except TimeoutError as error:
             if time.monotonic() - began >= self._limits.fair:
                 permit.report(Verdict.SLOW if call.model_work else Verdict.FAILED)
-            raise failures.of_wire(self.service, error, clock) from error
+            raise failures.of_wire(self.service, error, timeout_reason) from error
         except httpx.TransportError as error:
             permit.report(Verdict.UNREACHABLE if failures.nothing_was_sent(error) else Verdict.FAILED)
-            raise failures.of_wire(self.service, error, clock) from error
+            raise failures.of_wire(self.service, error, timeout_reason) from error
         except EncodingUnreadable as error:
             if not isinstance(error, TooLarge):  # large data of one user is not a failure of the service
                 permit.report(Verdict.FAILED)
