@@ -11,7 +11,7 @@ from clients.litellm.embeddings import EmbeddingRecord, decode_embeddings
 from clients.litellm.tokens import header_cost, whole_usage, with_counts
 from clients.usage import Usage
 
-PASSED_HEADERS = re.compile(
+_PASSED_HEADERS = re.compile(
     r"x-litellm-(call-id|model-id|model-group|response-cost|key-spend)\Z|llm_provider-|retry-after\Z"
 )
 """Response headers that are passed on to OpenAI clients (LiteLLM contract)."""
@@ -56,4 +56,4 @@ def model_answer(answer: Answer) -> ModelAnswer:
 
 def passed_headers(headers: dict[str, str]) -> dict[str, str]:
     """The response headers that are passed on."""
-    return {name: value for name, value in headers.items() if PASSED_HEADERS.match(name)}
+    return {name: value for name, value in headers.items() if _PASSED_HEADERS.match(name)}
