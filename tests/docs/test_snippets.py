@@ -11,7 +11,7 @@ import pytest
 from tests.docs.examples import RUN, gateway_of_a_reader, installed_shells
 from tests.docs.markdown import PAGES, ROOT, Snippet, name_of, snippets
 
-SHOWN = {"json", "text", "ini", "tsx", "yaml"}
+SHOWN = {"json", "text", "ini", "tsx", "yaml", "mermaid"}
 QUOTED = ("examples/*/src/**/*.ts*", "tests/node/cache/*.mjs", "tests/node/cache/relay/*.js")
 WITH_CODE = [page for page in PAGES if snippets(page)]
 WITH_EXAMPLES = [page for page in PAGES if any(one.language in RUN for one in snippets(page))]
