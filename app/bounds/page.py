@@ -1,4 +1,4 @@
-"""The tables of bounds in ``docs/limits.md``: ``python -m app.bounds.page docs/limits.md`` writes them anew."""
+"""Write the tables of bounds: ``python -m app.bounds.page docs/limits.md``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- The table is generated: make generated -->", "<!-- The end of
 SECTIONS: dict[str, tuple[Bound, ...]] = {
     "Requests": doors.REQUESTS,
     "Connections": doors.CONNECTIONS,
-    "Places": doors.PLACES,
+    "Slots": doors.SLOTS,
     "WebSockets": doors.SOCKETS,
     "GraphQL": doors.GRAPHQL,
     "Messages and completions": inputs.COMPLETIONS,
@@ -32,7 +32,11 @@ def keys() -> Iterator[str]:
 
 
 def rewritten(page: str) -> str:
-    """Return ``docs/limits.md`` with its tables anew. Raises ValueError for a page without the marks."""
+    """Return the page with new tables.
+
+    Raises:
+        ValueError: the page does not have the marks around the tables.
+    """
     found = re.fullmatch(f"(.*{BEGIN}\n).*({END}.*)", page, re.DOTALL)
     if found is None:
         raise ValueError(f"the page has no table between {BEGIN!r} and {END!r}")
@@ -41,7 +45,7 @@ def rewritten(page: str) -> str:
 
 
 def _table(name: str, bounds: tuple[Bound, ...]) -> str:
-    head = f"### {name}\n\n| what | at most | setting | past it |\n|---|---|---|---|\n"
+    head = f"### {name}\n\n| what | at most | setting | beyond it |\n|---|---|---|---|\n"
     return head + "".join(bound.row() for bound in bounds)
 
 

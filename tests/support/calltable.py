@@ -29,19 +29,18 @@ PLATFORMS = 4
 """How many run at a time, each with a gateway of its own."""
 UUID = re.compile(r"(?<=/)[a-z]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-HEAD = """# What a query costs
+HEAD = """# Upstream calls of each field
 
-What each field adds in calls to the services behind the gateway, counted on a running one. *Once* is however many things
-the field is asked of in one operation, *each* is for every one of them. Nothing is asked twice within an operation: a call
-that another field has made is free, and what a list has told is not read again. A field that is not here costs nothing
-beyond its parent.
+The upstream calls that each field adds, counted on a running gateway. *Once* is one batched call, however many objects the
+field is selected on; *each* is a call for each object. Calls are deduplicated within an operation: a call that another field
+has made adds nothing, and objects of a list are not read again. A field that is not listed makes no calls of its own.
 
-What is read by its id costs the same by `node`, `nodes` and `_entities`. A mutation or subscription is counted to its end,
-with all of its payload or events, and with what AMS asks of Letta for it. `Subscription.conversation` goes on asking: every
-`STREAM_LOOK_SECONDS`, and more rarely while the agent is idle, Letta tells the agent's runs to all of the user's follows.
+`node`, `nodes` and `_entities` make the same calls. A mutation or subscription is counted to its end, with all of its payload
+or events, including AMS's calls to Letta. `Subscription.conversation` polls the agent's runs in Letta every
+`STREAM_LOOK_SECONDS`, less often while the agent is idle, once for all follows of the user.
 
-The calls that one level of a query needs go out together, as many at a time as a user's share of the service's bulkhead,
-a quarter of it, lets through. When the client leaves, they are given up.
+The calls of one level of a query are concurrent, up to the user's share of the service's bulkhead, a quarter. When the client
+disconnects, they are cancelled.
 
 | field | calls |
 |---|---|
