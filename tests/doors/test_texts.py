@@ -10,18 +10,18 @@ import httpx
 from schema.build import build_schema
 from tests.support import things
 from tests.support.doors import refusal
-from tests.support.places import Place, places
 from tests.support.stack import ADA, Stack, opened_socket
+from tests.support.textpositions import TextPosition, text_positions
 
 SCHEMA = build_schema()._schema
 
 
-async def every_place(stack: Stack) -> list[Place]:
+async def every_place(stack: Stack) -> list[TextPosition]:
     makers = [things.agent, things.conversation, things.message, things.run, things.stream, things.block]
     mine = {make.__name__: await make(stack) for make in [*makers, things.passage]}
     mine |= {"request": mine["message"], "template": "template:support-bot", "model": stack.chat_model}
     named = {name.title(): given for name, given in mine.items()} | {"User": f"user:{ADA}"}
-    found = list(places(SCHEMA, mine | named))
+    found = list(text_positions(SCHEMA, mine | named))
     assert len(found) > 100
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.docs.examples import Place, installed_shells
+from tests.docs.examples import ExampleRunner, installed_shells
 from tests.docs.judge import Answer, Output, faults
 from tests.support.process import serving
 
@@ -36,7 +36,7 @@ async def test_the_front_pages_snippets(tmp_path: Path) -> None:
     async with serving(tmp_path) as gateway:
         async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
             given = await pasted(client)
-        place, token = Place(gateway, tmp_path), given.pop("token")
+        place, token = ExampleRunner(gateway, tmp_path), given.pop("token")
         assert list(given) == list(ANSWERS)
         outputs: dict[str, list[Output]] = {"openai": [await place.python(given["openai"])]}
         for name in ("query", "subscription"):

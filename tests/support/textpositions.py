@@ -26,8 +26,8 @@ TEXTS = {"String", "ID", "JSON", "Date", "DateTime", "Decimal", "_Any"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """A position. ``name`` is its path, ``kind`` its type.
+class TextPosition:
+    """A position of a text. ``name`` is its path, ``kind`` its type.
 
     ``operation`` contains ``%s`` for a variable's definition and for the text.
     """
@@ -46,7 +46,7 @@ class Place:
         return self.operation % ("", f"{{a: [{written}]}}" if self.kind in {"JSON", "_Any"} else written)
 
 
-def places(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[Place]:
+def text_positions(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[TextPosition]:
     """Return all positions. ``ids`` are by argument name without ``Id``, or by type name."""
     roots = {schema.query_type: "query", schema.mutation_type: "mutation", schema.subscription_type: "subscription"}
     for kind in schema.type_map.values():
@@ -59,7 +59,7 @@ def places(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[Place]:
                 if kind not in roots:
                     call = f'node(id: "{ids[kind.name]}") {{ ... on {kind.name} {{ {call} }} }}'
                 where = f"{kind.name}.{name}({'.'.join(path)})"
-                yield Place(where, leaf, f"{roots.get(kind, 'query')} %s {{ {call} }}")
+                yield TextPosition(where, leaf, f"{roots.get(kind, 'query')} %s {{ {call} }}")
 
 
 def _leaves(taken: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
