@@ -66,7 +66,7 @@ def test_the_table_of_errors_is_what_is_sent() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \| (?:`(\w+)` )?\| ([\w: ]+) \|", LIMITS.read_text(), re.MULTILINE)
     closing = {ErrorCode.UNAUTHENTICATED: int(Close.FORBIDDEN), ErrorCode.PAYLOAD_TOO_LARGE: MESSAGE_TOO_BIG}
     sent = {
-        (code.value, *answered(code), f"closes: {closing[code]}" if code in closing else "goes on")
+        (code.value, *answered(code), f"closes: {closing[code]}" if code in closing else "stays open")
         for code in ErrorCode
     }
     assert len(rows) == len(sent)
