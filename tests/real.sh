@@ -30,10 +30,10 @@ fi
 export AGENTGRAPH_TEST_REAL=1
 export LETTA_BASE_URL=$letta LETTA_API_KEY=rig-letta-pass
 export MODEL_URL=http://127.0.0.1:${FAKE_PORT:-19301}
-asked() {
+run_tests() {
   "$bin/python" -m pytest -q tests/doors tests/contract --ignore tests/contract/test_samples.py "$@"
 }
-asked && exit || [ $? = 1 ] || exit
-# The second close can still hit a call to or from Letta. What failed is asked once more, and must pass then.
-echo "asked once more:"
-asked --last-failed --last-failed-no-failures none
+run_tests && exit || [ $? = 1 ] || exit
+# The second close can still hit a call to or from Letta. Failed tests run once more, and must pass then.
+echo "run once more:"
+run_tests --last-failed --last-failed-no-failures none
