@@ -57,7 +57,7 @@ def test_an_outcome_that_is_shown_is_none_but_must_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "actual", "place"),
+    ("shown", "actual", "where"),
     [
         ('{"a": 1}', '{"a": 1, "b": 2}', None),
         ('{"a": 1}', '{"a": 2}', "the answer.a"),
@@ -86,9 +86,9 @@ def test_an_outcome_that_is_shown_is_none_but_must_come() -> None:
         ('…\n{"a": 1}', "", "does not come"),
     ],
 )
-def test_json_is_compared(shown: str, actual: str, place: str | None) -> None:
+def test_json_is_compared(shown: str, actual: str, where: str | None) -> None:
     found = faults(Output(actual), Answer("json", shown))
-    assert found == [] if place is None else place in found[0]
+    assert found == [] if where is None else where in found[0]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ FEW, MORE = 2, 4
 
 
 @dataclass(frozen=True)
-class Case:
+class ParentType:
     """A document that reads objects of a type.
 
     Attributes:
@@ -77,28 +77,28 @@ async def _used(stack: Stack, _: int) -> str:
 _TODAY = datetime.now(UTC).date()
 _DAYS = f'from: "{_TODAY - timedelta(days=1)}", to: "{_TODAY + timedelta(days=1)}"'
 
-CASES: dict[str, Case] = {
-    "Query": Case("{ %s }", _nothing, most=1),
-    "User": Case("{ viewer { %s } }", _nothing, most=1),
-    "Agent": Case("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
-    "Conversation": Case('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
-    "Message": Case(
+PARENT_TYPES: dict[str, ParentType] = {
+    "Query": ParentType("{ %s }", _nothing, most=1),
+    "User": ParentType("{ viewer { %s } }", _nothing, most=1),
+    "Agent": ParentType("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
+    "Conversation": ParentType('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
+    "Message": ParentType(
         '{ agent(id: "$id") { conversations(first: $n) { nodes { '
         "messages { nodes { ... on UserMessage { %s } } } } } } }",
         _conversing,
     ),
-    "Model": Case("{ models { %s } }", _nothing, most=1),
-    "ModelSupports": Case("{ models { supports { %s } } }", _nothing, most=1),
-    "Run": Case('{ agent(id: "$id") { runs(first: $n) { nodes { %s } } } }', _conversing),
-    "Step": Case(
+    "Model": ParentType("{ models { %s } }", _nothing, most=1),
+    "ModelSupports": ParentType("{ models { supports { %s } } }", _nothing, most=1),
+    "Run": ParentType('{ agent(id: "$id") { runs(first: $n) { nodes { %s } } } }', _conversing),
+    "Step": ParentType(
         '{ agent(id: "$id") { messages(last: 50) { nodes { ... on AssistantMessage { step { %s } } } } } }', _turns
     ),
-    "Stream": Case("{ viewer { streams { %s } } }", _turns),
-    "Template": Case('{ templates(search: "counted") { nodes { %s } } }', _templates),
-    "TemplateVersion": Case(
+    "Stream": ParentType("{ viewer { streams { %s } } }", _turns),
+    "Template": ParentType('{ templates(search: "counted") { nodes { %s } } }', _templates),
+    "TemplateVersion": ParentType(
         '{ templates(search: "counted") { nodes { version(number: "1.0.0") { %s } } } }', _templates
     ),
-    "UsageRow": Case(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
+    "UsageRow": ParentType(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
 }
 """A document for each type with fields that have resolvers."""
 

@@ -20,7 +20,7 @@ from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_
 
 from schema.build import build_schema
 from tests.support.agentfiles import as_admin
-from tests.support.callcases import ARGUMENTS, BY_ID, CASES, DONE, FEW, MORE, NODES, OUTCOMES, Case
+from tests.support.callcases import ARGUMENTS, BY_ID, DONE, FEW, MORE, NODES, OUTCOMES, PARENT_TYPES, ParentType
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
 SCHEMA = build_schema()._schema
@@ -66,15 +66,15 @@ def fields() -> Iterator[tuple[str, str, Any]]:
 class Counting:
     """A running platform with objects of one type."""
 
-    def __init__(self, case: Case, stack: Stack, thing: str, count: int) -> None:
-        self._case = case
+    def __init__(self, parent: ParentType, stack: Stack, thing: str, count: int) -> None:
+        self._parent = parent
         self._stack = stack
         self._thing = thing
         self._count = count
 
     async def calls(self, asked: str, thing: str | None = None) -> Counter[str]:
         """Count the calls of the document with a selection on each object."""
-        document = self._case.document.replace("%s", "__typename " + asked).replace("$n", str(self._count))
+        document = self._parent.document.replace("%s", "__typename " + asked).replace("$n", str(self._count))
         self._stack.platform.state.calls.clear()
         answer = await self._stack.graphql(document.replace("$id", thing or self._thing))
         assert "errors" not in answer, (document, answer)
@@ -160,9 +160,9 @@ async def _quiet(stack: Stack) -> bool:
 
 async def counted(kind: str, count: int, of_kind: list[tuple[str, Any]]) -> dict[str, Counter[str]]:
     """Count the calls that each field of a type adds on that many objects."""
-    case = CASES[kind]
+    parent = PARENT_TYPES[kind]
     async with embedded_stack() as stack:
-        counting = Counting(case, stack, await case.make(stack, count), count)
+        counting = Counting(parent, stack, await parent.make(stack, count), count)
         return {name: await counting.added(kind, name, field) for name, field in of_kind}
 
 
@@ -184,7 +184,7 @@ async def table() -> str:
 
 
 async def _of_kind(kind: str, of_kind: list[tuple[str, Any]]) -> list[str | None]:
-    most = CASES[kind].most
+    most = PARENT_TYPES[kind].most
     few = await counted(kind, min(FEW, most), of_kind)
     more = await counted(kind, MORE, of_kind) if most > 1 else few
     return [_row(f"`{kind}.{name}`", few[name], more[name]) for name in few]

@@ -1,4 +1,4 @@
-"""Every position of the schema that takes a text, each in an operation that is valid except for that text."""
+"""Every argument and input field that takes text, each in an operation that is valid but for that text."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ TEXTS = {"String", "ID", "JSON", "Date", "DateTime", "Decimal", "_Any"}
 
 
 @dataclass(frozen=True)
-class TextPosition:
-    """A position of a text. ``name`` is its path, ``kind`` its type.
+class TextInput:
+    """An argument or input field. ``name`` is its path, ``kind`` its type.
 
     ``operation`` contains ``%s`` for a variable's definition and for the text.
     """
@@ -46,8 +46,8 @@ class TextPosition:
         return self.operation % ("", f"{{a: [{written}]}}" if self.kind in {"JSON", "_Any"} else written)
 
 
-def text_positions(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[TextPosition]:
-    """Return all positions. ``ids`` are by argument name without ``Id``, or by type name."""
+def text_inputs(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[TextInput]:
+    """Return all text inputs. ``ids`` are by argument name without ``Id``, or by type name."""
     roots = {schema.query_type: "query", schema.mutation_type: "mutation", schema.subscription_type: "subscription"}
     for kind in schema.type_map.values():
         if not isinstance(kind, GraphQLObjectType) or kind.name.startswith("__"):
@@ -59,7 +59,7 @@ def text_positions(schema: GraphQLSchema, ids: Mapping[str, str]) -> Iterator[Te
                 if kind not in roots:
                     call = f'node(id: "{ids[kind.name]}") {{ ... on {kind.name} {{ {call} }} }}'
                 where = f"{kind.name}.{name}({'.'.join(path)})"
-                yield TextPosition(where, leaf, f"{roots.get(kind, 'query')} %s {{ {call} }}")
+                yield TextInput(where, leaf, f"{roots.get(kind, 'query')} %s {{ {call} }}")
 
 
 def _leaves(taken: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
