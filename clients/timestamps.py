@@ -1,13 +1,13 @@
-"""Times, as upstreams tell them."""
+"""Timestamps in upstream answers."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 
-def in_utc(told: datetime) -> datetime:
-    """The same moment in UTC. Upstreams mean UTC where they name no zone, or where UTC has no such year."""
+def in_utc(timestamp: datetime) -> datetime:
+    """Convert a timestamp to UTC. One without a zone, or out of the range of UTC, is taken for UTC."""
     try:
-        return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+        return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
     except OverflowError:
-        return told.replace(tzinfo=UTC)
+        return timestamp.replace(tzinfo=UTC)

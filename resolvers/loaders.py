@@ -11,15 +11,7 @@ from clients.codes import Reason
 from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
-from clients.letta.records import (
-    AgentState,
-    ConversationRecord,
-    MemoryHit,
-    PassageRecord,
-    RunRecord,
-    StepRecord,
-    Usage,
-)
+from clients.letta.records import AgentState, ConversationRecord, MemoryHit, PassageRecord, RunRecord, StepRecord
 from clients.litellm import KeyInfo, ModelDetails, ModelRecord, UsageLine
 from clients.owned import (
     ClaimedBlockId,
@@ -30,6 +22,7 @@ from clients.owned import (
     OwnedRunId,
     Position,
 )
+from clients.usage import Usage
 from resolvers.loader_keys import (
     AgentSearch,
     ConversationWindow,

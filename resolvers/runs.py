@@ -9,8 +9,9 @@ from strawberry import Parent
 
 from clients.errors import NotFound
 from clients.letta.client import is_letta_id
-from clients.letta.records import RunRecord, RunStatus, StepRecord, Usage
+from clients.letta.records import RunRecord, RunStatus, StepRecord
 from clients.owned import OwnedAgentId, Position
+from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.loader_keys import RunWindow

@@ -1,4 +1,4 @@
-"""A test of the test: what the judge of the pages' examples lets through, and what it does not."""
+"""The comparison of examples with their answers accepts and refuses the right output."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_document_without_what_varies_is_only_itself(document: object) -> None
 
 
 async def test_a_curl_that_is_refused_fails(tmp_path: Path) -> None:
-    """Its exit status is 0; the status of the answer and its errors are what tells."""
+    """curl exits with 0; the HTTP status and the errors of the answer reveal the failure."""
     from tests.docs.examples import ExampleRunner
     from tests.support.process import serving
 

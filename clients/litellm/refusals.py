@@ -1,0 +1,259 @@
+"""The errors for refusals by LiteLLM: by a status, or by an event in a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from clients.calls import UpstreamRejected
+from clients.codes import Reason
+from clients.errors import (
+    BadUserInput,
+    BudgetExceeded,
+    Forbidden,
+    GatewayError,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    Service,
+    UpstreamError,
+    UpstreamTimeout,
+)
+from clients.litellm.fields import Object, as_json, as_object, json_object, word
+from clients.overflow import is_too_long
+from clients.retry_after import retry_after_seconds
+
+
+class WireError(msgspec.Struct, frozen=True, kw_only=True):
+    """An error that LiteLLM sent.
+
+    Attributes:
+        text: all of it. It is searched, and never passed on.
+        type: its type.
+        code: its code.
+        param: the name of a parameter, which can be passed on.
+        status: the HTTP status of its code, status or type.
+    """
+
+    text: str = ""
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+    status: int | None = None
+
+
+_SHOWN = re.compile(r"[\w.\[\]-]{1,100}", re.ASCII)
+"""The form of a parameter's name, which is the only upstream text that is passed on."""
+_SEARCHED = 20_000
+"""The characters of an error that are searched."""
+
+
+def _words(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+_UNKNOWN_MODEL = re.compile(r"Invalid model name passed in model=")
+_CONTENT_FILTER = _words(
+    r"ContentPolicyViolation|content_policy_violation|content_filter(?!_result)|ResponsibleAIPolicyViolation",
+    r"content (?:management|filtering) policy|(?:our|the) safety system|cyber_policy|moderation_blocked",
+    r"(?:violat\w+|against) (?:our |the )?(?:usage|content) (?:policy|policies|guidelines)|the response was blocked",
+    r"guardrail_intervened|violated .{0,40}policy|content blocked|blocked entity detected|blocked by .{0,30}filter",
+    r"safety settings|block_?reason|(?:input|prompt|content) (?:was|has been) flagged|content moderation|new_sensitive",
+    r"data_?inspection_?failed|inappropriate content|content exists risk|considered high risk|prohibited_content",
+)
+"""Phrases by which providers and LiteLLM's guardrails refuse the content."""
+_CERTAIN = _words(r"ContextWindowExceeded|context_length_exceeded|ContentPolicyViolation|content_policy_violation")
+"""Names that count with any status. The other phrases count only with a status that blames the request."""
+_NUMBER = r"(\d[\d,]{1,11})"
+_LIMIT = _words(
+    rf"maximum (?:context|prompt|model|input|allowed|allowed input) (?:length|limit) ?\D{{0,10}}{_NUMBER}",
+    rf"(?:context (?:length|size)|maximum number of tokens allowed)\D{{0,10}}{_NUMBER}(?=\s*tokens|\))",
+    rf"(?:configured limit of|token limit:|while limit is|tokens, limit is|tokens >) {_NUMBER}",
+)
+"""The limit in such an error."""
+_NAMED_PARAM = _words(
+    r"(?:(?:unsupported|unknown|unrecognized|missing required) (?:parameter|value|argument):?"
+    r"|invalid (?:value|type) for|invalid|does not support parameters: \[) ?'([\w.\[\]-]{1,100})'",
+    r"unrecognized request argument supplied: ([\w.\[\]-]{1,100})",
+)
+_BLAMES_THE_REQUEST = frozenset({400, 403, 404, 413, 415, 422})
+_STATUS_OF = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "throttling_error": 429,
+    "insufficient_quota": 429,
+    "resource_exhausted": 429,
+    "invalid_argument": 400,
+    "throttlingexception": 429,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "timeout_error": 408,
+    "timeout": 408,
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "content_filter": 400,
+    "content_policy_violation": 400,
+}
+"""The status of an error event whose code is not a number."""
+
+
+def wire_error(value: object) -> WireError:
+    """Decode an error of any form."""
+    wire = as_object(value)
+    text = value if isinstance(value, str) else as_json(value)
+    param = word(wire.get("param"))
+    words = [word(wire.get(name)) for name in ("code", "status", "status_code", "statusCode", "type")]
+    if not any(words) and isinstance(wire.get("error"), dict | str):
+        words = [word(as_object(wire["error"]).get(name)) for name in ("code", "status", "type")]
+    return WireError(
+        text=text[:_SEARCHED],
+        type=word(wire.get("type")),
+        code=word(wire.get("code")),
+        param=param if param not in {None, "None"} and _SHOWN.fullmatch(param or "") else None,
+        status=next((status for sent in words if sent and (status := _status(sent))), None),
+    )
+
+
+def _status(sent: str) -> int | None:
+    return int(sent) if re.fullmatch(r"[45]\d\d", sent, re.ASCII) else _STATUS_OF.get(sent.lower())
+
+
+def error_in(body: bytes) -> WireError | None:
+    """The error in a body with a 2xx status: OpenAI's, Anthropic's or Google's envelope, or vLLM's object."""
+    wire = _object(body)
+    if wire is None or wire.get("choices") or wire.get("data"):
+        return None
+    sent = wire.get("error")
+    if isinstance(sent, str) and sent:
+        return wire_error(sent)
+    if isinstance(sent, dict) and any(sent.get(name) for name in ("message", "code", "type", "status")):
+        return wire_error(sent)
+    return wire_error(wire) if wire.get("object") == "error" else None
+
+
+def _object(body: bytes) -> Object | None:
+    """The object of a body. Google's OpenAI API sends an error in a list of one."""
+    if body.lstrip().startswith(b"["):
+        body = body.strip()[1:-1]
+    return json_object(body)
+
+
+def _of_body(body: bytes) -> WireError:
+    """The error in the body of a refusal; an empty one if the body is not a JSON object."""
+    wire = _object(body)
+    return WireError() if wire is None else wire_error(wire.get("error") or wire.get("detail") or wire)
+
+
+def translate(rejected: UpstreamRejected) -> GatewayError:
+    """The error for a refusal.
+
+    The key is the platform's and not the user's, so a refused key is never a 401 for the client.
+    """
+    return _meaning(rejected.status, _of_body(rejected.body), _retry_after(rejected.headers))
+
+
+def failure_in_stream(wire: WireError) -> GatewayError:
+    """The error for an error event: that of a refusal with the status that the event names."""
+    return _meaning(wire.status or 500, wire, None)
+
+
+def _meaning(status: int, wire: WireError, retry_after: float | None) -> GatewayError:
+    if (error := _by_words(status, wire)) is not None:
+        return error
+    service = Service.LITELLM
+    match status:
+        case 400 | 415 | 422:
+            return _bad_request(wire)
+        case 404:
+            return NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND, service=service)
+        case 413:
+            return PayloadTooLarge("The request is too large for the model. Send less.", service=service)
+        case 401:
+            return bad_key()
+        case 403:
+            return Forbidden("Your key does not allow this model.", reason=Reason.MODEL_NOT_ALLOWED, service=service)
+        case 408:
+            message = "The model did not answer in time."
+            return UpstreamTimeout(
+                message, reason=Reason.TOTAL, service=service, retry_after_seconds=retry_after, unconfirmed=False
+            )
+        case 429:
+            message = "The model's rate limit is reached. Retry later."
+            return RateLimited(message, retry_after_seconds=retry_after, service=service)
+        case _ if status >= 500:
+            return UpstreamError(
+                "The model call failed.", reason=Reason.MODEL, service=service, retry_after_seconds=retry_after
+            )
+        case _:
+            message = "The model's provider refused the call."
+            return UpstreamError(message, reason=Reason.MODEL, can_retry=False, service=service)
+
+
+def _by_words(status: int, wire: WireError) -> GatewayError | None:
+    """The error by LiteLLM's types and phrases, which its statuses do not distinguish."""
+    text = wire.text
+    if wire.type == "no_db_connection":
+        return bad_key()
+    if wire.type == "budget_exceeded":
+        return BudgetExceeded("The budget for model calls is spent.", service=Service.LITELLM)
+    if status == 400 and _UNKNOWN_MODEL.search(text):
+        return NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND, service=Service.LITELLM)
+    if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):
+        return None
+    if is_too_long(text):
+        return _bad_input(_context_words(text), Reason.CONTEXT_LENGTH, wire.param)
+    if _CONTENT_FILTER.search(text):
+        return _bad_input("The model's content filter refused the content.", Reason.CONTENT_FILTER, wire.param)
+    return None
+
+
+def _context_words(text: str) -> str:
+    """A message with the phrases by which SDKs recognise a context overflow, and then shorten the conversation.
+
+    litellm 1.110.2 looks for "this model's maximum context length is"; langchain-openai 1.7.4 for "prompt is too long",
+    and in a stream for "exceeds the context window", since openai 3 no longer has the code in an error's text.
+    """
+    found = _LIMIT.search(text)
+    limit = None if found is None else next(filter(None, found.groups())).replace(",", "")
+    phrase = "exceeded" if limit is None else f"{limit} tokens"
+    return (
+        f"This model's maximum context length is {phrase}: the prompt is too long and exceeds the context window. "
+        "Please reduce the length of the messages."
+    )
+
+
+def _bad_request(wire: WireError) -> BadUserInput:
+    named = _NAMED_PARAM.search(wire.text)
+    param = wire.param or (named[1] or named[2] if named else None)
+    return _bad_input("LiteLLM refused the request: a parameter is missing or not valid.", None, param)
+
+
+def _bad_input(message: str, reason: Reason | None, param: str | None) -> BadUserInput:
+    details = None if param is None else {"param": param}
+    return BadUserInput(message, reason=reason, service=Service.LITELLM, details=details)
+
+
+def bad_key() -> UpstreamError:
+    """The error for a refused key, which is the platform's."""
+    return UpstreamError(
+        "LiteLLM refused the key that pays for model calls.",
+        reason=Reason.CREDENTIAL,
+        can_retry=False,
+        service=Service.LITELLM,
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from LiteLLM's headers or, without them, the provider's."""
+    seconds = retry_after_seconds(headers)
+    if seconds is not None:
+        return seconds
+    prefix = "llm_provider-"
+    return retry_after_seconds(
+        {name.removeprefix(prefix): headers[name] for name in headers if name.startswith(prefix)}
+    )
