@@ -13,6 +13,7 @@ import pytest
 from clients import owned
 from clients.ams import Ams
 from clients.letta.client import Letta
+from clients.service import ServiceClient
 from resolvers.loaders import Loaders
 from resolvers.loading import Lazy
 
@@ -181,8 +182,8 @@ def methods(kind: type) -> set[str]:
 @pytest.mark.parametrize(
     ("prefix", "names"),
     [
-        (r"letta\.", methods(Letta) - {"ask", "read", "tell"} - WITHOUT_OWNER),
-        (r"ams\.", methods(Ams) - WITHOUT_OWNER),
+        (r"letta\.", methods(Letta) - methods(ServiceClient) - WITHOUT_OWNER),
+        (r"ams\.", methods(Ams) - methods(ServiceClient) - WITHOUT_OWNER),
         (r"loaders\.", {name for name, made in vars(Loaders).items() if isinstance(made, Lazy)} - LOADED_WITHOUT_OWNER),
     ],
 )
