@@ -69,7 +69,7 @@ class Admission:
         state = scope.setdefault("state", {})
         state["caller"] = caller = identified(doors, self._secrets, scope)
         try:
-            place = self._places.take(caller.kind, caller.owner)
+            place = self._places.take(caller.owner)
         except (RateLimited, Overloaded) as error:
             await self._refuse(scope, send, error)
             return

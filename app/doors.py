@@ -13,6 +13,7 @@ from app.graphql.engine import Engine
 from app.json_text import values_in
 from app.places import Places
 from app.telemetry import Telemetry
+from clients.origin import Origin
 from resolvers.context import RequestContext
 from resolvers.principal import Principal
 from resolvers.resources import Resources
@@ -55,10 +56,10 @@ class Doors:
         """How often a quiet connection shows that it is alive, in seconds."""
         return self.resources.streams.limits.heartbeat
 
-    async def body(self, scope: Scope, receive: Receive, *, from_letta: bool = False) -> bytes:
+    async def body(self, scope: Scope, receive: Receive, *, origin: Origin = Origin.USER) -> bytes:
         """A request's body, within the bounds on size and time, when it may be parsed. See ``read_body``, ``turn``."""
         seconds = self.resources.clocks.request
-        if from_letta:
+        if origin is Origin.LETTA:
             seconds = min(seconds, LETTA_BODY_SECONDS)
         hold = scope["state"]["place"].hold_body
         body = await read_body(scope, receive, hold, limit=self.max_body_bytes, seconds=seconds)
@@ -88,7 +89,7 @@ class Doors:
         traceparent: str | None = None,
         leave: Leave | None = None,
         *,
-        from_letta: bool = False,
+        origin: Origin = Origin.USER,
     ) -> RequestContext:
         """A context for one operation."""
-        return RequestContext(self.resources, principal, request_id, traceparent, leave, from_letta=from_letta)
+        return RequestContext(self.resources, principal, request_id, traceparent, leave, origin=origin)

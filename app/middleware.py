@@ -20,9 +20,10 @@ from app.graphql import refusals
 from app.graphql.errors import INTERNAL_MESSAGE
 from app.graphql.media import accepted
 from app.rest import envelope
-from app.rest.table import Limit, is_rest, limit_of, template_of
+from app.rest.table import is_rest, origin_of, template_of
 from app.telemetry import Telemetry
 from clients.errors import GatewayError
+from clients.origin import Origin
 
 REQUEST_ID = "X-Request-ID"
 CLIENT_LEFT = 499
@@ -152,14 +153,14 @@ class Shield:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
-        elif not self._accepts(limit_of(scope["path"])):
+        elif not self._accepts(origin_of(scope["path"])):
             await refuse(scope, send, refusal())
         else:
             with self._drain.request():
                 await self._app(scope, receive, send)
 
-    def _accepts(self, limit: Limit) -> bool:
-        return self._drain.stage < (Stage.DETACHING if limit is Limit.LETTA else Stage.DRAINING)
+    def _accepts(self, origin: Origin) -> bool:
+        return self._drain.stage < (Stage.DETACHING if origin is Origin.LETTA else Stage.DRAINING)
 
 
 async def refuse(scope: Scope, send: Send, error: GatewayError) -> None:

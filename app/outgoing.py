@@ -145,4 +145,4 @@ def owner_of(connection: Any) -> str:
     cycle = getattr(connection, "cycle", None)
     scope = (cycle.scope if cycle is not None else getattr(connection, "scope", None)) or {}
     caller: Caller | None = scope.get("state", {}).get("caller")
-    return address_of(scope) if caller is None else caller.owner
+    return address_of(scope) if caller is None else caller.owner.id

@@ -11,6 +11,7 @@ import msgspec
 
 from clients.breaker import BreakerState
 from clients.errors import QueryTooComplex, Service
+from clients.origin import Origin
 
 MAX_NAME = 200
 """How many characters of a model's name or an id tell parts of a service apart."""
@@ -44,17 +45,16 @@ class CallBudget:
 class CallScope:
     """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds; ``clock`` is the reason it gives.
 
-    A call is ``returning`` where a service behind the gateway has come back to it: Letta, for a turn that already holds
-    a slot. It has a bulkhead of its own, so that those who wait for it never stand in its way. ``caller`` is the user
-    for whom it is made, who has a share of each bulkhead; it is empty for the process's own calls. ``budget`` counts
-    the calls of one operation.
+    ``origin`` is that of the request that the call serves; it selects the bulkhead. ``caller`` is the user for whom it
+    is made, who has a share of each bulkhead; it is empty for the process's own calls. ``budget`` counts the calls of
+    one operation.
     """
 
     request_id: str
     deadline: float
     traceparent: str | None = None
     clock: str = "DEADLINE"
-    returning: bool = False
+    origin: Origin = Origin.USER
     caller: str = ""
     budget: CallBudget | None = None
 
@@ -136,7 +136,7 @@ class UpstreamLimits:
 
     max_concurrent: int = 256
     max_model_calls: int = 1024
-    max_returning: int = 1024
+    max_letta_calls: int = 1024
     max_bytes: int = 32 * 1024 * 1024
     fair: float = 1.0
     connect: float = 5.0
@@ -149,7 +149,7 @@ class UpstreamLimits:
     @property
     def connections(self) -> int:
         """How many a transport needs: for every bulkhead, and some to ask whether the service is there."""
-        return self.max_concurrent + self.max_model_calls + self.max_returning + 16
+        return self.max_concurrent + self.max_model_calls + self.max_letta_calls + 16
 
 
 class UpstreamObserver(Protocol):

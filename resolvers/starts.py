@@ -27,7 +27,7 @@ async def counted(context: RequestContext, key: str | None = None, *, anew: bool
     if context.on_long is not None:
         context.on_long()
     user_id = context.principal.user_id
-    if key is not None and context.resources.streams.attaches(user_id, key, anew=anew):
+    if key is not None and context.resources.streams.attaches(context.owner, key, anew=anew):
         return False
     await context.resources.limits.count(user_id, LimitKind.LLM)
     return True
@@ -39,4 +39,4 @@ def started(
     """``StreamHub.started`` for the principal. A count that has started nothing is given back."""
     resources, user_id = context.resources, context.principal.user_id
     give_back = partial(resources.limits.give_back, user_id, LimitKind.LLM) if counted else None
-    return resources.streams.started(user_id, source=source, starter=context, on_reuse=give_back, **how)
+    return resources.streams.started(context.owner, source=source, starter=context, on_reuse=give_back, **how)

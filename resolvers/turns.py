@@ -112,7 +112,7 @@ def _otid(context: RequestContext, key: str, input_print: str) -> str:
 
 def _attempt(context: RequestContext, key: str) -> Attempt | None:
     """An earlier attempt under a key that begins again."""
-    stream = context.resources.streams.earlier(context.principal.user_id, key)
+    stream = context.resources.streams.earlier(context.owner, key)
     if stream is None:
         return None
     settled = settled_at(None) if stream.settled_at is None else stream.settled_at

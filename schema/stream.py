@@ -173,7 +173,7 @@ class StreamEvent:
 
 def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
     context = info.context
-    return context.resources.streams.get(record.stream_id, context.principal.user_id)
+    return context.resources.streams.get(record.stream_id, context.owner)
 
 
 @strawberry.type(description="The first event of every stream.")

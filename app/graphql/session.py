@@ -25,11 +25,12 @@ from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
-from app.places import CallerKind, Place
+from app.places import Place
 from app.shares import RETRY_SECONDS, Holding
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
+from clients.origin import Origin, Owner
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
@@ -204,11 +205,11 @@ class Session:
         self._give_place()
         self._give_place = partial(self._sockets.places.give, principal.user_id)
         self._principal = principal
-        self._scope["state"]["caller"] = Caller(CallerKind.USER, principal.user_id, principal)
+        self._scope["state"]["caller"] = Caller(Owner(principal.user_id), principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
         if frames is not None:
             meter = self._sockets.meters.of(principal.user_id)
-            frames.admit(meter, Holding(self._doors.places.bodies, principal.user_id))
+            frames.admit(meter, Holding(self._doors.places.rooms[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
         """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
@@ -253,7 +254,7 @@ class Session:
         place = None
         try:
             await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-            place = self._doors.places.take(CallerKind.USER, principal.user_id)
+            place = self._doors.places.take(Owner(principal.user_id))
             place.hold_body(size)
         except (RateLimited, Overloaded) as error:
             if place is not None:

@@ -8,13 +8,13 @@ from app.asgi import ClientLeft, traceparent_of
 from app.callers import caller_of
 from app.doors import Doors
 from app.limits import CountedSend
-from app.places import CallerKind
 from app.rest.envelope import refuse
 from app.rest.idempotency import starts_nothing
 from app.rest.relay import Relay
 from app.rest.secrets import refused
 from app.rest.table import counts_of, rows_at
 from clients.errors import BadUserInput, GatewayError, NotFound
+from clients.origin import Origin
 from resolvers.context import RequestContext
 from resolvers.limits import LimitKind
 
@@ -64,13 +64,12 @@ class RestDoor:
         if any(starts_nothing(context, scope, row) for row in rows):
             kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
         await send.count(self._doors.resources.limits, context.principal.user_id, *kinds)
-        if context.from_letta and not (await context.access.profile()).profile_exists:
+        if context.origin is Origin.LETTA and not (await context.access.profile()).profile_exists:
             raise refused()
         return context, LimitKind.LLM in kinds
 
     def _opened(self, scope: Scope) -> RequestContext:
         """The context of a request whose secret is right. Raises Unauthenticated."""
         caller = caller_of(scope)
-        principal, from_letta = caller.signed_in(), caller.kind is CallerKind.LETTA
-        request_id, traceparent = scope["state"]["request_id"], traceparent_of(scope)
-        return self._doors.context(principal, request_id, traceparent, from_letta=from_letta)
+        principal, request_id, traceparent = caller.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
+        return self._doors.context(principal, request_id, traceparent, origin=caller.owner.origin)

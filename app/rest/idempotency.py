@@ -11,9 +11,10 @@ from contextlib import suppress
 from starlette.types import Scope
 
 from app.asgi import header
-from app.rest.table import Keys, Row
+from app.rest.table import Row
 from clients.calls import Answer
 from clients.errors import BadUserInput, Conflict
+from clients.origin import Origin
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
@@ -30,7 +31,7 @@ def key_of(scope: Scope, row: Row) -> str | None:
         BadUserInput: reason ``KEY``, unless it has 1 to 200 printable ASCII characters.
     """
     given = header(scope, b"idempotency-key")
-    if given is None or row.keys is not Keys.TOKEN:
+    if given is None or row.origin is Origin.LETTA:
         return None
     try:
         return f"v1:{header_key(given)}"
@@ -102,7 +103,7 @@ def check_stream(context: RequestContext, key: str | None) -> None:
 
 
 def _is_streamed(context: RequestContext, key: str) -> bool:
-    return context.resources.streams.attaches(context.principal.user_id, key, anew=True)
+    return context.resources.streams.attaches(context.owner, key, anew=True)
 
 
 def _is_whole(context: RequestContext, key: str) -> bool:

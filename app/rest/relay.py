@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -18,11 +17,12 @@ from app.heartbeat import Beating
 from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
-from app.rest.table import Keys, Row, Work
+from app.rest.table import Row, Work
 from clients.calls import Answer
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import passed_headers
 from clients.litellm.tokens import whole_usage, with_counts
+from clients.origin import Origin
 from resolvers import starts
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
@@ -31,7 +31,6 @@ from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
-from resolvers.streams.stream import Stream
 from resolvers.turns import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 from resolvers.vetting import Vetted
 
@@ -59,7 +58,7 @@ class Relay:
         if self._row.work is Work.NO_MODELS:
             await respond(send, 200, b'{"object":"list","data":[]}', JSON)
             return
-        raw = await self._doors.body(scope, receive, from_letta=self._context.from_letta)
+        raw = await self._doors.body(scope, receive, origin=self._context.origin)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
         asked = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
@@ -91,7 +90,7 @@ class Relay:
         usage = whole_usage(answer.body)
         if usage is not None:
             kind = "embedding" if work is Work.EMBEDDINGS else "completion"
-            kind = kind if self._row.keys is Keys.TOKEN else "proxied"
+            kind = "proxied" if self._context.origin is Origin.LETTA else kind
             self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
         return answer
 
@@ -110,28 +109,28 @@ class Relay:
         options = body.get("stream_options")
         wants_usage = isinstance(options, dict) and options.get("include_usage") is True
         request = msgspec.json.encode(payable(self._context, body, pays))
-        for_user = self._row.keys is Keys.TOKEN
-        stays = for_user and header(scope, b"x-stream-continue") == "true"
+        by_letta = self._context.origin is Origin.LETTA
+        stays = not by_letta and header(scope, b"x-stream-continue") == "true"
         source = CompletionSource(self._context, pays, request, wants_usage=wants_usage)
         how: dict[str, Any] = {
-            "kind": "completion" if for_user else "proxied",
+            "kind": "proxied" if by_letta else "completion",
             "source": lambda: source,
             "on_disconnect": OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
-            "kept": for_user,
+            "kept": not by_letta,
             "holds": REQUEST_COPIES * len(request),
         }
         digest = fingerprint(self._row.path, body)
         body.clear()  # a stream keeps its request in one form, until it is sent
         del request
-        keyed = {} if once_key is None else {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
-
+        if once_key is not None:
+            how |= {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
         leave, drain = Leave(), self._doors.drain
 
         async def relay() -> None:
             self._counted = await counted_start(self._context, once_key, counted=self._counted)
             check_stream(self._context, once_key)
-            async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
-                named = {"x-stream-id": stream.id} if for_user else {}
+            async with starts.started(self._context, counted=self._counted, **how, anew=True) as stream:
+                named = {} if by_letta else {"x-stream-id": stream.id}
                 with stream.log.reading(0):  # upstream bytes are kept until they are read
                     stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
@@ -140,13 +139,6 @@ class Relay:
 
         with drain.stream(), drain.leaving(leave):
             await unless_left(receive, relay())
-
-    def _attached(self, *, for_user: bool, **how: Any) -> AbstractAsyncContextManager[Stream]:
-        if for_user:
-            return starts.started(self._context, counted=self._counted, **how)
-        # the user's own streams do not count against what Letta may run for them
-        owner = f"{self._context.principal.user_id} by Letta"
-        return self._context.resources.streams.started(owner, **how)
 
 
 def _by_body(body: dict[str, Any]) -> Work:

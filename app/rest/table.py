@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from clients.origin import Origin
 from resolvers.limits import LimitKind
 
 PROXY = "/api/v1/agents/{user_id}/proxy"
@@ -25,47 +26,34 @@ class Work(StrEnum):
     """
 
 
-class Keys(StrEnum):
-    """What opens an address; whoever it is, their own LiteLLM key pays."""
-
-    TOKEN = "token"  # noqa: S105 - a kind of key, none itself
-    """The user's own token."""
-    AGENT_SECRET = "agent secret"  # noqa: S105
-    """The secret of the user's agents, or Letta's own key."""
-
-
-class Limit(StrEnum):
-    """Whose places a request takes while it is answered.
-
-    A turn keeps its place while Letta asks the model for it, so what Letta sends back never waits for a place that a
-    user's request holds: each class has room of its own.
-    """
-
-    USER = "user"
-    LETTA = "letta"
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One address. ``path`` is its template, which is also its name in the metrics."""
+    """One route. The user's own LiteLLM key pays, whatever the origin.
+
+    Attributes:
+        method: of HTTP.
+        path: the template of its path, which is also its name in the metrics.
+        work: what a request asks for.
+        origin: where its requests come from. ``USER`` needs the user's token; ``LETTA`` the secret of the user's
+            agents, or Letta's own key.
+    """
 
     method: str
     path: str
     work: Work
-    keys: Keys = Keys.TOKEN
-    limit: Limit = Limit.USER
+    origin: Origin = Origin.USER
 
     @property
     def counts(self) -> tuple[LimitKind, ...]:
         """The rate limits that a request counts against, all in one step."""
-        if self.limit is Limit.LETTA:
+        if self.origin is Origin.LETTA:
             return (LimitKind.PROXY,)
         works = self.work not in {Work.MODELS, Work.NO_MODELS}
         return (LimitKind.GENERAL, LimitKind.LLM) if works else (LimitKind.GENERAL,)
 
 
 def _proxy(method: str, path: str, work: Work) -> Row:
-    return Row(method, f"{PROXY}{path}", work, Keys.AGENT_SECRET, Limit.LETTA)
+    return Row(method, f"{PROXY}{path}", work, Origin.LETTA)
 
 
 TABLE = (
@@ -107,9 +95,9 @@ def is_rest(path: str) -> bool:
     return path.startswith("/v1/") or _PROXIED.fullmatch(path) is not None
 
 
-def limit_of(path: str) -> Limit:
-    """Whose places a request to a path takes."""
-    return Limit.LETTA if _PROXIED.fullmatch(path) else Limit.USER
+def origin_of(path: str) -> Origin:
+    """Return where requests to a path come from, if they are signed in."""
+    return Origin.LETTA if _PROXIED.fullmatch(path) else Origin.USER
 
 
 def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
@@ -117,7 +105,7 @@ def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
     row = next((row for row, _ in rows_at(path) if row.method == method), None)
     if row is not None:
         return row.counts
-    return (LimitKind.PROXY if limit_of(path) is Limit.LETTA else LimitKind.GENERAL,)
+    return (LimitKind.PROXY if origin_of(path) is Origin.LETTA else LimitKind.GENERAL,)
 
 
 def template_of(path: str) -> str | None:

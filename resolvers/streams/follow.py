@@ -79,7 +79,7 @@ class _Following:
         self._context = context
         self._scope = scope
         self._watch = watch
-        self._owner_id = context.principal.user_id
+        self._owner = context.owner
         self._streams = context.resources.streams
         self._told = {stream.id for stream in self._mine() if stream.log.ended is not None}
         self._came_to = {stream.id for stream in self._mine()}
@@ -89,7 +89,7 @@ class _Following:
         self._since = 0.0
 
     def _mine(self) -> list[Stream]:
-        return [stream for stream in self._streams.of(self._owner_id) if stream.scope == self._scope]
+        return [stream for stream in self._streams.of(self._owner) if stream.scope == self._scope]
 
     def told(self, stream: Stream) -> None:
         """A stream was read to its end."""
@@ -110,7 +110,7 @@ class _Following:
             return None, None
         place = decode_cursor(after, _Place)
         try:
-            stream = self._streams.get(place.stream_id, self._owner_id)
+            stream = self._streams.get(place.stream_id, self._owner)
         except NotFound as error:
             raise BadUserInput("That turn cannot be read again.", reason="CURSOR_EXPIRED") from error
         if stream.scope != self._scope:
@@ -150,7 +150,7 @@ class _Following:
                     return await stack.enter_async_context(self._streams.attached(stream)), replayed
                 look = self._watch.look
                 if look is None or look is seen or look.began < self._since or self._is_opening():
-                    await self._streams.begun(self._owner_id, self._scope, *wakers)
+                    await self._streams.begun(self._owner, self._scope, *wakers)
                     continue
                 seen = look
                 run = self._elsewhere(look)
@@ -196,7 +196,7 @@ class _Following:
         """Read a run by a stream here; ``None`` where Letta refuses. One it will not stream is watched next time."""
         taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
         started = self._streams.started(
-            self._owner_id,
+            self._owner,
             kind="turn",
             source=lambda: LettaSource(self._context, self._scope, taken),
             on_disconnect=OnDisconnect.CONTINUE,

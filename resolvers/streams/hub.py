@@ -14,6 +14,7 @@ from typing import Unpack
 
 from clients.bounded import Quotas
 from clients.errors import GatewayError, UpstreamError
+from clients.origin import Owner
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
 from resolvers.streams.attached import Attached, Starting
@@ -43,33 +44,33 @@ class StreamHub:
         self._memory = Quotas(limits.memory, limits.memory // OWNERS)
         self._shelf = Shelf(self._memory)
         self._readers = Quotas(sys.maxsize, limits.max_readers_per_user)
-        self._awaited: dict[tuple[str, str | None], Waiters] = {}
+        self._awaited: dict[tuple[Owner, str | None], Waiters] = {}
 
     @property
     def memory(self) -> int:
         """The bytes that all streams take, about."""
         return self._memory.total
 
-    def get(self, stream_id: str, owner_id: str) -> Stream:
+    def get(self, stream_id: str, owner: Owner) -> Stream:
         """The owner's stream of that id. Raises NotFound."""
-        return self._shelf.get(stream_id, owner_id)
+        return self._shelf.get(stream_id, owner)
 
-    def of(self, owner_id: str) -> list[Stream]:
+    def of(self, owner: Owner) -> list[Stream]:
         """The owner's streams, oldest first."""
-        return self._shelf.of(owner_id)
+        return self._shelf.of(owner)
 
-    def attaches(self, owner_id: str, key: str, *, anew: bool = False) -> bool:
+    def attaches(self, owner: Owner, key: str, *, anew: bool = False) -> bool:
         """Whether the owner's key would attach to what it has started, or look for it. See ``started``."""
-        stream = self._shelf.at_key(owner_id, key)
+        stream = self._shelf.at_key(owner, key)
         return stream is not None and (stream.looks or not stream.begins_again(anew=anew))
 
-    def earlier(self, owner_id: str, key: str) -> Stream | None:
+    def earlier(self, owner: Owner, key: str) -> Stream | None:
         """What the owner's key has started last; a source that begins again can go on from it."""
-        return self._shelf.at_key(owner_id, key)
+        return self._shelf.at_key(owner, key)
 
     def started(
         self,
-        owner_id: str,
+        owner: Owner,
         *,
         source: Callable[[], Source],
         key: str | None = None,
@@ -96,12 +97,12 @@ class StreamHub:
             Overloaded: reason ``STREAM_MEMORY``, where all owners together have too much.
             GatewayError: the upstream's refusal, if it comes within one heartbeat.
         """
-        begin = partial(self._find_or_start, owner_id, source, key, fingerprint, anew, starter, how)
+        begin = partial(self._find_or_start, owner, source, key, fingerprint, anew, starter, how)
         return Starting(self, begin, reads=reads, on_reuse=on_reuse)
 
     def _find_or_start(
         self,
-        owner_id: str,
+        owner: Owner,
         source: Callable[[], Source],
         key: str | None,
         fingerprint: str,
@@ -110,17 +111,17 @@ class StreamHub:
         how: How,
     ) -> tuple[Stream, bool]:
         """The stream of a key, or a new one, and whether it is new. Raises as entering ``started`` does."""
-        earlier = self._shelf.by_key(owner_id, key, fingerprint)
+        earlier = self._shelf.by_key(owner, key, fingerprint)
         stream = None if earlier is not None and earlier.begins_again(anew=anew) else earlier
         if stream is not None and stream.dropped:
             raise dropped()
         if stream is not None:
             return stream, False
-        self._check_readers(owner_id)
-        self._shelf.check_room(owner_id, how.get("holds", 0), self.limits.max_streams_per_user)
+        self._check_readers(owner)
+        self._shelf.check_room(owner, how.get("holds", 0), self.limits.max_streams_per_user)
         stream = Stream(
             id=f"stream:{uuid.uuid4()}",
-            owner_id=owner_id,
+            owner=owner,
             source=source(),
             key=key,
             fingerprint=fingerprint,
@@ -142,8 +143,8 @@ class StreamHub:
 
     def attach(self, stream: Stream, *, reads: bool) -> None:
         """Count a reader. Raises RateLimited."""
-        self._check_readers(stream.owner_id)
-        self._readers.add(stream.owner_id, 1)
+        self._check_readers(stream.owner)
+        self._readers.add(stream.owner, 1)
         stream.readers += 1
         stream.was_read = stream.was_read or reads
         stream.log.let_go = False
@@ -153,18 +154,18 @@ class StreamHub:
     def detach(self, stream: Stream) -> None:
         """Count a reader no longer."""
         stream.readers -= 1
-        self._readers.add(stream.owner_id, -1)
+        self._readers.add(stream.owner, -1)
         if stream.readers == 0:
             self._unread(stream)
 
-    async def begun(self, owner_id: str, scope: str, *others: Waiters) -> None:
+    async def begun(self, owner: Owner, scope: str, *others: Waiters) -> None:
         """Wait until a turn of the owner's conversation begins here, or one of the others wakes."""
-        waiters = self._awaited.setdefault((owner_id, scope), Waiters())
+        waiters = self._awaited.setdefault((owner, scope), Waiters())
         try:
             await woken(waiters, *others)
         finally:
             if not waiters:
-                self._awaited.pop((owner_id, scope), None)
+                self._awaited.pop((owner, scope), None)
 
     def is_replay(self, stream: Stream, reader: object) -> bool:
         """Whether a reader attaches to what somebody else has started, or an earlier attempt of the same key."""
@@ -196,8 +197,8 @@ class StreamHub:
         for stream in streams:
             stream.stop_timer()
 
-    def _check_readers(self, owner_id: str) -> None:
-        if not self._readers.has_room(owner_id):
+    def _check_readers(self, owner: Owner) -> None:
+        if not self._readers.has_room(owner):
             raise too_many_readers(self.limits.max_readers_per_user)
 
     def _start(self, stream: Stream) -> None:
@@ -257,7 +258,7 @@ class StreamHub:
 
     def _begun(self, stream: Stream) -> None:
         stream.begun = True
-        if (waiters := self._awaited.get((stream.owner_id, stream.scope))) is not None:
+        if (waiters := self._awaited.get((stream.owner, stream.scope))) is not None:
             waiters.wake()
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:

@@ -12,6 +12,7 @@ from typing import Protocol, Required, TypedDict
 from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
+from clients.origin import Owner
 from clients.outcome import is_unconfirmed
 from resolvers.sent import is_sent
 from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus
@@ -89,7 +90,7 @@ class Stream:
     """
 
     id: str
-    owner_id: str
+    owner: Owner
     kind: str
     source: Source | None
     on_disconnect: OnDisconnect

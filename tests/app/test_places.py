@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from app.callers import address_of
-from app.places import BODIES, CallerKind, Places
+from app.places import BODIES, Places
 from app.shedding import Shedder
 from clients.errors import Overloaded, RateLimited
+from clients.origin import Origin, Owner
 
 
 def made(requests: int = 16, streams: int = 8) -> Places:
@@ -16,37 +17,41 @@ def made(requests: int = 16, streams: int = 8) -> Places:
 
 async def test_a_request_holds_one_place_to_its_end() -> None:
     places = made()
-    place = places.take(CallerKind.USER, "ada")
+    place = places.take(Owner("ada"))
     await place.enter()
-    assert (places.requests.taken, places.shedder.under_way) == (1, 1)
+    assert (places.rooms[Origin.USER].requests.taken, places.shedder.under_way) == (1, 1)
     place.leave()
     place.leave()
-    assert (places.requests.taken, places.shedder.under_way) == (0, 0)
+    assert (places.rooms[Origin.USER].requests.taken, places.shedder.under_way) == (0, 0)
 
 
 async def test_a_stream_holds_a_place_of_another_kind() -> None:
     places = made()
-    place = places.take(CallerKind.USER, "ada")
+    place = places.take(Owner("ada"))
     await place.enter()
     place.lengthen()
     place.lengthen()
-    assert (places.requests.taken, places.shedder.under_way, places.streams.taken) == (0, 0, 1)
+    assert (
+        places.rooms[Origin.USER].requests.taken,
+        places.shedder.under_way,
+        places.rooms[Origin.USER].streams.taken,
+    ) == (0, 0, 1)
     place.leave()
-    assert places.streams.taken == 0
+    assert places.rooms[Origin.USER].streams.taken == 0
     place.lengthen()  # of a request that has ended
-    assert places.streams.taken == 0
+    assert places.rooms[Origin.USER].streams.taken == 0
 
 
 async def test_a_stream_that_finds_no_place_keeps_that_of_its_request() -> None:
     places = made(streams=4)
-    first, second = (places.take(CallerKind.USER, "ada") for _ in range(2))
+    first, second = (places.take(Owner("ada")) for _ in range(2))
     first.lengthen()
     with pytest.raises(RateLimited) as refused:
         second.lengthen()
     assert refused.value.reason == "STREAMS"
-    assert places.requests.taken == 1
+    assert places.rooms[Origin.USER].requests.taken == 1
     second.leave()
-    assert places.requests.taken == 0
+    assert places.rooms[Origin.USER].requests.taken == 0
 
 
 @pytest.mark.bound("all-streams")
@@ -54,23 +59,23 @@ def test_as_many_streams_as_there_are_places_for_and_no_more() -> None:
     places = made(streams=8)
     for owner in "abcd":
         for _ in range(2):
-            places.take(CallerKind.USER, owner).lengthen()
+            places.take(Owner(owner)).lengthen()
     with pytest.raises(Overloaded) as refused:
-        places.take(CallerKind.USER, "e").lengthen()
+        places.take(Owner("e")).lengthen()
     assert refused.value.reason == "STREAMS"
     for _ in range(2):
-        places.take(CallerKind.LETTA, "a").lengthen()  # what comes back from Letta has places of its own
+        places.take(Owner("a", Origin.LETTA)).lengthen()  # what comes back from Letta has places of its own
     with pytest.raises(RateLimited):
-        places.take(CallerKind.LETTA, "a").lengthen()
+        places.take(Owner("a", Origin.LETTA)).lengthen()
 
 
 async def test_what_letta_sends_back_never_waits_for_the_loop() -> None:
     places = made(requests=4)
     for owner in "abcd":
-        place = places.take(CallerKind.USER, owner)
+        place = places.take(Owner(owner))
         await place.enter()
     for owner in "abcd":
-        await places.take(CallerKind.LETTA, owner).enter()
+        await places.take(Owner(owner, Origin.LETTA)).enter()
     assert places.shedder.under_way == 4
 
 
@@ -79,47 +84,47 @@ EACH = BODIES * LARGEST
 
 
 @pytest.mark.bound("bodies")
-@pytest.mark.parametrize("kind", [CallerKind.USER, CallerKind.LETTA])
-def test_the_bodies_of_one_owner_have_so_many_bytes(kind: CallerKind) -> None:
+@pytest.mark.parametrize("origin", [Origin.USER, Origin.LETTA])
+def test_the_bodies_of_one_owner_have_so_many_bytes(origin: Origin) -> None:
     places = made(requests=400)
-    first, second = (places.take(kind, "ada") for _ in range(2))
+    first, second = (places.take(Owner("ada", origin)) for _ in range(2))
     for size in (1, LARGEST, EACH - LARGEST):
         first.hold_body(size)
     second.hold_body(LARGEST)
     with pytest.raises(RateLimited) as refused:
         second.hold_body(LARGEST + 1)
     assert refused.value.reason == "BODIES"
-    places.take(kind, "grace").hold_body(EACH)
+    places.take(Owner("grace", origin)).hold_body(EACH)
     first.leave()
     second.hold_body(LARGEST + 1)
     second.lengthen()
-    assert (places.bodies.taken + places.returning_bodies.taken) == EACH + LARGEST + 1
+    assert places.rooms[origin].bodies.taken == EACH + LARGEST + 1
     second.leave()
-    assert (places.bodies.taken + places.returning_bodies.taken) == EACH
+    assert places.rooms[origin].bodies.taken == EACH
 
 
 @pytest.mark.bound("all-bodies")
 def test_the_bodies_of_all_users_have_so_many_bytes() -> None:
     places = made(requests=400)
     for owner in "abcd":
-        places.take(CallerKind.USER, owner).hold_body(EACH)
+        places.take(Owner(owner)).hold_body(EACH)
     with pytest.raises(Overloaded) as refused:
-        places.take(CallerKind.USER, "e").hold_body(1)
+        places.take(Owner("e")).hold_body(1)
     assert refused.value.reason == "BODIES"
-    places.take(CallerKind.STRANGER, "203.0.113.1").hold_body(1)
-    places.take(CallerKind.LETTA, "e").hold_body(1)
+    places.take(Owner("203.0.113.1", Origin.ANONYMOUS)).hold_body(1)
+    places.take(Owner("e", Origin.LETTA)).hold_body(1)
 
 
 @pytest.mark.bound("stranger-bodies")
 def test_the_bodies_of_strangers_have_so_many_bytes() -> None:
     places = made(requests=400)
     for address in "abcd":
-        places.take(CallerKind.STRANGER, address).hold_body(EACH // 4)
+        places.take(Owner(address, Origin.ANONYMOUS)).hold_body(EACH // 4)
         with pytest.raises(RateLimited):
-            places.take(CallerKind.STRANGER, address).hold_body(1)
+            places.take(Owner(address, Origin.ANONYMOUS)).hold_body(1)
     with pytest.raises(Overloaded):
-        places.take(CallerKind.STRANGER, "e").hold_body(1)
-    places.take(CallerKind.USER, "ada").hold_body(EACH)
+        places.take(Owner("e", Origin.ANONYMOUS)).hold_body(1)
+    places.take(Owner("ada")).hold_body(EACH)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ EACH = 10 * STREAM_BYTES
 def stream(name: str, *, owner: str = "ada", key: str | None = None, fingerprint: str = "a") -> Stream:
     return Stream(
         id=name,
-        owner_id=owner,
+        owner=owner,
         kind="completion",
         source=None,
         on_disconnect=OnDisconnect.CANCEL,

@@ -315,7 +315,7 @@ async def test_a_key_whose_answer_was_dropped_begins_again_where_nothing_is_done
         source = Scripted(
             Started(stream_id=""), TextDelta(text="x" * (MB // 2)), Ended(outcome=StreamOutcome.COMPLETED)
         )
-    how = {"key": "k", "looks": looks, "anew": anew, "owner_id": "ada", "kind": "turn"}
+    how = {"key": "k", "looks": looks, "anew": anew, "owner": "ada", "kind": "turn"}
     async with streams.started(source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, **how) as first:
         await end_of(first)
     await run(streams, "ada", MB // 2)
@@ -400,7 +400,7 @@ async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay
     assert refused.value.reason == "STREAM_MEMORY"
     assert refused.value.retry_after_seconds is not None
     assert len(kept) >= OWNERS
-    assert all(len(streams.get(one.id, one.owner_id).text) == MB - 2 * STREAM_BYTES for one in kept)
+    assert all(len(streams.get(one.id, one.owner).text) == MB - 2 * STREAM_BYTES for one in kept)
 
 
 @pytest.mark.bound("readers")
