@@ -78,12 +78,17 @@ def _is_jwt(header: dict[str, Any]) -> bool:
 def bearer(authorization: str | None) -> str:
     """The token of an ``Authorization`` value. Raises Unauthenticated (``TOKEN_MISSING``, ``TOKEN_INVALID``)."""
     if not authorization:
-        raise Unauthenticated("Sign in: the request has no bearer token.", reason="TOKEN_MISSING")
+        raise token_missing()
     scheme, _, token = authorization.strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
         raise invalid()
     return token
+
+
+def token_missing() -> Unauthenticated:
+    """The error of a request that needs a token and has none."""
+    return Unauthenticated("Sign in: the request has no bearer token.", reason="TOKEN_MISSING")
 
 
 def _expired() -> Unauthenticated:

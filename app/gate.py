@@ -1,4 +1,4 @@
-"""Routes stand before the lifespan, and what answers them is opened by it: the gate is where the two meet."""
+"""What routes refer to before the lifespan has opened it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,40 @@ from app.doors import Doors
 from app.rest.table import is_rest
 
 
-class Gate:
-    """Routes that exist before the lifespan, and find what it opened when they are called."""
+class Deferred:
+    """An ASGI application that hands over to ``app``, which the lifespan sets."""
+
+    __slots__ = ("app",)
 
     def __init__(self) -> None:
-        self.graphql: ASGIApp | None = None
-        self.socket: ASGIApp | None = None
-        self.rest: ASGIApp | None = None
+        self.app: ASGIApp | None = None
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        if self.app is None:
+            raise RuntimeError("a request came before the lifespan has begun")
+        return self.app(scope, receive, send)
+
+
+class Gate:
+    """The endpoints, and what they share.
+
+    Attributes:
+        graphql: ``/graphql`` over HTTP.
+        socket: ``/graphql`` over WebSocket.
+        rest: ``/v1`` and the proxies of agents.
+        doors: what the endpoints share; ``None`` before the lifespan.
+    """
+
+    def __init__(self) -> None:
+        self.graphql = Deferred()
+        self.socket = Deferred()
+        self.rest = Deferred()
         self.doors: Doors | None = None
 
 
-class Handover:
-    """An ASGI application that hands over to the one that the gate has by that name."""
-
-    def __init__(self, gate: Gate, name: str) -> None:
-        self._gate = gate
-        self._name = name
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request, once the lifespan has begun."""
-        app: ASGIApp = getattr(self._gate, self._name)
-        return app(scope, receive, send)
-
-
 class HotDoors:
-    """Serves ``/graphql``, ``/v1/*`` and the proxy itself, and leaves every other address to FastAPI.
+    """Serves ``/graphql``, ``/v1/*`` and the proxies of agents; FastAPI serves every other path.
 
     FastAPI's routing costs each request a dozen coroutines, which a stream would hold to its end.
     """

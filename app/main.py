@@ -18,7 +18,7 @@ from app.doors import Doors
 from app.doubts import announce_doubts
 from app.drain import Drain
 from app.embedded.store import Store
-from app.gate import Gate, Handover, HotDoors
+from app.gate import Gate, HotDoors
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
 from app.lag import LoopWatch
@@ -116,18 +116,18 @@ def _cors(settings: Settings) -> dict[str, Any]:
 
 
 def _hot_doors(api: FastAPI, gate: Gate, settings: Settings) -> HotDoors:
-    graphql = GraphiQL(settings, Handover(gate, "graphql"))
-    return HotDoors(api, graphql=graphql, socket=Handover(gate, "socket"), rest=Handover(gate, "rest"))
+    graphql = GraphiQL(settings, gate.graphql)
+    return HotDoors(api, graphql=graphql, socket=gate.socket, rest=gate.rest)
 
 
 def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
     gate.doors = doors
-    gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors)
+    gate.graphql.app, gate.rest.app = GraphQLHttp(doors), RestDoor(doors)
     sockets = Sockets(
         total=settings.max_sockets,
         per_user=settings.max_sockets_per_user,
         messages_per_second=settings.max_socket_messages_per_second,
     )
-    gate.socket = GraphQLWebSocket(
+    gate.socket.app = GraphQLWebSocket(
         doors, sockets, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
     )

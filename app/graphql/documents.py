@@ -56,8 +56,9 @@ class Operation:
 
 
 class _Refusal(NamedTuple):
-    """Why a document is refused. Not an exception: one that is raised again and again keeps whatever raised it."""
+    """Why a document is refused. Not an exception: a cached one would keep the frames that it was raised in."""
 
+    code: ErrorCode
     errors: list[dict[str, Any]]
 
 
@@ -85,7 +86,7 @@ class Documents:
             known = kept[0]
             self._known.move_to_end(source)
         if isinstance(known, _Refusal):
-            raise RequestError(known.errors, 400, well_formed=True)
+            raise RequestError(known.code, known.errors, 400, well_formed=True)
         return _named(known, name)
 
     def _remember(self, source: str, known: list[Operation] | _Refusal) -> None:
@@ -127,12 +128,14 @@ def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
 
 
 def _too_complex(message: str, reason: str) -> _Refusal:
-    return _Refusal([shaped(message, extensions(ErrorCode.QUERY_TOO_COMPLEX, reason=reason))])
+    code = ErrorCode.QUERY_TOO_COMPLEX
+    return _Refusal(code, [shaped(message, extensions(code, reason=reason))])
 
 
 def _invalid(errors: list[GraphQLError], code: ErrorCode) -> _Refusal:
     return _Refusal(
-        [{**dict(error.formatted), "message": _message(error), "extensions": extensions(code)} for error in errors]
+        code,
+        [{**dict(error.formatted), "message": _message(error), "extensions": extensions(code)} for error in errors],
     )
 
 

@@ -26,12 +26,14 @@ from app.asgi import (
     unless_left,
     write,
 )
+from app.auth import token_missing
 from app.callers import caller_of
 from app.doors import Doors
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
 from app.graphql.refusals import refuse
+from app.graphql.results import Refused
 from app.graphql.streamed import relay
 from app.graphql.texts import MESSAGE, nul_in_variables
 from app.limits import CountedSend
@@ -100,18 +102,18 @@ class GraphQLHttp:
                 await write(send, b"", more=False)
                 return
             place.lengthen()
-            answers = engine.answers(operation, request.variables, context, report_cost=report)
+            results = engine.results(operation, request.variables, context, report_cost=report)
             del request, context  # a subscription may run for hours
             drain = self._doors.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
-                await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat, leave))
+                await unless_left(receive, relay(send, results, framing, self._doors.heartbeat, leave))
             return
         with self._doors.drain.leaving(leave):
-            payload = await unless_left(
+            result = await unless_left(
                 receive, engine.execute(operation, request.variables, context, report_cost=report)
             )
-        status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
-        body = orjson.dumps(payload)
+        status = 400 if isinstance(result, Refused) and media == RESPONSE_JSON else 200
+        body = orjson.dumps(result.body())
         place.size = len(body)
         await respond(send, status, body, f"{media}; charset=utf-8")
 
@@ -130,7 +132,7 @@ class GraphQLHttp:
 
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:
-            self._doors.authenticator.principal(None)
+            raise token_missing()
         if scope["method"] == "GET" and not self._doors.engine.is_safe(operation):
             what = "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that begin something"
             error = request_error(ErrorCode.BAD_USER_INPUT, f"{what} need POST.", 405)

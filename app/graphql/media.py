@@ -1,11 +1,13 @@
-"""What an answer looks like on the wire, and which of its forms a client takes (RFC 9110, 12.5.1)."""
+"""The media types of results: their encoding, and the choice by ``Accept`` (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
+
+from app.graphql.results import Result
 
 RESPONSE_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
@@ -14,7 +16,7 @@ MULTIPART = "multipart/mixed"
 HTML = "text/html"
 
 WHOLE = (RESPONSE_JSON, PLAIN_JSON)
-"""One answer in one body (GraphQL over HTTP)."""
+"""One result in one body (GraphQL over HTTP)."""
 
 _CACHED_CHARS = 256
 """Clients send the same few headers again and again; a longer one is read each time, so that none fills the memory."""
@@ -85,15 +87,15 @@ def _is_subscription_spec(parameters: dict[str, str]) -> bool:
 
 
 class Framing(Protocol):
-    """How the answers of one operation follow one another in a body."""
+    """How the results of one operation follow one another in a body."""
 
     content_type: str
     begin: bytes
     heartbeat: bytes
     end: bytes
 
-    def answer(self, payload: dict[str, Any]) -> bytes:
-        """One answer."""
+    def result(self, result: Result) -> bytes:
+        """Encode one result."""
 
     def last(self, reason: str | None) -> bytes:
         """The end, with the reason why readers were detached where the framing has a place for it."""
@@ -107,9 +109,9 @@ class ServerSentEvents:
     heartbeat = b":\n\n"
     end = b"event: complete\ndata:\n\n"
 
-    def answer(self, payload: dict[str, Any]) -> bytes:
-        """A ``next`` event."""
-        return b"event: next\ndata: " + orjson.dumps(payload) + b"\n\n"
+    def result(self, result: Result) -> bytes:
+        """Encode a ``next`` event."""
+        return b"event: next\ndata: " + orjson.dumps(result.body()) + b"\n\n"
 
     def last(self, reason: str | None) -> bytes:
         """A ``complete`` event, with the reason as a comment."""
@@ -127,9 +129,9 @@ class MultipartSubscription:
     heartbeat = b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql"
     end = b"--\r\n"
 
-    def answer(self, payload: dict[str, Any]) -> bytes:
-        """A part with one payload."""
-        body = orjson.dumps({"payload": payload})
+    def result(self, result: Result) -> bytes:
+        """Encode a part with one payload."""
+        body = orjson.dumps({"payload": result.body()})
         return b"\r\nContent-Type: application/json\r\n\r\n" + body + b"\r\n--graphql"
 
     def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - there is no place for it
@@ -138,4 +140,4 @@ class MultipartSubscription:
 
 
 FRAMINGS: dict[str, Framing] = {EVENT_STREAM: ServerSentEvents(), MULTIPART: MultipartSubscription()}
-"""The media types that carry many answers."""
+"""The media types that carry many results."""

@@ -21,9 +21,9 @@ from app.asgi import ClientLeft, header, traceparent_of
 from app.callers import Caller, address_of
 from app.doors import Doors
 from app.drain import REASON, Stage, interruption, refusal
-from app.graphql.engine import Payload
-from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
+from app.graphql.errors import INTERNAL_MESSAGE, RequestError
 from app.graphql.http import parse_request
+from app.graphql.results import Refused, Result
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
 from app.places import Place
 from app.shares import RETRY_SECONDS, Holding
@@ -294,31 +294,31 @@ class Session:
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
         context.on_long, place.calls = place.lengthen, context.calls
-        answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
+        results = self._doors.engine.results(operation, request.variables, context, report_cost=request.report_cost)
         del request, context  # a subscription may run for hours
         if operation.kind is OperationType.SUBSCRIPTION:
             place.lengthen()
             with self._doors.drain.stream():
-                await self._send_answers(operation_id, answers, place)
+                await self._send_results(operation_id, results, place)
         else:
-            await self._send_answers(operation_id, answers, place)
+            await self._send_results(operation_id, results, place)
 
-    async def _send_answers(self, operation_id: str, answers: AsyncGenerator[Payload, None], place: Place) -> None:
+    async def _send_results(self, operation_id: str, results: AsyncGenerator[Result, None], place: Place) -> None:
         begun = False
-        async with aclosing(answers):
-            async for answer in answers:
-                if not begun and "data" not in answer:
-                    await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
+        async with aclosing(results):
+            async for result in results:
+                if not begun and isinstance(result, Refused):
+                    await self._tell({"id": operation_id, "type": "error", "payload": result.errors})
                     return
                 begun = True
-                text = _encoded({"id": operation_id, "type": "next", "payload": answer})
+                text = _encoded({"id": operation_id, "type": "next", "payload": result.body()})
                 place.size += len(text)
-                del answer  # while it waits to be read, it is kept in one form
+                del result  # while it waits to be read, it is kept in one form
                 await self._put_answer(text)
         await self._tell({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
-        await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
+        await self._tell({"id": operation_id, "type": "error", "payload": Refused.by(error, self._request_id).errors})
 
     async def _put_answer(self, text: str) -> None:
         """Send an answer; a large one counts against its user until the client has read what is before it."""
