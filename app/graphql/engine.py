@@ -118,7 +118,7 @@ class Engine:
                 source = await source
             if isinstance(source, ExecutionResult):
                 self._count(operation, failed=True)
-                yield self._result(source, context)
+                yield self._result(_without_paths(source), context)
                 return
             failed, plain = False, PlainEvents(started.executor, self._answer_limits)
             try:
@@ -235,3 +235,12 @@ class Engine:
 
     def _count(self, operation: Operation, *, failed: bool) -> None:
         self._telemetry.operation_ended(operation.kind.value, "error" if failed else "ok")
+
+
+def _without_paths(result: ExecutionResult) -> ExecutionResult:
+    """Return the result of a subscription that was refused before its first event: its errors have no path."""
+    errors = [
+        error if error.original_error is None else GraphQLError(error.message, original_error=error.original_error)
+        for error in result.errors or []
+    ]
+    return ExecutionResult(None, errors)

@@ -73,8 +73,6 @@ class StreamHub:
         owner: Owner,
         *,
         source: Callable[[], Source],
-        key: str | None = None,
-        fingerprint: str = "",
         reads: bool = True,
         anew: bool = False,
         starter: object | None = None,
@@ -97,21 +95,14 @@ class StreamHub:
             Overloaded: reason ``STREAM_MEMORY``, where all owners together have too much.
             GatewayError: the upstream's refusal, if it comes within one heartbeat.
         """
-        begin = partial(self._find_or_start, owner, source, key, fingerprint, anew, starter, how)
+        begin = partial(self._find_or_start, owner, source, anew, starter, how)
         return Starting(self, begin, reads=reads, on_reuse=on_reuse)
 
     def _find_or_start(
-        self,
-        owner: Owner,
-        source: Callable[[], Source],
-        key: str | None,
-        fingerprint: str,
-        anew: bool,
-        starter: object | None,
-        how: How,
+        self, owner: Owner, source: Callable[[], Source], anew: bool, starter: object | None, how: How
     ) -> tuple[Stream, bool]:
         """The stream of a key, or a new one, and whether it is new. Raises as entering ``started`` does."""
-        earlier = self._shelf.by_key(owner, key, fingerprint)
+        earlier = self._shelf.by_key(owner, how.get("key"), how.get("fingerprint", ""))
         stream = None if earlier is not None and earlier.begins_again(anew=anew) else earlier
         if stream is not None and stream.dropped:
             raise dropped()
@@ -123,8 +114,6 @@ class StreamHub:
             id=f"stream:{uuid.uuid4()}",
             owner=owner,
             source=source(),
-            key=key,
-            fingerprint=fingerprint,
             starter=None if starter is None else weakref.ref(starter),
             **how,
         )

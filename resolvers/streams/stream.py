@@ -49,6 +49,8 @@ class How(TypedDict, total=False):
 
     kind: Required[str]
     on_disconnect: Required[OnDisconnect]
+    key: str | None
+    fingerprint: str
     scope: str | None
     kept: bool
     unknown: str | None
