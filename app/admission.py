@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import NO_SNIFF, header
 from app.callers import identified
-from app.gate import Gate
+from app.endpoints import Gate
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
-from app.places import Places
 from app.rest.secrets import ProxySecrets
+from app.slots import Places
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
 

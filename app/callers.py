@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from app.asgi import header
-from app.doors import Doors
+from app.gateway import Doors
 from app.rest.secrets import ProxySecrets
 from app.rest.table import is_rest, proxied_user
 from clients.errors import GatewayError

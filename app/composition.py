@@ -10,15 +10,15 @@ from typing import Any
 
 from app import devtokens
 from app.auth import Authenticator
-from app.circle import gateway_of, letta_key
-from app.doors import Doors
 from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
+from app.gateway import Doors
 from app.graphql.engine import Engine, EngineLimits
-from app.places import Places
 from app.probes import probes_of, report
+from app.proxy_settings import gateway_of, letta_key
 from app.settings import Settings
+from app.slots import Places
 from app.telemetry import Telemetry
 from app.version import VERSION
 from clients.ams import Ams

@@ -30,10 +30,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.asgi import NO_SNIFF
-from app.crowd import Crowd
 from app.flow import HoldingFlow
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head, head_too_large
 from app.http10 import Http10Protocol
+from app.idle_connections import Crowd
 from app.outgoing import Outgoing, Unsent
 from app.received import Received
 

@@ -12,13 +12,12 @@ from starlette.types import ASGIApp
 
 from app import garbage
 from app.admission import Admission
-from app.circle import proxy_secrets
 from app.composition import open_doors
-from app.doors import Doors
 from app.doubts import announce_doubts
 from app.drain import Drain
 from app.embedded.store import Store
-from app.gate import Gate, HotDoors
+from app.endpoints import Gate, HotDoors
+from app.gateway import Doors
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
 from app.lag import LoopWatch
@@ -28,11 +27,12 @@ from app.operators import add_operators_routes
 from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
-from app.places import Places
+from app.proxy_settings import proxy_secrets
 from app.rest.door import RestDoor
 from app.restdocs import described_api
 from app.settings import Settings
 from app.shedding import Shedder
+from app.slots import Places
 from app.sockets import Sockets
 from app.telemetry import Telemetry, make_logger
 

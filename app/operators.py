@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import JSONResponse
 
 from app.composition import HEALTH_SECONDS
-from app.gate import Gate
+from app.endpoints import Gate
 from clients.calls import CallScope
 
 

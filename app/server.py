@@ -8,10 +8,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.connection import Connection
-from app.crowd import Crowd, connections_possible
+from app.idle_connections import Crowd, connections_possible
 from app.outgoing import Unsent
+from app.pacing import LoopTurns
 from app.settings import Settings
-from app.turns import LoopTurns
 from app.wire import BoundedSocket
 
 KEEP_ALIVE_SECONDS = 5

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from app.concurrency import LATE_SECONDS, ConcurrencyLimit, Tick
 from app.lag import INTERVAL_SECONDS
-from app.lines import Lines, Waiting
+from app.queues import Lines, Waiting
 from app.weights import MANY, REQUEST_WORK, Weights
 from clients.errors import Overloaded
 

@@ -22,8 +22,8 @@ from websockets.typing import StatusLike
 from app.asgi import NO_SNIFF
 from app.flags import Flag, Inbox
 from app.meters import Meter
+from app.pacing import LoopTurns
 from app.shares import Holding
-from app.turns import LoopTurns
 from clients.errors import Overloaded, RateLimited
 
 EXTENSION = "agentgraph.frames"

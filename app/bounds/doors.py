@@ -6,18 +6,18 @@ from app import sockets, wire
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds.bound import Bound, bad, refused, size, too_complex
 from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
-from app.crowd import MAX_HEADS_BYTES
-from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
+from app.gateway import LETTA_BODY_SECONDS
 from app.graphql import introspection, lexer, merging, session, shape, subprotocol
 from app.graphql.answers import MAX_ERRORS
 from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
+from app.idle_connections import MAX_HEADS_BYTES
 from app.json_text import MAX_CONTAINERS
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
-from app.places import BODIES
 from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
+from app.slots import BODIES
 from app.sockets import BURST_SECONDS
 from app.weights import MAX_OWNERS
 from clients.bulkhead import SHARES

@@ -7,9 +7,9 @@ import asyncio
 import signal
 
 from app import garbage
-from app.circle import gateway_of, letta_key
 from app.commands.data import opened_store, store_path
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.proxy_settings import gateway_of, letta_key
 from app.settings import Settings
 from app.usage import UsageError
 

@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.embedded import outward, seed
+from app.embedded import http_client, seed
 from app.embedded.ams import EmbeddedAms
 from app.embedded.ams.proxied import Gateway
 from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, routes
@@ -189,7 +189,7 @@ class EmbeddedPlatform:
             own_key=options.letta_own_key,
         )
         self._seed()
-        self._to_letta = outward.client(timeout=30)
+        self._to_letta = http_client.client(timeout=30)
         self.ams = EmbeddedAms(
             self.state,
             key=options.ams_key,

@@ -22,8 +22,8 @@ from graphql import (
 from app.graphql.errors import RequestError, extensions, request_error, shaped
 from app.graphql.lexer import DocumentTooLargeError, parse_document
 from app.graphql.merging import TooManyError, conflicts
+from app.graphql.nul import nul_in_document
 from app.graphql.shape import excess
-from app.graphql.texts import nul_in_document
 from app.graphql.validation import invalid
 from clients.errors import ErrorCode
 

@@ -28,16 +28,16 @@ from app.asgi import (
 )
 from app.auth import token_missing
 from app.callers import caller_of
-from app.doors import Doors
+from app.gateway import Doors
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
+from app.graphql.nul import MESSAGE, nul_in_variables
 from app.graphql.refusals import refuse
 from app.graphql.results import Refused
 from app.graphql.streamed import relay
-from app.graphql.texts import MESSAGE, nul_in_variables
 from app.limits import CountedSend
-from app.places import Place
+from app.slots import Place
 from clients.errors import BadUserInput, ErrorCode, GatewayError
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal

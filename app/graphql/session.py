@@ -19,14 +19,14 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header, traceparent_of
 from app.callers import Caller, address_of
-from app.doors import Doors
 from app.drain import REASON, Stage, interruption, refusal
+from app.gateway import Doors
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError
 from app.graphql.http import parse_request
 from app.graphql.results import Refused, Result
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
-from app.places import Place
 from app.shares import RETRY_SECONDS, Holding
+from app.slots import Place
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated

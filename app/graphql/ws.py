@@ -8,8 +8,8 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import retry_after
-from app.doors import Doors
 from app.drain import refusal
+from app.gateway import Doors
 from app.graphql.session import Session
 from app.graphql.subprotocol import PROTOCOL, Close
 from app.sockets import Sockets

@@ -8,7 +8,7 @@ import re
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import header
-from app.gate import Gate
+from app.endpoints import Gate
 from app.pages.local import is_local, local_token
 from app.pages.page import Markup, digest, filled, page, policy, read
 from app.pages.snippets import Snippet, snippets

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app.gate import Gate
+from app.endpoints import Gate
 from app.pages.files import BUILT, PREFIX, SOURCES, Files, built
 from app.pages.landing import Landing
 from app.pages.page import page, policy

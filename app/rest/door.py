@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, traceparent_of
 from app.callers import caller_of
-from app.doors import Doors
+from app.gateway import Doors
 from app.limits import CountedSend
 from app.rest.envelope import refuse
 from app.rest.idempotency import starts_nothing

@@ -11,8 +11,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
-from app.doors import Doors
 from app.drain import stream_cut
+from app.gateway import Doors
 from app.heartbeat import Beating
 from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.concurrency import FLOOR, LATE_SECONDS
-from app.lines import NEW_TURNS, STANDING_SECONDS
+from app.queues import NEW_TURNS, STANDING_SECONDS
 from app.shedding import MAX_WAIT_SECONDS, Entered, Shedder
 from clients.errors import Overloaded
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.crowd import MAX_HEADS_BYTES
 from app.embedded.seed import ADA
-from app.places import BODIES
+from app.idle_connections import MAX_HEADS_BYTES
+from app.slots import BODIES
 from tests.support.attack import Target, attacked
 from tests.support.rawhttp import Raw, raw
 from tests.support.rawsocket import Op, frame, raw_socket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.turns import TURN_SECONDS, LoopTurns
+from app.pacing import TURN_SECONDS, LoopTurns
 
 
 class Clock:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.callers import address_of
-from app.places import BODIES, Places
 from app.shedding import Shedder
+from app.slots import BODIES, Places
 from clients.errors import Overloaded, RateLimited
 from clients.origin import Origin, Owner
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.doors import Doors
+from app.gateway import Doors
 from app.rest.table import is_rest
 
 

@@ -11,7 +11,7 @@ from app.auth import Authenticator
 from app.drain import Drain
 from app.graphql.engine import Engine
 from app.json_text import values_in
-from app.places import Places
+from app.slots import Places
 from app.telemetry import Telemetry
 from clients.origin import Origin
 from resolvers.context import RequestContext
