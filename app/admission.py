@@ -1,4 +1,4 @@
-"""Admission of requests: identifies the caller, takes a place of the caller's share, and sheds load.
+"""Admission of requests: identifies the caller, takes a slot of the caller's share, and sheds load.
 
 It runs before routing and all other middleware, so that a refusal stays cheap under overload.
 """
@@ -17,7 +17,7 @@ from app.callers import identified
 from app.endpoints import Gate
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
 from app.rest.secrets import ProxySecrets
-from app.slots import Places
+from app.slots import Slots
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
 
@@ -35,7 +35,7 @@ class Admission:
     Args:
         app: serves admitted requests.
         gate: has what authenticates callers, once the lifespan has begun.
-        places: the places of the process.
+        slots: the slots of the process.
         secrets: authenticate calls to the proxies of agents.
         cors: the options of the ``CORSMiddleware`` that admitted requests pass.
     """
@@ -45,14 +45,14 @@ class Admission:
         app: ASGIApp,
         *,
         gate: Gate,
-        places: Places,
+        slots: Slots,
         secrets: ProxySecrets,
         telemetry: Telemetry,
         cors: Mapping[str, Any],
     ) -> None:
         self._app = app
         self._gate = gate
-        self._places = places
+        self._slots = slots
         self._secrets = secrets
         self._telemetry = telemetry
         self._cors = CORSMiddleware(app, **cors)
@@ -69,20 +69,20 @@ class Admission:
         state = scope.setdefault("state", {})
         state["caller"] = caller = identified(doors, self._secrets, scope)
         try:
-            place = self._places.take(caller.owner)
+            slot = self._slots.take(caller.owner)
         except (RateLimited, Overloaded) as error:
             await self._refuse(scope, send, error)
             return
         try:
             try:
-                await place.enter()
+                await slot.enter()
             except Overloaded as error:
                 await self._refuse(scope, send, error)
                 return
-            state["place"] = place
+            state["slot"] = slot
             await self._app(scope, receive, send)
         finally:
-            place.leave()
+            slot.leave()
 
     async def _refuse(self, scope: Scope, send: Send, error: GatewayError) -> None:
         fields = self._fields(scope)

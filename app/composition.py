@@ -18,7 +18,7 @@ from app.graphql.engine import Engine, EngineLimits
 from app.probes import probes_of, report
 from app.proxy_settings import gateway_of, letta_key
 from app.settings import Settings
-from app.slots import Places
+from app.slots import Slots
 from app.telemetry import Telemetry
 from app.version import VERSION
 from clients.ams import Ams
@@ -46,7 +46,7 @@ async def open_doors(
     settings: Settings,
     telemetry: Telemetry,
     drain: Drain,
-    places: Places,
+    slots: Slots,
     stack: AsyncExitStack,
     store: Store | None = None,
     *,
@@ -90,7 +90,7 @@ async def open_doors(
         resources=resources,
         telemetry=telemetry,
         drain=drain,
-        places=places,
+        slots=slots,
         open_introspection=not settings.is_production,
         open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,

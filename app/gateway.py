@@ -11,7 +11,7 @@ from app.auth import Authenticator
 from app.drain import Drain
 from app.graphql.engine import Engine
 from app.json_text import values_in
-from app.slots import Places
+from app.slots import Slots
 from app.telemetry import Telemetry
 from clients.origin import Origin
 from resolvers.context import RequestContext
@@ -44,7 +44,7 @@ class Doors:
     resources: Resources
     telemetry: Telemetry
     drain: Drain
-    places: Places
+    slots: Slots
     open_introspection: bool
     open_metrics: bool
     max_body_bytes: int
@@ -61,7 +61,7 @@ class Doors:
         seconds = self.resources.clocks.request
         if origin is Origin.LETTA:
             seconds = min(seconds, LETTA_BODY_SECONDS)
-        hold = scope["state"]["place"].hold_body
+        hold = scope["state"]["slot"].hold_body
         body = await read_body(scope, receive, hold, limit=self.max_body_bytes, seconds=seconds)
         await self.turn(body)
         return body

@@ -32,7 +32,7 @@ from app.rest.door import RestDoor
 from app.restdocs import described_api
 from app.settings import Settings
 from app.shedding import Shedder
-from app.slots import Places
+from app.slots import Slots
 from app.sockets import Sockets
 from app.telemetry import Telemetry, make_logger
 
@@ -79,15 +79,15 @@ def create_app(
     shedder = Shedder(settings.max_concurrent_requests, watch.overdue)
     watch.follow(shedder.tick)
     requests, streams = settings.max_concurrent_requests, settings.max_concurrent_streams
-    places = Places(requests, streams, shedder, settings.max_body_bytes)
-    places.watched_by(telemetry)
+    slots = Slots(requests, streams, shedder, settings.max_body_bytes)
+    slots.watched_by(telemetry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if announces:
                 announce_doubts(settings, telemetry)
-            doors = await open_doors(settings, telemetry, drain, places, stack, store, check_services=announces)
+            doors = await open_doors(settings, telemetry, drain, slots, stack, store, check_services=announces)
             _open(gate, doors, settings)
             stack.enter_context(watch.running())
             if announces:
@@ -101,7 +101,7 @@ def create_app(
     # around FastAPI, not within: what it puts around its own middleware would be held by each stream to its end
     app: ASGIApp = Shield(_hot_doors(api, gate, settings), telemetry=telemetry, drain=drain)
     app = RequestScope(CORSMiddleware(HeadAsGet(app), **cors), telemetry=telemetry, drain=drain)
-    return Admission(app, gate=gate, places=places, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors)
+    return Admission(app, gate=gate, slots=slots, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors)
 
 
 def _cors(settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Places, or bytes, with a limit for each owner and one for all owners together."""
+"""Slots, or bytes, with a limit for each owner and one for all owners together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from clients.errors import Overloaded, RateLimited
 
 RETRY_SECONDS = 1.0
-"""When a client that was refused for want of a place may try again, in seconds."""
+"""When a client that was refused for want of a slot may try again, in seconds."""
 
 
 class Shares:
-    """A count of places: ``total`` in all, ``per_owner`` for each owner.
+    """A count of slots: ``total`` in all, ``per_owner`` for each owner.
 
     Args:
-        total: places in all.
+        total: slots in all.
         per_owner: the most that one owner holds at a time.
-        what: what takes a place, in the plural, as error messages name it.
+        what: what takes a slot, in the plural, as error messages name it.
         reason: the errors' ``reason``; without one, ``what`` in capitals.
     """
 
@@ -32,19 +32,19 @@ class Shares:
 
     @property
     def taken(self) -> int:
-        """How many places are taken."""
+        """How many slots are taken."""
         return self._taken
 
     def held_by(self, owner: str) -> int:
-        """Return how many places an owner holds."""
+        """Return how many slots an owner holds."""
         return self._held.get(owner, 0)
 
     def take(self, owner: str, count: int = 1) -> None:
-        """Take so many places; ``give`` returns them.
+        """Take so many slots; ``give`` returns them.
 
         Raises:
             RateLimited: the owner's share has less room.
-            Overloaded: fewer places are free.
+            Overloaded: fewer slots are free.
         """
         if self._held.get(owner, 0) + count > self.per_owner:
             message = f"You have {self.per_owner:,} {self._what} at a time already, which is the most."
@@ -56,7 +56,7 @@ class Shares:
         self._held[owner] += count
 
     def give(self, owner: str, count: int = 1) -> None:
-        """Return places that the owner took."""
+        """Return slots that the owner took."""
         self._taken -= count
         if self._held[owner] > count:
             self._held[owner] -= count
@@ -65,7 +65,7 @@ class Shares:
 
     @contextmanager
     def held(self, owner: str) -> Iterator[None]:
-        """Hold a place while the context lasts. Raises as ``take`` does."""
+        """Hold a slot while the context lasts. Raises as ``take`` does."""
         self.take(owner)
         try:
             yield

@@ -23,7 +23,7 @@ from app.weights import MANY, REQUEST_WORK, Weights
 from clients.errors import Overloaded
 
 CHEAP = 0.5
-"""Requests of less weight have a place of their own: together they count as one request at most."""
+"""Requests of less weight have a slot of their own: together they count as one request at most."""
 
 MAX_WAIT_SECONDS = 1.0
 """How long a request waits to be admitted before it is refused, in seconds."""
@@ -101,7 +101,7 @@ class Shedder:
         return entered
 
     def leave(self, owner: str, entered: Entered, work: float = REQUEST_WORK) -> None:
-        """End an admitted request, and admit those that wait for its place. ``work`` is as in ``work_of``."""
+        """End an admitted request, and admit those that wait for its slot. ``work`` is as in ``work_of``."""
         self._under_way -= 1
         self._count(owner, entered, -1)
         if not self._under_way:

@@ -22,7 +22,7 @@ BODIES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Pool:
     """What the requests of one origin share.
 
     Attributes:
@@ -36,7 +36,7 @@ class Room:
     bodies: Shares
 
 
-class Place:
+class Slot:
     """The slot of one request or socket operation. It is entered once and left once.
 
     Attributes:
@@ -44,18 +44,18 @@ class Place:
         size: the bytes of its answer, if they are many.
     """
 
-    __slots__ = ("_body", "_entered", "_held", "_owner", "_room", "_shedder", "calls", "size")
+    __slots__ = ("_body", "_entered", "_held", "_owner", "_pool", "_shedder", "calls", "size")
 
-    def __init__(self, room: Room, shedder: Shedder, owner: Owner) -> None:
-        self._room = room
+    def __init__(self, pool: Pool, shedder: Shedder, owner: Owner) -> None:
+        self._pool = pool
         self._shedder = shedder
         self._owner = owner
         self._entered: Entered | None = None
         self.calls: CallBudget | None = None
         self.size = 0
-        room.requests.take(owner.id)
-        self._held: Shares | None = room.requests
-        self._body = Holding(room.bodies, owner.id)
+        pool.requests.take(owner.id)
+        self._held: Shares | None = pool.requests
+        self._body = Holding(pool.bodies, owner.id)
 
     def hold_body(self, size: int) -> None:
         """Count a body of which ``size`` bytes have been received.
@@ -80,7 +80,7 @@ class Place:
             RateLimited: reason ``STREAMS``, if the owner's share is used up.
             Overloaded: reason ``STREAMS``, if no slot is free.
         """
-        streams = self._room.streams
+        streams = self._pool.streams
         if self._held is None or streams is self._held:
             return
         streams.take(self._owner.id)
@@ -103,7 +103,7 @@ class Place:
             self._shedder.leave(self._owner.id, entered, work_of(calls, self.size))
 
 
-class Places:
+class Slots:
     """All slots of the process.
 
     Args:
@@ -113,39 +113,39 @@ class Places:
         largest_body: the size limit of one body, in bytes.
 
     Attributes:
-        rooms: the slots of each origin.
+        pools: the slots of each origin.
     """
 
     def __init__(self, requests: int, streams: int, shedder: Shedder, largest_body: int = 1_000_000) -> None:
         self.shedder = shedder
         each = BODIES * largest_body
         user, letta = (
-            Room(
+            Pool(
                 Shares(requests, _part(requests)),
                 Shares(streams, _part(streams), what="streams"),
                 _bodies(SHARES * each, each),
             )
             for _ in range(2)
         )
-        anonymous = Room(Shares(_part(requests), _part(_part(requests))), user.streams, _bodies(each, _part(each)))
-        self.rooms = {Origin.USER: user, Origin.LETTA: letta, Origin.ANONYMOUS: anonymous}
+        anonymous = Pool(Shares(_part(requests), _part(_part(requests))), user.streams, _bodies(each, _part(each)))
+        self.pools = {Origin.USER: user, Origin.LETTA: letta, Origin.ANONYMOUS: anonymous}
 
-    def take(self, owner: Owner) -> Place:
+    def take(self, owner: Owner) -> Slot:
         """Take a slot for a request or a socket operation. Raises RateLimited or Overloaded (``REQUESTS``)."""
-        return Place(self.rooms[owner.origin], self.shedder, owner)
+        return Slot(self.pools[owner.origin], self.shedder, owner)
 
     def watched_by(self, telemetry: Telemetry) -> None:
-        """Expose as metrics what is in use."""
+        """Expose the slots in use and the bytes of bodies as metrics."""
         kinds = {
-            "requests": self.rooms[Origin.USER].requests,
-            "streams": self.rooms[Origin.USER].streams,
-            "strangers": self.rooms[Origin.ANONYMOUS].requests,
-            "requests_from_letta": self.rooms[Origin.LETTA].requests,
-            "streams_from_letta": self.rooms[Origin.LETTA].streams,
+            "requests": self.pools[Origin.USER].requests,
+            "streams": self.pools[Origin.USER].streams,
+            "anonymous_requests": self.pools[Origin.ANONYMOUS].requests,
+            "letta_requests": self.pools[Origin.LETTA].requests,
+            "letta_streams": self.pools[Origin.LETTA].streams,
         }
-        telemetry.watch_places(
+        telemetry.watch_slots(
             {kind: partial(getattr, shares, "taken") for kind, shares in kinds.items()},
-            lambda: sum(room.bodies.taken for room in self.rooms.values()),
+            lambda: sum(pool.bodies.taken for pool in self.pools.values()),
         )
 
 

@@ -131,7 +131,7 @@ class _UpstreamMetrics:
 
 
 def _shed(registry: CollectorRegistry) -> Counter:
-    told = "Requests refused before they were routed, for want of a place or of time."
+    told = "Requests refused before they were routed, because no slot was free or the process was overloaded."
     return Counter("agentgraph_requests_shed", told, ["reason"], registry=registry)
 
 
@@ -271,17 +271,17 @@ class Telemetry:
             registry=self.registry,
         ).set_function(memory)
 
-    def watch_places(self, taken: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
+    def watch_slots(self, in_use: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
         """Expose what requests hold.
 
         Args:
-            taken: how many places are taken, by kind; called from another thread.
+            in_use: the slots in use, by kind; called from another thread.
             body_bytes: how many bytes of bodies and messages are in memory; called from another thread.
         """
-        told = "Places of requests and streams that are taken."
-        places = Gauge("agentgraph_places_taken", told, ["kind"], registry=self.registry)
-        for kind, count in taken.items():
-            places.labels(kind).set_function(count)
+        told = "Slots of requests and streams in use."
+        slots = Gauge("agentgraph_slots_in_use", told, ["kind"], registry=self.registry)
+        for kind, count in in_use.items():
+            slots.labels(kind).set_function(count)
         told = "Bytes of bodies and messages of requests that are not answered."
         Gauge("agentgraph_body_bytes", told, registry=self.registry).set_function(body_bytes)
 

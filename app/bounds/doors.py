@@ -45,7 +45,7 @@ REQUESTS = (
         f"{BODIES * SHARES} times `MAX_BODY_BYTES`",
     ),
     Bound(
-        "stranger-bodies",
+        "anonymous-bodies",
         "the bytes of bodies of requests that are not signed in; one address gets a quarter of them",
         f"{refused(ErrorCode.OVERLOADED, 'BODIES')}; an address: {refused(ErrorCode.RATE_LIMITED, 'BODIES')}",
         f"{BODIES} times `MAX_BODY_BYTES`",
@@ -289,16 +289,16 @@ PLACES = (
     ),
     Bound("user-sockets", "sockets of one user at a time", "closes: 4429", setting="max_sockets_per_user"),
     Bound(
-        "strangers",
+        "anonymous-sockets",
         "sockets at a time that have not signed in",
         "the oldest closes: 4408",
-        str(sockets.MAX_STRANGERS),
+        str(sockets.MAX_ANONYMOUS),
     ),
     Bound(
-        "strangers-per-address",
+        "anonymous-sockets-per-address",
         "those of one address",
         "the oldest closes: 4408",
-        str(sockets.MAX_STRANGERS_PER_ADDRESS),
+        str(sockets.MAX_ANONYMOUS_PER_ADDRESS),
     ),
     Bound(
         "requests",
@@ -313,7 +313,7 @@ PLACES = (
         f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",
     ),
     Bound(
-        "stranger-requests",
+        "anonymous-requests",
         "requests at a time that are not signed in; one address gets a quarter of them",
         f"{refused(ErrorCode.OVERLOADED, 'REQUESTS')}; an address: {refused(ErrorCode.RATE_LIMITED, 'REQUESTS')}",
         f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",

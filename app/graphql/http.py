@@ -37,7 +37,7 @@ from app.graphql.refusals import refuse
 from app.graphql.results import Refused
 from app.graphql.streamed import relay
 from app.limits import CountedSend
-from app.slots import Place
+from app.slots import Slot
 from clients.errors import BadUserInput, ErrorCode, GatewayError
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
@@ -94,14 +94,14 @@ class GraphQLHttp:
         report = request.report_cost or header(scope, COST_HEADER) == "report"
         leave = Leave()
         context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
-        place: Place = scope["state"]["place"]
-        context.on_long, place.calls = place.lengthen, context.calls
+        slot: Slot = scope["state"]["slot"]
+        context.on_long, slot.calls = slot.lengthen, context.calls
         if (framing := FRAMINGS.get(media)) is not None:
             if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
-            place.lengthen()
+            slot.lengthen()
             results = engine.results(operation, request.variables, context, report_cost=report)
             del request, context  # a subscription may run for hours
             drain = self._doors.drain
@@ -114,7 +114,7 @@ class GraphQLHttp:
             )
         status = 400 if isinstance(result, Refused) and media == RESPONSE_JSON else 200
         body = orjson.dumps(result.body())
-        place.size = len(body)
+        slot.size = len(body)
         await respond(send, status, body, f"{media}; charset=utf-8")
 
     @contextmanager
@@ -170,8 +170,8 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
         raise BadUserInput("variables must be an object.", reason="REQUEST")
     if not isinstance(extensions, dict | None):
         raise BadUserInput("extensions must be an object.", reason="REQUEST")
-    if (place := nul_in_variables(variables)) is not None:
-        message = f"{MESSAGE} It is at variables.{place}." if place else MESSAGE
+    if (path := nul_in_variables(variables)) is not None:
+        message = f"{MESSAGE} It is at variables.{path}." if path else MESSAGE
         raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason="TEXT")
     body.clear()
     return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)

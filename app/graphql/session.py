@@ -26,7 +26,7 @@ from app.graphql.http import parse_request
 from app.graphql.results import Refused, Result
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
 from app.shares import RETRY_SECONDS, Holding
-from app.slots import Place
+from app.slots import Slot
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
@@ -73,7 +73,7 @@ class Session:
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
         self._leave = Leave()
-        self._give_place: Callable[[], None] = sockets.strangers.join(address_of(scope), self._give_up)
+        self._give_slot: Callable[[], None] = sockets.anonymous.join(address_of(scope), self._give_up)
 
     async def run(self) -> None:
         """Read until either side ends it; then stop every operation."""
@@ -88,7 +88,7 @@ class Session:
             if closed is not None:
                 await self._close(closed)
         finally:
-            self._give_place()
+            self._give_slot()
             if self._expiry is not None:
                 self._expiry.cancel()
             tasks = [reader, *self._operations.values()]
@@ -116,7 +116,7 @@ class Session:
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
     def _give_up(self) -> None:
-        """Newer sockets need the place, and this one has not signed in."""
+        """Newer sockets need the slot, and this one has not signed in."""
         if not self._over.done():
             self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets wait for connection_init"))
 
@@ -195,21 +195,21 @@ class Session:
         await self._tell({"type": "connection_ack"})
 
     def _admit(self, principal: Principal) -> None:
-        """Exchange the place of a stranger for one of the user's. Raises Closed."""
+        """Exchange the slot of a stranger for one of the user's. Raises Closed."""
         try:
-            self._sockets.places.take(principal.user_id)
+            self._sockets.slots.take(principal.user_id)
         except RateLimited as error:
             raise Closed(Close.TOO_MANY, error.message) from error
         except Overloaded as error:
             raise Closed(Close.TRY_AGAIN_LATER, error.message) from error
-        self._give_place()
-        self._give_place = partial(self._sockets.places.give, principal.user_id)
+        self._give_slot()
+        self._give_slot = partial(self._sockets.slots.give, principal.user_id)
         self._principal = principal
         self._scope["state"]["caller"] = Caller(Owner(principal.user_id), principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
         if frames is not None:
             meter = self._sockets.meters.of(principal.user_id)
-            frames.admit(meter, Holding(self._doors.places.rooms[Origin.USER].bodies, principal.user_id))
+            frames.admit(meter, Holding(self._doors.slots.pools[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
         """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
@@ -244,27 +244,27 @@ class Session:
         elif len(self._operations) >= MAX_OPERATIONS:
             message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
             await self._fail(operation_id, RateLimited(message, reason="OPERATIONS", retry_after_seconds=RETRY_SECONDS))
-        elif (place := await self._place(operation_id, self._principal, size)) is not None:
-            task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
+        elif (slot := await self._slot(operation_id, self._principal, size)) is not None:
+            task = asyncio.create_task(self._operate(operation_id, self._principal, payload, slot))
             self._operations[operation_id] = task
-            task.add_done_callback(partial(self._done, operation_id, place))
+            task.add_done_callback(partial(self._done, operation_id, slot))
 
-    async def _place(self, operation_id: str, principal: Principal, size: int) -> Place | None:
-        """A place for an operation, which is counted; one over a limit is refused, and the socket lives on."""
-        place = None
+    async def _slot(self, operation_id: str, principal: Principal, size: int) -> Slot | None:
+        """A slot for an operation, which is counted; one over a limit is refused, and the socket lives on."""
+        slot = None
         try:
             await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-            place = self._doors.places.take(Owner(principal.user_id))
-            place.hold_body(size)
+            slot = self._doors.slots.take(Owner(principal.user_id))
+            slot.hold_body(size)
         except (RateLimited, Overloaded) as error:
-            if place is not None:
-                place.leave()
+            if slot is not None:
+                slot.leave()
             await self._fail(operation_id, error)
             return None
-        return place
+        return slot
 
-    def _done(self, operation_id: str, place: Place, task: asyncio.Task[None]) -> None:
-        place.leave()
+    def _done(self, operation_id: str, slot: Slot, task: asyncio.Task[None]) -> None:
+        slot.leave()
         if not task.cancelled():
             task.exception()  # seen: only a client that left in mid-refusal leaves one
         if self._operations.get(operation_id) is task:
@@ -276,11 +276,11 @@ class Session:
         elif not self._doors.drain.is_open:
             self._go_away()
 
-    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
+    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
         try:
-            await place.enter()
+            await slot.enter()
             with self._doors.drain.request():
-                await self._relay(operation_id, principal, payload, place)
+                await self._relay(operation_id, principal, payload, slot)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
@@ -289,21 +289,21 @@ class Session:
             self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
-    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
+    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
         request = parse_request(payload)
         operation = self._doors.engine.documents.operation(request.query, request.operation_name)
         context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
-        context.on_long, place.calls = place.lengthen, context.calls
+        context.on_long, slot.calls = slot.lengthen, context.calls
         results = self._doors.engine.results(operation, request.variables, context, report_cost=request.report_cost)
         del request, context  # a subscription may run for hours
         if operation.kind is OperationType.SUBSCRIPTION:
-            place.lengthen()
+            slot.lengthen()
             with self._doors.drain.stream():
-                await self._send_results(operation_id, results, place)
+                await self._send_results(operation_id, results, slot)
         else:
-            await self._send_results(operation_id, results, place)
+            await self._send_results(operation_id, results, slot)
 
-    async def _send_results(self, operation_id: str, results: AsyncGenerator[Result, None], place: Place) -> None:
+    async def _send_results(self, operation_id: str, results: AsyncGenerator[Result, None], slot: Slot) -> None:
         begun = False
         async with aclosing(results):
             async for result in results:
@@ -312,7 +312,7 @@ class Session:
                     return
                 begun = True
                 text = _encoded({"id": operation_id, "type": "next", "payload": result.body()})
-                place.size += len(text)
+                slot.size += len(text)
                 del result  # while it waits to be read, it is kept in one form
                 await self._put_answer(text)
         await self._tell({"id": operation_id, "type": "complete"})

@@ -38,7 +38,7 @@ class GraphQLWebSocket:
         if not self._doors.drain.is_open:
             await _turn_away(send, refusal())
             return
-        if self._sockets.places.taken >= self._sockets.places.total:
+        if self._sockets.slots.taken >= self._sockets.slots.total:
             await _turn_away(send, self._sockets.full())
             return
         if PROTOCOL not in scope.get("subprotocols", []):

@@ -63,7 +63,7 @@ class Relay:
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
         asked = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
         once_key = key_of(scope, self._row)
-        scope["state"]["place"].lengthen()
+        scope["state"]["slot"].lengthen()
         pays = await self._context.access.model_key()
         if work is Work.CHAT and body.get("stream") is True:
             del raw, body

@@ -1,4 +1,4 @@
-"""Shares of places: a bound for all, a bound for each owner, and nothing of one owner's taken by another."""
+"""Shares of slots: a bound for all, a bound for each owner, and nothing of one owner's taken by another."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["ada", "grace", "alan"]), st.boolean
 
 @given(st.integers(1, 12), st.integers(1, 5), STEPS)
 def test_no_owner_takes_anothers_share(total: int, per_owner: int, steps: list[tuple[str, bool]]) -> None:
-    """Whoever is below the share is refused only where the places of all are taken."""
+    """Whoever is below the share is refused only where the slots of all are taken."""
     shares, held = Shares(total, per_owner), Counter[str]()
     for owner, comes in steps:
         if not comes:

@@ -1,4 +1,4 @@
-"""Places of a request: whose they are, when they become a stream's, and that they are given back."""
+"""Slots of a request: whose they are, when they become a stream's, and that they are given back."""
 
 from __future__ import annotations
 
@@ -6,77 +6,77 @@ import pytest
 
 from app.callers import address_of
 from app.shedding import Shedder
-from app.slots import BODIES, Places
+from app.slots import BODIES, Slots
 from clients.errors import Overloaded, RateLimited
 from clients.origin import Origin, Owner
 
 
-def made(requests: int = 16, streams: int = 8) -> Places:
-    return Places(requests, streams, Shedder(requests), largest_body=LARGEST)
+def made(requests: int = 16, streams: int = 8) -> Slots:
+    return Slots(requests, streams, Shedder(requests), largest_body=LARGEST)
 
 
 async def test_a_request_holds_one_place_to_its_end() -> None:
-    places = made()
-    place = places.take(Owner("ada"))
-    await place.enter()
-    assert (places.rooms[Origin.USER].requests.taken, places.shedder.under_way) == (1, 1)
-    place.leave()
-    place.leave()
-    assert (places.rooms[Origin.USER].requests.taken, places.shedder.under_way) == (0, 0)
+    slots = made()
+    slot = slots.take(Owner("ada"))
+    await slot.enter()
+    assert (slots.pools[Origin.USER].requests.taken, slots.shedder.under_way) == (1, 1)
+    slot.leave()
+    slot.leave()
+    assert (slots.pools[Origin.USER].requests.taken, slots.shedder.under_way) == (0, 0)
 
 
 async def test_a_stream_holds_a_place_of_another_kind() -> None:
-    places = made()
-    place = places.take(Owner("ada"))
-    await place.enter()
-    place.lengthen()
-    place.lengthen()
+    slots = made()
+    slot = slots.take(Owner("ada"))
+    await slot.enter()
+    slot.lengthen()
+    slot.lengthen()
     assert (
-        places.rooms[Origin.USER].requests.taken,
-        places.shedder.under_way,
-        places.rooms[Origin.USER].streams.taken,
+        slots.pools[Origin.USER].requests.taken,
+        slots.shedder.under_way,
+        slots.pools[Origin.USER].streams.taken,
     ) == (0, 0, 1)
-    place.leave()
-    assert places.rooms[Origin.USER].streams.taken == 0
-    place.lengthen()  # of a request that has ended
-    assert places.rooms[Origin.USER].streams.taken == 0
+    slot.leave()
+    assert slots.pools[Origin.USER].streams.taken == 0
+    slot.lengthen()  # of a request that has ended
+    assert slots.pools[Origin.USER].streams.taken == 0
 
 
 async def test_a_stream_that_finds_no_place_keeps_that_of_its_request() -> None:
-    places = made(streams=4)
-    first, second = (places.take(Owner("ada")) for _ in range(2))
+    slots = made(streams=4)
+    first, second = (slots.take(Owner("ada")) for _ in range(2))
     first.lengthen()
     with pytest.raises(RateLimited) as refused:
         second.lengthen()
     assert refused.value.reason == "STREAMS"
-    assert places.rooms[Origin.USER].requests.taken == 1
+    assert slots.pools[Origin.USER].requests.taken == 1
     second.leave()
-    assert places.rooms[Origin.USER].requests.taken == 0
+    assert slots.pools[Origin.USER].requests.taken == 0
 
 
 @pytest.mark.bound("all-streams")
 def test_as_many_streams_as_there_are_places_for_and_no_more() -> None:
-    places = made(streams=8)
+    slots = made(streams=8)
     for owner in "abcd":
         for _ in range(2):
-            places.take(Owner(owner)).lengthen()
+            slots.take(Owner(owner)).lengthen()
     with pytest.raises(Overloaded) as refused:
-        places.take(Owner("e")).lengthen()
+        slots.take(Owner("e")).lengthen()
     assert refused.value.reason == "STREAMS"
     for _ in range(2):
-        places.take(Owner("a", Origin.LETTA)).lengthen()  # what comes back from Letta has places of its own
+        slots.take(Owner("a", Origin.LETTA)).lengthen()  # what comes back from Letta has slots of its own
     with pytest.raises(RateLimited):
-        places.take(Owner("a", Origin.LETTA)).lengthen()
+        slots.take(Owner("a", Origin.LETTA)).lengthen()
 
 
 async def test_what_letta_sends_back_never_waits_for_the_loop() -> None:
-    places = made(requests=4)
+    slots = made(requests=4)
     for owner in "abcd":
-        place = places.take(Owner(owner))
-        await place.enter()
+        slot = slots.take(Owner(owner))
+        await slot.enter()
     for owner in "abcd":
-        await places.take(Owner(owner, Origin.LETTA)).enter()
-    assert places.shedder.under_way == 4
+        await slots.take(Owner(owner, Origin.LETTA)).enter()
+    assert slots.shedder.under_way == 4
 
 
 LARGEST = 1000
@@ -86,45 +86,45 @@ EACH = BODIES * LARGEST
 @pytest.mark.bound("bodies")
 @pytest.mark.parametrize("origin", [Origin.USER, Origin.LETTA])
 def test_the_bodies_of_one_owner_have_so_many_bytes(origin: Origin) -> None:
-    places = made(requests=400)
-    first, second = (places.take(Owner("ada", origin)) for _ in range(2))
+    slots = made(requests=400)
+    first, second = (slots.take(Owner("ada", origin)) for _ in range(2))
     for size in (1, LARGEST, EACH - LARGEST):
         first.hold_body(size)
     second.hold_body(LARGEST)
     with pytest.raises(RateLimited) as refused:
         second.hold_body(LARGEST + 1)
     assert refused.value.reason == "BODIES"
-    places.take(Owner("grace", origin)).hold_body(EACH)
+    slots.take(Owner("grace", origin)).hold_body(EACH)
     first.leave()
     second.hold_body(LARGEST + 1)
     second.lengthen()
-    assert places.rooms[origin].bodies.taken == EACH + LARGEST + 1
+    assert slots.pools[origin].bodies.taken == EACH + LARGEST + 1
     second.leave()
-    assert places.rooms[origin].bodies.taken == EACH
+    assert slots.pools[origin].bodies.taken == EACH
 
 
 @pytest.mark.bound("all-bodies")
 def test_the_bodies_of_all_users_have_so_many_bytes() -> None:
-    places = made(requests=400)
+    slots = made(requests=400)
     for owner in "abcd":
-        places.take(Owner(owner)).hold_body(EACH)
+        slots.take(Owner(owner)).hold_body(EACH)
     with pytest.raises(Overloaded) as refused:
-        places.take(Owner("e")).hold_body(1)
+        slots.take(Owner("e")).hold_body(1)
     assert refused.value.reason == "BODIES"
-    places.take(Owner("203.0.113.1", Origin.ANONYMOUS)).hold_body(1)
-    places.take(Owner("e", Origin.LETTA)).hold_body(1)
+    slots.take(Owner("203.0.113.1", Origin.ANONYMOUS)).hold_body(1)
+    slots.take(Owner("e", Origin.LETTA)).hold_body(1)
 
 
-@pytest.mark.bound("stranger-bodies")
-def test_the_bodies_of_strangers_have_so_many_bytes() -> None:
-    places = made(requests=400)
+@pytest.mark.bound("anonymous-bodies")
+def test_the_bodies_of_anonymous_clients_have_so_many_bytes() -> None:
+    slots = made(requests=400)
     for address in "abcd":
-        places.take(Owner(address, Origin.ANONYMOUS)).hold_body(EACH // 4)
+        slots.take(Owner(address, Origin.ANONYMOUS)).hold_body(EACH // 4)
         with pytest.raises(RateLimited):
-            places.take(Owner(address, Origin.ANONYMOUS)).hold_body(1)
+            slots.take(Owner(address, Origin.ANONYMOUS)).hold_body(1)
     with pytest.raises(Overloaded):
-        places.take(Owner("e", Origin.ANONYMOUS)).hold_body(1)
-    places.take(Owner("ada")).hold_body(EACH)
+        slots.take(Owner("e", Origin.ANONYMOUS)).hold_body(1)
+    slots.take(Owner("ada")).hold_body(EACH)
 
 
 @pytest.mark.parametrize(
@@ -139,5 +139,5 @@ def test_the_bodies_of_strangers_have_so_many_bytes() -> None:
         (None, ""),
     ],
 )
-def test_a_stranger_is_known_by_the_address_of_their_network(client: tuple[str, int] | None, owner: str) -> None:
+def test_an_anonymous_client_is_known_by_the_address_of_its_network(client: tuple[str, int] | None, owner: str) -> None:
     assert address_of({"type": "http", "client": client}) == owner
