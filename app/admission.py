@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import NO_SNIFF, header
 from app.callers import identified
-from app.endpoints import Gate
+from app.endpoints import Endpoints
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
 from app.rest.secrets import ProxySecrets
 from app.slots import Slots
@@ -34,7 +34,7 @@ class Admission:
 
     Args:
         app: serves admitted requests.
-        gate: has what authenticates callers, once the lifespan has begun.
+        endpoints: has what authenticates callers, once the lifespan has begun.
         slots: the slots of the process.
         secrets: authenticate calls to the proxies of agents.
         cors: the options of the ``CORSMiddleware`` that admitted requests pass.
@@ -44,14 +44,14 @@ class Admission:
         self,
         app: ASGIApp,
         *,
-        gate: Gate,
+        endpoints: Endpoints,
         slots: Slots,
         secrets: ProxySecrets,
         telemetry: Telemetry,
         cors: Mapping[str, Any],
     ) -> None:
         self._app = app
-        self._gate = gate
+        self._endpoints = endpoints
         self._slots = slots
         self._secrets = secrets
         self._telemetry = telemetry
@@ -62,12 +62,12 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Sockets, health checks and preflights are always admitted."""
-        doors = self._gate.doors
-        if scope["type"] != "http" or doors is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
+        gateway = self._endpoints.gateway
+        if scope["type"] != "http" or gateway is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["caller"] = caller = identified(doors, self._secrets, scope)
+        state["caller"] = caller = identified(gateway, self._secrets, scope)
         try:
             slot = self._slots.take(caller.owner)
         except (RateLimited, Overloaded) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from app.asgi import header
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.rest.secrets import ProxySecrets
 from app.rest.table import is_rest, proxied_user
 from clients.errors import GatewayError
@@ -45,14 +45,14 @@ class Caller:
         return self.principal
 
 
-def identified(doors: Doors, secrets: ProxySecrets, scope: Scope) -> Caller:
+def identified(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Caller:
     """Identify the sender by the token or secret if the path needs one, else by the client's address."""
     path = scope["path"]
     proxied = proxied_user(path) if path.startswith("/api/") else None
     refusal = None
     if proxied is not None or path == "/graphql" or is_rest(path):
         try:
-            principal = _principal(doors, secrets, header(scope, b"authorization"), proxied, path)
+            principal = _principal(gateway, secrets, header(scope, b"authorization"), proxied, path)
         except GatewayError as error:
             refusal = error
         else:
@@ -82,8 +82,8 @@ def address_of(scope: Scope) -> str:
 
 
 def _principal(
-    doors: Doors, secrets: ProxySecrets, authorization: str | None, proxied: str | None, path: str
+    gateway: Gateway, secrets: ProxySecrets, authorization: str | None, proxied: str | None, path: str
 ) -> Principal | None:
     if proxied is not None:
         return secrets.principal(authorization, proxied)
-    return doors.principal(authorization) if path == "/graphql" else doors.authenticator.principal(authorization)
+    return gateway.principal(authorization) if path == "/graphql" else gateway.authenticator.principal(authorization)

@@ -13,10 +13,10 @@ from app.auth import Authenticator
 from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.graphql.engine import Engine, EngineLimits
 from app.probes import probes_of, report
-from app.proxy_settings import gateway_of, letta_key
+from app.proxy_settings import letta_key, proxy_target
 from app.settings import Settings
 from app.slots import Slots
 from app.telemetry import Telemetry
@@ -42,7 +42,7 @@ HEALTH_SECONDS = 3.0
 """How long a service may take to say that it is there."""
 
 
-async def open_doors(
+async def open_gateway(
     settings: Settings,
     telemetry: Telemetry,
     drain: Drain,
@@ -51,7 +51,7 @@ async def open_doors(
     store: Store | None = None,
     *,
     check_services: bool = False,
-) -> Doors:
+) -> Gateway:
     """Open everything, in the order that it will be closed backwards.
 
     With ``check_services``, the services that are real are asked in the background whether they are there.
@@ -84,7 +84,7 @@ async def open_doors(
     )
     if check_services:
         _probe(given, resources, checks, telemetry, stack)
-    return Doors(
+    return Gateway(
         engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
         authenticator=_authenticator(settings),
         resources=resources,
@@ -111,7 +111,7 @@ async def _with_embedded(
         letta_url=settings.letta_base_url,
         letta_api_key=_secret(settings.letta_api_key),
         litellm_is_real="litellm" not in missing,
-        gateway=gateway_of(settings),
+        gateway=proxy_target(settings),
         letta_own_key=letta_key(settings),
     )
     platform = EmbeddedPlatform(options, store)

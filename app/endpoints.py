@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.rest.table import is_rest
 
 
@@ -25,24 +25,24 @@ class Deferred:
         return self.app(scope, receive, send)
 
 
-class Gate:
+class Endpoints:
     """The endpoints, and what they share.
 
     Attributes:
         graphql: ``/graphql`` over HTTP.
         socket: ``/graphql`` over WebSocket.
         rest: ``/v1`` and the proxies of agents.
-        doors: what the endpoints share; ``None`` before the lifespan.
+        gateway: what the endpoints share; ``None`` before the lifespan.
     """
 
     def __init__(self) -> None:
         self.graphql = Deferred()
         self.socket = Deferred()
         self.rest = Deferred()
-        self.doors: Doors | None = None
+        self.gateway: Gateway | None = None
 
 
-class HotDoors:
+class Router:
     """Serves ``/graphql``, ``/v1/*`` and the proxies of agents; FastAPI serves every other path.
 
     FastAPI's routing costs each request a dozen coroutines, which a stream would hold to its end.

@@ -31,8 +31,8 @@ VALUES_PER_FIELD = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doors:
-    """The process as its doors see it.
+class Gateway:
+    """The process as its gateway see it.
 
     ``open_introspection`` lets anybody read the schema (outside production); ``open_metrics`` lets anybody read metrics
     and the details of health where there is no ``metrics_token``. ``fault_page`` is where the embedded services' fault

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app import devtokens
-from app.embedded.ams.proxied import Gateway
+from app.embedded.ams.proxied import ProxyTarget
 from app.rest.secrets import ProxySecrets
 from app.settings import Settings
 
@@ -18,8 +18,8 @@ def letta_key(settings: Settings) -> str | None:
     return None if settings.letta_proxy_key is None else settings.letta_proxy_key.get_secret_value()
 
 
-def gateway_of(settings: Settings) -> Gateway | None:
+def proxy_target(settings: Settings) -> ProxyTarget | None:
     """Where agents' model calls come back to, where that is set up. Raises DataFolderError."""
     if settings.public_url is None or (key := devtokens.master_key(settings)) is None:
         return None
-    return Gateway(url=settings.public_url, master_key=key, takes_lettas_key=settings.letta_proxy_key is not None)
+    return ProxyTarget(url=settings.public_url, master_key=key, takes_lettas_key=settings.letta_proxy_key is not None)

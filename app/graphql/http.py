@@ -28,7 +28,7 @@ from app.asgi import (
 )
 from app.auth import token_missing
 from app.callers import caller_of
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
@@ -65,8 +65,8 @@ class GraphQLRequest(msgspec.Struct):
 class GraphQLHttp:
     """The HTTP half of ``/graphql``, as bare ASGI: one answer in one body, or many as a stream."""
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,9 +83,9 @@ class GraphQLHttp:
             raise _unacceptable(f"This address answers {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
         principal = caller_of(scope).signed_in()
         if principal is not None:
-            await send.count(self._doors.resources.limits, principal.user_id, LimitKind.GENERAL)
+            await send.count(self._gateway.resources.limits, principal.user_id, LimitKind.GENERAL)
         request = await self._request(scope, receive)
-        engine = self._doors.engine
+        engine = self._gateway.engine
         operation = engine.documents.operation(request.query, request.operation_name)
         media = accepts.choose(operation)
         self._allowed(scope, operation, principal)
@@ -93,7 +93,7 @@ class GraphQLHttp:
             raise _no_form(operation)
         report = request.report_cost or header(scope, COST_HEADER) == "report"
         leave = Leave()
-        context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
+        context = self._gateway.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
         slot: Slot = scope["state"]["slot"]
         context.on_long, slot.calls = slot.lengthen, context.calls
         if (framing := FRAMINGS.get(media)) is not None:
@@ -104,11 +104,11 @@ class GraphQLHttp:
             slot.lengthen()
             results = engine.results(operation, request.variables, context, report_cost=report)
             del request, context  # a subscription may run for hours
-            drain = self._doors.drain
+            drain = self._gateway.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
-                await unless_left(receive, relay(send, results, framing, self._doors.heartbeat, leave))
+                await unless_left(receive, relay(send, results, framing, self._gateway.heartbeat, leave))
             return
-        with self._doors.drain.leaving(leave):
+        with self._gateway.drain.leaving(leave):
             result = await unless_left(
                 receive, engine.execute(operation, request.variables, context, report_cost=report)
             )
@@ -123,7 +123,7 @@ class GraphQLHttp:
         if principal is None:
             yield
             return
-        left = max(0.0, principal.expires_at - time.time()) + self._doors.resources.streams.limits.grace
+        left = max(0.0, principal.expires_at - time.time()) + self._gateway.resources.streams.limits.grace
         timer = asyncio.get_running_loop().call_later(left, leave.now, DetachReason.SIGNED_OUT)
         try:
             yield
@@ -133,7 +133,7 @@ class GraphQLHttp:
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:
             raise token_missing()
-        if scope["method"] == "GET" and not self._doors.engine.is_safe(operation):
+        if scope["method"] == "GET" and not self._gateway.engine.is_safe(operation):
             what = "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that begin something"
             error = request_error(ErrorCode.BAD_USER_INPUT, f"{what} need POST.", 405)
             error.headers["Allow"] = "POST"
@@ -147,7 +147,7 @@ class GraphQLHttp:
             error.headers["Allow"] = "GET, POST"
             raise error
         _check_content_type(header(scope, b"content-type") or "")
-        return parse_request(parse_object(await self._doors.body(scope, receive)))
+        return parse_request(parse_object(await self._gateway.body(scope, receive)))
 
 
 def parse_request(body: dict[str, Any]) -> GraphQLRequest:

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import ClientLeft, header, traceparent_of
 from app.callers import Caller, address_of
 from app.drain import REASON, Stage, interruption, refusal
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError
 from app.graphql.http import parse_request
 from app.graphql.results import Refused, Result
@@ -51,7 +51,7 @@ class Session:
 
     def __init__(
         self,
-        doors: Doors,
+        gateway: Gateway,
         sockets: Sockets,
         scope: Scope,
         receive: Receive,
@@ -59,7 +59,7 @@ class Session:
         grace: float,
         init_seconds: float,
     ) -> None:
-        self._doors = doors
+        self._gateway = gateway
         self._sockets = sockets
         self._scope = scope
         self._request_id: str = scope["state"]["request_id"]
@@ -79,7 +79,7 @@ class Session:
         """Read until either side ends it; then stop every operation."""
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(self._left)
-        drain = self._doors.drain
+        drain = self._gateway.drain
         try:
             with drain.leaving(self._leave), drain.watched(self._draining):
                 if not drain.is_open:
@@ -133,7 +133,7 @@ class Session:
         try:
             async with asyncio.timeout(self._init_seconds) as init:
                 while (text := await self._next()) is not None:
-                    await self._doors.turn(text)
+                    await self._gateway.turn(text)
                     await self._handle(message_of(text), len(text))
                     del text  # it may be large, and the next one may not come for hours
                     if self._principal is not None:
@@ -145,7 +145,7 @@ class Session:
         except ClientLeft:
             return None
         except Exception:  # an error of ours: the client gets a close code all the same
-            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+            self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
 
@@ -186,7 +186,7 @@ class Session:
         parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
         given = parameters.get("authorization", header(self._scope, b"authorization"))
         try:
-            principal = self._doors.authenticator.principal(given if isinstance(given, str) else None)
+            principal = self._gateway.authenticator.principal(given if isinstance(given, str) else None)
         except (Unauthenticated, Forbidden) as error:
             raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
         self._admit(principal)
@@ -209,7 +209,7 @@ class Session:
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
         if frames is not None:
             meter = self._sockets.meters.of(principal.user_id)
-            frames.admit(meter, Holding(self._doors.slots.pools[Origin.USER].bodies, principal.user_id))
+            frames.admit(meter, Holding(self._gateway.slots.pools[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
         """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
@@ -236,7 +236,7 @@ class Session:
         if not isinstance(payload, dict):
             raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
         # refused here, not in a task: a client that does not read its refusals is not read any further
-        if not self._doors.drain.is_open:
+        if not self._gateway.drain.is_open:
             await self._fail(operation_id, refusal())
         elif self._expired:
             expired = Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
@@ -253,8 +253,8 @@ class Session:
         """A slot for an operation, which is counted; one over a limit is refused, and the socket lives on."""
         slot = None
         try:
-            await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-            slot = self._doors.slots.take(Owner(principal.user_id))
+            await self._gateway.resources.limits.count(principal.user_id, LimitKind.GENERAL)
+            slot = self._gateway.slots.take(Owner(principal.user_id))
             slot.hold_body(size)
         except (RateLimited, Overloaded) as error:
             if slot is not None:
@@ -273,32 +273,32 @@ class Session:
             return
         if self._expired:
             self._sign_out()
-        elif not self._doors.drain.is_open:
+        elif not self._gateway.drain.is_open:
             self._go_away()
 
     async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
         try:
             await slot.enter()
-            with self._doors.drain.request():
+            with self._gateway.drain.request():
                 await self._relay(operation_id, principal, payload, slot)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
             await self._fail(operation_id, error)
         except Exception:  # whatever went wrong, the client must not wait for ever
-            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+            self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
         request = parse_request(payload)
-        operation = self._doors.engine.documents.operation(request.query, request.operation_name)
-        context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
+        operation = self._gateway.engine.documents.operation(request.query, request.operation_name)
+        context = self._gateway.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
         context.on_long, slot.calls = slot.lengthen, context.calls
-        results = self._doors.engine.results(operation, request.variables, context, report_cost=request.report_cost)
+        results = self._gateway.engine.results(operation, request.variables, context, report_cost=request.report_cost)
         del request, context  # a subscription may run for hours
         if operation.kind is OperationType.SUBSCRIPTION:
             slot.lengthen()
-            with self._doors.drain.stream():
+            with self._gateway.drain.stream():
                 await self._send_results(operation_id, results, slot)
         else:
             await self._send_results(operation_id, results, slot)

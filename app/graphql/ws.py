@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import retry_after
 from app.drain import refusal
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.graphql.session import Session
 from app.graphql.subprotocol import PROTOCOL, Close
 from app.sockets import Sockets
@@ -20,14 +20,14 @@ class GraphQLWebSocket:
     """The WebSocket half of ``/graphql``, as bare ASGI.
 
     Args:
-        doors: the process.
+        gateway: the process.
         sockets: what its sockets share.
         grace: how long streams outlive their socket's token, in seconds.
         init_seconds: how long a socket may take to sign in.
     """
 
-    def __init__(self, doors: Doors, sockets: Sockets, *, grace: float, init_seconds: float) -> None:
-        self._doors = doors
+    def __init__(self, gateway: Gateway, sockets: Sockets, *, grace: float, init_seconds: float) -> None:
+        self._gateway = gateway
         self._sockets = sockets
         self._grace = grace
         self._init_seconds = init_seconds
@@ -35,7 +35,7 @@ class GraphQLWebSocket:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket to its end; none begins while the process drains, or has all the sockets it takes."""
         await receive()
-        if not self._doors.drain.is_open:
+        if not self._gateway.drain.is_open:
             await _turn_away(send, refusal())
             return
         if self._sockets.slots.taken >= self._sockets.slots.total:
@@ -49,8 +49,8 @@ class GraphQLWebSocket:
             await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-        session = Session(self._doors, self._sockets, scope, receive, send, self._grace, self._init_seconds)
-        with self._doors.drain.socket():
+        session = Session(self._gateway, self._sockets, scope, receive, send, self._grace, self._init_seconds)
+        with self._gateway.drain.socket():
             await session.run()
 
 

@@ -8,7 +8,7 @@ import re
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import header
-from app.endpoints import Gate
+from app.endpoints import Endpoints
 from app.pages.local import is_local, local_token
 from app.pages.page import Markup, digest, filled, page, policy, read
 from app.pages.snippets import Snippet, snippets
@@ -20,7 +20,7 @@ _SERVICES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
 _PLACES = [
     ("/graphql", "The graph. A browser gets GraphiQL, with saved operations to run."),
     ("/v1", "The OpenAI door, for any OpenAI SDK: <code>/v1/chat/completions</code>, <code>/v1/models</code>."),
-    ("/docs", "The REST doors, described: OpenAPI."),
+    ("/docs", "The REST endpoints, described: OpenAPI."),
     ("/health", "How the gateway and each service are."),
     ("/metrics", "Metrics for Prometheus."),
 ]
@@ -29,11 +29,11 @@ _NO_PAGE = frozenset({"/v1"})
 
 
 class Landing:
-    """The page. In production it says what this is and where the doors are, and no more."""
+    """The page. In production it says what this is and where the endpoints are, and no more."""
 
-    def __init__(self, settings: Settings, gate: Gate) -> None:
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
         self._settings = settings
-        self._gate = gate
+        self._endpoints = endpoints
         style, script = read("landing.css"), read("landing.js")
         name = "landing-production.html" if settings.is_production else "landing.html"
         self._page = filled(read(name), _Kept({"style": Markup(style), "script": Markup(script)}))
@@ -62,7 +62,7 @@ class Landing:
 
     def _faults(self, scope: Scope) -> Markup:
         """The way to the embedded services' fault switch, which only a browser of this machine can reach."""
-        url = self._gate.doors.fault_page if self._gate.doors else None
+        url = self._endpoints.gateway.fault_page if self._endpoints.gateway else None
         if url is None or not is_local(scope):
             return Markup()
         return Markup(f'<p>See what happens when one fails: <a href="{html.escape(url)}">the fault switch</a>.</p>')

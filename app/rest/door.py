@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, traceparent_of
 from app.callers import caller_of
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.limits import CountedSend
 from app.rest.envelope import refuse
 from app.rest.idempotency import starts_nothing
@@ -22,8 +22,8 @@ from resolvers.limits import LimitKind
 class RestDoor:
     """``/v1/*``, opened by a user's token, and ``/api/v1/agents/{user_id}/proxy*``, by that user's agents' secret."""
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -42,7 +42,7 @@ class RestDoor:
             raise NotFound("This address does not exist.", reason="ROUTE")
         for row, named in found:
             if row.method == scope["method"]:
-                relay = Relay(self._doors, row, context, counted=counted)
+                relay = Relay(self._gateway, row, context, counted=counted)
                 await relay.answer(scope, receive, send, model=named.get("model"))
                 return
         allow = ", ".join(row.method for row, _ in found)
@@ -63,7 +63,7 @@ class RestDoor:
         rows = (row for row, _ in rows_at(scope["path"]) if row.method == scope["method"])
         if any(starts_nothing(context, scope, row) for row in rows):
             kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
-        await send.count(self._doors.resources.limits, context.principal.user_id, *kinds)
+        await send.count(self._gateway.resources.limits, context.principal.user_id, *kinds)
         if context.origin is Origin.LETTA and not (await context.access.profile()).profile_exists:
             raise refused()
         return context, LimitKind.LLM in kinds
@@ -72,4 +72,4 @@ class RestDoor:
         """The context of a request whose secret is right. Raises Unauthenticated."""
         caller = caller_of(scope)
         principal, request_id, traceparent = caller.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
-        return self._doors.context(principal, request_id, traceparent, origin=caller.owner.origin)
+        return self._gateway.context(principal, request_id, traceparent, origin=caller.owner.origin)

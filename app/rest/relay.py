@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
 from app.drain import stream_cut
-from app.gateway import Doors
+from app.gateway import Gateway
 from app.heartbeat import Beating
 from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
@@ -43,9 +43,9 @@ class Relay:
     ``counted`` says whether it was counted against the user's limit on model work.
     """
 
-    def __init__(self, doors: Doors, row: Row, context: RequestContext, *, counted: bool) -> None:
+    def __init__(self, gateway: Gateway, row: Row, context: RequestContext, *, counted: bool) -> None:
         self._counted = counted
-        self._doors = doors
+        self._gateway = gateway
         self._row = row
         self._context = context
         self._litellm = context.resources.litellm
@@ -58,7 +58,7 @@ class Relay:
         if self._row.work is Work.NO_MODELS:
             await respond(send, 200, b'{"object":"list","data":[]}', JSON)
             return
-        raw = await self._doors.body(scope, receive, origin=self._context.origin)
+        raw = await self._gateway.body(scope, receive, origin=self._context.origin)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
         asked = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
@@ -124,7 +124,7 @@ class Relay:
         del request
         if once_key is not None:
             how |= {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
-        leave, drain = Leave(), self._doors.drain
+        leave, drain = Leave(), self._gateway.drain
 
         async def relay() -> None:
             self._counted = await counted_start(self._context, once_key, counted=self._counted)
@@ -135,7 +135,7 @@ class Relay:
                     stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
                 self._context.forget()
-                await _copy(send, stream.log, self._doors.heartbeat, leave)
+                await _copy(send, stream.log, self._gateway.heartbeat, leave)
 
         with drain.stream(), drain.leaving(leave):
             await unless_left(receive, relay())

@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
 from app.embedded import http_client
-from app.embedded.ams.proxied import Gateway, provider_name
+from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.litellm.keys import make_key
 from app.embedded.seed import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
@@ -61,7 +61,7 @@ class Stack:
     async def circle(self, letta_key: str | None = None) -> AsyncIterator[None]:
         """While it lasts, agents are made whose model calls come back through the gateway."""
         key = devtokens.master_key(Settings(_env_file=None)) or ""
-        gateway = Gateway(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
+        gateway = ProxyTarget(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
         self.platform.reach_gateway(gateway, letta_key)
         try:
             yield
