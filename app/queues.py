@@ -9,22 +9,22 @@ from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-NEW_TURNS = 4
+NEW_IN_A_ROW = 4
 """New owners served in a row before one of the others, so that neither group starves the other."""
 
 STANDING_SECONDS = 0.5
-"""Where an owner's oldest request has waited for longer, the newest is admitted first: the others come too late."""
+"""If the oldest request of an owner has waited for longer, the newest is admitted first: the others come too late."""
 
 
 class Waiting(NamedTuple, Generic[T]):
-    """A request that waits since a time: ``turn`` resolves when it is admitted, or to None when it is refused."""
+    """A queued request. ``admitted`` resolves when it is admitted, or to ``None`` if it is refused."""
 
-    turn: asyncio.Future[T | None]
+    admitted: asyncio.Future[T | None]
     since: float
 
 
-class Lines(Generic[T]):
-    """The lines of all owners."""
+class Queues(Generic[T]):
+    """The queues of all owners."""
 
     def __init__(self) -> None:
         self._new: dict[str, deque[Waiting[T]]] = {}
@@ -33,7 +33,7 @@ class Lines(Generic[T]):
 
     def __len__(self) -> int:
         """How many requests wait."""
-        return sum(len(line) for lines in (self._new, self._others) for line in lines.values())
+        return sum(len(queue) for queues in (self._new, self._others) for queue in queues.values())
 
     def __bool__(self) -> bool:
         """Whether any request waits."""
@@ -44,45 +44,45 @@ class Lines(Generic[T]):
         return owner in self._new or owner in self._others
 
     def add(self, owner: str, now: float, *, is_new: bool) -> Waiting[T]:
-        """Add a request of an owner, whose line is among those of new ones if they have none yet."""
+        """Add a request. If the owner has no queue, ``is_new`` says whether it gets one of a new owner."""
         waiting = Waiting[T](asyncio.get_running_loop().create_future(), now)
-        line = self._new.get(owner) or self._others.get(owner)
-        if line is None:
-            line = (self._new if is_new else self._others)[owner] = deque()
-        line.append(waiting)
+        queue = self._new.get(owner) or self._others.get(owner)
+        if queue is None:
+            queue = (self._new if is_new else self._others)[owner] = deque()
+        queue.append(waiting)
         return waiting
 
     def take(self, now: float, has_room: Callable[[str], bool]) -> tuple[str, Waiting[T]] | None:
-        """Remove the request whose turn it is, of the owners for whom there is room."""
-        first_new = self._new_in_a_row < NEW_TURNS
-        for lines in (self._new, self._others) if first_new else (self._others, self._new):
-            for owner in lines:
+        """Remove the next request of the owners for whom ``has_room`` holds."""
+        first_new = self._new_in_a_row < NEW_IN_A_ROW
+        for queues in (self._new, self._others) if first_new else (self._others, self._new):
+            for owner in queues:
                 if has_room(owner):
-                    self._new_in_a_row = self._new_in_a_row + 1 if lines is self._new else 0
-                    return owner, self._pop(lines, owner, now)
+                    self._new_in_a_row = self._new_in_a_row + 1 if queues is self._new else 0
+                    return owner, self._pop(queues, owner, now)
         return None
 
-    def _pop(self, lines: dict[str, deque[Waiting[T]]], owner: str, now: float) -> Waiting[T]:
-        line = lines.pop(owner)
-        waiting = line.pop() if now - line[0].since > STANDING_SECONDS else line.popleft()
-        if line:
-            self._others[owner] = line  # at the end: an owner that was served is not new
+    def _pop(self, queues: dict[str, deque[Waiting[T]]], owner: str, now: float) -> Waiting[T]:
+        queue = queues.pop(owner)
+        waiting = queue.pop() if now - queue[0].since > STANDING_SECONDS else queue.popleft()
+        if queue:
+            self._others[owner] = queue  # at the end: an owner that was served is not new
         return waiting
 
     def refuse(self, until: float) -> None:
-        """Refuse the requests that have waited since a time or longer."""
-        for lines in (self._new, self._others):
-            for owner, line in list(lines.items()):
-                while line and line[0].since <= until:
-                    if not (turn := line.popleft().turn).done():
-                        turn.set_result(None)
-                if not line:
-                    del lines[owner]
+        """Refuse the requests that have waited since ``until`` or longer."""
+        for queues in (self._new, self._others):
+            for owner, queue in list(queues.items()):
+                while queue and queue[0].since <= until:
+                    if not (admitted := queue.popleft().admitted).done():
+                        admitted.set_result(None)
+                if not queue:
+                    del queues[owner]
 
     def remove(self, owner: str, waiting: Waiting[T]) -> None:
-        """Remove a request that does not wait any more."""
-        for lines in (self._new, self._others):
-            if waiting in (line := lines.get(owner, deque())):
-                line.remove(waiting)
-                if not line:
-                    del lines[owner]
+        """Remove a request that was cancelled."""
+        for queues in (self._new, self._others):
+            if waiting in (queue := queues.get(owner, deque())):
+                queue.remove(waiting)
+                if not queue:
+                    del queues[owner]

@@ -8,9 +8,9 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.connection import Connection
-from app.idle_connections import Crowd, connections_possible
+from app.idle_connections import IdleConnections, connections_possible
 from app.outgoing import Unsent
-from app.pacing import LoopTurns
+from app.pacing import StepPacer
 from app.settings import Settings
 from app.wire import BoundedSocket
 
@@ -27,7 +27,7 @@ def protocol(settings: Settings) -> type[Connection]:
             if "unsent" not in shared:
                 connections = server_state.connections
                 shared["unsent"] = Unsent(connections, seconds=settings.write_timeout_seconds)
-                shared["crowd"] = Crowd(connections, connections_possible(settings.max_connections))
+                shared["idle"] = IdleConnections(connections, connections_possible(settings.max_connections))
             options |= shared
             super().__init__(*args, server_state=server_state, **options)
 
@@ -38,7 +38,7 @@ def socket_protocol() -> type[BoundedSocket]:
     """The WebSocket protocol of one server."""
 
     class Socket(BoundedSocket):
-        turns = LoopTurns()
+        pacer = StepPacer()
 
     return Socket
 

@@ -1,4 +1,4 @@
-"""Slots, or bytes, with a limit for each owner and one for all owners together."""
+"""Counted slots or bytes, with a limit for each owner and one for all owners together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from clients.errors import Overloaded, RateLimited
 
 RETRY_SECONDS = 1.0
-"""When a client that was refused for want of a slot may try again, in seconds."""
+"""When a client may try again that was refused because no slot was free, in seconds."""
 
 
 class Shares:
@@ -18,7 +18,7 @@ class Shares:
     Args:
         total: slots in all.
         per_owner: the most that one owner holds at a time.
-        what: what takes a slot, in the plural, as error messages name it.
+        what: the plural of what takes a slot, for error messages.
         reason: the errors' ``reason``; without one, ``what`` in capitals.
     """
 
@@ -32,7 +32,7 @@ class Shares:
 
     @property
     def taken(self) -> int:
-        """How many slots are taken."""
+        """The number of slots in use."""
         return self._taken
 
     def held_by(self, owner: str) -> int:
@@ -40,7 +40,7 @@ class Shares:
         return self._held.get(owner, 0)
 
     def take(self, owner: str, count: int = 1) -> None:
-        """Take so many slots; ``give`` returns them.
+        """Take slots; ``give`` returns them.
 
         Raises:
             RateLimited: the owner's share has less room.
@@ -74,7 +74,7 @@ class Shares:
 
 
 class Holding:
-    """What one request or socket holds of its owner's share. ``set(0)`` returns it all."""
+    """What one request or socket holds of its owner's share."""
 
     __slots__ = ("_owner", "_shares", "count")
 
@@ -84,7 +84,7 @@ class Holding:
         self.count = 0
 
     def set(self, count: int) -> None:
-        """Hold so much from now on. Raises as ``Shares.take`` does, and then holds as much as before."""
+        """Change what is held. Raises as ``Shares.take`` does, and then holds as much as before."""
         if count > self.count:
             self._shares.take(self._owner, count - self.count)
         elif count < self.count:

@@ -11,7 +11,7 @@ from app.shares import RETRY_SECONDS, Shares
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 MAX_ANONYMOUS = 500
-"""The most sockets that have not signed in. One more closes the oldest."""
+"""The most sockets that are not signed in. One more closes the oldest."""
 
 MAX_ANONYMOUS_PER_ADDRESS = 100
 """The most of one address. One more closes the oldest of the address."""
@@ -27,10 +27,10 @@ BURST_SECONDS = 10
 
 
 class AnonymousSockets:
-    """Sockets that have not signed in.
+    """Sockets that are not signed in.
 
-    Where there are too many, the oldest is closed, first the oldest of the same address, and the new one is accepted.
-    So a client that signs in at once is served, and one that holds sockets open without signing in loses them.
+    If there are too many, the oldest is closed, preferably one of the same address, and the new one is accepted: a
+    client that signs in at once is served, and one that holds sockets open without signing in loses them.
 
     Args:
         total: slots in all.
@@ -49,11 +49,11 @@ class AnonymousSockets:
         """Take a slot.
 
         Args:
-            address: where the socket comes from.
+            address: of the client.
             give_up: called when the slot is needed for a newer socket.
 
         Returns:
-            What gives the slot back; called twice, it does nothing.
+            A function that gives the slot back; the second call does nothing.
         """
         if len(self._of.get(address, ())) >= self._per_address:
             self._evict(next(iter(self._of[address])))
@@ -79,17 +79,17 @@ class AnonymousSockets:
 
 
 class Sockets:
-    """What the process's WebSockets share.
+    """What the WebSockets of the process share.
 
     Args:
-        total: sockets that have signed in.
-        per_user: those of one user.
-        messages_per_second: what one user may send over all of them.
+        total: the most sockets that are signed in.
+        per_user: the most of one user.
+        messages_per_second: the rate limit of one user's messages, over all sockets.
 
     Attributes:
         anonymous: slots of sockets before sign-in.
         slots: slots of sockets after it.
-        meters: what each user may send.
+        meters: the rates of users' messages.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
@@ -99,17 +99,17 @@ class Sockets:
         self._unread: Counter[str] = Counter()
 
     def full(self) -> GatewayError:
-        """The error for a socket that comes when every slot is taken."""
+        """Return the error for a socket that finds no slot free."""
         message = f"The gateway has {self.slots.total} sockets at a time already, which is the most. Try again."
         return Overloaded(message, reason="SOCKETS", retry_after_seconds=RETRY_SECONDS)
 
     @contextmanager
     def unread(self, user_id: str, size: int) -> Iterator[None]:
-        """Hold an answer of ``size`` characters that waits to be read. One alone is always let through.
+        """Count an answer of ``size`` characters while it waits to be read. A user's only one is always accepted.
 
         Raises:
-            RateLimited: the user lets too much wait already.
-            Overloaded: too much waits for all users together.
+            RateLimited: the user's clients read too slowly.
+            Overloaded: the clients of all users together do.
         """
         held = self._unread[user_id]
         if held and held + size > MAX_UNREAD:

@@ -12,7 +12,7 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
 from graphql.execution import create_source_event_stream
 
-from app.graphql.answers import HELD_FIELDS, AnswerGivenUp, AnswerLimits
+from app.graphql.answers import PACED_FIELDS, AnswerGivenUp, AnswerLimits
 from app.graphql.cost import CostModel
 from app.graphql.documents import Documents, Operation
 from app.graphql.errors import format_error, gateway_extensions, is_internal, shaped
@@ -55,7 +55,7 @@ class Engine:
         self._max_cost = limits.max_cost
         self._costs = CostModel(self._schema, costs_of(schema))
         self._answer_limits = AnswerLimits(self._schema, limits.max_answer_bytes)
-        self.turns = self._answer_limits.turns
+        self.pacer = self._answer_limits.pacer
         self.documents = Documents(self._schema, max_tokens=limits.max_tokens, max_depth=limits.max_depth)
 
     def is_safe(self, operation: Operation) -> bool:
@@ -169,7 +169,7 @@ class Engine:
         )
         if isinstance(executor, list):
             return self._refused(executor, context)
-        bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > HELD_FIELDS)
+        bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > PACED_FIELDS)
         return _Started(bound, cost if report_cost else None)
 
     def _too_costly(self, cost: int) -> QueryTooComplex:

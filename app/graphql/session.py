@@ -133,7 +133,7 @@ class Session:
         try:
             async with asyncio.timeout(self._init_seconds) as init:
                 while (text := await self._next()) is not None:
-                    await self._gateway.turn(text)
+                    await self._gateway.pace(text)
                     await self._handle(message_of(text), len(text))
                     del text  # it may be large, and the next one may not come for hours
                     if self._principal is not None:

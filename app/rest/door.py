@@ -1,4 +1,4 @@
-"""The REST door as bare ASGI: who comes in, which row of the table they ask, and what a refusal looks like."""
+"""REST as bare ASGI: sign-in, rate limits, routing and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from resolvers.limits import LimitKind
 
 
 class RestDoor:
-    """``/v1/*``, opened by a user's token, and ``/api/v1/agents/{user_id}/proxy*``, by that user's agents' secret."""
+    """``/v1/*``, with a user's token, and ``/api/v1/agents/{user_id}/proxy*``, with the secret of the user's agents."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -36,7 +36,7 @@ class RestDoor:
             await refuse(counted, error)
 
     async def _route(self, scope: Scope, receive: Receive, send: CountedSend) -> None:
-        context, counted = await self._let_in(scope, send)
+        context, counted = await self._sign_in(scope, send)
         found = rows_at(scope["path"])
         if not found:
             raise NotFound("This address does not exist.", reason="ROUTE")
@@ -48,15 +48,17 @@ class RestDoor:
         allow = ", ".join(row.method for row, _ in found)
         await refuse(send, BadUserInput(f"Use {allow}."), status=405, headers={"allow": allow})
 
-    async def _let_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
-        """The request's context, and whether it was counted as one that puts a model to work.
+    async def _sign_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
+        """Sign in and count a request, before any upstream call.
 
-        The secret is checked and the request counted before any upstream is called. A request that an earlier one
-        with its key will answer starts nothing.
+        A request is not counted as model work if an earlier one with the same idempotency key answers it.
+
+        Returns:
+            The context, and whether the request was counted as model work.
 
         Raises:
             Unauthenticated: the same for a wrong secret and for a user whom AMS does not know.
-            RateLimited: over one of the user's limits.
+            RateLimited: the request exceeds one of the user's rate limits.
         """
         context = self._opened(scope)
         kinds = counts_of(scope["path"], scope["method"])
@@ -69,7 +71,7 @@ class RestDoor:
         return context, LimitKind.LLM in kinds
 
     def _opened(self, scope: Scope) -> RequestContext:
-        """The context of a request whose secret is right. Raises Unauthenticated."""
+        """Return the context of a request that is signed in. Raises Unauthenticated."""
         caller = caller_of(scope)
         principal, request_id, traceparent = caller.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
         return self._gateway.context(principal, request_id, traceparent, origin=caller.owner.origin)

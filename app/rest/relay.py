@@ -1,4 +1,4 @@
-"""The one relay between the REST door and LiteLLM: a checked request in, the answer's bytes on as they come."""
+"""The relay from REST to LiteLLM: the request is checked, and the answer's bytes are passed on as they arrive."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
 
 class Relay:
-    """Answers one request of somebody who has been let in.
-
-    ``counted`` says whether it was counted against the user's limit on model work.
-    """
+    """Answers one request that is signed in. ``counted`` says whether it was counted as model work."""
 
     def __init__(self, gateway: Gateway, row: Row, context: RequestContext, *, counted: bool) -> None:
         self._counted = counted
@@ -51,7 +48,7 @@ class Relay:
         self._litellm = context.resources.litellm
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, *, model: str | None) -> None:
-        """Answer it. ``model`` is the one named in the address. Raises GatewayError, ClientLeft."""
+        """Answer the request. ``model`` is the one in the path. Raises GatewayError or ClientLeft."""
         if self._row.work is Work.MODELS:
             await respond(send, 200, await self._models(model), JSON)
             return
@@ -152,7 +149,7 @@ def _by_body(body: dict[str, Any]) -> Work:
 
 
 async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
-    """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end.
+    """Send each upstream event's bytes as they arrived, and a comment after a heartbeat interval without any.
 
     A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
     """
@@ -174,7 +171,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
 
 
 def _chunks(batch: list[Entry]) -> Iterator[bytes]:
-    """The bytes of some events, in chunks of ``MAX_FRAME_BYTES`` at most: a slow reader holds no more than one."""
+    """Yield the bytes of events in chunks of ``MAX_FRAME_BYTES`` at most: a slow reader holds no more than one."""
     waiting: list[bytes] = []
     size = 0
     for entry in batch:

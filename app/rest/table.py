@@ -1,4 +1,4 @@
-"""The REST door's table: every address, what is asked there, who may come in, and what it counts against."""
+"""The routes of REST: paths, what they serve, where their requests come from, and the rate limits that count them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PROXY = "/api/v1/agents/{user_id}/proxy"
 
 
 class Work(StrEnum):
-    """What is asked for."""
+    """What a route serves."""
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
     BY_BODY = "by body"
-    """Chat or embeddings: the body tells (``AMS.md``: some versions of Letta post to the proxy itself)."""
+    """Chat or embeddings, by the body (``AMS.md``: some versions of Letta post to the proxy itself)."""
     MODELS = "models"
     NO_MODELS = "no models"
-    """None at all: what Letta is told of a provider's models it keeps under the handles of its base provider, where
-    they win: other users' agents would then call as the agents of the first.
+    """An empty list. Letta would keep a provider's models under the handles of its base provider, where they take
+    precedence: other users' agents would then call with the secret of the first user's.
     """
 
 
@@ -45,7 +45,7 @@ class Row:
 
     @property
     def counts(self) -> tuple[LimitKind, ...]:
-        """The rate limits that a request counts against, all in one step."""
+        """The rate limits that count a request, in one step."""
         if self.origin is Origin.LETTA:
             return (LimitKind.PROXY,)
         works = self.work not in {Work.MODELS, Work.NO_MODELS}
@@ -80,18 +80,18 @@ _PROXIED = re.compile(_pattern(PROXY).pattern + "(/.*)?")
 
 
 def rows_at(path: str) -> list[tuple[Row, dict[str, str]]]:
-    """The rows of a path, whatever their method, with what stands in the template's braces."""
+    """Return the rows of a path for all methods, with the values of the template's parameters."""
     return [(row, match.groupdict()) for row, pattern in _ROWS if (match := pattern.fullmatch(path))]
 
 
 def proxied_user(path: str) -> str | None:
-    """Whose proxy a path belongs to, as it is written there; ``None`` for every other path."""
+    """Return the user id in the path of a proxy; ``None`` for every other path."""
     match = _PROXIED.fullmatch(path)
     return None if match is None else match["user_id"]
 
 
 def is_rest(path: str) -> bool:
-    """Whether the REST door answers at a path."""
+    """Whether a path is one of REST."""
     return path.startswith("/v1/") or _PROXIED.fullmatch(path) is not None
 
 
@@ -101,7 +101,7 @@ def origin_of(path: str) -> Origin:
 
 
 def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
-    """The rate limits that a request counts against; one that the table does not have counts as well."""
+    """Return the rate limits that count a request; a request without a row is counted as well."""
     row = next((row for row, _ in rows_at(path) if row.method == method), None)
     if row is not None:
         return row.counts
@@ -109,5 +109,5 @@ def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
 
 
 def template_of(path: str) -> str | None:
-    """The template of a path, without ids and models, or ``None`` where the table has none."""
+    """Return the template of a path; ``None`` if it has no row."""
     return next((row.path for row, _ in rows_at(path)), None)

@@ -22,18 +22,18 @@ _EMBEDDING = ("embedding_endpoint_type", "embedding_model", "embedding_dim", "em
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyTarget:
-    """Where model calls come back to. ``takes_lettas_key`` is whether Letta's own key opens it."""
+    """Where Letta sends model calls. ``takes_lettas_key`` says whether the proxy accepts Letta's own key."""
 
     url: str
     master_key: str
     takes_lettas_key: bool = False
 
     def proxy(self, user_id: str) -> str:
-        """Where the calls of a user's agents go."""
+        """Return the base URL for the calls of a user's agents."""
         return f"{self.url}/api/v1/agents/{user_id}/proxy"
 
     def secret(self, user_id: str) -> str:
-        """What opens it."""
+        """Return the secret of a user's agents."""
         digest = hmac.new(self.master_key.encode(), f"agent-secret:v1:{user_id}".encode(), hashlib.sha256)
         return f"ag-{user_id}-{digest.hexdigest()}"
 
