@@ -67,8 +67,8 @@ async def refuse(
 ) -> None:
     """Send an error.
 
-    OpenAI's SDKs, and so Letta, repeat 408, 409, 429 and every 5xx unless ``x-should-retry`` is false: it is if no retry
-    helps within ``_PATIENCE_SECONDS``.
+    OpenAI's SDKs, and so Letta, repeat 408, 409, 429 and every 5xx unless ``x-should-retry`` is false: it is if no
+    retry helps within ``_PATIENCE_SECONDS``.
     """
     fields = {**refusal_headers(error), **(headers or {})}
     status = status or error.http_status
