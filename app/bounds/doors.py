@@ -40,7 +40,7 @@ REQUESTS = (
     ),
     Bound(
         "all-bodies",
-        "those of all users, and as many again that come back from Letta",
+        "those of all users, and as many again of Letta's",
         f"{refused(ErrorCode.OVERLOADED, 'BODIES')}; a socket whose message is not complete closes: 4429",
         f"{BODIES * SHARES} times `MAX_BODY_BYTES`",
     ),
@@ -280,17 +280,17 @@ GRAPHQL = (
     Bound("usage-days", "`usage(from:, to:)`", bad("RANGE"), f"{usage.MAX_DAYS} days"),
 )
 
-PLACES = (
+SLOTS = (
     Bound(
         "sockets",
-        "sockets at a time that have signed in",
+        "sockets at a time that are signed in",
         f"{refused(ErrorCode.OVERLOADED, 'SOCKETS')} for the handshake, or closes: 1013",
         setting="max_sockets",
     ),
     Bound("user-sockets", "sockets of one user at a time", "closes: 4429", setting="max_sockets_per_user"),
     Bound(
         "anonymous-sockets",
-        "sockets at a time that have not signed in",
+        "sockets at a time that are not signed in",
         "the oldest closes: 4408",
         str(sockets.MAX_ANONYMOUS),
     ),
@@ -302,7 +302,7 @@ PLACES = (
     ),
     Bound(
         "requests",
-        "requests and operations of sockets at a time, and as many again that come back from Letta",
+        "requests and operations of sockets at a time, and as many again of Letta's",
         refused(ErrorCode.OVERLOADED, "REQUESTS"),
         setting="max_concurrent_requests",
     ),
@@ -320,7 +320,7 @@ PLACES = (
     ),
     Bound(
         "all-streams",
-        "streams, and requests that wait for a model, at a time, and as many again that come back from Letta",
+        "streams, and requests that wait for a model, at a time, and as many again of Letta's",
         refused(ErrorCode.OVERLOADED, "STREAMS"),
         setting="max_concurrent_streams",
     ),

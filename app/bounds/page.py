@@ -15,7 +15,7 @@ BEGIN, END = "<!-- The table is generated: make generated -->", "<!-- The end of
 SECTIONS: dict[str, tuple[Bound, ...]] = {
     "Requests": doors.REQUESTS,
     "Connections": doors.CONNECTIONS,
-    "Places": doors.PLACES,
+    "Slots": doors.SLOTS,
     "WebSockets": doors.SOCKETS,
     "GraphQL": doors.GRAPHQL,
     "Messages and completions": inputs.COMPLETIONS,

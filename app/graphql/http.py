@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: POST and GET, by the GraphQL-over-HTTP specification; subscriptions as streams."""
+"""``/graphql`` over HTTP: POST and GET by the GraphQL-over-HTTP specification, and subscriptions as streams."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 MAX_QUERY_FIELDS = 100
-"""How many parameters a query string may have."""
+"""The most parameters of a query string."""
 
 COST_HEADER = b"graphql-cost"
-"""``report`` asks for ``extensions.cost``, as Hot Chocolate has it; a request's own ``extensions`` can ask, too."""
+"""The header that requests ``extensions.cost`` if its value is ``report``, as in Hot Chocolate."""
 
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
 class GraphQLRequest(msgspec.Struct):
-    """What a client asks, however it came."""
+    """A GraphQL request, of any transport."""
 
     query: str
     operation_name: str | None
@@ -63,7 +63,7 @@ class GraphQLRequest(msgspec.Struct):
 
 
 class GraphQLHttp:
-    """The HTTP half of ``/graphql``, as bare ASGI: one answer in one body, or many as a stream."""
+    """``/graphql`` over HTTP, as bare ASGI: one result in one body, or many as a stream."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -97,7 +97,7 @@ class GraphQLHttp:
         slot: Slot = scope["state"]["slot"]
         context.on_long, slot.calls = slot.lengthen, context.calls
         if (framing := FRAMINGS.get(media)) is not None:
-            if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
+            if scope["state"].get("head"):  # nothing is started for HEAD: it could be paid
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
@@ -119,7 +119,7 @@ class GraphQLHttp:
 
     @contextmanager
     def _until_signed_out(self, principal: Principal | None, leave: Leave) -> Iterator[None]:
-        """Readers are let go when the token has expired and the grace is over, as on a socket."""
+        """Detach readers when the grace period after the token's expiry is over, as on a socket."""
         if principal is None:
             yield
             return
@@ -151,11 +151,11 @@ class GraphQLHttp:
 
 
 def parse_request(body: dict[str, Any]) -> GraphQLRequest:
-    """A request from its JSON form, whichever transport it came by. Empties ``body``: a subscription may run for hours.
+    """Read a request from JSON, and empty ``body``: a subscription may run for hours.
 
     Raises:
-        BadUserInput: where a part is missing or of the wrong type.
-        RequestError: PERSISTED_QUERY_NOT_SUPPORTED, for a hash without its document; BAD_USER_INPUT, for NUL in a text.
+        BadUserInput: a part is missing or has the wrong type.
+        RequestError: PERSISTED_QUERY_NOT_SUPPORTED if there is no document, only its hash; BAD_USER_INPUT for NUL.
     """
     query, name, variables = body.get("query"), body.get("operationName"), body.get("variables")
     extensions = body.get("extensions")
@@ -178,7 +178,7 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
 
 
 def _names_a_document(body: dict[str, Any], extensions: object) -> bool:
-    """Whether a request names a document instead of having one: by a hash (Apollo), or by an id (urql, Relay)."""
+    """Whether a request names a persisted document, by a hash (Apollo) or by an id (urql, Relay)."""
     return body.get("documentId") is not None or (
         isinstance(extensions, dict) and extensions.get("persistedQuery") is not None
     )
@@ -217,13 +217,13 @@ def _from_query(query_string: bytes) -> GraphQLRequest:
 
 
 class Accepts:
-    """The media types that a client takes, its favourite first. Once the operation is known, the chosen one first."""
+    """The media types that a client accepts, the preferred one first; after ``choose``, the chosen one."""
 
     def __init__(self, media: list[str]) -> None:
         self.media = media
 
     def choose(self, operation: Operation) -> str | None:
-        """The form of an operation's answers; ``None`` where the client takes none of them."""
+        """Return the media type of an operation's results; ``None`` if the client accepts none that is possible."""
         subscribes = operation.kind is OperationType.SUBSCRIPTION
         forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
         possible = [media for media in self.media if media in forms]

@@ -1,4 +1,4 @@
-"""A socket of the graphql-transport-ws protocol, from its sign-in to its end.
+"""A socket of the graphql-transport-ws protocol, from its sign-in to its close.
 
 A socket carries many operations; each runs as a task of its own with a context of its own. Pings on the wire, with a
 deadline for the pong, are uvicorn's (``ws_ping_interval``); those of the protocol are answered here.
@@ -37,17 +37,17 @@ from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 MAX_OPERATIONS = 100
-"""Operations of one socket at a time."""
+"""The most operations of one socket at a time."""
 
 SMALL_CHARS = 128 * 1024
-"""An answer of more than this counts against its user while it waits to be read. A frame of a stream is smaller."""
+"""A larger result counts against its user while it waits to be read. A frame of a stream is smaller."""
 
 LAST_WORDS_SECONDS = 1.0
-"""How long a socket that closes waits until its readers have been detached."""
+"""How long a socket that closes waits until its readers are detached."""
 
 
 class Session:
-    """One socket: its sign-in, its operations, its end. ``GraphQLWebSocket`` has the meaning of the arguments."""
+    """One socket. ``GraphQLWebSocket`` documents the arguments."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Session:
         self._give_slot: Callable[[], None] = sockets.anonymous.join(address_of(scope), self._give_up)
 
     async def run(self) -> None:
-        """Read until either side ends it; then stop every operation."""
+        """Read until either side closes the socket; then cancel every operation."""
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(self._left)
         drain = self._gateway.drain
@@ -97,15 +97,15 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _left(self, reader: asyncio.Task[Closed | None]) -> None:
-        """Nothing more is read: the client has left, or is to be closed."""
+        """End the session: the client has left, or the socket has to close."""
         if not self._over.done() and not reader.cancelled():
             self._over.set_result(reader.result())
 
     async def _close(self, closed: Closed) -> None:
         """Close the socket.
 
-        Where the process is stopping, operations that the end of the grace cuts short get an error first, and a ping
-        says why the socket closes, which the close frame alone tells few clients.
+        If the process is stopping, operations that are cut short get an error first. A ping has the reason, since few
+        clients show that of the close frame.
         """
         if closed.code is Close.GOING_AWAY:
             for operation_id, task in list(self._operations.items()):
@@ -116,12 +116,12 @@ class Session:
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
     def _give_up(self) -> None:
-        """Newer sockets need the slot, and this one has not signed in."""
+        """Close a socket that is not signed in, because a newer one needs its slot."""
         if not self._over.done():
             self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets wait for connection_init"))
 
     def _draining(self, stage: Stage) -> None:
-        """The process is stopping: close when the last operation has ended, or with the end of the grace."""
+        """Close when the last operation has ended, or at the end of the grace period, since the process is stopping."""
         if stage is Stage.CUTTING or not self._operations:
             self._go_away()
 
@@ -144,7 +144,7 @@ class Session:
             return closed
         except ClientLeft:
             return None
-        except Exception:  # an error of ours: the client gets a close code all the same
+        except Exception:  # an internal error: the client gets a close code all the same
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
@@ -195,7 +195,7 @@ class Session:
         await self._tell({"type": "connection_ack"})
 
     def _admit(self, principal: Principal) -> None:
-        """Exchange the slot of a stranger for one of the user's. Raises Closed."""
+        """Exchange the anonymous slot for one of the user's. Raises Closed."""
         try:
             self._sockets.slots.take(principal.user_id)
         except RateLimited as error:
@@ -212,15 +212,15 @@ class Session:
             frames.admit(meter, Holding(self._gateway.slots.pools[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
-        """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
+        """Start no more operations since the token has expired, and close when the streams have ended."""
         self._expired = True
         if self._operations:
-            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._let_go)
+            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._detach)
         else:
             self._sign_out()
 
-    def _let_go(self) -> None:
-        """The grace is over: readers are told so, with a cursor each, and the socket closes when they have heard it."""
+    def _detach(self) -> None:
+        """Detach the readers, each with a cursor, and then close: the grace period is over."""
         self._leave.now(DetachReason.SIGNED_OUT)
         self._expiry = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._sign_out)
 
@@ -250,7 +250,7 @@ class Session:
             task.add_done_callback(partial(self._done, operation_id, slot))
 
     async def _slot(self, operation_id: str, principal: Principal, size: int) -> Slot | None:
-        """A slot for an operation, which is counted; one over a limit is refused, and the socket lives on."""
+        """Count an operation and take a slot for it, or refuse it if it exceeds a limit."""
         slot = None
         try:
             await self._gateway.resources.limits.count(principal.user_id, LimitKind.GENERAL)
@@ -266,7 +266,7 @@ class Session:
     def _done(self, operation_id: str, slot: Slot, task: asyncio.Task[None]) -> None:
         slot.leave()
         if not task.cancelled():
-            task.exception()  # seen: only a client that left in mid-refusal leaves one
+            task.exception()  # retrieved: only a client that left during a refusal causes one
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
         if self._operations:
@@ -285,7 +285,7 @@ class Session:
             return
         except (GatewayError, RequestError) as error:
             await self._fail(operation_id, error)
-        except Exception:  # whatever went wrong, the client must not wait for ever
+        except Exception:  # an internal error: the client must not wait for ever
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
@@ -314,14 +314,14 @@ class Session:
                 text = _encoded({"id": operation_id, "type": "next", "payload": result.body()})
                 slot.size += len(text)
                 del result  # while it waits to be read, it is kept in one form
-                await self._put_answer(text)
+                await self._put_result(text)
         await self._tell({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
         await self._tell({"id": operation_id, "type": "error", "payload": Refused.by(error, self._request_id).errors})
 
-    async def _put_answer(self, text: str) -> None:
-        """Send an answer; a large one counts against its user until the client has read what is before it."""
+    async def _put_result(self, text: str) -> None:
+        """Send a result. A large one counts against its user until the client has read what precedes it."""
         if len(text) <= SMALL_CHARS or self._principal is None:
             await self._put(text)
             return

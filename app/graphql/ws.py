@@ -1,7 +1,4 @@
-"""GraphQL over WebSocket: the graphql-transport-ws protocol.
-
-Sockets begin here; ``Session`` serves each to its end.
-"""
+"""``/graphql`` over WebSocket, with the graphql-transport-ws protocol. ``Session`` serves each socket."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ from clients.errors import GatewayError
 
 
 class GraphQLWebSocket:
-    """The WebSocket half of ``/graphql``, as bare ASGI.
+    """``/graphql`` over WebSocket, as bare ASGI.
 
     Args:
-        gateway: the process.
-        sockets: what its sockets share.
+        gateway: what the endpoints share.
+        sockets: what the sockets share.
         grace: how long streams outlive their socket's token, in seconds.
-        init_seconds: how long a socket may take to sign in.
+        init_seconds: the timeout of the sign-in.
     """
 
     def __init__(self, gateway: Gateway, sockets: Sockets, *, grace: float, init_seconds: float) -> None:
@@ -33,13 +30,13 @@ class GraphQLWebSocket:
         self._init_seconds = init_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket to its end; none begins while the process drains, or has all the sockets it takes."""
+        """Serve one socket. It is refused while the process drains, and if no slot is free."""
         await receive()
         if not self._gateway.drain.is_open:
-            await _turn_away(send, refusal())
+            await _refuse(send, refusal())
             return
         if self._sockets.slots.taken >= self._sockets.slots.total:
-            await _turn_away(send, self._sockets.full())
+            await _refuse(send, self._sockets.full())
             return
         if PROTOCOL not in scope.get("subprotocols", []):
             # a browser shows the close code only where one of the protocols it offered was accepted
@@ -54,7 +51,7 @@ class GraphQLWebSocket:
             await session.run()
 
 
-async def _turn_away(send: Send, error: GatewayError) -> None:
+async def _refuse(send: Send, error: GatewayError) -> None:
     """Refuse the handshake."""
     headers = {"content-type": "text/plain; charset=utf-8", **retry_after(error.retry_after_seconds)}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]

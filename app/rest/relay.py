@@ -103,8 +103,7 @@ class Relay:
     async def _stream(
         self, pays: str, body: Vetted, once_key: str | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        options = body.get("stream_options")
-        wants_usage = isinstance(options, dict) and options.get("include_usage") is True
+        wants_usage = (body.get("stream_options") or {}).get("include_usage") is True
         request = msgspec.json.encode(payable(self._context, body, pays))
         by_letta = self._context.origin is Origin.LETTA
         stays = not by_letta and header(scope, b"x-stream-continue") == "true"
