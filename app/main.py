@@ -13,7 +13,6 @@ from starlette.types import ASGIApp
 from app import garbage
 from app.admission import Admission
 from app.composition import open_gateway
-from app.doubts import announce_doubts
 from app.drain import Drain
 from app.embedded.store import Store
 from app.endpoints import Endpoints, Router
@@ -31,6 +30,7 @@ from app.proxy_settings import proxy_secrets
 from app.rest.door import RestDoor
 from app.restdocs import described_api
 from app.settings import Settings
+from app.settings_warnings import announce_warnings
 from app.shedding import Shedder
 from app.slots import Slots
 from app.sockets import Sockets
@@ -86,7 +86,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if announces:
-                announce_doubts(settings, telemetry)
+                announce_warnings(settings, telemetry)
             gateway = await open_gateway(settings, telemetry, drain, slots, stack, store, check_services=announces)
             _open(endpoints, gateway, settings)
             stack.enter_context(watch.running())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from clients.errors import Overloaded, RateLimited
 
@@ -62,15 +60,6 @@ class Shares:
             self._held[owner] -= count
         else:
             del self._held[owner]
-
-    @contextmanager
-    def held(self, owner: str) -> Iterator[None]:
-        """Hold a slot while the context lasts. Raises as ``take`` does."""
-        self.take(owner)
-        try:
-            yield
-        finally:
-            self.give(owner)
 
 
 class Holding:

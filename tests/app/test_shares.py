@@ -33,20 +33,6 @@ def test_the_bound_for_all_sheds_what_is_new() -> None:
     assert (refused.value.reason, refused.value.http_status) == ("REQUESTS", 503)
 
 
-def test_a_place_is_returned_whatever_ends_the_context() -> None:
-    shares = Shares(1, 1)
-
-    def fail() -> None:
-        assert (shares.taken, shares.held_by("ada")) == (1, 1)
-        raise KeyError
-
-    with pytest.raises(KeyError), shares.held("ada"):
-        fail()
-    assert (shares.taken, shares.held_by("ada")) == (0, 0)
-    with shares.held("grace"):
-        pass
-
-
 def test_a_share_is_at_most_the_total() -> None:
     shares = Shares(2, 5)
     shares.take("ada")
