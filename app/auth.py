@@ -14,6 +14,7 @@ import jwt
 from jwt.types import Options
 
 from app.claims import invalid, principal_of
+from clients.codes import Reason
 from clients.errors import Unauthenticated
 from resolvers.principal import Principal
 
@@ -88,8 +89,8 @@ def bearer(authorization: str | None) -> str:
 
 def token_missing() -> Unauthenticated:
     """Return the error of a request that needs a token and has none."""
-    return Unauthenticated("Sign in: the request has no bearer token.", reason="TOKEN_MISSING")
+    return Unauthenticated("The request has no bearer token. Sign in.", reason=Reason.TOKEN_MISSING)
 
 
 def _expired() -> Unauthenticated:
-    return Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
+    return Unauthenticated("The token has expired. Sign in again.", reason=Reason.TOKEN_EXPIRED)

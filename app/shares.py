@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from clients.codes import Reason
 from clients.errors import Overloaded, RateLimited
 
 RETRY_SECONDS = 1.0
@@ -17,14 +18,14 @@ class Shares:
         total: slots in all.
         per_owner: the most that one owner holds at a time.
         what: the plural of what takes a slot, for error messages.
-        reason: the errors' ``reason``; without one, ``what`` in capitals.
+        reason: of the errors.
     """
 
-    def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: str | None = None) -> None:
+    def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
         self.total = total
         self.per_owner = min(per_owner, total)
         self._what = what
-        self._reason = reason or what.upper()
+        self._reason = reason
         self._held: Counter[str] = Counter()
         self._taken = 0
 
@@ -45,10 +46,12 @@ class Shares:
             Overloaded: fewer slots are free.
         """
         if self._held.get(owner, 0) + count > self.per_owner:
-            message = f"You have {self.per_owner:,} {self._what} at a time already, which is the most."
+            message = (
+                f"You have reached the limit of {self.per_owner:,} {self._what} at a time. Retry when some have ended."
+            )
             raise RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         if self._taken + count > self.total:
-            message = f"The gateway has {self.total:,} {self._what} at a time already, which is the most. Try again."
+            message = f"The gateway has reached its limit of {self.total:,} {self._what} at a time. Retry."
             raise Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         self._taken += count
         self._held[owner] += count

@@ -15,6 +15,7 @@ from app.telemetry import Telemetry
 from app.weights import work_of
 from clients.bulkhead import SHARES
 from clients.calls import CallBudget
+from clients.codes import Reason
 from clients.origin import Origin, Owner
 
 BODIES = 32
@@ -122,7 +123,7 @@ class Slots:
         user, letta = (
             Pool(
                 Shares(requests, _part(requests)),
-                Shares(streams, _part(streams), what="streams"),
+                Shares(streams, _part(streams), what="streams", reason=Reason.STREAMS),
                 _bodies(SHARES * each, each),
             )
             for _ in range(2)
@@ -154,4 +155,4 @@ def _part(total: int) -> int:
 
 
 def _bodies(total: int, per_owner: int) -> Shares:
-    return Shares(total, per_owner, what="bytes of requests", reason="BODIES")
+    return Shares(total, per_owner, what="bytes of requests", reason=Reason.BODIES)

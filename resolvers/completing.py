@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict
 from clients.letta.records import Usage
 from clients.letta.tools import ToolCall
@@ -74,7 +75,7 @@ def _completion(model: str, stream: Stream, ended: Ended) -> Completion:
     """The whole answer of a stream that has ended. Raises GatewayError where there is none."""
     stream.opened.result()
     if ended.outcome is StreamOutcome.CANCELLED:
-        raise Conflict("The completion was cancelled.", reason="CANCELLED")
+        raise Conflict("The completion was cancelled.", reason=Reason.CANCELLED)
     if ended.error is not None:
         error = ended.error.error()
         raise outcome_unknown(turns.MAY_BE_PAID, error) if stream.unsure else error
@@ -136,10 +137,10 @@ def _weight(embedded: Embedded) -> int:
 
 def _check(inputs: list[str], dimensions: int | None) -> None:
     if not 1 <= len(inputs) <= MAX_INPUTS:
-        raise BadUserInput(f"inputs are 1 to {MAX_INPUTS}.", reason="RANGE")
+        raise BadUserInput(f"`inputs` has {len(inputs)} texts: it must have 1 to {MAX_INPUTS}.", reason=Reason.RANGE)
     if not all(text.strip() for text in inputs):
-        raise BadUserInput("An input is empty.", reason="EMPTY")
+        raise BadUserInput("`inputs` has an empty text.", reason=Reason.EMPTY)
     if sum(map(len, inputs)) > MAX_INPUT:
-        raise BadUserInput(f"The inputs have more than {MAX_INPUT} characters.", reason="TOO_LONG")
+        raise BadUserInput(f"`inputs` has more than {MAX_INPUT} characters in all.", reason=Reason.TOO_LONG)
     if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise BadUserInput(f"dimensions are from 1 to {MAX_DIMENSIONS}.", reason="RANGE")
+        raise BadUserInput(f"`dimensions` is {dimensions}: it must be from 1 to {MAX_DIMENSIONS}.", reason=Reason.RANGE)

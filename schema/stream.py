@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 from strawberry import ID, Parent
 
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, RunRecord
 from clients.letta.records import Usage as UsageRecord

@@ -21,6 +21,7 @@ from app.graphql.plain import PlainEvents
 from app.graphql.results import Error, Executed, Refused, Result
 from app.graphql.safe import is_safe
 from app.telemetry import Telemetry
+from clients.codes import Reason
 from clients.errors import GatewayError, QueryTooComplex
 from resolvers.context import RequestContext
 from schema.costs import costs_of
@@ -174,9 +175,9 @@ class Engine:
 
     def _too_costly(self, cost: int) -> QueryTooComplex:
         return QueryTooComplex(
-            f"The operation may cost {cost:,}, and at most {self._max_cost:,} are allowed: ask for smaller pages "
-            "(`first`, `last`), for fewer fields of each item, or in several operations.",
-            reason="COST",
+            f"The operation's cost is {cost:,}: at most {self._max_cost:,} is allowed. Request smaller pages (`first`, "
+            "`last`) or fewer fields of each item, or use several operations.",
+            reason=Reason.COST,
         )
 
     def _report(self, cost: int, context: RequestContext) -> dict[str, Any]:

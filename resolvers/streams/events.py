@@ -10,7 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
-from clients.errors import ErrorCode, GatewayError, Service, error_of
+from clients.codes import ErrorCode, Reason
+from clients.errors import GatewayError, Service, error_of
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
 
@@ -164,7 +165,7 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     code: ErrorCode
     message: str
-    reason: str | None = None
+    reason: Reason | None = None
     service: Service | None = None
     retryable: bool = False
     retry_after_seconds: float | None = None

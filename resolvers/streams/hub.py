@@ -13,6 +13,7 @@ from functools import partial
 from typing import Unpack
 
 from clients.bounded import Quotas
+from clients.codes import Reason
 from clients.errors import GatewayError, UpstreamError
 from clients.origin import Owner
 from clients.outcome import outcome_unknown
@@ -239,11 +240,13 @@ class StreamHub:
             if weight > stream.weighed + WEIGHED_BYTES:
                 self._shelf.grown(stream)
             if size > limits.max_log or weight > limits.max_memory:
-                raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
+                raise UpstreamError(
+                    "The answer is too large: its stream was ended.", reason=Reason.TOO_LARGE, can_retry=False
+                )
             if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
                 await stream.log.caught_up(limits.max_lead)
                 before = loop.time()
-        raise UpstreamError("The answer was cut off.", reason="CUT")
+        raise UpstreamError("The connection broke before the answer was complete.", reason=Reason.CUT)
 
     def _begun(self, stream: Stream) -> None:
         stream.begun = True

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Self
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.streams.entries import Entries
 from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, MessageAdded, Raw, Started
@@ -110,7 +111,7 @@ class StreamLog:
         if after is None:
             return 0
         if not (after.isascii() and after.isdecimal() and len(after) < 16) or int(after) > len(self.entries):
-            raise BadUserInput("The cursor is not one of this stream.", reason="CURSOR")
+            raise BadUserInput("The cursor does not belong to this stream.", reason=Reason.CURSOR)
         return int(after)
 
     def waiting(self, position: int) -> int:

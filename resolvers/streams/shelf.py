@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from clients.bounded import Kept, Quotas
+from clients.codes import Reason
 from clients.errors import Conflict, NotFound
 from clients.origin import Owner
 from resolvers.streams.limits import no_memory, over_quota, too_large_together, too_many_streams
@@ -39,7 +40,7 @@ class Shelf:
         """The owner's stream of that id. Raises NotFound."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.owner != owner:
-            raise NotFound("No such stream.")
+            raise NotFound("The stream does not exist, or its retention has ended.")
         return stream
 
     def of(self, owner: Owner) -> list[Stream]:
@@ -58,7 +59,7 @@ class Shelf:
         """What the owner's key has started. Raises Conflict (``KEY_REUSED``) where that was with other input."""
         stream = None if key is None else self.at_key(owner, key)
         if stream is not None and stream.fingerprint != fingerprint:
-            raise Conflict("The key was used before, with other input.", reason="KEY_REUSED")
+            raise Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
         return stream
 
     def add(self, stream: Stream) -> None:

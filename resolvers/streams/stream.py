@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, Required, TypedDict
 
+from clients.codes import Reason
 from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import Usage
@@ -181,7 +182,7 @@ class Stream:
         Where its run is known, the upstream has taken what was sent: the error only ended the reading of the answer,
         which can be read again unless it is too large.
         """
-        return is_unconfirmed(error) or (self.run_id is not None and error.reason != "TOO_LARGE")
+        return is_unconfirmed(error) or (self.run_id is not None and error.reason != Reason.TOO_LARGE)
 
     @property
     def user_message(self) -> MessageRecord | None:
@@ -214,7 +215,7 @@ class Stream:
 
     def _check(self) -> None:
         if self.dropped:
-            raise NotFound("The stream is not kept any more.")
+            raise NotFound("The stream's retention has ended.")
 
     def stop_timer(self) -> None:
         """Whatever was to come is not to come."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from clients.bounded import Quotas
+from clients.codes import Reason
 from clients.errors import GatewayError, NotFound, RateLimited
 from clients.letta.records import RunRecord, RunStatus
 from resolvers.streams.events import StreamFailure
@@ -96,8 +97,8 @@ class Watches:
         owner = context.principal.user_id
         if not self._follows.has_room(owner):
             raise RateLimited(
-                f"You follow {MAX_FOLLOWS} conversations at a time already: end one of those subscriptions first.",
-                reason="FOLLOWS",
+                f"You follow {MAX_FOLLOWS} conversations, which is the limit. End one of the subscriptions first.",
+                reason=Reason.FOLLOWS,
                 retry_after_seconds=_RETRY_SECONDS,
             )
         watch = self._watches.get((owner, agent_id))
@@ -186,7 +187,7 @@ class Watch:
             NotFound: once the conversation is not the user's any more.
         """
         if self._scopes[scope].is_gone:
-            raise NotFound("No such conversation.")
+            raise NotFound("The conversation does not exist.")
         return [] if self.look is None else self._of(self.look.runs, scope)
 
     @property
