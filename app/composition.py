@@ -1,4 +1,4 @@
-"""Composition: what the process owns, opened in order and closed backwards."""
+"""Composition: opens what the process owns, and closes it in reverse order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from resolvers.streams.limits import StreamLimits
 from schema.build import build_schema
 
 HEALTH_SECONDS = 3.0
-"""How long a service may take to say that it is there."""
+"""The timeout of a health check, in seconds."""
 
 
 async def open_gateway(
@@ -52,7 +52,7 @@ async def open_gateway(
     *,
     check_services: bool = False,
 ) -> Gateway:
-    """Open everything, in the order that it will be closed backwards.
+    """Open everything, to be closed in reverse order.
 
     With ``check_services``, the services that are real are asked in the background whether they are there.
     """
@@ -102,7 +102,7 @@ async def open_gateway(
 async def _with_embedded(
     settings: Settings, stack: AsyncExitStack, store: Store | None
 ) -> tuple[Settings, EmbeddedPlatform | None]:
-    """Settings whose every upstream has a URL: what is not set is embedded."""
+    """Return settings with a URL for each service. A service without one is embedded."""
     missing = settings.embedded_services
     if not missing:
         return settings, None

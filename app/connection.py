@@ -72,11 +72,11 @@ _HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # local names: a look-up takes a third 
 
 
 class Connection(Http10Protocol):
-    """A connection. The next request is parsed when the one before has been answered.
+    """A connection. A request is parsed after the one before has been answered.
 
     Args:
-        head_seconds: how long a head may take to come.
-        unsent: looks at what waits to be taken by the client.
+        head_seconds: the timeout of a request head.
+        unsent: checks the bytes that the client has not read.
         idle: the connections that wait for a request.
     """
 

@@ -42,6 +42,6 @@ class CountedSend:
 def _fields(standings: Sequence[Standing]) -> dict[str, str]:
     if not standings:
         return {}
-    told = max(standings, key=lambda standing: (standing.retry_after, -standing.remaining))
-    values = (told.budget.limit, told.remaining, math.ceil(told.resets_after), told.budget.name)
+    strictest = max(standings, key=lambda standing: (standing.retry_after, -standing.remaining))
+    values = (strictest.budget.limit, strictest.remaining, math.ceil(strictest.resets_after), strictest.budget.name)
     return {name: str(value) for name, value in zip(HEADERS, values, strict=True)}

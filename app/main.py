@@ -47,7 +47,7 @@ EXPOSED_HEADERS = [
     "Allow",
     "WWW-Authenticate",
 ]
-"""What a page of another origin may read, besides what CORS lets it read of every answer (Fetch, 3.3.4)."""
+"""The headers that a page of another origin may read, besides those that CORS always allows (Fetch, 3.3.4)."""
 
 
 def create_app(

@@ -1,4 +1,4 @@
-"""What operators ask for: ``/ping``, ``/health``, ``/metrics``."""
+"""The routes for operators: ``/ping``, ``/health``, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clients.calls import CallScope
 
 
 def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
-    """Add the routes to the application; they are open but for what ``METRICS_TOKEN`` guards."""
+    """Add the routes to the application. ``METRICS_TOKEN`` guards some of them."""
 
     def insider(request: Request) -> bool:
         token = endpoints.gateway.metrics_token if endpoints.gateway else None

@@ -1,4 +1,4 @@
-"""The HTTP server of ``agentgraph serve``: uvicorn, with bounds on what a client may send, hold and leave unread."""
+"""The HTTP server of ``agentgraph serve``: uvicorn with limits on what a client may send, hold and leave unread."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def socket_protocol() -> type[BoundedSocket]:
 
 
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
-    """How the gateway is served."""
+    """Return the configuration of the server."""
     return uvicorn.Config(
         app,
         http=protocol(settings),

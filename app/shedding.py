@@ -1,7 +1,7 @@
 """Load shedding: admits requests as fast as the event loop keeps up, round-robin by owner, and refuses the others.
 
-Every admitted request adds to the work of one event loop. Without a bound, ten times the work that the loop can
-do makes all of it late; with one, the loop stays quick, and what it has no time for is refused while it is still cheap.
+All admitted requests share one event loop. Without a limit, ten times the work that the loop can do makes every request
+late. With a limit the loop stays quick, and excess requests are refused while that is cheap.
 
 Requests are counted by weight (``app.weights``), so that cheap requests neither wait for expensive ones of other owners
 nor hide them in an average. How many may be under way follows the loop (``app.concurrency``).
@@ -77,17 +77,17 @@ class Shedder:
         return len(self._queues)
 
     async def enter(self, owner: str, *, favours_new: bool = True) -> Entered:
-        """Admit a request, after a wait where needed.
+        """Admit a request, after a wait if needed.
 
         Args:
-            owner: whose it is.
-            favours_new: whether an owner who is not known has a turn before others.
+            owner: of the request.
+            favours_new: whether an unknown owner is served before others.
 
         Returns:
-            What ``leave`` takes.
+            The argument of ``leave``.
 
         Raises:
-            Overloaded: reason ``BUSY``, when it was not admitted within ``MAX_WAIT_SECONDS``.
+            Overloaded: reason ``BUSY``, if the request was not admitted within ``MAX_WAIT_SECONDS``.
         """
         if owner not in self._queues and self._overdue() <= LATE_SECONDS and self._has_room(owner):
             return self._take(owner)

@@ -23,7 +23,7 @@ _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 
 def make_logger(level: str, out: TextIO | None = None) -> Any:
-    """A logger that writes one JSON object per line."""
+    """Make a logger that writes one JSON object per line."""
     return structlog.wrap_logger(
         structlog.WriteLogger(out or sys.stdout),
         processors=[
@@ -38,7 +38,7 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
 
 
 def _json(value: Any, **_: Any) -> str:
-    """A line of the log, whatever is in it: a text may have half a surrogate pair."""
+    """Encode a line of the log, even if a text has half a surrogate pair."""
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:
@@ -131,12 +131,12 @@ class _UpstreamMetrics:
 
 
 def _shed(registry: CollectorRegistry) -> Counter:
-    told = "Requests refused before they were routed, because no slot was free or the process was overloaded."
-    return Counter("agentgraph_requests_shed", told, ["reason"], registry=registry)
+    text = "Requests refused before they were routed, because no slot was free or the process was overloaded."
+    return Counter("agentgraph_requests_shed", text, ["reason"], registry=registry)
 
 
 class Telemetry:
-    """What the process counts and says. Implements the observers of the rooms below."""
+    """Metrics and log of the process. Implements the observers of the rooms below."""
 
     def __init__(self, log: Any) -> None:
         self.log = log
@@ -198,20 +198,20 @@ class Telemetry:
             self._limited.labels(limit.value)
 
     def announce(self, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
-        """Tell the operator something: a line of the log and, on a terminal, the bare text as well."""
+        """Log a text for the operator; on a terminal, print it as well."""
         getattr(self.log, level)(event, message=text, **facts)
         if sys.stderr.isatty():
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
 
     def exposition(self) -> bytes:
-        """The metrics in Prometheus' text format. Slow with many series: call it in a thread."""
+        """Return the metrics in Prometheus' text format. Slow with many series: call it in a thread."""
         return generate_latest(self.registry)
 
     def request_ended(
         self, route: str, method: str, status: int, seconds: float, request_id: str, refused: str | None = None
     ) -> None:
-        """One request was answered. ``refused`` is the code of the error it was refused with, whatever the status."""
+        """One request was answered. ``refused`` is the code of its error, if it was refused."""
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
         more = {} if refused is None else {"refused": refused}
@@ -225,11 +225,11 @@ class Telemetry:
         self._shed.labels(reason).inc()
 
     def operation_ended(self, kind: str, outcome: str) -> None:
-        """One GraphQL operation came to its end."""
+        """One GraphQL operation ended."""
         self._operations.labels(kind, outcome).inc()
 
     def request_refused(self, limit: LimitKind) -> None:
-        """One request was over its user's limit."""
+        """One request exceeded a rate limit of its user."""
         self._limited.labels(limit.value).inc()
 
     def call_ended(
@@ -249,7 +249,7 @@ class Telemetry:
         )
 
     def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """A read is sent once more, since the idle connection that it was sent over had been closed."""
+        """A read is sent again, since its idle connection had been closed."""
         self._upstreams.repeats.labels(service.value, operation).inc()
         self.log.info("upstream repeated", service=service.value, operation=operation, request_id=request_id)
 
@@ -272,48 +272,48 @@ class Telemetry:
         ).set_function(memory)
 
     def watch_slots(self, in_use: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
-        """Expose what requests hold.
+        """Expose the slots and bytes that requests hold.
 
         Args:
             in_use: the slots in use, by kind; called from another thread.
             body_bytes: how many bytes of bodies and messages are in memory; called from another thread.
         """
-        told = "Slots of requests and streams in use."
-        slots = Gauge("agentgraph_slots_in_use", told, ["kind"], registry=self.registry)
+        text = "Slots of requests and streams in use."
+        slots = Gauge("agentgraph_slots_in_use", text, ["kind"], registry=self.registry)
         for kind, count in in_use.items():
             slots.labels(kind).set_function(count)
-        told = "Bytes of bodies and messages of requests that are not answered."
-        Gauge("agentgraph_body_bytes", told, registry=self.registry).set_function(body_bytes)
+        text = "Bytes of bodies and messages of requests that are not answered."
+        Gauge("agentgraph_body_bytes", text, registry=self.registry).set_function(body_bytes)
 
     def stream_started(self, kind: str) -> None:
         """A stream began."""
         self.log.debug("stream started", kind=kind)
 
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """A stream came to its end."""
+        """A stream ended."""
         self._streams.labels(kind, outcome).inc()
         self.log.info("stream", kind=kind, outcome=outcome, ms=round(seconds * 1000, 1))
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
-        """Tokens went in and came out, as far as the upstream has told."""
+        """Tokens were used, as far as the upstream has reported them."""
         self._tokens.labels(kind, "in").inc(prompt or 0)
         self._tokens.labels(kind, "out").inc(completion or 0)
 
     def event_unreadable(self, kind: str) -> None:
-        """An upstream sent an event that is no JSON object; what it says is not logged."""
+        """An upstream sent an event that is not a JSON object; its content is not logged."""
         self._unreadable.labels(kind).inc()
         self.log.warning("unreadable event", kind=kind)
 
     def source_broke(self, kind: str, error: Exception) -> None:
-        """A source failed in a way that is the gateway's own fault: in full, for the log alone."""
+        """A source failed with an internal error, which is logged in full."""
         self.log.error("internal error", kind=kind, exc_info=error)
 
     def first_token(self, kind: str, seconds: float) -> None:
-        """A stream's first token came."""
+        """A stream's first token arrived."""
         self._first.labels(kind).observe(seconds)
 
     def next_frame(self, kind: str, seconds: float) -> None:
-        """Another frame of a stream came, so long after the one before."""
+        """Another frame of a stream arrived, ``seconds`` after the one before."""
         gap = self._gap.get(kind)
         if gap is None:
             gap = self._gap[kind] = self._gaps.labels(kind)

@@ -190,7 +190,7 @@ class Answer:
         self.count(known[1])
 
     def too_large(self) -> AnswerGivenUp:
-        """What says that the answer is too large."""
+        """Return the error for an answer that is too large."""
         message = (
             f"The response has more than {self.limits.max_bytes:,} bytes. Request smaller pages (`first`, `last`) or "
             "fewer fields with long texts, or use several operations."
@@ -199,10 +199,10 @@ class Answer:
 
 
 def json_size(value: object) -> int:
-    """How many bytes a leaf's value has as JSON, about."""
+    """Estimate the bytes of a leaf value in JSON."""
     if not isinstance(value, str | dict | list):
         return _VALUE_BYTES
     try:
         return len(orjson.dumps(value))
-    except TypeError:  # too deep, or a number that is too long: whoever writes it says so
+    except TypeError:  # nested too deeply, or a number that is too long: encoding the response fails
         return _VALUE_BYTES

@@ -1,4 +1,4 @@
-"""Documents: parsed and validated once, remembered by their text."""
+"""Documents: parsed and validated once, and cached by their text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
 """Measured memory of a cached document: for each token, or, where it was refused, for each error."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
-"""What tells of the schema and of nothing else; ``_service`` is Apollo Federation's."""
+"""The fields of introspection; ``_service`` is Apollo Federation's."""
 
 _MAX_MESSAGE = 500
 
@@ -63,7 +63,7 @@ class _Refusal(NamedTuple):
 
 
 class Documents:
-    """The documents this process knows. Limits are checked before anything that costs more than linear time."""
+    """The cache of documents. Limits are checked before everything that takes more than linear time."""
 
     def __init__(self, schema: GraphQLSchema, *, max_tokens: int, max_depth: int) -> None:
         self._schema = schema
@@ -73,7 +73,7 @@ class Documents:
         self.kept_bytes = 0
 
     def operation(self, source: str, name: str | None) -> Operation:
-        """The operation that a request asks for.
+        """Return the operation of a request.
 
         Raises:
             RequestError: for a document that does not parse or is not valid, and for a name it does not have.
@@ -120,7 +120,7 @@ class Documents:
 
 
 def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
-    """About how much memory a document takes when it is remembered."""
+    """Estimate the memory of a cached document."""
     if isinstance(known, _Refusal):
         return len(source) + _ERROR_BYTES * len(known.errors)
     tokens: int = known[0].document.token_count if known else 0
@@ -140,7 +140,7 @@ def _invalid(errors: list[GraphQLError], code: ErrorCode) -> _Refusal:
 
 
 def _message(error: GraphQLError) -> str:
-    """What is wrong with the document. A literal that Python cannot take is told without Python's own words."""
+    """Return the message of an error, without Python's own text for a literal that it cannot convert."""
     message = error.message.partition(", but encountered error")[0]
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
 
@@ -165,7 +165,7 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 
 
 def _introspects_only(document: DocumentNode, operation: OperationDefinitionNode) -> bool:
-    """Whether an operation asks for nothing but the schema. Each fragment is looked at once."""
+    """Whether an operation selects only introspection. Each fragment is visited once."""
     fragments, seen = _fragments(document), set[str]()
 
     def only(selections: SelectionSetNode) -> bool:

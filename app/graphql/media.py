@@ -19,7 +19,7 @@ WHOLE = (RESPONSE_JSON, PLAIN_JSON)
 """One result in one body (GraphQL over HTTP)."""
 
 _CACHED_CHARS = 256
-"""Clients send the same few headers again and again; a longer one is read each time, so that none fills the memory."""
+"""The longest header that is cached. Clients send the same few headers again and again."""
 
 _WILDCARDS = {"*/*": (PLAIN_JSON,), "application/*": (RESPONSE_JSON, PLAIN_JSON)}
 _KNOWN = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
@@ -30,7 +30,7 @@ MAX_ACCEPT_CHARS = 2048
 
 
 def accepted(accept: str | None) -> list[str]:
-    """The media types of ours that an ``Accept`` header takes, the client's favourite first."""
+    """Return the supported media types that an ``Accept`` header accepts, the preferred one first."""
     if not accept:
         return [PLAIN_JSON]
     read = _known if len(accept) <= _CACHED_CHARS else _known.__wrapped__
@@ -47,7 +47,7 @@ def _known(accept: str) -> tuple[str, ...]:
 
 
 def prefers_page(accept: str | None) -> bool:
-    """Whether a client names HTML, and likes nothing of ours as well or better: what a browser's address bar sends."""
+    """Whether a client prefers HTML to all supported media types, as a browser's address bar does."""
     for name, _ in _ranked(accept or ""):
         if name == HTML or name in _KNOWN or name in _WILDCARDS:
             return name == HTML
@@ -55,7 +55,7 @@ def prefers_page(accept: str | None) -> bool:
 
 
 def _ranked(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """What an ``Accept`` header takes of what there is here, with the parameters, the favourite first."""
+    """Return the known media types of an ``Accept`` header with their parameters, the preferred one first."""
     ranked: list[tuple[float, str, dict[str, str]]] = []
     for part in accept[:MAX_ACCEPT_CHARS].split(","):
         name, _, rest = part.partition(";")

@@ -129,7 +129,7 @@ class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
-_PLACE = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
+_PARAM = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
 _SHOWN = 100
 """How many characters of the request an error message repeats."""
 
@@ -157,13 +157,13 @@ def _says_nothing(name: str, value: object) -> bool:
     return value is None or (name == "metadata" and value == {})
 
 
-def _refusal(told: str) -> BadUserInput:
-    if unknown := _UNKNOWN.match(told):
+def _refusal(message: str) -> BadUserInput:
+    if unknown := _UNKNOWN.match(message):
         name = unknown[1][:_SHOWN]
         return BadUserInput(f"Unknown parameter: {name!r}.", reason=Reason.UNKNOWN_PARAMETER, details={"param": name})
-    place = _PLACE.search(told) or _MISSING.match(told)
-    return _wrong(place[1][:_SHOWN] if place else None, f"{told[: 2 * _SHOWN]}.")
+    param = _PARAM.search(message) or _MISSING.match(message)
+    return _wrong(param[1][:_SHOWN] if param else None, f"{message[: 2 * _SHOWN]}.")
 
 
-def _wrong(place: str | None, message: str) -> BadUserInput:
-    return BadUserInput(message, reason=Reason.REQUEST, details={"param": place} if place else None)
+def _wrong(param: str | None, message: str) -> BadUserInput:
+    return BadUserInput(message, reason=Reason.REQUEST, details={"param": param} if param else None)
