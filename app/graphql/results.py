@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from app.graphql.errors import RequestError, gateway_extensions, shaped
@@ -11,20 +12,13 @@ Error: TypeAlias = dict[str, Any]
 """An error as it is sent: ``message``, ``locations``, ``path``, ``extensions``."""
 
 
+@dataclass(slots=True)
 class Executed:
     """An execution result: the operation was executed, and ``data`` is sent even if it is null."""
 
-    __slots__ = ("data", "errors", "extensions")
-
-    def __init__(
-        self,
-        data: dict[str, Any] | None,
-        errors: list[Error] | None = None,
-        extensions: dict[str, Any] | None = None,
-    ) -> None:
-        self.data = data
-        self.errors = errors
-        self.extensions = extensions
+    data: dict[str, Any] | None
+    errors: list[Error] | None = None
+    extensions: dict[str, Any] | None = None
 
     def body(self) -> dict[str, Any]:
         """Return the response as JSON is made of it."""
@@ -34,6 +28,7 @@ class Executed:
         return {**errors, "data": self.data, **_extensions(self.extensions)}
 
 
+@dataclass(slots=True)
 class Refused:
     """A request error result: the operation was not executed, or ended before its first event.
 
@@ -43,17 +38,9 @@ class Refused:
         retry_after_seconds: when the request may succeed, if that is known.
     """
 
-    __slots__ = ("errors", "extensions", "retry_after_seconds")
-
-    def __init__(
-        self,
-        errors: list[Error],
-        extensions: dict[str, Any] | None = None,
-        retry_after_seconds: float | None = None,
-    ) -> None:
-        self.errors = errors
-        self.extensions = extensions
-        self.retry_after_seconds = retry_after_seconds
+    errors: list[Error]
+    extensions: dict[str, Any] | None = None
+    retry_after_seconds: float | None = None
 
     @classmethod
     def by(cls, error: GatewayError | RequestError, request_id: str) -> Refused:
