@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from clients.errors import BadUserInput, Conflict
-from clients.letta.records import Usage
 from clients.letta.tools import ToolCall
 from clients.litellm.embeddings import EmbeddingRecord, decode_embeddings
 from clients.litellm.tokens import header_cost, whole_usage
 from clients.outcome import outcome_unknown
+from clients.usage import Usage
 from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES

@@ -13,10 +13,10 @@ import msgspec
 from clients.decode import decode
 from clients.errors import Service
 from clients.letta.messages import MessageRecord, decode_message
-from clients.letta.records import Usage
 from clients.letta.wire import is_letta_id
 from clients.overflow import is_too_long
 from clients.sse import SseEvent
+from clients.usage import Usage
 
 
 class Ping(msgspec.Struct, frozen=True):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from clients.letta.stops import stop_kind
+from clients.usage import Usage
 
 
 class RunStatus(StrEnum):
@@ -194,17 +194,6 @@ class RunRecord(msgspec.Struct, kw_only=True):
     def time_to_first_token_ms(self) -> int | None:
         """From the run's start to its first token, in milliseconds."""
         return None if self.ttft_ns is None else round(self.ttft_ns / 1_000_000)
-
-
-class Usage(msgspec.Struct, kw_only=True):
-    """Tokens of a turn or a completion, and its cost in US dollars where the upstream tells it."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cached_prompt_tokens: int | None = None
-    cost_usd: Decimal | None = None
 
 
 class StepStatus(StrEnum):

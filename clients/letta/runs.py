@@ -10,9 +10,10 @@ import msgspec
 from clients.calls import Call, CallScope, UpstreamRejected
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
-from clients.letta.records import RunRecord, Spent, StepRecord, Usage
+from clients.letta.records import RunRecord, Spent, StepRecord
 from clients.letta.wire import MAX_PAGE, Wire, translate
 from clients.moments import in_utc
+from clients.usage import Usage
 
 RUN_START = 5
 """How many messages the start of a run is: its user message, and what Letta may have put before that."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from clients.letta.records import Usage
 from clients.litellm.errors import WireError, wire_error
 from clients.litellm.fields import Object, as_json, as_list, as_object, clean, count, joined_text, json_object, word
 from clients.litellm.tokens import usage_of
 from clients.litellm.toolcalls import CallPiece
 from clients.sse import SseEvent
+from clients.usage import Usage
 
 _ENVELOPE = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "obfuscation"}) | {
     *("usage", "choices"),

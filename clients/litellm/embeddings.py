@@ -12,9 +12,9 @@ import msgspec
 
 from clients.decode import decode, undecodable
 from clients.errors import Service
-from clients.letta.records import Usage
 from clients.litellm.fields import count
 from clients.litellm.tokens import usage_of
+from clients.usage import Usage
 
 _FLOAT_BYTES = 4
 

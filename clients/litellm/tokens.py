@@ -9,8 +9,8 @@ from decimal import Decimal
 import msgspec
 
 from clients.decode import UNREADABLE
-from clients.letta.records import Usage
 from clients.litellm.fields import amount, as_object, count, with_whole_pairs
+from clients.usage import Usage
 
 
 def usage_of(value: object) -> Usage | None:

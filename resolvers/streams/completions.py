@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator
 
 from clients.decode import undecodable
 from clients.errors import Service, UpstreamError
-from clients.letta.records import Usage
 from clients.litellm import CompletionStream
 from clients.litellm.chunks import ChoiceDelta, Chunk, decode_chunk, is_done
 from clients.litellm.errors import failure_in_stream
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers
+from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (

@@ -12,7 +12,7 @@ import msgspec
 
 from clients.errors import ErrorCode, GatewayError, Service, error_of
 from clients.letta.messages import MessageRecord
-from clients.letta.records import Usage
+from clients.usage import Usage
 
 
 class StreamOutcome(StrEnum):

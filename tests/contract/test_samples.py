@@ -22,11 +22,12 @@ from clients.errors import GatewayError
 from clients.letta import turns
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import MessageRecord, OpaqueMessage, decode_page
-from clients.letta.records import RunRecord, Usage
+from clients.letta.records import RunRecord
 from clients.letta.sending import SentMessage
 from clients.litellm import UsageLine
 from clients.litellm.usage import ACTIVITY, lines
 from clients.sse import SseEvent
+from clients.usage import Usage
 from tests.support.replay import Replay, replayed
 from tests.support.samples import Sample, samples
 

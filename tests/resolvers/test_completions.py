@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.errors import BadUserInput, GatewayError, RateLimited, Service, UpstreamError, UpstreamTimeout
-from clients.letta.records import Usage
 from clients.sse import sse_events
+from clients.usage import Usage
 from resolvers.resources import Clocks
 from resolvers.streams.completions import DONE, CompletionSource
 from resolvers.streams.events import (
