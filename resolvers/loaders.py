@@ -18,9 +18,9 @@ from clients.letta.records import (
     PassageRecord,
     RunRecord,
     StepRecord,
-    Usage,
 )
 from clients.litellm import KeyInfo, ModelDetails, ModelRecord, UsageLine
+from clients.usage import Usage
 from resolvers.loading import Loader, batched, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources

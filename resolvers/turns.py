@@ -24,11 +24,11 @@ from resolvers.messages import message_by_id
 from resolvers.once import fingerprint
 from resolvers.paging import Edge
 from resolvers.runs import run_edge
-from resolvers.streams.completions import CompletionSource
+from resolvers.sources.completions import CompletionSource
+from resolvers.sources.lookup import Attempt
+from resolvers.sources.turns import LettaSource
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome
-from resolvers.streams.letta import LettaSource
 from resolvers.streams.log import Leave
-from resolvers.streams.lookup import Attempt
 from resolvers.streams.stream import Stream
 from resolvers.vetting import Vetted
 

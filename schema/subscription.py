@@ -10,8 +10,8 @@ from strawberry import ID
 
 from resolvers import turns
 from resolvers.access import scope_of
+from resolvers.follow import follow
 from resolvers.info import Info
-from resolvers.streams.follow import follow
 from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
 from schema.costs import SHARED, calls

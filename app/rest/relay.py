@@ -27,7 +27,7 @@ from resolvers import starts
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
 from resolvers.once import fingerprint
-from resolvers.streams.completions import CompletionSource
+from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES

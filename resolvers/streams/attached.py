@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from resolvers.streams.stream import Stream
 
-if TYPE_CHECKING:
-    from resolvers.streams.hub import StreamHub
+
+class Attaching(Protocol):
+    """Counts the readers of streams: ``StreamHub`` does."""
+
+    def attach(self, stream: Stream, *, reads: bool) -> None:
+        """Count a reader. Raises RateLimited."""
+
+    def detach(self, stream: Stream) -> None:
+        """Count a reader no longer."""
+
+    async def opened(self, stream: Stream) -> None:
+        """Wait until the stream begins, one heartbeat at most. Raises GatewayError where the upstream refuses."""
 
 
 class Attached(AbstractAsyncContextManager[Stream]):
@@ -17,7 +27,7 @@ class Attached(AbstractAsyncContextManager[Stream]):
 
     __slots__ = ("_hub", "_reads", "_stream")
 
-    def __init__(self, hub: StreamHub, stream: Stream, *, reads: bool) -> None:
+    def __init__(self, hub: Attaching, stream: Stream, *, reads: bool) -> None:
         self._hub = hub
         self._stream = stream
         self._reads = reads
@@ -39,7 +49,7 @@ class Starting(AbstractAsyncContextManager[Stream]):
 
     def __init__(
         self,
-        hub: StreamHub,
+        hub: Attaching,
         begin: Callable[[], tuple[Stream, bool]],
         *,
         reads: bool,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from clients.errors import Service, UpstreamTimeout
-from resolvers.resources import Clocks
 
 T = TypeVar("T")
 
@@ -16,6 +16,16 @@ _MESSAGES = {
     "IDLE": "The model stopped in mid-answer.",
     "TOTAL": "The answer took too long.",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """The time limits on calls, in seconds. ``request`` bounds everything but model work, which the others bound."""
+
+    request: float
+    llm_total: float
+    first_token: float
+    idle: float
 
 
 class StreamClocks:

@@ -16,6 +16,7 @@ from clients.bounded import Quotas
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
+from resolvers.sources.failures import INTERNAL
 from resolvers.streams.attached import Attached, Starting
 from resolvers.streams.events import (
     Ended,
@@ -25,7 +26,6 @@ from resolvers.streams.events import (
     StreamFailure,
     StreamOutcome,
 )
-from resolvers.streams.failures import INTERNAL
 from resolvers.streams.limits import OWNERS, StreamLimits, StreamMetrics, dropped, too_many_readers
 from resolvers.streams.log import Leave, read_events
 from resolvers.streams.merging import MAX_FRAME_BYTES, split

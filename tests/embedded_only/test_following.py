@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.embedded.faults import Fault
-from resolvers.streams import watch
+from resolvers import watch
 from resolvers.streams.hub import StreamHub
 from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
 from tests.doors.test_streams import MESSAGE, expected, text_of

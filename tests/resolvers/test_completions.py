@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from clients.errors import BadUserInput, GatewayError, RateLimited, Service, UpstreamError, UpstreamTimeout
 from clients.sse import sse_events
 from clients.usage import Usage
-from resolvers.resources import Clocks
-from resolvers.streams.completions import DONE, CompletionSource
+from resolvers.sources.completions import DONE, CompletionSource
+from resolvers.streams.clocks import Clocks
 from resolvers.streams.events import (
     Ended,
     Event,

@@ -18,10 +18,10 @@ from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun
 from resolvers.context import RequestContext
 from resolvers.paging import decode_cursor, encode_cursor
+from resolvers.sources.turns import LettaSource
 from resolvers.streams.events import Detached, Event, OnDisconnect, Started
-from resolvers.streams.letta import LettaSource
 from resolvers.streams.stream import Stream
-from resolvers.streams.watch import Look, Watch, again
+from resolvers.watch import Poll, Watch, again
 
 
 class _Place(msgspec.Struct, array_like=True):
@@ -43,7 +43,7 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
         RateLimited: reason ``FOLLOWS``, past what one user may follow at a time.
     """
     streams = context.resources.streams
-    with context.resources.watches.following(context, scope, agent_id, streams.limits.look) as watch:
+    with context.resources.watches.following(_Reads(context, agent_id), scope, streams.limits.look) as watch:
         following = _Following(context, scope, watch)
         stream, cursor = following.resumed(after)
         await following.begin(stream)
@@ -70,6 +70,24 @@ async def follow(context: RequestContext, scope: str, agent_id: str, after: str 
                         return
             following.told(stream)
             stream = cursor = None
+
+
+class _Reads:
+    """The reads of a watch; see ``AgentReads``."""
+
+    def __init__(self, context: RequestContext, agent_id: str) -> None:
+        self.owner_id = context.principal.user_id
+        self.agent_id = agent_id
+        self._context = context
+
+    def renewed(self) -> _Reads:
+        return _Reads(self._context.renewed(), self.agent_id)
+
+    async def runs(self, limit: int) -> list[RunRecord]:
+        return await self._context.resources.letta.runs(self._context.scope, [self.agent_id], limit=limit)
+
+    async def prove(self, conversation: str) -> None:
+        await self._context.access.scope(conversation)
 
 
 class _Following:
@@ -140,15 +158,15 @@ class _Following:
             NotFound: once the conversation is not theirs.
         """
         leave = self._context.leave
-        wakers = [self._watch.looked] if leave is None else [self._watch.looked, leave]
-        seen: Look | None = None
+        wakers = [self._watch.polled] if leave is None else [self._watch.polled, leave]
+        seen: Poll | None = None
         with self._watch.waiting():
             while leave is None or leave.reason is None:
                 stream = self._untold()
                 if stream is not None:
                     replayed = stream.id in self._came_to
                     return await stack.enter_async_context(self._streams.attached(stream)), replayed
-                look = self._watch.look
+                look = self._watch.newest
                 if look is None or look is seen or look.began < self._since or self._is_opening():
                     await self._streams.begun(self._owner_id, self._scope, *wakers)
                     continue
@@ -175,7 +193,7 @@ class _Following:
         """Whether a turn may be about to begin here: a new run in Letta may be its own."""
         return any(not stream.begun and stream.log.ended is None for stream in self._mine())
 
-    def _elsewhere(self, look: Look) -> RunRecord | None:
+    def _elsewhere(self, look: Poll) -> RunRecord | None:
         """The oldest run of the conversation that is to be taken up. Letta may be away for a poll."""
         if look.failure is not None and not isinstance(look.failure, UpstreamFailure | RateLimited):
             raise again(look.failure)

@@ -28,6 +28,8 @@ from clients.outcome import outcome_unknown
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
+from resolvers.sources.failures import failure_of
+from resolvers.sources.lookup import BUSY, Attempt, taken
 from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
     ApprovalRequested,
@@ -41,8 +43,6 @@ from resolvers.streams.events import (
     ToolCallDelta,
     finish_reason,
 )
-from resolvers.streams.failures import failure_of
-from resolvers.streams.lookup import BUSY, Attempt, taken
 
 READ_BACK = 50
 """How many of the newest messages are looked through for those of the turn, at a time."""

@@ -1,6 +1,6 @@
-"""Polls Letta for the runs of followed agents: once for all the follows that one user has of one agent.
+"""Polls Letta for the runs of followed agents: once for all follows that one user has of one agent.
 
-A user's follows share a poll; those of different users never do, so that each poll is made for a user who owns the
+The follows of one user share a poll. Those of different users never do, so every poll is made for a user who owns the
 agent.
 """
 
@@ -12,16 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 from clients.bounded import Quotas
 from clients.errors import GatewayError, NotFound, RateLimited
 from clients.letta.records import RunRecord, RunStatus
 from resolvers.streams.events import StreamFailure
 from resolvers.streams.waiters import Waiters, woken
-
-if TYPE_CHECKING:
-    from resolvers.context import RequestContext
 
 MAX_FOLLOWS = 200
 """How many follows one user may have at a time."""
@@ -47,7 +44,28 @@ JITTER = 0.1
 """The part of the interval by which a poll may come early or late, so that polls of many agents spread out."""
 
 
-class Look(NamedTuple):
+class AgentReads(Protocol):
+    """The upstream reads of a poll, about one agent and for the user who owns it.
+
+    Attributes:
+        owner_id: the user.
+        agent_id: the agent.
+    """
+
+    owner_id: str
+    agent_id: str
+
+    def renewed(self) -> Self:
+        """Return the same reads with a new deadline and without what was loaded before."""
+
+    async def runs(self, limit: int) -> list[RunRecord]:
+        """Read the newest runs of the agent, newest first."""
+
+    async def prove(self, conversation: str) -> None:
+        """Check that the user still has a conversation with the agent. Raises NotFound."""
+
+
+class Poll(NamedTuple):
     """The result of one poll. ``began`` is a ``time.monotonic()``; ``runs`` are newest first, of all conversations."""
 
     began: float
@@ -55,7 +73,7 @@ class Look(NamedTuple):
     failure: Exception | None = None
 
 
-class _Scope:
+class _Followed:
     """A followed conversation: how often it is followed, when it was proved, its runs in the newest poll."""
 
     def __init__(self) -> None:
@@ -64,10 +82,10 @@ class _Scope:
         self.is_gone = False
         self.state: list[tuple[str, RunStatus]] | None = None
 
-    async def prove(self, context: RequestContext, scope: str) -> None:
+    async def prove(self, reads: AgentReads, conversation: str) -> None:
         """Note whether it exists and is the user's."""
         try:
-            await context.access.scope(scope)
+            await reads.prove(conversation)
         except NotFound:
             self.is_gone = True
         self.proved = time.monotonic()
@@ -81,19 +99,18 @@ class Watches:
         self._follows = Quotas(sys.maxsize, MAX_FOLLOWS)
 
     @contextmanager
-    def following(self, context: RequestContext, scope: str, agent_id: str, interval: float) -> Iterator[Watch]:
+    def following(self, reads: AgentReads, conversation: str, interval: float) -> Iterator[Watch]:
         """Follow a conversation, whose ownership has just been proved, for as long as the context lasts.
 
         Args:
-            context: the operation that follows.
-            scope: the conversation, ``conv-…``, or ``agent-…`` for the agent's default one.
-            agent_id: its agent.
+            reads: reads about the conversation's agent, for the user who follows.
+            conversation: ``conv-…``, or ``agent-…`` for the agent's default conversation.
             interval: the time from one poll to the next, in seconds.
 
         Raises:
             RateLimited: reason ``FOLLOWS``, past ``MAX_FOLLOWS`` of the user's.
         """
-        owner = context.principal.user_id
+        owner, agent_id = reads.owner_id, reads.agent_id
         if not self._follows.has_room(owner):
             raise RateLimited(
                 f"You follow {MAX_FOLLOWS} conversations at a time already: end one of those subscriptions first.",
@@ -102,13 +119,13 @@ class Watches:
             )
         watch = self._watches.get((owner, agent_id))
         if watch is None:
-            watch = self._watches[owner, agent_id] = Watch(context, agent_id, interval)
+            watch = self._watches[owner, agent_id] = Watch(reads, interval)
         self._follows.add(owner, 1)
-        watch.join(scope)
+        watch.join(conversation)
         try:
             yield watch
         finally:
-            watch.leave(scope)
+            watch.leave(conversation)
             if not watch.is_followed:
                 del self._watches[owner, agent_id]
             self._follows.add(owner, -1)
@@ -118,17 +135,16 @@ class Watch:
     """The polls of one agent for one user.
 
     Attributes:
-        look: the newest poll; ``None`` before the first.
-        looked: wakes after each poll.
+        newest: the newest poll; ``None`` before the first.
+        polled: wakes after each poll.
     """
 
-    def __init__(self, context: RequestContext, agent_id: str, interval: float) -> None:
-        self.look: Look | None = None
-        self.looked = Waiters()
-        self._context = context
-        self._agent_id = agent_id
+    def __init__(self, reads: AgentReads, interval: float) -> None:
+        self.newest: Poll | None = None
+        self.polled = Waiters()
+        self._reads = reads
         self._interval = interval
-        self._scopes: dict[str, _Scope] = {}
+        self._followed: dict[str, _Followed] = {}
         self._quiet = self._waiting = 0
         self._due = 0.0
         self._sooner = Waiters()
@@ -137,20 +153,20 @@ class Watch:
     @property
     def is_followed(self) -> bool:
         """Whether there is a follow left."""
-        return bool(self._scopes)
+        return bool(self._followed)
 
-    def join(self, scope: str) -> None:
+    def join(self, conversation: str) -> None:
         """Begin one follow of a conversation, whose ownership has just been proved."""
-        known = self._scopes.setdefault(scope, _Scope())
+        known = self._followed.setdefault(conversation, _Followed())
         known.follows += 1
         known.proved, known.is_gone = time.monotonic(), False
 
-    def leave(self, scope: str) -> None:
+    def leave(self, conversation: str) -> None:
         """End one follow of a conversation."""
-        known = self._scopes[scope]
+        known = self._followed[conversation]
         known.follows -= 1
         if not known.follows:
-            del self._scopes[scope]
+            del self._followed[conversation]
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -168,30 +184,30 @@ class Watch:
                 self._task.cancel()
                 self._task = None
 
-    async def fresh(self, scope: str) -> list[RunRecord]:
+    async def fresh(self, conversation: str) -> list[RunRecord]:
         """The conversation's newest runs, by a poll at most ``FRESH_SECONDS`` old. Raises what that failed with."""
         since = time.monotonic() - min(FRESH_SECONDS, self._interval)
         with self.waiting():
-            while self.look is None or self.look.began < since:
+            while self.newest is None or self.newest.began < since:
                 self._hasten(0.0)
-                await woken(self.looked)
-        if self.look.failure is not None:
-            raise again(self.look.failure)
-        return self.runs(scope)
+                await woken(self.polled)
+        if self.newest.failure is not None:
+            raise again(self.newest.failure)
+        return self.runs(conversation)
 
-    def runs(self, scope: str) -> list[RunRecord]:
+    def runs(self, conversation: str) -> list[RunRecord]:
         """A conversation's runs in the newest poll, newest first.
 
         Raises:
             NotFound: once the conversation is not the user's any more.
         """
-        if self._scopes[scope].is_gone:
+        if self._followed[conversation].is_gone:
             raise NotFound("No such conversation.")
-        return [] if self.look is None else self._of(self.look.runs, scope)
+        return [] if self.newest is None else self._of(self.newest.runs, conversation)
 
     @property
     def _began(self) -> float:
-        return 0.0 if self.look is None else self.look.began
+        return 0.0 if self.newest is None else self.newest.began
 
     def _hasten(self, due: float) -> None:
         if due < self._due:
@@ -206,7 +222,7 @@ class Watch:
                         await woken(self._sooner)
                 continue
             await self._poll()
-            self.looked.wake()
+            self.polled.wake()
 
     async def _poll(self) -> None:
         began, runs, failure = time.monotonic(), [], None
@@ -214,29 +230,28 @@ class Watch:
             runs = await self._read(began)
         except Exception as error:  # noqa: BLE001 - whatever a poll fails with is for its followers to handle
             self._quiet, failure = self._quiet + 1, error
-        self.look = Look(began, runs, failure)
+        self.newest = Poll(began, runs, failure)
         slowdown = min(MAX_SLOWDOWN, max(1.0, self._quiet / BUSY_POLLS))
         spread = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 - it only spreads the load
         self._due = began + self._interval * slowdown * spread
 
     async def _read(self, began: float) -> list[RunRecord]:
         """The agent's runs. Proves the conversations that have news and, every ``PROVED_SECONDS``, all of them."""
-        context = self._context.renewed()
-        found = await context.resources.letta.runs(context.scope, [self._agent_id], limit=NEWEST_RUNS)
-        runs = [run for run in found if run.agent_id == self._agent_id]
+        reads = self._reads.renewed()
+        runs = [run for run in await reads.runs(NEWEST_RUNS) if run.agent_id == reads.agent_id]
         has_news = False
-        for scope, known in list(self._scopes.items()):
-            state = [(run.id, run.status) for run in self._of(runs, scope)]
+        for conversation, known in list(self._followed.items()):
+            state = [(run.id, run.status) for run in self._of(runs, conversation)]
             is_news = state != known.state
             has_news = has_news or is_news
             if began - known.proved > (FRESH_SECONDS if is_news else PROVED_SECONDS):
-                await known.prove(context, scope)
+                await known.prove(reads, conversation)
             known.state = state
         self._quiet = 0 if has_news else self._quiet + 1
         return runs
 
-    def _of(self, runs: list[RunRecord], scope: str) -> list[RunRecord]:
-        wanted = None if scope == self._agent_id else scope
+    def _of(self, runs: list[RunRecord], conversation: str) -> list[RunRecord]:
+        wanted = None if conversation == self._reads.agent_id else conversation
         return [run for run in runs if run.conversation_id == wanted]
 
 
