@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import strawberry
 from strawberry import ID, Parent
+from strawberry.types.field import StrawberryField
 
 from clients.errors import ErrorCode
 from clients.letta.messages import MessageRecord
@@ -18,6 +20,9 @@ from resolvers.access import default_conversation
 from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
+from resolvers.sources.turn_events import ApprovalRequested as ApprovalRequestedEvent
+from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
+from resolvers.sources.turn_events import TurnStarted, sent_message, user_message
 from resolvers.streams import events
 from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.stream import Stream as StreamRecord
@@ -29,6 +34,8 @@ from schema.run import Run, RunEdge
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation
+
+T = TypeVar("T", bound=type)
 
 enum(
     ErrorCode,
@@ -106,16 +113,13 @@ enum(
 )
 
 
-async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
-    return await turns.run_of(info.context, record.run_id)
+async def _run(stream: Parent[StreamRecord], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, stream.run_id)
 
 
-async def _run_edge(record: Parent[events.Started], info: Info) -> Edge[RunRecord] | None:
-    return await turns.run_edge_of(info.context, record.run_id)
-
-
-def _user_message_edge(record: Parent[StreamRecord | events.Started]) -> Edge[MessageRecord] | None:
-    return None if record.user_message is None else message_edge(record.user_message)
+async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord] | None:
+    message = await user_message(stream)
+    return None if message is None else message_edge(message)
 
 
 @strawberry.type(description="An answer as it comes, and for a while afterwards.")
@@ -164,71 +168,112 @@ class StreamFailure:
     retry_after_seconds: float | None = described("As `extensions.retryAfterSeconds` of an error.")
 
 
+class EventField(StrawberryField):
+    """A field that is an attribute of a delivery's event."""
+
+    def get_result(self, source: events.Delivery[events.Event], *_: object, **__: object) -> object:
+        """Read it."""
+        return getattr(source.event, self.python_name)
+
+
+def _of_event(description: str) -> Any:
+    """A field that is an attribute of a delivery's event; see ``described``."""
+    return EventField(description=description)
+
+
+def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
+    """Class decorator, as ``reads``: the type shows deliveries of exactly these events."""
+
+    def bind(cls: T) -> T:
+        cls.records = events  # type: ignore[attr-defined]
+        cls.is_type_of = staticmethod(lambda delivery, _info: type(delivery.event) in events)  # type: ignore[attr-defined]
+        return cls
+
+    return bind
+
+
+async def _event_run(
+    delivery: Parent[events.Delivery[events.Started | ApprovalRequestedEvent | events.Ended]], info: Info
+) -> RunRecord | None:
+    return await turns.run_of(info.context, delivery.event.run_id)
+
+
 @strawberry.interface(description="Something a stream says.")
 class StreamEvent:
-    """What every event has."""
+    """The fields of every event."""
 
     cursor: str = described("Its place in the stream: subscribe `after` it and nothing is lost or doubled.")
 
 
-def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
+def _stream(delivery: Parent[events.Delivery[events.Started]], info: Info) -> StreamRecord:
     context = info.context
-    return context.resources.streams.get(record.stream_id, context.principal.user_id)
+    return context.resources.streams.get(delivery.stream_id, context.principal.user_id)
+
+
+async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[RunRecord] | None:
+    return await turns.run_edge_of(info.context, delivery.event.run_id)
+
+
+def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edge[MessageRecord] | None:
+    sent = sent_message(delivery.event)
+    return None if sent is None else message_edge(sent)
 
 
 @strawberry.type(description="The first event of every stream.")
-@reads(events.Started)
+@_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
     """The GraphQL face of Started."""
 
     stream: Stream = derived(_stream, "The stream.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
-    run_edge: RunEdge | None = answered_by(
-        _run_edge, "The same, for the front of `runs` unless it is there.", optional=True, costs=[calls()]
+    run: Run | None = answered_by(
+        _event_run, "The run behind it; null for a completion.", optional=True, costs=[calls()]
     )
-    user_message_edge: MessageEdge | None = derived(_user_message_edge, "What you sent; null for a completion.")
-    resumable: bool = described("Whether the upstream can be taken up again if this gateway goes down.")
+    run_edge: RunEdge | None = answered_by(
+        _started_run_edge, "The same, for the front of `runs` unless it is there.", optional=True, costs=[calls()]
+    )
+    user_message_edge: MessageEdge | None = derived(_sent_message_edge, "What you sent; null for a completion.")
+    resumable: bool = _of_event("Whether the upstream can be taken up again if this gateway goes down.")
     replayed: bool = described("Whether what follows has been said before: clear what you had.")
 
 
 @strawberry.type(description="More of the answer.")
-@reads(events.TextDelta)
+@_delivers(events.TextDelta)
 class TextDelta(StreamEvent):
     """The GraphQL face of the event of that name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    text: str = described("What to append.")
+    message_id: ID | None = _of_event("The message it belongs to; null in a completion.")
+    text: str = _of_event("What to append.")
 
 
 @strawberry.type(description="More of what the model thinks.")
-@reads(events.ReasoningDelta)
+@_delivers(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
     """The GraphQL face of the event of that name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    text: str = described("What to append.")
+    message_id: ID | None = _of_event("The message it belongs to; null in a completion.")
+    text: str = _of_event("What to append.")
 
 
 @strawberry.type(description="More of a tool call.")
-@reads(events.ToolCallDelta)
+@_delivers(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
     """The GraphQL face of the event of that name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    index: int = described("Which of the calls that are made at once: pieces with the same index are of one call.")
-    tool_call_id: ID | None = described(
+    message_id: ID | None = _of_event("The message it belongs to; null in a completion.")
+    index: int = _of_event("Which of the calls that are made at once: pieces with the same index are of one call.")
+    tool_call_id: ID | None = _of_event(
         "The call's id, which ties its return to it; once, mostly with its first piece."
     )
-    name: str | None = described("The tool's name; once, mostly with the call's first piece.")
-    arguments_delta: str = described("What to append to the arguments' JSON text.")
+    name: str | None = _of_event("The tool's name; once, mostly with the call's first piece.")
+    arguments_delta: str = _of_event("What to append to the arguments' JSON text.")
 
 
-def _edge(record: Parent[events.MessageAdded]) -> Edge[MessageRecord]:
-    return message_edge(record.message)
+def _edge(delivery: Parent[events.Delivery[MessageAddedEvent]]) -> Edge[MessageRecord]:
+    return message_edge(delivery.event.message)
 
 
 @strawberry.type(description="A message stands: whole, with its final id.")
-@reads(events.MessageAdded)
+@_delivers(MessageAddedEvent)
 class MessageAdded(StreamEvent):
     """The GraphQL face of the event of that name."""
 
@@ -236,34 +281,37 @@ class MessageAdded(StreamEvent):
 
 
 @strawberry.type(description="The turn waits for your decision on tool calls.")
-@reads(events.ApprovalRequested)
+@_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
     """The GraphQL face of the event of that name."""
 
     edge: MessageEdge = derived(_edge, "The request in its place.")
-    run: Run | None = answered_by(_run, "The run that waits.", costs=[calls()])
+    run: Run | None = answered_by(_event_run, "The run that waits.", costs=[calls()])
 
 
-async def _ended_conversation(record: Parent[events.Ended], info: Info) -> ConversationRecord | None:
-    if record.scope is None:
+async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> ConversationRecord | None:
+    conversation = delivery.event.conversation
+    if conversation is None:
         return None
-    if record.scope.startswith("agent-"):
-        return default_conversation(record.scope)
-    return await conversations.still_there(info.context, record.scope)
+    if conversation.startswith("agent-"):
+        return default_conversation(conversation)
+    return await conversations.still_there(info.context, conversation)
 
 
 @strawberry.type(description="The end: once, and nothing after it.")
-@reads(events.Ended)
+@_delivers(events.Ended)
 class StreamEnded(StreamEvent):
     """The GraphQL face of Ended."""
 
-    outcome: StreamOutcome = described("How it ended.")
-    finish_reason: FinishReason | None = described(
+    outcome: StreamOutcome = _of_event("How it ended.")
+    finish_reason: FinishReason | None = _of_event(
         "Why the model stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
     )
-    usage: Usage | None = described("Tokens and cost, as far as known.")
-    error: StreamFailure | None = described("Why it failed.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
+    usage: Usage | None = _of_event("Tokens and cost, as far as known.")
+    error: StreamFailure | None = _of_event("Why it failed.")
+    run: Run | None = answered_by(
+        _event_run, "The run behind it; null for a completion.", optional=True, costs=[calls()]
+    )
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
         "The conversation as it is now; null for a completion, and where it has been deleted.",
@@ -273,11 +321,11 @@ class StreamEnded(StreamEvent):
 
 
 @strawberry.type(description="This reader is let go; the stream goes on. Subscribe again `after` the cursor.")
-@reads(events.Detached)
+@_delivers(events.Detached)
 class ReaderDetached(StreamEvent):
     """The GraphQL face of Detached."""
 
-    reason: DetachReason = described("Why.")
+    reason: DetachReason = _of_event("Why.")
 
 
 KINDS = [

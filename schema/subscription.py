@@ -8,7 +8,7 @@ from typing import Annotated
 import strawberry
 from strawberry import ID
 
-from resolvers import turns
+from resolvers import completing, turns
 from resolvers.access import scope_of
 from resolvers.follow import follow
 from resolvers.info import Info
@@ -38,7 +38,7 @@ class Subscription:
         """Attach to a stream."""
         streams = info.context.resources.streams
         stream = streams.get(id, info.context.principal.user_id)
-        replayed = stream.again or stream.was_read
+        replayed = stream.restarted or stream.was_read
         return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 
     @strawberry.subscription(
@@ -76,7 +76,7 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a completion, or attach to it."""
         context = info.context
-        attached = await turns.start_completion(
+        attached = await completing.start_completion(
             context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
         )
         return turns.events(context, attached)  # type: ignore[return-value]

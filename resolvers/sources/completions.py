@@ -71,7 +71,7 @@ class CompletionSource:
         clocks, within = StreamClocks(resources.clocks, Service.LITELLM), resources.clocks.first_token
         async with self._asked(within) as stream:
             self.headers = stream.headers
-            yield Started(stream_id=""), b""
+            yield Started(), b""
             async for event in clocks.timed(stream.events, is_token=lambda _: True):
                 if is_done(event):
                     yield self._completed(), DONE

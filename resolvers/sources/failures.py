@@ -7,9 +7,6 @@ from clients.letta.frames import ErrorFrame
 from clients.letta.wire import APPROVAL_PENDING
 from resolvers.streams.events import StreamFailure
 
-INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong in the gateway.")
-"""A source failed in a way that is the gateway's own fault."""
-
 _TOO_LONG = StreamFailure(
     code=ErrorCode.BAD_USER_INPUT,
     message="The messages are longer than the model's context.",

@@ -50,13 +50,13 @@ class Attempt:
     settled_at: float
 
 
-async def taken(context: RequestContext, scope: str, sent: Sent, attempt: Attempt) -> FollowedRun | None:
+async def taken(context: RequestContext, conversation: str, sent: Sent, attempt: Attempt) -> FollowedRun | None:
     """The run of what was sent before; ``None`` where Letta has not taken it.
 
     Raises:
         Conflict: reason ``OUTCOME_UNKNOWN``, where that cannot be told.
     """
-    look = _Look(context, scope, sent, attempt)
+    look = _Look(context, conversation, sent, attempt)
     ends = time.monotonic() + max(context.resources.clocks.first_token, 2 * SETTLE_SECONDS)
     try:
         while True:
@@ -87,10 +87,10 @@ _AWAY = (
 class _Look:
     """Looks for one message."""
 
-    def __init__(self, context: RequestContext, scope: str, sent: Sent, attempt: Attempt) -> None:
+    def __init__(self, context: RequestContext, conversation: str, sent: Sent, attempt: Attempt) -> None:
         self._context = context
         self._letta = context.resources.letta
-        self._scope = scope
+        self._conversation = conversation
         self._sent = sent
         self._attempt = attempt
         self._since = attempt.began - CLOCK_SKEW
@@ -112,8 +112,8 @@ class _Look:
 
     async def is_busy(self) -> bool:
         """Whether a run is active in the conversation that may be the message's."""
-        wanted = None if self._scope.startswith("agent-") else self._scope
-        agent_id = self._scope if wanted is None else (await self._agent_of(self._scope))
+        wanted = None if self._conversation.startswith("agent-") else self._conversation
+        agent_id = self._conversation if wanted is None else (await self._agent_of(self._conversation))
         runs = await self._letta.runs(self._context.renewed().scope, [agent_id], limit=_RUNS)
         others = self._of_others()
         return any(run.is_active and run.conversation_id == wanted and run.id not in others for run in runs)
@@ -137,7 +137,7 @@ class _Look:
         before: str | None = None
         for _ in range(_PAGES):
             page = await self._letta.messages(
-                self._context.renewed().scope, self._scope, limit=_PAGE, newest_first=True, before=before
+                self._context.renewed().scope, self._conversation, limit=_PAGE, newest_first=True, before=before
             )
             for message in page:
                 if message.otid == self._sent.otid:

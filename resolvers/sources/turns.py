@@ -30,14 +30,12 @@ from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.sources.failures import failure_of
 from resolvers.sources.lookup import BUSY, Attempt, taken
+from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
 from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
-    ApprovalRequested,
     Ended,
     Event,
-    MessageAdded,
     ReasoningDelta,
-    Started,
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
@@ -59,16 +57,16 @@ READ_BACK_SECONDS = 5.0
 
 
 class LettaSource:
-    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``.
+    """One turn of one conversation. ``conversation`` is ``conv-…`` or ``agent-…``.
 
     With an ``earlier`` attempt to send the same, it is looked for first, and sent only if Letta has not taken it.
     """
 
     def __init__(
-        self, context: RequestContext, scope: str, sent: Sent | FollowedRun, earlier: Attempt | None = None
+        self, context: RequestContext, conversation: str, sent: Sent | FollowedRun, earlier: Attempt | None = None
     ) -> None:
         self._context = context
-        self._scope = scope
+        self._conversation = conversation
         self._sent = sent
         self._earlier = earlier
         self._followed = sent if isinstance(sent, FollowedRun) else None
@@ -99,7 +97,7 @@ class LettaSource:
     async def _look_first(self) -> None:
         """Follow the run of an earlier attempt, if Letta has taken it."""
         if self._earlier is not None and not isinstance(self._sent, FollowedRun):
-            self._followed = await taken(self._context, self._scope, self._sent, self._earlier)
+            self._followed = await taken(self._context, self._conversation, self._sent, self._earlier)
 
     async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
         """The turn, opened; ``None`` for a run that Letta does not stream again."""
@@ -115,7 +113,7 @@ class LettaSource:
             return None
         letta, clocks = self._context.resources.letta, self._context.resources.clocks
         taking_up = letta.taken_up(
-            self._context.model_scope(), self._scope, self._followed.run_id, opens_within=clocks.first_token
+            self._context.model_scope(), self._conversation, self._followed.run_id, opens_within=clocks.first_token
         )
         try:
             return await stack.enter_async_context(taking_up)
@@ -128,7 +126,7 @@ class LettaSource:
         letta, clocks, sent = self._context.resources.letta, self._context.resources.clocks, self._sent
         if isinstance(sent, FollowedRun):
             raise TypeError("a run that is followed sends nothing")
-        return letta.send(self._context.model_scope(), self._scope, sent, opens_within=clocks.first_token)
+        return letta.send(self._context.model_scope(), self._conversation, sent, opens_within=clocks.first_token)
 
     async def _watched(self, run_id: str) -> AsyncIterator[Frame]:
         """A run that Letta does not stream again, looked at until it is over."""
@@ -172,9 +170,9 @@ class LettaSource:
             if self._looking is not None:
                 self._looking.cancel()
 
-    def _started(self, *, resumable: bool) -> Started:
-        message = self._sent.record(self._scope, self.run_id)
-        return Started(stream_id="", run_id=self.run_id, user_message=message, resumable=resumable)
+    def _started(self, *, resumable: bool) -> TurnStarted:
+        message = self._sent.record(self._conversation, self.run_id)
+        return TurnStarted(run_id=self.run_id, user_message=message, resumable=resumable)
 
     def _from(self, frame: Frame) -> list[Event]:
         match frame:
@@ -225,7 +223,7 @@ class LettaSource:
         context = self._context.renewed()
         async with asyncio.timeout(READ_BACK_SECONDS):
             newest = await context.resources.letta.messages(
-                context.scope, self._scope, limit=READ_BACK, newest_first=True
+                context.scope, self._conversation, limit=READ_BACK, newest_first=True
             )
         sent = [message for message in newest if self._sent.otid and message.otid == self._sent.otid]
         self.run_id = self.run_id or next((message.run_id for message in sent if message.run_id), None)
@@ -245,7 +243,7 @@ class LettaSource:
             error=failure_of(stop, failed) if kind is StopKind.FAILED else None,
             usage=self.usage,
             run_id=self.run_id,
-            scope=self._scope,
+            conversation=self._conversation,
         )
 
 

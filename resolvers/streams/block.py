@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -60,7 +60,7 @@ class Block:
         held: the bytes of text and upstream bytes that they hold.
     """
 
-    __slots__ = ("_held", "_kept", "_packed", "_plain", "_told", "start", "stop", "weight")
+    __slots__ = ("_held", "_joined", "_kept", "_packed", "_plain", "start", "stop", "weight")
 
     def __init__(self, entries: list[Entry], held: int) -> None:
         self.start = self.stop = entries[0].seq - 1
@@ -68,12 +68,12 @@ class Block:
         self._plain: list[Entry] | None = None
         self._kept: dict[int, Event] = {}
         self._packed: list[bytes] = []
-        self._told: list[Event] | None = None
+        self._joined: list[Entry] | None = None
         if _is_large(entries, held):
             self._plain, self.stop, self._held = entries, self.start + len(entries), held
             self.weight = (PACKED_ENTRY_BYTES + ENTRY_BYTES) * len(entries) + held
         else:
-            self._told = []
+            self._joined = []
             self.add(entries, held)
 
     def has_room(self, entries: list[Entry], held: int) -> bool:
@@ -94,13 +94,13 @@ class Block:
         self._held += held
         self.weight += PACKED_ENTRY_BYTES * len(entries) + sys.getsizeof(packed)
         self.weight += sum(ENTRY_BYTES + event.size for event in kept.values())
-        if self._told is not None:
-            self.weight -= _told_bytes(self._told)
-            self._told = merged([*self._told, *events_of(entries)])
-            if len(self._told) > _MERGED_PER_BLOCK:
-                self._told = None
+        if self._joined is not None:
+            self.weight -= _joined_bytes(self._joined)
+            self._joined = _without_raw(merged([*self._joined, *entries]))
+            if len(self._joined) > _MERGED_PER_BLOCK:
+                self._joined = None
             else:
-                self.weight += _told_bytes(self._told)
+                self.weight += _joined_bytes(self._joined)
 
     def entries(self) -> list[Entry]:
         """The entries again."""
@@ -115,23 +115,31 @@ class Block:
             ]
         return found
 
-    def told(self) -> list[Event]:
-        """The entries' events, joined."""
-        return merged(events_of(self.entries())) if self._told is None else self._told
+    def joined(self) -> list[Entry]:
+        """The entries with their deltas joined."""
+        return merged(self.entries()) if self._joined is None else self._joined
+
+    def whole_events(self) -> Iterator[Event]:
+        """The events that are not packed: all but deltas and ``Raw``."""
+        return iter(self._kept.values()) if self._plain is None else whole_events(self._plain)
 
 
 def _is_large(entries: list[Entry], held: int) -> bool:
     return held > _LARGE_ENTRY_BYTES * len(entries)
 
 
-def _told_bytes(told: list[Event]) -> int:
-    """The bytes that joined events take in memory, but for those that are kept beside the block anyway."""
-    return sum(ENTRY_BYTES + _text_bytes(event) for event in told if type(event) in _PIECES)
+def _without_raw(entries: list[Entry]) -> list[Entry]:
+    return [Entry(entry.seq, entry.event) if entry.raw else entry for entry in entries]
 
 
-def events_of(entries: Iterable[Entry]) -> list[Event]:
-    """The entries' events."""
-    return [entry.event for entry in entries]
+def _joined_bytes(entries: list[Entry]) -> int:
+    """The bytes that joined entries take in memory, without the events that the block keeps in any case."""
+    return sum(ENTRY_BYTES + _text_bytes(entry.event) for entry in entries if type(entry.event) in _PIECES)
+
+
+def whole_events(entries: Sequence[Entry]) -> Iterator[Event]:
+    """Return the events that are neither deltas nor ``Raw``."""
+    return (entry.event for entry in entries if type(entry.event) not in _PIECES)
 
 
 def _text_bytes(event: Event) -> int:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Iterator
 
-from resolvers.streams.block import BLOCK, BLOCK_BYTES, ENTRY_BYTES, Block, events_of
+from resolvers.streams.block import BLOCK, BLOCK_BYTES, ENTRY_BYTES, Block, whole_events
 from resolvers.streams.events import Entry, Event, TextDelta
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
@@ -34,13 +33,12 @@ class _Text(str):
     __slots__ = ("__weakref__",)
 
 
-class Entries(Sequence[Entry]):
+class Entries:
     """A log's entries, in order.
 
     Attributes:
         size: the bytes of the answer that they carry.
         weight: the bytes that they take in memory, about.
-        replays_raw: whether upstream bytes are kept of entries that every reader has taken.
     """
 
     __slots__ = (
@@ -52,13 +50,11 @@ class Entries(Sequence[Entry]):
         "_sizes",
         "_starts",
         "_text",
-        "replays_raw",
         "size",
         "weight",
     )
 
     def __init__(self) -> None:
-        self.replays_raw = True
         self._blocks: list[Block] = []
         self._starts: list[int] = []
         self._recent: list[Entry] = []
@@ -90,16 +86,19 @@ class Entries(Sequence[Entry]):
         count = len(self._recent)
         return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
 
-    def pack_taken(self, position: int) -> None:
-        """Pack the older of the entries up to a position, which every reader has taken."""
+    def pack_taken(self, position: int, *, keep_raw: bool) -> None:
+        """Pack the older of the entries up to a position, which every reader has taken.
+
+        Their upstream bytes are dropped unless ``keep_raw``.
+        """
         taken = min(position, len(self) - _UNPACKED)
         while taken - self._recent_start >= PIECE:
-            self._pack_oldest(PIECE, keep_raw=self.replays_raw)
+            self._pack_oldest(PIECE, keep_raw=keep_raw)
 
-    def pack(self) -> None:
+    def pack(self, *, keep_raw: bool) -> None:
         """Pack all that is left: nothing more will come, and nobody reads it now."""
         while self._recent:
-            self._pack_oldest(keep_raw=self.replays_raw)
+            self._pack_oldest(keep_raw=keep_raw)
 
     def _pack_oldest(self, most: int = BLOCK, *, keep_raw: bool = True) -> None:
         """Pack the oldest that are not packed, into the last block where it has room for them."""
@@ -135,15 +134,24 @@ class Entries(Sequence[Entry]):
         """The text of all text deltas, not of reasoning. Its holders share it until something is appended."""
         text = None if self._text is None else self._text()
         if text is None:
-            text = _Text("".join(event.text for event in self.told() if type(event) is TextDelta))
+            text = _Text("".join(event.text for event in self._events() if type(event) is TextDelta))
             self._text = weakref.ref(text)
         return text
 
-    def told(self) -> Iterator[Event]:
-        """All their events, joined block by block."""
+    def joined(self) -> Iterator[Entry]:
+        """All entries, their deltas joined block by block."""
         for block in self._blocks:
-            yield from block.told()
-        yield from merged(events_of(self._recent))
+            yield from block.joined()
+        yield from merged(self._recent)
+
+    def whole_events(self) -> Iterator[Event]:
+        """The events that are neither deltas nor ``Raw``, in order."""
+        for block in self._blocks:
+            yield from block.whole_events()
+        yield from whole_events(self._recent)
+
+    def _events(self) -> Iterator[Event]:
+        return (entry.event for entry in self.joined())
 
     def after(self, position: int) -> list[Entry]:
         """Return the entries after a position, one block at most; call again with the last one's for the rest."""
@@ -152,27 +160,27 @@ class Entries(Sequence[Entry]):
         block = self._block_at(position)
         return block.entries()[position - block.start :]
 
-    def frame(self, position: int) -> tuple[list[Event], int]:
-        """The next events after a position, joined, with ``MAX_FRAME_BYTES`` of the answer or one entry at most.
+    def frame(self, position: int) -> tuple[list[Entry], int]:
+        """The next entries after a position, joined, with ``MAX_FRAME_BYTES`` of the answer or one entry at most.
 
         Returns:
-            The events, and the position after them.
+            The joined entries, and the position after them.
         """
         if position >= self._recent_start and self.size - self._sizes[position] <= MAX_FRAME_BYTES:
-            entries = self._recent[position - self._recent_start :]
-            return merged(events_of(entries)), position + len(entries)
+            recent = self._recent[position - self._recent_start :]
+            return merged(recent), position + len(recent)
         stop = self._frame_stop(position)
-        events: list[Event] = []
+        entries: list[Entry] = []
         while position < min(stop, self._recent_start):
             block = self._block_at(position)
             if position == block.start and block.stop <= stop:
-                events += block.told()
+                entries += block.joined()
             else:
-                events += events_of(block.entries()[position - block.start : stop - block.start])
+                entries += block.entries()[position - block.start : stop - block.start]
             position = min(block.stop, stop)
         if position < stop:
-            events += events_of(self._recent[position - self._recent_start : stop - self._recent_start])
-        return merged(events), stop
+            entries += self._recent[position - self._recent_start : stop - self._recent_start]
+        return merged(entries), stop
 
     def _frame_stop(self, position: int) -> int:
         """Where a frame that begins at a position stops: with a block, where it has a whole one."""
@@ -188,24 +196,3 @@ class Entries(Sequence[Entry]):
 
     def __len__(self) -> int:
         return self._recent_start + len(self._recent)
-
-    def __iter__(self) -> Iterator[Entry]:
-        for block in self._blocks:
-            yield from block.entries()
-        yield from self._recent
-
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Entry]: ...
-    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
-        """One, or a slice as of a list."""
-        places = range(len(self))[index]
-        if isinstance(places, int):
-            return self.after(places)[0]
-        found: list[Entry] = []
-        if places.step != 1:
-            return [self[place] for place in places]
-        while (position := places.start + len(found)) < places.stop:
-            found += self.after(position)
-        return found[: len(places)]

@@ -43,7 +43,7 @@ class StreamLimits:
     look: float = 3
 
 
-def dropped() -> Conflict:
+def evicted() -> Conflict:
     """The answer to a key whose stream is over and not kept any more."""
     return Conflict(
         "The key was used before, and what it started is over. Its answer is not kept any more: it made room for newer "

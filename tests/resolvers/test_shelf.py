@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from clients.bounded import Quotas
 from clients.errors import Conflict, NotFound, RateLimited
 from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome, TextDelta
+from resolvers.streams.memory import MemoryLog
 from resolvers.streams.shelf import KEY_BYTES, STREAM_BYTES, Shelf
 from resolvers.streams.stream import Stream
 
@@ -23,6 +24,7 @@ def stream(name: str, *, owner: str = "ada", key: str | None = None, fingerprint
         kind="completion",
         source=None,
         on_disconnect=OnDisconnect.CANCEL,
+        log=MemoryLog(name),
         key=key,
         fingerprint=fingerprint,
     )
@@ -44,10 +46,10 @@ def has_room(shelf: Shelf, owner: str = "ada") -> bool:
 def end(shelf: Shelf, one: Stream, size: int) -> bool:
     one.log.append(TextDelta(text="x" * size))
     one.log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    return shelf.ended(one)
+    return shelf.retain(one)
 
 
-async def test_those_that_run_are_counted_and_those_that_ended_or_were_forgotten_are_not() -> None:
+async def test_those_that_run_are_counted_and_those_that_ended_or_were_removed_are_not() -> None:
     _, shelf = shelf_of()
     first, second, third = (stream(name) for name in ("first", "second", "third"))
     for one in (first, second):
@@ -61,7 +63,7 @@ async def test_those_that_run_are_counted_and_those_that_ended_or_were_forgotten
     shelf.check_room("ada", 0, 2)
     shelf.add(third)
     for one in (second, second, third, first):
-        shelf.forget(one)
+        shelf.remove(one)
     shelf.check_room("ada", 0, 1)
     assert not shelf._running
 
@@ -93,19 +95,19 @@ async def test_a_key_outlives_its_answer() -> None:
     with pytest.raises(NotFound):
         shelf.get("first", "ada")
     assert shelf.by_key("ada", "k", "a") is first
-    assert first.dropped
+    assert first.evicted
     with pytest.raises(NotFound):
         assert first.text == ""
     assert quotas.held("ada") < EACH + 2 * STREAM_BYTES + KEY_BYTES
     with pytest.raises(Conflict):
         shelf.by_key("ada", "k", "b")
-    shelf.forget(first)
-    shelf.forget(second)
+    shelf.remove(first)
+    shelf.remove(second)
     assert shelf.by_key("ada", "k", "b") is None
     assert quotas.total == 0
 
 
-async def test_what_is_being_read_is_not_dropped_and_takes_its_owners_room() -> None:
+async def test_what_is_being_read_is_not_evicted_and_takes_its_owners_room() -> None:
     _, shelf = shelf_of()
     read = stream("read")
     shelf.add(read)
@@ -134,7 +136,7 @@ async def test_of_running_streams_the_large_ones_are_too_large() -> None:
     assert has_room(shelf, "grace")
 
 
-async def test_a_forgotten_stream_leaves_its_key_free_and_does_not_come_back() -> None:
+async def test_a_removed_stream_leaves_its_key_free_and_does_not_come_back() -> None:
     quotas, shelf = shelf_of()
     one = stream("one", key="k")
     shelf.add(one)
@@ -142,8 +144,8 @@ async def test_a_forgotten_stream_leaves_its_key_free_and_does_not_come_back() -
     assert shelf.by_key("grace", "k", "a") is None
     with pytest.raises(Conflict):
         shelf.by_key("ada", "k", "b")
-    shelf.forget(one)
-    shelf.forget(one)
+    shelf.remove(one)
+    shelf.remove(one)
     assert shelf.by_key("ada", "k", "b") is None
     assert end(shelf, one, 1) is False
     assert (shelf.of("ada"), shelf.all(), quotas.total) == ([], [], 0)
@@ -154,7 +156,7 @@ steps = st.lists(st.tuples(st.sampled_from(["ada", "grace"]), st.integers(0, 2),
 
 @given(steps)
 @settings(deadline=None)
-def test_what_is_kept_of_one_owner_does_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
+def test_what_is_retained_of_one_owner_does_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
     async def after(owners: set[str]) -> dict[str, list[tuple[str, bool]]]:
         """What each owner has after these steps of some owners."""
         _, shelf = shelf_of()
@@ -174,7 +176,7 @@ def test_what_is_kept_of_one_owner_does_not_depend_on_another(some: list[tuple[s
         for owner in owners:
             found[owner] = [(one.id, one.log.ended is None) for one in shelf.of(owner)]
             keys = ((str(number), shelf.at_key(owner, str(number))) for number in range(len(some)))
-            found[owner] += [(key, one.dropped) for key, one in keys if one is not None]
+            found[owner] += [(key, one.evicted) for key, one in keys if one is not None]
         return found
 
     both = asyncio.run(after({"ada", "grace"}))
