@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -41,22 +41,17 @@ class Source(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamRequest:
-    """A request to start a stream, or to attach to the one that its key has started.
+@dataclass(eq=False, kw_only=True, slots=True)
+class StreamTerms:
+    """The part of a request that its stream keeps.
 
     Attributes:
         owner_id: the owner.
         kind: the label of the stream in metrics.
-        source: makes the source, if a stream is started.
         on_disconnect: what happens upstream when the last reader leaves.
         key: the stream key; ``None`` for a request that cannot be repeated.
         fingerprint: of the input, compared when the key comes again.
         conversation: the conversation that a turn is of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
-        reads: whether the one who starts it reads it, too.
-        restarts: whether the key starts again where its stream failed or was cancelled.
-        starter: the request that starts it, see ``StreamHub.is_replay``.
-        on_reuse: awaited where nothing was started.
         unknown: the advice in the Conflict (``OUTCOME_UNKNOWN``) that the stream ends with where it is not known
             whether the upstream has received the request; the key then stays taken. ``None`` if it may be sent twice.
         looks: whether a source of the same key can look for what an earlier one has sent.
@@ -67,15 +62,10 @@ class StreamRequest:
 
     owner_id: str
     kind: str
-    source: Callable[[], Source]
     on_disconnect: OnDisconnect
     key: str | None = None
     fingerprint: str = ""
     conversation: str | None = None
-    reads: bool = True
-    restarts: bool = False
-    starter: object | None = None
-    on_reuse: Callable[[], Awaitable[None]] | None = None
     unknown: str | None = None
     looks: bool = False
     retained: bool = True
@@ -83,11 +73,28 @@ class StreamRequest:
     request_bytes: int = 0
 
 
-@dataclass(eq=False, kw_only=True, slots=True, weakref_slot=True)
-class Stream:
-    """A stream: its log, its owner and its readers. It is also the record of the graph's ``Stream``.
+@dataclass(eq=False, kw_only=True, slots=True)
+class StreamRequest(StreamTerms):
+    """A request to start a stream, or to attach to the one that its key has started.
 
-    Attributes without a description are those of its ``StreamRequest``.
+    Attributes:
+        source: makes the source, if a stream is started.
+        reads: whether the one who starts it reads it, too.
+        restarts: whether the key starts again where its stream failed or was cancelled.
+        starter: the operation that starts it, see ``StreamHub.is_replay``.
+        on_reuse: awaited where nothing was started.
+    """
+
+    source: Callable[[], Source]
+    reads: bool = True
+    restarts: bool = False
+    starter: object | None = None
+    on_reuse: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(eq=False, kw_only=True, slots=True, weakref_slot=True)
+class Stream(StreamTerms):
+    """A stream: its log, its owner and its readers. It is also the record of the graph's ``Stream``.
 
     Attributes:
         source: the source, while it runs.
@@ -100,7 +107,7 @@ class Stream:
         unsure: whether it failed and it is not known what the upstream has done or will do.
         restarted: whether its key had started a stream before.
         late: whether a reader continued before the upstream had opened.
-        starter: the request that started it, to tell it from those that attach.
+        starter: the operation that started it, to tell it from those that attach.
         first_began: when the first attempt of its key began.
         settled_at: when nothing of it is on its way any more, about, on the clock of ``time.monotonic``.
         was_read: whether it had a reader that reads.
@@ -109,19 +116,8 @@ class Stream:
     """
 
     id: str
-    owner_id: str
-    kind: str
     source: Source | None
-    on_disconnect: OnDisconnect
     log: StreamLog
-    key: str | None = None
-    fingerprint: str = ""
-    conversation: str | None = None
-    unknown: str | None = None
-    looks: bool = False
-    retained: bool = True
-    keeps_raw: bool = True
-    request_bytes: int = 0
     weight: int = 0
     weighed: int = 0
     evicted: bool = False
@@ -146,23 +142,9 @@ class Stream:
     @classmethod
     def of(cls, request: StreamRequest, stream_id: str, log: StreamLog) -> Stream:
         """Make the stream that a request starts."""
-        return cls(
-            id=stream_id,
-            owner_id=request.owner_id,
-            kind=request.kind,
-            source=request.source(),
-            on_disconnect=request.on_disconnect,
-            log=log,
-            key=request.key,
-            fingerprint=request.fingerprint,
-            conversation=request.conversation,
-            unknown=request.unknown,
-            looks=request.looks,
-            retained=request.retained,
-            keeps_raw=request.keeps_raw,
-            request_bytes=request.request_bytes,
-            starter=None if request.starter is None else weakref.ref(request.starter),
-        )
+        terms = {term.name: getattr(request, term.name) for term in fields(StreamTerms)}
+        starter = None if request.starter is None else weakref.ref(request.starter)
+        return cls(id=stream_id, source=request.source(), log=log, starter=starter, **terms)
 
     def drop_raw_taken(self) -> None:
         """From now on, drop upstream bytes that every reader has taken, unless the key can ask for them again.
