@@ -118,7 +118,7 @@ class Engine:
             if inspect.isawaitable(source):
                 source = await source
             if isinstance(source, ExecutionResult):
-                payload = self._payload(source, context)
+                payload = self._payload(_refused(source), context)
                 self._count(operation, payload)
                 yield payload
                 return
@@ -233,6 +233,15 @@ class Engine:
 
 def _told(error: QueryTooComplex, context: RequestContext) -> dict[str, Any]:
     return shaped(error.message, gateway_extensions(error, context.request_id))
+
+
+def _refused(result: ExecutionResult) -> ExecutionResult:
+    """The result of a subscription that a resolver refused before its first event: a request error, without a path."""
+    errors = [
+        error if error.original_error is None else GraphQLError(error.message, original_error=error.original_error)
+        for error in result.errors or []
+    ]
+    return ExecutionResult(None, errors)
 
 
 def _before_execution(result: ExecutionResult) -> bool:
