@@ -21,27 +21,27 @@ from resolvers.streams.events import StreamFailure
 from resolvers.streams.waiters import Waiters, woken
 
 MAX_FOLLOWS = 200
-"""How many follows one user may have at a time."""
+"""The most follows of one user at a time."""
 
 _RETRY_SECONDS = 1.0
 
 NEWEST_RUNS = 50
-"""How many of an agent's runs are read in one poll."""
+"""The number of an agent's runs that are read in one poll."""
 
 PROVED_SECONDS = 30.0
-"""How long a proof holds that a conversation exists and is the user's."""
+"""The time for which a proof holds that a conversation exists and is the user's."""
 
 FRESH_SECONDS = 1.0
-"""How old a poll may be that a new follow begins with, and a proof when the runs of a conversation have changed."""
+"""The greatest age of the poll that a new follow begins with, and of a proof when the runs have changed."""
 
 BUSY_POLLS = 20
-"""How many polls without news pass before they become rarer."""
+"""The number of polls without changes after which polls become rarer."""
 
 MAX_SLOWDOWN = 5
-"""How many times rarer the polls of an idle agent become."""
+"""The factor by which polls of an idle agent become rarer."""
 
 JITTER = 0.1
-"""The part of the interval by which a poll may come early or late, so that polls of many agents spread out."""
+"""The part of the interval by which a poll comes early or late, so that polls of many agents spread out."""
 
 
 class AgentReads(Protocol):
@@ -83,7 +83,7 @@ class _Followed:
         self.state: list[tuple[str, RunStatus]] | None = None
 
     async def prove(self, reads: AgentReads, conversation: str) -> None:
-        """Note whether it exists and is the user's."""
+        """Record whether it exists and is the user's."""
         try:
             await reads.prove(conversation)
         except NotFound:
@@ -92,7 +92,7 @@ class _Followed:
 
 
 class Watches:
-    """The watches of all users' followed agents."""
+    """The watches of all followed agents, by user."""
 
     def __init__(self) -> None:
         self._watches: dict[tuple[str, str], Watch] = {}
@@ -108,7 +108,7 @@ class Watches:
             interval: the time from one poll to the next, in seconds.
 
         Raises:
-            RateLimited: reason ``FOLLOWS``, past ``MAX_FOLLOWS`` of the user's.
+            RateLimited: reason ``FOLLOWS``: the user has ``MAX_FOLLOWS``.
         """
         owner, agent_id = reads.owner_id, reads.agent_id
         if not self._follows.has_room(owner):
@@ -152,17 +152,17 @@ class Watch:
 
     @property
     def is_followed(self) -> bool:
-        """Whether there is a follow left."""
+        """Whether there are follows."""
         return bool(self._followed)
 
     def join(self, conversation: str) -> None:
-        """Begin one follow of a conversation, whose ownership has just been proved."""
+        """Add a follow of a conversation, whose ownership has just been proved."""
         known = self._followed.setdefault(conversation, _Followed())
         known.follows += 1
         known.proved, known.is_gone = time.monotonic(), False
 
     def leave(self, conversation: str) -> None:
-        """End one follow of a conversation."""
+        """Remove a follow of a conversation."""
         known = self._followed[conversation]
         known.follows -= 1
         if not known.follows:
@@ -170,7 +170,7 @@ class Watch:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Poll for as long as the context lasts. The rate is full at first: a turn has just ended, or a reader come."""
+        """Poll for as long as the context lasts, at the full rate first: a turn has ended, or a reader has come."""
         self._waiting += 1
         self._quiet = 0
         self._hasten(self._began + self._interval)
@@ -185,7 +185,7 @@ class Watch:
                 self._task = None
 
     async def fresh(self, conversation: str) -> list[RunRecord]:
-        """The conversation's newest runs, by a poll at most ``FRESH_SECONDS`` old. Raises what that failed with."""
+        """Return the newest runs, of a poll at most ``FRESH_SECONDS`` old. Raises the error of that poll."""
         since = time.monotonic() - min(FRESH_SECONDS, self._interval)
         with self.waiting():
             while self.newest is None or self.newest.began < since:
@@ -196,10 +196,10 @@ class Watch:
         return self.runs(conversation)
 
     def runs(self, conversation: str) -> list[RunRecord]:
-        """A conversation's runs in the newest poll, newest first.
+        """Return a conversation's runs in the newest poll, newest first.
 
         Raises:
-            NotFound: once the conversation is not the user's any more.
+            NotFound: the conversation is not the user's any more.
         """
         if self._followed[conversation].is_gone:
             raise NotFound("No such conversation.")
@@ -228,7 +228,7 @@ class Watch:
         began, runs, failure = time.monotonic(), [], None
         try:
             runs = await self._read(began)
-        except Exception as error:  # noqa: BLE001 - whatever a poll fails with is for its followers to handle
+        except Exception as error:  # noqa: BLE001 - followers handle the failure
             self._quiet, failure = self._quiet + 1, error
         self.newest = Poll(began, runs, failure)
         slowdown = min(MAX_SLOWDOWN, max(1.0, self._quiet / BUSY_POLLS))
@@ -236,18 +236,18 @@ class Watch:
         self._due = began + self._interval * slowdown * spread
 
     async def _read(self, began: float) -> list[RunRecord]:
-        """The agent's runs. Proves the conversations that have news and, every ``PROVED_SECONDS``, all of them."""
+        """Read the agent's runs. Prove changed conversations and, every ``PROVED_SECONDS``, all of them."""
         reads = self._reads.renewed()
         runs = [run for run in await reads.runs(NEWEST_RUNS) if run.agent_id == reads.agent_id]
-        has_news = False
+        have_changed = False
         for conversation, known in list(self._followed.items()):
             state = [(run.id, run.status) for run in self._of(runs, conversation)]
-            is_news = state != known.state
-            has_news = has_news or is_news
-            if began - known.proved > (FRESH_SECONDS if is_news else PROVED_SECONDS):
+            has_changed = state != known.state
+            have_changed = have_changed or has_changed
+            if began - known.proved > (FRESH_SECONDS if has_changed else PROVED_SECONDS):
                 await known.prove(reads, conversation)
             known.state = state
-        self._quiet = 0 if has_news else self._quiet + 1
+        self._quiet = 0 if have_changed else self._quiet + 1
         return runs
 
     def _of(self, runs: list[RunRecord], conversation: str) -> list[RunRecord]:
@@ -256,5 +256,5 @@ class Watch:
 
 
 def again(failure: Exception) -> Exception:
-    """A failure to raise for one of several followers."""
+    """Return a copy of a failure, to raise for one of several followers."""
     return StreamFailure.of(failure).error() if isinstance(failure, GatewayError) else failure

@@ -1,4 +1,4 @@
-"""A LiteLLM completion as a stream's source: chunks in, events out, each chunk's bytes kept for the OpenAI door."""
+"""The source of a completion: translates LiteLLM's chunks into events, with their bytes for the OpenAI endpoint."""
 
 from __future__ import annotations
 
@@ -30,9 +30,13 @@ DONE = b"data: [DONE]\n\n"
 
 
 class CompletionSource:
-    """One streamed completion. ``body`` is the OpenAI request; usage is always asked for.
+    """One streamed completion.
 
-    ``wants_usage`` says whether the client asked for it too: if not, a chunk with nothing else is not passed on.
+    Args:
+        context: the operation.
+        key: the LiteLLM key that pays.
+        body: the OpenAI request, which always includes usage.
+        wants_usage: whether the client requested usage, too. If not, a chunk with nothing else is not passed on.
     """
 
     __slots__ = (
@@ -61,15 +65,15 @@ class CompletionSource:
         self.headers: dict[str, str] = {}
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Ask for the completion and read its chunks. See ``Source.events``.
+        """Request the completion and read its chunks. See ``Source.events``.
 
-        An answer is whole at ``[DONE]``, or where the body ends well after its finish reason. An event that is not a
-        JSON object is passed on at the OpenAI door, where bytes are never changed, and counted: one of them does not
-        end an answer that is paid for.
+        An answer is complete at ``[DONE]``, or if the body ends after its finish reason. An event that is not a JSON
+        object is counted and passed on at the OpenAI endpoint, which never changes bytes: it does not end an answer
+        that is paid for.
         """
         resources, readable, unreadable = self._context.resources, False, False
         clocks, within = StreamClocks(resources.clocks, Service.LITELLM), resources.clocks.first_token
-        async with self._asked(within) as stream:
+        async with self._opening(within) as stream:
             self.headers = stream.headers
             yield Started(), b""
             async for event in clocks.timed(stream.events, is_token=lambda _: True):
@@ -91,13 +95,13 @@ class CompletionSource:
             self._check_whole(readable=readable, unreadable=unreadable)
             yield self._completed(), DONE
 
-    def _asked(self, within: float) -> CompletionStream:
-        """The call, to be opened. The body is kept by nobody else once it is sent."""
+    def _opening(self, within: float) -> CompletionStream:
+        """Return the call, to be opened. Nothing else keeps the body once it is sent."""
         body, self._body = self._body, b""
         return self._context.resources.litellm.stream(self._context.model_scope(), self._key, body, opens_within=within)
 
     def _check_whole(self, *, readable: bool, unreadable: bool) -> None:
-        """Raises UpstreamError where the body has ended and the answer is not whole."""
+        """Raises UpstreamError if the body has ended and the answer is incomplete."""
         if unreadable and not readable:
             raise undecodable(Service.LITELLM)
         if not self._choices or not all(self._choices.values()):
@@ -107,7 +111,7 @@ class CompletionSource:
         return Ended(outcome=StreamOutcome.COMPLETED, finish_reason=finish_reason(self._finish), usage=self.usage)
 
     def _from(self, chunk: Chunk, raw: bytes) -> list[tuple[Event, bytes]]:
-        """The chunk's events; its bytes go with the first of them. Those of an error are not passed on."""
+        """Return the chunk's events, the first with its bytes. The bytes of an error are not passed on."""
         events: list[Event] = []
         for choice in chunk.choices:
             self._note(choice)
@@ -125,7 +129,7 @@ class CompletionSource:
         return [(first, raw), *((event, b"") for event in rest)]
 
     def _note(self, choice: ChoiceDelta) -> None:
-        """Keep account of the choices that have said something, and of whether they have finished."""
+        """Note which choices have begun, and which have finished."""
         if choice.finish_reason is not None:
             self._choices[choice.index] = True
         elif choice.text or choice.reasoning or choice.calls:

@@ -1,4 +1,4 @@
-"""Why a stream failed: Letta's error frames and stop reasons as errors of the graph."""
+"""Translates Letta's error frames and stop reasons into errors of the graph."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _WORDS = {
 
 
 def failure_of(stop: str, failed: ErrorFrame | None) -> StreamFailure:
-    """The error of a turn that failed.
+    """Return the error of a turn that failed.
 
     Args:
         stop: Letta's stop reason, one that is a failure (see ``clients.letta.stops``).
-        failed: Letta's error frame, which tells more than the stop reason where there is one.
+        failed: Letta's error frame, which has more detail than the stop reason.
     """
     if failed is not None and (known := _by_frame(failed)) is not None:
         return known

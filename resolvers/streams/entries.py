@@ -1,9 +1,9 @@
-"""The entries of a stream's log, packed as they grow old, so that an answer of many small tokens stays small.
+"""The entries of a log in memory. Old ones are packed, so that an answer of many small tokens takes little memory.
 
-The newest entries are kept as they are, and so are those that a reader has not taken yet, up to a bound. Others are
-packed in blocks, a few at a time: their deltas and upstream bytes encoded and compressed, everything else as it is. A
-block also keeps its deltas joined, so a reader that comes late unpacks nothing. The entries themselves, each with its
-own cursor, are unpacked for a reader that begins within a block, and at the OpenAI door.
+The newest entries stay as they are, and so do those that a reader has not taken yet, up to a bound. Others are packed
+in blocks, a few at a time: deltas and upstream bytes are encoded and compressed, other events stay as they are. A block
+also keeps its deltas joined, so a late reader unpacks nothing. A reader that starts within a block, and one at the
+OpenAI endpoint, unpacks entries.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from resolvers.streams.events import Entry, Event, TextDelta
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 PIECE = 16
-"""How many entries are packed at a time, once every reader has taken them."""
+"""The number of entries that are packed at a time, once every reader has taken them."""
 
 _UNPACKED = 8
-"""At least so many of the newest stay unpacked: a reader that is a little behind unpacks nothing."""
+"""The least number of newest entries that stay unpacked: a reader that is a little behind unpacks nothing."""
 
 _FRAME_ENTRIES = 16_384
-"""How many entries a frame has at most, so that joining them does not hold the event loop."""
+"""The most entries in a frame, so that joining them does not block the event loop."""
 
 
 class _Text(str):
-    """A text that can be referred to weakly."""
+    """A text that can have weak references."""
 
     __slots__ = ("__weakref__",)
 
@@ -67,7 +67,7 @@ class Entries:
         self._text: weakref.ref[_Text] | None = None
 
     def append(self, entry: Entry) -> None:
-        """Add one at the end."""
+        """Add an entry at the end."""
         size = entry.event.size
         held = size + len(entry.raw)
         self._recent.append(entry)
@@ -82,12 +82,12 @@ class Entries:
 
     @property
     def may_pack(self) -> bool:
-        """Whether enough entries are unpacked to look which of them every reader has taken; not for each that comes."""
+        """Whether enough entries are unpacked to check which of them every reader has taken. Not at every append."""
         count = len(self._recent)
         return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
 
     def pack_taken(self, position: int, *, keep_raw: bool) -> None:
-        """Pack the older of the entries up to a position, which every reader has taken.
+        """Pack the older entries before a position that every reader has reached.
 
         Their upstream bytes are dropped unless ``keep_raw``.
         """
@@ -96,12 +96,12 @@ class Entries:
             self._pack_oldest(PIECE, keep_raw=keep_raw)
 
     def pack(self, *, keep_raw: bool) -> None:
-        """Pack all that is left: nothing more will come, and nobody reads it now."""
+        """Pack all entries: the log has ended and nobody reads it now."""
         while self._recent:
             self._pack_oldest(keep_raw=keep_raw)
 
     def _pack_oldest(self, most: int = BLOCK, *, keep_raw: bool = True) -> None:
-        """Pack the oldest that are not packed, into the last block where it has room for them."""
+        """Pack the oldest unpacked entries, into the last block if it has room."""
         count, held = 0, 0
         for size in self._held[:most]:
             if count and held + size > BLOCK_BYTES:
@@ -126,12 +126,12 @@ class Entries:
         self._recent_bytes -= held
 
     def size_after(self, position: int) -> int:
-        """The bytes of the answer that those after a position carry."""
+        """The bytes of the answer after a position."""
         return self.size - self._sizes[position]
 
     @property
     def text(self) -> str:
-        """The text of all text deltas, not of reasoning. Its holders share it until something is appended."""
+        """The text of all text deltas, without reasoning. Callers share one string until something is appended."""
         text = None if self._text is None else self._text()
         if text is None:
             text = _Text("".join(event.text for event in self._events() if type(event) is TextDelta))
@@ -139,13 +139,13 @@ class Entries:
         return text
 
     def joined(self) -> Iterator[Entry]:
-        """All entries, their deltas joined block by block."""
+        """Return all entries, deltas joined within blocks."""
         for block in self._blocks:
             yield from block.joined()
         yield from merged(self._recent)
 
     def whole_events(self) -> Iterator[Event]:
-        """The events that are neither deltas nor ``Raw``, in order."""
+        """Return the events that are neither deltas nor ``Raw``, in order."""
         for block in self._blocks:
             yield from block.whole_events()
         yield from whole_events(self._recent)
@@ -154,14 +154,14 @@ class Entries:
         return (entry.event for entry in self.joined())
 
     def after(self, position: int) -> list[Entry]:
-        """Return the entries after a position, one block at most; call again with the last one's for the rest."""
+        """Return the entries after a position, up to the end of its block."""
         if position >= self._recent_start:
             return self._recent[position - self._recent_start :]
         block = self._block_at(position)
         return block.entries()[position - block.start :]
 
     def frame(self, position: int) -> tuple[list[Entry], int]:
-        """The next entries after a position, joined, with ``MAX_FRAME_BYTES`` of the answer or one entry at most.
+        """Return the next entries after a position, joined: ``MAX_FRAME_BYTES`` of the answer, or one entry.
 
         Returns:
             The joined entries, and the position after them.
@@ -183,7 +183,7 @@ class Entries:
         return merged(entries), stop
 
     def _frame_stop(self, position: int) -> int:
-        """Where a frame that begins at a position stops: with a block, where it has a whole one."""
+        """Return where a frame stops that begins at a position: at the end of a block, if it has a whole one."""
         end = min(len(self), position + _FRAME_ENTRIES)
         full = bisect_right(self._sizes, self._sizes[position] + MAX_FRAME_BYTES, position, end + 1) - 1
         stop = max(full, min(position + 1, end))

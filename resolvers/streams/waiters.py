@@ -6,7 +6,7 @@ import asyncio
 
 
 class Waiters:
-    """Futures that are woken together. A set takes 216 bytes, and mostly there is one of them or none."""
+    """Futures that are woken together. A single one is kept without a set, which takes 216 bytes."""
 
     __slots__ = ("_waiters",)
 
@@ -65,7 +65,7 @@ class KeyedWaiters:
 
 
 async def woken(*several: Waiters) -> None:
-    """Wait until one of several wakes."""
+    """Wait until one of several ``Waiters`` wakes."""
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for waiters in several:
         waiters.add(waiter)
