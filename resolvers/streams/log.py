@@ -52,16 +52,28 @@ class StreamLog(ABC):
         stream_id: the stream's id.
         started: the first event, once there is one.
         ended: the last event, once there is one.
+        length: the number of entries, which is the position after the last one.
         reader_may_return: whether a reader was detached since the last one attached: it has a cursor to return with.
         replays_raw: whether upstream bytes are kept of entries that every reader has taken.
     """
 
-    __slots__ = ("_grown", "_moved", "_readers", "ended", "reader_may_return", "replays_raw", "started", "stream_id")
+    __slots__ = (
+        "_grown",
+        "_moved",
+        "_readers",
+        "ended",
+        "length",
+        "reader_may_return",
+        "replays_raw",
+        "started",
+        "stream_id",
+    )
 
     def __init__(self, stream_id: str) -> None:
         self.stream_id = stream_id
         self.started: Started | None = None
         self.ended: Ended | None = None
+        self.length = 0
         self.reader_may_return = False
         self.replays_raw = True
         self._readers: set[Reader] = set()
@@ -78,11 +90,12 @@ class StreamLog(ABC):
         """
         if self.ended is not None:
             raise RuntimeError("a stream has one end")
-        self._store(Entry(self.length + 1, event, raw))
-        if isinstance(event, Ended):
+        self.length += 1
+        self._store(Entry(self.length, event, raw))
+        if type(event) is Ended:
             self.ended = event
-        elif isinstance(event, Started):
-            self.started = self.started or event
+        elif self.started is None and isinstance(event, Started):
+            self.started = event
         self._grown.wake()
 
     @abstractmethod
@@ -98,11 +111,6 @@ class StreamLog(ABC):
         """Remove all entries and keep ``ended``."""
 
     # What the log holds
-
-    @property
-    @abstractmethod
-    def length(self) -> int:
-        """The number of entries, which is the position after the last one."""
 
     @property
     @abstractmethod

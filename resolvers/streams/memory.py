@@ -29,12 +29,7 @@ class MemoryLog(StreamLog):
 
     def evict(self) -> None:
         """See ``StreamLog.evict``."""
-        self._entries, self.started = Entries(), None
-
-    @property
-    def length(self) -> int:
-        """See ``StreamLog.length``."""
-        return len(self._entries)
+        self._entries, self.length, self.started = Entries(), 0, None
 
     @property
     def size(self) -> int:

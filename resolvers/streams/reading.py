@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from resolvers.streams.events import Delivery, Detached, DetachReason, Ended, Entry, Event, Raw
+from resolvers.streams.events import Delivery, Detached, DetachReason, Ended, Event, Raw
 from resolvers.streams.log import Leave, StreamLog
 
 
@@ -26,18 +26,8 @@ async def read_events(
     event is delivered by itself. The event loop runs between events that are there already, so a long replay does not
     block it. A reader that attaches after the end gets the end again.
 
-    Args:
-        log: the log.
-        after: the cursor of the last event that was read; ``None`` for all.
-        coalesce: the time between two deliveries, in seconds.
-        max_waiting: the bytes that may wait for a slow reader. If more wait, and the reader was away for ``slow_after``
-            seconds, it is detached.
-        slow_after: see ``max_waiting``.
-        leave: detaches the reader, after what has arrived by then.
-        replayed: whether the stream was begun before the reader came.
-
-    Raises:
-        BadUserInput: reason ``CURSOR``.
+    If more than ``max_waiting`` bytes wait for a reader that was away for ``slow_after`` seconds, it is detached;
+    ``leave`` detaches it after what has arrived by then. ``replayed`` is passed on. Raises BadUserInput (``CURSOR``).
     """
     position = await log.position(after)
     if log.ended is not None:
@@ -55,7 +45,11 @@ async def read_events(
             rest = sent + coalesce - clock()
             if reason is None and coalesce and rest > 0 and log.ended is None and not behind:
                 await asyncio.sleep(rest)
-            entries, position = await (log.frame(position) if coalesce > 0 else _each(log, position))
+            if coalesce > 0:
+                entries, position = await log.frame(position)
+            else:
+                batch = await log.after(position)
+                entries, position = [entry for entry in batch if type(entry.event) is not Raw], position + len(batch)
             log.moved(reader, position)
             waits, behind = behind, position < log.length
             away = 0.0
@@ -72,12 +66,6 @@ async def read_events(
             if reason is not None and not behind:
                 yield _detached(log, position, reason)
                 return
-
-
-async def _each(log: StreamLog, position: int) -> tuple[list[Entry], int]:
-    """The next entries after a position, each by itself, and the position after them."""
-    batch = await log.after(position)
-    return [entry for entry in batch if not isinstance(entry.event, Raw)], position + len(batch)
 
 
 def _detached(log: StreamLog, position: int, reason: DetachReason) -> Delivery[Event]:
