@@ -15,7 +15,7 @@ from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.pump import Pump
 from resolvers.streams.reading import read_events
-from resolvers.streams.shelf import Shelf
+from resolvers.streams.registry import StreamRegistry
 from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.streams.waiters import Waiters
 
@@ -29,8 +29,8 @@ class StreamHub:
         self.limits = limits
         self._new_log = new_log
         self._memory = Quotas(limits.memory, limits.memory // OWNERS)
-        self._shelf = Shelf(self._memory)
-        self._pump = Pump(limits, metrics, self._shelf)
+        self._registry = StreamRegistry(self._memory)
+        self._pump = Pump(limits, metrics, self._registry)
         self._readers = Quotas(sys.maxsize, limits.max_readers_per_user)
 
     @property
@@ -40,20 +40,20 @@ class StreamHub:
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
         """Return the owner's stream of that id. Raises NotFound."""
-        return self._shelf.get(stream_id, owner_id)
+        return self._registry.get(stream_id, owner_id)
 
     def of(self, owner_id: str) -> list[Stream]:
         """Return the owner's streams, oldest first."""
-        return self._shelf.of(owner_id)
+        return self._registry.of(owner_id)
 
     def attaches(self, owner_id: str, key: str, *, restarts: bool = False) -> bool:
         """Whether a request with the owner's key would attach to a stream, or look for what one has sent."""
-        stream = self._shelf.at_key(owner_id, key)
+        stream = self._registry.at_key(owner_id, key)
         return stream is not None and (stream.looks or not stream.is_restarted_by(restarts=restarts))
 
     def earlier(self, owner_id: str, key: str) -> Stream | None:
         """Return the last stream of the owner's key, from which a source that starts again can continue."""
-        return self._shelf.at_key(owner_id, key)
+        return self._registry.at_key(owner_id, key)
 
     def start(self, request: StreamRequest) -> Starting:
         """Start a stream, or attach to the one that its key has started, for as long as the context lasts.
@@ -73,13 +73,13 @@ class StreamHub:
     def find_or_start(self, request: StreamRequest) -> tuple[Stream, bool]:
         """Return the stream of the request's key, or a new one, and whether it is new. Raises as ``start``."""
         owner_id = request.owner_id
-        earlier = self._shelf.by_key(owner_id, request.key, request.fingerprint)
+        earlier = self._registry.by_key(owner_id, request.key, request.fingerprint)
         if earlier is not None and not earlier.is_restarted_by(restarts=request.restarts):
             if earlier.evicted:
                 raise evicted()
             return earlier, False
         self._check_readers(owner_id)
-        self._shelf.check_room(owner_id, request.request_bytes, self.limits.max_streams_per_user)
+        self._registry.check_room(owner_id, request.request_bytes, self.limits.max_streams_per_user)
         stream_id = f"stream:{uuid.uuid4()}"
         stream = Stream.of(request, stream_id, self._new_log(stream_id))
         if earlier is not None:
@@ -160,7 +160,7 @@ class StreamHub:
 
     async def aclose(self) -> None:
         """Cancel all streams, when the process ends."""
-        streams = self._shelf.all()
+        streams = self._registry.all()
         pumps = [stream.pump for stream in streams if stream.pump is not None]
         for pump in pumps:
             pump.cancel()
@@ -181,7 +181,7 @@ class StreamHub:
         if stream.log.ended is not None:
             if not stream.evicted:
                 stream.log.pack()
-                self._shelf.packed(stream)
+                self._registry.packed(stream)
         elif stream.on_disconnect is OnDisconnect.CANCEL and stream.was_read and not stream.log.reader_may_return:
             self._abandon(stream)
         else:

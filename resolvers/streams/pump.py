@@ -13,7 +13,7 @@ from resolvers.doubt import says_itself, settled_at
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
 from resolvers.streams.limits import StreamLimits, StreamMetrics
 from resolvers.streams.merging import MAX_FRAME_BYTES, split
-from resolvers.streams.shelf import WEIGHED_BYTES, Shelf
+from resolvers.streams.registry import WEIGHED_BYTES, StreamRegistry
 from resolvers.streams.stream import Stream
 from resolvers.streams.waiters import KeyedWaiters
 
@@ -21,17 +21,17 @@ _INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went
 
 
 class Pump:
-    """Runs the streams of a shelf. ``begun`` wakes when a turn begins, by its owner and conversation."""
+    """Runs the streams of a registry. ``begun`` wakes when a turn begins, by its owner and conversation."""
 
-    def __init__(self, limits: StreamLimits, metrics: StreamMetrics, shelf: Shelf) -> None:
+    def __init__(self, limits: StreamLimits, metrics: StreamMetrics, registry: StreamRegistry) -> None:
         self.begun = KeyedWaiters()
         self._limits = limits
         self._metrics = metrics
-        self._shelf = shelf
+        self._registry = registry
 
     def start(self, stream: Stream) -> None:
         """Begin to copy the stream's source into its log."""
-        self._shelf.add(stream)
+        self._registry.add(stream)
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._run(stream))
         stream.pump.add_done_callback(lambda _: self._break_off(stream, StreamOutcome.CANCELLED))
@@ -70,7 +70,7 @@ class Pump:
                     self.begun.wake((stream.owner_id, stream.conversation))
             size, weight = log.size, log.weight
             if weight > stream.weighed + WEIGHED_BYTES:
-                self._shelf.grown(stream)
+                self._registry.grown(stream)
             if size > limits.max_log or weight > limits.max_memory:
                 raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
             if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
@@ -101,7 +101,7 @@ class Pump:
             stream.opened.set_exception(error)
             stream.opened.exception()  # retrieved: perhaps nobody waits any more
             if not stream.unsure:
-                (self._shelf.free if stream.late else self._shelf.remove)(stream)
+                (self._registry.free if stream.late else self._registry.remove)(stream)
         self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
 
     def _break_off(self, stream: Stream, outcome: StreamOutcome, error: StreamFailure | None = None) -> None:
@@ -121,9 +121,9 @@ class Pump:
             self._metrics.tokens_used(stream.kind, ended.usage.prompt_tokens, ended.usage.completion_tokens)
         self._metrics.stream_ended(stream.kind, ended.outcome.value, (now - stream.started_at).total_seconds())
         if not stream.retained:
-            self._shelf.remove(stream)
+            self._registry.remove(stream)
             return
         if stream.readers == 0:
             stream.log.pack()
-        if self._shelf.retain(stream):
-            stream.start_timer(self._limits.retention, self._shelf.remove)
+        if self._registry.retain(stream):
+            stream.start_timer(self._limits.retention, self._registry.remove)

@@ -29,7 +29,7 @@ from resolvers.streams.log import Leave
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.reading import read_events
-from resolvers.streams.shelf import STREAM_BYTES
+from resolvers.streams.registry import STREAM_BYTES
 from resolvers.streams.stream import Stream, StreamRequest
 from tests.resolvers.test_hub import Scripted, end_of, hub, starting, upstream_bytes
 

@@ -19,7 +19,7 @@ KEY_BYTES = 2048
 """The bytes of an ended stream whose answer was evicted: its key and outcome stay."""
 
 
-class Shelf:
+class StreamRegistry:
     """Streams by id, by owner and by key. Their memory is counted in ``quotas``.
 
     If an owner is over the quota, the answers of the owner's oldest ended streams are evicted, unless they are being
