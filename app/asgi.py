@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.encodings import ACCEPTED, DecodedTooLarge, Decoder
 from app.json_text import InvalidJson, TooManyContainers, loads
+from clients.codes import Reason
 from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLarge, UnsupportedEncoding
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ async def read_body(
         async with asyncio.timeout(seconds):
             body = await _decoded_body(receive, hold, decoder, limit)
     except TimeoutError as error:
-        raise BodyTimeout("The body did not come in time.", reason="BODY_TIMEOUT") from error
+        raise BodyTimeout("The body did not arrive in time.", reason=Reason.BODY_TIMEOUT) from error
     except DecodedTooLarge as error:
         raise _too_large(limit, " when it is decoded") from error
     return body.removeprefix(codecs.BOM_UTF8)
@@ -146,21 +147,21 @@ class Pieces:
 
 
 def _too_large(limit: int, when: str = "") -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limit} bytes{when}.")
+    return PayloadTooLarge(f"The body is larger than {limit} bytes{when}. Send less.")
 
 
 def parse_object(text: bytes | str, what: str = "The body") -> dict[str, Any]:
     """A JSON object. ``what`` names it in the error. Raises BadUserInput, PayloadTooLarge."""
     if not text.strip():
-        raise BadUserInput(f"{what} is empty.", reason="JSON")
+        raise BadUserInput(f"{what} is empty.", reason=Reason.JSON)
     try:
         value = loads(text)
     except InvalidJson as error:
-        raise BadUserInput(f"{what} is not valid JSON: {error}.", reason="JSON") from error
+        raise BadUserInput(f"{what} is not valid JSON: {error}.", reason=Reason.JSON) from error
     except TooManyContainers as error:
-        raise PayloadTooLarge(f"{what} {error}.", reason="CONTAINERS") from error
+        raise PayloadTooLarge(f"{what} {error}.", reason=Reason.CONTAINERS) from error
     if not isinstance(value, dict):
-        raise BadUserInput(f"{what} must be a JSON object.", reason="JSON")
+        raise BadUserInput(f"{what} must be a JSON object.", reason=Reason.JSON)
     return value
 
 

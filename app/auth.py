@@ -14,6 +14,7 @@ import jwt
 from jwt.types import Options
 
 from app.claims import invalid, principal_of
+from clients.codes import Reason
 from clients.errors import Unauthenticated
 from resolvers.principal import Principal
 
@@ -78,7 +79,7 @@ def _is_jwt(header: dict[str, Any]) -> bool:
 def bearer(authorization: str | None) -> str:
     """The token of an ``Authorization`` value. Raises Unauthenticated (``TOKEN_MISSING``, ``TOKEN_INVALID``)."""
     if not authorization:
-        raise Unauthenticated("Sign in: the request has no bearer token.", reason="TOKEN_MISSING")
+        raise Unauthenticated("The request has no bearer token. Sign in.", reason=Reason.TOKEN_MISSING)
     scheme, _, token = authorization.strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
@@ -87,4 +88,4 @@ def bearer(authorization: str | None) -> str:
 
 
 def _expired() -> Unauthenticated:
-    return Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
+    return Unauthenticated("The token has expired. Sign in again.", reason=Reason.TOKEN_EXPIRED)

@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import Any
 
+from clients.codes import Reason
 from clients.errors import Forbidden, Unauthenticated
 from resolvers.principal import Principal, Role
 
@@ -41,7 +42,7 @@ def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
     user_id = claims.get("sub")
     _check("sub", "must be a UUID in lower case, with hyphens", _is_uuid(user_id))
     if claims.get("is_anonymous") not in (None, False):
-        raise Forbidden("Anonymous users have no access: sign up first.", reason="ANONYMOUS")
+        raise Forbidden("Anonymous users have no access. Sign up first.", reason=Reason.ANONYMOUS)
     metadata = claims.get("app_metadata")
     admin = isinstance(metadata, dict) and metadata.get("role") == "admin"
     return Principal(
@@ -54,7 +55,7 @@ def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
 
 def invalid(why: str = "") -> Unauthenticated:
     """The error for a token that is not taken. ``why`` may quote nothing of it unless its signature is good."""
-    return Unauthenticated(f"The token is not valid{why and ': '}{why}.", reason="TOKEN_INVALID")
+    return Unauthenticated(f"The token is not valid{why and ': '}{why}.", reason=Reason.TOKEN_INVALID)
 
 
 def _check(name: str, what: str, holds: bool) -> None:

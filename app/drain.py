@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
+from clients.codes import Reason
 from clients.errors import GatewayError, Interrupted, Overloaded
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
@@ -12,8 +13,6 @@ from resolvers.streams.waiters import Waiters, woken
 
 RETRY_SECONDS = 1.0
 """When a client that was refused may try again, in seconds: another replica, or the next process, answers then."""
-
-REASON = "DRAINING"
 
 
 class Stage(IntEnum):
@@ -146,16 +145,17 @@ class _Counted:
 
 def refusal() -> GatewayError:
     """The error for an operation that comes while the process drains: nothing was done for it."""
-    return Overloaded("The gateway is stopping. Try again.", reason=REASON, retry_after_seconds=RETRY_SECONDS)
+    return Overloaded("The gateway is stopping. Retry.", reason=Reason.DRAINING, retry_after_seconds=RETRY_SECONDS)
 
 
 def stream_cut() -> GatewayError:
     """The error that ends a stream at the OpenAI door, which has no event for a reader that is detached."""
-    return Overloaded("The gateway is stopping. Try again.", reason=REASON)
+    return Overloaded("The gateway is stopping. Retry.", reason=Reason.DRAINING)
 
 
 def interruption() -> GatewayError:
     """The error for an operation that the end of the grace cut short: how much of it was done is unknown."""
     return Interrupted(
-        "The gateway stopped before the answer was there: a mutation may have been carried out.", reason=REASON
+        "The gateway stopped before the answer was complete. A mutation may have been carried out.",
+        reason=Reason.DRAINING,
     )

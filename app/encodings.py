@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, UnsupportedEncoding
 
 ACCEPTED = "gzip, deflate"
@@ -116,7 +117,7 @@ class _Stage:
         raise self._corrupt("has bytes after its end")
 
     def _corrupt(self, what: str) -> BadUserInput:
-        return BadUserInput(f"The body's {self._name} data {what}.", reason="CONTENT_ENCODING")
+        return BadUserInput(f"The body's {self._name} data {what}.", reason=Reason.CONTENT_ENCODING)
 
 
 def _window_bits(name: str, data: bytes) -> int:
@@ -128,4 +129,4 @@ def _window_bits(name: str, data: bytes) -> int:
 
 
 def _unsupported(message: str) -> UnsupportedEncoding:
-    return UnsupportedEncoding(message, reason="CONTENT_ENCODING")
+    return UnsupportedEncoding(message, reason=Reason.CONTENT_ENCODING)

@@ -15,6 +15,7 @@ from app.telemetry import Telemetry
 from app.weights import work_of
 from clients.bulkhead import SHARES
 from clients.calls import CallBudget
+from clients.codes import Reason
 
 BODIES = 32
 """How many bodies of the largest size one owner's requests may have at a time."""
@@ -104,8 +105,8 @@ class Places:
         self.strangers = Shares(_part(requests), _part(_part(requests)))
         self.requests = Shares(requests, _part(requests))
         self.returning = Shares(requests, _part(requests))
-        self.streams = Shares(streams, _part(streams), what="streams")
-        self.returning_streams = Shares(streams, _part(streams), what="streams")
+        self.streams = Shares(streams, _part(streams), what="streams", reason=Reason.STREAMS)
+        self.returning_streams = Shares(streams, _part(streams), what="streams", reason=Reason.STREAMS)
         each = BODIES * largest_body
         self.bodies = _bodies(SHARES * each, each)
         self.returning_bodies = _bodies(SHARES * each, each)
@@ -144,4 +145,4 @@ def _part(total: int) -> int:
 
 
 def _bodies(total: int, per_owner: int) -> Shares:
-    return Shares(total, per_owner, what="bytes of requests", reason="BODIES")
+    return Shares(total, per_owner, what="bytes of requests", reason=Reason.BODIES)

@@ -17,6 +17,7 @@ from app.telemetry import Telemetry
 from clients.ams import Ams
 from clients.calls import CallScope
 from clients.causes import cause_of
+from clients.codes import Reason
 from clients.decode import display_name
 from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable
 from clients.letta.client import Letta
@@ -127,7 +128,7 @@ async def _key_problem(probe: Probe, scope: CallScope, name: str) -> str | None:
         async with asyncio.timeout(PROBE_SECONDS):
             await probe.allowed(scope)
     except GatewayError as error:
-        if error.reason == "CREDENTIAL":
+        if error.reason == Reason.CREDENTIAL:
             return f"{name} refuses the gateway's key. Check {probe.key}."
         return f"{name} answers, but not what is asked of it: {error.message} Check {probe.variable}."
     except TimeoutError:

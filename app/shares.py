@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clients.codes import Reason
 from clients.errors import Overloaded, RateLimited
 
 RETRY_SECONDS = 1.0
@@ -19,14 +20,14 @@ class Shares:
         total: places in all.
         per_owner: the most that one owner holds at a time.
         what: what takes a place, in the plural, as error messages name it.
-        reason: the errors' ``reason``; without one, ``what`` in capitals.
+        reason: the errors' ``reason``.
     """
 
-    def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: str | None = None) -> None:
+    def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
         self.total = total
         self.per_owner = min(per_owner, total)
         self._what = what
-        self._reason = reason or what.upper()
+        self._reason = reason
         self._held: Counter[str] = Counter()
         self._taken = 0
 
@@ -47,10 +48,12 @@ class Shares:
             Overloaded: fewer places are free.
         """
         if self._held.get(owner, 0) + count > self.per_owner:
-            message = f"You have {self.per_owner:,} {self._what} at a time already, which is the most."
+            message = (
+                f"You have reached the limit of {self.per_owner:,} {self._what} at a time. Retry when some have ended."
+            )
             raise RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         if self._taken + count > self.total:
-            message = f"The gateway has {self.total:,} {self._what} at a time already, which is the most. Try again."
+            message = f"The gateway has reached its limit of {self.total:,} {self._what} at a time. Retry."
             raise Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         self._taken += count
         self._held[owner] += count

@@ -20,6 +20,7 @@ from app.concurrency import LATE_SECONDS, ConcurrencyLimit, Tick
 from app.lag import INTERVAL_SECONDS
 from app.lines import Lines, Waiting
 from app.weights import MANY, REQUEST_WORK, Weights
+from clients.codes import Reason
 from clients.errors import Overloaded
 
 CHEAP = 0.5
@@ -97,7 +98,7 @@ class Shedder:
             self._give_up(owner, waiting)
             raise
         if entered is None:
-            raise Overloaded("The gateway is busy. Try again.", reason="BUSY", retry_after_seconds=RETRY_SECONDS)
+            raise Overloaded("The gateway is overloaded. Retry.", reason=Reason.BUSY, retry_after_seconds=RETRY_SECONDS)
         return entered
 
     def leave(self, owner: str, entered: Entered, work: float = REQUEST_WORK) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from app.meters import Meters
 from app.shares import RETRY_SECONDS, Shares
+from clients.codes import Reason
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 MAX_STRANGERS = 500
@@ -94,14 +95,14 @@ class Sockets:
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
         self.strangers = Strangers()
-        self.places = Shares(total, per_user, what="sockets")
+        self.places = Shares(total, per_user, what="sockets", reason=Reason.SOCKETS)
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
         self._unread: Counter[str] = Counter()
 
     def full(self) -> GatewayError:
         """The error for a socket that comes when every place is taken."""
-        message = f"The gateway has {self.places.total} sockets at a time already, which is the most. Try again."
-        return Overloaded(message, reason="SOCKETS", retry_after_seconds=RETRY_SECONDS)
+        message = f"The gateway has reached its limit of {self.places.total:,} sockets at a time. Retry."
+        return Overloaded(message, reason=Reason.SOCKETS, retry_after_seconds=RETRY_SECONDS)
 
     @contextmanager
     def unread(self, user_id: str, size: int) -> Iterator[None]:
@@ -113,11 +114,11 @@ class Sockets:
         """
         held = self._unread[user_id]
         if held and held + size > MAX_UNREAD:
-            message = f"Answers of {held} characters wait for you to read them. Read them, then ask again."
-            raise RateLimited(message, reason="UNREAD", retry_after_seconds=RETRY_SECONDS)
+            message = f"{held} characters of your answers are unread. Read them, then retry."
+            raise RateLimited(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
         if held and self._unread.total() + size > MAX_ALL_UNREAD:
-            message = "Too many answers wait to be read by all clients. Try again."
-            raise Overloaded(message, reason="UNREAD", retry_after_seconds=RETRY_SECONDS)
+            message = "Too much memory holds answers that clients have not read. Retry."
+            raise Overloaded(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
         self._unread[user_id] += size
         try:
             yield

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from clients.breaker import BreakerState
+from clients.codes import Reason
 from clients.errors import QueryTooComplex, Service
 
 MAX_NAME = 200
@@ -33,9 +34,9 @@ class CallBudget:
         """
         if self.made >= self.limit:
             raise QueryTooComplex(
-                f"The operation needs more than {self.limit:,} calls to the services behind the gateway: ask for "
-                "smaller pages (`first`, `last`), or in several operations.",
-                reason="UPSTREAM_CALLS",
+                f"The operation needs more than {self.limit:,} upstream calls. Request smaller pages "
+                "(`first`, `last`), or use several operations.",
+                reason=Reason.UPSTREAM_CALLS,
             )
         self.made += 1
 
@@ -53,7 +54,7 @@ class CallScope:
     request_id: str
     deadline: float
     traceparent: str | None = None
-    clock: str = "DEADLINE"
+    clock: Reason = Reason.DEADLINE
     returning: bool = False
     caller: str = ""
     budget: CallBudget | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import Service, UpstreamError
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def acknowledged(service: Service) -> Callable[[Answer], Answer]:
 def undecodable(service: Service) -> UpstreamError:
     """The error for an answer that cannot be understood."""
     return UpstreamError(
-        f"{display_name(service)} answered something the gateway cannot read.",
-        reason="DECODE",
+        f"{display_name(service)} sent an answer that cannot be decoded.",
+        reason=Reason.DECODE,
         service=service,
         can_retry=False,
     )

@@ -1,30 +1,30 @@
-"""Everything that can go wrong, once.
+"""The errors of the gateway, each with its code and HTTP status.
 
 ::
 
     GatewayError
-     ├─ Unauthenticated        who are you?                      401  sign in again
-     ├─ Forbidden              not for your role                 403
-     ├─ NotFound               does not exist, or is not yours   404
-     ├─ BadUserInput           change what you sent              400
-     │   ├─ Invalid            … and it says what, line by line  400
-     │   ├─ BodyTimeout        send it faster                    408
-     │   └─ UnsupportedEncoding  send it in another coding       415
-     ├─ Conflict               right request, wrong moment       409  RUN_BUSY, KEY_REUSED, OUTCOME_UNKNOWN, …
-     ├─ RateLimited            wait ``retry_after_seconds``      429
-     ├─ BudgetExceeded         the user's budget is spent        402
-     ├─ PayloadTooLarge        send less                         413
-     ├─ QueryTooComplex        ask for less at once              400  COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS
-     ├─ Overloaded             this gateway is full              503  retry
-     │   └─ Interrupted        … or stopped in the middle of it  503  DRAINING: it may have been carried out
-     └─ UpstreamFailure        a service behind the gateway …
-         ├─ UpstreamUnavailable   … could not be asked           503  CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL
-         ├─ UpstreamTimeout       … did not answer in time       504  CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE
-         └─ UpstreamError         … answered badly               502  STATUS, DECODE, CUT, CREDENTIAL, MODEL
+     ├─ Unauthenticated          the user is not known              401
+     ├─ Forbidden                the user has no permission         403
+     ├─ NotFound                 missing, or another user's         404
+     ├─ BadUserInput             the request must be changed        400
+     │   ├─ Invalid                … with a list of problems        400
+     │   ├─ BodyTimeout            … or sent faster                 408
+     │   └─ UnsupportedEncoding    … or sent in another coding      415
+     ├─ Conflict                 the present state does not allow it  409
+     ├─ RateLimited              a limit of the user is reached     429
+     ├─ BudgetExceeded           the user's budget is spent         402
+     ├─ PayloadTooLarge          the body must be smaller           413
+     ├─ QueryTooComplex          the operation must be smaller      400
+     ├─ Overloaded               the gateway has no capacity        503
+     │   └─ Interrupted            … or stopped during the request  503
+     └─ UpstreamFailure          an upstream call failed:
+         ├─ UpstreamUnavailable    … it was not sent                503
+         ├─ UpstreamTimeout        … it was not answered in time    504
+         └─ UpstreamError          … the answer cannot be used      502
 
-GraphQL's ``extensions``, the REST body, the OpenAI envelope, the metric label and the log field are all read off
-these classes. Anything that is not a ``GatewayError`` is ``INTERNAL_ERROR`` with the request id and not a word more.
-Messages are safe to show: they never carry an upstream's own text, a secret, or another user's ids.
+GraphQL's ``extensions``, the REST body, the OpenAI envelope, the metric label and the log field come from these
+classes; which reasons occur with which code is in ``clients.codes``. Any other exception is ``INTERNAL_ERROR`` with the
+request id and nothing else. Messages contain no upstream text, no secret and no other user's ids.
 """
 
 from __future__ import annotations
@@ -32,29 +32,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, TypedDict, Unpack
 
-
-class ErrorCode(StrEnum):
-    """The closed set of ``extensions.code`` values."""
-
-    UNAUTHENTICATED = "UNAUTHENTICATED"
-    FORBIDDEN = "FORBIDDEN"
-    NOT_FOUND = "NOT_FOUND"
-    BAD_USER_INPUT = "BAD_USER_INPUT"
-    CONFLICT = "CONFLICT"
-    RATE_LIMITED = "RATE_LIMITED"
-    BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
-    QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
-    GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
-    GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
-    OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
-    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
-    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
-    UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
-    UPSTREAM_ERROR = "UPSTREAM_ERROR"
-    OVERLOADED = "OVERLOADED"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
+from clients.codes import ErrorCode, Reason
 
 
 class Service(StrEnum):
@@ -68,7 +46,7 @@ class Service(StrEnum):
 
 
 class _Facts(TypedDict, total=False):
-    reason: str | None
+    reason: Reason | None
     service: Service | None
     retry_after_seconds: float | None
     details: dict[str, str] | None
@@ -76,13 +54,13 @@ class _Facts(TypedDict, total=False):
 
 
 class GatewayError(Exception):
-    """Root of the tree: an error the caller may be told about.
+    """Root of the tree: an error that a client can see.
 
     Attributes:
         code: what kind of error, from the closed set.
         http_status: the status of an HTTP answer that carries nothing but this error.
         message: a sentence that is safe to show.
-        reason: the fine cause (``BREAKER_OPEN``, ``RUN_BUSY``, …), or ``None``.
+        reason: the cause within the code, or ``None``.
         service: the upstream concerned, or ``None``.
         retry_after_seconds: how long to wait before a retry, where that is known.
         retryable: whether sending the same request again can help; ``can_retry`` of the class unless told otherwise.
@@ -97,7 +75,7 @@ class GatewayError(Exception):
         self,
         message: str,
         *,
-        reason: str | None = None,
+        reason: Reason | None = None,
         service: Service | None = None,
         retry_after_seconds: float | None = None,
         details: dict[str, str] | None = None,
@@ -113,63 +91,63 @@ class GatewayError(Exception):
 
 
 class Unauthenticated(GatewayError):
-    """No token, or one that proves nothing."""
+    """The request has no valid token."""
 
     code = ErrorCode.UNAUTHENTICATED
     http_status = 401
 
 
 class Forbidden(GatewayError):
-    """Signed in, but the role does not allow it."""
+    """The user is signed in and has no permission."""
 
     code = ErrorCode.FORBIDDEN
     http_status = 403
 
 
 class NotFound(GatewayError):
-    """It does not exist, or belongs to somebody else: the caller cannot tell which."""
+    """The object does not exist or belongs to another user; the error is the same for both."""
 
     code = ErrorCode.NOT_FOUND
     http_status = 404
 
 
 class BadUserInput(GatewayError):
-    """The request is understood and cannot be right."""
+    """The request is not valid."""
 
     code = ErrorCode.BAD_USER_INPUT
     http_status = 400
 
 
 class Invalid(BadUserInput):
-    """It was checked and found wrong. ``problems`` says what, a line each, and speaks of what was sent alone."""
+    """AMS found the input not valid. ``problems`` lists why, one line each, in terms of the input alone."""
 
-    def __init__(self, message: str, problems: list[str], *, reason: str) -> None:
+    def __init__(self, message: str, problems: list[str], *, reason: Reason) -> None:
         super().__init__(message, reason=reason)
         self.problems = problems
 
 
 class BodyTimeout(BadUserInput):
-    """The request's body did not come in time."""
+    """The request's body did not arrive in time."""
 
     http_status = 408
     can_retry = True
 
 
 class UnsupportedEncoding(BadUserInput):
-    """The request's body has a content coding that is not decoded here."""
+    """The request's body has a content coding that the gateway does not support."""
 
     http_status = 415
 
 
 class Conflict(GatewayError):
-    """The request collides with the present state (``RUN_BUSY``, ``KEY_REUSED``, ``OUTCOME_UNKNOWN``)."""
+    """The present state does not allow the request."""
 
     code = ErrorCode.CONFLICT
     http_status = 409
 
 
 class RateLimited(GatewayError):
-    """Too many requests in a time, or too much under way; ``retry_after_seconds`` says when to try again."""
+    """A rate limit or quota of the user is reached; ``retry_after_seconds`` says when to retry."""
 
     code = ErrorCode.RATE_LIMITED
     http_status = 429
@@ -177,7 +155,7 @@ class RateLimited(GatewayError):
 
 
 class BudgetExceeded(GatewayError):
-    """The caller's model budget is spent. 402, so that SDKs do not retry it."""
+    """The user's model budget is spent. 402, so that SDKs do not retry it."""
 
     code = ErrorCode.BUDGET_EXCEEDED
     http_status = 402
@@ -191,14 +169,14 @@ class PayloadTooLarge(GatewayError):
 
 
 class QueryTooComplex(GatewayError):
-    """The operation asks for more than one may: COST, UPSTREAM_CALLS, ANSWER_SIZE, ERRORS."""
+    """The operation, its document or its response is too large."""
 
     code = ErrorCode.QUERY_TOO_COMPLEX
     http_status = 400
 
 
 class Overloaded(GatewayError):
-    """This gateway has no room for the request right now, or is stopping (``DRAINING``)."""
+    """The gateway has no capacity for the request, or is stopping."""
 
     code = ErrorCode.OVERLOADED
     http_status = 503
@@ -206,17 +184,17 @@ class Overloaded(GatewayError):
 
 
 class Interrupted(Overloaded):
-    """This gateway stopped in the middle of the request. Not retryable as it stands: it may have been carried out."""
+    """The gateway stopped during the request, which may have been carried out: it is not retryable."""
 
     can_retry = False
 
 
 class UpstreamFailure(GatewayError):
-    """A service behind the gateway failed; ``service`` says which.
+    """An upstream call failed; ``service`` says to which service.
 
     Attributes:
-        unconfirmed: whether the service may have done what was asked: the request was sent, and no answer tells.
-            Unless it is given, the class and the reason say so.
+        unconfirmed: whether the service may have carried out the call: it was sent, and no answer confirms the outcome.
+            By default, the class and the reason decide.
     """
 
     can_retry = True
@@ -230,17 +208,14 @@ class UpstreamFailure(GatewayError):
 
 
 class UpstreamUnavailable(UpstreamFailure):
-    """The service could not be asked: nothing was sent. Reasons: CONNECT, BREAKER_OPEN, MODEL, BULKHEAD_FULL.
-
-    ``MODEL`` is an open breaker of one model, ``BREAKER_OPEN`` that of another kind of call or of the whole service.
-    """
+    """The call was not sent."""
 
     code = ErrorCode.UPSTREAM_UNAVAILABLE
     http_status = 503
 
 
 class UpstreamTimeout(UpstreamFailure):
-    """The service was asked and did not answer in time. Reasons: CONNECT, FIRST_TOKEN, IDLE, TOTAL, DEADLINE."""
+    """The call was sent and not answered in time."""
 
     code = ErrorCode.UPSTREAM_TIMEOUT
     http_status = 504
@@ -250,17 +225,16 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 class UpstreamError(UpstreamFailure):
-    """The service answered, and the answer is no use. Reasons: STATUS, DECODE, CUT, CREDENTIAL, MODEL.
+    """The service's answer cannot be used.
 
-    A cut, an answer that cannot be read, and a status that can be retried do not confirm what was done; the other
-    reasons do.
+    ``CUT``, ``DECODE`` and a ``STATUS`` that can be retried leave the outcome unknown; other reasons do not.
     """
 
     code = ErrorCode.UPSTREAM_ERROR
     http_status = 502
 
     def _may_be_done(self) -> bool:
-        return self.reason in {"CUT", "DECODE"} or (self.reason == "STATUS" and self.retryable)
+        return self.reason in {Reason.CUT, Reason.DECODE} or (self.reason == Reason.STATUS and self.retryable)
 
 
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
@@ -275,13 +249,13 @@ def error_of(
     code: ErrorCode,
     message: str,
     *,
-    reason: str | None,
+    reason: Reason | None,
     service: Service | None,
     retryable: bool,
     retry_after_seconds: float | None = None,
     details: dict[str, str] | None = None,
 ) -> GatewayError:
-    """An error again from what was kept of it."""
+    """Make an error from the fields that were kept of one."""
     return _KINDS.get(code, GatewayError)(
         message,
         reason=reason,

@@ -9,6 +9,7 @@ import msgspec
 
 from clients.breakers import BreakerRefused
 from clients.calls import MAX_NAME, Answer, Call
+from clients.codes import Reason
 from clients.decode import UNREADABLE, display_name, undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
@@ -21,7 +22,7 @@ def _setting(service: Service) -> str:
     return f"{service.value.upper()}_BASE_URL"
 
 
-def of_wire(service: Service, error: Exception, clock: str = "DEADLINE", *, sent: bool = True) -> GatewayError:
+def of_wire(service: Service, error: Exception, clock: Reason = Reason.DEADLINE, *, sent: bool = True) -> GatewayError:
     """The error for one on the wire.
 
     Args:
@@ -33,9 +34,11 @@ def of_wire(service: Service, error: Exception, clock: str = "DEADLINE", *, sent
     name = display_name(service)
     match error:
         case httpx.PoolTimeout():
-            return UpstreamUnavailable(f"Too many calls to {name}.", reason="BULKHEAD_FULL", service=service)
+            return UpstreamUnavailable(
+                f"Too many calls to {name} are under way. Retry later.", reason=Reason.BULKHEAD_FULL, service=service
+            )
         case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
-            return UpstreamUnavailable(f"{name} cannot be reached.", reason="CONNECT", service=service)
+            return UpstreamUnavailable(f"The gateway cannot connect to {name}.", reason=Reason.CONNECT, service=service)
         case TimeoutError() | httpx.TimeoutException():
             return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service, unconfirmed=sent)
         case _:
@@ -45,11 +48,15 @@ def of_wire(service: Service, error: Exception, clock: str = "DEADLINE", *, sent
 def of_body(service: Service, error: Exception) -> UpstreamError:
     """The error for a body that broke off, is too large, or whose encoding is corrupt."""
     if isinstance(error, TooLarge):
-        message = f"{display_name(service)} answered {error}, which is too large to read."
-        return UpstreamError(message, reason="TOO_LARGE", service=service, can_retry=False, unconfirmed=True)
+        message = f"{display_name(service)} sent an answer of {error}, which is too large."
+        return UpstreamError(message, reason=Reason.TOO_LARGE, service=service, can_retry=False, unconfirmed=True)
     if isinstance(error, EncodingUnreadable):
         return undecodable(service)
-    return UpstreamError(f"{display_name(service)} broke off its answer.", reason="CUT", service=service)
+    return UpstreamError(
+        f"The connection to {display_name(service)} broke before the answer was complete.",
+        reason=Reason.CUT,
+        service=service,
+    )
 
 
 def nothing_was_sent(error: httpx.TransportError) -> bool:
@@ -63,15 +70,15 @@ def of_status(service: Service, answer: Answer) -> UpstreamError:
     if answer.status >= 500:
         return UpstreamError(
             f"{name} failed with status {answer.status}.",
-            reason="STATUS",
+            reason=Reason.STATUS,
             service=service,
             retry_after_seconds=retry_after_seconds(answer.headers),
         )
     if is_redirect(answer.status):
-        message = f"{name} answers with a redirect ({answer.status}): check {setting}."
+        message = f"{name} redirects with status {answer.status}. Check {setting}."
     else:
-        message = f"{name} answers with status {answer.status}, which is no answer: check {setting}."
-    return UpstreamError(message, reason="STATUS", service=service, can_retry=False)
+        message = f"{name} answers with the unexpected status {answer.status}. Check {setting}."
+    return UpstreamError(message, reason=Reason.STATUS, service=service, can_retry=False)
 
 
 def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
@@ -82,9 +89,9 @@ def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
         _JSON.decode(answer.body)
     except UNREADABLE:
         return UpstreamError(
-            f"{display_name(service)} answers its health check with something that is not JSON: "
-            f"check {_setting(service)}.",
-            reason="DECODE",
+            f"{display_name(service)} answers the health check with a body that is not JSON. "
+            f"Check {_setting(service)}.",
+            reason=Reason.DECODE,
             service=service,
             can_retry=False,
         )
@@ -100,13 +107,13 @@ def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> Upstrea
     """The error for a call that a breaker refused. It names the model, if any, but no other id."""
     name, seconds = display_name(service), math.ceil(refused.retry_after_seconds)
     if refused.part is not None and call.model:
-        what, reason = f"Model {call.model[:MAX_NAME]}", "MODEL"
+        what, reason = f"Model {call.model[:MAX_NAME]}", Reason.MODEL
     elif refused.part is not None:
-        what, reason = f"{name} ({call.operation})", "BREAKER_OPEN"
+        what, reason = f"{name} ({call.operation})", Reason.BREAKER_OPEN
     else:
-        what, reason = name, "BREAKER_OPEN"
+        what, reason = name, Reason.BREAKER_OPEN
     return UpstreamUnavailable(
-        f"{what} keeps failing; it is not called again for {seconds} s.",
+        f"{what} keeps failing: its breaker is open. Retry in {seconds} s.",
         reason=reason,
         service=service,
         retry_after_seconds=round(refused.retry_after_seconds, 3),

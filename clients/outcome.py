@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from clients.codes import Reason
 from clients.errors import Conflict, GatewayError, UpstreamFailure
-
-OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
-"""The reason of a Conflict: the request may have been carried out, and must not be sent again as it stands."""
 
 
 def is_unconfirmed(error: GatewayError) -> bool:
     """Whether what was asked may have been done although it failed."""
-    return error.reason == OUTCOME_UNKNOWN or (isinstance(error, UpstreamFailure) and error.unconfirmed)
+    return error.reason is Reason.OUTCOME_UNKNOWN or (isinstance(error, UpstreamFailure) and error.unconfirmed)
 
 
 def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
@@ -22,12 +20,12 @@ def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
             that is such an error itself is answered as it is.
     """
     if cause is None:
-        return Conflict(advice, reason=OUTCOME_UNKNOWN)
-    if isinstance(cause, Conflict) and cause.reason == OUTCOME_UNKNOWN:
+        return Conflict(advice, reason=Reason.OUTCOME_UNKNOWN)
+    if isinstance(cause, Conflict) and cause.reason is Reason.OUTCOME_UNKNOWN:
         return cause
     return Conflict(
         f"{cause.message} {advice}",
-        reason=OUTCOME_UNKNOWN,
+        reason=Reason.OUTCOME_UNKNOWN,
         service=cause.service,
         retry_after_seconds=cause.retry_after_seconds,
         details={"cause": cause.reason} if cause.reason else None,

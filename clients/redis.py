@@ -13,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from clients.calls import CallScope
+from clients.codes import Reason
 from clients.errors import Service, UpstreamUnavailable
 from clients.health import HealthCheck
 
@@ -50,6 +51,8 @@ async def redis_check(url: str, password: str | None, stack: AsyncExitStack) -> 
             async with asyncio.timeout(min(_SECONDS, scope.deadline - time.monotonic())):
                 await client.ping()
         except (RedisError, OSError, TimeoutError) as error:
-            raise UpstreamUnavailable("Redis cannot be reached.", reason="CONNECT", service=Service.REDIS) from error
+            raise UpstreamUnavailable(
+                "The gateway cannot connect to Redis.", reason=Reason.CONNECT, service=Service.REDIS
+            ) from error
 
     return HealthCheck(service=Service.REDIS, ping=ping, breakers=None, note=lambda: None, embedded=False)

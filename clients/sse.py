@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from clients.codes import Reason
 from clients.decode import UNREADABLE
 from clients.errors import Service, UpstreamError
 
@@ -78,7 +79,9 @@ def _has_too_many_parts(raw: bytes) -> bool:
 
 
 def _too_large(service: Service) -> UpstreamError:
-    return UpstreamError("A stream event is too large.", reason="DECODE", service=service, can_retry=False)
+    return UpstreamError(
+        "An event of the stream is too large to decode.", reason=Reason.DECODE, service=service, can_retry=False
+    )
 
 
 def _last(rest: bytes) -> SseEvent | None:

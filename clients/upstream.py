@@ -18,6 +18,7 @@ import httpx
 from clients import failures
 from clients.breakers import Breakers, Verdict
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
+from clients.codes import Reason
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import Service, UpstreamError
@@ -151,7 +152,7 @@ class Upstream:
         """Open a stream of events for ``StreamedCall``. Returns the answer, and what closes it."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
-        clock = "FIRST_TOKEN" if opening < scope.deadline else scope.clock
+        clock = Reason.FIRST_TOKEN if opening < scope.deadline else scope.clock
         with self._timed(call, guarded, clock):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
                 opened = await self._wire.opened(scope, call)
@@ -185,7 +186,7 @@ class Upstream:
         await self._wire.aclose()
 
     @contextmanager
-    def _timed(self, call: Call, guarded: GuardedCall, clock: str) -> Iterator[None]:
+    def _timed(self, call: Call, guarded: GuardedCall, clock: Reason) -> Iterator[None]:
         """Errors on the wire, counted and translated; ``clock`` is the reason where time ran out.
 
         Time that runs out counts only where the service had a fair share of it: a caller that comes with a deadline

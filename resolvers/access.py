@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from clients.ams import AgentRow, Profile
+from clients.codes import Reason
 from clients.errors import NotFound, Service, UpstreamError
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord, RunRecord, StepRecord
@@ -82,8 +83,8 @@ class Access:
         key = (await self.profile()).litellm_key or self._platform_key
         if key is None:
             raise UpstreamError(
-                "No key is set up to pay for your model calls.",
-                reason="CREDENTIAL",
+                "No LiteLLM key is configured for your model calls. Ask the operator for one.",
+                reason=Reason.CREDENTIAL,
                 service=Service.LITELLM,
                 can_retry=False,
             )
@@ -110,7 +111,7 @@ class Access:
 
 def not_found(kind: str) -> NotFound:
     """The one answer for what does not exist and for what is somebody else's."""
-    return NotFound(f"No such {kind}.")
+    return NotFound(f"The {kind} does not exist.")
 
 
 def default_conversation(agent_id: str) -> ConversationRecord:

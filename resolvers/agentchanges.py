@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import ModelMode, ModelRecord
 from resolvers import checks
@@ -74,7 +75,7 @@ async def update(
     changes: dict[str, Any] = {"name": called, "description": about}
     changes = {field: value for field, value in changes.items() if value is not None}
     if not changes and own_tags is None and model is None:
-        raise BadUserInput("Say what is to be changed.", reason="EMPTY")
+        raise BadUserInput("The input changes nothing. Give at least one field to change.", reason=Reason.EMPTY)
     row = await context.access.agent(agent_id)
     chosen = None if model is None else await _thinking_model(context, model)
     try:
@@ -89,7 +90,9 @@ async def update(
 async def _thinking_model(context: RequestContext, name: str) -> ModelRecord:
     chosen = await model_by_name(context, name)
     if chosen.mode not in _THINKING:
-        raise BadUserInput("An agent cannot think with this model.", reason="MODEL")
+        raise BadUserInput(
+            "The model cannot be used for agents. Choose another one from `models`.", reason=Reason.MODEL
+        )
     return chosen
 
 

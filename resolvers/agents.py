@@ -8,6 +8,7 @@ import msgspec
 from strawberry import Parent
 
 from clients.ams import AgentRow, TemplateRecord, UpgradePlan
+from clients.codes import Reason
 from clients.errors import GatewayError
 from clients.letta.client import is_letta_id
 from clients.letta.records import AgentState, ConversationRecord, MemoryBlockRecord, ToolRecord
@@ -16,7 +17,6 @@ from resolvers import checks
 from resolvers.access import default_conversation, not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
-from resolvers.loaders import STATE_MISSING
 from resolvers.loading import settled
 from resolvers.models import model_if_callable
 from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, page
@@ -124,7 +124,7 @@ async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord |
         if isinstance(state, AgentState) and (one := _attached_to(state, node_id)) is not None:
             return one
     for state in states:
-        if isinstance(state, GatewayError) and state.reason != STATE_MISSING:
+        if isinstance(state, GatewayError) and state.reason is not Reason.STATE_MISSING:
             raise state  # what is asked for may be there
     raise not_found(_KINDS[kind])
 

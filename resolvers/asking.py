@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.vetting import Vetted, vet_chat
 
@@ -25,22 +26,22 @@ def checked(body: dict[str, Any]) -> Vetted:
             ``MESSAGE``, ``MODEL``), or one of ``vet_chat``'s.
     """
     if not body["model"].strip():
-        raise _wrong("MODEL", "model is the name of a model, as in `models`.")
+        raise _wrong(Reason.MODEL, "`model` is blank. Give the name of a model from `models`.")
     if not body["messages"]:
-        raise _wrong("EMPTY", "A completion needs a message.")
+        raise _wrong(Reason.EMPTY, "`messages` is empty. Give at least one message.")
     if len(body["messages"]) > MAX_MESSAGES:
-        raise _wrong("RANGE", f"messages are at most {MAX_MESSAGES}.")
+        raise _wrong(Reason.RANGE, f"`messages` has more than {MAX_MESSAGES} messages.")
     for index, message in enumerate(body["messages"]):
         _check_message(index, message)
     for name, (least, most) in _RANGES.items():
         value = body.get(name)
         if value is not None and not least <= value <= most:
-            raise _wrong("RANGE", f"{_shown(name)} is from {least} to {most}.")
+            raise _wrong(Reason.RANGE, f"`{_shown(name)}` is {value}: it must be from {least} to {most}.")
     if (limit := body.get("max_tokens")) is not None and limit < 1:
-        raise _wrong("RANGE", "maxTokens is at least 1.")
+        raise _wrong(Reason.RANGE, f"`maxTokens` is {limit}: it must be at least 1.")
     stops = body.get("stop")
     if stops is not None and (not 1 <= len(stops) <= MAX_STOPS or not all(stops)):
-        raise _wrong("STOP", f"stop has 1 to {MAX_STOPS} texts, none of them empty.")
+        raise _wrong(Reason.STOP, f"`stop` must have 1 to {MAX_STOPS} strings, none of them empty.")
     names = _tool_names(body.get("tools"))
     _check_choice(body.get("tool_choice"), names)
     _check_format(body.get("response_format"))
@@ -51,14 +52,16 @@ def _check_message(index: int, message: dict[str, Any]) -> None:
     calls, role = message.get("tool_calls"), message["role"]
     where = f"messages[{index}]"
     if role == "tool" and not message.get("tool_call_id"):
-        raise _wrong("MESSAGE", f"{where}: a TOOL message says which call it answers (toolCallId).")
+        raise _wrong(
+            Reason.MESSAGE, f"{where} is a TOOL message without `toolCallId`. Give the id of the call that it answers."
+        )
     if calls is not None:
         if role != "assistant":
-            raise _wrong("MESSAGE", f"{where}: only an ASSISTANT message has toolCalls.")
+            raise _wrong(Reason.MESSAGE, f"{where} has `toolCalls`, which only ASSISTANT messages may have.")
         if not calls:
-            raise _wrong("MESSAGE", f"{where}: toolCalls is empty: leave it out.")
+            raise _wrong(Reason.MESSAGE, f"{where}: `toolCalls` is empty. Omit it.")
     elif message["content"] is None:
-        raise _wrong("MESSAGE", f"{where}: it says nothing: give content or parts.")
+        raise _wrong(Reason.MESSAGE, f"{where} is empty. Give `content` or `parts`.")
 
 
 def _tool_names(tools: list[Any] | None) -> set[str]:
@@ -66,25 +69,27 @@ def _tool_names(tools: list[Any] | None) -> set[str]:
     if tools is None:
         return set()
     if not 1 <= len(tools) <= MAX_TOOLS:
-        raise _wrong("TOOLS", f"tools are 1 to {MAX_TOOLS}.")
+        raise _wrong(Reason.TOOLS, f"`tools` has {len(tools)} tools: it must have 1 to {MAX_TOOLS}.")
     names = [_tool_name(index, tool) for index, tool in enumerate(tools)]
     functions = [name for name in names if name is not None]
     if len(set(functions)) < len(functions):
-        raise _wrong("TOOLS", "Two tools have the same name.")
+        raise _wrong(Reason.TOOLS, "Two tools have the same name. Names must be unique.")
     return set(functions)
 
 
 def _tool_name(index: int, tool: object) -> str | None:
     if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
-        raise _wrong("TOOLS", f'tools[{index}] is an object with a type, such as "function".')
+        raise _wrong(Reason.TOOLS, f'tools[{index}] must be an object with a `type`, such as "function".')
     if tool["type"] != "function":
         return None
     function = tool.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise _wrong("TOOLS", f"tools[{index}].function has a name of letters, digits, _ and -, 64 at most.")
+        raise _wrong(
+            Reason.TOOLS, f"tools[{index}].function.name must have 1 to 64 letters, digits, underscores and hyphens."
+        )
     if not isinstance(function, dict) or not isinstance(function.get("parameters", {}), dict):
-        raise _wrong("TOOLS", f"tools[{index}].function.parameters is a JSON schema.")
+        raise _wrong(Reason.TOOLS, f"tools[{index}].function.parameters must be a JSON schema.")
     return name
 
 
@@ -93,20 +98,22 @@ def _check_choice(choice: Any, names: set[str]) -> None:
         return
     if isinstance(choice, str):
         if choice not in _CHOICES:
-            raise _wrong("TOOL_CHOICE", f"toolChoice is one of {', '.join(_CHOICES)}, or names a tool.")
+            raise _wrong(Reason.TOOL_CHOICE, f"`toolChoice` must be {', '.join(_CHOICES)}, or name a tool.")
         if choice == "required" and not names:
-            raise _wrong("TOOL_CHOICE", "toolChoice requires a tool, and there are none.")
+            raise _wrong(Reason.TOOL_CHOICE, "`toolChoice` is required, but `tools` has no functions.")
         return
     function = choice.get("function") if isinstance(choice, dict) else None
     if not isinstance(function, dict) or function.get("name") not in names:
-        raise _wrong("TOOL_CHOICE", "toolChoice names none of the tools.")
+        raise _wrong(Reason.TOOL_CHOICE, "`toolChoice` does not name one of the tools.")
 
 
 def _check_format(form: Any) -> None:
     if form is None:
         return
     if not isinstance(form, dict) or form.get("type") not in _FORMATS:
-        raise _wrong("RESPONSE_FORMAT", f"responseFormat has a type: {', '.join(_FORMATS)}.")
+        raise _wrong(
+            Reason.RESPONSE_FORMAT, f"`responseFormat` must be an object whose `type` is {', '.join(_FORMATS)}."
+        )
     if form["type"] != "json_schema":
         return
     given = form.get("json_schema")
@@ -115,7 +122,7 @@ def _check_format(form: Any) -> None:
         or not isinstance(given.get("name"), str)
         or not isinstance(given.get("schema"), dict)
     ):
-        raise _wrong("RESPONSE_FORMAT", "responseFormat.json_schema has a name and a schema.")
+        raise _wrong(Reason.RESPONSE_FORMAT, "`responseFormat.json_schema` must have a `name` and a `schema`.")
 
 
 def _shown(name: str) -> str:
@@ -123,5 +130,5 @@ def _shown(name: str) -> str:
     return head + "".join(part.title() for part in rest)
 
 
-def _wrong(reason: str, message: str) -> BadUserInput:
+def _wrong(reason: Reason, message: str) -> BadUserInput:
     return BadUserInput(message, reason=reason)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 
 MAX_KEY = 200
@@ -38,21 +39,23 @@ _HEADER = re.compile(r"[\x20-\x7e]*")
 def key(given: str) -> str:
     """A key that the gateway itself knows something by."""
     if not 1 <= len(given) <= MAX_KEY:
-        raise BadUserInput(f"A key has 1 to {MAX_KEY} characters.", reason="KEY")
+        raise BadUserInput(f"The key has {len(given)} characters: it must have 1 to {MAX_KEY}.", reason=Reason.KEY)
     return given
 
 
 def header_key(key: str | None) -> str | None:
     """An idempotency key that goes on to AMS as a header."""
     if key is not None and not (1 <= len(key) <= MAX_KEY and key == key.strip() and _HEADER.fullmatch(key)):
-        raise BadUserInput(f"This idempotencyKey must have 1 to {MAX_KEY} characters of printable ASCII.", reason="KEY")
+        raise BadUserInput(
+            f"The idempotencyKey must have 1 to {MAX_KEY} printable ASCII characters.", reason=Reason.KEY
+        )
     return key
 
 
 def version(number: str | None) -> str | None:
     """A version's number."""
     if number is not None and (len(number) > MAX_NAME or _SEMVER.fullmatch(number) is None):
-        raise BadUserInput("A version is a SemVer number such as 1.2.0.", reason="VERSION")
+        raise BadUserInput("The version must be a SemVer version, such as 1.2.0.", reason=Reason.VERSION)
     return number
 
 
@@ -69,7 +72,7 @@ def is_slug(text: str) -> bool:
 def text(given: str | None, what: str, most: int) -> str | None:
     """A text that Letta keeps."""
     if given is not None and len(given) > most:
-        raise BadUserInput(f"A {what} has at most {most} characters.", reason="TEXT")
+        raise BadUserInput(f"The {what} has {len(given)} characters: at most {most} are allowed.", reason=Reason.TEXT)
     return given
 
 
@@ -79,7 +82,8 @@ def agent_name(name: str | None) -> str | None:
         return None
     if not name.strip() or len(name) > MAX_NAME or _AGENT_NAME.fullmatch(name) is None:
         raise BadUserInput(
-            f"A name has 1 to {MAX_NAME} letters, digits, spaces, hyphens, underscores and apostrophes.", reason="NAME"
+            f"The name must have 1 to {MAX_NAME} letters, digits, spaces, hyphens, underscores and apostrophes.",
+            reason=Reason.NAME,
         )
     return name
 
@@ -100,7 +104,7 @@ def tags(given: list[str] | None) -> list[str] | None:
     for tag in given or []:
         _tag(tag)
     if given is not None and len(given) > MAX_TAGS:
-        raise BadUserInput(f"There are at most {MAX_TAGS} tags.", reason="TAG")
+        raise BadUserInput(f"{len(given)} tags are given: at most {MAX_TAGS} are allowed.", reason=Reason.TAG)
     return None if given is None else list(dict.fromkeys(given))
 
 
@@ -113,15 +117,18 @@ def tag(given: str | None) -> str | None:
 
 def _tag(given: str) -> None:
     if given.startswith(PLATFORM_TAG):
-        raise BadUserInput(f"Tags that begin with {PLATFORM_TAG} are the platform's.", reason="TAG")
+        raise BadUserInput(f"Tags that begin with {PLATFORM_TAG} are reserved for the platform.", reason=Reason.TAG)
     if not (0 < len(given) <= MAX_TAG and given == given.strip() and given.isprintable()):
-        raise BadUserInput(f"A tag has 1 to {MAX_TAG} printable characters, and no space at its ends.", reason="TAG")
+        raise BadUserInput(
+            f"A tag must have 1 to {MAX_TAG} printable characters, without leading or trailing spaces.",
+            reason=Reason.TAG,
+        )
 
 
 def source(text: str) -> str:
     """An Agent File's text."""
     if len(text.encode()) > MAX_SOURCE_BYTES:
-        raise BadUserInput(f"An Agent File has at most {MAX_SOURCE_BYTES} bytes.", reason="TOO_LONG")
+        raise BadUserInput(f"The Agent File is larger than {MAX_SOURCE_BYTES} bytes.", reason=Reason.TOO_LONG)
     return text
 
 
@@ -130,11 +137,11 @@ def variables(given: Any) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        raise BadUserInput("variables must be a JSON object.", reason="VARIABLES")
+        raise BadUserInput("`variables` must be a JSON object.", reason=Reason.VARIABLES)
     if _is_deep(given):
-        raise BadUserInput(f"variables are nested at most {MAX_NESTING} deep.", reason="VARIABLES")
+        raise BadUserInput(f"`variables` is nested more than {MAX_NESTING} levels deep.", reason=Reason.VARIABLES)
     if len(msgspec.json.encode(given)) > MAX_VARIABLES_BYTES:
-        raise BadUserInput(f"variables have at most {MAX_VARIABLES_BYTES} bytes of JSON.", reason="TOO_LONG")
+        raise BadUserInput(f"`variables` is larger than {MAX_VARIABLES_BYTES} bytes of JSON.", reason=Reason.TOO_LONG)
     return given
 
 

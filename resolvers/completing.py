@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict
 from clients.letta.tools import ToolCall
 from clients.litellm.embeddings import EmbeddingRecord, decode_embeddings
@@ -40,7 +41,7 @@ _NUMBER_BYTES = 32
 REQUEST_COPIES = 3
 """The copies of a completion's body in memory while its stream runs: as it came, parsed, and as it is sent."""
 
-MAY_BE_PAID = "The completion may have been paid for: use a new key to ask again."
+MAY_BE_PAID = "The completion may have been paid for. Use a new key to request it again."
 _USERS = ("user", "safety_identifier")
 
 
@@ -146,7 +147,7 @@ def _completion(model: str, stream: Stream, ended: Ended, events: list[Event]) -
     """The whole answer of a stream that has ended. Raises GatewayError where there is none."""
     stream.opened.result()
     if ended.outcome is StreamOutcome.CANCELLED:
-        raise Conflict("The completion was cancelled.", reason="CANCELLED")
+        raise Conflict("The completion was cancelled.", reason=Reason.CANCELLED)
     if ended.error is not None:
         error = ended.error.error()
         raise outcome_unknown(MAY_BE_PAID, error) if stream.unsure else error
@@ -207,10 +208,10 @@ def _weight(embedded: Embedded) -> int:
 
 def _check(inputs: list[str], dimensions: int | None) -> None:
     if not 1 <= len(inputs) <= MAX_INPUTS:
-        raise BadUserInput(f"inputs are 1 to {MAX_INPUTS}.", reason="RANGE")
+        raise BadUserInput(f"`inputs` has {len(inputs)} texts: it must have 1 to {MAX_INPUTS}.", reason=Reason.RANGE)
     if not all(text.strip() for text in inputs):
-        raise BadUserInput("An input is empty.", reason="EMPTY")
+        raise BadUserInput("`inputs` has an empty text.", reason=Reason.EMPTY)
     if sum(map(len, inputs)) > MAX_INPUT:
-        raise BadUserInput(f"The inputs have more than {MAX_INPUT} characters.", reason="TOO_LONG")
+        raise BadUserInput(f"`inputs` has more than {MAX_INPUT} characters in all.", reason=Reason.TOO_LONG)
     if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise BadUserInput(f"dimensions are from 1 to {MAX_DIMENSIONS}.", reason="RANGE")
+        raise BadUserInput(f"`dimensions` is {dimensions}: it must be from 1 to {MAX_DIMENSIONS}.", reason=Reason.RANGE)

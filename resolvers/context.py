@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from clients.calls import CallBudget, CallScope
+from clients.codes import Reason
 from resolvers import checks
 from resolvers.access import Access
 from resolvers.doubt import Doubt, confirmed
@@ -89,7 +90,7 @@ class RequestContext:
     def model_scope(self) -> CallScope:
         """For a call that waits for a model: bounded by the model's own total."""
         deadline = time.monotonic() + self.resources.clocks.llm_total
-        return replace(self._scope(), deadline=deadline, clock="TOTAL")
+        return replace(self._scope(), deadline=deadline, clock=Reason.TOTAL)
 
     def _scope(self) -> CallScope:
         return CallScope(

@@ -8,6 +8,7 @@ from typing import overload
 from strawberry import Parent
 
 from clients.ams import AgentRow
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord
@@ -67,8 +68,8 @@ async def create(
 
 
 _UNCONFIRMED = (
-    "Letta did not confirm the new conversation. Send the request again with the same key: the gateway looks for it "
-    "first. If this comes again, or without a key, look in the agent's conversations before you use a new key."
+    "Letta did not confirm the new conversation. Retry with the same key: the gateway looks for the conversation "
+    "first. If this error repeats, or if there was no key, look in the agent's conversations before you use a new key."
 )
 _NEWEST = 50
 """How many of an agent's newest conversations are looked through for one that was made."""
@@ -174,8 +175,8 @@ async def _made(context: RequestContext, conversation_id: str) -> ConversationRe
     record = await context.access.conversation(conversation_id)
     if record.id.startswith(DEFAULT_PREFIX):
         raise BadUserInput(
-            "An agent's default conversation is part of the agent: it can be neither changed, forked nor deleted.",
-            reason="DEFAULT_CONVERSATION",
+            "An agent's default conversation cannot be changed, forked or deleted.",
+            reason=Reason.DEFAULT_CONVERSATION,
         )
     return record
 

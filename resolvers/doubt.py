@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from clients.codes import Reason
 from clients.errors import GatewayError
 from clients.outcome import is_unconfirmed, outcome_unknown
 
@@ -46,7 +47,11 @@ class Attempted:
 
 def settled_at(error: GatewayError | None) -> float:
     """When a look counts for an attempt that ends now, by this error or by being given up, on ``time.monotonic``."""
-    answered = error is not None and error.details.get("cause", error.reason) in {"CUT", "STATUS", "DECODE"}
+    answered = error is not None and error.details.get("cause", error.reason) in {
+        Reason.CUT,
+        Reason.STATUS,
+        Reason.DECODE,
+    }
     return time.monotonic() + (BRIEF_SECONDS if answered else SETTLE_SECONDS)
 
 
@@ -56,7 +61,7 @@ def says_itself(error: GatewayError, *, looks: bool) -> bool:
     An answer that cannot be read is. A refusal for now (``Retry-After``) is retryable as it stands, so it is told only
     where the same key ``looks`` first for what was done.
     """
-    return error.reason == "DECODE" or (looks and error.retry_after_seconds is not None)
+    return error.reason == Reason.DECODE or (looks and error.retry_after_seconds is not None)
 
 
 async def confirmed(

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, GatewayError, NotFound, RateLimited, UpstreamFailure
 from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun
@@ -132,9 +133,12 @@ class _Following:
         try:
             stream = self._streams.get(place.stream_id, self._owner_id)
         except NotFound as error:
-            raise BadUserInput("That turn cannot be read again.", reason="CURSOR_EXPIRED") from error
+            raise BadUserInput(
+                "The turn of this cursor cannot be replayed any more. Read the conversation's messages.",
+                reason=Reason.CURSOR_EXPIRED,
+            ) from error
         if stream.conversation != self._conversation:
-            raise BadUserInput("The cursor is not one of this conversation.", reason="CURSOR")
+            raise BadUserInput("The cursor does not belong to this conversation.", reason=Reason.CURSOR)
         await stream.log.position(place.cursor)
         mine = self._mine()
         self._finished = {earlier.id for earlier in mine[: mine.index(stream)]}

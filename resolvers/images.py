@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.public_urls import is_public
 
@@ -51,10 +52,10 @@ def image(url: str, detail: str | None) -> Image:
     if match is not None:
         media_type, data = match[1], url[match.end() :]
         if len(url) > MAX_DATA_URL or not _is_base64(data):
-            raise _bad(f"An image's data URL is base64, of {MAX_DATA_URL} characters at most.")
+            raise _bad(f"An image's data URL must be valid base64, of {MAX_DATA_URL} characters at most.")
         return Image(url=url, detail=detail, media_type=media_type, data=data)
     if not is_public(url):
-        raise _bad("An image is a public https URL, or a data URL of a PNG, JPEG, GIF or WebP in base64.")
+        raise _bad("An image must be a public https URL, or a base64 data URL of a PNG, JPEG, GIF or WebP.")
     return Image(url=url, detail=detail)
 
 
@@ -72,4 +73,4 @@ def _is_base64(text: str) -> bool:
 
 
 def _bad(message: str) -> BadUserInput:
-    return BadUserInput(message, reason="IMAGE")
+    return BadUserInput(message, reason=Reason.IMAGE)

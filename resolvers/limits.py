@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import RateLimited
 from clients.limiter import Budget, Charge, Limiter, Standing
 
@@ -29,9 +30,14 @@ class LimitKind(StrEnum):
 
 
 _TOO_MUCH = {
-    LimitKind.GENERAL: "You have asked more than {limit} times in a minute.",
-    LimitKind.LLM: "You have put models to work more than {limit} times in a minute.",
-    LimitKind.PROXY: "Your agents have called models more than {limit} times in a minute.",
+    LimitKind.GENERAL: "The limit of {limit} requests per minute is reached.",
+    LimitKind.LLM: "The limit of {limit} requests to models per minute is reached.",
+    LimitKind.PROXY: "The limit of {limit} model calls of your agents per minute is reached.",
+}
+_REASONS = {
+    LimitKind.GENERAL: Reason.RATE_LIMIT_GENERAL,
+    LimitKind.LLM: Reason.RATE_LIMIT_LLM,
+    LimitKind.PROXY: Reason.RATE_LIMIT_PROXY,
 }
 
 
@@ -113,6 +119,6 @@ class RateLimits:
         self._metrics.request_refused(kind)
         return RateLimited(
             _TOO_MUCH[kind].format(limit=worst.budget.limit),
-            reason=f"RATE_LIMIT_{kind.name}",
+            reason=_REASONS[kind],
             retry_after_seconds=math.ceil(worst.retry_after),
         )

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord, UpgradePlan
 from clients.calls import CallScope
+from clients.codes import Reason
 from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
@@ -25,7 +26,6 @@ from resolvers.loading import Loader, batched, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 
-STATE_MISSING = "STATE_MISSING"
 """The reason of an agent that AMS knows and Letta has lost."""
 
 VersionKey = tuple[str, str, bool]
@@ -242,4 +242,4 @@ def _existing(answer: AgentState | Exception) -> AgentState | Exception:
 
 def state_missing(error: NotFound) -> UpstreamError:
     """Letta knows nothing of an agent that is the principal's."""
-    return UpstreamError("The agent's state is gone from Letta.", reason=STATE_MISSING, service=error.service)
+    return UpstreamError("Letta has no state for this agent.", reason=Reason.STATE_MISSING, service=error.service)

@@ -17,7 +17,7 @@ async def model_by_name(context: RequestContext, name: str) -> ModelRecord:
     """One model. Raises NotFound."""
     known = await context.loaders.models.load(await context.access.model_key())
     if name not in known:
-        raise NotFound("No such model.")
+        raise NotFound("The model does not exist.")
     return known[name]
 
 

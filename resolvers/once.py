@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from clients.bounded import Kept, Quotas
+from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, GatewayError, Overloaded, RateLimited
 from clients.outcome import is_unconfirmed
 from resolvers.doubt import Attempted, Doubt, confirmed, settled_at
@@ -51,7 +52,7 @@ def fingerprint(*parts: object) -> str:
     try:
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
     except RecursionError as error:
-        raise BadUserInput("The input is nested too deeply.", reason="NESTED") from error
+        raise BadUserInput("The input is nested too deeply. Send fewer levels.", reason=Reason.NESTED) from error
 
 
 @dataclass(eq=False, kw_only=True)
@@ -127,11 +128,11 @@ class Once:
         name = (owner_id, key)
         known = self._under_way.get(name) or self._ended.get(*name)
         if known is not None and known.fingerprint != input_print:
-            raise Conflict("The key was used before, with other input.", reason="KEY_REUSED")
+            raise Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
         if known is None or (known.attempted is not None and doubt is not None and doubt.look is not None):
             known = self._begin(name, input_print, act, weigh, doubt, known)
         if known.task is None:
-            raise Conflict(_DROPPED, reason="ANSWER_DROPPED")
+            raise Conflict(_DROPPED, reason=Reason.ANSWER_DROPPED)
         answer: V = await asyncio.shield(known.task)
         return answer
 
@@ -158,13 +159,15 @@ class Once:
     def _check_room(self, owner_id: str) -> None:
         """Raises RateLimited or Overloaded, before anything is done."""
         if not self._places.has_room(owner_id):
-            message = f"{self._places.each} requests of yours with a key are under way: wait for one of them."
-            raise RateLimited(message, reason="KEYS", retry_after_seconds=1.0)
+            message = (
+                f"You have {self._places.each} requests with idempotency keys under way. Wait until one has ended."
+            )
+            raise RateLimited(message, reason=Reason.KEYS, retry_after_seconds=1.0)
         self._ended.fit(owner_id, more=OVERHEAD_BYTES)
         if self._quotas.is_over(owner_id, OVERHEAD_BYTES):
-            raise RateLimited(_OVER_QUOTA, reason="KEYS", retry_after_seconds=_RETRY_SECONDS)
+            raise RateLimited(_OVER_QUOTA, reason=Reason.KEYS, retry_after_seconds=_RETRY_SECONDS)
         if not self._quotas.has_room(owner_id, OVERHEAD_BYTES):
-            raise Overloaded(_NO_ROOM, reason="KEYS", retry_after_seconds=_RETRY_SECONDS)
+            raise Overloaded(_NO_ROOM, reason=Reason.KEYS, retry_after_seconds=_RETRY_SECONDS)
 
     def _begin(
         self,
@@ -216,11 +219,11 @@ class Once:
 
 
 _DROPPED = (
-    "The key was used before, and what it asked for was done. The answer is not kept any more: it made room for newer "
-    "ones of yours. Look for what was made; a new key does it again."
+    "The request with this key was carried out, and its answer was evicted from memory. Look for its result; a new key "
+    "repeats the request."
 )
-_OVER_QUOTA = "Your requests with keys use up the memory that you have for their answers: try again later."
-_NO_ROOM = "The requests with keys of all users use up the memory for their answers: try again later."
+_OVER_QUOTA = "The answers kept under your idempotency keys use up your share of memory. Retry later."
+_NO_ROOM = "The answers kept under idempotency keys of all users use up the memory. Retry later."
 
 
 def _reduced(one: _Done) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BudgetExceeded, GatewayError, Invalid
 
 
@@ -48,14 +49,14 @@ class BadVariables(Outcome, frozen=True):
     problems: list[str]
 
 
-_INVALID: dict[str, type[BadTemplate | BadVariables]] = {
-    "TEMPLATE_INVALID": BadTemplate,
-    "VARIABLES_INVALID": BadVariables,
+_INVALID: dict[Reason, type[BadTemplate | BadVariables]] = {
+    Reason.TEMPLATE_INVALID: BadTemplate,
+    Reason.VARIABLES_INVALID: BadVariables,
 }
-_BY_REASON: dict[str, Callable[[GatewayError], Outcome]] = {
-    "VERSION_EXISTS": lambda error: VersionTaken(error.message),
-    "NO_MIGRATION_PATH": lambda error: NoWay(error.message),
-    "RUN_BUSY": lambda error: Busy(error.message, error.details.get("runId")),
+_BY_REASON: dict[Reason, Callable[[GatewayError], Outcome]] = {
+    Reason.VERSION_EXISTS: lambda error: VersionTaken(error.message),
+    Reason.NO_MIGRATION_PATH: lambda error: NoWay(error.message),
+    Reason.RUN_BUSY: lambda error: Busy(error.message, error.details.get("runId")),
 }
 
 
@@ -63,7 +64,9 @@ def outcome_of(error: GatewayError) -> Outcome | None:
     """The outcome that an error is, if it is one."""
     if isinstance(error, BudgetExceeded):
         return BudgetSpent(error.message)
+    if error.reason is None:
+        return None
     if isinstance(error, Invalid):
-        return _INVALID[error.reason or ""](error.message, error.problems)
-    make = _BY_REASON.get(error.reason or "")
+        return _INVALID[error.reason](error.message, error.problems)
+    make = _BY_REASON.get(error.reason)
     return None if make is None else make(error)

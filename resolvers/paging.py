@@ -10,6 +10,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from clients.moments import in_utc
 
@@ -75,15 +76,18 @@ def window(
         BadUserInput: ``first`` with ``last``, a cursor of the wrong side, or a size outside 0 to ``MAX_PAGE``.
     """
     if first is not None and last is not None:
-        raise BadUserInput("Give first or last, not both.", reason="PAGING")
+        raise BadUserInput("Give `first` or `last`, not both.", reason=Reason.PAGING)
     if after is not None and before is not None:
-        raise BadUserInput("Give after or before, not both.", reason="PAGING")
+        raise BadUserInput("Give `after` or `before`, not both.", reason=Reason.PAGING)
     backward = last is not None or before is not None or (newest and first is None and after is None)
     if (backward and first is not None) or (last is not None and after is not None):
-        raise BadUserInput("first goes with after, last with before.", reason="PAGING")
+        raise BadUserInput("Use `first` with `after`, and `last` with `before`.", reason=Reason.PAGING)
     size = last if last is not None else first
     if size is not None and not 0 <= size <= MAX_PAGE:
-        raise BadUserInput(f"A page has 0 to {MAX_PAGE} items.", reason="PAGING")
+        raise BadUserInput(
+            f"The page size is {size}: it must be from 0 to {MAX_PAGE}. Request further pages with a cursor.",
+            reason=Reason.PAGING,
+        )
     return Window(size=DEFAULT_PAGE if size is None else size, backward=backward, cursor=before if backward else after)
 
 
@@ -132,4 +136,4 @@ def decode_cursor(cursor: str, type_: type[C]) -> C:
 
 def not_of_this_list() -> BadUserInput:
     """A cursor that leads nowhere in the list it is given to."""
-    return BadUserInput("The cursor is not one of this list.", reason="CURSOR")
+    return BadUserInput("The cursor does not belong to this list.", reason=Reason.CURSOR)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import MemoryHit, PassageRecord
@@ -121,7 +122,7 @@ async def search(context: RequestContext, agent_id: str, query: str, limit: int 
     """The passages nearest to a query, best first. The caller has proved that the agent is the principal's."""
     limit = DEFAULT_PAGE if limit is None else limit
     if not 1 <= limit <= MAX_PAGE:
-        raise BadUserInput(f"A search answers 1 to {MAX_PAGE} passages.", reason="PAGING")
+        raise BadUserInput(f"`limit` is {limit}: it must be from 1 to {MAX_PAGE}.", reason=Reason.PAGING)
     return await context.loaders.memory_search.load((agent_id, _worded(query, "query", MAX_QUERY), limit))
 
 
@@ -178,8 +179,8 @@ def _noted(context: RequestContext, passages: list[PassageRecord]) -> list[Passa
 
 
 _UNCONFIRMED = (
-    "Letta did not confirm the passage. Send the request again with the same key: the gateway looks for it first. "
-    "If this comes again, or without a key, look in the agent's passages before you use a new key."
+    "Letta did not confirm the passage. Retry with the same key: the gateway looks for the passage first. If this "
+    "error repeats, or if there was no key, look in the agent's passages before you use a new key."
 )
 
 
@@ -204,9 +205,9 @@ async def delete(context: RequestContext, node_id: str) -> str:
 
 def _worded(text: str, what: str, most: int) -> str:
     if not text.strip():
-        raise BadUserInput(f"The {what} is empty.", reason="EMPTY")
+        raise BadUserInput(f"The {what} is empty.", reason=Reason.EMPTY)
     if len(text) > most:
-        raise BadUserInput(f"The {what} has more than {most} characters.", reason="TOO_LONG")
+        raise BadUserInput(f"The {what} has more than {most} characters.", reason=Reason.TOO_LONG)
     return text
 
 

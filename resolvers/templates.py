@@ -5,6 +5,7 @@ from __future__ import annotations
 from strawberry import Parent
 
 from clients.ams import PublishedVersion, TemplateRecord, TemplateValidation, TemplateVersionRecord
+from clients.codes import Reason
 from clients.errors import Forbidden, NotFound
 from resolvers import checks
 from resolvers.access import not_found
@@ -87,7 +88,7 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
         Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
     """
     if context.principal.role is not Role.ADMIN:
-        raise Forbidden("Only admins publish templates.", reason="ROLE")
+        raise Forbidden("Only admins can publish templates.", reason=Reason.ROLE)
     text, sent = checks.source(source), checks.header_key(key)
     ams, user_id = context.resources.ams, context.principal.user_id
     published = await ams.publish_template(context.scope, user_id, text, sent)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, Service, UpstreamTimeout
 from clients.letta.messages import ApprovalRequestMessage
 from clients.letta.records import RunRecord
@@ -32,7 +33,7 @@ _OTIDS = uuid.UUID("6f1d8a52-2f0b-5d0e-9c1e-0d6a3f2b7c44")
 """The namespace of the ids that messages are sent under."""
 
 UNCONFIRMED = (
-    "Letta did not confirm the message. Send it again with the same key: the gateway looks for it first, and sends it "
+    "Letta did not confirm the message. Retry with the same key: the gateway looks for the message first, and sends it "
     "only if Letta does not have it."
 )
 
@@ -42,7 +43,7 @@ async def recipient(context: RequestContext, agent_id: str | None, conversation_
     if agent_id is not None:
         return scope_of(default_conversation((await context.access.agent(agent_id)).agent_id))
     if conversation_id is None:
-        raise BadUserInput("Say which agent or conversation the message is for.")
+        raise BadUserInput("The message has no destination. Give an agent or a conversation.")
     return scope_of(await context.access.conversation(conversation_id))
 
 
@@ -145,7 +146,10 @@ async def respond_to_approval(
     charged = await starts.charge(context, stream_key)
     request = await message_by_id(context, request_id)
     if not isinstance(request, ApprovalRequestMessage):
-        raise BadUserInput("This message asks for no decision.", reason="NO_APPROVAL")
+        raise BadUserInput(
+            "The message is not an approval request. Give the id of an `ApprovalRequestMessage`.",
+            reason=Reason.NO_APPROVAL,
+        )
     calls = [call.tool_call_id for call in request.tool_calls if call.tool_call_id]
     input_print = fingerprint(request_id, approve, reason)
     otid = _otid(context, stream_key, input_print)
@@ -200,7 +204,7 @@ async def wait_started(context: RequestContext, stream: Stream) -> Started:
         return first
     if ended is not None and ended.error is not None:
         raise ended.error.error()
-    raise Conflict("The stream was cancelled before the turn began.", reason="CANCELLED")
+    raise Conflict("The stream was cancelled before the turn began.", reason=Reason.CANCELLED)
 
 
 def _ran(ended: Ended) -> bool:
@@ -209,7 +213,7 @@ def _ran(ended: Ended) -> bool:
 
 
 def _not_begun() -> UpstreamTimeout:
-    return UpstreamTimeout("Letta has not begun the turn yet.", reason="DEADLINE", service=Service.LETTA)
+    return UpstreamTimeout("Letta did not begin the turn in time.", reason=Reason.DEADLINE, service=Service.LETTA)
 
 
 async def wait_ended(stream: Stream, seconds: float, leave: Leave | None = None) -> Ended | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from clients.litellm import UsageLine
 from clients.litellm.money import dollars
@@ -64,9 +65,11 @@ async def usage(
         BadUserInput: reason ``RANGE``, for days that run backwards or are too many.
     """
     if last < first:
-        raise BadUserInput("`to` must not be before `from`.", reason="RANGE")
+        raise BadUserInput("`to` is before `from`.", reason=Reason.RANGE)
     if (last - first).days >= MAX_DAYS:
-        raise BadUserInput(f"At most {MAX_DAYS} days can be asked for at once.", reason="RANGE")
+        raise BadUserInput(
+            f"The period is too long: at most {MAX_DAYS} days can be requested at once.", reason=Reason.RANGE
+        )
     key = (await context.access.profile()).litellm_key
     if key is None:
         return None

@@ -11,6 +11,7 @@ from typing import Any, NewType, TypeAlias
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.checks import MAX_NESTING
 from resolvers.images import is_image
@@ -103,15 +104,15 @@ def vet_embeddings(body: dict[str, Any]) -> Vetted:
     for index, text in enumerate(given if isinstance(given, list) else [given]):
         if isinstance(text, str) and _STORED.match(text):
             path: Path = (("input",), index) if isinstance(given, list) else ("input",)
-            message = f"{_place(path)} is an address in a store, which is not taken as a text."
-            raise _refused("ADDRESS", path, message)
+            message = f"{_place(path)} is an address of stored data, which is not allowed as a text."
+            raise _refused(Reason.ADDRESS, path, message)
     return Vetted(body)
 
 
 def _check_model(model: str) -> None:
     """LiteLLM asks each of several models parted by commas, and calls the address that a model's name ends with."""
     if "," in model or "://" in model:
-        raise _refused("MODEL", ("model",), "model is the name of one model, as in `models`.")
+        raise _refused(Reason.MODEL, ("model",), "`model` must be the name of one model, as in `models`.")
 
 
 def _check_tool_types(tools: list[dict[str, Any]]) -> None:
@@ -119,9 +120,9 @@ def _check_tool_types(tools: list[dict[str, Any]]) -> None:
         kind = tool["type"]
         if kind != "function" and _TOOL_TYPE.fullmatch(kind) is None:
             raise _refused(
-                "TOOLS",
+                Reason.TOOLS,
                 ((("tools",), index), "type"),
-                f"tools[{index}].type is {kind[:_SHOWN]!r}, which is not taken: define a function or a custom tool "
+                f"tools[{index}].type is {kind[:_SHOWN]!r}, which is not allowed. Define a function or a custom tool "
                 "that you run yourself. For a web search, use web_search_options.",
             )
 
@@ -171,7 +172,7 @@ class _Visit:
             BadUserInput: see ``vet_chat``.
         """
         if depth > MAX_NESTING:
-            raise _refused("REQUEST", path, f"A request is nested at most {MAX_NESTING} deep.")
+            raise _refused(Reason.REQUEST, path, f"The request is nested more than {MAX_NESTING} levels deep.")
         passed = self._passed(value) if isinstance(value, dict) else ()
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for name, inner in pairs:
@@ -194,17 +195,21 @@ class _Visit:
     def _judge(self, text: str, path: Path, field: str, *, known: bool) -> None:
         if field == "image_url":
             if not is_image(text):
-                what = f"{_place(path)} is a public https URL, or a data URL of an image in base64."
-                raise _refused("IMAGE", path, what)
+                what = f"{_place(path)} must be a public https URL, or a base64 data URL of an image."
+                raise _refused(Reason.IMAGE, path, what)
         elif not ((field in _MEDIA and ":" in text) or looks_like_address(text)):
             return
         elif _DATA.match(text) is None and not is_public(text):
-            raise _refused("ADDRESS", path, f"{_place(path)} is an address: it must be a public https URL.")
+            raise _refused(Reason.ADDRESS, path, f"{_place(path)} is an address, but not a public https URL.")
         if not known:
-            raise _refused("ADDRESS", path, f"{_place(path)} is an address in a part of an unknown type.")
+            raise _refused(
+                Reason.ADDRESS,
+                path,
+                f"{_place(path)} is an address in a part of an unknown type, which is not allowed.",
+            )
         self._addresses += not text.startswith("data:")
         if self._addresses > MAX_ADDRESSES:
-            raise _refused("RANGE", path, f"A request has at most {MAX_ADDRESSES} addresses to fetch.")
+            raise _refused(Reason.RANGE, path, f"The request has more than {MAX_ADDRESSES} addresses to fetch.")
 
 
 def _is_unknown_part(field: str, value: Any) -> bool:
@@ -223,7 +228,7 @@ def _check_references(value: Any, path: Path) -> None:
     try:
         text = msgspec.json.encode(value)
     except RecursionError as error:
-        raise _refused("REQUEST", path, f"{_place(path)} is nested too deeply.") from error
+        raise _refused(Reason.REQUEST, path, f"{_place(path)} is nested too deeply.") from error
     if b'ef":"' not in text:
         return
     left: list[tuple[Any, Path]] = [(value, path)]
@@ -234,7 +239,7 @@ def _check_references(value: Any, path: Path) -> None:
                 if isinstance(reference := inner.get(name), str) and not reference.startswith("#"):
                     place = (where, name)
                     raise _refused(
-                        "SCHEMA", place, f"{_place(place)} leads to another document: it must begin with '#'."
+                        Reason.SCHEMA, place, f"{_place(place)} refers to another document: it must begin with '#'."
                     )
             left += ((each, (where, name)) for name, each in inner.items())
         elif isinstance(inner, list):
@@ -250,5 +255,5 @@ def _place(path: Path) -> str:
     return path[0] + "".join(reversed(parts))
 
 
-def _refused(reason: str, path: Path, message: str) -> BadUserInput:
+def _refused(reason: Reason, path: Path, message: str) -> BadUserInput:
     return BadUserInput(message, reason=reason, details={"param": _place(path)})

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple, Protocol, Self
 
 from clients.bounded import Quotas
+from clients.codes import Reason
 from clients.errors import GatewayError, NotFound, RateLimited
 from clients.letta.records import RunRecord, RunStatus
 from resolvers.streams.events import StreamFailure
@@ -113,8 +114,8 @@ class Watches:
         owner, agent_id = reads.owner_id, reads.agent_id
         if not self._follows.has_room(owner):
             raise RateLimited(
-                f"You follow {MAX_FOLLOWS} conversations at a time already: end one of those subscriptions first.",
-                reason="FOLLOWS",
+                f"You follow {MAX_FOLLOWS} conversations, which is the limit. End one of the subscriptions first.",
+                reason=Reason.FOLLOWS,
                 retry_after_seconds=_RETRY_SECONDS,
             )
         watch = self._watches.get((owner, agent_id))
@@ -202,7 +203,7 @@ class Watch:
             NotFound: the conversation is not the user's any more.
         """
         if self._followed[conversation].is_gone:
-            raise NotFound("No such conversation.")
+            raise NotFound("The conversation does not exist.")
         return [] if self.newest is None else self._of(self.newest.runs, conversation)
 
     @property

@@ -23,7 +23,7 @@ from graphql import (
 from strawberry.federation.schema_directives import Cost
 from strawberry.schema.config import StrawberryConfig
 
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode
 from schema import message, outcomes, stream
 from schema.base import LEVELS
 from schema.federation import VERSION, federated

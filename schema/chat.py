@@ -9,6 +9,7 @@ import strawberry
 from strawberry import ID
 from strawberry.scalars import JSON
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.asking import checked
 from resolvers.streams.events import OnDisconnect
@@ -78,7 +79,7 @@ class ChatMessageInput:
         if self.parts is None:
             return self.content
         if self.content is not None or not self.parts:
-            raise BadUserInput("A message has either content or parts.", reason="MESSAGE")
+            raise BadUserInput("A message must have either `content` or `parts`.", reason=Reason.MESSAGE)
         return [part.openai() for part in self.parts]
 
 

@@ -29,6 +29,7 @@ from strawberry.federation.schema_directives import Key
 from strawberry.tools import create_type
 from strawberry.types.union import StrawberryUnion
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from resolvers.context import RequestContext
 from resolvers.info import Info
@@ -66,12 +67,12 @@ class _Representation(NamedTuple):
 def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUserInput:
     """A representation as it was sent, or what is wrong with it."""
     if not isinstance(value, dict):
-        return BadUserInput("A representation is an object.", reason="REPRESENTATION")
+        return BadUserInput("A representation must be an object.", reason=Reason.REPRESENTATION)
     kind, node_id = value.get("__typename"), value.get("id")
     if not isinstance(kind, str) or kind not in kinds:
-        return BadUserInput("__typename must name an entity of this subgraph.", reason="REPRESENTATION")
+        return BadUserInput("`__typename` must name an entity of this subgraph.", reason=Reason.REPRESENTATION)
     if not isinstance(node_id, str):
-        return BadUserInput("id must be a string: it is the entity's key.", reason="REPRESENTATION")
+        return BadUserInput("`id` must be a string: it is the entity's key.", reason=Reason.REPRESENTATION)
     return _Representation(kind, node_id)
 
 
@@ -86,7 +87,11 @@ async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[
 
 def _of_its_kind(record: object, kind: Any) -> object:
     """The record, if it is what its representation says that it is."""
-    return record if isinstance(record, Exception) or type(record) in kind.records else NotFound("No such entity.")
+    return (
+        record
+        if isinstance(record, Exception) or type(record) in kind.records
+        else NotFound("The entity does not exist.")
+    )
 
 
 class _Sdl(NamedTuple):

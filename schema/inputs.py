@@ -7,6 +7,7 @@ from typing import Any
 import strawberry
 from strawberry import ID, UNSET
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.streams.events import OnDisconnect
 from resolvers.vetting import MAX_ADDRESSES
@@ -52,17 +53,17 @@ class SendMessageInput:
         """The content as Letta takes it. Raises BadUserInput."""
         said = [part.text or "" for part in self.content]
         if not any(text.strip() for text in said) and not any(part.image for part in self.content):
-            raise BadUserInput("The message is empty.", reason="EMPTY")
+            raise BadUserInput("The message is empty.", reason=Reason.EMPTY)
         if sum(map(len, said)) > MAX_TEXT:
-            raise BadUserInput(f"The message has more than {MAX_TEXT} characters.", reason="TOO_LONG")
+            raise BadUserInput(f"The message has more than {MAX_TEXT} characters.", reason=Reason.TOO_LONG)
         images = [part.image.image() for part in self.content if part.image]
         if sum(image.data is None for image in images) > MAX_ADDRESSES:
-            raise BadUserInput(f"A message has at most {MAX_ADDRESSES} addresses of images.", reason="RANGE")
+            raise BadUserInput(f"The message has more than {MAX_ADDRESSES} addresses of images.", reason=Reason.RANGE)
         return [part.letta() for part in self.content]
 
 
 def required_key(key: str | None) -> str:
     """The idempotency key of a mutation that needs one. Raises BadUserInput."""
     if key is None:
-        raise BadUserInput("This mutation needs an idempotencyKey.", reason="KEY")
+        raise BadUserInput("This mutation requires an `idempotencyKey`.", reason=Reason.KEY)
     return key

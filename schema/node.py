@@ -12,6 +12,7 @@ import strawberry
 from strawberry import ID, Parent
 
 from clients.ams import AgentRow, TemplateRecord, TemplateVersionRecord
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import (
@@ -117,12 +118,14 @@ async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list
 def at_most(asked: Sequence[object]) -> None:
     """Raises BadUserInput where more than ``MAX_NODES`` are asked for."""
     if len(asked) > MAX_NODES:
-        raise BadUserInput(f"At most {MAX_NODES} at once.", reason="TOO_MANY")
+        raise BadUserInput(
+            f"{len(asked)} objects are requested: at most {MAX_NODES} are allowed at once.", reason=Reason.TOO_MANY
+        )
 
 
 def template_slug(node_id: str) -> str:
     """The slug in a template's id. Raises NotFound for an id of anything else."""
     slug = node_id.removeprefix(TEMPLATE)
     if not node_id.startswith(TEMPLATE) or not checks.is_slug(slug):
-        raise NotFound("No such node.")
+        raise NotFound("The node does not exist.")
     return slug

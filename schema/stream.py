@@ -11,7 +11,7 @@ import strawberry
 from strawberry import ID, Parent
 from strawberry.types.field import StrawberryField
 
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, RunRecord
 from clients.usage import Usage as UsageRecord

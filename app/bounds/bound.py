@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.settings import Settings
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,17 @@ class Bound:
         return f"| {self.what} | {amount} | {setting} | {self.past} |\n"
 
 
-def refused(code: ErrorCode, reason: str | None = None) -> str:
+def refused(code: ErrorCode, reason: Reason | None = None) -> str:
     """Write a refusal by its code and reason."""
     return f"`{code.value}`" if reason is None else f"`{code.value}`, `{reason}`"
 
 
-def bad(reason: str) -> str:
+def bad(reason: Reason) -> str:
     """Write a refusal of bad input by its reason."""
     return refused(ErrorCode.BAD_USER_INPUT, reason)
 
 
-def too_complex(reason: str) -> str:
+def too_complex(reason: Reason) -> str:
     """Write a refusal of a document or an operation by its reason."""
     return refused(ErrorCode.QUERY_TOO_COMPLEX, reason)
 

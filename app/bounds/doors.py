@@ -21,7 +21,7 @@ from app.shedding import MAX_WAIT_SECONDS
 from app.sockets import BURST_SECONDS
 from app.weights import MAX_OWNERS
 from clients.bulkhead import SHARES
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode, Reason
 from resolvers import checks, paging, usage
 from schema.node import MAX_NODES
 
@@ -35,40 +35,40 @@ REQUESTS = (
     Bound(
         "bodies",
         "the bytes of one user's bodies, and messages on sockets, from the first until the request is answered",
-        f"{refused(ErrorCode.RATE_LIMITED, 'BODIES')}; a socket whose message is not complete closes: 4429",
+        f"{refused(ErrorCode.RATE_LIMITED, Reason.BODIES)}; a socket whose message is not complete closes: 4429",
         f"{BODIES} times `MAX_BODY_BYTES`",
     ),
     Bound(
         "all-bodies",
         "those of all users, and as many again that come back from Letta",
-        f"{refused(ErrorCode.OVERLOADED, 'BODIES')}; a socket whose message is not complete closes: 4429",
+        f"{refused(ErrorCode.OVERLOADED, Reason.BODIES)}; a socket whose message is not complete closes: 4429",
         f"{BODIES * SHARES} times `MAX_BODY_BYTES`",
     ),
     Bound(
         "stranger-bodies",
         "the bytes of bodies of requests that are not signed in; one address gets a quarter of them",
-        f"{refused(ErrorCode.OVERLOADED, 'BODIES')}; an address: {refused(ErrorCode.RATE_LIMITED, 'BODIES')}",
+        f"{refused(ErrorCode.OVERLOADED, Reason.BODIES)}; an address: {refused(ErrorCode.RATE_LIMITED, Reason.BODIES)}",
         f"{BODIES} times `MAX_BODY_BYTES`",
     ),
     Bound(
         "body-time",
         "the time a request body may take to arrive, in seconds",
-        f"{bad('BODY_TIMEOUT')} (408)",
+        f"{bad(Reason.BODY_TIMEOUT)} (408)",
         setting="request_timeout",
     ),
     Bound(
         "letta-body-time",
         "the time a body from Letta may take to arrive",
-        f"{bad('BODY_TIMEOUT')} (408)",
+        f"{bad(Reason.BODY_TIMEOUT)} (408)",
         f"{LETTA_BODY_SECONDS:g} s",
     ),
     Bound(
         "containers",
         "objects and arrays of a JSON body, or of a message on a WebSocket",
-        f"{refused(ErrorCode.PAYLOAD_TOO_LARGE, 'CONTAINERS')}; a socket closes: 1009",
+        f"{refused(ErrorCode.PAYLOAD_TOO_LARGE, Reason.CONTAINERS)}; a socket closes: 1009",
         f"{MAX_CONTAINERS:,}",
     ),
-    Bound("codings", "content codings of one body", f"{bad('CONTENT_ENCODING')} (415)", str(MAX_CODINGS)),
+    Bound("codings", "content codings of one body", f"{bad(Reason.CONTENT_ENCODING)} (415)", str(MAX_CODINGS)),
     Bound("head", "the request line and headers", "431, and the connection closes", size(MAX_HEAD_BYTES)),
     Bound("headers", "headers of a request", "431, and the connection closes", str(MAX_HEADERS)),
     Bound(
@@ -86,19 +86,19 @@ REQUESTS = (
     Bound(
         "query-fields",
         "parameters of a query string at `/graphql`",
-        bad("REQUEST"),
+        bad(Reason.REQUEST),
         str(MAX_QUERY_FIELDS),
     ),
     Bound(
         "token",
         "a bearer token",
-        refused(ErrorCode.UNAUTHENTICATED, "TOKEN_INVALID"),
+        refused(ErrorCode.UNAUTHENTICATED, Reason.TOKEN_INVALID),
         f"{MAX_TOKEN_CHARS:,} characters",
     ),
     Bound(
         "key",
         "a `streamKey`, an `idempotencyKey`, an `Idempotency-Key`",
-        bad("KEY"),
+        bad(Reason.KEY),
         f"{checks.MAX_KEY} characters",
     ),
 )
@@ -168,57 +168,57 @@ SOCKETS = (
     Bound(
         "socket-operations",
         "operations of one socket at a time",
-        refused(ErrorCode.RATE_LIMITED, "OPERATIONS"),
+        refused(ErrorCode.RATE_LIMITED, Reason.OPERATIONS),
         str(session.MAX_OPERATIONS),
     ),
     Bound("socket-id", "an operation id", "closes: 4400", f"{subprotocol.MAX_ID_CHARS} characters"),
     Bound(
         "socket-unread",
         f"answers of more than {session.SMALL_CHARS:,} characters that one user leaves unread, over all sockets",
-        refused(ErrorCode.RATE_LIMITED, "UNREAD"),
+        refused(ErrorCode.RATE_LIMITED, Reason.UNREAD),
         f"{sockets.MAX_UNREAD:,} characters",
     ),
     Bound(
         "socket-unread-all",
         "those of all users; the first of a user is always sent",
-        refused(ErrorCode.OVERLOADED, "UNREAD"),
+        refused(ErrorCode.OVERLOADED, Reason.UNREAD),
         f"{sockets.MAX_ALL_UNREAD:,} characters",
     ),
 )
 
 GRAPHQL = (
-    Bound("tokens", "tokens of a document", too_complex("SIZE"), setting="max_query_tokens"),
-    Bound("depth", "levels of a document", too_complex("DEPTH"), setting="max_query_depth"),
-    Bound("document", "characters of a document", too_complex("SIZE"), f"{lexer.MAX_CHARS:,}"),
-    Bound("lines", "lines of a document", too_complex("SIZE"), f"{lexer.MAX_LINES:,}"),
-    Bound("word", "characters of a name or a number in a document", too_complex("SIZE"), str(lexer.MAX_WORD)),
+    Bound("tokens", "tokens of a document", too_complex(Reason.SIZE), setting="max_query_tokens"),
+    Bound("depth", "levels of a document", too_complex(Reason.DEPTH), setting="max_query_depth"),
+    Bound("document", "characters of a document", too_complex(Reason.SIZE), f"{lexer.MAX_CHARS:,}"),
+    Bound("lines", "lines of a document", too_complex(Reason.SIZE), f"{lexer.MAX_LINES:,}"),
+    Bound("word", "characters of a name or a number in a document", too_complex(Reason.SIZE), str(lexer.MAX_WORD)),
     Bound(
         "braced-escapes",
         "escapes of the form `\\u{…}` in a document",
-        too_complex("SIZE"),
+        too_complex(Reason.SIZE),
         f"{lexer.MAX_BRACED_ESCAPES:,}",
     ),
-    Bound("operations", "operations of a document", too_complex("OPERATIONS"), str(shape.MAX_OPERATIONS)),
-    Bound("fragments", "fragments of a document", too_complex("FRAGMENTS"), str(shape.MAX_FRAGMENTS)),
-    Bound("document-variables", "variables of an operation", too_complex("VARIABLES"), str(shape.MAX_VARIABLES)),
-    Bound("directives", "directives in one place", too_complex("DIRECTIVES"), str(shape.MAX_DIRECTIVES)),
+    Bound("operations", "operations of a document", too_complex(Reason.OPERATIONS), str(shape.MAX_OPERATIONS)),
+    Bound("fragments", "fragments of a document", too_complex(Reason.FRAGMENTS), str(shape.MAX_FRAGMENTS)),
+    Bound("document-variables", "variables of an operation", too_complex(Reason.VARIABLES), str(shape.MAX_VARIABLES)),
+    Bound("directives", "directives in one place", too_complex(Reason.DIRECTIVES), str(shape.MAX_DIRECTIVES)),
     Bound(
         "aliases",
         "names under which one selection asks for one field",
-        too_complex("ALIASES"),
+        too_complex(Reason.ALIASES),
         str(merging.MAX_ALIASES),
     ),
     Bound(
         "document-aliases",
         "aliases of one field in a document",
-        too_complex("ALIASES"),
+        too_complex(Reason.ALIASES),
         str(shape.MAX_ALIASES_IN_DOCUMENT),
     ),
     *(
         Bound(
             f"aliases-{name.strip('_')}",
             f"names under which one selection asks for `{name}`",
-            too_complex("ALIASES"),
+            too_complex(Reason.ALIASES),
             str(most),
         )
         for name, most in merging.MAX_ALIASES_OF.items()
@@ -226,65 +226,65 @@ GRAPHQL = (
     Bound(
         "aliases-introspection",
         "names under which one selection asks for one field of introspection",
-        too_complex("ALIASES"),
+        too_complex(Reason.ALIASES),
         str(merging.MAX_INTROSPECTION_ALIASES),
     ),
-    Bound("root-fields", "fields at the root of an operation", too_complex("FIELDS"), str(merging.MAX_ROOT_FIELDS)),
+    Bound(
+        "root-fields", "fields at the root of an operation", too_complex(Reason.FIELDS), str(merging.MAX_ROOT_FIELDS)
+    ),
     Bound(
         "fields",
         "fields of an operation, with its fragments written out",
-        too_complex("FIELDS"),
+        too_complex(Reason.FIELDS),
         f"{merging.MAX_FIELDS:,}",
     ),
-    Bound(
-        "merges", "fields compared to find that they can be merged", too_complex("FIELDS"), f"{merging.MAX_MERGES:,}"
-    ),
+    Bound("merges", "fields compared for merging", too_complex(Reason.FIELDS), f"{merging.MAX_MERGES:,}"),
     Bound(
         "introspection-depth",
         "levels of introspection",
-        too_complex("INTROSPECTION"),
+        too_complex(Reason.INTROSPECTION),
         str(shape.MAX_INTROSPECTION_DEPTH),
     ),
     Bound(
         "introspection",
         "values of an operation's introspection",
-        too_complex("INTROSPECTION"),
+        too_complex(Reason.INTROSPECTION),
         f"{introspection.MAX_VALUES:,}",
     ),
-    Bound("cost", "the cost of an operation", too_complex("COST"), setting="max_query_cost"),
+    Bound("cost", "the cost of an operation", too_complex(Reason.COST), setting="max_query_cost"),
     Bound(
         "operation-calls",
         "calls to services that an operation makes, and each event of a subscription",
-        too_complex("UPSTREAM_CALLS"),
+        too_complex(Reason.UPSTREAM_CALLS),
         setting="max_upstream_calls",
     ),
     Bound(
         "answer-bytes",
         "the answer to an operation, and each event of a subscription, in bytes",
-        too_complex("ANSWER_SIZE"),
+        too_complex(Reason.ANSWER_SIZE),
         setting="max_answer_bytes",
     ),
     Bound(
         "answer-errors",
         "fields of one answer that fail",
-        too_complex("ERRORS"),
+        too_complex(Reason.ERRORS),
         f"{MAX_ERRORS:,}",
     ),
     Bound(
         "page",
         f"a page of a connection; {paging.DEFAULT_PAGE} without `first` and `last`",
-        bad("PAGING"),
+        bad(Reason.PAGING),
         str(paging.MAX_PAGE),
     ),
-    Bound("nodes", "`nodes(ids:)`, `_entities(representations:)`", bad("TOO_MANY"), str(MAX_NODES)),
-    Bound("usage-days", "`usage(from:, to:)`", bad("RANGE"), f"{usage.MAX_DAYS} days"),
+    Bound("nodes", "`nodes(ids:)`, `_entities(representations:)`", bad(Reason.TOO_MANY), str(MAX_NODES)),
+    Bound("usage-days", "`usage(from:, to:)`", bad(Reason.RANGE), f"{usage.MAX_DAYS} days"),
 )
 
 PLACES = (
     Bound(
         "sockets",
         "sockets at a time that have signed in",
-        f"{refused(ErrorCode.OVERLOADED, 'SOCKETS')} for the handshake, or closes: 1013",
+        f"{refused(ErrorCode.OVERLOADED, Reason.SOCKETS)} for the handshake, or closes: 1013",
         setting="max_sockets",
     ),
     Bound("user-sockets", "sockets of one user at a time", "closes: 4429", setting="max_sockets_per_user"),
@@ -303,37 +303,38 @@ PLACES = (
     Bound(
         "requests",
         "requests and operations of sockets at a time, and as many again that come back from Letta",
-        refused(ErrorCode.OVERLOADED, "REQUESTS"),
+        refused(ErrorCode.OVERLOADED, Reason.REQUESTS),
         setting="max_concurrent_requests",
     ),
     Bound(
         "user-requests",
         "those of one user",
-        refused(ErrorCode.RATE_LIMITED, "REQUESTS"),
+        refused(ErrorCode.RATE_LIMITED, Reason.REQUESTS),
         f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",
     ),
     Bound(
         "stranger-requests",
         "requests at a time that are not signed in; one address gets a quarter of them",
-        f"{refused(ErrorCode.OVERLOADED, 'REQUESTS')}; an address: {refused(ErrorCode.RATE_LIMITED, 'REQUESTS')}",
+        f"{refused(ErrorCode.OVERLOADED, Reason.REQUESTS)}; "
+        f"an address: {refused(ErrorCode.RATE_LIMITED, Reason.REQUESTS)}",
         f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",
     ),
     Bound(
         "all-streams",
         "streams, and requests that wait for a model, at a time, and as many again that come back from Letta",
-        refused(ErrorCode.OVERLOADED, "STREAMS"),
+        refused(ErrorCode.OVERLOADED, Reason.STREAMS),
         setting="max_concurrent_streams",
     ),
     Bound(
         "user-streams",
         "those of one user",
-        refused(ErrorCode.RATE_LIMITED, "STREAMS"),
+        refused(ErrorCode.RATE_LIMITED, Reason.STREAMS),
         f"1/{SHARES} of `MAX_CONCURRENT_STREAMS`",
     ),
     Bound(
         "admission-wait",
         "how long a request waits while the gateway has too much to do",
-        refused(ErrorCode.OVERLOADED, "BUSY"),
+        refused(ErrorCode.OVERLOADED, Reason.BUSY),
         f"{MAX_WAIT_SECONDS:g} s",
     ),
     Bound(

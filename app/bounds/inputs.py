@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from app.bounds.bound import Bound, bad
+from clients.codes import Reason
 from resolvers import asking, checks, completing, images, passages, public_urls, vetting
 from schema.inputs import MAX_TEXT
 
 COMPLETIONS = (
-    Bound("message", "the text of a message", bad("TOO_LONG"), f"{MAX_TEXT:,} characters"),
-    Bound("completion-messages", "messages of a completion", bad("RANGE"), f"{asking.MAX_MESSAGES:,}"),
-    Bound("completion-tools", "tools of a completion", bad("TOOLS"), str(asking.MAX_TOOLS)),
-    Bound("completion-stops", "stop sequences of a completion", bad("STOP"), str(asking.MAX_STOPS)),
-    Bound("embed-inputs", "inputs of `embed`", bad("RANGE"), str(completing.MAX_INPUTS)),
+    Bound("message", "the text of a message", bad(Reason.TOO_LONG), f"{MAX_TEXT:,} characters"),
+    Bound("completion-messages", "messages of a completion", bad(Reason.RANGE), f"{asking.MAX_MESSAGES:,}"),
+    Bound("completion-tools", "tools of a completion", bad(Reason.TOOLS), str(asking.MAX_TOOLS)),
+    Bound("completion-stops", "stop sequences of a completion", bad(Reason.STOP), str(asking.MAX_STOPS)),
+    Bound("embed-inputs", "inputs of `embed`", bad(Reason.RANGE), str(completing.MAX_INPUTS)),
     Bound(
         "embed-text",
         "the inputs of `embed`, together",
-        bad("TOO_LONG"),
+        bad(Reason.TOO_LONG),
         f"{completing.MAX_INPUT:,} characters",
     ),
-    Bound("embed-dimensions", "`dimensions` of `embed`", bad("RANGE"), f"{completing.MAX_DIMENSIONS:,}"),
+    Bound("embed-dimensions", "`dimensions` of `embed`", bad(Reason.RANGE), f"{completing.MAX_DIMENSIONS:,}"),
     Bound(
         "image-address",
         "an image's address; https, and not within a network",
-        bad("IMAGE"),
+        bad(Reason.IMAGE),
         f"{public_urls.MAX_URL:,} characters",
     ),
-    Bound("image-data", "an image's data URL", bad("IMAGE"), f"{images.MAX_DATA_URL:,} characters"),
+    Bound("image-data", "an image's data URL", bad(Reason.IMAGE), f"{images.MAX_DATA_URL:,} characters"),
     Bound(
         "addresses",
         "addresses in one completion or message that an upstream may fetch",
-        bad("RANGE"),
+        bad(Reason.RANGE),
         str(vetting.MAX_ADDRESSES),
     ),
     Bound(
         "request-depth",
         "the nesting of a completion's parameters, JSON schemas apart",
-        bad("REQUEST"),
+        bad(Reason.REQUEST),
         f"{checks.MAX_NESTING} levels",
     ),
 )
@@ -44,32 +45,32 @@ AGENTS = (
     Bound(
         "agent-name",
         "an agent's name: letters, digits, spaces, hyphens, underscores and apostrophes",
-        bad("NAME"),
+        bad(Reason.NAME),
         f"{checks.MAX_NAME} characters",
     ),
-    Bound("description", "an agent's description", bad("TEXT"), f"{checks.MAX_DESCRIPTION:,} characters"),
-    Bound("tags", "tags of an agent or passage", bad("TAG"), str(checks.MAX_TAGS)),
-    Bound("tag", "a tag", bad("TAG"), f"{checks.MAX_TAG} characters"),
-    Bound("search", "a search by name", bad("TEXT"), f"{checks.MAX_SEARCH} characters"),
-    Bound("summary", "a conversation's summary", bad("TEXT"), f"{checks.MAX_SUMMARY:,} characters"),
-    Bound("passage", "a passage's text", bad("TOO_LONG"), f"{passages.MAX_TEXT:,} characters"),
+    Bound("description", "an agent's description", bad(Reason.TEXT), f"{checks.MAX_DESCRIPTION:,} characters"),
+    Bound("tags", "tags of an agent or passage", bad(Reason.TAG), str(checks.MAX_TAGS)),
+    Bound("tag", "a tag", bad(Reason.TAG), f"{checks.MAX_TAG} characters"),
+    Bound("search", "a search by name", bad(Reason.TEXT), f"{checks.MAX_SEARCH} characters"),
+    Bound("summary", "a conversation's summary", bad(Reason.TEXT), f"{checks.MAX_SUMMARY:,} characters"),
+    Bound("passage", "a passage's text", bad(Reason.TOO_LONG), f"{passages.MAX_TEXT:,} characters"),
     Bound(
         "memory-query",
         "a query of `searchMemory`",
-        bad("TOO_LONG"),
+        bad(Reason.TOO_LONG),
         f"{passages.MAX_QUERY:,} characters",
     ),
-    Bound("agent-file", "an Agent File", bad("TOO_LONG"), f"{checks.MAX_SOURCE_BYTES:,} bytes"),
+    Bound("agent-file", "an Agent File", bad(Reason.TOO_LONG), f"{checks.MAX_SOURCE_BYTES:,} bytes"),
     Bound(
         "variables",
         "an agent's variables, as JSON",
-        bad("TOO_LONG"),
+        bad(Reason.TOO_LONG),
         f"{checks.MAX_VARIABLES_BYTES:,} bytes",
     ),
     Bound(
         "variables-depth",
         "the nesting of an agent's variables",
-        bad("VARIABLES"),
+        bad(Reason.VARIABLES),
         f"{checks.MAX_NESTING} levels",
     ),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from app.bounds.bound import Bound, refused, size
 from clients.breakers import MAX_PARTS
 from clients.calls import AnswerSize, UpstreamLimits
+from clients.codes import ErrorCode, Reason
 from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
-from clients.errors import ErrorCode
 from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
 from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
@@ -22,37 +22,37 @@ STREAMS = (
     Bound(
         "streams",
         "running streams of one user, and as many of their agents at the proxy",
-        refused(ErrorCode.RATE_LIMITED, "STREAMS"),
+        refused(ErrorCode.RATE_LIMITED, Reason.STREAMS),
         str(_STREAMS.max_streams_per_user),
     ),
     Bound(
         "follows",
         "conversations that one user follows at a time",
-        refused(ErrorCode.RATE_LIMITED, "FOLLOWS"),
+        refused(ErrorCode.RATE_LIMITED, Reason.FOLLOWS),
         str(MAX_FOLLOWS),
     ),
     Bound(
         "answer-text",
         "the text of a streamed answer: UTF-8, with reasoning, tool arguments and messages",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'TOO_LARGE')}",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
         size(_STREAMS.max_log),
     ),
     Bound(
         "answer-memory",
         "the memory of a streamed answer, in however many pieces it comes",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'TOO_LARGE')}",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
         size(_STREAMS.max_memory),
     ),
     Bound(
         "stream-event",
         "one event of a stream of LiteLLM or Letta",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
         size(MAX_EVENT_BYTES),
     ),
     Bound(
         "stream-event-parts",
         "lines, and objects, of one event of a stream of LiteLLM or Letta",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, 'DECODE')}",
+        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
         f"{MAX_EVENT_PARTS:,}",
     ),
     Bound(
@@ -64,7 +64,7 @@ STREAMS = (
     Bound(
         "readers",
         "streams that one user reads at a time",
-        refused(ErrorCode.RATE_LIMITED, "READERS"),
+        refused(ErrorCode.RATE_LIMITED, Reason.READERS),
         str(_STREAMS.max_readers_per_user),
     ),
     Bound(
@@ -82,28 +82,29 @@ STREAMS = (
     Bound(
         "stream-memory",
         "the memory of all streams that run or can be read again, in bytes",
-        refused(ErrorCode.OVERLOADED, "STREAM_MEMORY"),
+        refused(ErrorCode.OVERLOADED, Reason.STREAM_MEMORY),
         setting="stream_memory_bytes",
     ),
     Bound(
         "stream-memory-user",
         "that of one user's, with the requests of those that run",
         "drops the user's oldest answers, whose keys are then "
-        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.RATE_LIMITED, 'STREAM_MEMORY')}",
+        f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; "
+        f"else {refused(ErrorCode.RATE_LIMITED, Reason.STREAM_MEMORY)}",
         f"1/{OWNERS} of it",
     ),
     Bound(
         "answers-kept",
         f"answers kept under idempotency keys that are not streams'; one user's are 1/{once.OWNERS} of it",
         "drops the user's oldest, whose keys are then "
-        f"{refused(ErrorCode.CONFLICT, 'ANSWER_DROPPED')}; else {refused(ErrorCode.RATE_LIMITED, 'KEYS')}; "
-        f"for all: {refused(ErrorCode.OVERLOADED, 'KEYS')}",
+        f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; else {refused(ErrorCode.RATE_LIMITED, Reason.KEYS)}; "
+        f"for all: {refused(ErrorCode.OVERLOADED, Reason.KEYS)}",
         size(once.MAX_KEPT_BYTES),
     ),
     Bound(
         "keys-under-way",
         "requests of one user with such a key that are under way",
-        refused(ErrorCode.RATE_LIMITED, "KEYS"),
+        refused(ErrorCode.RATE_LIMITED, Reason.KEYS),
         str(once.MAX_UNDER_WAY),
     ),
     Bound(
@@ -111,7 +112,7 @@ STREAMS = (
         "conversations and passages made for one user, remembered for "
         f"{MADE_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
         "forgets the user's oldest; a look for a lost one of before is "
-        f"{refused(ErrorCode.CONFLICT, 'OUTCOME_UNKNOWN')}",
+        f"{refused(ErrorCode.CONFLICT, Reason.OUTCOME_UNKNOWN)}",
         f"{MAX_MADE:,}; of all users, {MAX_ALL_MADE:,}",
     ),
 )
@@ -121,27 +122,27 @@ UPSTREAM_CALLS = (
         "bulkhead",
         "calls of one replica to one service at a time: reads, and calls that wait for a model; "
         "one user gets a quarter",
-        f"waits; {refused(ErrorCode.UPSTREAM_UNAVAILABLE, 'BULKHEAD_FULL')}",
+        f"waits; {refused(ErrorCode.UPSTREAM_UNAVAILABLE, Reason.BULKHEAD_FULL)}",
         f"{_UPSTREAM.max_concurrent:,} and {_UPSTREAM.max_model_calls:,}",
     ),
     Bound(
         "upstream-body",
         "an upstream's answer that is not streamed, decoded, in bytes; that is for embeddings, "
         f"1/{AnswerSize.LIST.share} for lists and completions, 1/{AnswerSize.RECORD.share} for AMS and records",
-        refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE),
         setting="max_upstream_bytes",
     ),
     Bound(
         "upstream-values",
         "objects, and values, in such an answer, braces and commas in texts counted; "
         f"{AnswerSize.RECORD.objects:,} objects in one of AMS and in embeddings",
-        refused(ErrorCode.UPSTREAM_ERROR, "TOO_LARGE"),
+        refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE),
         f"{AnswerSize.LIST.objects:,}, and {AnswerSize.LIST.values:,}",
     ),
     Bound(
         "upstream-records",
         f"records in a list of an upstream; in a page of Letta {MAX_PAGE_RECORDS:,}",
-        refused(ErrorCode.UPSTREAM_ERROR, "DECODE"),
+        refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE),
         f"{MAX_RECORDS:,}",
     ),
     Bound(
@@ -153,7 +154,7 @@ UPSTREAM_CALLS = (
     Bound(
         "upstream-headers",
         f"headers of an upstream's answer, of {MAX_HEADER_BYTES:,} bytes each",
-        refused(ErrorCode.UPSTREAM_ERROR, "CUT"),
+        refused(ErrorCode.UPSTREAM_ERROR, Reason.CUT),
         str(MAX_HEADERS),
     ),
     Bound(

@@ -22,6 +22,7 @@ from graphql import (
 )
 from graphql.execution.collect_fields import GroupedFieldSet
 
+from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 MAX_ERRORS = 1_000
@@ -191,10 +192,10 @@ class Answer:
     def too_large(self) -> AnswerGivenUp:
         """What says that the answer is too large."""
         message = (
-            f"The answer has more than {self.limits.max_bytes:,} bytes: ask for smaller pages (`first`, `last`), for "
-            "fewer fields with long texts, or in several operations."
+            f"The response has more than {self.limits.max_bytes:,} bytes. Request smaller pages (`first`, `last`) or "
+            "fewer fields with long texts, or use several operations."
         )
-        return AnswerGivenUp(QueryTooComplex(message, reason="ANSWER_SIZE"))
+        return AnswerGivenUp(QueryTooComplex(message, reason=Reason.ANSWER_SIZE))
 
 
 def json_size(value: object) -> int:

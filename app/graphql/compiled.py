@@ -25,6 +25,7 @@ from graphql.utilities.coerce_input_value import coerce_default_value
 from app.graphql.amounts import Amount, Program, Variables
 from app.graphql.documents import Operation
 from app.graphql.given import has_variable, inside, value_of
+from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ class Compiler:
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise QueryTooComplex(
-                "The document's fragments and aliases multiply into more fields than can be counted: spread fewer of "
-                "them, or ask in several operations.",
-                reason="COST",
+                "The document's fragments and aliases multiply into too many fields to compute its cost. Use fewer of "
+                "them, or use several operations.",
+                reason=Reason.COST,
             )
 
     def _is_included(self, node: SelectionNode) -> bool:

@@ -25,7 +25,7 @@ from app.graphql.merging import TooManyError, conflicts
 from app.graphql.shape import excess
 from app.graphql.texts import nul_in_document
 from app.graphql.validation import invalid
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode, Reason
 
 _CACHE_BYTES = 32 * 2**20
 _MAX_CACHED_BYTES = 2 * 2**20
@@ -106,13 +106,13 @@ class Documents:
                 return _too_complex(much.message, much.reason)
             errors = invalid(self._schema, document) or conflicts(self._schema, document)
         except DocumentTooLargeError as error:
-            return _too_complex(str(error), "SIZE")
+            return _too_complex(str(error), Reason.SIZE)
         except TooManyError as error:
             return _too_complex(str(error), error.reason)
         except GraphQLError as error:
             return _invalid([error], ErrorCode.GRAPHQL_PARSE_FAILED)
         except RecursionError:
-            return _too_complex("The document is nested too deeply.", "DEPTH")
+            return _too_complex("The document is nested too deeply. Use fewer levels.", Reason.DEPTH)
         if errors:
             return _invalid(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
         return [Operation(document, node) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
@@ -126,7 +126,7 @@ def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
     return len(source) + _TOKEN_BYTES * tokens
 
 
-def _too_complex(message: str, reason: str) -> _Refusal:
+def _too_complex(message: str, reason: Reason) -> _Refusal:
     return _Refusal([shaped(message, extensions(ErrorCode.QUERY_TOO_COMPLEX, reason=reason))])
 
 
@@ -147,9 +147,13 @@ def _named(operations: list[Operation], name: str | None) -> Operation:
     if len(found) == 1:
         return found[0]
     if name is not None:
-        message = "The document has no operation of that name."
+        message = "The document has no operation named by `operationName`."
     else:
-        message = "The document has several operations: say which by operationName." if found else "No operation."
+        message = (
+            "The document has several operations. Choose one with `operationName`."
+            if found
+            else "The document has no operation."
+        )
     raise request_error(ErrorCode.OPERATION_RESOLUTION_FAILURE, message, 400, well_formed=True)
 
 

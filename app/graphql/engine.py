@@ -20,6 +20,7 @@ from app.graphql.executor import Executor
 from app.graphql.plain import PlainEvents
 from app.graphql.safe import is_safe
 from app.telemetry import Telemetry
+from clients.codes import Reason
 from clients.errors import QueryTooComplex
 from resolvers.context import RequestContext
 from schema.costs import costs_of
@@ -175,9 +176,9 @@ class Engine:
 
     def _too_costly(self, cost: int) -> QueryTooComplex:
         return QueryTooComplex(
-            f"The operation may cost {cost:,}, and at most {self._max_cost:,} are allowed: ask for smaller pages "
-            "(`first`, `last`), for fewer fields of each item, or in several operations.",
-            reason="COST",
+            f"The operation's cost is {cost:,}: at most {self._max_cost:,} is allowed. Request smaller pages (`first`, "
+            "`last`) or fewer fields of each item, or use several operations.",
+            reason=Reason.COST,
         )
 
     def _report(self, cost: int, context: RequestContext) -> Payload:

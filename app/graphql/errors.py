@@ -6,9 +6,10 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from clients.errors import ErrorCode, GatewayError
+from clients.codes import ErrorCode, Reason
+from clients.errors import GatewayError
 
-INTERNAL_MESSAGE = "Something went wrong in the gateway."
+INTERNAL_MESSAGE = "The gateway had an internal error. Report the request id."
 
 
 class RequestError(Exception):
@@ -34,7 +35,7 @@ class RequestError(Exception):
 
 
 def request_error(
-    code: ErrorCode, message: str, status: int, *, well_formed: bool = False, reason: str | None = None
+    code: ErrorCode, message: str, status: int, *, well_formed: bool = False, reason: Reason | None = None
 ) -> RequestError:
     """A request error of one message."""
     return RequestError([shaped(message, extensions(code, reason=reason))], status, well_formed=well_formed)
@@ -45,7 +46,7 @@ def shaped(message: str, extensions_: dict[str, Any]) -> dict[str, Any]:
     return {"message": message, "extensions": extensions_}
 
 
-def extensions(code: ErrorCode, *, reason: str | None = None, request_id: str | None = None) -> dict[str, Any]:
+def extensions(code: ErrorCode, *, reason: Reason | None = None, request_id: str | None = None) -> dict[str, Any]:
     """The extensions of an error that is none of the tree's."""
     facts = {"code": code.value, "reason": reason, "requestId": request_id, "retryable": False}
     return {name: value for name, value in facts.items() if value is not None}

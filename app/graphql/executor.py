@@ -13,6 +13,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.graphql.answers import MAX_ERRORS, Answer, AnswerGivenUp, AnswerLimits, json_size
 from app.graphql.introspection import with_schema
+from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 _SHORT_CHARS = 256
@@ -200,10 +201,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             raise raw_error
         super().handle_field_error(raw_error, return_type, field_details_list, path)
         if len(self.collected_errors.errors) > MAX_ERRORS:
-            message = (
-                f"More than {MAX_ERRORS:,} fields failed; the errors of the first are listed, and no data is sent."
-            )
-            raise AnswerGivenUp(QueryTooComplex(message, reason="ERRORS"))
+            message = f"More than {MAX_ERRORS:,} fields failed. The first errors are listed, and no data is sent."
+            raise AnswerGivenUp(QueryTooComplex(message, reason=Reason.ERRORS))
 
 
 def _all_finite(numbers: list[Any]) -> bool:

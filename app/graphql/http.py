@@ -36,7 +36,8 @@ from app.graphql.streamed import relay
 from app.graphql.texts import MESSAGE, nul_in_variables
 from app.limits import CountedSend
 from app.places import Place
-from clients.errors import BadUserInput, ErrorCode, GatewayError
+from clients.codes import ErrorCode, Reason
+from clients.errors import BadUserInput, GatewayError
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
@@ -132,8 +133,10 @@ class GraphQLHttp:
         if principal is None and not operation.introspection_only:
             self._doors.authenticator.principal(None)
         if scope["method"] == "GET" and not self._doors.engine.is_safe(operation):
-            what = "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that begin something"
-            error = request_error(ErrorCode.BAD_USER_INPUT, f"{what} need POST.", 405)
+            what = (
+                "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that start a turn or stream"
+            )
+            error = request_error(ErrorCode.BAD_USER_INPUT, f"{what} require POST.", 405)
             error.headers["Allow"] = "POST"
             raise error
 
@@ -161,16 +164,16 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
         code, message = ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported"
         raise request_error(code, message, 400, well_formed=True)
     if not isinstance(query, str) or not query.strip():
-        raise BadUserInput("query must be a string with a document.", reason="REQUEST")
+        raise BadUserInput("`query` must be a string with a GraphQL document.", reason=Reason.REQUEST)
     if not isinstance(name, str | None):
-        raise BadUserInput("operationName must be a string.", reason="REQUEST")
+        raise BadUserInput("`operationName` must be a string.", reason=Reason.REQUEST)
     if not isinstance(variables, dict | None):
-        raise BadUserInput("variables must be an object.", reason="REQUEST")
+        raise BadUserInput("`variables` must be an object.", reason=Reason.REQUEST)
     if not isinstance(extensions, dict | None):
-        raise BadUserInput("extensions must be an object.", reason="REQUEST")
+        raise BadUserInput("`extensions` must be an object.", reason=Reason.REQUEST)
     if (place := nul_in_variables(variables)) is not None:
-        message = f"{MESSAGE} It is at variables.{place}." if place else MESSAGE
-        raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason="TEXT")
+        message = f"{MESSAGE} It is in variables.{place}." if place else MESSAGE
+        raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason=Reason.TEXT)
     body.clear()
     return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)
 
@@ -189,10 +192,10 @@ def _check_content_type(value: str) -> None:
     message = Message()
     message["content-type"] = value
     if not value or message.get_content_type() != PLAIN_JSON:
-        raise request_error(ErrorCode.BAD_USER_INPUT, f"The body must be {PLAIN_JSON}.", 415)
+        raise request_error(ErrorCode.BAD_USER_INPUT, f"The Content-Type must be {PLAIN_JSON}.", 415)
     charset = message.get_content_charset("utf-8")
     if charset not in _CHARSETS:
-        raise request_error(ErrorCode.BAD_USER_INPUT, f"The body must be in UTF-8, not {charset[:40]!a}.", 415)
+        raise request_error(ErrorCode.BAD_USER_INPUT, f"The charset is {charset[:40]!a}: it must be UTF-8.", 415)
 
 
 def _from_query(query_string: bytes) -> GraphQLRequest:
@@ -201,10 +204,10 @@ def _from_query(query_string: bytes) -> GraphQLRequest:
         fields = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
     except UnicodeDecodeError as error:
         where = f"the byte at offset {error.start} of a value, decoded, is 0x{error.object[error.start]:02x}"
-        raise BadUserInput(f"The query string is not valid UTF-8: {where}.", reason="REQUEST") from error
+        raise BadUserInput(f"The query string is not valid UTF-8: {where}.", reason=Reason.REQUEST) from error
     except ValueError as error:
         message = f"The query string has more than {MAX_QUERY_FIELDS} parameters."
-        raise BadUserInput(message, reason="REQUEST") from error
+        raise BadUserInput(message, reason=Reason.REQUEST) from error
     body: dict[str, Any] = {name: values[-1] for name, values in fields.items()}
     for name in ("variables", "extensions"):
         if body.get(name):
@@ -232,9 +235,9 @@ class Accepts:
 def _no_form(operation: Operation) -> RequestError:
     if operation.kind is OperationType.SUBSCRIPTION:
         return _unacceptable(
-            f"Subscriptions are answered as {EVENT_STREAM} or {MULTIPART}, and over WebSocket (graphql-transport-ws)."
+            f"Subscriptions need Accept: {EVENT_STREAM} or {MULTIPART}, or a WebSocket (graphql-transport-ws)."
         )
-    return _unacceptable(f"Queries and mutations are answered as {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
+    return _unacceptable(f"Queries and mutations need Accept: {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
 
 
 def _unacceptable(message: str) -> RequestError:

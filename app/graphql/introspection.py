@@ -30,6 +30,7 @@ from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
 from graphql.execution.values import get_argument_values
 from graphql.pyutils import Path
 
+from clients.codes import Reason
 from clients.errors import GatewayError, QueryTooComplex
 
 META_FIELDS = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
@@ -191,6 +192,6 @@ class _Reading:
 
     def _within(self, count: int) -> int:
         if count > MAX_VALUES:
-            message = f"Introspection may come to {MAX_VALUES:,} values: ask for fewer fields at once."
-            raise QueryTooComplex(message, reason="INTROSPECTION")
+            message = f"The introspection query has more than {MAX_VALUES:,} values. Request fewer fields at once."
+            raise QueryTooComplex(message, reason=Reason.INTROSPECTION)
         return count

@@ -43,6 +43,7 @@ from graphql import (
 
 from app.graphql.introspection import META_FIELDS
 from app.graphql.validation import most_errors
+from clients.codes import Reason
 
 MAX_ALIASES = 100
 """Under how many names one selection set may ask for one field."""
@@ -63,7 +64,7 @@ _MAX_NODES = 20
 class TooManyError(Exception):
     """An operation comes to too much. ``reason`` is one of FIELDS and ALIASES."""
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: Reason) -> None:
         super().__init__(message)
         self.reason = reason
 
@@ -265,13 +266,15 @@ class _EnoughError(Exception):
 
 
 def _too_many_fields() -> TooManyError:
-    return TooManyError(f"The operation comes to more than {MAX_FIELDS} fields, with its fragments.", "FIELDS")
+    return TooManyError(
+        f"The operation has more than {MAX_FIELDS} fields, those of its fragments included.", Reason.FIELDS
+    )
 
 
 def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
     """Raises TooManyError where a selection set asks for one field under too many names."""
     if at_root and len(groups) > MAX_ROOT_FIELDS:
-        raise TooManyError(f"The operation has more than {MAX_ROOT_FIELDS} fields at its root.", "FIELDS")
+        raise TooManyError(f"The operation has more than {MAX_ROOT_FIELDS} fields at its root.", Reason.FIELDS)
     names: Counter[str] = Counter(group[0].node.name.value for group in groups.values())
     if len(names) == len(groups):
         return
@@ -280,7 +283,7 @@ def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
         of_schema = parent is not None and parent.name.startswith("__")
         most = MAX_INTROSPECTION_ALIASES if of_schema else MAX_ALIASES_OF.get(name, MAX_ALIASES)
         if names[name] > most:
-            raise TooManyError(f"A selection asks for {name} under more than {most} names.", "ALIASES")
+            raise TooManyError(f"A selection set has more than {most} aliases of {name}.", Reason.ALIASES)
 
 
 def _classes(group: list[_Field]) -> list[list[_Field]]:

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import ClientLeft, header, traceparent_of
 from app.callers import Caller, address_of
 from app.doors import Doors
-from app.drain import REASON, Stage, interruption, refusal
+from app.drain import Stage, interruption, refusal
 from app.graphql.engine import Payload
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
 from app.graphql.http import parse_request
@@ -29,6 +29,7 @@ from app.places import CallerKind, Place
 from app.shares import RETRY_SECONDS, Holding
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
+from clients.codes import Reason
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
@@ -111,7 +112,7 @@ class Session:
                 task.cancel()
                 await asyncio.wait([task])
                 await self._fail(operation_id, interruption())
-            await self._tell({"type": "ping", "payload": {"reason": REASON}})
+            await self._tell({"type": "ping", "payload": {"reason": Reason.DRAINING}})
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
     def _give_up(self) -> None:
@@ -126,7 +127,7 @@ class Session:
 
     def _go_away(self) -> None:
         if not self._over.done():
-            self._over.set_result(Closed(Close.GOING_AWAY, REASON))
+            self._over.set_result(Closed(Close.GOING_AWAY, Reason.DRAINING))
 
     async def _read(self) -> Closed | None:
         try:
@@ -225,7 +226,7 @@ class Session:
 
     def _sign_out(self) -> None:
         if not self._over.done():
-            self._over.set_result(Closed(Close.FORBIDDEN, "TOKEN_EXPIRED"))
+            self._over.set_result(Closed(Close.FORBIDDEN, Reason.TOKEN_EXPIRED))
 
     async def _subscribe(self, operation_id: str, payload: object, size: int) -> None:
         if self._principal is None:
@@ -238,11 +239,13 @@ class Session:
         if not self._doors.drain.is_open:
             await self._fail(operation_id, refusal())
         elif self._expired:
-            expired = Unauthenticated("The token has expired: sign in again.", reason="TOKEN_EXPIRED")
+            expired = Unauthenticated("The token has expired. Sign in again.", reason=Reason.TOKEN_EXPIRED)
             await self._fail(operation_id, expired)
         elif len(self._operations) >= MAX_OPERATIONS:
-            message = f"A socket runs at most {MAX_OPERATIONS} operations at a time."
-            await self._fail(operation_id, RateLimited(message, reason="OPERATIONS", retry_after_seconds=RETRY_SECONDS))
+            message = f"The WebSocket has {MAX_OPERATIONS} operations, which is the limit. Complete one first."
+            await self._fail(
+                operation_id, RateLimited(message, reason=Reason.OPERATIONS, retry_after_seconds=RETRY_SECONDS)
+            )
         elif (place := await self._place(operation_id, self._principal, size)) is not None:
             task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
             self._operations[operation_id] = task

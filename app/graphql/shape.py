@@ -21,6 +21,8 @@ from graphql import (
     VariableDefinitionNode,
 )
 
+from clients.codes import Reason
+
 MAX_OPERATIONS = 50
 MAX_FRAGMENTS = 200
 MAX_VARIABLES = 200
@@ -37,7 +39,7 @@ class Excess(NamedTuple):
     """What a document has too much of."""
 
     message: str
-    reason: str
+    reason: Reason
 
 
 def excess(document: DocumentNode, max_depth: int) -> Excess | None:
@@ -53,11 +55,11 @@ def excess(document: DocumentNode, max_depth: int) -> Excess | None:
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     fragments = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
     if len(operations) > MAX_OPERATIONS:
-        return Excess(f"The document has more than {MAX_OPERATIONS} operations.", "OPERATIONS")
+        return Excess(f"The document has more than {MAX_OPERATIONS} operations.", Reason.OPERATIONS)
     if len(fragments) > MAX_FRAGMENTS:
-        return Excess(f"The document has more than {MAX_FRAGMENTS} fragments.", "FRAGMENTS")
+        return Excess(f"The document has more than {MAX_FRAGMENTS} fragments.", Reason.FRAGMENTS)
     if any(len(node.variable_definitions or ()) > MAX_VARIABLES for node in operations):
-        return Excess(f"An operation has more than {MAX_VARIABLES} variables.", "VARIABLES")
+        return Excess(f"An operation has more than {MAX_VARIABLES} variables.", Reason.VARIABLES)
     return _Measure(fragments).excess(operations, max_depth)
 
 
@@ -87,16 +89,16 @@ class _Measure:
             for variable in node.variable_definitions or ():
                 self._count_directives(variable)
         if any(level.fields > max_depth or level.nested > max_depth * 4 for level in levels):
-            return Excess(f"The document is more than {max_depth} levels deep.", "DEPTH")
+            return Excess(f"The document is more than {max_depth} levels deep.", Reason.DEPTH)
         if any(level.introspection > MAX_INTROSPECTION_DEPTH for level in levels):
             message = f"Introspection is more than {MAX_INTROSPECTION_DEPTH} levels deep."
-            return Excess(message, "INTROSPECTION")
+            return Excess(message, Reason.INTROSPECTION)
         if self._directives > MAX_DIRECTIVES:
-            return Excess(f"A place has more than {MAX_DIRECTIVES} directives.", "DIRECTIVES")
+            return Excess(f"One location has more than {MAX_DIRECTIVES} directives.", Reason.DIRECTIVES)
         for name, count in self._aliases.most_common(1):
             if count > MAX_ALIASES_IN_DOCUMENT:
                 message = f"The document has more than {MAX_ALIASES_IN_DOCUMENT} aliases of {name}."
-                return Excess(message, "ALIASES")
+                return Excess(message, Reason.ALIASES)
         return None
 
     def _count_directives(self, node: ExecutableDefinitionNode | VariableDefinitionNode | SelectionNode) -> None:

@@ -13,7 +13,7 @@ import orjson
 from graphql import DocumentNode, GraphQLError, Token, TokenKind
 
 NUL = "\0"
-MESSAGE = "A text has the character NUL."
+MESSAGE = "A string contains the character NUL (U+0000), which is not allowed."
 _MAX_PLACE = 200
 
 

@@ -14,6 +14,7 @@ from app.rest.idempotency import starts_nothing
 from app.rest.relay import Relay
 from app.rest.secrets import refused
 from app.rest.table import counts_of, rows_at
+from clients.codes import Reason
 from clients.errors import BadUserInput, GatewayError, NotFound
 from resolvers.context import RequestContext
 from resolvers.limits import LimitKind
@@ -39,14 +40,14 @@ class RestDoor:
         context, counted = await self._let_in(scope, send)
         found = rows_at(scope["path"])
         if not found:
-            raise NotFound("This address does not exist.", reason="ROUTE")
+            raise NotFound("This path does not exist.", reason=Reason.ROUTE)
         for row, named in found:
             if row.method == scope["method"]:
                 relay = Relay(self._doors, row, context, counted=counted)
                 await relay.answer(scope, receive, send, model=named.get("model"))
                 return
         allow = ", ".join(row.method for row, _ in found)
-        await refuse(send, BadUserInput(f"Use {allow}."), status=405, headers={"allow": allow})
+        await refuse(send, BadUserInput(f"This path allows only {allow}."), status=405, headers={"allow": allow})
 
     async def _let_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
         """The request's context, and whether it was counted as one that puts a model to work.

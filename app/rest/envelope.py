@@ -11,8 +11,8 @@ import orjson
 from starlette.types import Send
 
 from app.asgi import refusal_headers, respond
-from clients.errors import Conflict, ErrorCode, GatewayError
-from resolvers.limits import LimitKind
+from clients.codes import ErrorCode, Reason
+from clients.errors import Conflict, GatewayError
 from resolvers.streams.events import Ended, StreamOutcome
 
 JSON = "application/json"
@@ -26,13 +26,15 @@ _TYPES = {
     ErrorCode.RATE_LIMITED: "rate_limit_error",
     ErrorCode.BUDGET_EXCEEDED: "insufficient_quota",
 }
-_CODES = {
-    "TOKEN_MISSING": "invalid_api_key",
-    "TOKEN_INVALID": "invalid_api_key",
-    "TOKEN_EXPIRED": "invalid_api_key",
-    **{f"RATE_LIMIT_{kind.name}": "rate_limit_exceeded" for kind in LimitKind},
-    "CONTEXT_LENGTH": "context_length_exceeded",
-    "CONTENT_FILTER": "content_filter",
+_CODES: dict[str, str] = {
+    Reason.TOKEN_MISSING: "invalid_api_key",
+    Reason.TOKEN_INVALID: "invalid_api_key",
+    Reason.TOKEN_EXPIRED: "invalid_api_key",
+    Reason.RATE_LIMIT_GENERAL: "rate_limit_exceeded",
+    Reason.RATE_LIMIT_LLM: "rate_limit_exceeded",
+    Reason.RATE_LIMIT_PROXY: "rate_limit_exceeded",
+    Reason.CONTEXT_LENGTH: "context_length_exceeded",
+    Reason.CONTENT_FILTER: "content_filter",
 }
 _PATIENCE_SECONDS = 120
 """What the two retries that OpenAI's SDKs make by default can wait out, a minute each."""
@@ -56,7 +58,9 @@ def failure_event(ended: Ended) -> bytes:
     """What the end of a stream that did not complete looks like: one error event, and no ``[DONE]``."""
     if ended.outcome is StreamOutcome.COMPLETED:
         return b""
-    error = Conflict("The stream was cancelled.", reason="CANCELLED") if ended.error is None else ended.error.error()
+    error = (
+        Conflict("The stream was cancelled.", reason=Reason.CANCELLED) if ended.error is None else ended.error.error()
+    )
     return error_event(error)
 
 

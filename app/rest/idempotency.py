@@ -13,6 +13,7 @@ from starlette.types import Scope
 from app.asgi import header
 from app.rest.table import Keys, Row
 from clients.calls import Answer
+from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
@@ -35,7 +36,9 @@ def key_of(scope: Scope, row: Row) -> str | None:
     try:
         return f"v1:{header_key(given)}"
     except BadUserInput as error:
-        raise BadUserInput("Idempotency-Key must have 1 to 200 characters of printable ASCII.", reason="KEY") from error
+        raise BadUserInput(
+            "Idempotency-Key must have 1 to 200 printable ASCII characters.", reason=Reason.KEY
+        ) from error
 
 
 def starts_nothing(context: RequestContext, scope: Scope, row: Row) -> bool:
@@ -110,4 +113,4 @@ def _is_whole(context: RequestContext, key: str) -> bool:
 
 
 def _reused() -> Conflict:
-    return Conflict("The key was used before, with other input.", reason="KEY_REUSED")
+    return Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)

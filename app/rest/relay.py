@@ -19,6 +19,7 @@ from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Keys, Row, Work
 from clients.calls import Answer
+from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import passed_headers
 from clients.litellm.tokens import whole_usage, with_counts
@@ -100,7 +101,7 @@ class Relay:
             return (await self._litellm.openai_models(self._context.scope, key)).body
         model = await self._litellm.openai_model(self._context.scope, key, name)
         if model is None:
-            raise NotFound("The model does not exist.", reason="MODEL_NOT_FOUND")
+            raise NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND)
         return model
 
     async def _stream(
@@ -154,7 +155,8 @@ def _by_body(body: dict[str, Any]) -> Work:
     if "input" in body:
         return Work.EMBEDDINGS
     raise BadUserInput(
-        "Send messages for a chat completion, or input for embeddings: this address takes either.", reason="REQUEST"
+        "Give `messages` for a chat completion, or `input` for embeddings.",
+        reason=Reason.REQUEST,
     )
 
 

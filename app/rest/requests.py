@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.vetting import Vetted, vet_chat, vet_embeddings
 
@@ -160,10 +161,10 @@ def _says_nothing(name: str, value: object) -> bool:
 def _refusal(told: str) -> BadUserInput:
     if unknown := _UNKNOWN.match(told):
         name = unknown[1][:_SHOWN]
-        return BadUserInput(f"Unknown parameter: {name!r}.", reason="UNKNOWN_PARAMETER", details={"param": name})
+        return BadUserInput(f"Unknown parameter: {name!r}.", reason=Reason.UNKNOWN_PARAMETER, details={"param": name})
     place = _PLACE.search(told) or _MISSING.match(told)
     return _wrong(place[1][:_SHOWN] if place else None, f"{told[: 2 * _SHOWN]}.")
 
 
 def _wrong(place: str | None, message: str) -> BadUserInput:
-    return BadUserInput(message, reason="REQUEST", details={"param": place} if place else None)
+    return BadUserInput(message, reason=Reason.REQUEST, details={"param": place} if place else None)

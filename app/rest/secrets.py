@@ -11,6 +11,7 @@ import hmac
 import uuid
 
 from app.auth import bearer
+from clients.codes import Reason
 from clients.errors import Unauthenticated
 from resolvers.principal import Principal, Role
 
@@ -31,7 +32,7 @@ def is_user_id(text: str) -> bool:
 
 def refused() -> Unauthenticated:
     """The one answer for a wrong secret, somebody else's, and a user who does not exist."""
-    return Unauthenticated("The secret is not valid here.", reason="TOKEN_INVALID")
+    return Unauthenticated("The secret is not valid.", reason=Reason.TOKEN_INVALID)
 
 
 class ProxySecrets:

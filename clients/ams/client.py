@@ -184,7 +184,7 @@ class Ams:
         Raises NotFound.
         """
         if slug in _DOTS:
-            raise NotFound("No such version of the template.")
+            raise NotFound("The version of the template does not exist.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
         try:
             answer = await self._optional(
@@ -194,7 +194,7 @@ class Ams:
                 absent=_ABSENT if exists else {405},
             )
         except NotFound as error:
-            raise NotFound("No such version of the template.", service=Service.AMS) from error
+            raise NotFound("The version of the template does not exist.", service=Service.AMS) from error
         return None if answer is None else decode(Service.AMS, _VERSION, answer.body)
 
     async def validate_template(self, scope: CallScope, user_id: str, source: str) -> TemplateValidation:

@@ -10,6 +10,7 @@ import msgspec
 
 from clients.ams.records import Refusal
 from clients.calls import Answer, UpstreamRejected
+from clients.codes import Reason
 from clients.decode import UNREADABLE
 from clients.errors import (
     BadUserInput,
@@ -42,17 +43,17 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
     wait = retry_after_seconds(rejected.headers)
     match rejected.status:
         case 404:
-            return NotFound("Not found.", service=Service.AMS)
+            return NotFound("AMS has no such object.", service=Service.AMS)
         case 400 | 422:
-            return BadUserInput("AMS refused the request.", service=Service.AMS)
+            return BadUserInput("AMS refused the request as not valid.", service=Service.AMS)
         case 401 | 403:
             return UpstreamError(
-                "AMS refused the gateway's credential.", reason="CREDENTIAL", service=Service.AMS, can_retry=False
+                "AMS refused the gateway's credential.", reason=Reason.CREDENTIAL, service=Service.AMS, can_retry=False
             )
         case 409 | 423 if wait is not None:
             return Conflict(
-                "AMS has locked what the request needs: try again.",
-                reason="LOCKED",
+                "AMS has locked an object that the request needs. Retry.",
+                reason=Reason.LOCKED,
                 service=Service.AMS,
                 retry_after_seconds=wait,
                 can_retry=True,
@@ -61,14 +62,21 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
             return _key_reused()
         case 408:
             return UpstreamTimeout(
-                "AMS did not do it in time.", reason="TOTAL", service=Service.AMS, retry_after_seconds=wait
+                "AMS did not complete the call in time.",
+                reason=Reason.TOTAL,
+                service=Service.AMS,
+                retry_after_seconds=wait,
             )
         case 413:
-            return PayloadTooLarge("AMS refused the request: it is too large.", service=Service.AMS)
+            return PayloadTooLarge("The request is too large for AMS. Send less.", service=Service.AMS)
         case 429:
-            return RateLimited("AMS's rate limit is reached.", service=Service.AMS, retry_after_seconds=wait)
+            return RateLimited(
+                "The rate limit of AMS is reached. Retry later.", service=Service.AMS, retry_after_seconds=wait
+            )
         case 500:
-            return UpstreamError("AMS could not do it.", reason="STATUS", service=Service.AMS, retry_after_seconds=wait)
+            return UpstreamError(
+                "AMS failed with status 500.", reason=Reason.STATUS, service=Service.AMS, retry_after_seconds=wait
+            )
         case _:
             return _unexpected(rejected)
 
@@ -81,8 +89,8 @@ def of_profile(rejected: UpstreamRejected) -> GatewayError:
 def _unexpected(rejected: UpstreamRejected) -> UpstreamError:
     wait = retry_after_seconds(rejected.headers)
     return UpstreamError(
-        f"AMS answered with status {rejected.status}.",
-        reason="STATUS",
+        f"AMS answered with the unexpected status {rejected.status}.",
+        reason=Reason.STATUS,
         service=Service.AMS,
         can_retry=wait is not None,
         unconfirmed=False,
@@ -94,40 +102,52 @@ def of_creating(rejected: UpstreamRejected) -> GatewayError:
     """A refusal to make an agent."""
     problems = _details(rejected)
     if rejected.status == 404:
-        return NotFound("No such template, or no such version of it.", service=Service.AMS)
+        return NotFound("The template, or its version, does not exist.", service=Service.AMS)
     if rejected.status == 400 and problems:
-        return Invalid("The variables do not fit the template.", problems, reason="VARIABLES_INVALID")
+        return Invalid(
+            "The variables do not fit the template: see `problems`.", problems, reason=Reason.VARIABLES_INVALID
+        )
     return translate(rejected)
 
 
 def of_upgrading(rejected: UpstreamRejected) -> GatewayError:
     """A refusal to upgrade an agent, or to plan that. What it was asked is well-formed, and the agent the caller's."""
     if rejected.status == 404:
-        return NotFound("No such version of the agent's template.", service=Service.AMS)
+        return NotFound("The version of the agent's template does not exist.", service=Service.AMS)
     if rejected.status == 400:
-        return Conflict("No migrations lead to that version.", reason="NO_MIGRATION_PATH", service=Service.AMS)
+        return Conflict(
+            "No migrations lead from the agent's version to this version.",
+            reason=Reason.NO_MIGRATION_PATH,
+            service=Service.AMS,
+        )
     return translate(rejected)
 
 
 def of_publishing(rejected: UpstreamRejected, *, key_is_new: bool) -> GatewayError:
     """A refusal to publish. AMS answers 409 for two things; a key that the gateway has made cannot have been used."""
     if rejected.status == 404:
-        return NotFound("No such template.", service=Service.AMS)
+        return NotFound("The template does not exist.", service=Service.AMS)
     waits = retry_after_seconds(rejected.headers) is not None
     if (
         rejected.status == 409
         and not waits
         and (key_is_new or "idempotency" not in _refusal(rejected.body).error.lower())
     ):
-        return Conflict("This version of the template exists.", reason="VERSION_EXISTS", service=Service.AMS)
+        return Conflict(
+            "This version of the template has been published. Raise the version.",
+            reason=Reason.VERSION_EXISTS,
+            service=Service.AMS,
+        )
     if rejected.status == 400:
         problems = _details(rejected) or ["template.version is not above the template's latest version"]
-        return Invalid("The Agent File cannot be published.", problems, reason="TEMPLATE_INVALID")
+        return Invalid("The Agent File cannot be published: see `problems`.", problems, reason=Reason.TEMPLATE_INVALID)
     return translate(rejected)
 
 
 def _key_reused() -> Conflict:
-    return Conflict("The idempotencyKey was used for another request.", reason="KEY_REUSED", service=Service.AMS)
+    return Conflict(
+        "The idempotencyKey was used with other input. Use a new key.", reason=Reason.KEY_REUSED, service=Service.AMS
+    )
 
 
 def _details(rejected: UpstreamRejected) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
+from clients.codes import Reason
 from clients.decode import UNREADABLE, acknowledged, decode
 from clients.errors import (
     BadUserInput,
@@ -30,7 +31,7 @@ from clients.upstream import Upstream
 
 MAX_PAGE = 100
 
-APPROVAL_PENDING = "The agent waits for a decision on a tool call: approve or deny it first."
+APPROVAL_PENDING = "The conversation waits for an approval. Approve or deny the tool call first."
 """The message of a Conflict, reason ``APPROVAL_PENDING``."""
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -78,25 +79,30 @@ def translate(rejected: UpstreamRejected) -> Exception:
     wait = retry_after_seconds(rejected.headers)
     match rejected.status:
         case 404:
-            return NotFound("Not found.", service=Service.LETTA)
+            return NotFound("Letta has no such object.", service=Service.LETTA)
         case 400 | 422 if is_too_long(rejected.body.decode(errors="replace")):
             return BadUserInput(
-                "The input is longer than the model's context.", reason="CONTEXT_LENGTH", service=Service.LETTA
+                "The input is longer than the model's context. Shorten it.",
+                reason=Reason.CONTEXT_LENGTH,
+                service=Service.LETTA,
             )
         case 400 | 422:
-            return BadUserInput("Letta refused the request.", service=Service.LETTA)
+            return BadUserInput("Letta refused the request as not valid.", service=Service.LETTA)
         case 409:
             return _conflict(rejected)
         case 401 | 403:
             return UpstreamError(
-                "Letta refused the gateway's credential.", reason="CREDENTIAL", service=Service.LETTA, can_retry=False
+                "Letta refused the gateway's credential.",
+                reason=Reason.CREDENTIAL,
+                service=Service.LETTA,
+                can_retry=False,
             )
         case 402:
-            return BudgetExceeded("Letta's credits are spent.", service=Service.LETTA)
+            return BudgetExceeded("The credits of the Letta account are spent.", service=Service.LETTA)
         case 408:
             return UpstreamTimeout(
-                "Letta did not do it in time.",
-                reason="TOTAL",
+                "Letta did not complete the call in time.",
+                reason=Reason.TOTAL,
                 service=Service.LETTA,
                 retry_after_seconds=wait,
                 unconfirmed=False,
@@ -104,13 +110,15 @@ def translate(rejected: UpstreamRejected) -> Exception:
         case 423:
             return _locked(wait)
         case 413:
-            return PayloadTooLarge("Letta refused the request: it is too large.", service=Service.LETTA)
+            return PayloadTooLarge("The request is too large for Letta. Send less.", service=Service.LETTA)
         case 429:
-            return RateLimited("Letta's rate limit is reached.", service=Service.LETTA, retry_after_seconds=wait)
+            return RateLimited(
+                "The rate limit of Letta is reached. Retry later.", service=Service.LETTA, retry_after_seconds=wait
+            )
         case status:
             return UpstreamError(
-                f"Letta answered with status {status}.",
-                reason="STATUS",
+                f"Letta answered with the unexpected status {status}.",
+                reason=Reason.STATUS,
                 service=Service.LETTA,
                 can_retry=wait is not None,
                 unconfirmed=False,
@@ -133,19 +141,21 @@ def _conflict(rejected: UpstreamRejected) -> Conflict:
     run_id = next((one for one in ids if _is_run(one)), None)
     wait = retry_after_seconds(rejected.headers)
     if "PENDING_APPROVAL" in codes or "waiting for approval" in text:
-        return Conflict(APPROVAL_PENDING, reason="APPROVAL_PENDING", service=Service.LETTA)
+        return Conflict(APPROVAL_PENDING, reason=Reason.APPROVAL_PENDING, service=Service.LETTA)
     if run_id or "Another request" in text or "CONVERSATION_BUSY" in codes:
         details = {"runId": str(run_id)} if run_id else None
-        message = "The conversation is busy with another run."
-        return Conflict(message, reason="RUN_BUSY", service=Service.LETTA, details=details, retry_after_seconds=wait)
+        message = "The conversation is busy with another run. Wait for the run, or cancel it."
+        return Conflict(
+            message, reason=Reason.RUN_BUSY, service=Service.LETTA, details=details, retry_after_seconds=wait
+        )
     if "locked" in text or wait is not None:
         return _locked(wait)
-    return Conflict("Letta refused: the state conflicts.", service=Service.LETTA)
+    return Conflict("Letta refused the request: it conflicts with the present state.", service=Service.LETTA)
 
 
 def _locked(wait: float | None) -> Conflict:
-    message = "Letta has locked what the request needs: try again."
-    return Conflict(message, reason="LOCKED", service=Service.LETTA, retry_after_seconds=wait, can_retry=True)
+    message = "Letta has locked an object that the request needs. Retry."
+    return Conflict(message, reason=Reason.LOCKED, service=Service.LETTA, retry_after_seconds=wait, can_retry=True)
 
 
 def _is_run(value: object) -> bool:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
+from clients.codes import Reason
 from clients.decode import decode
 from clients.errors import BadUserInput, Service
 from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
@@ -108,7 +109,7 @@ class LiteLLM:
             found += lines(activity, mine)
             if not activity.metadata.has_more:
                 return found
-        raise BadUserInput("That is more usage than can be summed up at once: ask for fewer days.", reason="RANGE")
+        raise BadUserInput("There is too much usage in this period. Request fewer days.", reason=Reason.RANGE)
 
     async def _activity(self, scope: CallScope, key: str, key_hash: str, first: date, last: date, page: int) -> Answer:
         days = [("start_date", first.isoformat()), ("end_date", last.isoformat())]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from clients.calls import UpstreamRejected
+from clients.codes import Reason
 from clients.errors import (
     BadUserInput,
     BudgetExceeded,
@@ -167,26 +168,28 @@ def _meaning(status: int, wire: WireError, retry_after: float | None) -> Gateway
         case 400 | 415 | 422:
             return _bad_request(wire)
         case 404:
-            return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=service)
+            return NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND, service=service)
         case 413:
-            return PayloadTooLarge("The request is too large for the model.", service=service)
+            return PayloadTooLarge("The request is too large for the model. Send less.", service=service)
         case 401:
             return bad_key()
         case 403:
-            return Forbidden("Your key may not use this model.", reason="MODEL_NOT_ALLOWED", service=service)
+            return Forbidden("Your key does not allow this model.", reason=Reason.MODEL_NOT_ALLOWED, service=service)
         case 408:
             message = "The model did not answer in time."
             return UpstreamTimeout(
-                message, reason="TOTAL", service=service, retry_after_seconds=retry_after, unconfirmed=False
+                message, reason=Reason.TOTAL, service=service, retry_after_seconds=retry_after, unconfirmed=False
             )
         case 429:
-            message = "The model's rate limit is reached."
+            message = "The model's rate limit is reached. Retry later."
             return RateLimited(message, retry_after_seconds=retry_after, service=service)
         case _ if status >= 500:
-            return UpstreamError("The model failed.", reason="MODEL", service=service, retry_after_seconds=retry_after)
+            return UpstreamError(
+                "The model call failed.", reason=Reason.MODEL, service=service, retry_after_seconds=retry_after
+            )
         case _:
             message = "The model's provider refused the call."
-            return UpstreamError(message, reason="MODEL", can_retry=False, service=service)
+            return UpstreamError(message, reason=Reason.MODEL, can_retry=False, service=service)
 
 
 def _by_words(status: int, wire: WireError) -> GatewayError | None:
@@ -195,15 +198,15 @@ def _by_words(status: int, wire: WireError) -> GatewayError | None:
     if wire.type == "no_db_connection":
         return bad_key()
     if wire.type == "budget_exceeded":
-        return BudgetExceeded("The budget is spent.", service=Service.LITELLM)
+        return BudgetExceeded("The budget for model calls is spent.", service=Service.LITELLM)
     if status == 400 and _UNKNOWN_MODEL.search(text):
-        return NotFound("The model does not exist.", reason="MODEL_NOT_FOUND", service=Service.LITELLM)
+        return NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND, service=Service.LITELLM)
     if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):
         return None
     if is_too_long(text):
-        return _bad_input(_context_words(text), "CONTEXT_LENGTH", wire.param)
+        return _bad_input(_context_words(text), Reason.CONTEXT_LENGTH, wire.param)
     if _CONTENT_FILTER.search(text):
-        return _bad_input("The content was refused by the model's content filter.", "CONTENT_FILTER", wire.param)
+        return _bad_input("The model's content filter refused the content.", Reason.CONTENT_FILTER, wire.param)
     return None
 
 
@@ -225,17 +228,22 @@ def _context_words(text: str) -> str:
 def _bad_request(wire: WireError) -> BadUserInput:
     named = _NAMED_PARAM.search(wire.text)
     param = wire.param or (named[1] or named[2] if named else None)
-    return _bad_input("LiteLLM refused the request: a parameter is missing or wrong.", None, param)
+    return _bad_input("LiteLLM refused the request: a parameter is missing or not valid.", None, param)
 
 
-def _bad_input(message: str, reason: str | None, param: str | None) -> BadUserInput:
+def _bad_input(message: str, reason: Reason | None, param: str | None) -> BadUserInput:
     details = None if param is None else {"param": param}
     return BadUserInput(message, reason=reason, service=Service.LITELLM, details=details)
 
 
 def bad_key() -> UpstreamError:
     """The key that was to pay is refused: the platform's fault, never the caller's."""
-    return UpstreamError("LiteLLM refused the key.", reason="CREDENTIAL", can_retry=False, service=Service.LITELLM)
+    return UpstreamError(
+        "LiteLLM refused the key that pays for model calls.",
+        reason=Reason.CREDENTIAL,
+        can_retry=False,
+        service=Service.LITELLM,
+    )
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

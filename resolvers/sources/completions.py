@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+from clients.codes import Reason
 from clients.decode import undecodable
 from clients.errors import Service, UpstreamError
 from clients.litellm import CompletionStream
@@ -105,7 +106,11 @@ class CompletionSource:
         if unreadable and not readable:
             raise undecodable(Service.LITELLM)
         if not self._choices or not all(self._choices.values()):
-            raise UpstreamError("The model's answer was cut off.", reason="CUT", service=Service.LITELLM)
+            raise UpstreamError(
+                "The connection broke before the model's answer was complete.",
+                reason=Reason.CUT,
+                service=Service.LITELLM,
+            )
 
     def _completed(self) -> Ended:
         return Ended(outcome=StreamOutcome.COMPLETED, finish_reason=finish_reason(self._finish), usage=self.usage)

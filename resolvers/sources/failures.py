@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode, Reason
 from clients.letta.frames import ErrorFrame
 from clients.letta.wire import APPROVAL_PENDING
 from resolvers.streams.events import StreamFailure
 
 _TOO_LONG = StreamFailure(
     code=ErrorCode.BAD_USER_INPUT,
-    message="The messages are longer than the model's context.",
-    reason="CONTEXT_LENGTH",
+    message="The messages are longer than the model's context. Shorten them.",
+    reason=Reason.CONTEXT_LENGTH,
 )
-_UNPAID = StreamFailure(code=ErrorCode.BUDGET_EXCEEDED, message="The budget is spent.")
-_MODEL = StreamFailure(code=ErrorCode.UPSTREAM_ERROR, message="The model call failed.", reason="MODEL")
+_UNPAID = StreamFailure(code=ErrorCode.BUDGET_EXCEEDED, message="The budget for model calls is spent.")
+_MODEL = StreamFailure(code=ErrorCode.UPSTREAM_ERROR, message="The model call failed.", reason=Reason.MODEL)
 _BY_STOP = {
     "error": _MODEL,
     "llm_api_error": _MODEL,
     "insufficient_credits": _UNPAID,
     "context_window_overflow_in_system_prompt": _TOO_LONG,
 }
-_WORDS = {
-    "max_steps": "The turn took as many steps as it may, and ended before the agent had finished.",
-    "max_tokens_exceeded": "The model's limit of tokens was passed before the agent had finished.",
-    "no_tool_call": "The model called no tool where it had to.",
-    "invalid_tool_call": "The model called a tool wrongly.",
-    "invalid_llm_response": "The model's answer could not be read.",
+_REASONS = {
+    "max_steps": (Reason.MAX_STEPS, "The turn reached its maximum number of steps before the agent had finished."),
+    "max_tokens_exceeded": (
+        Reason.MAX_TOKENS_EXCEEDED,
+        "The model's token limit was exceeded before the agent had finished.",
+    ),
+    "no_tool_call": (Reason.NO_TOOL_CALL, "The model did not call a tool where one was required."),
+    "invalid_tool_call": (Reason.INVALID_TOOL_CALL, "The model made a tool call that is not valid."),
+    "invalid_llm_response": (Reason.INVALID_LLM_RESPONSE, "Letta could not read the model's answer."),
 }
+_UNKNOWN_STOP = Reason.STOP_REASON, "Letta stopped the turn for a reason that the gateway does not know."
 
 
 def failure_of(stop: str, failed: ErrorFrame | None) -> StreamFailure:
@@ -42,24 +46,27 @@ def failure_of(stop: str, failed: ErrorFrame | None) -> StreamFailure:
         return known
     if failed is not None:
         return _MODEL
-    message = _WORDS.get(stop, "The turn stopped for a reason that this gateway does not know.")
-    reason = stop.upper() if stop in _WORDS else "STOP_REASON"
+    reason, message = _REASONS.get(stop, _UNKNOWN_STOP)
     return StreamFailure(code=ErrorCode.UPSTREAM_ERROR, message=message, reason=reason)
 
 
 def _by_frame(failed: ErrorFrame) -> StreamFailure | None:
     if failed.waits_for_approval:
-        return StreamFailure(code=ErrorCode.CONFLICT, message=APPROVAL_PENDING, reason="APPROVAL_PENDING")
+        return StreamFailure(code=ErrorCode.CONFLICT, message=APPROVAL_PENDING, reason=Reason.APPROVAL_PENDING)
     if failed.lost_image:
-        return StreamFailure(code=ErrorCode.BAD_USER_INPUT, message="An image could not be fetched.", reason="IMAGE")
+        return StreamFailure(
+            code=ErrorCode.BAD_USER_INPUT, message="An image could not be fetched.", reason=Reason.IMAGE
+        )
     if failed.unpaid:
         return _UNPAID
     if failed.too_long:
         return _TOO_LONG
     if failed.error_type == "llm_rate_limit":
-        message = "The model's rate limit is reached."
-        return StreamFailure(code=ErrorCode.RATE_LIMITED, message=message, reason="MODEL_RATE_LIMIT", retryable=True)
+        message = "The model's rate limit is reached. Retry later."
+        return StreamFailure(
+            code=ErrorCode.RATE_LIMITED, message=message, reason=Reason.MODEL_RATE_LIMIT, retryable=True
+        )
     if failed.error_type == "llm_timeout":
         message = "The model did not answer in time."
-        return StreamFailure(code=ErrorCode.UPSTREAM_TIMEOUT, message=message, reason="TOTAL", retryable=True)
+        return StreamFailure(code=ErrorCode.UPSTREAM_TIMEOUT, message=message, reason=Reason.TOTAL, retryable=True)
     return None

@@ -75,12 +75,11 @@ async def taken(context: RequestContext, conversation: str, sent: Sent, attempt:
 
 
 BUSY = (
-    "It is not known yet whether Letta has taken the message: the conversation is busy with a run that may be its own. "
-    "Send it again with the same key when that is over."
+    "It is not known yet whether Letta has the message: the conversation is busy with a run that may be the message's. "
+    "Retry with the same key when the run has ended."
 )
 _AWAY = (
-    "It is not known whether Letta has taken the message. Send it again with the same key: the gateway looks for it "
-    "first."
+    "It is not known whether Letta has the message. Retry with the same key: the gateway looks for the message first."
 )
 
 
@@ -149,8 +148,8 @@ class _Look:
         raise outcome_unknown(_TOO_MANY)
 
 
-_NO_RUN = "Letta has the message, but not the run that it began: read the conversation's messages."
+_NO_RUN = "Letta has the message, but not its run. Read the conversation's messages."
 _TOO_MANY = (
-    "It is not known whether Letta has taken the message: too much has been said since. Look through the "
-    "conversation's messages, and send it with a new key if it is not there."
+    "It is not known whether Letta has the message: the conversation has too many newer messages. Look for it in the "
+    "conversation's messages; if it is missing, send it with a new key."
 )

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
 
+from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, GatewayError, NotFound, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
@@ -104,7 +105,7 @@ class LettaSource:
             try:
                 return await stack.enter_async_context(self._sending())
             except Conflict as error:
-                if self._earlier is not None and error.reason == "RUN_BUSY":
+                if self._earlier is not None and error.reason == Reason.RUN_BUSY:
                     raise outcome_unknown(BUSY, error) from error  # the earlier attempt may have come late
                 raise
         self.run_id = self._followed.run_id
@@ -137,7 +138,9 @@ class LettaSource:
                     await asyncio.sleep(WATCH_SECONDS)
                     run = await self._look(run_id)
         except TimeoutError as error:
-            raise UpstreamTimeout("The turn took too long.", reason="TOTAL", service=Service.LETTA) from error
+            raise UpstreamTimeout(
+                "The turn was not complete in time.", reason=Reason.TOTAL, service=Service.LETTA
+            ) from error
         yield StopReason(run.stop_reason or _STOP_OF[run.status])
 
     async def _look(self, run_id: str) -> RunRecord:
@@ -161,7 +164,9 @@ class LettaSource:
                 if self._stop == "cancelled":
                     break
             if self._stop is None and failed is None:
-                raise UpstreamError("Letta's answer was cut off.", reason="CUT", service=Service.LETTA)
+                raise UpstreamError(
+                    "The connection broke before Letta's answer was complete.", reason=Reason.CUT, service=Service.LETTA
+                )
             for event in await self._last_look():
                 yield event, b""
             yield self._ended(failed), b""

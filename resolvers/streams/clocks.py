@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from clients.codes import Reason
 from clients.errors import Service, UpstreamTimeout
 
 T = TypeVar("T")
 
 _MESSAGES = {
-    "FIRST_TOKEN": "The model did not begin to answer in time.",
-    "IDLE": "The model stopped in mid-answer.",
-    "TOTAL": "The answer took too long.",
+    Reason.FIRST_TOKEN: "The model did not begin to answer in time.",
+    Reason.IDLE: "The model stopped sending before the end of its answer.",
+    Reason.TOTAL: "The answer was not complete in time.",
 }
 
 
@@ -43,13 +44,13 @@ class StreamClocks:
         Raises:
             UpstreamTimeout: reason ``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``.
         """
-        total = (self._began + self._clocks.llm_total, "TOTAL")
-        first = (self._began + self._clocks.first_token, "FIRST_TOKEN")
+        total = (self._began + self._clocks.llm_total, Reason.TOTAL)
+        first = (self._began + self._clocks.first_token, Reason.FIRST_TOKEN)
         waiting_for_first = True
         iterator, alarm = aiter(frames), _Alarm()
         try:
             while True:
-                soonest = first if waiting_for_first else (self._time() + self._clocks.idle, "IDLE")
+                soonest = first if waiting_for_first else (self._time() + self._clocks.idle, Reason.IDLE)
                 limit, reason = min(total, soonest)
                 alarm.set(limit)
                 try:

@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from clients.errors import ErrorCode, GatewayError, Service, error_of
+from clients.codes import ErrorCode, Reason
+from clients.errors import GatewayError, Service, error_of
 from clients.usage import Usage
 
 
@@ -137,7 +138,7 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     code: ErrorCode
     message: str
-    reason: str | None = None
+    reason: Reason | None = None
     service: Service | None = None
     retryable: bool = False
     retry_after_seconds: float | None = None

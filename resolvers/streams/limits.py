@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from clients.codes import Reason
 from clients.errors import Conflict, Overloaded, RateLimited
 
 OWNERS = 8
@@ -48,40 +49,41 @@ class StreamLimits:
 def evicted() -> Conflict:
     """Return the answer to a key whose stream has ended and been evicted."""
     return Conflict(
-        "The key was used before, and what it started is over. Its answer is not kept any more: it made room for newer "
-        "ones of yours. Use a new key to ask again.",
-        reason="ANSWER_DROPPED",
+        "The stream with this key has ended, and its answer was evicted from memory. A new key repeats the request.",
+        reason=Reason.ANSWER_DROPPED,
     )
 
 
 def too_many_readers(limit: int) -> RateLimited:
     """Return the refusal of another reader."""
-    message = f"You read {limit} streams at a time, which is the most: stop reading one of them first."
-    return RateLimited(message, reason="READERS", retry_after_seconds=_RETRY_SECONDS)
+    message = f"You read {limit} streams, which is the limit. Stop reading one of them first."
+    return RateLimited(message, reason=Reason.READERS, retry_after_seconds=_RETRY_SECONDS)
 
 
 def too_many_streams(limit: int) -> RateLimited:
     """Return the refusal of another stream."""
-    message = f"{limit} streams of yours are running, which is the most: end one before you start another."
-    return RateLimited(message, reason="STREAMS", retry_after_seconds=_RETRY_SECONDS)
+    message = f"You have {limit} running streams, which is the limit. Wait until one ends, or cancel one."
+    return RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=_RETRY_SECONDS)
 
 
 def over_quota() -> RateLimited:
     """Return the refusal of another stream when the owner's streams use the owner's quota of memory."""
-    message = "Your streams, running or read at present, hold all the memory that they may: end some of them first."
-    return RateLimited(message, reason="STREAM_MEMORY", retry_after_seconds=_MEMORY_RETRY_SECONDS)
+    message = "Your running and open streams use up your share of memory. End some of them first."
+    return RateLimited(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 def no_memory() -> Overloaded:
     """Return the refusal of another stream when the streams of all owners use all memory."""
-    message = "The streams of all users hold all the memory that they may. Try again later."
-    return Overloaded(message, reason="STREAM_MEMORY", retry_after_seconds=_MEMORY_RETRY_SECONDS)
+    message = "The streams of all users use up the memory. Retry later."
+    return Overloaded(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 def too_large_together() -> RateLimited:
     """Return the error of a running stream that takes most of its owner's quota."""
-    message = "The answers of your running streams are too large together, and this is one of the largest: run fewer."
-    return RateLimited(message, reason="STREAM_MEMORY", retry_after_seconds=_MEMORY_RETRY_SECONDS)
+    message = (
+        "Your running streams exceed your share of memory, and this one is among the largest. Run fewer at a time."
+    )
+    return RateLimited(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 class StreamMetrics(Protocol):

@@ -10,6 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from typing import Self
 
+from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.streams.events import DetachReason, Ended, Entry, Event, Started
 from resolvers.streams.waiters import Waiters, woken
@@ -142,7 +143,7 @@ class StreamLog(ABC):
         if cursor is None:
             return 0
         if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16) or int(cursor) > self.length:
-            raise BadUserInput("The cursor is not one of this stream.", reason="CURSOR")
+            raise BadUserInput("The cursor does not belong to this stream.", reason=Reason.CURSOR)
         return int(cursor)
 
     async def more(self, position: int, leave: Leave | None = None) -> None:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
-from clients.errors import ErrorCode, GatewayError, UpstreamError
+from clients.codes import ErrorCode, Reason
+from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.doubt import says_itself, settled_at
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
@@ -17,7 +18,7 @@ from resolvers.streams.registry import WEIGHED_BYTES, StreamRegistry
 from resolvers.streams.stream import Stream
 from resolvers.streams.waiters import KeyedWaiters
 
-_INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="Something went wrong in the gateway.")
+_INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="The gateway had an internal error.")
 
 
 class Pump:
@@ -72,11 +73,13 @@ class Pump:
             if weight > stream.weighed + WEIGHED_BYTES:
                 self._registry.grown(stream)
             if size > limits.max_log or weight > limits.max_memory:
-                raise UpstreamError("The answer is too large.", reason="TOO_LARGE", can_retry=False)
+                raise UpstreamError(
+                    "The answer is too large: its stream was ended.", reason=Reason.TOO_LARGE, can_retry=False
+                )
             if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
                 await log.caught_up(limits.max_lead)
                 before = loop.time()
-        raise UpstreamError("The answer was cut off.", reason="CUT")
+        raise UpstreamError("The connection broke before the answer was complete.", reason=Reason.CUT)
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
         """Add an event to the log, a large delta in pieces. With the first one, the stream has opened."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from clients.bounded import Kept, Quotas
+from clients.codes import Reason
 from clients.errors import Conflict, NotFound
 from resolvers.streams.limits import no_memory, over_quota, too_large_together, too_many_streams
 from resolvers.streams.stream import Stream
@@ -38,7 +39,7 @@ class StreamRegistry:
         """The owner's stream of that id. Raises NotFound."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.owner_id != owner_id:
-            raise NotFound("No such stream.")
+            raise NotFound("The stream does not exist, or its retention has ended.")
         return stream
 
     def of(self, owner_id: str) -> list[Stream]:
@@ -57,7 +58,7 @@ class StreamRegistry:
         """Return the stream that the owner's key has started. Raises Conflict (``KEY_REUSED``) for other input."""
         stream = None if key is None else self.at_key(owner_id, key)
         if stream is not None and stream.fingerprint != fingerprint:
-            raise Conflict("The key was used before, with other input.", reason="KEY_REUSED")
+            raise Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
         return stream
 
     def add(self, stream: Stream) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Protocol
 
+from clients.codes import Reason
 from clients.errors import GatewayError, NotFound
 from clients.outcome import is_unconfirmed
 from clients.usage import Usage
@@ -200,7 +201,7 @@ class Stream(StreamTerms):
         Where the run is known, the upstream has the request: the error only ended the reading of the answer, which can
         be read again unless it is too large.
         """
-        return is_unconfirmed(error) or (self.run_id is not None and error.reason != "TOO_LARGE")
+        return is_unconfirmed(error) or (self.run_id is not None and error.reason != Reason.TOO_LARGE)
 
     @property
     def text(self) -> str:
@@ -220,7 +221,7 @@ class Stream(StreamTerms):
 
     def _check(self) -> None:
         if self.evicted:
-            raise NotFound("The stream is not kept any more.")
+            raise NotFound("The stream's retention has ended.")
 
     def start_timer(self, seconds: float, act: Callable[[Stream], None]) -> None:
         """Call ``act`` with the stream after some seconds, unless the timer is stopped or started anew."""

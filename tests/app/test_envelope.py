@@ -5,6 +5,7 @@ import json
 import pytest
 
 from app.rest.envelope import envelope, failure_event
+from clients.codes import Reason
 from clients.errors import (
     BadUserInput,
     BudgetExceeded,
@@ -20,18 +21,18 @@ from clients.errors import (
 from resolvers.streams.events import Ended, StreamFailure, StreamOutcome
 
 ERRORS: list[GatewayError] = [
-    BadUserInput("m", reason="CONTEXT_LENGTH", details={"param": "messages"}),
-    BadUserInput("m", reason="CONTENT_FILTER"),
+    BadUserInput("m", reason=Reason.CONTEXT_LENGTH, details={"param": "messages"}),
+    BadUserInput("m", reason=Reason.CONTENT_FILTER),
     BadUserInput("m", details={"param": "max_tokens"}),
-    NotFound("m", reason="MODEL_NOT_FOUND"),
+    NotFound("m", reason=Reason.MODEL_NOT_FOUND),
     RateLimited("m", retry_after_seconds=3),
-    RateLimited("m", reason="RATE_LIMIT_LLM"),
+    RateLimited("m", reason=Reason.RATE_LIMIT_LLM),
     BudgetExceeded("m"),
     PayloadTooLarge("m"),
-    UpstreamTimeout("m", reason="FIRST_TOKEN"),
-    UpstreamUnavailable("m", reason="BREAKER_OPEN"),
-    UpstreamError("m", reason="MODEL"),
-    Overloaded("m", reason="STREAMS"),
+    UpstreamTimeout("m", reason=Reason.FIRST_TOKEN),
+    UpstreamUnavailable("m", reason=Reason.BREAKER_OPEN),
+    UpstreamError("m", reason=Reason.MODEL),
+    Overloaded("m", reason=Reason.STREAMS),
     GatewayError("m"),
 ]
 

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.shares import Holding, Shares
+from clients.codes import Reason
 from clients.errors import Overloaded, RateLimited
 
 
 def test_an_owner_at_its_share_is_refused_and_others_are_not() -> None:
-    shares = Shares(10, 3, what="sockets")
+    shares = Shares(10, 3, what="sockets", reason=Reason.SOCKETS)
     for _ in range(3):
         shares.take("ada")
     with pytest.raises(RateLimited, match="3 sockets at a time") as refused:

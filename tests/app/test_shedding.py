@@ -238,6 +238,6 @@ async def test_the_refusal_is_an_overload() -> None:
     waits = asyncio.create_task(crowd.shedder.enter("ada"))
     await crowd.settle()
     await crowd.tick(PROMPT, seconds=MAX_WAIT_SECONDS)
-    with pytest.raises(Overloaded, match="busy") as refused:
+    with pytest.raises(Overloaded, match="overloaded") as refused:
         await waits
     assert (refused.value.reason, refused.value.retry_after_seconds) == ("BUSY", 1)

@@ -77,7 +77,7 @@ def test_strangers_stay_within_their_bounds_and_none_gives_up_without_need(
 def test_answers_of_one_user_wait_up_to_the_bound() -> None:
     held = shared()
     with held.unread("ada", MAX_UNREAD - 10), held.unread("ada", 10):
-        with pytest.raises(RateLimited, match=f"{MAX_UNREAD} characters wait") as refused, held.unread("ada", 1):
+        with pytest.raises(RateLimited, match=f"{MAX_UNREAD} characters") as refused, held.unread("ada", 1):
             pass
         assert refused.value.reason == "UNREAD"
         with held.unread("grace", MAX_UNREAD):

@@ -64,7 +64,7 @@ def test_a_message_in_another_form_is_kept_whole(odd: dict[str, object]) -> None
 
 @pytest.mark.parametrize("raw", [b"7", b"null", b'{"id":'])
 def test_what_is_no_message_is_none(raw: bytes) -> None:
-    with pytest.raises(UpstreamError, match="cannot read"):
+    with pytest.raises(UpstreamError, match="cannot be decoded"):
         decode_message(raw, "agent-1")
 
 

@@ -292,7 +292,7 @@ def test_a_content_filter_is_told_as_one(message: Any, more: dict[str, Any], sta
 def test_the_parameter_that_a_refusal_names_is_told(message: str, told: Any, param: str | None) -> None:
     error = refused(message, param=told)
     assert error.details.get("param") == param
-    assert error.message == "LiteLLM refused the request: a parameter is missing or wrong."
+    assert error.message == "LiteLLM refused the request: a parameter is missing or not valid."
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])

@@ -180,7 +180,7 @@ async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_n
     with pytest.raises(UpstreamUnavailable) as caught:
         await upstream.request(scope(5, "c"), gone)
     assert (caught.value.reason, caught.value.http_status) == ("MODEL", 503)
-    assert caught.value.message == "Model gone keeps failing; it is not called again for 1000 s."
+    assert caught.value.message == "Model gone keeps failing: its breaker is open. Retry in 1000 s."
     assert caught.value.retry_after_seconds == pytest.approx(1000, abs=1)
     assert parts(upstream) == {"model:gone": "open"}
     wire.act = answering(200)
@@ -300,7 +300,7 @@ async def test_half_open_lets_one_trial_through_and_a_cancelled_one_gives_its_pl
     with pytest.raises(UpstreamUnavailable) as caught:
         await ask(upstream, caller="a")
     assert caught.value.reason == "BREAKER_OPEN"
-    assert caught.value.message == "AMS (me) keeps failing; it is not called again for 1 s."
+    assert caught.value.message == "AMS (me) keeps failing: its breaker is open. Retry in 1 s."
     trial.cancel()
     await asyncio.gather(trial, return_exceptions=True)
     assert parts(upstream) == {"me": "half-open"}
@@ -362,7 +362,7 @@ async def test_a_service_that_cannot_be_connected_to_is_refused_to_all_whoever_a
     with pytest.raises(UpstreamUnavailable) as caught:
         await upstream.request(scope(5, "b"), Call(operation="other", path="/"))
     assert caught.value.reason == "BREAKER_OPEN"
-    assert caught.value.message == "AMS keeps failing; it is not called again for 1000 s."
+    assert caught.value.message == "AMS keeps failing: its breaker is open. Retry in 1000 s."
     assert wire.calls == 5
     assert parts(upstream) == {}
     assert observer.states == [(None, BreakerState.OPEN)]
@@ -405,7 +405,7 @@ async def test_a_redirect_is_an_error_that_says_which_setting_to_check(status: i
     upstream, _, observer = guard(answering(status))
     with pytest.raises(UpstreamError) as caught:
         await ask(upstream)
-    assert caught.value.message == f"AMS answers with a redirect ({status}): check AMS_BASE_URL."
+    assert caught.value.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
     assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
     with pytest.raises(UpstreamError) as streamed:
         async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):

@@ -8,7 +8,8 @@ import pytest
 
 from app.graphql.subprotocol import Close
 from app.rest.envelope import envelope
-from clients.errors import HTTP_STATUS, ErrorCode, error_of
+from clients.codes import ErrorCode
+from clients.errors import HTTP_STATUS, error_of
 from tests.docs.markdown import PAGES, ROOT, anchor, headings, links, name_of, prose, snippets
 
 LIMITS = ROOT / "docs" / "limits.md"

@@ -188,7 +188,7 @@ async def test_a_spent_budget_is_an_outcome_with_its_end(stack: Stack) -> None:
     )
     answer = await stack.graphql(embed, {"m": stack.embedding_model})
     assert answer["data"]["embed"]["embeddings"] is None
-    assert answer["data"]["embed"]["errors"] == [{"message": "The budget is spent."}]
+    assert answer["data"]["embed"]["errors"] == [{"message": "The budget for model calls is spent."}]
 
 
 async def test_tools_are_called_and_answered(stack: Stack) -> None:

@@ -73,7 +73,7 @@ async def test_a_message_elsewhere_is_a_place_as_little_as_none_at_all(stack: St
         for stranger in strangers:
             for window in ({"first": 2, "after": stranger}, {"last": 2, "before": stranger}):
                 refusal = told(await page(stack, conversation_id, **window))
-                assert refusal == [("The cursor is not one of this list.", "CURSOR")], window
+                assert refusal == [("The cursor does not belong to this list.", "CURSOR")], window
 
 
 async def test_a_place_that_no_page_has_shown_is_one(stack: Stack) -> None:

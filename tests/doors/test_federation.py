@@ -137,6 +137,8 @@ async def test_a_bad_representation_fails_alone(stack: Stack, bad: Any, code: st
     assert first == last == {"__typename": "Agent", "id": mine, "name": "Mine", "model": {"name": stack.chat_model}}
     assert failed is None
     assert problems(answer) == {1: code}
+    reason = "REPRESENTATION" if code == "BAD_USER_INPUT" else None
+    assert answer["errors"][0]["extensions"].get("reason") == reason
     assert not any(UNKNOWN in call or ".." in call for call in stack.calls("letta"))
 
 

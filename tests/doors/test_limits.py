@@ -262,7 +262,8 @@ async def test_no_row_of_the_table_goes_uncounted(row: Row) -> None:
 @pytest.mark.parametrize("path", ["/v1/", "/v1/nothing", "/v1/chat/completions/"])
 async def test_addresses_that_do_not_exist_count_as_well(path: str) -> None:
     async with any_stack(rate_limit_general=1) as stack:
-        assert (await stack.client.post(path, headers=stack.headers())).status_code == 404
+        missing = await stack.client.post(path, headers=stack.headers())
+        assert (missing.status_code, missing.json()["error"]["code"]) == (404, "route")
         assert (await stack.client.post(path, headers=stack.headers())).status_code == 429
 
 

@@ -122,7 +122,7 @@ async def test_a_get_begins_nothing_that_is_paid_for(stack: Stack, begins: str, 
     assert ((await stack.model_stats())["total"], stack.calls("letta")) == before
     if method == "GET":
         [error] = answer.json()["errors"]
-        assert error["message"] == "Subscriptions that begin something need POST."
+        assert error["message"] == "Subscriptions that start a turn or stream require POST."
 
 
 async def test_a_get_attaches_to_a_stream(stack: Stack) -> None:

@@ -72,7 +72,8 @@ async def test_without_a_good_token_there_is_401_and_4403(stack: Stack, kind: st
     assert response.status_code == 401
     assert response.headers["access-control-allow-origin"] == ORIGIN
     assert response.headers["x-request-id"] == response.json()["errors"][0]["extensions"]["requestId"]
-    assert response.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    extensions = response.json()["errors"][0]["extensions"]
+    assert (extensions["code"], extensions["reason"] == "TOKEN_MISSING") == ("UNAUTHENTICATED", kind == "missing")
     rest = await stack.client.get("/v1/models", headers=headers)
     assert rest.status_code == 401
     assert rest.json()["error"]["code"] == "invalid_api_key"

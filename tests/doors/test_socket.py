@@ -175,7 +175,10 @@ async def test_a_ping_that_cannot_be_sent_back_closes_the_socket_with_the_reason
 async def test_a_user_has_their_share_of_sockets_and_others_have_theirs() -> None:
     async with any_stack(max_sockets_per_user=2) as stack, opened_socket(stack) as first:
         async with opened_socket(stack):
-            assert await refused_sign_in(stack) == (4429, "You have 2 sockets at a time already, which is the most.")
+            assert await refused_sign_in(stack) == (
+                4429,
+                "You have reached the limit of 2 sockets at a time. Retry when some have ended.",
+            )
             async with opened_socket(stack, stack.token(GRACE)) as other:
                 assert [answer async for answer in other.events("{ __typename }")] == ["Query"]
         assert [answer async for answer in first.events("{ __typename }")] == ["Query"]
@@ -184,7 +187,7 @@ async def test_a_user_has_their_share_of_sockets_and_others_have_theirs() -> Non
 
 @pytest.mark.bound("sockets")
 async def test_sockets_past_the_most_are_refused_with_a_time_to_come_back() -> None:
-    full = "The gateway has 2 sockets at a time already, which is the most. Try again."
+    full = "The gateway has reached its limit of 2 sockets at a time. Retry."
     async with any_stack(max_sockets=2, max_sockets_per_user=2) as stack:
         url = stack.url.replace("http", "ws") + "/graphql"
         async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as late, opened_socket(stack):

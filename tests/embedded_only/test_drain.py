@@ -165,7 +165,7 @@ class OpenAiReader(Reader):
     def check_detached(self) -> None:
         error = json.loads(self.heard.rstrip().splitlines()[-1].removeprefix("data: "))["error"]
         assert error["code"] == "draining"
-        assert error["message"] == "The gateway is stopping. Try again."
+        assert error["message"] == "The gateway is stopping. Retry."
         assert "[DONE]" not in self.heard
 
 

@@ -213,16 +213,21 @@ async def test_a_turn_ends_as_its_stop_reason_says(stop: str, told: tuple[str | 
     assert text_of(heard) == expected(3)
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [("ctx", ("BAD_USER_INPUT", "CONTEXT_LENGTH")), ("429", ("RATE_LIMITED", "MODEL_RATE_LIMIT"))]
+)
 @pytest.mark.parametrize("door", ["websocket", "event stream"])
-async def test_a_context_overflow_says_so(door: str) -> None:
+async def test_a_failure_of_the_model_has_its_reason(door: str, error: str, told: tuple[str, str]) -> None:
     async with embedded_stack() as stack:
         agent_id = await stack.make_agent()
         heard = [
             event
-            async for event in events(stack, door, MESSAGE, {"i": saying(agent_id, "tokens=3 error=ctx"), "k": "k"})
+            async for event in events(
+                stack, door, MESSAGE, {"i": saying(agent_id, f"tokens=3 error={error}"), "k": "k"}
+            )
         ]
-    error = heard[-1]["error"]
-    assert (heard[-1]["outcome"], error["code"], error["reason"]) == ("FAILED", "BAD_USER_INPUT", "CONTEXT_LENGTH")
+    failure = heard[-1]["error"]
+    assert (heard[-1]["outcome"], failure["code"], failure["reason"]) == ("FAILED", *told)
 
 
 async def test_a_run_with_a_stop_reason_is_over_whatever_its_status() -> None:

@@ -202,7 +202,7 @@ async def test_a_redirect_is_a_failure_at_every_door_and_health_tells_it(status:
             assert answer.headers["x-should-retry"] == "false"
         seen = (await stack.client.get("/health")).json()
         assert (seen["status"], seen["services"]["litellm"]["status"]) == ("degraded", "down")
-        assert f"redirect ({status}): check LITELLM_BASE_URL" in seen["services"]["litellm"]["note"]
+        assert f"redirects with status {status}. Check LITELLM_BASE_URL" in seen["services"]["litellm"]["note"]
 
 
 @pytest.mark.parametrize("service", ["ams", "letta", "litellm"])

@@ -39,7 +39,7 @@ async def test_an_operation_may_cost_the_bound_and_no_more() -> None:
         assert reasons(refused) == TOO_COSTLY
         assert "data" not in refused
         [error] = refused["errors"]
-        assert "may cost 6" in error["message"]
+        assert "cost is 6" in error["message"]
         assert "at most 5" in error["message"]
         assert error["extensions"]["retryable"] is False
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -77,20 +78,26 @@ async def test_one_user_who_asks_for_everything_leaves_room_for_the_others() -> 
             assert "errors" not in await stack.graphql(document)
 
 
-async def status_of_half_a_body(stack: Stack, path: str, secret: str) -> bytes:
+async def refusal_of_half_a_body(stack: Stack, path: str, secret: str) -> tuple[int, str]:
+    """The status, and the reason as the endpoint writes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n"
     writer.write(f'{head}authorization: Bearer {secret}\r\n\r\n{{"a"'.encode())
-    status = (await reader.readline()).split()[1]
+    status = int((await reader.readline()).split()[1])
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    assert length
+    body = await reader.readexactly(int(length[1]))
     writer.close()
-    return status
+    [reason] = re.findall(rb'"(?:reason|code)":"(body_timeout|BODY_TIMEOUT)"', body)
+    return status, reason.decode()
 
 
 @pytest.mark.bound("body-time")
 async def test_a_body_that_does_not_come_in_time() -> None:
     async with embedded_stack(request_timeout=0.1) as stack:
-        for path in ("/graphql", "/v1/chat/completions"):
-            assert await status_of_half_a_body(stack, path, stack.token()) == b"408"
+        for path, reason in (("/graphql", "BODY_TIMEOUT"), ("/v1/chat/completions", "body_timeout")):
+            assert await refusal_of_half_a_body(stack, path, stack.token()) == (408, reason)
 
 
 @pytest.mark.bound("letta-body-time")
@@ -98,7 +105,7 @@ async def test_letta_is_near_and_has_less_time_for_a_body(monkeypatch: pytest.Mo
     monkeypatch.setattr(doors, "LETTA_BODY_SECONDS", 0.1)
     async with embedded_stack() as stack:
         path = f"/api/v1/agents/{ADA}/proxy/chat/completions"
-        assert await status_of_half_a_body(stack, path, stack.agent_secret()) == b"408"
+        assert await refusal_of_half_a_body(stack, path, stack.agent_secret()) == (408, "body_timeout")
 
 
 @pytest.mark.bound("head")

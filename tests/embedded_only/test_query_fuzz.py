@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from app.embedded.faults import Fault
 from app.embedded.seed import read_seed
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode
 from schema.federation import entities
 from tests.support import things
 from tests.support.doors import ACCEPTS, event_stream

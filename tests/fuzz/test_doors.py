@@ -19,7 +19,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from clients.errors import ErrorCode
+from clients.codes import ErrorCode
 from tests.fuzz import frames, requests, wire
 from tests.support.attack import Target, attacked
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from clients.errors import HTTP_STATUS, BadUserInput, ErrorCode, RateLimited, UpstreamError
+from clients.codes import ErrorCode, Reason
+from clients.errors import HTTP_STATUS, BadUserInput, RateLimited, UpstreamError
 from clients.letta.tools import ToolCall
 from resolvers.completing import _calls
 from resolvers.streams.events import Event, StreamFailure, TextDelta, ToolCallDelta
@@ -26,8 +27,8 @@ def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None
     "error",
     [
         RateLimited("Slow down.", retry_after_seconds=2.0),
-        UpstreamError("Too large.", reason="TOO_LARGE", can_retry=False),
-        UpstreamError("Cut.", reason="CUT"),
+        UpstreamError("Too large.", reason=Reason.TOO_LARGE, can_retry=False),
+        UpstreamError("Cut.", reason=Reason.CUT),
         BadUserInput("Wrong.", details={"param": "max_tokens"}),
     ],
 )

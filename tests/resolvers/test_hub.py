@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from clients.codes import ErrorCode, Reason
 from clients.errors import (
     Conflict,
-    ErrorCode,
     GatewayError,
     NotFound,
     RateLimited,
@@ -217,7 +217,7 @@ async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> Non
     assert (await end_of(first)).outcome is StreamOutcome.CANCELLED
 
 
-@pytest.mark.parametrize("end", [ValueError("no"), UpstreamError("Cut.", reason="CUT"), None], ids=repr)
+@pytest.mark.parametrize("end", [ValueError("no"), UpstreamError("Cut.", reason=Reason.CUT), None], ids=repr)
 async def test_usage_told_before_a_failure_or_a_cancellation_is_kept(end: Exception | None) -> None:
     streams, metrics = hub()
     source = Scripted(Started(), TextDelta(text="a"), end or asyncio.Event())
@@ -326,7 +326,7 @@ async def test_only_what_somebody_else_began_is_a_replay() -> None:
 @pytest.mark.parametrize("looks", [True, False])
 async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
     streams, _ = hub()
-    lost = Scripted(refuses=UpstreamError("Lost.", reason="CUT"))
+    lost = Scripted(refuses=UpstreamError("Lost.", reason=Reason.CUT))
     sources = [lost, Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))]
     seen: list[Stream | None] = []
 
@@ -367,15 +367,15 @@ async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
 @pytest.mark.parametrize(
     ("error", "sent"),
     [
-        (UpstreamUnavailable("No.", reason="CONNECT"), False),
-        (UpstreamTimeout("No.", reason="DEADLINE", unconfirmed=False), False),
-        (UpstreamError("No.", reason="MODEL"), False),
-        (UpstreamError("No.", reason="CREDENTIAL"), False),
+        (UpstreamUnavailable("No.", reason=Reason.CONNECT), False),
+        (UpstreamTimeout("No.", reason=Reason.DEADLINE, unconfirmed=False), False),
+        (UpstreamError("No.", reason=Reason.MODEL), False),
+        (UpstreamError("No.", reason=Reason.CREDENTIAL), False),
         (RateLimited("No."), False),
-        (UpstreamTimeout("No.", reason="DEADLINE"), True),
-        (UpstreamError("No.", reason="STATUS"), True),
-        (UpstreamError("No.", reason="DECODE"), True),
-        (UpstreamError("No.", reason="STATUS", retry_after_seconds=1), True),
+        (UpstreamTimeout("No.", reason=Reason.DEADLINE), True),
+        (UpstreamError("No.", reason=Reason.STATUS), True),
+        (UpstreamError("No.", reason=Reason.DECODE), True),
+        (UpstreamError("No.", reason=Reason.STATUS, retry_after_seconds=1), True),
     ],
 )
 @pytest.mark.parametrize("looks", [True, False])

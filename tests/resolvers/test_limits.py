@@ -34,6 +34,22 @@ async def test_the_refusal_is_by_the_limit_that_takes_longest_and_is_counted_und
     assert metrics.kinds == [LimitKind.LLM]
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (LimitKind.GENERAL, "RATE_LIMIT_GENERAL"),
+        (LimitKind.LLM, "RATE_LIMIT_LLM"),
+        (LimitKind.PROXY, "RATE_LIMIT_PROXY"),
+    ],
+)
+async def test_a_refusal_has_the_reason_of_its_limit(kind: LimitKind, reason: str) -> None:
+    mine = limits(**{kind.value: 1})
+    await mine.count("ada", kind)
+    with pytest.raises(RateLimited) as refused:
+        await mine.count("ada", kind)
+    assert refused.value.reason == reason
+
+
 async def test_a_limit_that_is_turned_off_refuses_nothing_and_is_not_told() -> None:
     mine = limits(general=0, proxy=1)
     for _ in range(5000):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clients.codes import Reason
 from clients.errors import Conflict, Overloaded, RateLimited, UpstreamError, UpstreamUnavailable
 from resolvers import doubt
 from resolvers.doubt import Doubt
@@ -98,7 +99,7 @@ async def test_whoever_leaves_stops_nothing(leaving: int) -> None:
 async def test_a_failure_is_told_to_all_who_wait_and_frees_the_key() -> None:
     once, act = Once(60), Acting()
     act.may_end.clear()
-    act.fails = UpstreamError("down", reason="CONNECT")
+    act.fails = UpstreamError("down", reason=Reason.CONNECT)
     waiting = [asyncio.create_task(once.done("ada", "k", "a", act)) for _ in range(2)]
     await begun(act)
     act.may_end.set()
@@ -330,7 +331,7 @@ def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubt, "BRIEF_SECONDS", 0.0)
 
 
-LOST = UpstreamError("Cut.", reason="CUT")
+LOST = UpstreamError("Cut.", reason=Reason.CUT)
 
 
 async def test_what_may_have_been_done_is_looked_for_before_it_is_done_again() -> None:
@@ -356,7 +357,7 @@ async def test_what_may_have_been_done_is_looked_for_before_it_is_done_again() -
 async def test_what_was_not_done_is_done_and_what_cannot_be_told_is_not() -> None:
     once, act = Once(60), Acting()
     act.fails = LOST
-    look = Looking(UpstreamError("Down.", reason="CONNECT"), None)
+    look = Looking(UpstreamError("Down.", reason=Reason.CONNECT), None)
     doubts = Doubt(message="Look in the list.", look=look)
     for begun_then in (1, 1):
         with pytest.raises(Conflict):
@@ -374,7 +375,7 @@ async def test_without_a_look_the_key_stays_taken_and_what_is_refused_frees_it()
         with pytest.raises(Conflict):
             await once.done("ada", "k", "a", act, doubt=Doubt(message="Look in the list."))
     assert act.begun == 1
-    act.fails = UpstreamUnavailable("Down.", reason="CONNECT")
+    act.fails = UpstreamUnavailable("Down.", reason=Reason.CONNECT)
     for attempt in (2, 3):
         with pytest.raises(UpstreamUnavailable):
             await once.done("ada", "free", "a", act, doubt=Doubt(message="Look in the list."))
@@ -383,7 +384,7 @@ async def test_without_a_look_the_key_stays_taken_and_what_is_refused_frees_it()
 
 async def test_a_refusal_for_now_is_told_as_it_is_and_looked_for_all_the_same() -> None:
     once, act, look = Once(60), Acting(), Looking("found")
-    act.fails = UpstreamError("Busy.", reason="STATUS", retry_after_seconds=3)
+    act.fails = UpstreamError("Busy.", reason=Reason.STATUS, retry_after_seconds=3)
     doubts = Doubt(message="Look in the list.", look=look)
     with pytest.raises(UpstreamError):
         await once.done("ada", "k", "a", act, doubt=doubts)

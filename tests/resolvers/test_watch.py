@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from clients.codes import Reason
 from clients.errors import NotFound, RateLimited, UpstreamUnavailable
 from clients.letta.records import RunRecord
 from resolvers import watch as watching
@@ -52,7 +53,7 @@ class Reads:
     async def prove(self, conversation: str) -> None:
         self.platform.proofs.append(conversation)
         if conversation in self.platform.gone:
-            raise NotFound("No such conversation.")
+            raise NotFound("The conversation does not exist.")
 
 
 @contextmanager
@@ -99,7 +100,7 @@ async def test_nobody_polls_while_nobody_waits_and_a_new_follow_begins_anew() ->
 
 async def test_a_poll_that_fails_fails_those_who_begin_and_is_made_again() -> None:
     platform = Platform()
-    platform.failure = UpstreamUnavailable("Letta cannot be reached.", reason="CONNECT")
+    platform.failure = UpstreamUnavailable("The gateway cannot connect to Letta.", reason=Reason.CONNECT)
     with followed(platform, interval=0.01) as watch:
         failures = await asyncio.gather(*(watch.fresh(AGENT) for _ in range(3)), return_exceptions=True)
         assert [(type(one), one.reason) for one in failures] == [(UpstreamUnavailable, "CONNECT")] * 3  # type: ignore[union-attr]
@@ -158,7 +159,7 @@ async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypat
         assert intervals[-1] == 3 * MAX_SLOWDOWN
         platform.runs = [run(1)]
         assert await interval(watch) == 3
-        platform.failure = UpstreamUnavailable("Letta cannot be reached.", reason="CONNECT")
+        platform.failure = UpstreamUnavailable("The gateway cannot connect to Letta.", reason=Reason.CONNECT)
         assert [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN)][-1] == 3 * MAX_SLOWDOWN
 
 

@@ -1,0 +1,171 @@
+"""The table of codes and reasons: equal to what the source raises, and every reason is expected by a test."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from clients.codes import ErrorCode, Reason
+from clients.errors import GatewayError
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("clients", "resolvers", "schema", "app")
+DECLARED = {(code, reason) for reason in Reason for code in reason.meanings}
+
+
+def kinds(kind: type[GatewayError] = GatewayError) -> Iterator[type[GatewayError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from kinds(child)
+
+
+CODES: dict[str, set[ErrorCode]] = {
+    **{kind.__name__: {kind.code} for kind in kinds()},
+    "Excess": {ErrorCode.QUERY_TOO_COMPLEX},
+    "TooManyError": {ErrorCode.QUERY_TOO_COMPLEX},
+    "Shares": {ErrorCode.RATE_LIMITED, ErrorCode.OVERLOADED},
+}
+"""What errors are made of, by the name of the class, and their codes."""
+
+BY_ARGUMENT = {"StreamFailure", "request_error", "extensions"}
+"""What takes its code as an argument."""
+
+
+class Function(ast.NodeVisitor):
+    """Finds the calls in a module, with the functions around them."""
+
+    def __init__(self, module: ast.Module) -> None:
+        self.module = module
+        self.found: list[tuple[ast.Call, ast.FunctionDef | ast.AsyncFunctionDef | None]] = []
+        self._around: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
+        self.visit(module)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self._around.append(node)
+        self.generic_visit(node)
+        self._around.pop()
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._around.append(node)
+        self.generic_visit(node)
+        self._around.pop()
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.found.append((node, self._around[-1] if self._around else None))
+        self.generic_visit(node)
+
+
+@cache
+def sources() -> list[Function]:
+    paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if "embedded" not in path.parts]
+    return [Function(ast.parse(path.read_text())) for path in paths if path.name != "codes.py"]
+
+
+def members(node: ast.AST, enum: str = "Reason") -> set[str]:
+    """The members of an enum that are named in a part of the source."""
+    return {
+        one.attr
+        for one in ast.walk(node)
+        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == enum
+    }
+
+
+def name_of(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+
+
+def is_passed_on(value: ast.expr) -> bool:
+    """Whether this is the reason that another object has."""
+    return isinstance(value, ast.Attribute) and value.attr in {"reason", "_reason"}
+
+
+def named_everywhere(name: str) -> set[str]:
+    """The reasons that arguments, parameters and variables of a name are given anywhere."""
+    found: set[str] = set()
+    for source in sources():
+        for node in ast.walk(source.module):
+            match node:
+                case ast.keyword(arg=given, value=value) if given == name:
+                    found |= members(value)
+                case ast.AnnAssign(target=ast.Name(id=given), value=ast.expr() as value) if given == name:
+                    found |= members(value)
+                case ast.Assign(targets=[ast.Name(id=given)], value=value) if given == name:
+                    found |= members(value)
+    return found
+
+
+def reasons_of(source: Function, value: ast.expr, around: ast.FunctionDef | ast.AsyncFunctionDef | None) -> set[str]:
+    """The reasons that an expression can have in a function."""
+    found = members(value)
+    if found or around is None:
+        return found
+    arguments = [*around.args.args, *around.args.kwonlyargs]
+    if isinstance(value, ast.Name) and value.id in {one.arg for one in arguments}:
+        calls = [call for call, _ in source.found if name_of(call) == around.name]
+        passed = set().union(*(members(part) for call in calls for part in (*call.args, *call.keywords)))
+        return passed | (named_everywhere(value.id) if value.id != "reason" else set())
+    used = {one.id for one in ast.walk(around) if isinstance(one, ast.Name)}
+    constants = [
+        node.value
+        for node in source.module.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in used
+    ]
+    return members(around) | set().union(*map(members, constants))
+
+
+def raised() -> set[tuple[ErrorCode, Reason]]:
+    """The pairs of code and reason in the source."""
+    found: set[tuple[ErrorCode, Reason]] = set()
+    for source in sources():
+        for call, around in source.found:
+            name = name_of(call)
+            if name not in CODES and name not in BY_ARGUMENT:
+                continue
+            given = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
+            given += [arg for arg in call.args if members(arg)]
+            for value in given:
+                if is_passed_on(value) or (around is not None and around.name == "request_error"):
+                    continue
+                names = reasons_of(source, value, around)
+                assert names, f"no reason found in {ast.unparse(call)}"
+                codes = CODES.get(name) or {ErrorCode[one] for one in members(call, "ErrorCode")}
+                found |= {(code, Reason[one]) for code in codes for one in names}
+        for node in ast.walk(source.module):
+            if isinstance(node, ast.ClassDef) and node.name == "Shares":
+                found |= {(code, Reason[one]) for code in CODES["Shares"] for one in members(node)}
+    return found
+
+
+def test_the_table_has_what_the_source_raises() -> None:
+    assert raised() - DECLARED == set(), "not in the table"
+    assert DECLARED - raised() == set(), "not raised"
+
+
+@cache
+def expected() -> set[str]:
+    """The texts of codes and reasons in tests, but for those with which a test makes an error itself.
+
+    At ``/v1``, the reason is the ``code`` in lower case.
+    """
+    found: set[str] = set()
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        module = ast.parse(path.read_text())
+        calls = [
+            one for one in ast.walk(module) if isinstance(one, ast.Call) and name_of(one) in {*CODES, *BY_ARGUMENT}
+        ]
+        made = {id(part) for call in calls for part in ast.walk(call)}
+        texts = [one.value for one in ast.walk(module) if isinstance(one, ast.Constant) and id(one) not in made]
+        for text in texts:
+            if isinstance(text, str) and re.fullmatch(r"[A-Z_]+(?: [A-Z_]+)*|[a-z_]+", text):
+                found |= set(text.upper().split() if path.parent.name == "doors" else text.split())
+    return found
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_test_expects_the_reason(reason: Reason) -> None:
+    assert reason in expected()
