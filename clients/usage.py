@@ -1,4 +1,4 @@
-"""The tokens of a model's answer, and their cost."""
+"""Token counts and cost of one model answer or turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """Tokens of a turn or a completion, and their cost in US dollars, as far as the upstream reports them."""
+    """Tokens of a turn or a completion, and its cost in US dollars; ``None`` for what the upstream does not report."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
