@@ -1,283 +1,269 @@
-"""Streams and what they say."""
+"""Streams and their events."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import strawberry
 from strawberry import ID, Parent
+from strawberry.types.field import StrawberryField
 
-from clients.codes import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, RunRecord
-from clients.letta.records import Usage as UsageRecord
+from clients.usage import Usage as UsageRecord
 from resolvers import conversations, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
+from resolvers.sources.turn_events import ApprovalRequested as ApprovalRequestedEvent
+from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
+from resolvers.sources.turn_events import TurnStarted, sent_message, user_message
 from resolvers.streams import events
-from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.stream import Stream as StreamRecord
-from schema.base import answered_by, derived, described, enum, reads
+from schema.base import answered_by, derived, described, reads
 from schema.costs import calls
 from schema.message import MessageEdge
 from schema.node import Node
 from schema.run import Run, RunEdge
+from schema.stream_enums import DetachReason, ErrorCode, FinishReason, StreamOutcome, StreamStatus
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation
 
-enum(
-    ErrorCode,
-    "The values of `extensions.code`: a small, closed set.",
-    UNAUTHENTICATED="Your token is missing, wrong or expired: sign in again.",
-    FORBIDDEN="Your role or key does not allow it.",
-    NOT_FOUND="It does not exist, or is not yours.",
-    BAD_USER_INPUT="Change what you sent; `reason` says what is wrong with it.",
-    CONFLICT="The right request at the wrong moment; `reason` says why.",
-    RATE_LIMITED="You have asked too often, or have too much under way: wait `retryAfterSeconds`.",
-    BUDGET_EXCEEDED="The budget that pays for your model calls is spent.",
-    QUERY_TOO_COMPLEX="Ask for less at once.",
-    GRAPHQL_PARSE_FAILED="The document is no GraphQL.",
-    GRAPHQL_VALIDATION_FAILED="The document does not fit the schema.",
-    OPERATION_RESOLUTION_FAILURE="Say which operation of the document, by `operationName`.",
-    PERSISTED_QUERY_NOT_FOUND="The gateway does not know this hash: send the document itself.",
-    PERSISTED_QUERY_NOT_SUPPORTED="The gateway keeps no documents by their hashes: send documents, and no more hashes.",
-    PAYLOAD_TOO_LARGE="Send less.",
-    UPSTREAM_UNAVAILABLE="A service behind the gateway could not be asked; nothing was sent: try again.",
-    UPSTREAM_TIMEOUT="A service behind the gateway did not answer in time: try again, with the same key.",
-    UPSTREAM_ERROR="A service behind the gateway answered badly: try again where `retryable` says so.",
-    OVERLOADED="The gateway is full: try again.",
-    INTERNAL_ERROR="The gateway's fault: report the `requestId`.",
-)
-enum(
-    StreamStatus,
-    "Where a stream stands.",
-    RUNNING="More is to come.",
-    COMPLETED="The answer is whole, or waits for a decision on tool calls.",
-    FAILED="It has broken off: its `StreamEnded` says why.",
-    CANCELLED="It was stopped.",
-)
-enum(
-    StreamOutcome,
-    "How a stream ended.",
-    COMPLETED="The answer is whole, or waits for a decision on tool calls: see `finishReason`.",
-    FAILED="It broke off: see `error`.",
-    CANCELLED="It was stopped.",
-)
-enum(
-    FinishReason,
-    "Why a model stopped.",
-    STOP="It has said all, or come to one of `stop`.",
-    LENGTH="`maxTokens`, or the model's own limit, is reached.",
-    TOOL_CALLS="It calls tools.",
-    FUNCTION_CALL="It calls a function, by OpenAI's old form.",
-    CONTENT_FILTER="Its provider held back what it said.",
-    END_TURN="The agent has ended its turn.",
-    REQUIRES_APPROVAL="The turn waits for your decision on tool calls: `respondToApproval`.",
-    CANCELLED="The run was stopped.",
-    MAX_STEPS="The turn has taken as many steps as it may.",
-    MAX_TOKENS_EXCEEDED="The model's limit of tokens is passed.",
-    TOOL_RULE="A rule of the agent's ends the turn after this tool.",
-    NO_TOOL_CALL="The model called no tool where it had to.",
-    INVALID_TOOL_CALL="The model called a tool wrongly.",
-    INVALID_LLM_RESPONSE="The model's answer could not be read.",
-    LLM_API_ERROR="The model's provider failed.",
-    CONTEXT_WINDOW_OVERFLOW_IN_SYSTEM_PROMPT="The agent's own instructions are longer than the model's context.",
-    INSUFFICIENT_CREDITS="The agent's model is not paid for any more.",
-    ERROR="The turn failed.",
-    UNKNOWN="For a reason this gateway does not know.",
-)
-enum(
-    DetachReason,
-    "Why a reader was let go while the stream goes on.",
-    SLOW="You read too slowly: subscribe again.",
-    DRAINING="This gateway is going down: connect and subscribe again.",
-    SIGNED_OUT="Your token has expired: sign in again.",
-)
-enum(
-    OnDisconnect,
-    "What happens upstream when the last reader leaves.",
-    CANCEL="The stream is stopped, and with it the model of a completion. A run goes on.",
-    CONTINUE="The stream goes on to its end, and can be read again.",
-)
+T = TypeVar("T", bound=type)
 
 
-async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
-    return await turns.run_of(info.context, record.run_id)
+async def _run(stream: Parent[StreamRecord], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, stream.run_id)
 
 
-async def _run_edge(record: Parent[events.Started], info: Info) -> Edge[RunRecord] | None:
-    return await turns.run_edge_of(info.context, record.run_id)
+async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord] | None:
+    message = await user_message(stream)
+    return None if message is None else message_edge(message)
 
 
-def _user_message_edge(record: Parent[StreamRecord | events.Started]) -> Edge[MessageRecord] | None:
-    return None if record.user_message is None else message_edge(record.user_message)
-
-
-@strawberry.type(description="An answer as it comes, and for a while afterwards.")
+@strawberry.type(description="The events of one answer. A stream can be replayed while it runs and until `expiresAt`.")
 @reads(StreamRecord)
 class Stream(Node):
-    """The GraphQL face of the kernel's Stream."""
+    """GraphQL type of the kernel's ``Stream``."""
 
-    status: StreamStatus = described("Where it stands.")
-    started_at: datetime = described("When it was started.")
-    expires_at: datetime | None = described("Until when it can be read again; null while it runs.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
+    status: StreamStatus = described("The stream's status.")
+    started_at: datetime = described("When the stream started.")
+    expires_at: datetime | None = described("When the stream expires. Null while it runs.")
+    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
     user_message_edge: MessageEdge | None = derived(
         _user_message_edge,
-        "What you sent; null for a completion, and where nothing was sent from here. Put it at the end of `messages` "
-        "unless it is there.",
+        "The message that started the turn, for appending to `messages` if it is not there. Null for "
+        "a completion, and for a turn that was not started through this gateway.",
     )
-    text: str = described("The answer so far. One snapshot with `lastCursor`: show it, then subscribe `after` that.")
-    last_cursor: str = described("The cursor of the newest event in `text`.")
+    text: str = described(
+        "The text of the answer so far. It is consistent with `lastCursor`: show "
+        "it, then subscribe with `after: lastCursor`."
+    )
+    last_cursor: str = described("The cursor of the last event that `text` includes.")
 
 
-@strawberry.type(description="Tokens, and what they cost.")
+@strawberry.type(description="Token counts and cost.")
 @reads(UsageRecord)
 class Usage:
-    """The GraphQL face of Usage."""
+    """GraphQL type of ``Usage``."""
 
-    prompt_tokens: int | None = described("Tokens that went in.")
-    completion_tokens: int | None = described("Tokens that came out.")
-    total_tokens: int | None = described("Both together.")
-    reasoning_tokens: int | None = described("Those of the tokens that came out which were thoughts.")
-    cached_prompt_tokens: int | None = described("Those of the tokens that went in which were cached.")
-    cost_usd: Decimal | None = described("The cost in US dollars, where it is known.")
+    prompt_tokens: int | None = described("Number of input tokens.")
+    completion_tokens: int | None = described("Number of output tokens.")
+    total_tokens: int | None = described("Number of input and output tokens.")
+    reasoning_tokens: int | None = described("Number of output tokens used for reasoning.")
+    cached_prompt_tokens: int | None = described("Number of input tokens read from the prompt cache.")
+    cost_usd: Decimal | None = described("Cost in US dollars. Null if unknown.")
 
 
-@strawberry.type(description="Why a stream failed.")
+@strawberry.type(description="The error that ended a stream.")
 @reads(events.StreamFailure)
 class StreamFailure:
-    """The GraphQL face of StreamFailure."""
+    """GraphQL type of ``StreamFailure``."""
 
-    code: ErrorCode = described("As `extensions.code` of an error.")
-    reason: str | None = described("As `extensions.reason` of an error.")
-    message: str = described("A sentence for people.")
+    code: ErrorCode = described("The error code, as in `extensions.code`.")
+    reason: str | None = described("The detailed reason, as in `extensions.reason`.")
+    message: str = described("An explanation that can be shown to the user.")
     retryable: bool = described(
-        "Whether asking again can help. The same key takes up a turn whose stream broke off; what Letta or the model "
-        "has failed needs a new key."
+        "Whether a retry can succeed. The same key resumes a turn whose stream broke off. After a "
+        "failure of Letta or the model, use a new key."
     )
-    retry_after_seconds: float | None = described("As `extensions.retryAfterSeconds` of an error.")
+    retry_after_seconds: float | None = described(
+        "Seconds to wait before a retry, as in `extensions.retryAfterSeconds`."
+    )
 
 
-@strawberry.interface(description="Something a stream says.")
+class EventField(StrawberryField):
+    """A field that is an attribute of a delivery's event."""
+
+    def get_result(self, source: events.Delivery[events.Event], *_: object, **__: object) -> object:
+        """Read it."""
+        return getattr(source.event, self.python_name)
+
+
+def _of_event(description: str) -> Any:
+    """A field that is an attribute of a delivery's event; see ``described``."""
+    return EventField(description=description)
+
+
+def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
+    """Class decorator, as ``reads``: the type shows deliveries of exactly these events."""
+
+    def bind(cls: T) -> T:
+        cls.records = events  # type: ignore[attr-defined]
+        cls.is_type_of = staticmethod(lambda delivery, _info: type(delivery.event) in events)  # type: ignore[attr-defined]
+        return cls
+
+    return bind
+
+
+async def _event_run(
+    delivery: Parent[events.Delivery[events.Started | ApprovalRequestedEvent | events.Ended]], info: Info
+) -> RunRecord | None:
+    return await turns.run_of(info.context, delivery.event.run_id)
+
+
+@strawberry.interface(description="An event of a stream.")
 class StreamEvent:
-    """What every event has."""
+    """The fields of every event."""
 
-    cursor: str = described("Its place in the stream: subscribe `after` it and nothing is lost or doubled.")
+    cursor: str = described(
+        "The event's position in the stream. Subscribe with it as `after` to resume without gaps or duplicates."
+    )
 
 
-def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
+def _stream(delivery: Parent[events.Delivery[events.Started]], info: Info) -> StreamRecord:
     context = info.context
-    return context.resources.streams.get(record.stream_id, context.owner)
+    return context.resources.streams.get(delivery.stream_id, context.owner)
+
+
+async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[RunRecord] | None:
+    return await turns.run_edge_of(info.context, delivery.event.run_id)
+
+
+def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edge[MessageRecord] | None:
+    sent = sent_message(delivery.event)
+    return None if sent is None else message_edge(sent)
 
 
 @strawberry.type(description="The first event of every stream.")
-@reads(events.Started)
+@_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
-    """The GraphQL face of Started."""
+    """GraphQL type of ``Started``."""
 
-    stream: Stream = derived(_stream, "The stream.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
+    stream: Stream = derived(_stream, "The stream that has started.")
+    run: Run | None = answered_by(
+        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
+    )
     run_edge: RunEdge | None = answered_by(
-        _run_edge, "The same, for the front of `runs` unless it is there.", optional=True, costs=[calls()]
+        _started_run_edge,
+        "The run as an edge, for prepending to `runs` if it is not there. Null for a completion.",
+        optional=True,
+        costs=[calls()],
     )
-    user_message_edge: MessageEdge | None = derived(_user_message_edge, "What you sent; null for a completion.")
-    resumable: bool = described("Whether the upstream can be taken up again if this gateway goes down.")
-    replayed: bool = described("Whether what follows has been said before: clear what you had.")
+    user_message_edge: MessageEdge | None = derived(
+        _sent_message_edge, "The message that started the turn. Null for a completion."
+    )
+    resumable: bool = _of_event("Whether the answer can be resumed if this gateway process stops.")
+    replayed: bool = described(
+        "Whether the following events may have been sent before. If true, discard the text received so far."
+    )
 
 
-@strawberry.type(description="More of the answer.")
-@reads(events.TextDelta)
+@strawberry.type(description="A piece of the answer's text.")
+@_delivers(events.TextDelta)
 class TextDelta(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    text: str = described("What to append.")
+    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
+    text: str = _of_event("Text to append.")
 
 
-@strawberry.type(description="More of what the model thinks.")
-@reads(events.ReasoningDelta)
+@strawberry.type(description="A piece of the model's reasoning.")
+@_delivers(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    text: str = described("What to append.")
+    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
+    text: str = _of_event("Text to append.")
 
 
-@strawberry.type(description="More of a tool call.")
-@reads(events.ToolCallDelta)
+@strawberry.type(description="A piece of a tool call.")
+@_delivers(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    index: int = described("Which of the calls that are made at once: pieces with the same index are of one call.")
-    tool_call_id: ID | None = described(
-        "The call's id, which ties its return to it; once, mostly with its first piece."
+    message_id: ID | None = _of_event("The id of the message that the call belongs to. Null in a completion.")
+    index: int = _of_event(
+        "Identifies one of several parallel calls: deltas with the same index belong to the same call."
     )
-    name: str | None = described("The tool's name; once, mostly with the call's first piece.")
-    arguments_delta: str = described("What to append to the arguments' JSON text.")
+    tool_call_id: ID | None = _of_event("The call's id. Sent once per call, usually in its first delta.")
+    name: str | None = _of_event("The tool's name. Sent once per call, usually in its first delta.")
+    arguments_delta: str = _of_event("JSON text to append to the call's arguments.")
 
 
-def _edge(record: Parent[events.MessageAdded]) -> Edge[MessageRecord]:
-    return message_edge(record.message)
+def _edge(delivery: Parent[events.Delivery[MessageAddedEvent]]) -> Edge[MessageRecord]:
+    return message_edge(delivery.event.message)
 
 
-@strawberry.type(description="A message stands: whole, with its final id.")
-@reads(events.MessageAdded)
+@strawberry.type(description="A message is complete and has its final id.")
+@_delivers(MessageAddedEvent)
 class MessageAdded(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    edge: MessageEdge = derived(_edge, "The message in its place.")
+    edge: MessageEdge = derived(_edge, "The message as an edge of `messages`.")
 
 
-@strawberry.type(description="The turn waits for your decision on tool calls.")
-@reads(events.ApprovalRequested)
+@strawberry.type(description="The turn waits for a decision on tool calls. Answer with `respondToApproval`.")
+@_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    edge: MessageEdge = derived(_edge, "The request in its place.")
-    run: Run | None = answered_by(_run, "The run that waits.", costs=[calls()])
+    edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
+    run: Run | None = answered_by(_event_run, "The run that waits.", costs=[calls()])
 
 
-async def _ended_conversation(record: Parent[events.Ended], info: Info) -> ConversationRecord | None:
-    if record.scope is None:
+async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> ConversationRecord | None:
+    conversation = delivery.event.conversation
+    if conversation is None:
         return None
-    if record.scope.startswith("agent-"):
-        return default_conversation(record.scope)
-    return await conversations.still_there(info.context, record.scope)
+    if conversation.startswith("agent-"):
+        return default_conversation(conversation)
+    return await conversations.still_there(info.context, conversation)
 
 
-@strawberry.type(description="The end: once, and nothing after it.")
-@reads(events.Ended)
+@strawberry.type(description="The last event of every stream. It is sent exactly once.")
+@_delivers(events.Ended)
 class StreamEnded(StreamEvent):
-    """The GraphQL face of Ended."""
+    """GraphQL type of ``Ended``."""
 
-    outcome: StreamOutcome = described("How it ended.")
-    finish_reason: FinishReason | None = described(
-        "Why the model stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
+    outcome: StreamOutcome = _of_event("How the stream ended.")
+    finish_reason: FinishReason | None = _of_event(
+        "Why the model or the turn stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
     )
-    usage: Usage | None = described("Tokens and cost, as far as known.")
-    error: StreamFailure | None = described("Why it failed.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
+    usage: Usage | None = _of_event("Token counts and cost, as far as known.")
+    error: StreamFailure | None = _of_event("The error, if `outcome` is `FAILED`.")
+    run: Run | None = answered_by(
+        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
+    )
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
-        "The conversation as it is now; null for a completion, and where it has been deleted.",
+        "The conversation after the turn. Null for a completion, and if the conversation was deleted.",
         optional=True,
         costs=[calls()],
     )
 
 
 @strawberry.type(description="This reader is let go; the stream goes on. Subscribe again `after` the cursor.")
-@reads(events.Detached)
+@_delivers(events.Detached)
 class ReaderDetached(StreamEvent):
-    """The GraphQL face of Detached."""
+    """GraphQL type of ``Detached``."""
 
-    reason: DetachReason = described("Why.")
+    reason: DetachReason = _of_event("Why.")
 
 
 KINDS = [

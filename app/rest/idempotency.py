@@ -12,9 +12,9 @@ from starlette.types import Scope
 
 from app.asgi import header
 from app.rest.table import Row
-from clients.calls import Answer
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict
+from clients.litellm import ModelAnswer
 from clients.origin import Origin
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
@@ -66,9 +66,9 @@ async def counted_start(context: RequestContext, key: str | None, *, counted: bo
 
 
 async def once(
-    context: RequestContext, key: str, digest: str, act: Act[Answer], *, counted: bool, doubt: Doubt | None
-) -> Answer:
-    """Return the answer of ``act``, or of an earlier request with the key. An unused count is given back.
+    context: RequestContext, key: str, digest: str, act: Act[ModelAnswer], *, counted: bool, doubt: Doubt | None
+) -> ModelAnswer:
+    """The answer of ``act``, done now or under the same key before. A count that has started nothing is given back.
 
     Args:
         context: the request.
@@ -86,13 +86,13 @@ async def once(
         raise _reused()
     user_id, resources, began = context.principal.user_id, context.resources, False
 
-    async def begin() -> Answer:
+    async def begin() -> ModelAnswer:
         nonlocal began
         began = True
         return await act()
 
     answer = await resources.once.done(
-        user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.body), doubt=doubt
+        user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.raw), doubt=doubt
     )
     if counted and not began:
         await resources.limits.give_back(user_id, LimitKind.LLM)
@@ -106,7 +106,7 @@ def check_stream(context: RequestContext, key: str | None) -> None:
 
 
 def _is_streamed(context: RequestContext, key: str) -> bool:
-    return context.resources.streams.attaches(context.owner, key, anew=True)
+    return context.resources.streams.attaches(context.owner, key, restarts=True)
 
 
 def _is_whole(context: RequestContext, key: str) -> bool:

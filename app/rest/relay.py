@@ -18,21 +18,20 @@ from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Row, Work
-from clients.calls import Answer
 from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
-from clients.litellm import passed_headers
-from clients.litellm.tokens import whole_usage, with_counts
+from clients.litellm import ModelAnswer
 from clients.origin import Origin
 from resolvers import starts
+from resolvers.completing import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
 from resolvers.once import fingerprint
-from resolvers.streams.completions import CompletionSource
+from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
-from resolvers.turns import MAY_BE_PAID, REQUEST_COPIES, naming, payable
+from resolvers.streams.stream import StreamRequest
 from resolvers.vetting import Vetted
 
 _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
@@ -79,14 +78,13 @@ class Relay:
             doubt = Doubt(message=MAY_BE_PAID) if work is Work.CHAT else None
             work_once = once(self._context, once_key, digest, act, counted=self._counted, doubt=doubt)
             answer = await unless_left(receive, work_once)
-        await respond(send, 200, with_counts(answer.body), JSON, passed_headers(answer.headers))
+        await respond(send, 200, answer.body, JSON, answer.headers)
 
-    async def _asked(self, work: Work, pays: str, sent: bytes) -> Answer:
+    async def _asked(self, work: Work, pays: str, sent: bytes) -> ModelAnswer:
         """A whole answer, metered."""
         ask = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
         answer = await ask(self._context.model_scope(), pays, sent)
-        usage = whole_usage(answer.body)
-        if usage is not None:
+        if (usage := answer.usage) is not None:
             kind = "embedding" if work is Work.EMBEDDINGS else "completion"
             kind = "proxied" if self._context.origin is Origin.LETTA else kind
             self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
@@ -95,7 +93,7 @@ class Relay:
     async def _models(self, name: str | None) -> bytes:
         key = await self._context.access.model_key()
         if name is None:
-            return (await self._litellm.openai_models(self._context.scope, key)).body
+            return await self._litellm.openai_models(self._context.scope, key)
         model = await self._litellm.openai_model(self._context.scope, key, name)
         if model is None:
             raise NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND)
@@ -109,24 +107,30 @@ class Relay:
         by_letta = self._context.origin is Origin.LETTA
         stays = not by_letta and header(scope, b"x-stream-continue") == "true"
         source = CompletionSource(self._context, pays, request, wants_usage=wants_usage)
-        how: dict[str, Any] = {
-            "kind": "proxied" if by_letta else "completion",
-            "source": lambda: source,
-            "on_disconnect": OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
-            "kept": not by_letta,
-            "holds": REQUEST_COPIES * len(request),
-        }
-        digest = fingerprint(self._row.path, body)
+        request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
         body.clear()  # a stream keeps its request in one form, until it is sent
         del request
-        if once_key is not None:
-            how |= {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
         leave, drain = Leave(), self._gateway.drain
 
         async def relay() -> None:
             self._counted = await counted_start(self._context, once_key, counted=self._counted)
             check_stream(self._context, once_key)
-            async with starts.started(self._context, counted=self._counted, **how, anew=True) as stream:
+            stream_request = StreamRequest(
+                owner=self._context.owner,
+                kind="proxied" if by_letta else "completion",
+                source=lambda: source,
+                on_disconnect=OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
+                key=once_key,
+                fingerprint=digest,
+                restarts=True,
+                starter=self._context,
+                on_reuse=starts.refund(self._context) if self._counted and not by_letta else None,
+                unknown=None if once_key is None else MAY_BE_PAID,
+                retained=not by_letta,
+                request_bytes=request_bytes,
+            )
+            async with self._context.resources.streams.start(stream_request) as stream:
+                del stream_request  # it keeps what is sent
                 named = {} if by_letta else {"x-stream-id": stream.id}
                 with stream.log.reading(0):  # upstream bytes are kept until they are read
                     stream.drop_raw_taken()
@@ -158,7 +162,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
         async with Beating(partial(write, send), heartbeat, b": ping\n\n") as body:
             while True:
                 await log.more(reader.position, leave)
-                batch = log.entries.after(reader.position)
+                batch = await log.after(reader.position)
                 log.moved(reader, reader.position + len(batch))
                 for chunk in _chunks(batch):
                     await body.write(chunk)

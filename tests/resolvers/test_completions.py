@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.errors import BadUserInput, GatewayError, RateLimited, Service, UpstreamError, UpstreamTimeout
-from clients.letta.records import Usage
-from clients.sse import sse_events
-from resolvers.resources import Clocks
-from resolvers.streams.completions import DONE, CompletionSource
+from clients.errors import BadUserInput, GatewayError, RateLimited, UpstreamError, UpstreamTimeout
+from clients.litellm import CompletionStream
+from clients.upstream import StreamedAnswer
+from clients.usage import Usage
+from resolvers.sources.completions import CompletionSource
+from resolvers.streams.clocks import Clocks
 from resolvers.streams.events import (
     Ended,
+    Entry,
     Event,
     FinishReason,
     Raw,
@@ -31,7 +33,7 @@ from resolvers.streams.events import (
 from resolvers.streams.merging import joined_calls, merged
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
-END = b"data: [DONE]\n\n"
+DONE = END = b"data: [DONE]\n\n"
 
 
 class Heard:
@@ -66,8 +68,11 @@ async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
             yield one if isinstance(one, bytes) else b"data: " + json.dumps(one).encode() + b"\n\n"
 
     @asynccontextmanager
-    async def stream(*_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
-        yield SimpleNamespace(headers={}, events=sse_events(pieces(), Service.LITELLM))
+    async def opened() -> AsyncIterator[StreamedAnswer]:
+        yield StreamedAnswer({}, pieces())
+
+    def stream(*_: object, wants_usage: bool, **__: object) -> CompletionStream:
+        return CompletionStream(opened(), wants_usage=wants_usage)
 
     clocks = Clocks(request=9, llm_total=9, first_token=9, idle=9)
     resources = SimpleNamespace(metrics=found, clocks=clocks, litellm=SimpleNamespace(stream=stream))
@@ -288,7 +293,7 @@ def test_pieces_that_wait_for_a_reader_are_merged_as_an_answer_is_joined() -> No
     first = ToolCallDelta(index=0, arguments_delta="{")
     late = ToolCallDelta(index=0, tool_call_id="a", name="f", arguments_delta="}")
     other = ToolCallDelta(index=1, tool_call_id="b", name="g")
-    assert merged([first, late]) == joined_calls([first, late])
-    assert merged([late, other]) == [late, other]
     another = ToolCallDelta(index=0, tool_call_id="c")
-    assert merged([late, another]) == [late, another]
+    assert merged([Entry(1, first), Entry(2, late)]) == [Entry(2, call) for call in joined_calls([first, late])]
+    for apart in (other, another):
+        assert merged([Entry(1, late), Entry(2, apart)]) == [Entry(1, late), Entry(2, apart)]

@@ -1,0 +1,90 @@
+"""The source of a completion: translates LiteLLM's pieces into events, with their bytes for the ``/v1`` endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from clients.errors import Service
+from clients.litellm import CompletionStream, Done, Piece, Unreadable
+from clients.usage import Usage
+from resolvers.context import RequestContext
+from resolvers.streams.clocks import StreamClocks
+from resolvers.streams.events import (
+    Ended,
+    Event,
+    Raw,
+    ReasoningDelta,
+    Started,
+    StreamOutcome,
+    TextDelta,
+    ToolCallDelta,
+    finish_reason,
+)
+
+
+class CompletionSource:
+    """One streamed completion.
+
+    Args:
+        context: the operation.
+        key: the LiteLLM key that pays.
+        body: the OpenAI request, which always includes usage.
+        wants_usage: whether the client requested usage, too. If not, a chunk with nothing else is not passed on.
+    """
+
+    __slots__ = ("_body", "_context", "_key", "_wants_usage", "headers", "run_id", "usage")
+
+    def __init__(self, context: RequestContext, key: str, body: bytes, *, wants_usage: bool) -> None:
+        self._context = context
+        self._key = key
+        self._body = body
+        self._wants_usage = wants_usage
+        self.run_id: str | None = None
+        self.usage: Usage | None = None
+        self.headers: dict[str, str] = {}
+
+    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+        """Request the completion and read its pieces. See ``Source.events``."""
+        resources = self._context.resources
+        clocks, within = StreamClocks(resources.clocks, Service.LITELLM), resources.clocks.first_token
+        async with self._opening(within) as stream:
+            self.headers = stream.headers
+            yield Started(), b""
+            async for piece in clocks.timed(stream, is_token=lambda _: True):
+                self.usage = stream.usage
+                match piece:
+                    case Unreadable():
+                        resources.metrics.event_unreadable("completion")
+                        yield Raw(), piece.raw
+                    case Done():
+                        yield self._completed(piece), piece.raw
+                        return
+                    case _:
+                        raw = piece.raw
+                        for event in _events(piece):
+                            yield event, raw
+                            raw = b""
+
+    def _opening(self, within: float) -> CompletionStream:
+        """Return the call, to be opened. The body is not kept after it is sent."""
+        body, self._body = self._body, b""
+        return self._context.resources.litellm.stream(
+            self._context.model_scope(), self._key, body, opens_within=within, wants_usage=self._wants_usage
+        )
+
+    def _completed(self, done: Done) -> Ended:
+        return Ended(outcome=StreamOutcome.COMPLETED, finish_reason=finish_reason(done.finish), usage=self.usage)
+
+
+def _events(piece: Piece) -> list[Event]:
+    """Return the events of a piece; ``Raw`` if the graph shows nothing of it and only its bytes are passed on."""
+    events: list[Event] = []
+    if piece.reasoning:
+        events.append(ReasoningDelta(text=piece.reasoning))
+    if piece.text:
+        events.append(TextDelta(text=piece.text))
+    events += [
+        ToolCallDelta(index=call.index or 0, tool_call_id=call.id, name=call.name, arguments_delta=call.arguments)
+        for call in piece.calls
+    ]
+    return events or ([Raw()] if piece.raw else [])
