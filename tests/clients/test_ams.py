@@ -233,4 +233,4 @@ def test_a_plan_of_steps_in_another_form() -> None:
 async def test_agents_by_id_of_an_older_deployment_with_more_than_their_status() -> None:
     ams, _, _ = ams_answering(200, {"agents": {AGENT: {"name": "n", "template_id": "t", "version": "1.0.0"}}})
     [row] = (await ams.profile(scope(), "u")).agents
-    assert row == AgentRow(agent_id=AGENT, owner="u", template_id="t", version="1.0.0")
+    assert row == AgentRow(agent_id=AGENT, owner_id="u", template_id="t", version="1.0.0")
