@@ -102,7 +102,7 @@ async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | 
 
 def stream(record: Parent[OwnedRun], info: Info) -> Stream | None:
     """Return the user's stream through which this gateway reads the run."""
-    mine = info.context.resources.streams.of(info.context.principal.user_id)
+    mine = info.context.resources.streams.of(info.context.owner)
     return next((stream for stream in reversed(mine) if stream.run_id == record.id), None)
 
 

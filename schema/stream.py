@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import strawberry
 from strawberry import ID, Parent
+from strawberry.types.field import StrawberryField
 
-from clients.codes import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.owned import ConversationRef
 from clients.usage import Usage as UsageRecord
@@ -18,106 +19,31 @@ from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.owned import OwnedConversation, OwnedRun
 from resolvers.paging import Edge
+from resolvers.sources.turn_events import ApprovalRequested as ApprovalRequestedEvent
+from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
+from resolvers.sources.turn_events import TurnStarted, sent_message, user_message
 from resolvers.streams import events
-from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.stream import Stream as StreamRecord
-from schema.base import answered_by, derived, described, enum, reads
+from schema.base import answered_by, derived, described, reads
 from schema.costs import calls
 from schema.message import MessageEdge
 from schema.node import Node
 from schema.run import Run, RunEdge
+from schema.stream_enums import DetachReason, ErrorCode, FinishReason, StreamOutcome, StreamStatus
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation
 
-enum(
-    ErrorCode,
-    "The values of `extensions.code` of an error.",
-    UNAUTHENTICATED="The token is missing, invalid or expired. Sign in again.",
-    FORBIDDEN="The user's role or key does not have the permission.",
-    NOT_FOUND="The object does not exist, or belongs to another user.",
-    BAD_USER_INPUT="The input is invalid. `reason` names the problem.",
-    CONFLICT="The request conflicts with the current state. `reason` names the conflict.",
-    RATE_LIMITED="A rate limit or quota of the user is exceeded. Retry after `retryAfterSeconds`.",
-    BUDGET_EXCEEDED="The budget for the user's model calls is exhausted.",
-    QUERY_TOO_COMPLEX="The operation exceeds a bound on depth, tokens, cost, upstream calls or "
-    "answer size. Request less at once.",
-    GRAPHQL_PARSE_FAILED="The document has a GraphQL syntax error.",
-    GRAPHQL_VALIDATION_FAILED="The document is not valid against the schema.",
-    OPERATION_RESOLUTION_FAILURE="The operation to execute is ambiguous or missing. Set `operationName`.",
-    PERSISTED_QUERY_NOT_FOUND="The hash of the persisted query is unknown. Send the document with it.",
-    PERSISTED_QUERY_NOT_SUPPORTED="Persisted queries are not enabled. Send documents without hashes.",
-    PAYLOAD_TOO_LARGE="The request body or the message is too large.",
-    UPSTREAM_UNAVAILABLE="A service cannot be reached. The call was not made: retry.",
-    UPSTREAM_TIMEOUT="A service did not answer in time. Retry with the same key.",
-    UPSTREAM_ERROR="A service returned an invalid answer or an error. Retry if `retryable` is true.",
-    OVERLOADED="The gateway is at capacity or is shutting down. Retry if `retryable` is true.",
-    INTERNAL_ERROR="A fault of the gateway. Report the `requestId`.",
-)
-enum(
-    StreamStatus,
-    "The status of a stream.",
-    RUNNING="More events follow.",
-    COMPLETED="The answer is complete, or the turn waits for a decision on tool calls.",
-    FAILED="The stream failed. Its `StreamEnded` event has the error.",
-    CANCELLED="The stream was cancelled.",
-)
-enum(
-    StreamOutcome,
-    "How a stream ended.",
-    COMPLETED="The answer is complete, or the turn waits for a decision on tool calls. See `finishReason`.",
-    FAILED="The stream failed. See `error`.",
-    CANCELLED="The stream was cancelled.",
-)
-enum(
-    FinishReason,
-    "Why the model or the turn stopped.",
-    STOP="The answer is complete, or a sequence of `stop` was reached.",
-    LENGTH="`maxTokens` or the model's own limit was reached.",
-    TOOL_CALLS="The model calls tools.",
-    FUNCTION_CALL="The model calls a function, in OpenAI's deprecated format.",
-    CONTENT_FILTER="The provider's content filter withheld content.",
-    END_TURN="The agent ended its turn.",
-    REQUIRES_APPROVAL="The turn waits for a decision on tool calls. Answer with `respondToApproval`.",
-    CANCELLED="The run was cancelled.",
-    MAX_STEPS="The turn reached its maximum number of steps.",
-    MAX_TOKENS_EXCEEDED="The model's token limit was exceeded.",
-    TOOL_RULE="A tool rule of the agent ended the turn after a tool call.",
-    NO_TOOL_CALL="The model did not make a required tool call.",
-    INVALID_TOOL_CALL="The model made an invalid tool call.",
-    INVALID_LLM_RESPONSE="The model's answer could not be parsed.",
-    LLM_API_ERROR="The model's provider failed.",
-    CONTEXT_WINDOW_OVERFLOW_IN_SYSTEM_PROMPT="The agent's system prompt exceeds the model's context window.",
-    INSUFFICIENT_CREDITS="The account that pays for the agent's model has no credit left.",
-    ERROR="The turn failed.",
-    UNKNOWN="A reason that the gateway does not know.",
-)
-enum(
-    DetachReason,
-    "Why the gateway detached a reader from a stream that continues.",
-    SLOW="The client read too slowly. Subscribe again.",
-    DRAINING="The gateway process is shutting down. Connect and subscribe again.",
-    SIGNED_OUT="The token expired. Sign in again.",
-)
-enum(
-    OnDisconnect,
-    "What happens to a stream when its last reader detaches.",
-    CANCEL="The stream is cancelled at once. This stops the model of a completion; a run continues.",
-    CONTINUE="The stream continues without readers for the gateway's STREAM_GRACE_SECONDS and is "
-    "then cancelled. A run continues even then.",
-)
+T = TypeVar("T", bound=type)
 
 
-async def _run(record: Parent[Any], info: Info) -> OwnedRun | None:
-    return await turns.run_of(info.context, record.run_id)
+async def _run(stream: Parent[StreamRecord], info: Info) -> OwnedRun | None:
+    return await turns.run_of(info.context, stream.run_id)
 
 
-async def _run_edge(record: Parent[events.Started], info: Info) -> Edge[OwnedRun] | None:
-    return await turns.run_edge_of(info.context, record.run_id)
-
-
-def _user_message_edge(record: Parent[StreamRecord | events.Started]) -> Edge[MessageRecord] | None:
-    return None if record.user_message is None else message_edge(record.user_message)
+async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord] | None:
+    message = await user_message(stream)
+    return None if message is None else message_edge(message)
 
 
 @strawberry.type(description="The events of one answer. A stream can be replayed while it runs and until `expiresAt`.")
@@ -171,6 +97,36 @@ class StreamFailure:
     )
 
 
+class EventField(StrawberryField):
+    """A field that is an attribute of a delivery's event."""
+
+    def get_result(self, source: events.Delivery[events.Event], *_: object, **__: object) -> object:
+        """Read it."""
+        return getattr(source.event, self.python_name)
+
+
+def _of_event(description: str) -> Any:
+    """A field that is an attribute of a delivery's event; see ``described``."""
+    return EventField(description=description)
+
+
+def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
+    """Class decorator, as ``reads``: the type shows deliveries of exactly these events."""
+
+    def bind(cls: T) -> T:
+        cls.records = events  # type: ignore[attr-defined]
+        cls.is_type_of = staticmethod(lambda delivery, _info: type(delivery.event) in events)  # type: ignore[attr-defined]
+        return cls
+
+    return bind
+
+
+async def _event_run(
+    delivery: Parent[events.Delivery[events.Started | ApprovalRequestedEvent | events.Ended]], info: Info
+) -> OwnedRun | None:
+    return await turns.run_of(info.context, delivery.event.run_id)
+
+
 @strawberry.interface(description="An event of a stream.")
 class StreamEvent:
     """The fields of every event."""
@@ -180,71 +136,82 @@ class StreamEvent:
     )
 
 
-def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
+def _stream(delivery: Parent[events.Delivery[events.Started]], info: Info) -> StreamRecord:
     context = info.context
-    return context.resources.streams.get(record.stream_id, context.principal.user_id)
+    return context.resources.streams.get(delivery.stream_id, context.owner)
+
+
+async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[OwnedRun] | None:
+    return await turns.run_edge_of(info.context, delivery.event.run_id)
+
+
+def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edge[MessageRecord] | None:
+    sent = sent_message(delivery.event)
+    return None if sent is None else message_edge(sent)
 
 
 @strawberry.type(description="The first event of every stream.")
-@reads(events.Started)
+@_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
     """GraphQL type of ``Started``."""
 
     stream: Stream = derived(_stream, "The stream that has started.")
-    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
+    run: Run | None = answered_by(
+        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
+    )
     run_edge: RunEdge | None = answered_by(
-        _run_edge,
+        _started_run_edge,
         "The run as an edge, for prepending to `runs` if it is not there. Null for a completion.",
         optional=True,
         costs=[calls()],
     )
     user_message_edge: MessageEdge | None = derived(
-        _user_message_edge, "The message that started the turn. Null for a completion."
+        _sent_message_edge, "The message that started the turn. Null for a completion."
     )
-    resumable: bool = described("Whether the answer can be resumed if this gateway process stops.")
+    resumable: bool = _of_event("Whether the answer can be resumed if this gateway process stops.")
     replayed: bool = described(
         "Whether the following events may have been sent before. If true, discard the text received so far."
     )
 
 
 @strawberry.type(description="A piece of the answer's text.")
-@reads(events.TextDelta)
+@_delivers(events.TextDelta)
 class TextDelta(StreamEvent):
     """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The id of the message that the text belongs to. Null in a completion.")
-    text: str = described("Text to append.")
+    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
+    text: str = _of_event("Text to append.")
 
 
 @strawberry.type(description="A piece of the model's reasoning.")
-@reads(events.ReasoningDelta)
+@_delivers(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
     """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The id of the message that the text belongs to. Null in a completion.")
-    text: str = described("Text to append.")
+    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
+    text: str = _of_event("Text to append.")
 
 
 @strawberry.type(description="A piece of a tool call.")
-@reads(events.ToolCallDelta)
+@_delivers(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
     """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The id of the message that the call belongs to. Null in a completion.")
-    index: int = described(
+    message_id: ID | None = _of_event("The id of the message that the call belongs to. Null in a completion.")
+    index: int = _of_event(
         "Identifies one of several parallel calls: deltas with the same index belong to the same call."
     )
-    tool_call_id: ID | None = described("The call's id. Sent once per call, usually in its first delta.")
-    name: str | None = described("The tool's name. Sent once per call, usually in its first delta.")
-    arguments_delta: str = described("JSON text to append to the call's arguments.")
+    tool_call_id: ID | None = _of_event("The call's id. Sent once per call, usually in its first delta.")
+    name: str | None = _of_event("The tool's name. Sent once per call, usually in its first delta.")
+    arguments_delta: str = _of_event("JSON text to append to the call's arguments.")
 
 
-def _edge(record: Parent[events.MessageAdded]) -> Edge[MessageRecord]:
-    return message_edge(record.message)
+def _edge(delivery: Parent[events.Delivery[MessageAddedEvent]]) -> Edge[MessageRecord]:
+    return message_edge(delivery.event.message)
 
 
 @strawberry.type(description="A message is complete and has its final id.")
-@reads(events.MessageAdded)
+@_delivers(MessageAddedEvent)
 class MessageAdded(StreamEvent):
     """GraphQL type of the event of the same name."""
 
@@ -252,32 +219,35 @@ class MessageAdded(StreamEvent):
 
 
 @strawberry.type(description="The turn waits for a decision on tool calls. Answer with `respondToApproval`.")
-@reads(events.ApprovalRequested)
+@_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
     """GraphQL type of the event of the same name."""
 
     edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
-    run: Run | None = answered_by(_run, "The run that waits.", costs=[calls()])
+    run: Run | None = answered_by(_event_run, "The run that waits.", costs=[calls()])
 
 
-async def _ended_conversation(record: Parent[events.Ended], info: Info) -> OwnedConversation | None:
-    if not isinstance(record.scope, ConversationRef):
+async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> OwnedConversation | None:
+    conversation = delivery.event.conversation
+    if not isinstance(conversation, ConversationRef):
         return None
-    return await conversations.by_ref_if_kept(info.context, record.scope)
+    return await conversations.by_ref_if_kept(info.context, conversation)
 
 
 @strawberry.type(description="The last event of every stream. It is sent exactly once.")
-@reads(events.Ended)
+@_delivers(events.Ended)
 class StreamEnded(StreamEvent):
     """GraphQL type of ``Ended``."""
 
-    outcome: StreamOutcome = described("How the stream ended.")
-    finish_reason: FinishReason | None = described(
+    outcome: StreamOutcome = _of_event("How the stream ended.")
+    finish_reason: FinishReason | None = _of_event(
         "Why the model or the turn stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
     )
-    usage: Usage | None = described("Token counts and cost, as far as known.")
-    error: StreamFailure | None = described("The error, if `outcome` is `FAILED`.")
-    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
+    usage: Usage | None = _of_event("Token counts and cost, as far as known.")
+    error: StreamFailure | None = _of_event("The error, if `outcome` is `FAILED`.")
+    run: Run | None = answered_by(
+        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
+    )
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
         "The conversation after the turn. Null for a completion, and if the conversation was deleted.",
@@ -287,11 +257,11 @@ class StreamEnded(StreamEvent):
 
 
 @strawberry.type(description="This reader is let go; the stream goes on. Subscribe again `after` the cursor.")
-@reads(events.Detached)
+@_delivers(events.Detached)
 class ReaderDetached(StreamEvent):
     """GraphQL type of ``Detached``."""
 
-    reason: DetachReason = described("Why.")
+    reason: DetachReason = _of_event("Why.")
 
 
 KINDS = [

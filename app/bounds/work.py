@@ -14,7 +14,7 @@ from resolvers import idempotency
 from resolvers.recent_ids import CREATED_KEPT_FOR, MAX_ALL_CREATED, MAX_CREATED
 from resolvers.streams.limits import OWNERS, StreamLimits
 from resolvers.streams.merging import MAX_FRAME_BYTES
-from resolvers.streams.watch import MAX_FOLLOWS
+from resolvers.watch import MAX_FOLLOWS
 
 _STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
 

@@ -10,9 +10,8 @@ from strawberry import Parent
 from clients.letta.tools import ToolCall as ToolCallRecord
 from clients.litellm import EmbeddingRecord, ModelRecord
 from clients.usage import Usage as UsageRecord
-from resolvers import completing, models, turns
+from resolvers import completing, models
 from resolvers.info import Info
-from resolvers.streams.events import FinishReason
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
 from schema.base import answered_by, described, reads
@@ -23,6 +22,7 @@ from schema.message import ToolCall
 from schema.model import Model
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.stream import Stream, Usage
+from schema.stream_enums import FinishReason
 
 
 @strawberry.input(description="The texts to embed.")
@@ -121,7 +121,7 @@ class EmbedPayload(Payload):
 
 async def _start_completion(info: Info, input: CompletionInput) -> _Started:  # noqa: A002 - the argument's name
     key = required_key(input.idempotency_key)
-    attached = await turns.start_completion(
+    attached = await completing.start_completion(
         info.context, body=input.body(), on_disconnect=input.when_left(), key=key, reads=False
     )
     async with attached as stream:

@@ -15,7 +15,7 @@ from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.owned import OwnedRun
 from resolvers.paging import Edge
-from resolvers.streams.events import OnDisconnect
+from resolvers.sources.turn_events import sent_message
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
 from schema.base import answered_by, described, enum, reads
@@ -25,6 +25,7 @@ from schema.message import MessageEdge
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.run import Run, RunEdge
 from schema.stream import Stream
+from schema.stream_enums import OnDisconnect
 
 
 class ApprovalDecision(StrEnum):
@@ -151,11 +152,12 @@ async def _begun(
     context: RequestContext, attached: AbstractAsyncContextManager[StreamRecord], *, wait_seconds: int = 0
 ) -> _Payload:
     async with attached as stream:
-        started = await turns.started(context, stream)
+        started = await turns.wait_started(context, stream)
         if wait_seconds > 0:
-            await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total), context.leave)
+            await turns.wait_ended(stream, min(wait_seconds, context.resources.clocks.llm_total), context.leave)
             context.refresh()
-    edge = message_edge(started.user_message) if started.user_message else None
+    sent = sent_message(started)
+    edge = None if sent is None else message_edge(sent)
     return _Payload(stream=stream, run_id=started.run_id or stream.run_id, user_message_edge=edge)
 
 
@@ -177,8 +179,8 @@ async def _cancel_run(info: Info, input: CancelRunInput) -> _Payload:  # noqa: A
 
 async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:  # noqa: A002 - as above
     streams = info.context.resources.streams
-    stream = streams.get(input.stream_id, info.context.principal.user_id)
-    await streams.cancelled(stream)
+    stream = streams.get(input.stream_id, info.context.owner)
+    await streams.cancel_and_wait(stream)
     return _Payload(stream=stream)
 
 

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from clients.errors import Service, UpstreamTimeout
-from resolvers.resources import Clocks
-from resolvers.streams.clocks import StreamClocks
+from resolvers.streams.clocks import Clocks, StreamClocks
 
 pytestmark = pytest.mark.timeout(20)
 
