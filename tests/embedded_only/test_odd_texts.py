@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.doors.test_texts import ask, all_text_inputs
+from tests.doors.test_texts import all_text_inputs, ask
 from tests.support.stack import Stack
 
 THEIRS = {"BAD_USER_INPUT", "NOT_FOUND", "CONFLICT"}
