@@ -321,9 +321,8 @@ class Session:
         await self._send_message({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
-        await self._send_message(
-            {"id": operation_id, "type": "error", "payload": Refused.by(error, self._request_id).errors}
-        )
+        errors = Refused.by(error, self._request_id).errors
+        await self._send_message({"id": operation_id, "type": "error", "payload": errors})
 
     async def _put_result(self, text: str) -> None:
         """Send a result. A large one counts against its user until the socket takes it."""

@@ -1,4 +1,4 @@
-"""Agents, and the tools they have."""
+"""Agents, and tools."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ from app.embedded.letta.views import include_of, system_message, view
 from app.embedded.state import Agent, Json, State, new_id, now
 
 _PATCHABLE = frozenset(
-    {
-        "name",
-        "description",
-        "system",
-        "metadata",
-        "tags",
-        "tool_rules",
-        "timezone",
-        "hidden",
+    {"name", "description", "system", "metadata", "tags", "tool_rules", "timezone", "hidden"}
+    | {
         "message_buffer_autoclear",
+        "last_stop_reason",
+        "enable_sleeptime",
+        "response_format",
+        "model_settings",
+        "compaction_settings",
     }
-    | {"last_stop_reason", "enable_sleeptime", "response_format", "model_settings", "compaction_settings"}
 )
 _SYSTEM = "You are a helpful agent."
 _NAME = re.compile(r"[\w '\-]+")
-"""What a new agent may be called; an old one is renamed without that check, as in Letta."""
+"""The names of new agents. As in Letta, renaming an agent does not check it."""
 
 
 class Agents:
@@ -39,7 +36,7 @@ class Agents:
         self._state = state
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/v1/agents/", self._list),
             ("POST", "/v1/agents/", self._create),
@@ -55,7 +52,7 @@ class Agents:
         ]
 
     def make(self, body: Json) -> Agent:
-        """Make an agent as ``POST /v1/agents/`` does, but for the ids, which may be given here. Raises Refused."""
+        """Make an agent as ``POST /v1/agents/`` does; ``body`` can have ids. Raises Refused."""
         _check(body)
         at, model, embedding = now(), _model(body), _embedding(body)
         agent = Agent(
@@ -95,11 +92,11 @@ class Agents:
     async def _list(self, request: Request) -> Response:
         query = request.query_params
         tags = set(query.getlist("tags"))
-        every = truth(query.get("match_all_tags"))
+        match_all = truth(query.get("match_all_tags"))
         found = [
             agent
             for agent in self._state.agents.values()
-            if (not tags or (tags <= set(agent.body["tags"]) if every else tags & set(agent.body["tags"])))
+            if (not tags or (tags <= set(agent.body["tags"]) if match_all else tags & set(agent.body["tags"])))
             and query.get("name") in {None, agent.body["name"]}
             and (not query.get("query_text") or _pattern(query["query_text"]).search(agent.body["name"]))
         ]
@@ -115,7 +112,7 @@ class Agents:
         return ok(view(self._state, self.make(body)))
 
     def _check_model(self, body: Json) -> None:
-        """A handle has to be one of those listed; a model that is spelled out need not. Raises Refused."""
+        """Check that the handle is listed, unless there is an ``llm_config``. Raises Refused."""
         handle = body.get("model")
         if isinstance(body.get("llm_config"), dict) or not isinstance(handle, str):
             return
@@ -149,7 +146,7 @@ class Agents:
         return ok(view(self._state, agent))
 
     def _rewrite_system(self, agent: Agent) -> None:
-        """Put the new system prompt at the head of the agent's own conversation, as Letta does."""
+        """Write the new system prompt to the head of the default conversation, as Letta does."""
         head = agent.messages[agent.id][0]
         head[0]["content"] = agent.body["system"]
         self._state.keep_group(agent, agent.id, head)
@@ -163,7 +160,7 @@ class Agents:
         return ok({"message": f"Agent id={agent.id} successfully deleted"})
 
     def _existing(self, request: Request) -> Agent:
-        """The agent that is to be changed; its absence is worded otherwise than for a read."""
+        """Return the agent of a mutation, for which the text of a 404 differs from that of a read. Raises Refused."""
         agent_id = request.path_params["id"]
         if agent_id not in self._state.agents and agent_id.startswith("agent-"):
             raise missing("Agent", agent_id)
@@ -216,7 +213,7 @@ class Agents:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """A search as the database takes it: ``%`` and ``_`` stand for any characters, and for one."""
+    """Compile a pattern of SQL: ``%`` matches any characters, ``_`` one."""
     parts = [{"%": ".*", "_": "."}.get(char, re.escape(char)) for char in text]
     return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
 
@@ -235,7 +232,7 @@ def _check(body: Json) -> None:
 
 
 def _model(body: Json) -> Json:
-    """The model that a body names by its handle, or spells out."""
+    """Return the model configuration of a body, by its handle or its ``llm_config``."""
     given = body.get("llm_config")
     if not isinstance(given, dict):
         return llm_config(str(body["model"]))

@@ -1,4 +1,4 @@
-"""Runs: what became of a message, and taking a background run's stream up again."""
+"""Runs, their steps and messages, and the replay of background runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.embedded.letta.failures import error_frame
 from app.embedded.state import Run, State, new_id, now_of_message
 
 PING_SECONDS = 5.0
-"""How long Letta is silent before it says that it is still there."""
+"""The interval of Letta's pings."""
 
 _ACTIVE = {"created", "running"}
 _NO_USAGE = {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0}
@@ -39,7 +39,7 @@ class Runs:
         self._state = state
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/v1/runs/", self._list),
             ("GET", "/v1/runs/active", self._active),
@@ -69,7 +69,7 @@ class Runs:
             message = "Input should be greater than or equal to 1"
             raise invalid("greater_than_equal", ("query", "limit"), message, query["limit"])
         order = order_of(request)
-        # Measured: in ascending order the two sides of a place change their names.
+        # measured: ascending order swaps ``after`` and ``before``
         return ok(page_by_age(found, request, order=order, newer="before" if order == "asc" else "after"))
 
     async def _active(self, request: Request) -> Response:
@@ -109,7 +109,7 @@ class Runs:
             raise refused(400, "INVALID_ARGUMENT: Run was not created in background mode, so it cannot be retrieved.")
         after = number_of((await body_of(request)).get("starting_after") or 0, ("body", "starting_after"))
         if run.lost:
-            return StreamingResponse(iter(_farewell(run)), media_type="text/event-stream")
+            return StreamingResponse(iter(_last_frames(run)), media_type="text/event-stream")
         if after >= len(run.frames) and run.over:
             return await _hang(request)
         return StreamingResponse(frames(run, after), media_type="text/event-stream")
@@ -136,7 +136,7 @@ class Runs:
 
 
 async def frames(run: Run, after: int) -> AsyncIterator[str]:
-    """A run's frames after a number of them, as they are said, with pings in between. The run does not need us."""
+    """Yield a run's frames, without the first ``after`` ones, and pings in between."""
     sent = after
     while True:
         changed = run.changed
@@ -153,17 +153,17 @@ async def frames(run: Run, after: int) -> AsyncIterator[str]:
             yield f"data: {orjson.dumps(ping).decode()}\n\n"
 
 
-def _farewell(run: Run) -> list[str]:
-    """The end of a run whose frames are gone."""
+def _last_frames(run: Run) -> list[str]:
+    """Return the end of a run whose frames are lost."""
     reason = {"message_type": "stop_reason", "stop_reason": run.body["stop_reason"]}
-    said = [f"data: {orjson.dumps(reason).decode()}\n\n"]
+    stop = f"data: {orjson.dumps(reason).decode()}\n\n"
     if run.body["status"] == "failed":
-        return [*said, error_frame(run.id, "internal_error", "The server stopped before the run was over.")]
-    return [*said, "data: [DONE]\n\n"]
+        return [stop, error_frame(run.id, "internal_error", "The server stopped before the run was over.")]
+    return [stop, "data: [DONE]\n\n"]
 
 
 async def _hang(request: Request) -> Response:
-    """Past the end of a finished run Letta waits for what never comes, without so much as a status."""
+    """Wait without a response until the client leaves, as Letta does past the end of a finished run."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     return Response(status_code=499)
