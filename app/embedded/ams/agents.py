@@ -44,14 +44,18 @@ class Agents:
             ("DELETE", "/agents/{id}", self._delete),
         ]
 
-    async def _make(self, user: User, template: Json, name: str | None, version: str, variables: Json) -> Json:
-        """Make an agent in Letta from a template, and its row."""
+    async def make(
+        self, user: User, template: Json, name: str | None, *, version: str | None = None, variables: Json | None = None
+    ) -> Json:
+        """Make an agent in Letta from a template, and its row. A template's ``model`` overrides its file's."""
+        version, variables = version or template["latest_version"], variables or {}
         file, name = self._templates.file(template, version), name or template["name"]
+        model = template.get("model") or file.content["engine"]["model"]
         body = {
             "name": name,
             "description": template["description"],
             "system": prompt_of(file.content, agent_name=name, variables=variables),
-            **await self.models.of(user, self._model_of(file.content), self._embedding),
+            **await self.models.of(user, self._with_prefix(model), self._embedding),
             "memory_blocks": [{"label": label, "value": text.format(**template)} for label, text in MEMORY.items()],
             "tags": [f"user:{user.id}"],
             "include_base_tools": False,
@@ -62,8 +66,8 @@ class Agents:
         self._state.keep_rows(user)
         return agent
 
-    def _model_of(self, content: Json) -> str:
-        return self._model_prefix + str(content["engine"]["model"]).split("/", 1)[-1]
+    def _with_prefix(self, model: object) -> str:
+        return self._model_prefix + str(model).split("/", 1)[-1]
 
     async def adopt(self, user: User) -> None:
         """Make rows for the agents in Letta with the user's tag. Existing rows stay. Raises HTTPError."""
@@ -107,7 +111,7 @@ class Agents:
         missing = [name for name in required_variables(file.content) if variables.get(name) in {None, ""}]
         if missing:
             raise Refused(400, "Variables are missing", [f"{name} is required" for name in missing])
-        agent = await self._make(user, template, body.get("agent_name"), version, variables)
+        agent = await self.make(user, template, body.get("agent_name"), version=version, variables=variables)
         return ok({"agent": agent, "template_checksum": file.checksum})
 
     async def _upgrade(self, request: Request, user: User | None) -> Response:
@@ -164,7 +168,7 @@ class Agents:
             variables = agent_row.get("variables", {})
             changes["system"] = prompt_of(after, agent_name=agent["name"], variables=variables)
         if after["engine"]["model"] != before["engine"]["model"]:
-            changes |= await self.models.of(self._owner(agent_row), self._model_of(after))
+            changes |= await self.models.of(self._owner(agent_row), self._with_prefix(after["engine"]["model"]))
         if after.get("tools") != before.get("tools"):
             changes["tool_ids"] = await self._tool_ids(after)
         if changes:

@@ -83,10 +83,10 @@ class ProxiedModels:
         if user.id in self._provided:
             return
         name, secret = provider_name(user.id), gateway.secret(user.id)
-        given = {"api_key": secret, "base_url": gateway.proxy(user.id)}
+        access = {"api_key": secret, "base_url": gateway.proxy(user.id)}
         known = [one for one in await self._call("GET", "/v1/providers/", params={"name": name}) if one["name"] == name]
         if known:
-            await self._call("PATCH", f"/v1/providers/{known[0]['id']}", json=given)
+            await self._call("PATCH", f"/v1/providers/{known[0]['id']}", json=access)
         else:
-            await self._call("POST", "/v1/providers/", json={"name": name, "provider_type": "openai", **given})
+            await self._call("POST", "/v1/providers/", json={"name": name, "provider_type": "openai", **access})
         self._provided.add(user.id)

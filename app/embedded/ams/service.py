@@ -38,6 +38,10 @@ class EmbeddedAms:
         guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
         return Starlette(routes=[Route("/health", self._health), *guarded])
 
+    async def make_agent(self, user: User, template: Json, name: str | None = None) -> Json:
+        """Make an agent in Letta from a template's latest version, and its row."""
+        return await self._agents.make(user, template, name)
+
     def reach_gateway(self, gateway: ProxyTarget | None) -> None:
         """Set the gateway for the models of new agents."""
         self._agents.models.gateway = gateway
