@@ -114,10 +114,10 @@ def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state:
         return JSONResponse(asdict(state.stats))
 
     async def calls(request: Request) -> Response:
-        seen = list(state.calls)
+        logged = list(state.calls)
         if request.method == "DELETE":
             state.calls.clear()
-        return JSONResponse(seen)
+        return JSONResponse(logged)
 
     return [
         Route(path, page),

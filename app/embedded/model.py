@@ -100,19 +100,19 @@ class ToolResult:
 def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
     """Return the model's answer to a conversation. Equal conversations have equal answers."""
     prompt, results = prompt_of(messages), results_of(messages)
-    given, tools = _directives(prompt)
-    if (tokens := _number(given.get("tokens"), _MAX_TOKENS)) is not None:
+    directives, tools = _directives(prompt)
+    if (tokens := _number(directives.get("tokens"), _MAX_TOKENS)) is not None:
         text = "tok" + " tok".join(str(n) for n in range(int(tokens)))
     else:
         text = _summary(results) if results else _reply(prompt)
     return Answer(
-        reasoning="They want something; I will be brief and concrete." if given.get("reasoning") else "",
+        reasoning="They want something; I will be brief and concrete." if directives.get("reasoning") else "",
         text=text,
-        first=_number(given.get("first"), _MAX_SECONDS) or 0.0,
-        delay=1 / words_per_second if (delay := _number(given.get("delay"), _MAX_SECONDS)) is None else delay,
-        error=given.get("error"),
+        first=_number(directives.get("first"), _MAX_SECONDS) or 0.0,
+        delay=1 / words_per_second if (delay := _number(directives.get("delay"), _MAX_SECONDS)) is None else delay,
+        error=directives.get("error"),
         prompt_tokens=max(1, sum(len(text_of(message)) for message in messages) // 4),
-        approve=given.get("approve", "0") != "0",
+        approve=directives.get("approve", "0") != "0",
         tools=_without_result(tools, results),
         answered=frozenset(result.name for result in results),
     )
@@ -129,15 +129,15 @@ def _number(text: str | None, most: float) -> float | None:
 
 def _directives(prompt: str) -> tuple[dict[str, str], list[str]]:
     """Return the directives of a message, and the tools that they name, in order."""
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     tools: list[str] = []
     for directive in _DIRECTIVE.findall(prompt):
         for part in directive.split():
             name, _, value = part.partition("=")
-            given[name] = value
+            values[name] = value
             if name in {"tool", "tools"}:
                 tools += [tool for tool in value.split(",") if tool]
-    return given, tools
+    return values, tools
 
 
 def results_of(messages: list[Json]) -> list[ToolResult]:
@@ -236,8 +236,8 @@ def _summary(results: list[ToolResult]) -> str:
     sentences = []
     for result in results:
         text = re.sub(r"\s+", " ", result.text).strip()
-        shown = f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text or "nothing"
-        sentences.append(f"{f'The tool {result.name}' if result.name else 'The tool'} answered {shown.rstrip('.')}.")
+        excerpt = f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text or "nothing"
+        sentences.append(f"{f'The tool {result.name}' if result.name else 'The tool'} answered {excerpt.rstrip('.')}.")
     return " ".join(sentences)
 
 

@@ -35,10 +35,10 @@ def embed(text: str, dimensions: int) -> list[float]:
 
 def similarity(query: str, text: str) -> float:
     """Return the share of a query's words that a text has, from 0 to 1. A prefix of a word counts half."""
-    wanted, known = words(query), sorted(set(words(text)))
-    if not wanted:
+    query_words, text_words = words(query), sorted(set(words(text)))
+    if not query_words:
         return 0.0
-    return sum(_score(word, known) for word in wanted) / len(wanted)
+    return sum(_score(word, text_words) for word in query_words) / len(query_words)
 
 
 def _counted(text: str) -> dict[str, int]:
@@ -50,8 +50,8 @@ def _counted(text: str) -> dict[str, int]:
     return counts
 
 
-def _score(word: str, known: list[str]) -> float:
-    at = bisect_left(known, word)
-    if at == len(known) or not known[at].startswith(word):
+def _score(word: str, text_words: list[str]) -> float:
+    at = bisect_left(text_words, word)
+    if at == len(text_words) or not text_words[at].startswith(word):
         return 0.0
-    return 1.0 if known[at] == word else 0.5
+    return 1.0 if text_words[at] == word else 0.5

@@ -165,21 +165,21 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
     ) -> list[Any]:
         """Complete a list of objects as ``complete_iterable_value`` does, but yield to other operations."""
-        answer, done, waiting = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
+        answer, done, awaited = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
         try:
             for index, item in enumerate(items):
                 if answer.must_wait:
                     await answer.wait()
                 at = path.add_key(index, None)
                 if self.complete_list_item_value(item, done, item_type, field_details_list, info, at, None):
-                    waiting[index] = asyncio.ensure_future(done[index])
-            values = await gather_with_cancel(*waiting.values()) if waiting else ()
+                    awaited[index] = asyncio.ensure_future(done[index])
+            values = await gather_with_cancel(*awaited.values()) if awaited else ()
         except BaseException:  # a cancellation too: no item continues after the list was given up
-            for future in waiting.values():
+            for future in awaited.values():
                 future.cancel()
-            self.settle_in_background(list(waiting.values()))
+            self.settle_in_background(list(awaited.values()))
             raise
-        for index, value in zip(waiting, values, strict=True):
+        for index, value in zip(awaited, values, strict=True):
             done[index] = value
         return done
 

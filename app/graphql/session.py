@@ -185,9 +185,9 @@ class Session:
         if payload is not None and not isinstance(payload, dict):
             raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
         parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
-        given = parameters.get("authorization", header(self._scope, b"authorization"))
+        authorization = parameters.get("authorization", header(self._scope, b"authorization"))
         try:
-            principal = self._gateway.authenticator.principal(given if isinstance(given, str) else None)
+            principal = self._gateway.authenticator.principal(authorization if isinstance(authorization, str) else None)
         except (Unauthenticated, Forbidden) as error:
             raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
         self._admit(principal)

@@ -91,20 +91,20 @@ class Agents:
         await asyncio.gather(*self._upgrades, return_exceptions=True)
 
     async def _rows(self, request: Request, user: User | None) -> Response:
-        wanted, rows = ids_of(request), user.rows if user else []
-        if len(wanted) > 100:
+        requested, rows = ids_of(request), user.rows if user else []
+        if len(requested) > 100:
             raise Refused(400, "At most 100 ids")
         owner = user.id if user else None
         found = [{**one, "user_id": owner, "variables": one.get("variables", {})} for one in rows]
-        return ok({"agents": [one for one in found if one["agent_id"] in wanted]})
+        return ok({"agents": [one for one in found if one["agent_id"] in requested]})
 
     async def _create(self, request: Request, user: User | None) -> Response:
         body = await body_of(request)
         template = self._templates.usable(str(body.get("template_id")), user)
         if user is None:
             raise Refused(404, "There is no such user")
-        wanted = body.get("version")
-        version = template["latest_version"] if wanted is None or body.get("use_latest") else str(wanted)
+        requested = body.get("version")
+        version = template["latest_version"] if requested is None or body.get("use_latest") else str(requested)
         file, variables = self._templates.file(template, version), body.get("variables") or {}
         if not isinstance(variables, dict):
             raise Refused(400, "variables must be an object")
@@ -134,8 +134,8 @@ class Agents:
         if agent_row["template_id"] is None:
             raise Refused(400, "The agent was made from no template")
         template = self._templates.usable(agent_row["template_id"], user)
-        wanted = body.get("target_version")
-        target = template["latest_version"] if wanted is None or body.get("use_latest") else str(wanted)
+        requested = body.get("target_version")
+        target = template["latest_version"] if requested is None or body.get("use_latest") else str(requested)
         self._templates.file(template, target)
         return template, target
 

@@ -22,7 +22,7 @@ _EMBEDDING = ("embedding_endpoint_type", "embedding_model", "embedding_dim", "em
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyTarget:
-    """Where Letta sends model calls. ``takes_lettas_key`` says whether the proxy accepts Letta's own key."""
+    """Where Letta sends model calls. ``takes_lettas_key`` is whether the proxy accepts Letta's own key."""
 
     url: str
     master_key: str

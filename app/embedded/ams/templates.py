@@ -50,36 +50,36 @@ class Templates:
 
     def publish(self, file: AgentFile, *, by: str | None) -> None:
         """Publish a valid file as its template's latest version."""
-        given, known = file.template, self._state.templates.get(file.template["id"], {})
+        section, earlier = file.template, self._state.templates.get(file.template["id"], {})
         template = {
-            "id": given["id"],
-            "name": given["name"],
-            "description": given.get("description", known.get("description")),
-            "latest_version": given["version"],
-            "versions": [*known.get("versions", []), given["version"]],
-            "is_public": bool(given.get("is_public", known.get("is_public", True))),
-            "tags": [str(tag) for tag in given.get("tags") or known.get("tags") or []],
-            "owner": known["owner"] if known else by,
+            "id": section["id"],
+            "name": section["name"],
+            "description": section.get("description", earlier.get("description")),
+            "latest_version": section["version"],
+            "versions": [*earlier.get("versions", []), section["version"]],
+            "is_public": bool(section.get("is_public", earlier.get("is_public", True))),
+            "tags": [str(tag) for tag in section.get("tags") or earlier.get("tags") or []],
+            "owner": earlier["owner"] if earlier else by,
         }
         release = {"source": file.source, "checksum": file.checksum, "published_at": now(), "published_by": by}
         with self._state.store.together():
-            self._state.keep("template", self._state.templates, given["id"], template)
-            self._state.keep("release", self._state.releases, f"{given['id']}@{given['version']}", release)
+            self._state.keep("template", self._state.templates, section["id"], template)
+            self._state.keep("release", self._state.releases, f"{section['id']}@{section['version']}", release)
 
     async def _list(self, request: Request, user: User | None) -> Response:
         query = request.query_params
-        shown = [template for template in self._state.templates.values() if self._may_use(template, user)]
+        templates = [template for template in self._state.templates.values() if self._may_use(template, user)]
         if "ids" in query:
-            wanted = ids_of(request)
-            return ok({"templates": [_shown(template) for template in shown if template["id"] in wanted]})
+            requested = ids_of(request)
+            return ok({"templates": [_shown(template) for template in templates if template["id"] in requested]})
         search = query.get("search", "").lower()
-        shown = [template for template in shown if search in _searched(template)]
-        ids = [template["id"] for template in shown]
+        templates = [template for template in templates if search in _searched(template)]
+        ids = [template["id"] for template in templates]
         begin = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
         limit = query.get("limit", str(_MAX_PAGE))
         if not limit.isdecimal():
             raise Refused(400, "limit must be a number")
-        page = shown[begin : begin + min(int(limit), _MAX_PAGE)]
+        page = templates[begin : begin + min(int(limit), _MAX_PAGE)]
         return ok({"templates": [_shown(template) for template in page]})
 
     async def _version(self, request: Request, user: User | None) -> Response:

@@ -19,15 +19,15 @@ def plan(migrations: Iterable[Json], start: str, target: str) -> list[Json]:
     for migration in migrations:
         by_start.setdefault(migration["from"], migration)
     chain: list[Json] = []
-    seen, at = {start}, start
+    visited, at = {start}, start
     while at != target:
         step = by_start.get(at)
         if step is None:
             raise UpgradeError(f"No migrations lead from {start} to {target}")
         at = step["to"]
-        if at in seen:
+        if at in visited:
             raise UpgradeError(f"The migrations from {start} run in a circle at {at}")
-        seen.add(at)
+        visited.add(at)
         chain.append({"from": step["from"], "to": at, "steps": step.get("steps") or []})
     return chain
 

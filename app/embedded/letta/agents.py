@@ -71,23 +71,23 @@ class Agents:
                 "created_at": at,
                 "updated_at": at,
             },
-            tool_ids=self._wanted_tools(body),
+            tool_ids=self._tool_ids(body),
         )
         with self._state.store.together():
-            for given in body.get("memory_blocks") or []:
-                agent.block_ids.append(make_block(self._state, given)["id"])
-            agent.block_ids += [given for given in body.get("block_ids") or [] if given in self._state.blocks]
+            for one in body.get("memory_blocks") or []:
+                agent.block_ids.append(make_block(self._state, one)["id"])
+            agent.block_ids += [one for one in body.get("block_ids") or [] if one in self._state.blocks]
             self._state.keep_agent(agent)
             self._state.add_messages(agent, agent.id, [[system_message(agent)]])
         return agent
 
-    def _wanted_tools(self, body: Json) -> list[str]:
+    def _tool_ids(self, body: Json) -> list[str]:
         names = set(body.get("tools") or [])
         if body.get("include_base_tools", True):
             names |= BASE_TOOLS
-        named = [tool["id"] for tool in self._state.tools.values() if tool["name"] in names]
-        given = [tool_id for tool_id in body.get("tool_ids") or [] if tool_id in self._state.tools]
-        return list(dict.fromkeys([*given, *named]))
+        by_name = [tool["id"] for tool in self._state.tools.values() if tool["name"] in names]
+        by_id = [tool_id for tool_id in body.get("tool_ids") or [] if tool_id in self._state.tools]
+        return list(dict.fromkeys([*by_id, *by_name]))
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
@@ -185,8 +185,8 @@ class Agents:
 
     async def _approval(self, request: Request) -> Response:
         agent, body = self._existing(request), await body_of(request)
-        wanted = request.query_params.get("requires_approval")
-        required = truth(wanted) if wanted is not None else bool(body.get("requires_approval"))
+        parameter = request.query_params.get("requires_approval")
+        required = truth(parameter) if parameter is not None else bool(body.get("requires_approval"))
         agent.approvals[request.path_params["name"]] = required
         self._state.keep_agent(agent)
         return ok(None)
@@ -233,14 +233,14 @@ def _check(body: Json) -> None:
 
 def _model(body: Json) -> Json:
     """Return the model configuration of a body, by its handle or its ``llm_config``."""
-    given = body.get("llm_config")
-    if not isinstance(given, dict):
+    config = body.get("llm_config")
+    if not isinstance(config, dict):
         return llm_config(str(body["model"]))
-    return {**llm_config(str(given["handle"])), **given}
+    return {**llm_config(str(config["handle"])), **config}
 
 
 def _embedding(body: Json) -> Json | None:
-    given = body.get("embedding_config")
-    if not isinstance(given, dict):
+    config = body.get("embedding_config")
+    if not isinstance(config, dict):
         return embedding_config(body.get("embedding"))
-    return {**(embedding_config(str(given["handle"])) or {}), **given}
+    return {**(embedding_config(str(config["handle"])) or {}), **config}

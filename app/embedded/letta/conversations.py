@@ -61,11 +61,11 @@ class Conversations:
         if agent is None:
             return ok([])
         conversations = list(agent.conversations.values())
-        after, wanted = request.query_params.get("after"), request.query_params.get("summary_search")
+        after, search = request.query_params.get("after"), request.query_params.get("summary_search")
         if after is not None and after not in agent.conversations:
             raise missing("Conversation", after)
         # measured: a list can continue after a deleted conversation
-        listed = [one for one in conversations if one["id"] == after or _is_listed(one, wanted)]
+        listed = [one for one in conversations if one["id"] == after or _is_listed(one, search)]
         return ok(_page(listed, request, after))
 
     async def _create(self, request: Request) -> Response:
@@ -82,8 +82,8 @@ class Conversations:
 
     async def _patch(self, request: Request) -> Response:
         agent, conversation = conversation_of(self._state, request.path_params["id"])
-        given = (await body_of(request)).items()
-        changes = {name: value for name, value in given if name in _PATCHABLE and value is not None}
+        fields = (await body_of(request)).items()
+        changes = {name: value for name, value in fields if name in _PATCHABLE and value is not None}
         changed = {**conversation, **changes, "updated_at": now()}
         self._state.keep_conversation(agent, changed)
         return ok(changed)
@@ -119,13 +119,13 @@ def _page(conversations: list[Json], request: Request, after: str | None) -> lis
     return ordered[begin:][: limit_of(request, 50)]
 
 
-def _is_listed(conversation: Json, wanted: str | None) -> bool:
+def _is_listed(conversation: Json, search: str | None) -> bool:
     """Whether a conversation is not deleted, and its summary matches a pattern of SQL's ``LIKE``."""
     if conversation.get("is_deleted"):
         return False
-    if not wanted:
+    if not search:
         return True
     signs = {"%": ".*", "_": "."}
-    tokens = re.findall(r"\\?.", wanted, re.DOTALL)
+    tokens = re.findall(r"\\?.", search, re.DOTALL)
     pattern = "".join(signs.get(token) or re.escape(token[-1]) for token in tokens)
     return re.search(pattern, conversation["summary"] or "", re.DOTALL) is not None

@@ -33,11 +33,11 @@ def _is_image(part: Any) -> bool:
 async def _part(part: Json) -> Json:
     if not _is_image(part):
         return {"type": "text", "text": part.get("text", ""), "signature": None}
-    given: Json = part["source"]
-    media_type, data = given.get("media_type"), given.get("data")
-    if given.get("type") == "url":
-        media_type, data = await _fetched(given["url"])
-    own = {"media_type": media_type, "data": data, "detail": given.get("detail")}
+    source: Json = part["source"]
+    media_type, data = source.get("media_type"), source.get("data")
+    if source.get("type") == "url":
+        media_type, data = await _fetched(source["url"])
+    own = {"media_type": media_type, "data": data, "detail": source.get("detail")}
     return {"type": "image", "source": {"type": "letta", "file_id": new_id("file"), **own}}
 
 

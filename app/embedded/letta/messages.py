@@ -71,8 +71,9 @@ class Messages:
 
     async def _of_agent(self, request: Request) -> Response:
         """List the messages of an agent or a conversation, oldest first whatever the order: recorded."""
-        agent, wanted = agent_of(self._state, request.path_params["id"]), request.query_params.get("conversation_id")
-        scopes = [scope for scope in agent.messages if wanted in {None, scope}]
+        agent = agent_of(self._state, request.path_params["id"])
+        conversation_id = request.query_params.get("conversation_id")
+        scopes = [scope for scope in agent.messages if conversation_id in {None, scope}]
         groups = sorted(
             (group for scope in scopes for group in agent.messages[scope]), key=lambda group: group[0]["date"]
         )

@@ -56,9 +56,9 @@ class Providers:
         own = {name: given.get(name, provider.get(name)) for name in _FIELDS}
         keys = {f"{name}_enc": own[name] or provider.get(f"{name}_enc") for name in ("api_key", "access_key")}
         dates = {"updated_at": now(), "last_synced": None}
-        kept = {**provider, **own, **keys, **dates, "api_key": None, "access_key": None}
-        self._state.keep("provider", self._state.providers, kept["id"], kept)
-        return kept
+        updated = {**provider, **own, **keys, **dates, "api_key": None, "access_key": None}
+        self._state.keep("provider", self._state.providers, updated["id"], updated)
+        return updated
 
     def _known(self, request: Request) -> Json:
         provider = self._state.providers.get(request.path_params["id"])

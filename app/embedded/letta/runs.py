@@ -55,7 +55,7 @@ class Runs:
     async def _list(self, request: Request) -> Response:
         query = request.query_params
         agents = {*query.getlist("agent_ids"), *query.getlist("agent_id")}
-        wanted = {name: query[name] for name in ("stop_reason", "conversation_id") if name in query}
+        filters = {name: query[name] for name in ("stop_reason", "conversation_id") if name in query}
         statuses = set(query.getlist("statuses")) or (_ACTIVE if truth(query.get("active")) else set())
         found = [
             run.body
@@ -63,7 +63,7 @@ class Runs:
             if (not agents or run.body["agent_id"] in agents)
             and (not statuses or run.body["status"] in statuses)
             and ("background" not in query or truth(query["background"]) == run.body["background"])
-            and all(run.body[name] == value for name, value in wanted.items())
+            and all(run.body[name] == value for name, value in filters.items())
         ]
         if number_of(query.get("limit", 1), ("query", "limit")) < 1:
             message = "Input should be greater than or equal to 1"
@@ -100,8 +100,8 @@ class Runs:
         run = self._known(request)
         agent = self._state.agents[run.body["agent_id"]]
         groups = {group[0]["id"]: group for group in agent.messages.get(run.scope, []) if group[0]["run_id"] == run.id}
-        shown = page([group[0] for group in groups.values()], request, default=100, order="asc")
-        return ok([message for first in shown for message in groups[first["id"]]])
+        firsts = page([group[0] for group in groups.values()], request, default=100, order="asc")
+        return ok([message for first in firsts for message in groups[first["id"]]])
 
     async def _resume(self, request: Request) -> Response:
         run = self._known(request)
@@ -115,11 +115,11 @@ class Runs:
         return StreamingResponse(frames(run, after), media_type="text/event-stream")
 
     async def _cancel(self, request: Request) -> Response:
-        agent_id, wanted = request.path_params["id"], (await body_of(request)).get("run_ids")
+        agent_id, run_ids = request.path_params["id"], (await body_of(request)).get("run_ids")
         active = [
             run
             for run in self._state.runs.values()
-            if not run.over and run.body["agent_id"] == agent_id and (wanted is None or run.id in wanted)
+            if not run.over and run.body["agent_id"] == agent_id and (run_ids is None or run.id in run_ids)
         ]
         if not active:
             raise refused(409, f"CONFLICT: No active runs to cancel for agent {agent_id}")

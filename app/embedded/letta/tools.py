@@ -52,8 +52,8 @@ def tool_use(state: State, agent: Agent, answer: Answer, prompt: str) -> ToolUse
 def _arguments(name: str, tool: Json | None, prompt: str) -> str:
     if name == REFUND_TOOL:
         amount = _AMOUNT.search(prompt)
-        given = {"amount": float(amount[0]) if amount else 25.0, "reason": prompt[:200]}
-        return orjson.dumps(given).decode()
+        arguments = {"amount": float(amount[0]) if amount else 25.0, "reason": prompt[:200]}
+        return orjson.dumps(arguments).decode()
     if tool is None:
         return '{"query": "tok0"}'
     return orjson.dumps(instance_of(tool["json_schema"]["parameters"], "tok0")).decode()
@@ -71,5 +71,5 @@ def denied(reason: str | None) -> str:
 
 def decision_of(sent: Json) -> tuple[bool, str | None]:
     """Return whether an approval message allows the call, and the reason. It has the new or the older form."""
-    given = next(iter(sent.get("approvals") or []), sent)
-    return bool(given.get("approve")), given.get("reason")
+    decision = next(iter(sent.get("approvals") or []), sent)
+    return bool(decision.get("approve")), decision.get("reason")

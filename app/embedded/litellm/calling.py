@@ -118,8 +118,8 @@ def _named(choice: object) -> str | None:
 
 
 def _arguments(function: Json, text: str) -> str:
-    given = instance_of(function.get("parameters"), text)
-    return orjson.dumps(given if isinstance(given, dict) else {"query": given}).decode()
+    value = instance_of(function.get("parameters"), text)
+    return orjson.dumps(value if isinstance(value, dict) else {"query": value}).decode()
 
 
 def _call_json(call: ToolCall, arguments: str) -> Json:

@@ -95,17 +95,17 @@ class Keys:
 
     def sign_in(self, request: Request) -> Json:
         """Return the record of the request's key. Raises Refused."""
-        given = request.headers.get("authorization", "").partition(" ")[2].strip()
-        if not given:
+        bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
+        if not bearer:
             raise Refused(401, "auth_error", "Authentication Error, No api key passed in.", param="None")
-        record = self._state.keys.get(given)
-        if record is None and not given.startswith("sk-"):
+        record = self._state.keys.get(bearer)
+        if record is None and not bearer.startswith("sk-"):
             text = "LiteLLM Virtual Key expected. Received=****, expected to start with 'sk-'."
             raise Refused(401, "auth_error", text, param="None")
         if record is None:
             text = (
-                f"Authentication Error, Invalid proxy server token passed. Received API Key = {short(given)}, "
-                f"Key Hash (Token) ={hashed(given)}. Unable to find token in cache or `LiteLLM_VerificationTokenTable`"
+                f"Authentication Error, Invalid proxy server token passed. Received API Key = {short(bearer)}, "
+                f"Key Hash (Token) ={hashed(bearer)}. Unable to find token in cache or `LiteLLM_VerificationTokenTable`"
             )
             raise Refused(401, "token_not_found_in_db", text, param="key")
         info = record["info"]
@@ -160,25 +160,25 @@ class Keys:
         self._state.keep("key", self._state.keys, record["key"], record)
 
     async def _info(self, request: Request, record: Json) -> Response:
-        wanted = request.query_params.get("key")
-        if wanted is None:
+        name = request.query_params.get("key")
+        if name is None:
             return ok({"key": hashed(record["key"]), "info": _shown(record)})
-        known = next((one for key, one in self._state.keys.items() if wanted in {key, hashed(key)}), None)
+        known = next((one for key, one in self._state.keys.items() if name in {key, hashed(key)}), None)
         if known is None:
             raise Refused(404, "not_found_error", "Key not found in database", param="key")
         if known["info"]["user_id"] != record["info"]["user_id"]:
             raise Refused(403, "internal_server_error", "You are not allowed to access this key's info.")
-        return ok({"key": wanted, "info": _shown(known)})
+        return ok({"key": name, "info": _shown(known)})
 
     async def _many(self, request: Request, record: Json) -> Response:
-        wanted = (await body_of(request)).get("keys") or []
+        names = (await body_of(request)).get("keys") or []
         own = record["info"]["user_id"]
         found = [
             one
             for key, one in self._state.keys.items()
-            if (key in wanted or hashed(key) in wanted) and one["info"]["user_id"] == own
+            if (key in names or hashed(key) in names) and one["info"]["user_id"] == own
         ]
-        return ok({"key": wanted, "info": [_shown(one) for one in found]})
+        return ok({"key": names, "info": [_shown(one) for one in found]})
 
 
 def _shown(record: Json) -> Json:

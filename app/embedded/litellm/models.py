@@ -61,10 +61,10 @@ class Models:
 
     def _details(self, name: str) -> Json:
         model = self._state.models[name]
-        shown = ("input_cost_per_token", "output_cost_per_token", "mode", "supports_function_calling")
+        copied = ("input_cost_per_token", "output_cost_per_token", "mode", "supports_function_calling")
         info = {
             "cache_read_input_token_cost": _cached(model),
-            **{field: model[field] for field in (*shown, "supports_vision", "supports_reasoning")},
+            **{field: model[field] for field in (*copied, "supports_vision", "supports_reasoning")},
             **_limits(model),
             "id": f"{name}-id",
             "db_model": False,
