@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
 
 from app.embedded.seed import ADA, GRACE
 from tests.support.attack import Target, attacked
+from tests.support.endless import Model, asked, gone
 
 STREAMS_PER_USER = 90
 MAX_CPU_RATIO = 1.5
-COMPLETION = """subscription($i: CompletionInput!, $k: ID!) {
-  completion(input: $i, streamKey: $k) { __typename cursor ... on TextDelta { text } } }"""
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-TOKEN = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"token "}}]}\n\n'
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
-
-
-class Model(asyncio.Protocol):
-    """An upstream whose answers never end. Those to come are told to all of them by ``say``."""
-
-    answering: ClassVar[set[asyncio.WriteTransport]] = set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.answering.discard(self.transport)
-
-    def data_received(self, data: bytes) -> None:
-        if data.startswith(b"POST"):
-            self.transport.write(HEAD)
-            self.answering.add(self.transport)
-            self.say(self.transport)
-        elif data.startswith(b"GET"):
-            self.transport.write(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"data":[]}')
-
-    @staticmethod
-    def say(transport: asyncio.WriteTransport, more: bytes = b"") -> None:
-        token = TOKEN.replace(b"token ", b"token " + more)
-        transport.write(b"%x\r\n%b\r\n" % (len(token), token))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -65,21 +34,6 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
         yield target
         for transport in list(Model.answering):
             transport.abort()
-
-
-def asked(door: str, user_id: str, target: Target) -> bytes:
-    """A request for a stream."""
-    body: dict[str, Any] = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
-    path = "/v1/chat/completions"
-    if door == "graphql":
-        asked = {"model": "m", "messages": [{"role": "USER", "content": "hi"}]}
-        body, path = {"query": COMPLETION, "variables": {"i": asked, "k": str(uuid.uuid4())}}, "/graphql"
-    content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {target.token(user_id)}\r\n"
-        f"accept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
 
 
 @asynccontextmanager
@@ -100,13 +54,6 @@ async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[a
     finally:
         for _, writer in streams:
             writer.transport.abort()
-
-
-async def gone(target: Target) -> None:
-    """Wait until the gateway has closed every stream of the model's."""
-    async with asyncio.timeout(20):
-        while Model.answering:
-            await asyncio.sleep(0.05)
 
 
 def collections(metrics: dict[str, list[tuple[dict[str, str], float]]]) -> float:

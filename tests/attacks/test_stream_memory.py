@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.embedded.seed import ADA, GRACE
-from tests.attacks.test_collections import COMPLETION, Model, asked, gone
 from tests.support.attack import Target, attacked
+from tests.support.documents import COMPLETION_TEXT
+from tests.support.endless import Model, asked, gone
 from tests.support.rawsocket import text
 
 STREAMS = 100
@@ -65,7 +66,7 @@ class Streams:
             )
             await reader.readuntil(b"connection_ack")
             given = {"model": "m", "messages": [{"role": "USER", "content": "hi"}]}
-            payload = {"query": COMPLETION, "variables": {"i": given, "k": str(uuid.uuid4())}}
+            payload = {"query": COMPLETION_TEXT, "variables": {"i": given, "k": str(uuid.uuid4())}}
             writer.write(text(id="1", type="subscribe", payload=payload))
         else:
             writer.write(asked(self._door, user_id, self._target))

@@ -8,14 +8,10 @@ from contextlib import aclosing
 
 import pytest
 
-from tests.doors.test_memory import code_of
-from tests.doors.test_streams import MESSAGE
-from tests.support.doors import events
+from tests.support.documents import CREATE_CONVERSATION, MESSAGE
+from tests.support.doors import code_of, events
 from tests.support.stack import ADA, GRACE, Stack
 
-CREATE = """mutation($a: ID!, $s: String, $k: String) {
-  createConversation(input: {agentId: $a, summary: $s, idempotencyKey: $k}) {
-    conversationEdge { cursor node { id } } conversation { id summary } errors { message } } }"""
 LIST = """query($a: ID!, $n: Int, $c: String, $s: String) { agent(id: $a) {
   conversations(first: $n, after: $c, search: $s) { nodes { id summary } pageInfo { hasNextPage endCursor } } } }"""
 UPDATE = """mutation($c: ID!, $s: String!) { updateConversation(input: {conversationId: $c, summary: $s}) {
@@ -30,7 +26,7 @@ SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id st
 
 
 async def made(stack: Stack, agent_id: str, summary: str | None = None, **who: str) -> str:
-    answer = await stack.graphql(CREATE, {"a": agent_id, "s": summary}, **who)
+    answer = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": summary}, **who)
     conversation_id: str = answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
     return conversation_id
 
@@ -120,23 +116,23 @@ async def test_a_conversation_is_started_once_under_a_key(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     given = {"a": agent_id, "s": "once", "k": str(uuid.uuid4())}
     stack.platform.state.calls.clear()
-    answers = await asyncio.gather(*(stack.graphql(CREATE, given) for _ in range(4)))
-    answers.append(await stack.graphql(CREATE, given))
+    answers = await asyncio.gather(*(stack.graphql(CREATE_CONVERSATION, given) for _ in range(4)))
+    answers.append(await stack.graphql(CREATE_CONVERSATION, given))
     payload = answers[0]["data"]["createConversation"]
     assert payload["conversation"] == {"id": payload["conversationEdge"]["node"]["id"], "summary": "once"}
     assert answers == [answers[0]] * 5
     assert len(posts(stack)) == (0 if stack.real else 1)
     for other in ({"s": "twice"}, {"a": await stack.make_agent()}):
-        extensions = (await stack.graphql(CREATE, given | other))["errors"][0]["extensions"]
+        extensions = (await stack.graphql(CREATE_CONVERSATION, given | other))["errors"][0]["extensions"]
         assert (extensions["code"], extensions["reason"]) == ("CONFLICT", "KEY_REUSED")
     assert await listed(stack, agent_id) == ["once"]
 
 
 async def test_somebody_elses_key_is_another(stack: Stack) -> None:
     key = str(uuid.uuid4())
-    mine = await stack.graphql(CREATE, {"a": await stack.make_agent(), "k": key})
+    mine = await stack.graphql(CREATE_CONVERSATION, {"a": await stack.make_agent(), "k": key})
     graces = await stack.make_agent(GRACE)
-    hers = await stack.graphql(CREATE, {"a": graces, "k": key}, user=GRACE)
+    hers = await stack.graphql(CREATE_CONVERSATION, {"a": graces, "k": key}, user=GRACE)
     ids = [answer["data"]["createConversation"]["conversation"]["id"] for answer in (mine, hers)]
     assert len(set(ids)) == 2
     assert await listed(stack, graces, user=GRACE) == [None]
@@ -145,7 +141,7 @@ async def test_somebody_elses_key_is_another(stack: Stack) -> None:
 @pytest.mark.parametrize("key", ["", "k" * 201])
 async def test_a_key_that_is_none(stack: Stack, key: str) -> None:
     agent_id = await stack.make_agent()
-    extensions = (await stack.graphql(CREATE, {"a": agent_id, "k": key}))["errors"][0]["extensions"]
+    extensions = (await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": key}))["errors"][0]["extensions"]
     assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "KEY")
     assert await listed(stack, agent_id) == []
 

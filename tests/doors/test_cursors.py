@@ -7,10 +7,10 @@ import json
 import uuid
 from typing import Any
 
-from tests.doors.test_memory import PAGE as PASSAGES
-from tests.doors.test_memory import kept
 from tests.support import things
+from tests.support.documents import PASSAGES
 from tests.support.stack import GRACE, Stack
+from tests.support.things import passages
 
 PAGE = """query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) {
   conversation(id: $id) { messages(first: $first, after: $after, last: $last, before: $before) {
@@ -92,9 +92,9 @@ async def test_a_place_that_no_page_has_shown_is_one(stack: Stack) -> None:
 
 async def test_a_passage_of_somebody_else_is_a_place_as_little_as_none_at_all(stack: Stack) -> None:
     agent_id, hers = await stack.make_agent(), await stack.make_agent(GRACE)
-    ids = await kept(stack, agent_id, "one", "two")
-    [foreign] = await kept(stack, hers, "hers", user=GRACE)
-    ids += await kept(stack, agent_id, "three")
+    ids = await passages(stack, agent_id, "one", "two")
+    [foreign] = await passages(stack, hers, "hers", user=GRACE)
+    ids += await passages(stack, agent_id, "three")
     stranger = "passage-" + foreign.rpartition(":")[2]
     for moment, expected in (("2999-01-01T00:00:00Z", ids[::-1]), ("2000-01-01T00:00:00Z", [])):
         for place in (f"passage-{uuid.uuid4()}", stranger):

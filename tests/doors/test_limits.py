@@ -11,10 +11,11 @@ import openai
 import pytest
 
 from app.rest.table import TABLE, Keys, Row
-from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
 from tests.support import things
+from tests.support.documents import COMPLETION, MESSAGE
 from tests.support.doors import DOORS, Refused, events, refusal
 from tests.support.stack import ADA, GRACE, Stack, any_stack, opened_socket
+from tests.support.streaming import completion, expected, text_of
 
 EMAIL = "{ viewer { email } }"
 LIMITS = "{ viewer { rateLimits { kind limit windowSeconds remaining resetsAt } } }"

@@ -13,6 +13,7 @@ import pytest
 from app.embedded.litellm.keys import make_key
 from app.embedded.seed import ADA, GRACE
 from app.rest.table import TABLE, Keys
+from tests.support.openai import EMBEDDING, asking
 from tests.support.stack import Stack, any_stack, until
 
 REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
@@ -33,13 +34,6 @@ def _client() -> httpx.AsyncClient:
 
 def bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
-
-
-def asking(stack: Stack, directive: str, **more: Any) -> dict[str, Any]:
-    return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}], **more}
-
-
-EMBEDDING = {"model": "text-embedding-3-small", "input": "hi"}
 
 
 async def post(stack: Stack, path: str, secret: str, body: dict[str, Any], user: str = ADA) -> httpx.Response:

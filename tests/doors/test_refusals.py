@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_streams import COMPLETION, STREAM, completion
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.doors import refusal
 from tests.support.stack import Stack, any_stack, opened_socket
+from tests.support.streaming import completion
 
 SSE, MULTIPART = "text/event-stream", "multipart/mixed"
 PLAIN, RESPONSE = "application/json", "application/graphql-response+json"

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import httpx
 import pytest
 
 from app.embedded.seed import ADA, GRACE
-from tests.doors.test_proxy import EMBEDDING, asking
+from tests.support.openai import EMBEDDING, ask, asking
 from tests.support.stack import Stack, until
 
 CHATS = ("/v1/chat/completions", "proxy", "proxy/chat/completions")
 VECTORS = ("/v1/embeddings", "proxy/embeddings")
-
-
-async def ask(stack: Stack, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
-    """At a path of the door; one that begins with ``proxy`` is asked as an agent asks it."""
-    if path.startswith("proxy"):
-        url, secret = stack.proxy() + path.removeprefix("proxy"), stack.agent_secret()
-    else:
-        url, secret = path, stack.token()
-    content = json.dumps(body)
-    return await stack.client.post(url, content=content, headers={**headers, "authorization": f"Bearer {secret}"})
 
 
 async def refused(stack: Stack, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_memory import code_of
-from tests.doors.test_streams import MESSAGE
-from tests.support.doors import events
+from tests.support.documents import MESSAGE
+from tests.support.doors import code_of, events
 from tests.support.stack import GRACE, Stack
 
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } } }"""

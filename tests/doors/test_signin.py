@@ -8,9 +8,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import devtokens
-from tests.doors.test_streams import COMPLETION, STREAM, completion
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.doors import events
 from tests.support.stack import ADA, Stack, embedded_stack, opened_socket
+from tests.support.streaming import completion
 
 ORIGIN = "http://localhost:5173"
 

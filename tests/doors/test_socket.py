@@ -15,9 +15,10 @@ from app.graphql.engine import Engine
 from app.graphql.session import MAX_OPERATIONS
 from resolvers.streams.events import TextDelta
 from resolvers.streams.hub import StreamHub, StreamLimits, StreamMetrics
-from tests.doors.test_streams import COMPLETION, STREAM, completion
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.rawsocket import raw_socket, text
 from tests.support.stack import ADA, GRACE, Stack, any_stack, embedded_stack, opened_socket, until
+from tests.support.streaming import completion
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,10 @@ from contextlib import aclosing
 
 import pytest
 
+from tests.support.documents import COMPLETION, MESSAGE, STREAM
 from tests.support.doors import DOORS, Refused, events
 from tests.support.stack import GRACE, Stack, until
-
-FIELDS = """ __typename cursor
-  ... on StreamStarted { stream { id } replayed resumable userMessageEdge { node { id text } } }
-  ... on TextDelta { messageId text }
-  ... on MessageAdded { edge { cursor node { __typename id text } } }
-  ... on StreamEnded { outcome finishReason usage { completionTokens } error { code reason } } """
-MESSAGE = f"subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
-COMPLETION = f"subscription($i: CompletionInput!, $k: ID!) {{ completion(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
-STREAM = f"subscription($id: ID!, $after: String) {{ stream(id: $id, after: $after) {{ {FIELDS} }} }}"
-
-
-def text_of(events: list[dict]) -> str:
-    return "".join(event["text"] for event in events if event["__typename"] == "TextDelta")
-
-
-def expected(tokens: int) -> str:
-    return " ".join(f"tok{number}" for number in range(tokens))
-
-
-def completion(stack: Stack, directive: str, **more: object) -> dict:
-    return {"model": stack.chat_model, "messages": [{"role": "USER", "content": f"hi [[{directive}]]"}], **more}
+from tests.support.streaming import completion, expected, text_of
 
 
 @pytest.fixture(params=DOORS)

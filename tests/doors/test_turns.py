@@ -7,12 +7,11 @@ from contextlib import aclosing
 
 import pytest
 
-from tests.doors.test_streams import COMPLETION, MESSAGE, STREAM, completion, expected, text_of
+from tests.support.documents import COMPLETION, MESSAGE, RESPOND, STREAM
 from tests.support.doors import Refused, events
 from tests.support.stack import GRACE, Stack, until
+from tests.support.streaming import completion, expected, text_of
 
-RESPOND = """mutation($i: RespondToApprovalInput!) { respondToApproval(input: $i) {
-  run { id } stream { id } errors { message } } }"""
 APPROVALS = MESSAGE.replace(
     "cursor",
     "cursor ... on ApprovalRequested { edge { node { id ... on ApprovalRequestMessage { toolCalls { name } } } } }",

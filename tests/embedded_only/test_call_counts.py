@@ -7,8 +7,8 @@ import pytest
 
 from app.embedded.faults import Fault
 from app.embedded.seed import ADA, GRACE
-from tests.doors.test_query import DASHBOARD
 from tests.support import things
+from tests.support.documents import CREATE_CONVERSATION, DASHBOARD
 from tests.support.stack import Stack
 
 
@@ -163,7 +163,7 @@ async def test_a_turn_and_its_steps_cost_a_call_each_and_none_twice(stack: Stack
 async def test_what_a_list_has_told_is_not_read_again(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for _ in range(2):
-        made = await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
+        made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
         await things.sent(stack, conversation_id=made["conversationEdge"]["node"]["id"])
     for asked, pages in (
         ("runs { nodes { steps { id run { status } } } }", {"runs/": 1, "runs/{id}/steps": 2}),

@@ -13,12 +13,13 @@ import pytest
 from app.embedded.faults import Fault
 from resolvers.streams import watch
 from resolvers.streams.hub import StreamHub
-from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
-from tests.doors.test_streams import MESSAGE, expected, text_of
 from tests.support import things
+from tests.support.documents import CREATE_CONVERSATION, MESSAGE
 from tests.support.doors import Refused, events
+from tests.support.following import conversation, following, joined, say_past_the_gateway, send, turn
 from tests.support.lossy import CUT, Loss, answered, lossy_stack
 from tests.support.stack import GRACE, Stack, embedded_stack, until
+from tests.support.streaming import expected, text_of
 
 
 @pytest.mark.parametrize("grace", [0, 60], ids=["past its grace", "within its grace"])
@@ -77,7 +78,7 @@ async def test_other_peoples_streams_wake_no_follower(waits: Callable[[int], Awa
         await waits(len(followers))
         stack.platform.state.calls.clear()
         await stack.make_agent(GRACE)
-        theirs = await things.done(stack, things.CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
+        theirs = await things.done(stack, CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
         asked = {
             "to": {"conversationId": theirs["conversationEdge"]["node"]["id"]},
             "content": [{"text": "hi [[tokens=1]]"}],

@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.types import Receive, Scope, Send
 
 from app.embedded.server import LoopbackServer
-from tests.doors.test_proxy import EMBEDDING, asking
-from tests.doors.test_requests import ask
+from tests.support.openai import EMBEDDING, ask, asking
 from tests.support.stack import Stack, embedded_stack
 
 OURS = {"host", "authorization", "content-type", "content-length", "accept", "accept-encoding", "connection"}

@@ -7,9 +7,10 @@ from contextlib import aclosing
 import pytest
 
 from app.embedded.faults import Fault
-from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
+from tests.support.documents import COMPLETION, MESSAGE
 from tests.support.doors import events
 from tests.support.stack import embedded_stack, opened_socket, until
+from tests.support.streaming import completion, expected, text_of
 
 
 async def test_a_letta_without_redis_is_sent_to_in_the_foreground() -> None:

@@ -1,0 +1,27 @@
+"""Requests to the endpoints in OpenAI's format."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from tests.support.stack import Stack
+
+EMBEDDING = {"model": "text-embedding-3-small", "input": "hi"}
+
+
+def asking(stack: Stack, directive: str, **more: Any) -> dict[str, Any]:
+    """Return the body of a request for a completion."""
+    return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}], **more}
+
+
+async def ask(stack: Stack, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
+    """Send a request as the user, or as the user's agents if the path begins with ``proxy``."""
+    if path.startswith("proxy"):
+        url, secret = stack.proxy() + path.removeprefix("proxy"), stack.agent_secret()
+    else:
+        url, secret = path, stack.token()
+    content = json.dumps(body)
+    return await stack.client.post(url, content=content, headers={**headers, "authorization": f"Bearer {secret}"})
