@@ -16,9 +16,9 @@ from app import connection as connection_module
 from app import crowd
 from app.connection import HELD_BYTES, LINGER_BYTES
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
-from app.settings import Settings
 from tests.support.rawhttp import Raw, raw, statuses_of
 from tests.support.serving import served
+from tests.support.settings import settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 bound = pytest.mark.bound
@@ -118,7 +118,7 @@ class Site:
 @asynccontextmanager
 async def sited(**settings: Any) -> AsyncIterator[Site]:
     app = App()
-    async with served(app, Settings(_env_file=None, **settings)) as url:
+    async with served(app, settings_of(**settings)) as url:
         yield Site(app, ("127.0.0.1", int(url.rpartition(":")[2])))
 
 

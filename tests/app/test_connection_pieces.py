@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from app.connection import Connection
 from app.received import Received
 from app.server import server_config
-from app.settings import Settings
+from tests.support.settings import settings_of
 
 ODD = st.lists(
     st.sampled_from([b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"0", b"GET / HTTP/1.1\r\n", b"x", b"\n"]), max_size=6
@@ -95,7 +95,7 @@ async def served(packets: list[bytes]) -> tuple[list[bytes], int, bytes]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    config = server_config(app, Settings(_env_file=None), proxy_headers=False)
+    config = server_config(app, settings_of(), proxy_headers=False)
     config.load()
     options: Any = {"config": config, "server_state": ServerState(), "app_state": {}}
     connection, transport = config.http_protocol_class(**options), Transport()
@@ -114,7 +114,8 @@ async def served(packets: list[bytes]) -> tuple[list[bytes], int, bytes]:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_packets_make_no_difference(stream: list[tuple[bytes, bytes]], sizes: list[int]) -> None:
-    sent, packets, at = b"".join(request for request, _ in stream), [], 0
+    sent, at = b"".join(request for request, _ in stream), 0
+    packets: list[bytes] = []
     while at < len(sent):
         size = sizes[len(packets) % len(sizes)]
         packets.append(sent[at : at + size])

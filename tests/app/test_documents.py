@@ -32,14 +32,14 @@ from app.graphql import introspection, lexer, merging, shape, validation
 from app.graphql.documents import Documents
 from app.graphql.errors import RequestError
 from app.graphql.lexer import QuickLexer
-from app.settings import Settings
 from schema.build import build_schema
 from tests.support import worstdocs
 from tests.support.randomdocs import SCHEMA, RandomDocument
+from tests.support.settings import settings_of
 
 bound = pytest.mark.bound
 GRAPH = build_schema()._schema
-DEFAULTS = Settings(_env_file=None)
+DEFAULTS = settings_of()
 OTHER_RULES = [rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule]
 MOST_CALLS = 300_000
 """Of functions, for one document. The worst makes 190,000, which takes 40 ms; graphql-core alone made millions."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
     gone, strangers = list[int](), Strangers()
     strangers.join("other", lambda: gone.append(-1))
     for number in range(MAX_STRANGERS_PER_ADDRESS):
-        strangers.join("one", lambda number=number: gone.append(number))
+        strangers.join("one", partial(gone.append, number))
     assert gone == []
     for _ in range(2):
         strangers.join("one", lambda: None)
@@ -41,7 +43,7 @@ def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
 def test_one_more_of_all_makes_the_oldest_give_up() -> None:
     gone, strangers = list[int](), Strangers()
     for number in range(MAX_STRANGERS):
-        strangers.join(str(number), lambda number=number: gone.append(number))
+        strangers.join(str(number), partial(gone.append, number))
     assert gone == []
     strangers.join("another", lambda: None)
     assert (gone, len(strangers)) == ([0], MAX_STRANGERS)
@@ -56,7 +58,7 @@ def test_strangers_stay_within_their_bounds_and_none_gives_up_without_need(
 ) -> None:
     strangers = Strangers(total, per_address)
     there: dict[int, str] = {}
-    leave = {}
+    leave: dict[int, Callable[[], None]] = {}
     for number, (address, leaves) in enumerate(arrivals):
         if leaves and there:
             oldest = next(iter(there))
@@ -65,7 +67,7 @@ def test_strangers_stay_within_their_bounds_and_none_gives_up_without_need(
             there.pop(oldest)
             continue
         before = dict(there)
-        leave[number] = strangers.join(address, lambda number=number: there.pop(number))
+        leave[number] = strangers.join(address, partial(there.__delitem__, number))
         there[number] = address
         needs = len(before) >= total or list(before.values()).count(address) >= per_address
         assert len(there) == len(before) + (0 if needs else 1)

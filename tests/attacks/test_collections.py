@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import pytest_asyncio
 
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.attack import Target, attacked
 from tests.support.endless import Model, asked, gone
 
@@ -46,7 +46,7 @@ async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[a
         await reader.readuntil(b"token ")
         return reader, writer
 
-    streams = []
+    streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     for _ in range(0, number, 2):
         streams += await asyncio.gather(one(ADA), one(GRACE))
     try:

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from resolvers.streams.watch import MAX_FOLLOWS
 from tests.support.attack import Target, attacked
 from tests.support.stack import ADA, GraphQLSocket
+from tests.support.websocket import PROTOCOL
 
 FOLLOW = "subscription($id: ID!) { conversation(id: $id) { __typename } }"
 PER_SOCKET = 50
@@ -33,7 +34,7 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
 @asynccontextmanager
 async def socket(target: Target, user_id: str = ADA) -> AsyncIterator[GraphQLSocket]:
     url = f"ws{target.url.removeprefix('http')}/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as connection:  # type: ignore[list-item]
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as connection:
         opened = GraphQLSocket(connection)
         await opened.tell(type="connection_init", payload={"authorization": f"Bearer {target.token(user_id)}"})
         assert (await opened.hear())["type"] == "connection_ack"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.attack import Target, attacked
 from tests.support.documents import COMPLETION_TEXT
 from tests.support.endless import Model, asked, gone

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -279,7 +281,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(taken: list) -> None:
+def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(taken: list[Any]) -> None:
     world = World()
     for caller, part, verdict, later in taken:
         world.now += later
@@ -290,7 +292,7 @@ def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(tak
 
 
 @given(steps)
-def test_after_the_reset_a_trial_is_let_in_whatever_came_before(taken: list) -> None:
+def test_after_the_reset_a_trial_is_let_in_whatever_came_before(taken: list[Any]) -> None:
     world = World()
     for caller, part, verdict, later in taken:
         world.now += later
@@ -302,7 +304,7 @@ def test_after_the_reset_a_trial_is_let_in_whatever_came_before(taken: list) -> 
 
 
 @given(steps, st.randoms(use_true_random=False))
-def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance) -> None:  # type: ignore[no-untyped-def]
+def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list[Any], chance) -> None:  # type: ignore[no-untyped-def]
     world = World()
     under_way: list[tuple[Permit, Verdict | None]] = []
     waits: list[float] = []
@@ -327,7 +329,7 @@ def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance)
 
 
 @given(steps)
-def test_a_caller_without_failures_on_a_part_is_refused_only_by_what_two_others_met(taken: list) -> None:
+def test_a_caller_without_failures_on_a_part_is_refused_only_by_what_two_others_met(taken: list[Any]) -> None:
     """Or by what nobody could reach, or by the service as a whole."""
     world = World()
     failed: dict[str, set[str]] = {}

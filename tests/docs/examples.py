@@ -40,7 +40,7 @@ def installed_shells() -> list[str]:
 @asynccontextmanager
 async def gateway_of_a_reader(folder: Path) -> AsyncIterator[Place]:
     settings = {"XDG_DATA_HOME": str(folder / "data"), "LOG_LEVEL": "WARNING"}
-    async with serving(folder, **settings) as gateway:
+    async with serving(folder, settings) as gateway:
         yield Place(gateway, folder)
 
 

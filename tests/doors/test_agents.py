@@ -420,7 +420,7 @@ async def test_the_profile_in_all_its_shapes(stack: Stack) -> None:
         assert changed["data"]["updateAgent"]["agent"]["tags"] == [shape]
     nobody = "c0c0c0c0-3333-4333-8333-000000000003"
     answer = await stack.graphql(query, user=nobody)
-    expected = {"name": None, "createdAt": None, "defaultAgent": None, "agents": {"nodes": []}}
+    expected: dict[str, Any] = {"name": None, "createdAt": None, "defaultAgent": None, "agents": {"nodes": []}}
     assert answer == {"data": {"viewer": expected}}
     assert refused(await create(stack, "k", user=nobody, templateId="template:support-bot")) == ("NOT_FOUND", None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ async def made(stack: Stack, agent_id: str, summary: str | None = None, **who: s
     return conversation_id
 
 
-async def said(stack: Stack, target: dict, text: str) -> None:
+async def said(stack: Stack, target: dict[str, Any], text: str) -> None:
     given = {"to": target, "content": [{"text": text}], "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
     answer = await stack.graphql(SEND, {"i": given})
     assert answer["data"]["sendMessage"]["run"]["status"] == "COMPLETED"

@@ -14,6 +14,7 @@ from app.rest.table import TABLE, Keys, Row
 from tests.support import things
 from tests.support.documents import COMPLETION, MESSAGE
 from tests.support.doors import DOORS, Refused, events, refusal
+from tests.support.openai import sdk_client
 from tests.support.stack import ADA, GRACE, Stack, any_stack, opened_socket
 from tests.support.streaming import completion, expected, text_of
 
@@ -184,7 +185,7 @@ async def test_every_way_to_put_a_model_to_work_counts() -> None:
         message = {"to": {"agentId": agent}, "content": [{"text": "hi"}]}
         first = await ask(stack, START, i=completion(stack, "tokens=1") | {"idempotencyKey": "one"})
         assert first.json()["data"]["startCompletion"]["errors"] == []
-        ways = [
+        ways: list[tuple[str, dict[str, Any]]] = [
             (START, {"i": completion(stack, "tokens=1") | {"idempotencyKey": "two"}}),
             (COMPLETE, {"i": completion(stack, "tokens=1") | {"idempotencyKey": "two"}}),
             (EMBED, {"i": {"model": "text-embedding-3-small", "inputs": ["hi"]}}),
@@ -208,25 +209,25 @@ async def test_every_way_to_put_a_model_to_work_counts() -> None:
 
 
 async def test_an_openai_sdk_is_told_in_its_own_terms() -> None:
-    async with any_stack(rate_limit_llm=2) as stack:
-        key = stack.token()
-        http = httpx.AsyncClient(trust_env=False, timeout=30)
-        async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0, http_client=http) as sdk:
-            whole = await sdk.chat.completions.with_raw_response.create(**spoken(stack))
-            assert (whole.headers["x-ratelimit-remaining"], whole.headers["x-ratelimit-resource"]) == ("1", "llm")
-            assert whole.parse().choices
-            stream = await sdk.chat.completions.with_raw_response.create(**spoken(stack, stream=True))
-            assert stream.headers["x-ratelimit-remaining"] == "0"
-            assert [chunk async for chunk in stream.parse()]
-            for streamed in (False, True):
-                with pytest.raises(openai.RateLimitError) as refused:
-                    await sdk.chat.completions.create(**spoken(stack, stream=streamed))
-                error = refused.value
-                assert (error.code, error.type) == ("rate_limit_exceeded", "rate_limit_error")
-                assert int(error.response.headers["retry-after"]) >= 1
-                assert "x-should-retry" not in error.response.headers
-            models = await sdk.models.with_raw_response.list()
-            assert models.headers["x-ratelimit-resource"] == "general"
+    async with (
+        any_stack(rate_limit_llm=2) as stack,
+        sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk,
+    ):
+        whole = await sdk.chat.completions.with_raw_response.create(**spoken(stack))
+        assert (whole.headers["x-ratelimit-remaining"], whole.headers["x-ratelimit-resource"]) == ("1", "llm")
+        assert whole.parse().choices
+        stream = await sdk.chat.completions.with_raw_response.create(**spoken(stack, stream=True))
+        assert stream.headers["x-ratelimit-remaining"] == "0"
+        assert [chunk async for chunk in stream.parse()]
+        for streamed in (False, True):
+            with pytest.raises(openai.RateLimitError) as refused:
+                await sdk.chat.completions.create(**spoken(stack, stream=streamed))
+            error = refused.value
+            assert (error.code, error.type) == ("rate_limit_exceeded", "rate_limit_error")
+            assert int(error.response.headers["retry-after"]) >= 1
+            assert "x-should-retry" not in error.response.headers
+        models = await sdk.models.with_raw_response.list()
+        assert models.headers["x-ratelimit-resource"] == "general"
 
 
 async def test_an_openai_sdk_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,14 +236,14 @@ async def test_an_openai_sdk_waits_as_long_as_it_is_told(monkeypatch: pytest.Mon
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    async with any_stack(rate_limit_llm=1) as stack:
-        http = httpx.AsyncClient(trust_env=False, timeout=30)
-        given = {"api_key": stack.token(), "max_retries": 1, "http_client": http}
-        async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", **given) as sdk:
+    async with (
+        any_stack(rate_limit_llm=1) as stack,
+        sdk_client(f"{stack.url}/v1", stack.token(), max_retries=1) as sdk,
+    ):
+        await sdk.chat.completions.create(**spoken(stack))
+        monkeypatch.setattr("anyio.sleep", sleep)
+        with pytest.raises(openai.RateLimitError) as refused:
             await sdk.chat.completions.create(**spoken(stack))
-            monkeypatch.setattr("anyio.sleep", sleep)
-            with pytest.raises(openai.RateLimitError) as refused:
-                await sdk.chat.completions.create(**spoken(stack))
     [seconds] = waited
     assert 0 <= seconds - int(refused.value.response.headers["retry-after"]) <= 1
 

@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from app.embedded.litellm.keys import make_key
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from app.rest.table import TABLE, Keys
-from tests.support.openai import EMBEDDING, asking
+from tests.support.openai import EMBEDDING, asking, sdk_client
 from tests.support.stack import Stack, any_stack, until
 
 REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
@@ -22,14 +22,8 @@ LETTA_KEY = "letta-" + "k" * 32
 
 @pytest.fixture
 async def sdk(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=stack.proxy(), api_key=stack.agent_secret(), max_retries=0, http_client=_client()
-    ) as client:
+    async with sdk_client(stack.proxy(), stack.agent_secret(), max_retries=0) as client:
         yield client
-
-
-def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, timeout=30)
 
 
 def bearer(secret: str) -> dict[str, str]:
@@ -56,9 +50,7 @@ async def test_an_sdk_with_the_agents_secret(stack: Stack, sdk: openai.AsyncOpen
 
 
 async def test_embeddings_for_an_sdk_with_the_users_token(stack: Stack) -> None:
-    async with openai.AsyncOpenAI(
-        base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0, http_client=_client()
-    ) as sdk:
+    async with sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk:
         made = await sdk.embeddings.create(model="text-embedding-3-small", input="hi", encoding_format="float")
         assert len(made.data[0].embedding) == 1536
         with pytest.raises(openai.NotFoundError) as caught:
@@ -144,7 +136,7 @@ async def test_whoever_does_not_belong_there_is_told_one_thing(stack: Stack) -> 
     assert stack.calls("litellm") == []
     assert set(stack.calls("ams")) <= {"GET /me"}
     with pytest.raises(openai.AuthenticationError):
-        async with openai.AsyncOpenAI(base_url=stack.proxy(), api_key="sk-any", http_client=_client()) as sdk:
+        async with sdk_client(stack.proxy(), "sk-any") as sdk:
             await sdk.chat.completions.create(**asking(stack, "tokens=1"))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.openai import EMBEDDING, ask, asking
 from tests.support.stack import Stack, until
 
@@ -192,10 +192,10 @@ async def test_what_openai_takes_is_taken(stack: Stack) -> None:
         {"role": "user", "content": "and? [[tokens=1 delay=0]]"},
     ]  # fmt: skip
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-    own = {"temperature": 1, "top_p": 0.5, "n": 1, "stop": None, "seed": 7, "max_completion_tokens": 5, "tools": tools}
-    own |= {"tool_choice": "auto", "parallel_tool_calls": False}
+    own = {"temperature": 1, "top_p": 0.5, "n": 1, "stop": None, "seed": 7, "max_completion_tokens": 5}
+    calls = {"tools": tools, "tool_choice": "auto", "parallel_tool_calls": False}
     for path in CHATS:
-        answer = await ask(stack, path, {"model": stack.chat_model, "messages": said, **own})
+        answer = await ask(stack, path, {"model": stack.chat_model, "messages": said, **own, **calls})
         assert answer.status_code == 200, answer.text
     for given in ("hi", ["hi", "there"], [1, 2], [[1, 2], [3]]):
         for path in VECTORS:

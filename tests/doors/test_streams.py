@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack,
         query, given = COMPLETION, completion(stack, directive, onDisconnect="CONTINUE")
     variables = {"i": given, "k": str(uuid.uuid4())}
     before = (await stack.model_stats())["total"]
-    heard: list[dict] = []
+    heard: list[dict[str, Any]] = []
     async with aclosing(events(stack, door, query, variables)) as first:
         async for event in first:
             heard.append(event)
@@ -160,7 +161,7 @@ async def test_a_busy_conversation_says_with_which_run(stack: Stack) -> None:
         " errors { __typename ... on ConversationBusy { run { id } } } } }"
     )
 
-    def given(directive: str) -> dict:
+    def given(directive: str) -> dict[str, Any]:
         content = [{"text": f"hi [[{directive}]]"}]
         return {"i": {"to": {"agentId": agent_id}, "content": content, "idempotencyKey": str(uuid.uuid4())}}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,10 @@ async def test_anybody_else_is_forbidden_before_ams_is_asked(stack: Stack) -> No
 async def test_what_cannot_be_published_is_said_as_data(stack: Stack) -> None:
     await publish(stack, agent_file(stack, version="1.2.0"))
 
-    async def outcome(source: str) -> dict:
+    async def outcome(source: str) -> dict[str, Any]:
         payload = (await as_admin(stack, PUBLISH, {"i": {"source": source}}))["data"]["publishTemplate"]
         assert (payload["templateEdge"], payload["template"], payload["templateVersion"]) == (None, None, None)
+        error: dict[str, Any]
         [error] = payload["errors"]
         return error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ APPROVALS = MESSAGE.replace(
 )
 
 
-async def asked_for_leave(stack: Stack) -> dict:
+async def asked_for_leave(stack: Stack) -> dict[str, Any]:
     """A turn that stopped for an approval: its ``ApprovalRequested``."""
     agent_id = await stack.make_agent()
     await stack.require_approval(agent_id, "memory_insert")
@@ -31,7 +32,8 @@ async def asked_for_leave(stack: Stack) -> dict:
     heard = [event async for event in events(stack, "event stream", APPROVALS, turn)]
     assert (heard[-1]["outcome"], heard[-1]["finishReason"]) == ("COMPLETED", "REQUIRES_APPROVAL")
     [request] = [event for event in heard if event["__typename"] == "ApprovalRequested"]
-    return request["edge"]["node"]
+    node: dict[str, Any] = request["edge"]["node"]
+    return node
 
 
 @pytest.mark.parametrize("decision", ["APPROVE", "DENY"])
@@ -133,7 +135,8 @@ async def test_a_run_is_seen_followed_and_stopped(stack: Stack) -> None:
 async def test_a_page_loaded_in_mid_answer_is_told_what_was_asked(stack: Stack) -> None:
     """Letta lists a message when the turn's first step is over; the stream has it from the first event on."""
     agent_id = await stack.make_agent()
-    said = {"to": {"agentId": agent_id}, "content": [{"text": "what was it? [[tokens=40 delay=0.05]]"}]}
+    text = "what was it? [[tokens=40 delay=0.05]]"
+    said = {"to": {"agentId": agent_id}, "content": [{"text": text}]}
     edge = "cursor node { __typename id text createdAt }"
     page = f"""query($c: ID!) {{ conversation(id: $c) {{ messages(last: 2) {{ edges {{ {edge} }} }}
       activeRun {{ stream {{ id userMessageEdge {{ {edge} }} text }} }} }} }}"""
@@ -141,7 +144,7 @@ async def test_a_page_loaded_in_mid_answer_is_told_what_was_asked(stack: Stack) 
         started = await anext(heard)
         loaded = (await stack.graphql(page, {"c": f"conversation:{agent_id}"}))["data"]["conversation"]
         asked = loaded["activeRun"]["stream"]["userMessageEdge"]
-        assert asked["node"]["text"] == said["content"][0]["text"]
+        assert asked["node"]["text"] == text
         assert asked["node"]["id"] == started["userMessageEdge"]["node"]["id"]
         assert asked["node"]["createdAt"] is None
         assert asked["node"]["id"] not in [one["node"]["id"] for one in loaded["messages"]["edges"]]

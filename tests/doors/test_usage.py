@@ -100,8 +100,7 @@ async def test_without_a_key_of_ones_own_there_is_no_usage_and_no_budget(stack: 
 
 
 async def test_a_budget_with_its_limits(stack: Stack) -> None:
-    facts = {"max_budget": 2.5, "budget_duration": "30d", "rpm_limit": 100, "tpm_limit": 50_000}
-    key = await stack.own_key(**facts)
+    key = await stack.own_key(max_budget=2.5, budget_duration="30d", rpm_limit=100, tpm_limit=50_000)
     answer = await stack.graphql(BUDGET)
     assert key not in str(answer)
     budget = answer["data"]["viewer"]["budget"]

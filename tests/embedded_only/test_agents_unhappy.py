@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from tests.support import things
 from tests.support.agentfiles import PUBLISH, agent_file, as_admin, create, created, publish, refused, second_version
 from tests.support.documents import AGENTS, DELETE_AGENT, UPDATE_AGENT, UPGRADE_AGENT

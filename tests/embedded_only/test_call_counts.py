@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support import things
 from tests.support.documents import CREATE_CONVERSATION, DASHBOARD
 from tests.support.stack import Stack
@@ -84,9 +85,10 @@ async def test_far_pages_of_many_agents_cost_pages_not_agents(stack: Stack) -> N
 
 
 async def test_without_templates_in_ams_those_of_ones_agents_exist(stack: Stack) -> None:
-    async def template(slug: str) -> dict | None:
+    async def template(slug: str) -> dict[str, Any] | None:
         query = "query($id: ID!) { node(id: $id) { ... on Template { slug name } } }"
-        return (await stack.graphql(query, {"id": f"template:{slug}"}))["data"]["node"]
+        node: dict[str, Any] | None = (await stack.graphql(query, {"id": f"template:{slug}"}))["data"]["node"]
+        return node
 
     assert await template("support-bot") == {"slug": "support-bot", "name": "Support bot"}
     assert await template("never-existed") is None

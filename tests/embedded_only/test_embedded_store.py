@@ -7,6 +7,7 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -155,7 +156,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
       messages(last: 5) { nodes { __typename id text } }
       conversations(first: 10) { nodes { id summary messages(last: 5) { nodes { __typename id text } } } } } } } }"""
 
-    async def ask(url: str, token: str, document: str, variables: dict | None = None) -> dict:
+    async def ask(url: str, token: str, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
             answer = await client.post(
                 f"{url}/graphql",
@@ -163,7 +164,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
                 headers={"authorization": f"Bearer {token}"},
             )
         assert "errors" not in answer.json(), answer.text
-        data: dict = answer.json()["data"]
+        data: dict[str, Any] = answer.json()["data"]
         return data
 
     async with serving(tmp_path, keeps=True) as gateway:
@@ -221,7 +222,7 @@ async def test_every_kind_of_change_is_taken_up_again() -> None:
         doomed = services.agent_ids()[-1]
         await services.ams.delete(f"/agents/{doomed}")
 
-        async def seen() -> list:
+        async def seen() -> list[Any]:
             runs = (await services.letta.get(f"/v1/runs/?agent_ids={agent_id}")).json()
             return [
                 (await services.ams.get("/me")).json(),

@@ -160,6 +160,8 @@ async def test_a_follower_sees_the_turns_that_begin_once_each_and_none_that_does
     async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
         _, conversation_id = await conversation(stack)
         to = {"conversationId": conversation_id}
+        live: list[dict[str, Any]]
+        last: list[dict[str, Any]]
 
         async def say(key: str) -> list[dict[str, Any]]:
             asked = {"i": {"to": to, "content": [{"text": "hi [[tokens=3 delay=0.01]]"}]}, "k": key}
@@ -213,6 +215,8 @@ async def test_a_turn_that_broke_off_and_is_read_by_two_streams_is_seen_to_its_e
     async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
         _, conversation_id = await conversation(stack)
         to, pieces = {"conversationId": conversation_id}, 0
+        first: list[dict[str, Any]]
+        third: list[dict[str, Any]]
 
         def cutting(data: bytes) -> bytes:
             nonlocal pieces

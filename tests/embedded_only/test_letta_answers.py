@@ -19,8 +19,12 @@ RUN = "run-44444444-4444-4444-8444-444444444444"
 
 
 def refusal(status: int, detail: Any, **more: Any) -> Loss:
-    headers = {"content_type": "application/json", **{name: str(value) for name, value in more.pop("h", {}).items()}}
-    return Loss(instead=answered(status, json.dumps({"detail": detail, **more}).encode(), **headers).instead)
+    headers: dict[str, Any] = {name: str(value) for name, value in more.pop("h", {}).items()}
+    return Loss(
+        instead=answered(
+            status, json.dumps({"detail": detail, **more}).encode(), content_type="application/json", **headers
+        ).instead
+    )
 
 
 REFUSALS = {

@@ -40,7 +40,7 @@ def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
     if isinstance(kind, int):
         said = {**common, "message_type": "assistant_message", "content": "words"}
         return [{**said, "otid": str(uuid.uuid4())} for _ in range(kind)]
-    user = {**common, "message_type": "user_message", "content": "words", "otid": str(uuid.uuid4())}
+    user: dict[str, Any] = {**common, "message_type": "user_message", "content": "words", "otid": str(uuid.uuid4())}
     if kind == "foreign":
         user |= {"run_id": None, "otid": None}
     if kind == "notice":
@@ -87,7 +87,8 @@ async def test_each_message_is_met_once_and_in_order(
 
     agent.messages[scope] = []
     await grow(start)
-    at_first, seen, cursor, waiting = await everything(stack, scope), [], None, list(later)
+    at_first, cursor, waiting = await everything(stack, scope), None, list(later)
+    seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         if not remembered:
             patch.setattr(ShownIds, "keep", lambda *_: None)

@@ -33,8 +33,9 @@ class Counts:
 @contextmanager
 def counted() -> Iterator[Counts]:
     """Count what the running loop, asyncio's own, does."""
-    loop: Any = asyncio.get_running_loop()
-    counts, run_once, call_at = Counts(), loop._run_once, loop.call_at
+    running = asyncio.get_running_loop()
+    loop: Any = running
+    counts, run_once, call_at = Counts(), loop._run_once, running.call_at
 
     def count_iteration() -> None:
         counts.iterations += 1

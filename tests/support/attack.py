@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,8 @@ import httpx
 
 from app import devtokens
 from app.embedded import outward
-from app.embedded.seed import ADA, GRACE
-from tests.support.process import serving
+from app.embedded.people import ADA, GRACE
+from tests.support.process import Process, serving
 
 HELD_SECONDS = 0.25
 """The longest that the gateway's own work may hold its event loop, whatever is asked of it."""
@@ -121,7 +121,7 @@ class Target:
             asked = {"model": "gpt-4o-mini", "stream": True, "messages": [_say("[[tokens=100000 delay=0.02]]")]}
             async with (
                 client.stream("POST", "/v1/chat/completions", json=asked) as streamed,
-                aclosing(streamed.aiter_lines()) as lines,
+                aclosing(_lines(streamed)) as lines,
             ):
                 assert streamed.status_code == 200
                 await _token(lines)
@@ -154,7 +154,7 @@ class Target:
 @asynccontextmanager
 async def attacked(folder: Path, **settings: str) -> AsyncIterator[Target]:
     """Run ``agentgraph serve --memory`` as a process of its own until the context ends."""
-    async with serving(folder, **settings) as gateway:
+    async with serving(folder, settings) as gateway:
         log = bytearray()
         draining = asyncio.create_task(_drain(gateway.process, log))
         try:
@@ -164,7 +164,7 @@ async def attacked(folder: Path, **settings: str) -> AsyncIterator[Target]:
             await asyncio.wait([draining])
 
 
-async def _drain(process: asyncio.subprocess.Process, log: bytearray) -> None:
+async def _drain(process: Process, log: bytearray) -> None:
     """Read what the process prints, so that it never waits for a full pipe."""
     assert process.stdout is not None
     while chunk := await process.stdout.read(65536):
@@ -184,6 +184,11 @@ async def _viewer(client: httpx.AsyncClient) -> None:
     answer = await client.post("/graphql", json={"query": "{ viewer { id } }"})
     assert answer.status_code == 200, answer.text
     assert answer.json()["data"]["viewer"]["id"]
+
+
+async def _lines(streamed: httpx.Response) -> AsyncGenerator[str, None]:
+    async for line in streamed.aiter_lines():
+        yield line
 
 
 async def _token(lines: AsyncIterator[str]) -> None:

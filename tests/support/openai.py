@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import httpx
+import openai
 
 from tests.support.stack import Stack
 
@@ -15,6 +16,12 @@ EMBEDDING = {"model": "text-embedding-3-small", "input": "hi"}
 def asking(stack: Stack, directive: str, **more: Any) -> dict[str, Any]:
     """Return the body of a request for a completion."""
     return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}], **more}
+
+
+def sdk_client(base_url: str, api_key: str, **options: Any) -> openai.AsyncOpenAI:
+    """Return a client of OpenAI's SDK that uses no proxy."""
+    http: Any = httpx.AsyncClient(trust_env=False, timeout=30)  # accepted, though not in the type of the parameter
+    return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http, **options)
 
 
 async def ask(stack: Stack, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:

@@ -96,6 +96,6 @@ def _value(taken: Any, name: str, path: tuple[str, ...] | None, ids: Mapping[str
     if path is not None:
         return "%s"
     if isinstance(taken, GraphQLEnumType):
-        return next(iter(taken.values))
+        return str(next(iter(taken.values)))
     known = ids.get(name.removesuffix("Id"), "x")
     return WHOLE.get(taken.name, json.dumps(known))
