@@ -1,4 +1,4 @@
-# The two commands are `make run` and `make test`; both set up what they need. Python 3.11+ and make are enough.
+# The main commands are `make run` and `make test`; both set up what they need. Python 3.11+ and make are enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,25 +8,25 @@ PAGES := app/pages/graphiql
 CHAT := examples/chat
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-# uv installs at a fifth of pip's work. Where it does not, as where an index is named to pip alone, pip does.
+# uv installs five times faster than pip. If it fails, as with an index configured only for pip, pip installs.
 locked = { $(PIP) --require-hashes -r requirements-uv.lock \
 	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1); } || $(PIP) --require-hashes -r $(1)
 
-# What does not wait for one another is done side by side.
+# Independent targets are made in parallel.
 MAKEFLAGS += --jobs=3
 
-# Whatever starts Python a second time finds its bytecode.
+# Keep Python's bytecode for later processes.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test style types imports test-real fuzz fuzz-briefly bench pages demo screenshots released lock generated clean
 
-help: ## This list
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-run: $(VENV)/.run $(PAGES)/dist/.built $(CHAT)/dist/.built ## Set up and start the gateway on port 8000, with embedded upstreams unless .env names real ones
+run: $(VENV)/.run $(PAGES)/dist/.built $(CHAT)/dist/.built ## Set up and start the gateway on port 8000, with embedded services unless .env has their URLs
 	@exec $(BIN)/agentgraph serve
 
-test: style types imports .collected.log $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and pass every check
+test: style types imports .collected.log $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and run every check
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/fuzz
 
 style: $(VENV)/.test
@@ -39,31 +39,31 @@ types: $(VENV)/.test
 imports: $(VENV)/.test
 	$(BIN)/lint-imports --no-logo > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 
-# The tests' assertions are rewritten once after a change, not by every worker.
+# Rewrite the tests' assertions once after a change, not in every worker.
 .collected.log: $(VENV)/.test $(shell find tests -name '*.py')
 	@$(BIN)/python -m pytest -q --collect-only > $@ || { cat $@; rm $@; exit 1; }
 
-test-real: $(VENV)/.test tests/node/node_modules/.installed ## The doors and contracts against the real Letta and LiteLLM of RIG_DIR
+test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
-fuzz-briefly: $(VENV)/.test ## Half a minute of random bytes at every door, the same ones each time
+fuzz-briefly: $(VENV)/.test ## Send random bytes to every endpoint for half a minute, with a fixed seed
 	$(BIN)/python -m pytest -q tests/fuzz
 
-fuzz: $(VENV)/.test ## Ten minutes of random bytes at every door (FUZZ_SECONDS), then 20,000 operations over the schema (FUZZ_EXAMPLES)
+fuzz: $(VENV)/.test ## Send random bytes to every endpoint for ten minutes (FUZZ_SECONDS), then 20,000 random operations (FUZZ_EXAMPLES)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q tests/fuzz
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest -q tests/embedded_only/test_query_fuzz.py
 
-bench: $(VENV)/.test ## Measure load shedding and the CPU cost of requests (SCENARIO names one, BASE is the revision to compare with)
+bench: $(VENV)/.test ## Measure load shedding and the CPU time of requests (SCENARIO selects one, BASE is the revision to compare with)
 	$(BIN)/python -m bench $(SCENARIO) $(if $(BASE),--base $(BASE))
 
-pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, where there is npm
+pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, if npm is installed
 
-demo: $(CHAT)/dist/.built ## Build the chat example, where there is npm
+demo: $(CHAT)/dist/.built ## Build the chat example, if npm is installed
 
-screenshots: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Take the pictures of docs/images anew
+screenshots: $(VENV)/.test $(PAGES)/dist/.built tests/node/node_modules/.installed ## Take the images of docs/images again
 	$(BIN)/python -m tests.support.screenshots docs/images
 
-generated: $(VENV)/.test ## Write anew what is made from the code: schemas, env.example, the table of settings
+generated: $(VENV)/.test ## Generate schemas, env.example and pages of docs from the code
 	$(BIN)/agentgraph schema > schema/schema.graphql
 	$(BIN)/agentgraph schema --federation > schema/subgraph.graphql
 	$(BIN)/agentgraph settings > env.example
@@ -71,10 +71,10 @@ generated: $(VENV)/.test ## Write anew what is made from the code: schemas, env.
 	$(BIN)/python -m app.bounds.page docs/limits.md
 	$(BIN)/python -m tests.support.calltable > docs/calls.md
 
-released: ## At a release: from now on, breaking changes are told against the schema as it is now
+released: ## At a release: make the current schema the baseline for breaking changes
 	cp schema/schema.graphql schema/released.graphql
 
-lock: ## Lock the dependencies anew
+lock: ## Lock the dependencies again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet -r requirements-uv.lock
 	echo uv==0.13.9 | $(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' - -o requirements-uv.lock
@@ -83,7 +83,7 @@ lock: ## Lock the dependencies anew
 	$(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' pyproject.toml --group build --group dev -o requirements-dev.lock
 
-clean: ## Remove what was set up
+clean: ## Remove everything that was set up
 	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
 		tests/node/cache/relay/__generated__ $(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
@@ -104,7 +104,7 @@ $(VENV)/.test: requirements-dev.lock pyproject.toml | $(BIN)/python
 tests/node/node_modules/.installed: tests/node/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/node && npm ci --silent --no-audit --no-fund && touch node_modules/.installed; fi
 
-# Where npm is missing or fails, GraphiQL and /docs come from a CDN, and everything else works as ever.
+# Without npm, GraphiQL and /docs load from a CDN.
 $(PAGES)/dist/.built: $(PAGES)/package-lock.json $(PAGES)/vite.config.js $(wildcard $(PAGES)/*.html $(PAGES)/src/*)
 	@if command -v npm >/dev/null && cd $(PAGES) \
 		&& { [ node_modules/.installed -nt package-lock.json ] \
@@ -113,7 +113,7 @@ $(PAGES)/dist/.built: $(PAGES)/package-lock.json $(PAGES)/vite.config.js $(wildc
 	then touch dist/.built; \
 	else echo "GraphiQL was not built, since npm is missing or failed: its page loads from a CDN instead."; fi
 
-# Where npm is missing or fails, there is no /demo, and everything else works as ever. The build checks the types too.
+# Without npm there is no /demo. The build checks the types too.
 $(CHAT)/dist/.built: schema/schema.graphql $(wildcard $(CHAT)/*.json $(CHAT)/*.mjs $(CHAT)/*.ts $(CHAT)/*.html $(CHAT)/public/* $(CHAT)/src/*.* $(CHAT)/src/graphql/*)
 	@mkdir -p $(CHAT)/dist
 	@if command -v npm >/dev/null && (cd $(CHAT) \

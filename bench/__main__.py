@@ -1,4 +1,4 @@
-"""Run scenarios, and print what they found."""
+"""Run scenarios and print their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCENARIOS = ("overload", "paced", "honest")
 
 
 def main() -> int:
-    """Run the scenarios that the command line names, or all. Returns 1 where a target was missed."""
+    """Run the named scenarios, or all. Return 1 if a target was missed."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("scenario", nargs="*", metavar="scenario", help=f"{', '.join(SCENARIOS)}; all by default")
     parser.add_argument("--base", default=Options.base, metavar="REV", help="the revision to compare with")

@@ -1,4 +1,4 @@
-"""The CPU time of an honest request, in this tree and in another revision, measured alternately: medians and ratio."""
+"""The CPU time of ordinary requests in this tree and in another revision, measured alternately: medians and ratio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODEL = f"n{TOKENS}-d0"
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of request, what makes the requests of one measurement, and how many are sent in it."""
+    """A kind of request, a factory for its requests, and their number in one measurement."""
 
     name: str
     requests: Callable[[], Sequence[Request]]
@@ -30,7 +30,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """The requests that are measured."""
+    """Return the measured requests."""
     key, chat = token(), {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
     query = "query One($id: ID!) { agent(id: $id) { id name version } }"
     by_id = {"query": query, "variables": {"id": f"agent:{agent_ids()[0]}"}}
@@ -81,7 +81,7 @@ async def run(options: Options) -> Table:
 
 
 async def _milliseconds(side: Running, case: Case, *, warm: bool = False) -> float:
-    """The gateway's CPU time for a request. Raises RuntimeError where one is refused."""
+    """Return the gateway's CPU time per request. Raises RuntimeError if one is refused."""
     number = case.number // 4 if warm else case.number
     before = cpu_seconds(side.pid)
     statuses = await apart(times, side.port, case.requests(), number)

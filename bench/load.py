@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client that costs little CPU, and two loads: one that keeps its pace, one that keeps its concurrency."""
+"""An HTTP/1.1 client that needs little CPU, and two loads: an open and a closed loop."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import cast
 import httptools
 
 GIVE_UP_SECONDS = 30.0
-"""How long a request waits for the end of its answer."""
+"""The timeout for the end of an answer."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as its bytes."""
+    """The bytes of a request."""
 
     raw: bytes
 
     @classmethod
     def post(cls, path: str, body: bytes, token: str, accept: str = "application/json") -> Request:
-        """A signed-in POST of JSON."""
+        """Return a POST of JSON with a token."""
         head = (
             f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\naccept: {accept}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -31,18 +31,18 @@ class Request:
 
     @classmethod
     def get(cls, path: str) -> Request:
-        """A GET without a token."""
+        """Return a GET without a token."""
         return cls(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
 
 
 @dataclass(frozen=True)
 class Answered:
-    """How one request went.
+    """The result of a request.
 
     Attributes:
-        began: when it was due, in seconds since the load began.
+        began: when the request was due, in seconds since the load began.
         seconds: from then to the last byte of the answer.
-        status: of the answer; 0 where there was none.
+        status: of the answer; 0 without one.
     """
 
     began: float
@@ -51,7 +51,7 @@ class Answered:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries one request at a time."""
+    """A connection for one request at a time."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -66,11 +66,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether it can carry a request."""
+        """Return whether the connection is open."""
         return self.transport is not None and not self.transport.is_closing()
 
     async def ask(self, request: Request) -> int:
-        """Send a request, and return the status of its whole answer; 0 where the connection ends before."""
+        """Send a request and return the status of its whole answer, or 0 if the connection ends first."""
         assert self.transport is not None
         self._done = asyncio.get_running_loop().create_future()
         self.transport.write(request.raw)
@@ -108,7 +108,7 @@ class Pool:
         self._idle: list[Connection] = []
 
     async def ask(self, request: Request) -> int:
-        """Send a request over an idle connection, or a new one. Returns the status, or 0 where none came."""
+        """Send a request over an idle or new connection. Return the status, or 0 without an answer."""
         connection = None
         while self._idle and connection is None:
             connection = self._idle.pop()
@@ -124,7 +124,7 @@ class Pool:
 
 
 async def at_pace(port: int, request: Request, per_second: float, seconds: float) -> list[Answered]:
-    """Send a request so many times a second, whether the answers come or not (an open loop)."""
+    """Send requests at a fixed rate, independent of the answers (an open loop)."""
     pool, answers = Pool(port), list[Answered]()
     start = time.perf_counter()
 
@@ -146,7 +146,7 @@ async def at_pace(port: int, request: Request, per_second: float, seconds: float
 
 
 async def at_once(port: int, request: Request, clients: int, seconds: float) -> list[Answered]:
-    """Keep so many requests under way, each sent when the one before it was answered (a closed loop)."""
+    """Keep a number of requests in progress, each sent after an answer (a closed loop)."""
     pool, answers = Pool(port), list[Answered]()
     start = time.perf_counter()
 
@@ -160,7 +160,7 @@ async def at_once(port: int, request: Request, clients: int, seconds: float) -> 
 
 
 async def times(port: int, requests: Sequence[Request], number: int, clients: int = 2) -> list[int]:
-    """Send ``number`` requests, taking turns among the given ones. Returns the statuses."""
+    """Send ``number`` requests, round-robin among the given ones. Return the statuses."""
     pool, left, statuses = Pool(port), iter(range(number)), list[int]()
 
     async def client() -> None:

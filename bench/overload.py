@@ -1,4 +1,4 @@
-"""Ten times the capacity for half a minute: what is still answered in time, ``/ping`` meanwhile, and the time after."""
+"""Ten times the capacity for half a minute: timely answers, the latency of ``/ping``, and the recovery."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ query Dash {
 
 
 def dashboard() -> Request:
-    """The dashboard's query: 52 reads of upstreams."""
+    """Return the dashboard's query, which makes 52 upstream calls."""
     return Request.post("/graphql", orjson.dumps({"query": DASHBOARD}), token())
 
 
 def viewer(user_id: str) -> Request:
-    """The smallest query of another user."""
+    """Return the smallest query of another user."""
     return Request.post("/graphql", b'{"query": "{ viewer { id } }"}', token(user_id))
 
 
 async def run(options: Options) -> Table:
-    """Measure the capacity, then ask for ten times as much."""
+    """Measure the capacity, then send ten times as much."""
     async with upstreams() as behind, gateway(behind) as served:
         await apart(at_once, served.port, dashboard(), CLIENTS, 3.0)
         calm = await apart(at_once, served.port, dashboard(), CLIENTS, CAPACITY_SECONDS)

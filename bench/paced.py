@@ -1,10 +1,10 @@
-"""Paced streams: how late tokens arrive through the gateway, against a bare ASGI relay, and what a stream costs.
+"""Paced streams: the delay of tokens through the gateway and through a plain ASGI relay, and the cost of a stream.
 
     python -m bench.paced [--streams 500] [--rate 4] [--seconds 12] [--rounds 3] [--doors relay,v1,sse,ws]
 
-An upstream writes the time into every token; readers in a process of their own subtract it from the time of arrival.
-The targets run at the same time and are loaded one after the other, round by round; each figure is the median of the
-rounds. CPU and memory are those of the target's process, read from ``/proc``.
+The upstream writes the time into every token; readers in another process subtract it from the time of arrival. The
+targets are loaded one after the other, round by round; each figure is the median of the rounds. CPU and memory are
+those of the target's process, read from ``/proc``.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def rss(pid: int) -> int:
-    """A process's resident memory, in bytes."""
+    """Return a process's resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
 def cpu(pid: int) -> float:
-    """The CPU time that a process has used, in seconds."""
+    """Return the CPU time of a process in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 @contextlib.contextmanager
 def running(*command: str, out: int = subprocess.PIPE, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A process in its own right, ended with the context."""
+    """Run a process until the context ends."""
     process = subprocess.Popen(
         command,
         cwd="/",
@@ -87,7 +87,7 @@ def _free_ports(number: int) -> list[int]:
 
 
 def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens: list[str]) -> dict[str, float]:
-    """One door under load: lateness in milliseconds, memory per stream, CPU per token."""
+    """Measure one endpoint: delay in milliseconds, memory per stream, CPU per token."""
     role = [sys.executable, "-m", "bench.paced", "--role", "readers", "--port", str(port)]
     load = [f"--doors={door}", f"--rate={options.rate}", f"--seconds={options.seconds}"]
     before = rss(pid)
@@ -111,7 +111,7 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
 
 
 def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure every door, round by round. Returns the medians, and memory as it was in the first round."""
+    """Measure every endpoint, round by round. Return the medians, and the memory of the first round."""
     doors = options.doors.split(",")
     upstream_port, *ports = _free_ports(1 + len(doors))
     upstream = f"http://127.0.0.1:{upstream_port}"
@@ -120,7 +120,7 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(*me, str(upstream_port), "--role", "upstream"))
         targets = {}
-        for door, port in zip(doors, ports, strict=True):  # each door has a process of its own, for its memory
+        for door, port in zip(doors, ports, strict=True):  # a process for each endpoint, to measure its memory
             if door == "relay":
                 command: tuple[str, ...] = (
                     *me,
@@ -151,12 +151,12 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             for door, found in rounds.items()
         }
         for door, found in middle.items():
-            found["kb"] = rounds[door][0]["kb"]  # later rounds use the pages of earlier ones again
+            found["kb"] = rounds[door][0]["kb"]  # later rounds reuse the pages of earlier ones
         return middle
 
 
 def _tokens(number: int) -> list[str]:
-    """A token for each stream; ``STREAMS_PER_USER`` of them are of one user."""
+    """Return a token for each stream; ``STREAMS_PER_USER`` streams share a user."""
     from app import devtokens  # noqa: PLC0415 - only the driver needs it
 
     secret = devtokens.dev_secret()
@@ -174,7 +174,7 @@ def _line(door: str, found: dict[str, float]) -> str:
 
 
 def targets(found: dict[str, dict[str, float]]) -> dict[str, bool]:
-    """Whether each target was met."""
+    """Return whether each target was met."""
     bare = found["relay"]["p99"]
     gateway = {door: figures for door, figures in found.items() if door != "relay"}
     late = {
@@ -185,7 +185,7 @@ def targets(found: dict[str, dict[str, float]]) -> dict[str, bool]:
 
 
 async def run(options: Any) -> Any:
-    """The scenario ``paced`` of ``python -m bench``."""
+    """Run the scenario ``paced`` of ``python -m bench``."""
     from bench.support import Table  # noqa: PLC0415 - the processes of this scenario start faster without it
 
     given = argparse.Namespace(**{**vars(_parser().parse_args([])), "rounds": min(3, options.rounds)})

@@ -1,4 +1,4 @@
-"""The processes of the scenario ``paced``: a model that writes the time into its tokens, a bare relay, and readers."""
+"""The processes of the scenario ``paced``: a model that writes the time into its tokens, a plain relay, and readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uuid
 from typing import Any
 
 SETTLE_SECONDS = 3.0
-"""How long after the last stream has opened the measurement begins."""
+"""The time between the opening of the last stream and the measurement."""
 
 SUBSCRIPTION = (
     "subscription($i: CompletionInput!, $k: ID!) { completion(input: $i, streamKey: $k) "
@@ -72,7 +72,7 @@ async def serve_upstream(port: int) -> None:
 
 
 def relay(upstream: str) -> Any:
-    """An ASGI application that passes a request on and its answer back, and nothing else."""
+    """An ASGI application that only forwards requests and answers."""
     import aiohttp  # noqa: PLC0415 - only the relay's process needs it
 
     session: aiohttp.ClientSession | None = None
@@ -103,7 +103,7 @@ _TOKEN = re.compile(rb"<(\d{9,20})>")
 
 
 class Reader(asyncio.Protocol):
-    """Opens one stream at one door and notes how late each of its tokens comes."""
+    """Opens one stream at one endpoint and records the delay of each token."""
 
     def __init__(self, request: bytes, then: dict[bytes, bytes], late: list[int], opened: asyncio.Future[None]) -> None:
         self._request, self._then = request, dict(then)
@@ -139,7 +139,7 @@ class Reader(asyncio.Protocol):
 
 
 def _frame(opcode: int, payload: bytes) -> bytes:
-    """A client's frame, masked with zeros (RFC 6455, 5.2)."""
+    """Return a client's frame, masked with zeros (RFC 6455, 5.2)."""
     size = bytes([128 | len(payload)]) if len(payload) < 126 else bytes([254]) + len(payload).to_bytes(2, "big")
     return bytes([128 | opcode]) + size + bytes(4) + payload
 
@@ -152,7 +152,7 @@ def _post(port: int, path: str, token: str, body: bytes, accept: str) -> bytes:
 
 
 def _opening(door: str, port: int, token: str, rate: float) -> tuple[bytes, dict[bytes, bytes]]:
-    """What a reader sends first, and the frames it sends once it is answered so."""
+    """Return a reader's request, and the frames that it sends after the handshake."""
     chat = {"model": f"r{rate:g}", "messages": [{"role": "user", "content": "hello " * 20}]}
     if door in {"relay", "v1"}:
         body = json.dumps({**chat, "stream": True}).encode()
@@ -172,7 +172,7 @@ def _opening(door: str, port: int, token: str, rate: float) -> tuple[bytes, dict
 
 
 async def read(door: str, port: int, rate: float, seconds: float, tokens: list[str]) -> None:
-    """Hold ``len(tokens)`` streams open, measure, and print what came of it in one line of JSON."""
+    """Hold ``len(tokens)`` streams open, measure, and print the results as a line of JSON."""
     loop = asyncio.get_running_loop()
     late: list[int] = []
     readers: list[Reader] = []

@@ -1,4 +1,4 @@
-"""What every scenario needs: processes of the gateway and its stand-ins, their cost, and clients in processes apart."""
+"""Shared by the scenarios: processes of the gateway, of mock services and of clients, and their CPU time."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ ROOT = Path(__file__).parents[1]
 _TICK = os.sysconf("SC_CLK_TCK")
 
 UNLIMITED = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "RATE_LIMIT_PROXY": "0"}
-"""Settings of a gateway whose users may ask as often as they like."""
+"""Settings of a gateway without rate limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says.
+    """The options of the command line.
 
     Attributes:
-        base: the revision to compare with.
-        rounds: how often each side of a comparison is measured.
-        seconds: how long a load lasts.
+        base: the git revision to compare with.
+        rounds: the number of measurements of each side of a comparison.
+        seconds: the duration of a load.
     """
 
     base: str = "9ad3bd9"
@@ -48,7 +48,7 @@ class Options:
 
 @dataclass
 class Table:
-    """What a scenario found: rows of figures, and whether each target was met."""
+    """The result of a scenario: rows of figures, and whether each target was met."""
 
     title: str
     header: Sequence[str]
@@ -56,7 +56,7 @@ class Table:
     targets: dict[str, bool] = field(default_factory=dict)
 
     def text(self) -> str:
-        """The table, in columns."""
+        """Return the table in columns."""
         lines = [tuple(self.header), *(tuple(row) for row in self.rows)]
         widths = [max(len(row[column]) for row in lines) for column in range(len(self.header))]
         shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in lines]
@@ -65,13 +65,13 @@ class Table:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that ``share`` (0 to 1) of the values do not exceed."""
+    """Return the percentile ``share`` (0 to 1) of the values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
+    """Return the user and system time of a process."""
     facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(facts[11]) + int(facts[12])) / _TICK
 
@@ -85,12 +85,12 @@ class Running:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return the process's URL."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def token(user_id: str = ADA) -> str:
-    """A token that the gateways started here take."""
+    """Return a token that the gateways of these scenarios accept."""
     return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="ada@example.com")
 
 
@@ -98,7 +98,7 @@ def token(user_id: str = ADA) -> str:
 async def started(
     *command: str, tree: Path = ROOT, settings: dict[str, str] | None = None, announced: Callable[[str], int | None]
 ) -> AsyncIterator[Running]:
-    """Run a command until the context ends. ``announced`` finds the port in a line of its output, or gives ``None``."""
+    """Run a command until the context ends. ``announced`` returns the port from a line of its output, or ``None``."""
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *command),
@@ -139,14 +139,14 @@ def _start_here(line: str) -> int | None:
 
 @asynccontextmanager
 async def upstreams() -> AsyncIterator[Running]:
-    """The stand-ins of ``bench.upstreams``."""
+    """Run the mock services of ``bench.upstreams``."""
     async with started("-m", "bench.upstreams", announced=_first_number) as running:
         yield running
 
 
 @asynccontextmanager
 async def gateway(behind: Running, *, tree: Path = ROOT, **settings: str) -> AsyncIterator[Running]:
-    """A gateway in front of stand-ins, of the source in ``tree``. Its log goes to a file."""
+    """Run a gateway from the source in ``tree`` in front of mock services. Its log goes to a file."""
     given = {
         "AMS_BASE_URL": f"{behind.url}/ams",
         "SUPABASE_SERVICE_KEY": "bench",
@@ -163,7 +163,7 @@ async def gateway(behind: Running, *, tree: Path = ROOT, **settings: str) -> Asy
 
 @contextmanager
 def revision(name: str) -> Iterator[Path]:
-    """The source of a git revision, checked out apart for as long as the context lasts."""
+    """Check out a git revision into a folder of its own until the context ends."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         _git("worktree", "add", "--detach", str(tree), name)
@@ -185,9 +185,9 @@ def _run(work: Callable[P, Awaitable[R]], arguments: tuple[object, ...]) -> R:
 
 
 async def apart(work: Callable[P, Awaitable[R]], *arguments: P.args, **_: P.kwargs) -> R:
-    """The result of ``work``, run in a process of its own: a client's CPU time never waits for the scenario's.
+    """Run ``work`` in another process, so that a client's CPU time does not delay the scenario.
 
-    ``work`` is a function of a module; it, its arguments and its result can be pickled.
+    ``work``, its arguments and its result must be picklable.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:

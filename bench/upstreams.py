@@ -1,6 +1,6 @@
-"""Stand-ins for AMS, Letta and LiteLLM in one process: static answers at little CPU, and a model that paces its tokens.
+"""Mocks of AMS, Letta and LiteLLM in one process: static answers with little CPU, and a model that paces its tokens.
 
-A model named ``nN-dD`` answers with N tokens; streamed, they come D milliseconds apart.
+The model ``nN-dD`` answers with N tokens, D milliseconds apart if streamed.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def _messages(agent_id: str) -> list[dict[str, Any]]:
 
 
 def agent_ids() -> list[str]:
-    """The ids of the agents that every user has."""
+    """Return the ids of every user's agents."""
     return [f"agent-{number:08d}-0000-4000-8000-000000000000" for number in range(AGENTS)]
 
 
 def _static() -> dict[bytes, bytes]:
-    """Prepared answers by path."""
+    """Return prepared answers by path."""
     agents = [
         {
             "agent_id": one,
@@ -134,7 +134,7 @@ def _chunked(data: bytes) -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection of the gateway's; requests on it come one after another."""
+    """A connection of the gateway, with one request at a time."""
 
     static = _static()
 
@@ -191,7 +191,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve on a free port, which is the first line of the output, until the process is stopped."""
+    """Serve on a free port, printed as the first line of the output, until the process is stopped."""
     server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0, backlog=2048)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The doors and the contracts against the real Letta and LiteLLM that the rig starts on loopback. usage: real.sh RIG_DIR VENV_BIN
+# Test the endpoints and contracts with the real Letta and LiteLLM, started on loopback. Usage: real.sh RIG_DIR VENV_BIN
 set -euo pipefail
 rig=$1 bin=$2
 [ -x "$rig/up.sh" ] || { echo "no rig at $rig: set RIG_DIR" >&2; exit 1; }
 letta=http://127.0.0.1:${LETTA_PORT:-19303} litellm=http://127.0.0.1:${LITELLM_PORT:-19302}
 export LITELLM_BASE_URL=$litellm LITELLM_API_KEY=sk-rig-master-1234
 
-# Letta's own key has to be long enough for LETTA_PROXY_KEY, and known to LiteLLM by the time Letta has been started.
+# Letta's own key must be long enough for LETTA_PROXY_KEY, and known to LiteLLM before Letta starts.
 let_lettas_key_in() {
   local admin=(curl -sf -o /dev/null -H "authorization: Bearer $LITELLM_API_KEY" -H "content-type: application/json")
   until "${admin[@]}" "$litellm/key/info?key=$LETTA_OPENAI_API_KEY" ||
@@ -16,10 +16,9 @@ let_lettas_key_in() {
 }
 
 if ! curl -sf -o /dev/null "$letta/v1/health/" || ! curl -sf -o /dev/null "$litellm/health/liveliness"; then
-  # As it comes, Letta 0.16.8 opens a new connection to its database for whatever it asks of it, some twenty for a message,
-  # and now and then one hangs for a minute: the OpenAI client of each model call is never closed, and when it is collected
-  # its socket is closed twice, the second time by a number that is the database's by then. Connections that are kept are
-  # four to eight times as fast, and hardly ever hit.
+  # By default Letta 0.16.8 opens a new database connection for each access, and sometimes one hangs for a minute: the
+  # OpenAI client of each model call is never closed, and its garbage collection closes its socket twice, the second time
+  # with a file descriptor that is the database's by then. Pooled connections are faster and rarely affected.
   export LETTA_DISABLE_SQLALCHEMY_POOLING=false
   export LETTA_OPENAI_API_KEY=sk-rig-letta-f3a9c1d07b5e48629d1c
   let_lettas_key_in & waiting=$!
@@ -31,10 +30,10 @@ fi
 export AGENTGRAPH_TEST_REAL=1
 export LETTA_BASE_URL=$letta LETTA_API_KEY=rig-letta-pass
 export MODEL_URL=http://127.0.0.1:${FAKE_PORT:-19301}
-asked() {
+run_tests() {
   "$bin/python" -m pytest -q tests/doors tests/contract --ignore tests/contract/test_samples.py "$@"
 }
-asked && exit || [ $? = 1 ] || exit
-# The second close can still hit a call to or from Letta. What failed is asked once more, and must pass then.
-echo "asked once more:"
-asked --last-failed --last-failed-no-failures none
+run_tests && exit || [ $? = 1 ] || exit
+# The second close can still hit a call to or from Letta. Failed tests run once more, and must pass then.
+echo "run once more:"
+run_tests --last-failed --last-failed-no-failures none

@@ -1,4 +1,4 @@
-"""A bound, and how ``docs/limits.md`` writes it."""
+"""A bound and its row in ``docs/limits.md``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from clients.codes import ErrorCode, Reason
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A bound on what a client can send, hold or receive.
+    """A bound on requests, resources or answers of a client.
 
     Attributes:
-        key: its name in tests: each bound has a test at it and one past it, marked ``bound(key)``.
+        key: the name in tests; a test at the bound and one past it are marked ``bound(key)``.
         what: what is bounded.
-        past: what happens past it.
-        amount: how much there may be; empty where ``setting`` has it.
-        setting: the field of ``Settings`` that changes it.
+        past: what happens beyond the bound.
+        amount: the bound as text; empty if ``setting`` has it.
+        setting: the field of ``Settings`` that sets it.
     """
 
     key: str
@@ -27,29 +27,29 @@ class Bound:
     setting: str | None = None
 
     def row(self) -> str:
-        """Return it as a row of the table."""
+        """Return the row of the table."""
         amount = self.amount or f"{Settings.model_fields[self.setting or ''].default:,}"
         setting = f"`{self.setting.upper()}`" if self.setting else ""
         return f"| {self.what} | {amount} | {setting} | {self.past} |\n"
 
 
 def refused(code: ErrorCode, reason: Reason | None = None) -> str:
-    """Write a refusal by its code and reason."""
+    """Format a refusal with code and reason."""
     return f"`{code.value}`" if reason is None else f"`{code.value}`, `{reason}`"
 
 
 def bad(reason: Reason) -> str:
-    """Write a refusal of bad input by its reason."""
+    """Format a refusal of bad input with its reason."""
     return refused(ErrorCode.BAD_USER_INPUT, reason)
 
 
 def too_complex(reason: Reason) -> str:
-    """Write a refusal of a document or an operation by its reason."""
+    """Format a refusal of a document or operation with its reason."""
     return refused(ErrorCode.QUERY_TOO_COMPLEX, reason)
 
 
 def size(count: int) -> str:
-    """Write a number of bytes."""
+    """Format a number of bytes."""
     for unit, bytes_ in (("MiB", 2**20), ("KiB", 2**10)):
         if count % bytes_ == 0:
             return f"{count // bytes_:,} {unit}"

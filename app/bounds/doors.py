@@ -1,4 +1,4 @@
-"""Bounds on what is sent to the doors."""
+"""Bounds on requests, connections, sockets, documents and slots."""
 
 from __future__ import annotations
 
@@ -28,64 +28,64 @@ from schema.node import MAX_NODES
 REQUESTS = (
     Bound(
         "body",
-        "a request body, in bytes, as sent and as decoded",
+        "a request body as sent and as decoded, in bytes",
         refused(ErrorCode.PAYLOAD_TOO_LARGE),
         setting="max_body_bytes",
     ),
     Bound(
         "bodies",
-        "the bytes of one user's bodies, and messages on sockets, from the first until the request is answered",
+        "request bodies and socket messages of one user, from their first byte until the answer, in bytes",
         f"{refused(ErrorCode.RATE_LIMITED, Reason.BODIES)}; a socket whose message is not complete closes: 4429",
         f"{BODIES} times `MAX_BODY_BYTES`",
     ),
     Bound(
         "all-bodies",
-        "those of all users, and as many again that come back from Letta",
+        "those of all users; and as many again for calls from Letta",
         f"{refused(ErrorCode.OVERLOADED, Reason.BODIES)}; a socket whose message is not complete closes: 4429",
         f"{BODIES * SHARES} times `MAX_BODY_BYTES`",
     ),
     Bound(
         "stranger-bodies",
-        "the bytes of bodies of requests that are not signed in; one address gets a quarter of them",
+        "request bodies without a token, in bytes; one address gets a quarter",
         f"{refused(ErrorCode.OVERLOADED, Reason.BODIES)}; an address: {refused(ErrorCode.RATE_LIMITED, Reason.BODIES)}",
         f"{BODIES} times `MAX_BODY_BYTES`",
     ),
     Bound(
         "body-time",
-        "the time a request body may take to arrive, in seconds",
+        "the time until a request body has arrived, in seconds",
         f"{bad(Reason.BODY_TIMEOUT)} (408)",
         setting="request_timeout",
     ),
     Bound(
         "letta-body-time",
-        "the time a body from Letta may take to arrive",
+        "the time until a body from Letta has arrived",
         f"{bad(Reason.BODY_TIMEOUT)} (408)",
         f"{LETTA_BODY_SECONDS:g} s",
     ),
     Bound(
         "containers",
-        "objects and arrays of a JSON body, or of a message on a WebSocket",
+        "objects and arrays in a JSON body or WebSocket message",
         f"{refused(ErrorCode.PAYLOAD_TOO_LARGE, Reason.CONTAINERS)}; a socket closes: 1009",
         f"{MAX_CONTAINERS:,}",
     ),
-    Bound("codings", "content codings of one body", f"{bad(Reason.CONTENT_ENCODING)} (415)", str(MAX_CODINGS)),
+    Bound("codings", "content codings of a body", f"{bad(Reason.CONTENT_ENCODING)} (415)", str(MAX_CODINGS)),
     Bound("head", "the request line and headers", "431, and the connection closes", size(MAX_HEAD_BYTES)),
     Bound("headers", "headers of a request", "431, and the connection closes", str(MAX_HEADERS)),
     Bound(
         "read-header",
-        "`Accept`, `Content-Type` or another header that is parsed, all its lines together",
+        "a parsed header such as `Accept` or `Content-Type`, all its lines together",
         "431, and the connection closes",
         size(MAX_READ_HEADER_BYTES),
     ),
     Bound(
         "trailers",
-        "the request line and headers, and the trailers and chunk extensions of a body, which are ignored",
+        "the request line and headers with the trailers and chunk extensions of the body, which are ignored",
         "431, and the connection closes",
         size(MAX_HEAD_BYTES),
     ),
     Bound(
         "query-fields",
-        "parameters of a query string at `/graphql`",
+        "parameters in a query string of `/graphql`",
         bad(Reason.REQUEST),
         str(MAX_QUERY_FIELDS),
     ),
@@ -106,20 +106,20 @@ REQUESTS = (
 CONNECTIONS = (
     Bound(
         "connections",
-        "connections at a time, and at most three quarters of the files that the process may open",
-        "the connection that has waited longest for a request is closed",
+        "open connections; never more than three quarters of the process's limit on open files",
+        "closes the connection that has waited longest for a request",
         setting="max_connections",
     ),
     Bound(
         "head-time",
-        "the time until a request's head has come, from its first byte, or that of the connection, in seconds",
-        "408 where it has begun; the connection closes",
+        "the time until a request line and headers are complete, in seconds",
+        "408 if they have begun; the connection closes",
         setting="request_timeout",
     ),
     Bound(
         "heads",
-        "the bytes of heads that are not complete, of all connections",
-        "the connection whose head began first is closed",
+        "incomplete request lines and headers of all connections",
+        "closes the connection whose head began first",
         size(MAX_HEADS_BYTES),
     ),
     Bound(
@@ -127,26 +127,26 @@ CONNECTIONS = (
     ),
     Bound(
         "write-time",
-        f"the time in which a client must take 1/{STEP_FRACTION} of what waits for it, at least {size(MIN_STEP_BYTES)}"
+        f"the time in which a client must read 1/{STEP_FRACTION} of its waiting data, at least {size(MIN_STEP_BYTES)}"
         " or all of it, in seconds",
         "the connection is reset",
         setting="write_timeout_seconds",
     ),
     Bound(
         "unsent",
-        "what waits to be read by all clients",
-        "connections of the client that most waits for are reset, the largest first",
+        "data that waits for all clients",
+        "resets connections of the client with the most data, the largest first",
         size(MAX_UNSENT_BYTES),
     ),
     Bound(
         "ahead",
-        "what is read of further requests before a request has been answered",
+        "pipelined requests read ahead of an answer",
         "the rest is read after the answer",
         size(HELD_BYTES),
     ),
     Bound(
         "unread-body",
-        "what is still read of a body after the answer, which has `Connection: close`",
+        "a body read and discarded after an early answer, which has `Connection: close`",
         "the connection closes",
         f"{size(LINGER_BYTES)}, {LINGER_SECONDS:g} s",
     ),
@@ -159,28 +159,28 @@ SOCKETS = (
     Bound("socket-sign-in-bytes", "their payload", "closes: 1009", size(wire.SIGN_IN_BYTES)),
     Bound(
         "socket-messages",
-        f"frames of one user in a second, over all sockets; {BURST_SECONDS} seconds' worth may come at once; one of "
+        f"frames per second of one user over all sockets, with bursts of {BURST_SECONDS} seconds' worth; a frame of "
         f"more than {size(wire.UNIT_BYTES)} counts as several",
         "closes: 4429",
         setting="max_socket_messages_per_second",
     ),
-    Bound("socket-fragments", "frames of one message", "closes: 1009", f"{wire.MAX_FRAGMENTS:,}"),
+    Bound("socket-fragments", "frames of a message", "closes: 1009", f"{wire.MAX_FRAGMENTS:,}"),
     Bound(
         "socket-operations",
-        "operations of one socket at a time",
+        "concurrent operations of one socket",
         refused(ErrorCode.RATE_LIMITED, Reason.OPERATIONS),
         str(session.MAX_OPERATIONS),
     ),
     Bound("socket-id", "an operation id", "closes: 4400", f"{subprotocol.MAX_ID_CHARS} characters"),
     Bound(
         "socket-unread",
-        f"answers of more than {session.SMALL_CHARS:,} characters that one user leaves unread, over all sockets",
+        f"unread answers of more than {session.SMALL_CHARS:,} characters of one user, over all sockets",
         refused(ErrorCode.RATE_LIMITED, Reason.UNREAD),
         f"{sockets.MAX_UNREAD:,} characters",
     ),
     Bound(
         "socket-unread-all",
-        "those of all users; the first of a user is always sent",
+        "those of all users; the first one of a user is always sent",
         refused(ErrorCode.OVERLOADED, Reason.UNREAD),
         f"{sockets.MAX_ALL_UNREAD:,} characters",
     ),
@@ -188,10 +188,10 @@ SOCKETS = (
 
 GRAPHQL = (
     Bound("tokens", "tokens of a document", too_complex(Reason.SIZE), setting="max_query_tokens"),
-    Bound("depth", "levels of a document", too_complex(Reason.DEPTH), setting="max_query_depth"),
+    Bound("depth", "the depth of a document", too_complex(Reason.DEPTH), setting="max_query_depth"),
     Bound("document", "characters of a document", too_complex(Reason.SIZE), f"{lexer.MAX_CHARS:,}"),
     Bound("lines", "lines of a document", too_complex(Reason.SIZE), f"{lexer.MAX_LINES:,}"),
-    Bound("word", "characters of a name or a number in a document", too_complex(Reason.SIZE), str(lexer.MAX_WORD)),
+    Bound("word", "characters of a name or number in a document", too_complex(Reason.SIZE), str(lexer.MAX_WORD)),
     Bound(
         "braced-escapes",
         "escapes of the form `\\u{…}` in a document",
@@ -201,10 +201,10 @@ GRAPHQL = (
     Bound("operations", "operations of a document", too_complex(Reason.OPERATIONS), str(shape.MAX_OPERATIONS)),
     Bound("fragments", "fragments of a document", too_complex(Reason.FRAGMENTS), str(shape.MAX_FRAGMENTS)),
     Bound("document-variables", "variables of an operation", too_complex(Reason.VARIABLES), str(shape.MAX_VARIABLES)),
-    Bound("directives", "directives in one place", too_complex(Reason.DIRECTIVES), str(shape.MAX_DIRECTIVES)),
+    Bound("directives", "directives on one node", too_complex(Reason.DIRECTIVES), str(shape.MAX_DIRECTIVES)),
     Bound(
         "aliases",
-        "names under which one selection asks for one field",
+        "aliases of one field in a selection",
         too_complex(Reason.ALIASES),
         str(merging.MAX_ALIASES),
     ),
@@ -217,7 +217,7 @@ GRAPHQL = (
     *(
         Bound(
             f"aliases-{name.strip('_')}",
-            f"names under which one selection asks for `{name}`",
+            f"aliases of `{name}` in a selection",
             too_complex(Reason.ALIASES),
             str(most),
         )
@@ -225,84 +225,82 @@ GRAPHQL = (
     ),
     Bound(
         "aliases-introspection",
-        "names under which one selection asks for one field of introspection",
+        "aliases of another introspection field in a selection",
         too_complex(Reason.ALIASES),
         str(merging.MAX_INTROSPECTION_ALIASES),
     ),
-    Bound(
-        "root-fields", "fields at the root of an operation", too_complex(Reason.FIELDS), str(merging.MAX_ROOT_FIELDS)
-    ),
+    Bound("root-fields", "root fields of an operation", too_complex(Reason.FIELDS), str(merging.MAX_ROOT_FIELDS)),
     Bound(
         "fields",
-        "fields of an operation, with its fragments written out",
+        "fields of an operation with its fragments expanded",
         too_complex(Reason.FIELDS),
         f"{merging.MAX_FIELDS:,}",
     ),
-    Bound("merges", "fields compared for merging", too_complex(Reason.FIELDS), f"{merging.MAX_MERGES:,}"),
+    Bound("merges", "fields compared to check that they merge", too_complex(Reason.FIELDS), f"{merging.MAX_MERGES:,}"),
     Bound(
         "introspection-depth",
-        "levels of introspection",
+        "the depth of introspection",
         too_complex(Reason.INTROSPECTION),
         str(shape.MAX_INTROSPECTION_DEPTH),
     ),
     Bound(
         "introspection",
-        "values of an operation's introspection",
+        "introspection values of an operation",
         too_complex(Reason.INTROSPECTION),
         f"{introspection.MAX_VALUES:,}",
     ),
     Bound("cost", "the cost of an operation", too_complex(Reason.COST), setting="max_query_cost"),
     Bound(
         "operation-calls",
-        "calls to services that an operation makes, and each event of a subscription",
+        "upstream calls of an operation, or of each event of a subscription",
         too_complex(Reason.UPSTREAM_CALLS),
         setting="max_upstream_calls",
     ),
     Bound(
         "answer-bytes",
-        "the answer to an operation, and each event of a subscription, in bytes",
+        "the answer to an operation, or each event of a subscription, in bytes",
         too_complex(Reason.ANSWER_SIZE),
         setting="max_answer_bytes",
     ),
     Bound(
         "answer-errors",
-        "fields of one answer that fail",
+        "failed fields of an answer",
         too_complex(Reason.ERRORS),
         f"{MAX_ERRORS:,}",
     ),
     Bound(
         "page",
-        f"a page of a connection; {paging.DEFAULT_PAGE} without `first` and `last`",
+        f"a page of a connection (default: {paging.DEFAULT_PAGE})",
         bad(Reason.PAGING),
         str(paging.MAX_PAGE),
     ),
-    Bound("nodes", "`nodes(ids:)`, `_entities(representations:)`", bad(Reason.TOO_MANY), str(MAX_NODES)),
-    Bound("usage-days", "`usage(from:, to:)`", bad(Reason.RANGE), f"{usage.MAX_DAYS} days"),
+    Bound("nodes", "items of `nodes(ids:)` and `_entities(representations:)`", bad(Reason.TOO_MANY), str(MAX_NODES)),
+    Bound("usage-days", "the period of `usage(from:, to:)`", bad(Reason.RANGE), f"{usage.MAX_DAYS} days"),
 )
 
-PLACES = (
+SLOTS = (
     Bound(
         "sockets",
-        "sockets at a time that have signed in",
+        "open sockets that have signed in",
         f"{refused(ErrorCode.OVERLOADED, Reason.SOCKETS)} for the handshake, or closes: 1013",
         setting="max_sockets",
     ),
-    Bound("user-sockets", "sockets of one user at a time", "closes: 4429", setting="max_sockets_per_user"),
+    Bound("user-sockets", "open sockets of one user", "closes: 4429", setting="max_sockets_per_user"),
     Bound(
         "strangers",
-        "sockets at a time that have not signed in",
-        "the oldest closes: 4408",
+        "open sockets that have not signed in",
+        "closes the oldest: 4408",
         str(sockets.MAX_STRANGERS),
     ),
     Bound(
         "strangers-per-address",
         "those of one address",
-        "the oldest closes: 4408",
+        "closes the oldest: 4408",
         str(sockets.MAX_STRANGERS_PER_ADDRESS),
     ),
     Bound(
         "requests",
-        "requests and operations of sockets at a time, and as many again that come back from Letta",
+        "concurrent requests and socket operations; and as many again for calls from Letta",
         refused(ErrorCode.OVERLOADED, Reason.REQUESTS),
         setting="max_concurrent_requests",
     ),
@@ -314,14 +312,14 @@ PLACES = (
     ),
     Bound(
         "stranger-requests",
-        "requests at a time that are not signed in; one address gets a quarter of them",
+        "concurrent requests without a token; one address gets a quarter",
         f"{refused(ErrorCode.OVERLOADED, Reason.REQUESTS)}; "
         f"an address: {refused(ErrorCode.RATE_LIMITED, Reason.REQUESTS)}",
         f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",
     ),
     Bound(
         "all-streams",
-        "streams, and requests that wait for a model, at a time, and as many again that come back from Letta",
+        "concurrent streams and requests that wait for a model; and as many again for calls from Letta",
         refused(ErrorCode.OVERLOADED, Reason.STREAMS),
         setting="max_concurrent_streams",
     ),
@@ -333,14 +331,14 @@ PLACES = (
     ),
     Bound(
         "admission-wait",
-        "how long a request waits while the gateway has too much to do",
+        "the time in the queue while the gateway sheds load",
         refused(ErrorCode.OVERLOADED, Reason.BUSY),
         f"{MAX_WAIT_SECONDS:g} s",
     ),
     Bound(
         "weights",
-        "users and addresses whose last requests' cost is remembered, to weigh their next ones under overload",
-        "forgets the least recently seen",
+        "users and addresses whose requests are weighed under load",
+        "evicts the least recently seen",
         f"{MAX_OWNERS:,}",
     ),
 )

@@ -1,4 +1,4 @@
-"""Bounds on what mutations and completions take."""
+"""Bounds on the inputs of mutations and completions."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ COMPLETIONS = (
     Bound("embed-inputs", "inputs of `embed`", bad(Reason.RANGE), str(completing.MAX_INPUTS)),
     Bound(
         "embed-text",
-        "the inputs of `embed`, together",
+        "all inputs of `embed` together",
         bad(Reason.TOO_LONG),
         f"{completing.MAX_INPUT:,} characters",
     ),
     Bound("embed-dimensions", "`dimensions` of `embed`", bad(Reason.RANGE), f"{completing.MAX_DIMENSIONS:,}"),
     Bound(
         "image-address",
-        "an image's address; https, and not within a network",
+        "an image's address",
         bad(Reason.IMAGE),
         f"{public_urls.MAX_URL:,} characters",
     ),
     Bound("image-data", "an image's data URL", bad(Reason.IMAGE), f"{images.MAX_DATA_URL:,} characters"),
     Bound(
         "addresses",
-        "addresses in one completion or message that an upstream may fetch",
+        "addresses in one completion or message that a service may fetch",
         bad(Reason.RANGE),
         str(vetting.MAX_ADDRESSES),
     ),
     Bound(
         "request-depth",
-        "the nesting of a completion's parameters, JSON schemas apart",
+        "the depth of a completion's parameters, except JSON schemas",
         bad(Reason.REQUEST),
         f"{checks.MAX_NESTING} levels",
     ),
@@ -44,7 +44,7 @@ COMPLETIONS = (
 AGENTS = (
     Bound(
         "agent-name",
-        "an agent's name: letters, digits, spaces, hyphens, underscores and apostrophes",
+        "an agent's name, of letters, digits, spaces, hyphens, underscores and apostrophes",
         bad(Reason.NAME),
         f"{checks.MAX_NAME} characters",
     ),
@@ -63,13 +63,13 @@ AGENTS = (
     Bound("agent-file", "an Agent File", bad(Reason.TOO_LONG), f"{checks.MAX_SOURCE_BYTES:,} bytes"),
     Bound(
         "variables",
-        "an agent's variables, as JSON",
+        "an agent's variables as JSON",
         bad(Reason.TOO_LONG),
         f"{checks.MAX_VARIABLES_BYTES:,} bytes",
     ),
     Bound(
         "variables-depth",
-        "the nesting of an agent's variables",
+        "the depth of an agent's variables",
         bad(Reason.VARIABLES),
         f"{checks.MAX_NESTING} levels",
     ),

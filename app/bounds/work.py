@@ -1,4 +1,4 @@
-"""Bounds on streams and on calls to upstreams."""
+"""Bounds on streams and upstream calls."""
 
 from __future__ import annotations
 
@@ -21,62 +21,62 @@ _STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
 STREAMS = (
     Bound(
         "streams",
-        "running streams of one user, and as many of their agents at the proxy",
+        "running streams of one user; and as many of the user's agents at the proxy",
         refused(ErrorCode.RATE_LIMITED, Reason.STREAMS),
         str(_STREAMS.max_streams_per_user),
     ),
     Bound(
         "follows",
-        "conversations that one user follows at a time",
+        "conversations followed by one user",
         refused(ErrorCode.RATE_LIMITED, Reason.FOLLOWS),
         str(MAX_FOLLOWS),
     ),
     Bound(
         "answer-text",
-        "the text of a streamed answer: UTF-8, with reasoning, tool arguments and messages",
+        "the text of a streamed answer in UTF-8, with reasoning, tool arguments and messages",
         f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
         size(_STREAMS.max_log),
     ),
     Bound(
         "answer-memory",
-        "the memory of a streamed answer, in however many pieces it comes",
+        "the memory of a streamed answer",
         f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
         size(_STREAMS.max_memory),
     ),
     Bound(
         "stream-event",
-        "one event of a stream of LiteLLM or Letta",
+        "one event of a stream from LiteLLM or Letta",
         f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
         size(MAX_EVENT_BYTES),
     ),
     Bound(
         "stream-event-parts",
-        "lines, and objects, of one event of a stream of LiteLLM or Letta",
+        "lines, and objects, in such an event",
         f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
         f"{MAX_EVENT_PARTS:,}",
     ),
     Bound(
         "delta",
-        "one delta in GraphQL; whole messages are as large as they are",
-        "comes as several, each with its cursor",
+        "a delta in GraphQL; whole messages are not split",
+        "is split, each part with its cursor",
         size(MAX_FRAME_BYTES),
     ),
     Bound(
         "readers",
-        "streams that one user reads at a time",
+        "streams read by one user at a time",
         refused(ErrorCode.RATE_LIMITED, Reason.READERS),
         str(_STREAMS.max_readers_per_user),
     ),
     Bound(
         "reader-waiting",
-        f"what waits for a reader that takes more than {_STREAMS.slow_after:g} seconds over a frame",
+        f"data that waits for a reader that takes more than {_STREAMS.slow_after:g} seconds for a frame",
         "`ReaderDetached`, `SLOW`",
         size(_STREAMS.max_waiting),
     ),
     Bound(
         "source-lead",
-        "how far the upstream of a stream with `onDisconnect: CANCEL` is read ahead of every reader",
-        "pauses the upstream",
+        "data read ahead of the fastest reader of a stream with `onDisconnect: CANCEL`",
+        "pauses the upstream connection",
         size(_STREAMS.max_lead),
     ),
     Bound(
@@ -87,32 +87,31 @@ STREAMS = (
     ),
     Bound(
         "stream-memory-user",
-        "that of one user's, with the requests of those that run",
-        "drops the user's oldest answers, whose keys are then "
+        "the same of one user, with the requests of running streams",
+        "evicts the user's oldest answers, whose keys are then "
         f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; "
         f"else {refused(ErrorCode.RATE_LIMITED, Reason.STREAM_MEMORY)}",
         f"1/{OWNERS} of it",
     ),
     Bound(
         "answers-kept",
-        f"answers kept under idempotency keys that are not streams'; one user's are 1/{once.OWNERS} of it",
-        "drops the user's oldest, whose keys are then "
+        f"answers under idempotency keys without a stream; one user gets 1/{once.OWNERS}",
+        "evicts the user's oldest, whose keys are then "
         f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; else {refused(ErrorCode.RATE_LIMITED, Reason.KEYS)}; "
-        f"for all: {refused(ErrorCode.OVERLOADED, Reason.KEYS)}",
+        f"for all users: {refused(ErrorCode.OVERLOADED, Reason.KEYS)}",
         size(once.MAX_KEPT_BYTES),
     ),
     Bound(
         "keys-under-way",
-        "requests of one user with such a key that are under way",
+        "requests in progress with such a key, of one user",
         refused(ErrorCode.RATE_LIMITED, Reason.KEYS),
         str(once.MAX_UNDER_WAY),
     ),
     Bound(
         "made",
-        "conversations and passages made for one user, remembered for "
+        "recent conversations and passages of one user, kept for "
         f"{MADE_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
-        "forgets the user's oldest; a look for a lost one of before is "
-        f"{refused(ErrorCode.CONFLICT, Reason.OUTCOME_UNKNOWN)}",
+        f"evicts the user's oldest; a retry of an older one is {refused(ErrorCode.CONFLICT, Reason.OUTCOME_UNKNOWN)}",
         f"{MAX_MADE:,}; of all users, {MAX_ALL_MADE:,}",
     ),
 )
@@ -120,47 +119,46 @@ STREAMS = (
 UPSTREAM_CALLS = (
     Bound(
         "bulkhead",
-        "calls of one replica to one service at a time: reads, and calls that wait for a model; "
-        "one user gets a quarter",
-        f"waits; {refused(ErrorCode.UPSTREAM_UNAVAILABLE, Reason.BULKHEAD_FULL)}",
+        "concurrent calls of one replica to one service: reads, and model calls; one user gets a quarter",
+        f"queues; {refused(ErrorCode.UPSTREAM_UNAVAILABLE, Reason.BULKHEAD_FULL)}",
         f"{_UPSTREAM.max_concurrent:,} and {_UPSTREAM.max_model_calls:,}",
     ),
     Bound(
         "upstream-body",
-        "an upstream's answer that is not streamed, decoded, in bytes; that is for embeddings, "
+        "an upstream answer that is not streamed, decoded, in bytes: all of it for embeddings, "
         f"1/{AnswerSize.LIST.share} for lists and completions, 1/{AnswerSize.RECORD.share} for AMS and records",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE),
         setting="max_upstream_bytes",
     ),
     Bound(
         "upstream-values",
-        "objects, and values, in such an answer, braces and commas in texts counted; "
-        f"{AnswerSize.RECORD.objects:,} objects in one of AMS and in embeddings",
+        "objects, and values, in such an answer, with braces and commas in texts; "
+        f"{AnswerSize.RECORD.objects:,} objects for AMS and embeddings",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE),
         f"{AnswerSize.LIST.objects:,}, and {AnswerSize.LIST.values:,}",
     ),
     Bound(
         "upstream-records",
-        f"records in a list of an upstream; in a page of Letta {MAX_PAGE_RECORDS:,}",
+        f"records in an upstream list; {MAX_PAGE_RECORDS:,} in a page of Letta",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE),
         f"{MAX_RECORDS:,}",
     ),
     Bound(
         "upstream-refusal",
-        "the body of an upstream's error",
-        "not read; the status says what is known",
+        "the body of an upstream error",
+        "is not read; the status decides",
         size(MAX_REFUSAL_BYTES),
     ),
     Bound(
         "upstream-headers",
-        f"headers of an upstream's answer, of {MAX_HEADER_BYTES:,} bytes each",
+        f"headers of an upstream answer, of {MAX_HEADER_BYTES:,} bytes each",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.CUT),
         str(MAX_HEADERS),
     ),
     Bound(
         "breaker-parts",
-        "breakers of models and kinds of call, of one service",
-        "evicts a closed one, else one of the caller's own",
+        "breakers of parts of one service",
+        "evicts a closed one, else one of the same user",
         f"{MAX_PARTS:,}",
     ),
 )

@@ -1,4 +1,4 @@
-"""Runs the examples of a page as a reader does: one gateway, from the top of the page to its end."""
+"""Run the examples of a page in order, against one gateway."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHELLS = {
     "bash": ("bash", "--noprofile", "--norc", "-i", "-s"),
     "zsh": ("zsh", "-f", "-i", "-s"),
 }
-"""Interactive, since what is pasted is read with history expansion, and by zsh without comments."""
+"""Interactive shells, which expand history and, in zsh, do not accept comments."""
 _STATUS = "http-status "
 _SECONDS = 60
 
@@ -38,14 +38,14 @@ def installed_shells() -> list[str]:
 
 
 @asynccontextmanager
-async def gateway_of_a_reader(folder: Path) -> AsyncIterator[Place]:
+async def example_runner(folder: Path) -> AsyncIterator[ExampleRunner]:
     settings = {"XDG_DATA_HOME": str(folder / "data"), "LOG_LEVEL": "WARNING"}
     async with serving(folder, settings) as gateway:
-        yield Place(gateway, folder)
+        yield ExampleRunner(gateway, folder)
 
 
-class Place:
-    """A gateway, a token and a folder. ``agent-…`` in an example is the user's first agent."""
+class ExampleRunner:
+    """Runs examples with a gateway, a token and a folder. ``agent-…`` in an example is the user's first agent."""
 
     def __init__(self, gateway: Gateway, folder: Path) -> None:
         self.gateway = gateway
@@ -60,8 +60,8 @@ class Place:
         (folder / ".curlrc").write_text(f'write-out = "%{{stderr}}{_STATUS}%{{http_code}}\\n"\n')
 
     async def run(self, snippet: Snippet) -> list[str]:
-        """The faults of an example; in several shells, those of the first that has any."""
-        code = await self.made_to_run(snippet.code)
+        """Return the faults of an example, in the first shell that has any."""
+        code = await self.with_addresses(snippet.code)
         if snippet.language != "sh":
             return faults(await self.runners[snippet.language](code), snippet.answer)
         for shell in installed_shells():
@@ -69,8 +69,8 @@ class Place:
                 return [f"{shell}: {fault}" for fault in found]
         return []
 
-    async def made_to_run(self, code: str) -> str:
-        """The code with this gateway's address and an agent's id."""
+    async def with_addresses(self, code: str) -> str:
+        """Return the code with this gateway's address and an agent's id."""
         url = self.gateway.url
         code = code.replace(BASE, url).replace(BASE.replace("http", "ws"), url.replace("http", "ws"))
         return code.replace("agent-…", await self.agent_id())
@@ -82,7 +82,7 @@ class Place:
         return self._agent_id
 
     async def graphql(self, code: str) -> Output:
-        """One document; of a subscription, the payloads to its end, one per line."""
+        """Run a document; of a subscription, return all payloads, one per line."""
         async with httpx.AsyncClient(
             base_url=self.gateway.url,
             headers={"authorization": f"Bearer {self.gateway.token}"},
@@ -105,7 +105,7 @@ class Place:
     async def _followed(
         self, client: httpx.AsyncClient, payloads: AsyncIterator[dict[str, Any]]
     ) -> AsyncIterator[dict[str, Any]]:
-        """A conversation is followed without end: what is heard of one message that is sent meanwhile."""
+        """Follow a conversation until the end of a turn that this method starts."""
         content = [{"text": "Hello!"}]
         asked = {"to": {"agentId": await self.agent_id()}, "content": content, "idempotencyKey": str(uuid.uuid4())}
         query = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { errors { message } } }"
@@ -117,7 +117,7 @@ class Place:
         await sending
 
     async def shell(self, code: str, shell: str = "bash") -> Output:
-        """The lines that a reader pastes. ``make`` itself is what runs this test: its targets must exist."""
+        """Run lines as pasted. Lines with ``make`` are not run; their targets must exist."""
         targets = re.findall(r"^make ([\w-]+)", code, re.MULTILINE)
         makefile = (ROOT / "Makefile").read_text()
         missing = [target for target in targets if f"\n{target}:" not in makefile]

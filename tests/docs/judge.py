@@ -1,10 +1,8 @@
-"""What an example has printed, against what its page shows.
+"""Compare the output of an example with the answer that its page shows.
 
-A page shows an answer in the block after the example. ``…`` stands for what varies: within a text or a line for any
-characters, as a JSON value for any value but null, at the end of a JSON list for any further items, and on a line of
-its own for any lines. JSON objects may have more than what is shown.
-
-Without an answer, an example must succeed. With one, what it has printed must be that answer.
+The answer is the block after the example. ``…`` matches any characters within a text or line, any JSON value except
+null, any further items at the end of a JSON list, and any lines on a line of its own. JSON objects may have more
+fields. Without an answer, the example must succeed.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ _TEXT_OR_DATA = re.compile(r"^(?:data: ?)?(\{.*\})\r?$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Output:
-    """What came of an example. ``statuses`` are those of the HTTP answers it has had, as far as they are known."""
+    """The result of an example. ``statuses`` are those of its HTTP answers, if known."""
 
     text: str
     exit_code: int = 0
@@ -32,7 +30,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a page shows. ``language`` is ``json`` or ``text``."""
+    """The answer on a page. ``language`` is ``json`` or ``text``."""
 
     language: str
     text: str
@@ -56,7 +54,7 @@ def faults(output: Output, answer: Answer | None) -> list[str]:
 
 
 def _failures(value: Any) -> Iterator[str]:
-    """What a document says has failed: errors of a request, of a payload, of a stream, of the OpenAI door."""
+    """Yield the failures in a document: errors of a request, payload, stream or ``/v1`` answer."""
     if isinstance(value, dict):
         for name, one in value.items():
             if name in {"errors", "error"} and one:
@@ -70,7 +68,7 @@ def _failures(value: Any) -> Iterator[str]:
 
 
 def _documents(text: str) -> list[Any]:
-    """The JSON objects of a text: all of it, or those that have a line of their own, as in an event stream."""
+    """Return the JSON of a text: the whole text, or the objects on lines of their own, as in an event stream."""
     whole = _parsed(text)
     if isinstance(whole, dict | list):
         return [whole]
@@ -96,7 +94,7 @@ def _json_difference(shown: str, text: str) -> str | None:
 
 
 def lines_difference(shown: list[Any], actual: list[Any]) -> str | None:
-    """The first shown document that is not where it should be. A gap stands for any documents."""
+    """Return the first shown document that is missing. A gap matches any documents."""
     at, gap = 0, False
     for one in shown:
         if one == ELLIPSIS:
@@ -113,7 +111,7 @@ def lines_difference(shown: list[Any], actual: list[Any]) -> str | None:
 
 
 def json_difference(shown: Any, actual: Any, place: str = "the answer") -> str | None:
-    """Where a document differs from what is shown of it."""
+    """Return where a document differs from the shown one."""
     if shown == ELLIPSIS:
         return f"{place} is null" if actual is None else None
     if isinstance(shown, dict) and isinstance(actual, dict):
@@ -137,7 +135,7 @@ def json_difference(shown: Any, actual: Any, place: str = "the answer") -> str |
 
 
 def text_difference(shown: str, text: str) -> str | None:
-    """Where a text differs from what is shown of it."""
+    """Return where a text differs from the shown one."""
     lines = [line.rstrip() for line in shown.strip("\n").splitlines()]
     actual = "\n".join(line.rstrip() for line in text.strip("\n").splitlines()) + "\n"
     pattern = "".join(

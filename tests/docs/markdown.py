@@ -1,4 +1,4 @@
-"""Markdown as far as its tests need it: headings, links, and blocks of code."""
+"""Parse headings, links and code blocks of Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = sorted(
     if "node_modules" not in path.parts
 )
 ANSWERS = {"json", "text"}
-"""Languages of a block that shows the answer of the example right before it."""
+"""Languages of a block with the answer of the example directly before it."""
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -25,7 +25,7 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 @dataclass(frozen=True)
 class Snippet:
-    """A block of code, and the heading it stands under. ``answer`` is the block of its answer, right after it."""
+    """A code block and its heading. ``answer`` is the block directly after it, if that is an answer."""
 
     heading: str
     language: str
@@ -38,7 +38,7 @@ def name_of(page: Path) -> str:
 
 
 def prose(page: Path) -> str:
-    """The page without its code."""
+    """Return the page without its code."""
     return _FENCE.sub("", page.read_text())
 
 
@@ -51,7 +51,7 @@ def links(page: Path) -> list[str]:
 
 
 def anchor(heading: str) -> str:
-    """The anchor that a heading is given on the usual forges."""
+    """Return the anchor of a heading on the usual forges."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 

@@ -1,4 +1,4 @@
-"""A test of the test: what the judge of the pages' examples lets through, and what it does not."""
+"""The comparison of examples with their answers accepts and refuses the right output."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_an_outcome_that_is_shown_is_none_but_must_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "actual", "place"),
+    ("shown", "actual", "where"),
     [
         ('{"a": 1}', '{"a": 1, "b": 2}', None),
         ('{"a": 1}', '{"a": 2}', "the answer.a"),
@@ -86,9 +86,9 @@ def test_an_outcome_that_is_shown_is_none_but_must_come() -> None:
         ('…\n{"a": 1}', "", "does not come"),
     ],
 )
-def test_json_is_compared(shown: str, actual: str, place: str | None) -> None:
+def test_json_is_compared(shown: str, actual: str, where: str | None) -> None:
     found = faults(Output(actual), Answer("json", shown))
-    assert found == [] if place is None else place in found[0]
+    assert found == [] if where is None else where in found[0]
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_a_document_without_what_varies_is_only_itself(document: object) -> None
 
 
 async def test_a_curl_that_is_refused_fails(tmp_path: Path) -> None:
-    """Its exit status is 0; the status of the answer and its errors are what tells."""
-    from tests.docs.examples import Place
+    """curl exits with 0; the HTTP status and the errors of the answer reveal the failure."""
+    from tests.docs.examples import ExampleRunner
     from tests.support.process import serving
 
     async with serving(tmp_path, {"LOG_LEVEL": "WARNING"}) as gateway:
-        place = Place(gateway, tmp_path)
+        runner = ExampleRunner(gateway, tmp_path)
         headers = '-H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json"'
-        output = await place.shell(f'curl -s {gateway.url}/graphql {headers} -d \'{{"query": "{{\n __typename }}"}}\'')
+        output = await runner.shell(f'curl -s {gateway.url}/graphql {headers} -d \'{{"query": "{{\n __typename }}"}}\'')
     assert (output.exit_code, output.statuses) == (0, (400,))
     assert {"HTTP status 400", "errors, which the page does not show"} <= set(faults(output, None))

@@ -1,4 +1,4 @@
-"""What pages name without an example of its own: operations, subgraphs, configurations and commands."""
+"""Operations, subgraphs, configurations and commands that pages name without an example."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def schema() -> GraphQLSchema:
 
 
 def operations() -> list[str]:
-    """What the tables of the page for those who come from REST give as GraphQL."""
+    """Return the GraphQL operations in the tables of ``from-rest.md``."""
     rows = re.findall(r"^\| .+ \| (.+) \|$", FROM_REST.read_text(), re.MULTILINE)
     named = [code for row in rows for code in re.findall(r"`([^`]+)`", row)]
     return [code for code in named if re.match(r"[a-z]\w+(\(| \{|$)", code) and not code.startswith("make")]
@@ -55,7 +55,7 @@ def test_an_operation_that_replaces_a_rest_call_exists(schema: GraphQLSchema, co
 
 
 def unknown(schema: GraphQLSchema, parent: GraphQLNamedType, selected: SelectionSetNode) -> list[str]:
-    """The fields and arguments of a selection that the schema has not; fields without selections may stand for any."""
+    """Return fields and arguments of a selection that the schema does not have; nested selections may be left out."""
     found = []
     for node in selected.selections:
         assert isinstance(node, FieldNode)

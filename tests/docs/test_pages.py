@@ -14,7 +14,7 @@ from tests.docs.markdown import PAGES, ROOT, anchor, headings, links, name_of, p
 
 LIMITS = ROOT / "docs" / "limits.md"
 MESSAGE_TOO_BIG = 1009
-"""RFC 6455's own code, which the server sends."""
+"""A code of RFC 6455, sent by the server."""
 TRANSLATED = [(ROOT / f"{name}.md", ROOT / f"{name}.ru.md") for name in ("README", "API_CLIENT_GUIDE")]
 
 
@@ -59,16 +59,15 @@ def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
         if page not in reached and page.suffix == ".md":
             reached.add(page)
             waiting += [(page.parent / link.partition("#")[0]).resolve() for link in links(page) if "://" not in link]
-    decisions = set((ROOT / "docs" / "decisions").glob("*.md"))
-    assert set(PAGES) - reached - decisions == set()
+    assert set(PAGES) - reached == set()
 
 
 def test_the_table_of_errors_is_what_is_sent() -> None:
-    """Code, HTTP status, OpenAI's type and what it does to a socket, in one place."""
+    """Code, HTTP status, OpenAI's type and effect on a WebSocket."""
     rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \| (?:`(\w+)` )?\| ([\w: ]+) \|", LIMITS.read_text(), re.MULTILINE)
     closing = {ErrorCode.UNAUTHENTICATED: int(Close.FORBIDDEN), ErrorCode.PAYLOAD_TOO_LARGE: MESSAGE_TOO_BIG}
     sent = {
-        (code.value, *answered(code), f"closes: {closing[code]}" if code in closing else "goes on")
+        (code.value, *answered(code), f"closes: {closing[code]}" if code in closing else "stays open")
         for code in ErrorCode
     }
     assert len(rows) == len(sent)
@@ -76,7 +75,7 @@ def test_the_table_of_errors_is_what_is_sent() -> None:
 
 
 def answered(code: ErrorCode) -> tuple[str, str]:
-    """Status and OpenAI's type; that door has no errors of documents."""
+    """Return status and OpenAI's type; ``/v1`` has no errors of documents."""
     if code not in HTTP_STATUS:
         return "400", ""
     error = error_of(code, "", reason=None, service=None, retryable=False)

@@ -1,4 +1,4 @@
-"""The guide's ways to read a stream, run as they stand there through a proxy that cuts their connections."""
+"""The guide's recipes to read a stream, run through a proxy that cuts their connections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LIBRARIES = ("graphql-sse", "graphql-ws")
 WORDS = [f"tok{n}" for n in range(30)]
 WHOLE = f"{' '.join(WORDS)}\nCOMPLETED\n"
 BEGUN = '"stream":{"id"'
-"""In the answer of the mutation: the turn is begun, and its client does not know."""
+"""A part of the mutation's answer: the turn has begun, and its client does not know."""
 CUTS = {
     "in the middle": ["tok10 "],
     "before the first word": ["StreamStarted"],
@@ -49,7 +49,7 @@ def recipe(library: str, guide: str = GUIDES[0]) -> str:
 
 
 async def run(code: str, folder: Path, url: str, token: str, **put: str) -> Output:
-    """Run a recipe against an address, with some of its words replaced."""
+    """Run a recipe against an address, with replacements."""
     for here, there in {BASE: url, BASE.replace("http", "ws"): url.replace("http", "ws"), **put}.items():
         code = code.replace(here, there)
     (folder / "recipe.mjs").write_text(code)
@@ -74,7 +74,7 @@ async def run(code: str, folder: Path, url: str, token: str, **put: str) -> Outp
 
 
 async def read_through(stack: Stack, folder: Path, code: str, cuts: Sequence[str], *, reset: bool) -> Output:
-    """Run a recipe through a proxy; each cut must have happened, and the model must have been asked once."""
+    """Run a recipe through a proxy; each cut must happen, with one model call."""
     asked = {"agent-…": await stack.make_agent(), "Hello!": "hi [[tokens=30 delay=0.02]]"}
     before = (await stack.model_stats())["total"]
     async with cutting_proxy(stack.url, cuts, reset=reset) as proxy:
@@ -96,7 +96,7 @@ async def test_nothing_is_lost_or_doubled(
 
 @pytest.mark.parametrize("library", LIBRARIES)
 async def test_the_libraries_own_retries_double_the_text(stack: Stack, tmp_path: Path, library: str) -> None:
-    """Why the recipes turn them off. Once this fails, the recipes can be shorter."""
+    """The reason that the recipes turn retries off. If this fails, the recipes can be shorter."""
     code = recipe(library)
     assert code.count("retryAttempts: 0") == 1
     assert code.count("variables.after = ") == 1
@@ -162,7 +162,7 @@ FIRST_ANSWERS: dict[str, tuple[Callable[[], Response], str | None]] = {
 
 
 async def read_answers(folder: Path, answers: list[Response]) -> tuple[Output, list[str | None]]:
-    """Run the recipe for event streams against answers to its subscriptions; also what it asked to have them after."""
+    """Run the recipe for event streams against answers; return its output and the ``after`` of each subscription."""
     asked: list[str | None] = []
 
     async def answer(request: Request) -> Response:
@@ -204,13 +204,13 @@ async def test_a_stream_that_fails_shows_its_code(tmp_path: Path) -> None:
 
 
 async def test_an_event_with_errors_is_shown_nevertheless(tmp_path: Path) -> None:
-    """As where a service behind one of its fields is down."""
+    """As if the service of one of its fields is down."""
     output, _ = await read_answers(tmp_path, [event_stream([word(1) | refusal("UPSTREAM_ERROR"), word(2), ENDED])])
     assert output == Output("tok1 tok2 \nCOMPLETED\n")
 
 
 async def read_sockets(folder: Path, code: int) -> tuple[Output, list[str | None]]:
-    """Run the recipe for sockets against one that is closed with a code after the first word, and one to the end."""
+    """Run the recipe for WebSockets: the first closes with a code after one word, the second is complete."""
     asked: list[str | None] = []
 
     async def serve(socket: ServerConnection) -> None:
@@ -239,7 +239,7 @@ async def read_sockets(folder: Path, code: int) -> tuple[Output, list[str | None
 
 @pytest.mark.parametrize("code", [1000, 1001, 1012, 4403, 4408])
 async def test_a_socket_that_is_closed_is_opened_again(tmp_path: Path, code: int) -> None:
-    """With 1000 graphql-ws subscribes again by itself, whatever its ``retryAttempts``."""
+    """With 1000 graphql-ws subscribes again by itself, regardless of ``retryAttempts``."""
     output, asked = await read_sockets(tmp_path, code)
     assert asked == [None, "1"]
     assert output == Output("tok1 tok2 \nCOMPLETED\n")

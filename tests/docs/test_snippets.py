@@ -1,4 +1,4 @@
-"""Every example of the docs, run as a reader would run it, and its answer compared with what the page shows."""
+"""Run every example of the docs and compare its output with the shown answer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.examples import RUN, gateway_of_a_reader, installed_shells
+from tests.docs.examples import RUN, example_runner, installed_shells
 from tests.docs.markdown import PAGES, ROOT, Snippet, name_of, snippets
 
-SHOWN = {"json", "text", "ini", "tsx", "yaml"}
+SHOWN = {"json", "text", "ini", "tsx", "yaml", "mermaid"}
 QUOTED = ("examples/*/src/**/*.ts*", "tests/node/cache/*.mjs", "tests/node/cache/relay/*.js")
 WITH_CODE = [page for page in PAGES if snippets(page)]
 WITH_EXAMPLES = [page for page in PAGES if any(one.language in RUN for one in snippets(page))]
 ANSWERED = [page for page in WITH_EXAMPLES if page.parent == ROOT]
-"""README and guide, in both languages: each example that prints something shows what."""
+"""README and guide in both languages: each example with output shows it."""
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
@@ -46,7 +46,7 @@ def test_each_example_shows_its_answer(page: Path) -> None:
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
 def test_what_is_pasted_into_a_shell_has_no_comments(page: Path) -> None:
-    """An interactive zsh takes them for arguments."""
+    """An interactive zsh reads comments as arguments."""
     for one in snippets(page):
         assert one.language != "sh" or not re.search(r"(^|\s)#", one.code, re.MULTILINE), one.code
 
@@ -56,7 +56,7 @@ def test_bash_is_installed() -> None:
 
 
 def by_examples() -> dict[str, list[Snippet]]:
-    """The examples of each page; a translation whose code and answers are the same is run with its original."""
+    """Return the examples of each page; a translation with the same code and answers runs with its original."""
     found: dict[tuple[Snippet, ...], list[Path]] = {}
     for page in WITH_EXAMPLES:
         examples = tuple(replace(one, heading="") for one in snippets(page) if one.language in RUN)
@@ -81,7 +81,7 @@ def test_the_examples_of_both_languages_are_run() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("pages", EXAMPLES)
 async def test_the_examples_run_and_answer_what_is_shown(pages: str, tmp_path: Path) -> None:
-    async with gateway_of_a_reader(tmp_path) as place:
-        found = [(one, await place.run(one)) for one in EXAMPLES[pages]]
+    async with example_runner(tmp_path) as runner:
+        found = [(one, await runner.run(one)) for one in EXAMPLES[pages]]
     wrong = ["\n".join([one.code, *faults]) for one, faults in found if faults]
     assert not wrong, "\n\n".join(wrong)

@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import httpx
 
-from schema.build import build_schema
-from tests.support import things
 from tests.support.doors import refusal
-from tests.support.places import Place, places
-from tests.support.stack import ADA, Stack, opened_socket
-
-SCHEMA = build_schema()._schema
-
-
-async def every_place(stack: Stack) -> list[Place]:
-    makers = [things.agent, things.conversation, things.message, things.run, things.stream, things.block]
-    mine = {make.__name__: await make(stack) for make in [*makers, things.passage]}
-    mine |= {"request": mine["message"], "template": "template:support-bot", "model": stack.chat_model}
-    named = {name.title(): given for name, given in mine.items()} | {"User": f"user:{ADA}"}
-    found = list(places(SCHEMA, mine | named))
-    assert len(found) > 100
-    return found
-
-
-async def ask(stack: Stack, query: str, variables: dict[str, Any] | None = None, *, raw: bytes = b"") -> httpx.Response:
-    accept = "text/event-stream" if query.startswith("subscription") else "application/json"
-    headers = {
-        "authorization": f"Bearer {stack.token(admin=True)}",
-        "accept": accept,
-        "content-type": "application/json",
-    }
-    if raw:
-        return await stack.client.post("/graphql", content=raw, headers=headers)
-    return await stack.client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+from tests.support.stack import Stack, opened_socket
+from tests.support.text_inputs import all_text_inputs, ask
 
 
 def codes(answer: httpx.Response) -> set[str]:
@@ -43,26 +16,26 @@ def codes(answer: httpx.Response) -> set[str]:
 
 
 async def test_nul_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None:
-    found = await every_place(stack)
+    found = await all_text_inputs(stack)
     before = list(stack.platform.state.calls)
-    for place in found:
-        query, variables = place.by_variable("a\0b")
+    for given in found:
+        query, variables = given.by_variable("a\0b")
         told = await ask(stack, query, variables)
-        assert codes(told) == {"BAD_USER_INPUT"}, place.name
+        assert codes(told) == {"BAD_USER_INPUT"}, given.name
         assert refusal(told)["errors"][0]["extensions"]["reason"] == "TEXT"
         assert "variables.t" in refusal(told)["errors"][0]["message"]
-        assert codes(await ask(stack, place.by_literal('"a\\u0000b"'))) == {"GRAPHQL_VALIDATION_FAILED"}, place.name
+        assert codes(await ask(stack, given.by_literal('"a\\u0000b"'))) == {"GRAPHQL_VALIDATION_FAILED"}, given.name
     assert stack.platform.state.calls == before, "nothing is asked of anybody"
 
 
 async def test_half_a_character_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None:
-    found = await every_place(stack)
+    found = await all_text_inputs(stack)
     before = list(stack.platform.state.calls)
-    for place in found:
-        query, _ = place.by_variable("")
+    for given in found:
+        query, _ = given.by_variable("")
         raw = f'{{"query": {json.dumps(query)}, "variables": {{"t": "a\\ud800b"}}}}'
-        assert codes(await ask(stack, query, raw=raw.encode())) == {"BAD_USER_INPUT"}, place.name
-        assert codes(await ask(stack, place.by_literal('"a\\ud800b"'))) == {"GRAPHQL_PARSE_FAILED"}, place.name
+        assert codes(await ask(stack, query, raw=raw.encode())) == {"BAD_USER_INPUT"}, given.name
+        assert codes(await ask(stack, given.by_literal('"a\\ud800b"'))) == {"GRAPHQL_PARSE_FAILED"}, given.name
     assert stack.platform.state.calls == before
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.docs.examples import Place, installed_shells
+from tests.docs.examples import ExampleRunner, installed_shells
 from tests.docs.judge import Answer, Output, faults
 from tests.support.process import serving
 
@@ -36,11 +36,11 @@ async def test_the_front_pages_snippets(tmp_path: Path) -> None:
     async with serving(tmp_path) as gateway:
         async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
             given = await pasted(client)
-        place, token = Place(gateway, tmp_path), given.pop("token")
+        runner, token = ExampleRunner(gateway, tmp_path), given.pop("token")
         assert list(given) == list(ANSWERS)
-        outputs: dict[str, list[Output]] = {"openai": [await place.python(given["openai"])]}
+        outputs: dict[str, list[Output]] = {"openai": [await runner.python(given["openai"])]}
         for name in ("query", "subscription"):
-            outputs[name] = [await place.shell(f"{token}\n{given[name]}", shell) for shell in installed_shells()]
+            outputs[name] = [await runner.shell(f"{token}\n{given[name]}", shell) for shell in installed_shells()]
     for name, answer in ANSWERS.items():
         for output in outputs[name]:
             assert faults(output, answer) == [], name

@@ -1,4 +1,4 @@
-"""Agent Files for tests, and the mutations that make templates and agents of them."""
+"""Agent Files, and mutations that make templates and agents from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CREATE = """mutation($i: CreateAgentInput!) { createAgent(input: $i) {
 
 
 def agent_file(stack: Stack, slug: str = "greeter", version: str = "1.0.0", **more: str) -> str:
-    """A template that needs a ``company``, whose agents think with a model that is there."""
+    """Return a template with the variable ``company`` and an available model."""
     prompt, extra = more.get("prompt", FIRST_PROMPT), more.get("extra", "")
     return f"""af_version: "1"
 template: {{id: {slug}, name: Greeter, version: {version}, tags: [hello]{more.get("template", "")}}}
@@ -31,7 +31,7 @@ persona:
 
 
 def second_version(stack: Stack, slug: str = "greeter") -> str:
-    """The same at 1.1.0, with the migration that leads there."""
+    """Return version 1.1.0 of the template, with its migration."""
     change = f'{{op: replace, path: /persona/system_prompt, value: "{SECOND_PROMPT}"}}'
     steps = f"[{{type: json_patch, patch: [{change}]}}]"
     extra = f"migrations: [{{from: 1.0.0, to: 1.1.0, steps: {steps}}}]"
@@ -39,7 +39,7 @@ def second_version(stack: Stack, slug: str = "greeter") -> str:
 
 
 async def as_admin(stack: Stack, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The answer to Ada, who is an admin for once."""
+    """Run an operation as Ada with the role of an admin."""
     headers = {"authorization": f"Bearer {stack.token(ADA, admin=True)}"}
     response = await stack.client.post("/graphql", json={"query": query, "variables": variables or {}}, headers=headers)
     assert response.status_code == 200, response.text
@@ -48,20 +48,20 @@ async def as_admin(stack: Stack, query: str, variables: dict[str, Any] | None = 
 
 
 async def publish(stack: Stack, *sources: str) -> None:
-    """Publish Agent Files, in order; each must go through."""
+    """Publish Agent Files in order; each must succeed."""
     for source in sources:
         answer = await as_admin(stack, PUBLISH, {"i": {"source": source}})
         assert answer["data"]["publishTemplate"]["errors"] == [], answer
 
 
 async def create(stack: Stack, key: str, *, user: str = ADA, **given: Any) -> dict[str, Any]:
-    """Make an agent of the template ``greeter``; the whole answer."""
+    """Create an agent from the template ``greeter`` and return the whole answer."""
     variables = {"templateId": "template:greeter", "variables": {"company": "Sea"}, "idempotencyKey": key, **given}
     return await stack.graphql(CREATE, {"i": variables}, user=user)
 
 
 async def created(stack: Stack, key: str, **given: Any) -> str:
-    """The id of an agent that has been made."""
+    """Return the id of the created agent."""
     answer = await create(stack, key, **given)
     assert "errors" not in answer, answer
     agent_id: str = answer["data"]["createAgent"]["agent"]["id"]
@@ -69,6 +69,6 @@ async def created(stack: Stack, key: str, **given: Any) -> str:
 
 
 def refused(answer: dict[str, Any]) -> tuple[str, str | None]:
-    """Code and reason of the one error that an answer is."""
+    """Return code and reason of an answer's only error."""
     [error] = answer["errors"]
     return error["extensions"]["code"], error["extensions"].get("reason")

@@ -1,4 +1,4 @@
-"""A gateway in a process of its own, what a load costs it, and a second user who must not notice."""
+"""A gateway process under attack: what it costs, and a second user who must not be affected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.embedded.people import ADA, GRACE
 from tests.support.process import Process, serving
 
 HELD_SECONDS = 0.25
-"""The longest that the gateway's own work may hold its event loop, whatever is asked of it."""
+"""The longest time that the gateway's own work may block its event loop."""
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -29,7 +29,7 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 @dataclass
 class Cost:
-    """What happened to the process while it was measured. Known once the context has ended.
+    """The resources that the process used. Set at the end of the context.
 
     Attributes:
         cpu_seconds: user and system time.
@@ -44,16 +44,16 @@ class Cost:
     _after: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
 
     def metric(self, name: str, **labels: str) -> float:
-        """The growth of a metric, summed over the series that have these labels."""
+        """Return the growth of a metric, summed over the series with these labels."""
         return _total(self._after, name, labels) - _total(self._before, name, labels)
 
     @property
     def upstream_calls(self) -> int:
-        """The calls made to all services."""
+        """Return the number of upstream calls."""
         return int(self.metric("agentgraph_upstream_calls_total"))
 
     def held_over(self, seconds: float = HELD_SECONDS) -> int:
-        """How often the gateway's own work held the loop longer than a bucket's bound."""
+        """Return how often the gateway's own work blocked the loop for longer than a bucket's bound."""
         name = "agentgraph_loop_held_seconds"
         return int(self.metric(f"{name}_count") - self.metric(f"{name}_bucket", le=str(seconds)))
 
@@ -64,7 +64,7 @@ def _total(samples: dict[str, list[tuple[dict[str, str], float]]], name: str, la
 
 @dataclass
 class Target:
-    """A gateway under attack. ``log`` is what its process has printed so far."""
+    """A gateway under attack. ``log`` is the output of its process so far."""
 
     url: str
     pid: int
@@ -85,7 +85,7 @@ class Target:
         return {"authorization": f"Bearer {self.token(user_id)}"}
 
     def client(self, user_id: str | None = ADA, **options: Any) -> httpx.AsyncClient:
-        """An HTTP client of a user's, or of a stranger's."""
+        """Return an HTTP client of a user, or without a token."""
         headers = {} if user_id is None else self.headers(user_id)
         return outward.client(base_url=self.url, headers=headers, timeout=60, **options)
 
@@ -100,7 +100,7 @@ class Target:
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[Cost]:
-        """Measure the process for as long as the context lasts."""
+        """Measure the process until the context ends."""
         cost = Cost(_before=await self.metrics())
         cpu, rss = self._cpu_seconds(), self._rss_bytes()
         self._reset_peak()
@@ -111,10 +111,10 @@ class Target:
 
     @asynccontextmanager
     async def bystander(self, user_id: str = GRACE) -> AsyncIterator[None]:
-        """Let a second user query and stream for as long as the context lasts.
+        """Query and stream as a second user until the context ends.
 
         Raises:
-            AssertionError: when a query of theirs is refused, their stream breaks, or the gateway's own work held the
+            AssertionError: the second user's query is refused or stream breaks, or the gateway's own work blocks the
                 loop for more than ``HELD_SECONDS``.
         """
         async with self.measured() as cost, self.client(user_id) as client:
@@ -153,7 +153,7 @@ class Target:
 
 @asynccontextmanager
 async def attacked(folder: Path, **settings: str) -> AsyncIterator[Target]:
-    """Run ``agentgraph serve --memory`` as a process of its own until the context ends."""
+    """Run ``agentgraph serve --memory`` in a process until the context ends."""
     async with serving(folder, settings) as gateway:
         log = bytearray()
         draining = asyncio.create_task(_drain(gateway.process, log))
@@ -165,14 +165,14 @@ async def attacked(folder: Path, **settings: str) -> AsyncIterator[Target]:
 
 
 async def _drain(process: Process, log: bytearray) -> None:
-    """Read what the process prints, so that it never waits for a full pipe."""
+    """Read the output of the process, so that the pipe is never full."""
     assert process.stdout is not None
     while chunk := await process.stdout.read(65536):
         log += chunk
 
 
 async def _watch(client: httpx.AsyncClient, lines: AsyncIterator[str], over: asyncio.Event) -> None:
-    """Query and read until it is over, and once more after."""
+    """Query and read until the end, and once more after it."""
     last = False
     while not last:
         last = over.is_set()

@@ -1,4 +1,4 @@
-"""A page in headless Chromium, for tests that look at what a person would see. External hosts are out of its reach."""
+"""A page in headless Chromium without access to external hosts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.node import FOLDER
 
 @dataclass
 class Page:
-    """A tab. Every verb waits for what it is about; one that waits in vain is an AssertionError with the page's text.
+    """A tab. Every verb waits for its element; a timeout is an AssertionError with the page's text.
 
     The verbs are in ``tests/node/page.mjs``.
     """
@@ -48,14 +48,14 @@ class Page:
         await self.do("see", selector=selector, gone=True)
 
     async def read(self, selector: str) -> list[dict[str, Any]]:
-        """What matches, in order: ``id``, ``kind`` (its classes), ``html`` and ``text``."""
+        """Return the matching elements in order: ``id``, ``kind`` (the classes), ``html`` and ``text``."""
         found: list[dict[str, Any]] = await self.do("read", selector=selector)
         return found
 
 
 @asynccontextmanager
 async def opened_page(url: str) -> AsyncIterator[Page]:
-    """A tab of a new browser. At its end it must have asked no stranger for anything, and had no fault."""
+    """Open a tab in a new browser. It must make no external request and log no error."""
     process = await asyncio.create_subprocess_exec(
         "node",
         "page.mjs",

@@ -1,4 +1,4 @@
-"""What is asked to count its calls, and of what: see ``calltable``."""
+"""The documents whose upstream calls ``calltable`` counts, and the objects that they need."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.support.documents import CREATE_CONVERSATION
 from tests.support.stack import ADA, Stack
 
 FEW, MORE = 2, 4
-"""How many things are asked."""
+"""The two numbers of objects that are compared."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where things of a type are found.
+class ParentType:
+    """A document that reads objects of a type.
 
     Attributes:
-        document: has ``$n`` for how many, ``%s`` for what is asked of each, ``$id`` for what ``make`` gives.
-        make: prepares the platform, for as many things.
-        most: how many there can be.
+        document: ``$n`` stands for the number of objects, ``%s`` for the selection, ``$id`` for what ``make`` returns.
+        make: creates that many objects.
+        most: the largest possible number of objects.
     """
 
     document: str
@@ -45,7 +45,7 @@ async def _conversations(stack: Stack, count: int) -> str:
 
 
 async def _conversing(stack: Stack, count: int) -> str:
-    """So many conversations with an agent, and a turn in each."""
+    """Make that many conversations with an agent, with a turn in each."""
     agent_id = await stack.make_agent()
     for _ in range(count):
         made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
@@ -78,33 +78,33 @@ async def _used(stack: Stack, _: int) -> str:
 _TODAY = datetime.now(UTC).date()
 _DAYS = f'from: "{_TODAY - timedelta(days=1)}", to: "{_TODAY + timedelta(days=1)}"'
 
-PLACES: dict[str, Place] = {
-    "Query": Place("{ %s }", _nothing, most=1),
-    "User": Place("{ viewer { %s } }", _nothing, most=1),
-    "Agent": Place("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
-    "Conversation": Place('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
-    "Message": Place(
+PARENT_TYPES: dict[str, ParentType] = {
+    "Query": ParentType("{ %s }", _nothing, most=1),
+    "User": ParentType("{ viewer { %s } }", _nothing, most=1),
+    "Agent": ParentType("{ viewer { agents(first: $n) { nodes { %s } } } }", _agents),
+    "Conversation": ParentType('{ agent(id: "$id") { conversations(first: $n) { nodes { %s } } } }', _conversations),
+    "Message": ParentType(
         '{ agent(id: "$id") { conversations(first: $n) { nodes { '
         "messages { nodes { ... on UserMessage { %s } } } } } } }",
         _conversing,
     ),
-    "Model": Place("{ models { %s } }", _nothing, most=1),
-    "ModelSupports": Place("{ models { supports { %s } } }", _nothing, most=1),
-    "Run": Place('{ agent(id: "$id") { runs(first: $n) { nodes { %s } } } }', _conversing),
-    "Step": Place(
+    "Model": ParentType("{ models { %s } }", _nothing, most=1),
+    "ModelSupports": ParentType("{ models { supports { %s } } }", _nothing, most=1),
+    "Run": ParentType('{ agent(id: "$id") { runs(first: $n) { nodes { %s } } } }', _conversing),
+    "Step": ParentType(
         '{ agent(id: "$id") { messages(last: 50) { nodes { ... on AssistantMessage { step { %s } } } } } }', _turns
     ),
-    "Stream": Place("{ viewer { streams { %s } } }", _turns),
-    "Template": Place('{ templates(search: "counted") { nodes { %s } } }', _templates),
-    "TemplateVersion": Place(
+    "Stream": ParentType("{ viewer { streams { %s } } }", _turns),
+    "Template": ParentType('{ templates(search: "counted") { nodes { %s } } }', _templates),
+    "TemplateVersion": ParentType(
         '{ templates(search: "counted") { nodes { version(number: "1.0.0") { %s } } } }', _templates
     ),
-    "UsageRow": Place(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
+    "UsageRow": ParentType(f"{{ viewer {{ usage({_DAYS}, groupBy: [MODEL]) {{ rows {{ %s }} }} }} }}", _used, most=1),
 }
-"""One per type that has fields which are answered by resolvers."""
+"""A document for each type with fields that have resolvers."""
 
 OUTCOMES = re.compile(r"Stream\w+|\w+Payload|MessageAdded|ApprovalRequested|ConversationBusy|BudgetExceeded")
-"""Types that mutations and subscriptions answer with, which are counted whole."""
+"""Types of payloads and events, which are counted with their mutation or subscription."""
 
 
 async def _model(stack: Stack) -> str:
@@ -154,10 +154,10 @@ NODES: dict[str, things.Maker] = {
     "User": _viewer,
     "UserMessage": things.message,
 }
-"""What is read by its id; all messages but one's own are read in one way."""
+"""The types that are read by id; all messages except the user's are read alike."""
 
 BY_ID = ("node", "nodes", "_entities")
-"""The fields that read it so."""
+"""The fields that read by id."""
 
 SAID = 'content: [{text: "hi [[tokens=2 delay=0]]"}]'
 ASKED = 'model: "gpt-4o-mini" messages: [{role: USER content: "hi [[tokens=2 delay=0]]"}]'
@@ -190,7 +190,7 @@ DONE: dict[str, tuple[str, things.Maker]] = {
     "Subscription.message": (f'streamKey: "k" input: {{to: {{conversationId: $id}} {SAID}}}', things.conversation),
     "Subscription.completion": (f'streamKey: "k" input: {{{ASKED}}}', _viewer),
 }
-"""What each mutation and subscription is given. ``$id`` is what the maker gives."""
+"""The arguments of each mutation and subscription. ``$id`` is the result of the maker."""
 
 ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
     "Query.agent": ('id: "$id"', things.agent),
@@ -203,4 +203,4 @@ ARGUMENTS: dict[str, tuple[str, things.Maker]] = {
     "User.usage": (_DAYS, things.agent),
     "Template.version": ('number: "1.0.0"', things.agent),
 }
-"""What a field is given, and what makes the thing that ``$id`` names."""
+"""The arguments of a field, and the maker of the object that ``$id`` names."""

@@ -1,8 +1,7 @@
-"""What each field costs in upstream calls, counted: ``docs/calls.md`` is this, printed.
+"""Count the upstream calls of each field and print ``docs/calls.md``: ``python -m tests.support.calltable``.
 
-A field is asked for on two things of its type and then on four, with and without the field: what it adds is so many
-calls at once and so many for each thing. A mutation or a subscription is asked with all that it answers.
-``python -m tests.support.calltable`` prints the page.
+A field is read on two objects of its type and on four, each time with and without the field. From the differences
+follow the batched calls and the calls per object. A mutation or subscription is counted with its whole payload.
 """
 
 from __future__ import annotations
@@ -20,27 +19,26 @@ from typing import Any
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
 
 from tests.support.agentfiles import as_admin
-from tests.support.callcases import ARGUMENTS, BY_ID, DONE, FEW, MORE, NODES, OUTCOMES, PLACES, Place
+from tests.support.callcases import ARGUMENTS, BY_ID, DONE, FEW, MORE, NODES, OUTCOMES, PARENT_TYPES, ParentType
 from tests.support.schema import SCHEMA
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
 PLATFORMS = 4
-"""How many run at a time, each with a gateway of its own."""
+"""The number of concurrent gateways."""
 UUID = re.compile(r"(?<=/)[a-z]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-HEAD = """# What a query costs
+HEAD = """# Upstream calls of each field
 
-What each field adds in calls to the services behind the gateway, counted on a running one. *Once* is however many things
-the field is asked of in one operation, *each* is for every one of them. Nothing is asked twice within an operation: a call
-that another field has made is free, and what a list has told is not read again. A field that is not here costs nothing
-beyond its parent.
+The upstream calls that each field adds, counted on a running gateway. *Once* is one batched call, however many objects the
+field is selected on; *each* is a call for each object. Calls are deduplicated within an operation: a call that another field
+has made adds nothing, and objects of a list are not read again. A field that is not listed makes no calls of its own.
 
-What is read by its id costs the same by `node`, `nodes` and `_entities`. A mutation or subscription is counted to its end,
-with all of its payload or events, and with what AMS asks of Letta for it. `Subscription.conversation` goes on asking: every
-`STREAM_LOOK_SECONDS`, and more rarely while the agent is idle, Letta tells the agent's runs to all of the user's follows.
+`node`, `nodes` and `_entities` make the same calls. A mutation or subscription is counted to its end, with all of its payload
+or events, including AMS's calls to Letta. `Subscription.conversation` polls the agent's runs in Letta every
+`STREAM_LOOK_SECONDS`, less often while the agent is idle, once for all follows of the user.
 
-The calls that one level of a query needs go out together, as many at a time as a user's share of the service's bulkhead,
-a quarter of it, lets through. When the client leaves, they are given up.
+The calls of one level of a query are concurrent, up to the user's share of the service's bulkhead, a quarter. When the client
+disconnects, they are cancelled.
 
 | field | calls |
 |---|---|
@@ -48,7 +46,7 @@ a quarter of it, lets through. When the client leaves, they are given up.
 
 
 def fields() -> Iterator[tuple[str, str, Any]]:
-    """Type, name and field of each field that a resolver answers; what all messages have, once."""
+    """Yield type, name and field of each field with a resolver; fields of all messages once."""
     message: Any = SCHEMA.type_map["Message"]
     for kind in SCHEMA.type_map.values():
         if not isinstance(kind, GraphQLObjectType) or kind.name.startswith("_"):
@@ -65,24 +63,24 @@ def fields() -> Iterator[tuple[str, str, Any]]:
 
 
 class Counting:
-    """A running platform with things of one type in it."""
+    """A running platform with objects of one type."""
 
-    def __init__(self, place: Place, stack: Stack, thing: str, count: int) -> None:
-        self._place = place
+    def __init__(self, parent: ParentType, stack: Stack, thing: str, count: int) -> None:
+        self._parent = parent
         self._stack = stack
         self._thing = thing
         self._count = count
 
     async def calls(self, asked: str, thing: str | None = None) -> Counter[str]:
-        """The calls of the document with something asked of each thing."""
-        document = self._place.document.replace("%s", "__typename " + asked).replace("$n", str(self._count))
+        """Count the calls of the document with a selection on each object."""
+        document = self._parent.document.replace("%s", "__typename " + asked).replace("$n", str(self._count))
         self._stack.platform.state.calls.clear()
         answer = await self._stack.graphql(document.replace("$id", thing or self._thing))
         assert "errors" not in answer, (document, answer)
         return Counter(_call(made) for made in self._stack.platform.state.calls)
 
     async def added(self, kind: str, name: str, field: Any) -> Counter[str]:
-        """The calls that a field adds."""
+        """Count the calls that a field adds."""
         given, make = ARGUMENTS.get(f"{kind}.{name}", ("", None))
         thing = None if make is None else await make(self._stack)
         leaf = is_leaf_type(get_named_type(field.type))
@@ -96,14 +94,14 @@ NAMES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
 
 
 def _call(made: dict[str, Any]) -> str:
-    """A call as the table names it: its service, method and path, ids left out."""
+    """Format a call for the table: service, method and path without ids."""
     path = re.sub(r"(?<=^/templates/)(?!validate|publish)[^/]+", "{id}", UUID.sub("{id}", made["path"].split("?")[0]))
     path = re.sub(r"(?<=/versions/).+", "{version}", path)
     return f"{NAMES[made['service']]} `{made['method']} {path}`"
 
 
 async def counted_by_id(kind: str, count: int) -> Counter[str]:
-    """What it costs to read so many things of a kind by their ids, whichever field reads them."""
+    """Count the calls that read objects of a type by id; all fields must make the same."""
     async with embedded_stack() as stack:
         ids = [json.dumps(await NODES[kind](stack)) for _ in range(count)]
         found = [await _calls(stack, "{ " + form + " }") for form in _forms(kind, ids)]
@@ -121,7 +119,7 @@ def _forms(kind: str, ids: list[str]) -> list[str]:
 
 
 async def counted_done(root: GraphQLObjectType, name: str) -> Counter[str]:
-    """What a mutation or a subscription costs to its end, with all that it answers."""
+    """Count the calls of a mutation or subscription to its end, with its whole payload."""
     given, make = DONE[f"{root.name}.{name}"]
     async with embedded_stack() as stack:
         given = given.replace("$id", json.dumps(await make(stack)))
@@ -130,7 +128,7 @@ async def counted_done(root: GraphQLObjectType, name: str) -> Counter[str]:
 
 
 def _whole(kind: Any) -> str:
-    """All fields of a type, or of each type that an interface is; of what they lead to, the names of the types."""
+    """Select all fields of a type or of an interface's types, and ``__typename`` of nested objects."""
     named = get_named_type(kind)
     if isinstance(named, GraphQLInterfaceType):
         return " ".join(f"... on {one.name} {{ {_whole(one)} }}" for one in SCHEMA.get_possible_types(named))
@@ -139,7 +137,7 @@ def _whole(kind: Any) -> str:
 
 
 async def _calls(stack: Stack, document: str) -> Counter[str]:
-    """The calls of an operation, and of whatever it has begun. Nothing in it may fail."""
+    """Count the calls of an operation and of what it starts. Nothing in it may fail."""
     stack.platform.state.calls.clear()
     if document.startswith("subscription"):
         async with opened_socket(stack) as socket:
@@ -154,21 +152,21 @@ async def _calls(stack: Stack, document: str) -> Counter[str]:
 
 
 async def _quiet(stack: Stack) -> bool:
-    """Whether no stream goes on: what asks for them asks no service."""
+    """Return whether no stream runs. The query makes no upstream calls."""
     answer = await stack.graphql("{ viewer { streams(active: true) { id } } }")
     return not answer["data"]["viewer"]["streams"]
 
 
 async def counted(kind: str, count: int, of_kind: list[tuple[str, Any]]) -> dict[str, Counter[str]]:
-    """What each field of a type adds, asked of so many things."""
-    place = PLACES[kind]
+    """Count the calls that each field of a type adds on that many objects."""
+    parent = PARENT_TYPES[kind]
     async with embedded_stack() as stack:
-        counting = Counting(place, stack, await place.make(stack, count), count)
+        counting = Counting(parent, stack, await parent.make(stack, count), count)
         return {name: await counting.added(kind, name, field) for name, field in of_kind}
 
 
 async def table() -> str:
-    """The page."""
+    """Return the page."""
     by_kind = groupby(sorted(fields(), key=lambda one: one[0]), key=lambda one: one[0])
     works = [_of_kind(kind, [(name, field) for _, name, field in of_kind]) for kind, of_kind in by_kind]
     works += [_by_id(kind) for kind in NODES]
@@ -185,7 +183,7 @@ async def table() -> str:
 
 
 async def _of_kind(kind: str, of_kind: list[tuple[str, Any]]) -> list[str | None]:
-    most = PLACES[kind].most
+    most = PARENT_TYPES[kind].most
     few = await counted(kind, min(FEW, most), of_kind)
     more = await counted(kind, MORE, of_kind) if most > 1 else few
     return [_row(f"`{kind}.{name}`", few[name], more[name]) for name in few]

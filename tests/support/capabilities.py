@@ -1,4 +1,4 @@
-"""A pytest plugin: tests that need what a machine may lack say so, and the last line says what was not run."""
+"""A pytest plugin for tests that need optional software: the last line names the tests that were not run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
 
 
 def chromium_path() -> str | None:
-    """The Chromium to drive, or ``None``."""
+    """Return the path of Chromium, or ``None``."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next((path for name in names if (path := shutil.which(name))), None)
 
 
 def redis_path() -> str | None:
-    """A Redis server: the machine's, else the one that a test dependency carries."""
+    """Return the path of a Redis server: the machine's, else the one of a test dependency."""
     if (found := shutil.which("redis-server")) is not None:
         return found
     try:
@@ -45,12 +45,12 @@ CAPABILITIES: dict[str, tuple[str, Callable[[], object], str]] = {
 
 
 def require_all() -> bool:
-    """Whether a test that is not run is a failure."""
+    """Return whether a test that is not run is a failure."""
     return os.environ.get("REQUIRE_ALL", "") not in {"", "0"}
 
 
 class Capabilities:
-    """Skips what cannot run, and says so in the last line, whichever process ran the tests."""
+    """Skips tests that cannot run and names them in the last line, for all worker processes."""
 
     def __init__(self) -> None:
         self.unrun: Counter[str] = Counter()

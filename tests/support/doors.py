@@ -1,4 +1,4 @@
-"""The doors a subscription leaves by, each read by a small client of its own that takes nothing on trust."""
+"""A strict client for each transport of subscriptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCEPTS = {"event stream": "text/event-stream", "multipart": "multipart/mixed;su
 
 
 class Refused(Exception):
-    """No stream came of a subscription. ``status`` is HTTP's, where there is one."""
+    """A subscription was refused. ``status`` is the HTTP status, if there is one."""
 
     def __init__(self, errors: list[dict[str, Any]], status: int | None) -> None:
         super().__init__(errors)
@@ -29,7 +29,7 @@ class Refused(Exception):
 async def events(
     stack: Stack, door: str, query: str, variables: dict[str, Any] | None = None, *, user: str = ADA
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of one subscription to its end; closing the generator is leaving. Raises Refused."""
+    """Yield the events of one subscription to its end; closing the generator disconnects. Raises Refused."""
     asked = {"query": query, "variables": variables or {}}
     door_of = _by_websocket(stack, asked, user) if door == "websocket" else _by_http(stack, door, asked, user)
     async with aclosing(door_of) as read:
@@ -65,7 +65,7 @@ async def _by_http(stack: Stack, door: str, asked: dict[str, Any], user: str) ->
 
 
 def refusal(answer: httpx.Response) -> dict[str, Any]:
-    """The body of a refusal that has been read whole: JSON, or the only event of an event stream."""
+    """Parse the body of a refusal: JSON, or the only event of an event stream."""
     text = answer.text
     if answer.headers["content-type"].startswith("text/event-stream"):
         assert answer.status_code == 200
@@ -75,7 +75,7 @@ def refusal(answer: httpx.Response) -> dict[str, Any]:
 
 
 async def event_stream(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The payloads of GraphQL over SSE; the stream must say that it is complete."""
+    """Yield the payloads of GraphQL over SSE; the stream must end with ``complete``."""
     buffer = b""
     async for chunk in response.aiter_raw():
         *events, buffer = (buffer + chunk).split(b"\n\n")
@@ -90,7 +90,7 @@ async def event_stream(response: httpx.Response) -> AsyncIterator[dict[str, Any]
 
 
 async def multipart(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The payloads of Apollo's multipart protocol; the body must close its last part."""
+    """Yield the payloads of Apollo's multipart protocol; the body must end with the closing boundary."""
     boundary = re.search('boundary="(.+?)"', response.headers["content-type"])
     assert boundary
     mark, buffer = f"\r\n--{boundary[1]}".encode(), b""

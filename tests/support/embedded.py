@@ -1,4 +1,4 @@
-"""The embedded platform by itself, spoken to as its own clients speak to it."""
+"""The embedded platform without a gateway, with clients of its services."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.embedded.store import Store
 
 @dataclass
 class Embedded:
-    """A running platform and a client for each of its services; AMS and LiteLLM are asked as Ada and as Grace."""
+    """A running platform and a client for each service; AMS and LiteLLM have one for Ada and one for Grace."""
 
     platform: EmbeddedPlatform
     ams: httpx.AsyncClient
@@ -31,7 +31,7 @@ class Embedded:
         return [row["agent_id"] for row in self.platform.state.users[user_id].rows]
 
     async def tell(self, path: str, text: str, **more: Any) -> dict[str, Any]:
-        """Send a message to Letta and have the whole answer."""
+        """Send a message to Letta and return the whole answer."""
         body = {"messages": [{"role": "user", "content": text}], "streaming": False, **more}
         answer = await self.letta.post(path, json=body)
         assert answer.status_code == 200, answer.text
@@ -39,7 +39,7 @@ class Embedded:
         return whole
 
     async def events(self, path: str, body: dict[str, Any]) -> list[Any]:
-        """The events of a stream, to its end; ``[DONE]`` as text."""
+        """Return the events of a stream to its end; ``[DONE]`` is text."""
         answer = await self.letta.post(path, json=body)
         assert answer.status_code == 200, answer.text
         return events_of(answer.text)

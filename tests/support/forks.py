@@ -1,7 +1,7 @@
-"""``agentgraph`` as a process that is forked from one which has imported it: a tenth of the CPU of a new interpreter.
+"""Run ``agentgraph`` in a process forked from one that has imported it: a tenth of the CPU of a new interpreter.
 
-The forked process has its own folder, environment and standard streams, runs the command from its first line to its
-last, and exits as it does. Only the imports have been done before. ``test_serve`` starts the command itself.
+The forked process has its own folder, environment and standard streams, and runs the whole command except for the
+imports. ``test_serve`` starts new interpreters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IMPORTED = ("app.cli", "app.commands.serve", "app.commands.embedded", "uvicorn.l
 
 
 class Forked:
-    """A process, as ``asyncio.subprocess.Process`` is one. ``stdout`` has its standard error too."""
+    """A process with the interface of ``asyncio.subprocess.Process``. ``stdout`` includes standard error."""
 
     def __init__(self, pid: int, stdout: asyncio.StreamReader, told: asyncio.StreamReader, held: list[Any]) -> None:
         self.pid = pid
@@ -42,11 +42,11 @@ class Forked:
         return self.returncode
 
     async def wait(self) -> int:
-        """Wait until it has exited. Returns its exit status, negative for a signal."""
+        """Wait for the exit and return its status, negative for a signal."""
         return await asyncio.shield(self._ended)
 
     async def communicate(self) -> tuple[bytes, None]:
-        """Read what it prints until it has exited, and close what is held of it."""
+        """Read the output until the exit, and close the pipes."""
         out = await self.stdout.read()
         await self.wait()
         for one in self._held:
@@ -54,17 +54,17 @@ class Forked:
         return out, None
 
     def send_signal(self, how: int) -> None:
-        """Send a signal, unless it has exited."""
+        """Send a signal, unless the process has exited."""
         if self.returncode is None:
             os.kill(self.pid, how)
 
     def kill(self) -> None:
-        """Kill it, unless it has exited."""
+        """Kill the process, unless it has exited."""
         self.send_signal(signal.SIGKILL)
 
 
 async def forked(*arguments: str, folder: Path, environment: Mapping[str, str]) -> Forked:
-    """Run ``agentgraph`` with these arguments in a folder, with no other environment than this one."""
+    """Run ``agentgraph`` with these arguments in a folder, with only this environment."""
     mine, theirs = socket.socketpair()
     read, write = os.pipe()
     socket.send_fds(_forking(), [b"."], [theirs.fileno(), write])
@@ -82,7 +82,7 @@ async def forked(*arguments: str, folder: Path, environment: Mapping[str, str]) 
 
 @cache
 def _forking() -> socket.socket:
-    """The process to fork from, which ends when this one does."""
+    """Return the process to fork from, which ends with this one."""
     mine, theirs = socket.socketpair()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.forks", str(theirs.fileno())],
@@ -102,7 +102,7 @@ def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
 
 
 def _serve(control: socket.socket) -> dict[str, Any]:
-    """Fork a process for each request. Returns in that process, with what was asked of it."""
+    """Fork a process for each request. Returns in that process, with the request."""
     while (given := socket.recv_fds(control, 1, 2))[0]:
         told, output = given[1]
         if os.fork() == 0:
@@ -122,9 +122,9 @@ def _reap(how: int) -> None:
 
 
 def _watch(told: socket.socket, output: int) -> dict[str, Any]:
-    """Fork the process that runs the command, tell its id and then its exit status. Returns in that process.
+    """Fork the process that runs the command; send its id, then its exit status. Returns in that process.
 
-    It is killed where nobody listens any more.
+    It is killed when the connection closes.
     """
     with told.makefile() as lines:
         asked: dict[str, Any] = json.loads(lines.readline())

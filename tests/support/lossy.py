@@ -15,15 +15,15 @@ from tests.support.stack import Stack, embedded_stack
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What becomes of an answer.
+    """How an answer is lost or changed.
 
     Attributes:
-        late: seconds before the request is passed on, whether or not its sender is still there.
-        asks: whether the service is asked at all.
-        instead: bytes sent in place of the answer, which is closed then.
-        head: whether the answer's head is passed on.
-        hangs: whether the connection stays open after that; else it is cut.
-        edit: changes the answer's bytes as they pass; nothing else is lost then.
+        late: seconds before the request is forwarded, also if its sender has disconnected.
+        asks: whether the request is forwarded at all.
+        instead: bytes sent instead of the answer, before the connection closes.
+        head: whether the answer's head is forwarded.
+        hangs: whether the connection stays open afterwards; otherwise it is cut.
+        edit: changes the answer's bytes; nothing is lost then.
     """
 
     late: float = 0.0
@@ -43,7 +43,7 @@ HEAD_THEN_NOTHING = Loss(head=True, hangs=True)
 
 
 def answered(status: int, body: bytes = b"", *, asks: bool = True, **headers: str) -> Loss:
-    """Something else answers, once the service was asked or without."""
+    """Return a loss with another answer, with or without forwarding the request."""
     lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", "connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return Loss(asks=asks, instead="\r\n".join([*lines, "", ""]).encode() + body)
@@ -51,7 +51,7 @@ def answered(status: int, body: bytes = b"", *, asks: bool = True, **headers: st
 
 @dataclass
 class Lossy:
-    """The proxy. ``losses`` says what happens to requests, by the end of their path; each is used once."""
+    """The proxy. ``losses`` has the losses by the end of the path; each is used once."""
 
     target: str = ""
     url: str = ""
@@ -59,7 +59,7 @@ class Lossy:
     edits: list[tuple[str, Loss]] = field(default_factory=list)
 
     def lose(self, path: str, loss: Loss, times: int = 1) -> None:
-        """Lose the answers to the next POST requests whose path ends so."""
+        """Lose the answers to the next POST requests with this end of the path."""
         (self.edits if loss.edit else self.losses).extend([(path, loss)] * times)
 
     def take(self, method: str, path: str) -> Loss | None:
@@ -74,7 +74,7 @@ class Lossy:
 
 @asynccontextmanager
 async def lossy_stack(**settings: Any) -> AsyncIterator[tuple[Stack, Lossy]]:
-    """An embedded stack whose Letta, or other ``service``, is asked through the proxy."""
+    """Run an embedded stack with the proxy in front of Letta or another ``service``."""
     service = settings.pop("service", "letta")
     async with lossy_proxy() as proxy, embedded_stack(**{f"{service}_base_url": proxy.url}, **settings) as stack:
         proxy.target = stack.servers[service].url
@@ -108,7 +108,7 @@ async def lossy_proxy() -> AsyncIterator[Lossy]:
 
 
 async def _one(proxy: Lossy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One request of one connection."""
+    """Serve one request of a connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     lines = head.split("\r\n")
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
@@ -170,7 +170,7 @@ async def _passed(theirs: asyncio.StreamReader, writer: asyncio.StreamWriter, he
 
 
 async def _edited(loss: Loss, theirs: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
-    """Pass a chunked answer on, edited a chunk at a time, as one that ends with its connection."""
+    """Forward a chunked answer, edited chunk by chunk, as one that ends with its connection."""
     assert loss.edit is not None
     assert b"transfer-encoding: chunked" in head.lower()
     lines = [

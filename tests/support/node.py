@@ -1,4 +1,4 @@
-"""Runs a script of ``tests/node`` and reads the JSON lines it prints."""
+"""Run a script of ``tests/node`` and read its JSON lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parents[1] / "node"
 
 
 async def run_node(script: str, **args: Any) -> list[Any]:
-    """What the script printed. Its failure is an AssertionError with what it wrote to standard error."""
+    """Return the script's output. If it fails, raise AssertionError with its standard error."""
     process = await asyncio.create_subprocess_exec(
         "node",
         script,

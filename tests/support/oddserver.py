@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server for odd answers: it sends scripted bytes."""
+"""A small HTTP/1.1 server that sends scripted bytes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Scripted:
     """One answer.
 
     Attributes:
-        status: HTTP's.
+        status: the HTTP status.
         headers: sent besides the framing.
-        pieces: the body: bytes, and floats for seconds to wait between them.
-        framed: whether the body is chunked; else the connection's end is the body's.
-        raw: bytes sent instead of all this.
-        reset: reset the connection after the answer, or in place of one where there is nothing to send.
+        pieces: the body as bytes, with floats for seconds to wait.
+        framed: whether the body is chunked; otherwise it ends with the connection.
+        raw: bytes sent instead of status, headers and body.
+        reset: reset the connection after the answer, or instead of an empty one.
         close: close the connection after the answer.
     """
 
@@ -61,7 +61,7 @@ async def odd_server(answer: Answer) -> AsyncIterator[str]:
 
 
 async def _one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer) -> bool:
-    """Read one request and answer it. Whether the connection goes on."""
+    """Read one request and answer it. Return whether the connection stays open."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     method, path, _ = head.split(" ", 2)
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head.split("\r\n"))}

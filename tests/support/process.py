@@ -1,4 +1,4 @@
-"""The command as a user runs it: a process of its own, and what it prints."""
+"""Run the command in a process and read its output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Process = Forked | asyncio.subprocess.Process
 
 @dataclass
 class Gateway:
-    """``agentgraph serve``, started: its address, and the token and text it greets with."""
+    """A started ``agentgraph serve``: its address, and the token and text that it prints."""
 
     url: str
     token: str
@@ -32,8 +32,8 @@ async def serving(
 ) -> AsyncIterator[Gateway]:
     """Run ``agentgraph serve`` in a folder, on a free port, until the context ends.
 
-    Its embedded platform is in memory, so that several can run, unless it ``keeps`` its data in the data folder.
-    Without ``forks`` the process is a new interpreter, as it is for a user.
+    The embedded platform is in memory, so that several can run, unless it ``keeps`` its data in the data folder.
+    Without ``forks`` the process is a new interpreter.
     """
     arguments = ["serve", *([] if keeps else ["--memory"])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": "0", **(settings or {})}

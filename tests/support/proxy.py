@@ -19,10 +19,9 @@ class CuttingProxy:
     """Forwards bytes both ways.
 
     Attributes:
-        cuts: Texts, in order. The connection whose answer has the first of them is cut right after it, and the text is
-            taken off the list.
-        reset: Whether a cut is a TCP reset; otherwise the connection is closed in order.
-        connections: How many there have been.
+        cuts: texts, in order. A connection is cut after the first text, which is then removed.
+        reset: whether a cut is a TCP reset; otherwise the connection is closed.
+        connections: the number of connections so far.
     """
 
     host: str
@@ -54,7 +53,7 @@ class CuttingProxy:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Forward an answer, up to where it is to be cut. A text is found also across pieces."""
+        """Forward an answer up to its cut. A text is found across pieces too."""
         tail = b""
         while piece := await reader.read(65536):
             whole = tail + piece
@@ -73,7 +72,7 @@ class CuttingProxy:
             await writer.drain()
 
     async def stop(self) -> None:
-        """Cut what is left."""
+        """Cut the remaining connections."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -81,7 +80,7 @@ class CuttingProxy:
 
 
 async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Forward requests. Sockets are not compressed, so that texts can be found in them."""
+    """Forward requests, without the offer to compress WebSockets, so that texts can be found."""
     while piece := await reader.read(65536):
         writer.write(_EXTENSIONS.sub(b"X-Left-Out:", piece))
         await writer.drain()
@@ -89,7 +88,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @asynccontextmanager
 async def cutting_proxy(url: str, cuts: Sequence[str], *, reset: bool = False) -> AsyncIterator[CuttingProxy]:
-    """A proxy in front of ``url``, on a free port."""
+    """Run a proxy in front of ``url`` on a free port."""
     target = urlsplit(url)
     assert target.hostname is not None
     assert target.port is not None

@@ -1,4 +1,4 @@
-"""Random GraphQL documents on a small schema: most of them nearly right, so that every rule has its cases."""
+"""Random GraphQL documents for a small schema, most of them almost valid, so that every rule has cases."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ _DIRECTIVES = ["@include(if: true)", "@skip(if: $b)", "@cached", "@cached(second
 
 
 class RandomDocument:
-    """One random document.
+    """A random document.
 
     Args:
-        random: where chance comes from.
-        mistakes: how often something is wrong, of 1.
+        random: the source of randomness.
+        mistakes: the probability of a mistake, from 0 to 1.
     """
 
     def __init__(self, random: Random, *, mistakes: float) -> None:
@@ -97,7 +97,7 @@ class RandomDocument:
         self._used: set[str] = set()
 
     def text(self) -> str:
-        """It, as text."""
+        """Return the document as text."""
         operations = [self._operation(n) for n in range(self._random.choice([1, 1, 1, 2]))]
         fragments = [
             self._fragment(name, kind) for name, kind in self._fragments.items() if name in self._used or self._wrong()

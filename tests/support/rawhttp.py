@@ -1,4 +1,4 @@
-"""HTTP/1.1 byte by byte, for what no client library would send or leave unread."""
+"""An HTTP/1.1 client of raw bytes: it can send invalid requests and leave answers unread."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Raw:
     writer: asyncio.StreamWriter
 
     async def send(self, data: bytes) -> None:
-        """Send bytes, as far as the server takes them."""
+        """Send bytes, as far as the server reads them."""
         with suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
 
     async def trickle(self, data: bytes, seconds: float = 0.05) -> None:
-        """Send one byte after the other, again and again, until the server has closed the connection."""
+        """Send one byte at a time, repeatedly, until the server closes the connection."""
         while not self.writer.is_closing() and not self.reader.at_eof():
             for byte in data:
                 await self.send(bytes([byte]))
@@ -35,7 +35,7 @@ class Raw:
                     return
 
     async def rest(self) -> bytes:
-        """What the server sends until it closes or resets the connection."""
+        """Read until the server closes or resets the connection."""
         read = bytearray()
         with suppress(ConnectionError):
             while data := await self.reader.read(65536):
@@ -43,7 +43,7 @@ class Raw:
         return bytes(read)
 
     async def answer(self) -> tuple[int, dict[bytes, bytes], bytes]:
-        """The next answer: status, headers and body."""
+        """Read the next answer: status, headers and body."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         lines = head.rstrip().split(b"\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])}
@@ -51,7 +51,7 @@ class Raw:
         return status_of(head), headers, body
 
     async def gone(self) -> None:
-        """Wait until the server has closed or reset the connection, without reading: an event of the kernel's."""
+        """Wait for the kernel's event that the server has closed or reset the connection, without reading."""
         sock: socket.socket = self.writer.get_extra_info("socket")
         while sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO) == _ESTABLISHED:
             await asyncio.sleep(0.02)  # the loop's own poll does not tell where it is not reading
@@ -61,13 +61,13 @@ _ESTABLISHED = 1
 
 
 def status_of(data: bytes) -> int:
-    """The status of an answer; 0 where there is none."""
+    """Return the status of an answer, or 0 without one."""
     found = _STATUS.match(data)
     return int(found[1]) if found else 0
 
 
 def statuses_of(data: bytes) -> list[int]:
-    """The statuses of answers that follow one another."""
+    """Return the statuses of consecutive answers."""
     return [int(found) for found in _STATUS.findall(data)]
 
 
@@ -77,7 +77,7 @@ async def raw(address: tuple[str, int], *, receive_buffer: int | None = None) ->
 
     Args:
         address: host and port.
-        receive_buffer: how many bytes the kernel keeps for this client, about; by default as many as it likes.
+        receive_buffer: approximate size of the kernel's receive buffer in bytes; by default the kernel's choice.
     """
     sock = socket.socket()
     if receive_buffer is not None:

@@ -1,4 +1,4 @@
-"""A WebSocket client of single frames over a plain connection: it can send what no library sends, and leave unread."""
+"""A WebSocket client of single frames: it can send invalid frames and leave answers unread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any
 import orjson
 
 _TCP_CLOSE = 7
-"""The state of a connection that is reset (tcp(7), ``tcp_info``)."""
+"""The state of a closed connection (tcp(7), ``tcp_info``)."""
 
 
 class Op(IntEnum):
-    """The kind of a frame (RFC 6455, 5.2)."""
+    """The opcode of a frame (RFC 6455, 5.2)."""
 
     CONT = 0
     TEXT = 1
@@ -30,7 +30,7 @@ class Op(IntEnum):
 
 
 def frame(op: Op, data: bytes = b"", *, fin: bool = True) -> bytes:
-    """A frame as a client sends it, with a mask of zeros."""
+    """Return a client's frame, with a mask of zeros."""
     size = len(data)
     head = bytes([(0x80 if fin else 0) | op])
     if size < 126:
@@ -43,31 +43,31 @@ def frame(op: Op, data: bytes = b"", *, fin: bool = True) -> bytes:
 
 
 def text(**message: Any) -> bytes:
-    """A message of the protocol as one frame."""
+    """Return a message of the protocol as one frame."""
     return frame(Op.TEXT, orjson.dumps(message))
 
 
 def fragments(data: bytes, count: int) -> bytes:
-    """A text message in that many frames; all but the first are empty."""
+    """Return a text message in that many frames; all except the first are empty."""
     middle = frame(Op.CONT, fin=False) * (count - 2)
     return frame(Op.TEXT, data, fin=False) + middle + frame(Op.CONT)
 
 
 class RawSocket:
-    """A connection whose handshake is done. ``head`` is the answer to it, ``status`` its status."""
+    """A connection after the handshake. ``head`` is the answer to it, ``status`` its status."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: str) -> None:
         self.reader, self.writer, self.head = reader, writer, head
         self.status = int(head.split(" ", 2)[1])
 
     async def send(self, data: bytes) -> None:
-        """Send bytes as far as they are taken."""
+        """Send bytes, as far as the server reads them."""
         with contextlib.suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
 
     async def hear(self) -> tuple[Op, bytes]:
-        """The next frame."""
+        """Read the next frame."""
         head, size = await self.reader.readexactly(2)
         if size == 126:
             [size] = struct.unpack("!H", await self.reader.readexactly(2))
@@ -76,14 +76,14 @@ class RawSocket:
         return Op(head & 15), await self.reader.readexactly(size)
 
     async def message(self) -> dict[str, Any]:
-        """The next message of the protocol."""
+        """Read the next message of the protocol."""
         while (heard := await self.hear())[0] is not Op.TEXT:
             assert heard[0] is not Op.CLOSE, heard
         found: dict[str, Any] = orjson.loads(heard[1])
         return found
 
     async def closed(self) -> tuple[int, str]:
-        """Read to the close frame; its code and reason, or 1006 where the connection ends without one."""
+        """Read to the close frame and return code and reason, or 1006 without one."""
         try:
             while (heard := await self.hear())[0] is not Op.CLOSE:
                 pass
@@ -92,7 +92,7 @@ class RawSocket:
         return struct.unpack("!H", heard[1][:2])[0], heard[1][2:].decode()
 
     async def cut_off(self) -> bool:
-        """Whether the server has reset the connection, without reading from it."""
+        """Return whether the server has reset the connection, without reading from it."""
         connection = self.writer.transport.get_extra_info("socket")
         return bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
 
@@ -106,7 +106,7 @@ class RawSocket:
 async def raw_socket(
     address: tuple[str, int], *, receive_buffer: int | None = None, compresses: bool = False
 ) -> AsyncIterator[RawSocket]:
-    """Open a socket. A small ``receive_buffer`` of the kernel's, in bytes, is soon full."""
+    """Open a socket. ``receive_buffer`` is the size of the kernel's buffer in bytes."""
     connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if receive_buffer is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)

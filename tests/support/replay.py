@@ -34,7 +34,7 @@ class Replay:
         self.asked = asked
 
     def answer(self, *answers: Sample) -> None:
-        """From now on each call is answered by the next of these. The clients are fresh ones, their breakers closed."""
+        """Answer each call with the next of these. The clients are new, with closed breakers."""
         self._answers[:], self.asked[:] = answers, []
         self.letta, self.litellm = Letta(self._upstream(Service.LETTA)), LiteLLM(self._upstream(Service.LITELLM))
 

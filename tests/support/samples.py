@@ -1,4 +1,4 @@
-"""Recorded exchanges with the real Letta 0.16.8 and LiteLLM 1.106.2: what was asked, and the answer to the letter."""
+"""Recorded exchanges with the real Letta 0.16.8 and LiteLLM 1.106.2: requests and unchanged answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLOSING = {"{": "}", "[": "]"}
 
 @dataclass(frozen=True)
 class Sample:
-    """One exchange. ``service`` is ``letta`` or ``litellm``; an answer that never came has status 0."""
+    """An exchange. ``service`` is ``letta`` or ``litellm``; status 0 means no answer."""
 
     service: str
     name: str
@@ -33,7 +33,7 @@ class Sample:
 
     @cached_property
     def body(self) -> bytes:
-        """The answer's bytes. One that the recorder cut short ends after the last value that is whole."""
+        """Return the answer's bytes. A truncated one ends after its last complete value."""
         if not isinstance(self.recorded, str):
             return json.dumps(self.recorded).encode()
         if _CUT.search(self.recorded):
@@ -46,13 +46,13 @@ class Sample:
 
     @property
     def events(self) -> list[Any]:
-        """What a stream said, ``[DONE]`` as text."""
+        """Return the events of a stream; ``[DONE]`` is text."""
         data = [line.removeprefix("data: ") for line in self.recorded.splitlines() if line.startswith("data: ")]
         return [one if one == "[DONE]" else json.loads(one) for one in data]
 
 
 def closed(text: str) -> str:
-    """JSON that was cut short, ended after its last whole value."""
+    """Close truncated JSON after its last complete value."""
     open_, inside, skip, best = "", False, False, ""
     for at, letter in enumerate(text):
         if skip or (inside and letter == "\\"):
@@ -70,7 +70,7 @@ def closed(text: str) -> str:
 
 
 def samples(service: str) -> list[Sample]:
-    """All of a service's, by name."""
+    """Return all samples of a service by name."""
     found = []
     for path in sorted((FOLDER / service).glob("*.json")):
         sample = json.loads(path.read_text())

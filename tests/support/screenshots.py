@@ -1,4 +1,4 @@
-"""``make screenshots``: the pictures of ``docs/images``, of a gateway as ``make run`` starts it."""
+"""``make screenshots``: take the images of ``docs/images`` from a gateway as ``make run`` starts it."""
 
 from __future__ import annotations
 

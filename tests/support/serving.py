@@ -1,4 +1,4 @@
-"""An ASGI application on a loopback port, lifespan and WebSockets and all."""
+"""Serve an ASGI application on a loopback port, with lifespan and WebSockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.settings import Settings
 
 @asynccontextmanager
 async def served(app: ASGIApp, settings: Settings) -> AsyncIterator[str]:
-    """Serve ``app`` as the command does; gives its URL."""
+    """Serve ``app`` as the command does and yield its URL."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)

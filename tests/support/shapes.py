@@ -1,19 +1,19 @@
-"""Whether an answer has the form of a recorded one: the same fields, and in each the same kind of value."""
+"""Compare the shape of an answer with a recorded one: the same fields with the same types of values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 BY_NAME = {"models", "model_groups", "providers", "endpoints", "api_keys", "entities", "api_key_breakdown"}
-"""Objects whose fields are named by what is in them: one of each is compared."""
+"""Objects with arbitrary keys: one field of each is compared."""
 VARIES = {"properties", "metadata", "litellm_params", "system_fingerprint", "provider_specific_fields", "examples"}
-"""What a tool, a deployment, a provider or a caller fills in as they like."""
+"""Fields with arbitrary contents."""
 
 
 def differences(found: Any, recorded: Any, *, at: str = "$", null_is_left_out: bool = False) -> list[str]:
-    """What a recorded answer has and this one lacks. Null fits anything; lists are told by what they begin with.
+    """Return what a recorded answer has and this one lacks. Null fits any type; lists are compared by their first item.
 
-    With ``null_is_left_out`` a field that was null in the recording may be missing.
+    With ``null_is_left_out`` a field that is null in the recording may be missing.
     """
     if found is None or recorded is None:
         return []
@@ -36,7 +36,7 @@ def differences(found: Any, recorded: Any, *, at: str = "$", null_is_left_out: b
 
 
 def kind(value: Any) -> str:
-    """A JSON value's type."""
+    """Return the type of a JSON value."""
     if isinstance(value, bool):
         return "boolean"
     names = {int: "number", float: "number", str: "string", list: "list", dict: "object"}

@@ -1,4 +1,4 @@
-"""The whole stack on loopback: the gateway under test, and embedded or real services behind it."""
+"""The gateway under test on loopback, with embedded or real services."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEY = "k" * 48
 
 @dataclass
 class Stack:
-    """A running gateway and its surroundings."""
+    """A running gateway with its services."""
 
     url: str
     platform: EmbeddedPlatform
@@ -47,20 +47,20 @@ class Stack:
     servers: dict[str, LoopbackServer] = field(default_factory=dict)
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
-        """A development token."""
+        """Return a development token."""
         return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="ada@example.com", **options)
 
     def agent_secret(self, user_id: str = ADA) -> str:
-        """The secret of a user's agents."""
+        """Return the secret of a user's agents."""
         return agent_secret(devtokens.master_key(settings_of()) or "", user_id)
 
     def proxy(self, user_id: str = ADA) -> str:
-        """Where a user's agents have their model calls made."""
+        """Return the address of the proxy of a user's agents."""
         return f"{self.url}/api/v1/agents/{user_id}/proxy"
 
     @asynccontextmanager
     async def circle(self, letta_key: str | None = None) -> AsyncIterator[None]:
-        """While it lasts, agents are made whose model calls come back through the gateway."""
+        """Let new agents call their models through the gateway until the context ends."""
         key = devtokens.master_key(settings_of()) or ""
         gateway = Gateway(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
         self.platform.reach_gateway(gateway, letta_key)
@@ -82,13 +82,13 @@ class Stack:
 
     @property
     def embedding_model(self) -> str:
-        """A model that makes vectors."""
+        """Return an embedding model."""
         return "fake-embed" if self.real else "text-embedding-3-small"
 
     async def own_key(self, user_id: str = ADA, *, litellm_user: str | None = "", **facts: Any) -> str:
-        """Give a user a LiteLLM key of their own; with the real LiteLLM, one that is made there.
+        """Give a user a virtual key; with the real LiteLLM, one that is created there.
 
-        LiteLLM has it under ``litellm_user``: by default a new one, ``None`` for none.
+        It belongs to ``litellm_user``: by default a new one, ``None`` for none.
         """
         under = f"{user_id}-{uuid.uuid4()}" if litellm_user == "" else litellm_user
         asked = {"max_budget": 5.0, "user_id": under, **facts}
@@ -105,7 +105,7 @@ class Stack:
         return str(made["key"])
 
     async def spent(self, user_id: str = ADA) -> Decimal:
-        """What a user's key has spent, in US dollars."""
+        """Return the spend of a user's key in US dollars."""
         answer = await self.graphql("{ viewer { budget { spendUsd } } }", user=user_id)
         return Decimal(answer["data"]["viewer"]["budget"]["spendUsd"])
 
@@ -113,7 +113,7 @@ class Stack:
         return {"authorization": f"Bearer {self.token(user_id)}"}
 
     async def graphql(self, query: str, variables: dict[str, Any] | None = None, *, user: str = ADA) -> dict[str, Any]:
-        """The answer's body; it must be an HTTP success."""
+        """Return the answer's body; the status must be a success."""
         body = {"query": query, "variables": variables or {}}
         response = await self.client.post("/graphql", json=body, headers=self.headers(user))
         assert response.status_code == 200, response.text
@@ -121,13 +121,13 @@ class Stack:
         return answer
 
     async def make_agent(self, user: str = ADA, name: str = "Test agent") -> str:
-        """An agent made through AMS, wherever Letta is."""
+        """Create an agent through AMS and return its id."""
         template = self.platform.state.templates["support-bot"] | {"model": self.chat_model}
         agent = await self.platform.ams.make_agent(self.platform.state.users[user], template, name)
         return str(agent["id"])
 
     async def give_tool(self, agent_id: str, tool: str, *, approval: bool = False) -> None:
-        """Let an agent call a tool, with or without leave. The embedded Letta is told by the message itself."""
+        """Let an agent call a tool, with or without approval. With the embedded Letta the message itself does that."""
         if not self.real:
             return
         async with self.letta() as letta:
@@ -138,11 +138,11 @@ class Stack:
             (await letta.patch(f"{path}/approval/{tool}", json=asked, params=asked)).raise_for_status()
 
     async def require_approval(self, agent_id: str, tool: str) -> None:
-        """Make an agent's calls of a tool need leave."""
+        """Require approval for an agent's calls of a tool."""
         await self.give_tool(agent_id, tool, approval=True)
 
     def letta(self) -> httpx.AsyncClient:
-        """Letta itself, past the gateway."""
+        """Call Letta directly."""
         if self.real:
             base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
         else:
@@ -151,12 +151,12 @@ class Stack:
         return httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False)
 
     def litellm(self) -> httpx.AsyncClient:
-        """The real LiteLLM itself, past the gateway, as its administrator."""
+        """Call the real LiteLLM directly as its administrator."""
         headers = {"authorization": f"Bearer {os.environ['LITELLM_API_KEY']}"}
         return httpx.AsyncClient(base_url=os.environ["LITELLM_BASE_URL"], headers=headers, timeout=30, trust_env=False)
 
     async def model_stats(self) -> dict[str, int]:
-        """What the model has counted."""
+        """Return the model's counters."""
         if not self.real:
             stats = self.platform.state.stats
             return {"inflight": stats.inflight, "total": stats.total, "disconnected": stats.disconnected}
@@ -166,7 +166,7 @@ class Stack:
             return stats_
 
     async def charged(self, user_id: str = ADA) -> float:
-        """What LiteLLM has written down, in US dollars, for a user whom completions named, whoever's key paid."""
+        """Return the spend in US dollars that LiteLLM has recorded for an end user, with any key."""
         if not self.real:
             return sum(float(entry["spend"]) for entry in self.platform.state.spend if entry["end_user"] == user_id)
         async with self.litellm() as admin:
@@ -174,12 +174,12 @@ class Stack:
         return 0.0 if answer.status_code == 404 else float(answer.raise_for_status().json()["spend"])
 
     def calls(self, service: str) -> list[str]:
-        """``METHOD path`` of the calls a service has had."""
+        """Return ``METHOD path`` of a service's calls."""
         return [f"{c['method']} {c['path']}" for c in self.platform.state.calls if c["service"] == service]
 
 
 async def until(check: Any, seconds: float = 5) -> Any:
-    """Wait until ``check`` answers something true, and answer that."""
+    """Wait until ``check`` returns something true, and return it."""
     end = time.monotonic() + seconds
     while not (result := await check()):
         assert time.monotonic() < end, "it did not come to pass"
@@ -193,7 +193,7 @@ async def stop_all(servers: dict[str, LoopbackServer]) -> None:
 
 @asynccontextmanager
 async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
-    """Embedded services, each on a port of its own so that each can be killed."""
+    """Run embedded services on separate ports, so that each can be killed."""
     platform = EmbeddedPlatform(EmbeddedOptions(words_per_second=2000, letta_redis=settings.pop("letta_redis", True)))
     options = platform.options
     async with AsyncExitStack() as stack:
@@ -220,7 +220,7 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def real_stack(**settings: Any) -> AsyncIterator[Stack]:
-    """The real Letta and LiteLLM that the environment names; AMS is embedded."""
+    """Use the real Letta and LiteLLM that the environment names, with an embedded AMS."""
     letta, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
     platform = EmbeddedPlatform(EmbeddedOptions(letta_url=letta, letta_api_key=key, litellm_is_real=True))
     async with AsyncExitStack() as stack:
@@ -242,7 +242,7 @@ async def real_stack(**settings: Any) -> AsyncIterator[Stack]:
 
 
 def any_stack(**settings: Any) -> AbstractAsyncContextManager[Stack]:
-    """A stack with settings of its own, embedded or real as the run has it."""
+    """Run a stack with these settings, embedded or real as the test run has it."""
     real = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
     return real_stack(**settings) if real else embedded_stack(**settings)
 
@@ -259,7 +259,7 @@ async def _gateway(
 
 
 class GraphQLSocket:
-    """A graphql-transport-ws client that shows every message."""
+    """A graphql-transport-ws client that returns every message."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -277,7 +277,7 @@ class GraphQLSocket:
         return operation_id
 
     async def events(self, query: str, variables: dict[str, Any] | None = None) -> AsyncIterator[Any]:
-        """The events of one subscription, to its completion; an error is an AssertionError."""
+        """Yield the events of one subscription to ``complete``; an error is an AssertionError."""
         operation_id = await self.subscribe(query, variables)
         while (message := await self.hear())["type"] != "complete":
             assert message["type"] == "next", message
@@ -288,7 +288,7 @@ class GraphQLSocket:
 
 @asynccontextmanager
 async def opened_socket(stack: Stack, token: str | None = None) -> AsyncIterator[GraphQLSocket]:
-    """A signed-in socket."""
+    """Open a signed-in socket."""
     url = stack.url.replace("http", "ws") + "/graphql"
     async with connect(url, subprotocols=[PROTOCOL], proxy=None) as connection:
         socket = GraphQLSocket(connection)

@@ -1,4 +1,4 @@
-"""Things that a user owns, made through the gateway, wherever Letta is. Each gives the thing's id."""
+"""Create objects of a user through the gateway. Each function returns the object's id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Maker = Callable[[Stack], Awaitable[str]]
 
 
 async def done(stack: Stack, query: str, variables: dict[str, Any], *, user: str = ADA) -> dict[str, Any]:
-    """The payload of the one mutation in a document, which must have been carried out."""
+    """Return the payload of a document's only mutation, which must succeed."""
     answer = await stack.graphql(query, variables, user=user)
     assert "errors" not in answer, answer
     [payload] = answer["data"].values()
@@ -38,7 +38,7 @@ async def conversation(stack: Stack) -> str:
 async def sent(
     stack: Stack, directive: str = "tokens=2", *, agent_id: str | None = None, conversation_id: str | None = None
 ) -> dict[str, Any]:
-    """A message sent to an agent of its own, or in a conversation, and waited for."""
+    """Send a message to a new agent or in a conversation, and wait for the answer."""
     to = {"conversationId": conversation_id} if conversation_id else {"agentId": agent_id or await agent(stack)}
     content = [{"text": f"hi [[{directive}]]"}]
     asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
@@ -58,7 +58,7 @@ async def message(stack: Stack) -> str:
 
 
 async def answer(stack: Stack) -> str:
-    """What an agent has said."""
+    """Return an answer of an agent."""
     agent_id = await agent(stack)
     await sent(stack, agent_id=agent_id)
     query = "query($a: ID!) { agent(id: $a) { messages(last: 1) { nodes { id } } } }"
@@ -93,7 +93,7 @@ async def block(stack: Stack) -> str:
 
 
 async def approval_request(stack: Stack) -> str:
-    """A request that a turn waits with."""
+    """Return an approval request of a waiting turn."""
     agent_id = await agent(stack)
     await stack.require_approval(agent_id, "memory_insert")
     await sent(stack, "tokens=2 tool=memory_insert approve=1", agent_id=agent_id)
@@ -103,7 +103,7 @@ async def approval_request(stack: Stack) -> str:
 
 
 async def say(stack: Stack, conversation_id: str) -> None:
-    """Begin a turn in a conversation."""
+    """Start a turn in a conversation."""
     asked = {
         "to": {"conversationId": conversation_id},
         "content": [{"text": "hi [[tokens=60 delay=0.05]]"}],
@@ -113,7 +113,7 @@ async def say(stack: Stack, conversation_id: str) -> None:
 
 
 async def tool(stack: Stack) -> str:
-    """A tool of an agent's; agents of the real Letta have none by themselves."""
+    """Return a tool of an agent. Agents of the real Letta have none by default."""
     agent_id = await agent(stack)
     await stack.require_approval(agent_id, "memory_insert")
     answer = await stack.graphql("query($a: ID!) { agent(id: $a) { tools { id } } }", {"a": agent_id})

@@ -1,4 +1,4 @@
-"""Letta and LiteLLM by themselves, embedded or real, spoken to as the gateway speaks to them."""
+"""Letta and LiteLLM without a gateway, embedded or real, called as the gateway calls them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EMBEDDING = "text-embedding-3-small"
 
 @dataclass
 class Upstreams:
-    """Clients of the two, and things of the test's own in them, which are deleted at its end.
+    """Clients of both services, and objects of the test, which are deleted at its end.
 
     ``chat_model`` is LiteLLM's name of a model; Letta's handle has a prefix.
     """
@@ -46,7 +46,7 @@ class Upstreams:
         return f"openai-proxy/{self.chat_model}"
 
     async def agent(self, **more: Any) -> Json:
-        """An agent with two memory blocks and no tools."""
+        """Create an agent with two memory blocks and no tools."""
         blocks = [{"label": "human", "value": "Name: Ada", "limit": 2000}, {"label": "persona", "value": "Brief."}]
         own = {"name": "contract", "model": self.handle, "embedding": f"openai/{EMBEDDING}", "tags": [self.tag]}
         body = {**own, "memory_blocks": blocks, "include_base_tools": False, **more}
@@ -69,7 +69,7 @@ class Upstreams:
         return block
 
     async def key(self, **facts: Any) -> dict[str, str]:
-        """The header of a fresh virtual key, of a fresh user unless ``facts``, fields of ``/key/info``, name one."""
+        """Return the header of a new virtual key, of a new user unless ``facts``, fields of ``/key/info``, name one."""
         facts = {"user_id": f"contract-{uuid.uuid4()}", "key_alias": f"contract-{uuid.uuid4()}", **facts}
         key = f"sk-{uuid.uuid4().hex}"
         if self.platform is not None:
@@ -81,25 +81,25 @@ class Upstreams:
         return {"authorization": f"Bearer {key}"}
 
     async def admin(self, path: str, body: Json) -> httpx.Response:
-        """A call to the real LiteLLM by its administrator."""
+        """Call the real LiteLLM as its administrator."""
         return await self.litellm.post(path, json=body, headers={"authorization": f"Bearer {self.master}"})
 
     async def tell(self, path: str, text: str, **more: Any) -> Json:
-        """Send a message to Letta and have the whole answer."""
+        """Send a message to Letta and return the whole answer."""
         answer = await self.letta.post(path, json={**message(text), "streaming": False, **more})
         assert answer.status_code == 200, answer.text
         whole: Json = answer.json()
         return whole
 
     async def events(self, path: str, body: Json) -> list[Any]:
-        """The events of one of Letta's streams, to its end; ``[DONE]`` as text."""
+        """Return the events of a Letta stream to its end; ``[DONE]`` is text."""
         answer = await self.letta.post(path, json=body)
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"].startswith("text/event-stream")
         return events_of(answer.text)
 
     async def get(self, path: str) -> Any:
-        """What Letta answers, which must be a success."""
+        """Return Letta's answer, which must be a success."""
         answer = await self.letta.get(path)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -113,17 +113,17 @@ class Upstreams:
 
 
 def message(text: str, **more: Any) -> Json:
-    """The body that says something to an agent."""
+    """Return the request body of a message."""
     return {"messages": [{"role": "user", "content": text, **more}]}
 
 
 def kinds(messages: list[Any]) -> list[str]:
-    """What the messages or frames are."""
+    """Return the types of the messages or frames."""
     return [one if one == "[DONE]" else one["message_type"] for one in messages]
 
 
 async def events_so_far(lines: AsyncIterator[str]) -> AsyncIterator[Any]:
-    """The events of an open stream as they come."""
+    """Yield the events of an open stream."""
     async for line in lines:
         if line.startswith("data: "):
             data = line.removeprefix("data: ")

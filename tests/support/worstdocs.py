@@ -1,4 +1,4 @@
-"""The documents, within the bounds on tokens and characters, that cost the most before they are executed."""
+"""The most expensive documents to validate within the bounds on tokens and characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = ("Agent", "User", "Conversation", "Message")
 
 
 def _repeated(text: Callable[[int], str], tokens: int, *, beside: int = 30) -> str:
-    """A text of so many tokens, repeated until the document's are used up, but for those ``beside``."""
+    """Repeat a text of that many tokens up to the bound of a document, minus ``beside``."""
     return "".join(text(number) for number in range((TOKENS - beside) // tokens))
 
 
@@ -32,7 +32,7 @@ def _ids(text: str, tokens: int = 1) -> str:
 
 
 def _combinations(width: int, levels: int = 5) -> str:
-    """Fragments that spread some of the next level's under two names, so that many sets of fields meet."""
+    """Return fragments that spread each next level under two names, so that many sets of fields merge."""
     random = Random(width)
 
     def spreads(level: int) -> str:
@@ -53,7 +53,7 @@ def _fragments(count: int, body: Callable[[int], str], kind: str = "User") -> st
 
 
 def selections() -> Iterator[tuple[str, str]]:
-    """Documents of many selections, each with a name."""
+    """Return named documents with many selections."""
     yield "one-field", f"{{{_repeated(lambda _: ' __typename', 1)}}}"
     yield "leaves", f"{{viewer{{agents{{nodes{{{_repeated(lambda n: f' {_LEAVES[n % 5]}', 1)}}}}}}}}}"
     yield "aliases", _viewer(lambda n: f" a{n}:id", 3)
@@ -76,7 +76,7 @@ def selections() -> Iterator[tuple[str, str]]:
 
 
 def mistakes() -> Iterator[tuple[str, str]]:
-    """Documents of many mistakes, each with a name."""
+    """Return named documents with many mistakes."""
     yield "unknown", f"{{{_repeated(lambda n: f' viewr{n}', 1)}}}"
     yield "unknown-long", f"{{{_repeated(lambda n: f' viewerrateLimitsplat{n:04}', 1)}}}"
     yield "unknown-arguments", _viewer(lambda n: f" agents(firs{n}:1){{totalCount}}", 9)
@@ -97,7 +97,7 @@ def _created(given: str) -> str:
 
 
 def definitions() -> Iterator[tuple[str, str]]:
-    """Documents of many definitions, each with a name."""
+    """Return named documents with many definitions."""
     spread = "".join(f"...F{number} " for number in range(190))
     yield "spreads", f"{{viewer{{{spread}}}}}" + _fragments(190, lambda _: "id")
     yield "bomb", "{viewer{...F0}}" + _fragments(59, lambda n: f"...F{n + 1} ...F{n + 1}") + "fragment F59 on User{id}"
@@ -115,7 +115,7 @@ def definitions() -> Iterator[tuple[str, str]]:
 
 
 def literals() -> Iterator[tuple[str, str]]:
-    """Documents of long or many literals, and of what is no token, each with a name."""
+    """Return named documents with long or many literals, and with invalid tokens."""
     yield "strings", _ids('"a"')
     yield "integers", _ids("1")
     yield "floats", _ids("1.5")
@@ -142,5 +142,5 @@ def literals() -> Iterator[tuple[str, str]]:
 
 
 def worst() -> dict[str, str]:
-    """All of them, by their names."""
+    """Return all documents by name."""
     return dict([*selections(), *mistakes(), *definitions(), *literals()])
