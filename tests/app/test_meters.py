@@ -56,7 +56,7 @@ def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkey
     assert many.of("ada").take()
     many.of("grace")
     many.of("alan")
-    assert len(many._kept) == 2
+    assert len(many) == 2
     assert many.of("ada").take()
     assert not many.of("ada").take()
 

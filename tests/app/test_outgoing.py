@@ -126,9 +126,9 @@ async def test_past_the_bound_for_all_the_largest_of_whom_most_waits_for_is_rese
     small = [connection(300, "many") for _ in range(4)]
     large, stranger = connection(1000, "one"), connection(100, None)
     connections = [*small, large, stranger]
-    Unsent(connections, seconds=30, limit=2300)._sweep()
+    Unsent(connections, seconds=30, limit=2300).sweep()
     assert not any(is_reset(one) for one in connections)
-    Unsent(connections, seconds=30, limit=2299)._sweep()
+    Unsent(connections, seconds=30, limit=2299).sweep()
     assert [is_reset(one) for one in small].count(True) == 1
     assert not is_reset(large)
     assert not is_reset(stranger)

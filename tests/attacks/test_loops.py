@@ -243,7 +243,7 @@ async def _unread(target: Target, stack: AsyncExitStack, door: str, number: int)
         await one.send(b"".join(text(id=f"{number}-{at}", type="subscribe", payload=ask) for at in range(30)))
         return
     connection = await stack.enter_async_context(raw(target.address, receive_buffer=4096))
-    connection.reader._transport.pause_reading()  # type: ignore[attr-defined] # asyncio reads ahead
+    connection.pause_reading()
     body = json.dumps(ask).encode()
     head = f"POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {target.token()}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

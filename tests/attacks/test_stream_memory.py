@@ -89,12 +89,12 @@ async def test_a_running_stream_holds_little_memory(door: str, tmp_path: Path) -
         await streams.open(10)  # what is made once
         await streams.say(TOKENS)
         await streams.close()
-        before = target._rss_bytes()
+        before = target.rss_bytes()
         await streams.open(STREAMS)
         await streams.say(TOKENS)
-        opened = target._rss_bytes()
+        opened = target.rss_bytes()
         await streams.say(LATER_TOKENS)
-        grown = target._rss_bytes() - opened
+        grown = target.rss_bytes() - opened
         await streams.close()
     assert (opened - before) / STREAMS <= MAX_STREAM_BYTES
     assert grown / (STREAMS * LATER_TOKENS) <= MAX_TOKEN_BYTES

@@ -40,12 +40,12 @@ class Cost:
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
     peak_rss_bytes: int = 0
-    _before: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
-    _after: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
+    before: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
+    after: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the growth of a metric, summed over the series with these labels."""
-        return _total(self._after, name, labels) - _total(self._before, name, labels)
+        return _total(self.after, name, labels) - _total(self.before, name, labels)
 
     @property
     def upstream_calls(self) -> int:
@@ -101,13 +101,13 @@ class Target:
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[Cost]:
         """Measure the process until the context ends."""
-        cost = Cost(_before=await self.metrics())
-        cpu, rss = self._cpu_seconds(), self._rss_bytes()
+        cost = Cost(before=await self.metrics())
+        cpu, rss = self.cpu_seconds(), self.rss_bytes()
         self._reset_peak()
         yield cost
-        cost.cpu_seconds = self._cpu_seconds() - cpu
-        cost.rss_bytes, cost.peak_rss_bytes = self._rss_bytes() - rss, self._peak_bytes() - rss
-        cost._after = await self.metrics()
+        cost.cpu_seconds = self.cpu_seconds() - cpu
+        cost.rss_bytes, cost.peak_rss_bytes = self.rss_bytes() - rss, self._peak_bytes() - rss
+        cost.after = await self.metrics()
 
     @asynccontextmanager
     async def bystander(self, user_id: str = GRACE) -> AsyncIterator[None]:
@@ -135,11 +135,13 @@ class Target:
                 watching.result()
         assert cost.held_over() == 0, "the event loop was held"
 
-    def _cpu_seconds(self) -> float:
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the process."""
         facts = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(facts[11]) + int(facts[12])) / _TICK
 
-    def _rss_bytes(self) -> int:
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the process."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
 
     def _reset_peak(self) -> None:
