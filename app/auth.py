@@ -14,6 +14,7 @@ import jwt
 from jwt.types import Options
 
 from app.claims import invalid, principal_of
+from clients.bounded import Lru
 from clients.codes import Reason
 from clients.errors import Unauthenticated
 from resolvers.principal import Principal
@@ -39,7 +40,7 @@ class Authenticator:
     def __init__(self, *, secret: str, issuer: str) -> None:
         self._secret = secret
         self._issuer = issuer
-        self._known: dict[bytes, Principal] = {}
+        self._known: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
 
     def principal(self, authorization: str | None) -> Principal:
         """The principal of an ``Authorization`` value.
@@ -55,9 +56,7 @@ class Authenticator:
         if principal.expires_at + LEEWAY_SECONDS <= time.time():
             raise _expired()
         if known is None:
-            if len(self._known) >= _CACHE_SIZE:
-                self._known.pop(next(iter(self._known)))
-            self._known[digest] = principal
+            self._known.put(digest, principal)
         return principal
 
     def _verified(self, token: str) -> Principal:

@@ -125,6 +125,7 @@ async def _with_embedded(
 
 
 _URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.LITELLM: "litellm_base_url"}
+_TRANSLATIONS = {client.service: client.translate for client in (Ams, Letta, LiteLLM)}
 
 
 def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstream:
@@ -138,10 +139,11 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
     upstream = Upstream(
         service,
         getattr(settings, _URLS[service]),
+        translate=_TRANSLATIONS[service],
         headers={"authorization": f"Bearer {key}"} if key else {},
         limits=limits,
         observer=telemetry,
-        transport=AiohttpTransport(limit=limits.connections),
+        transport=AiohttpTransport(),
     )
     telemetry.watch_parts(service, upstream.breakers.open_parts)
     return upstream

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from clients.bounded import Lru
+
 REQUEST_WORK = 1.0
 """The work of any request, in milliseconds of CPU time, about."""
 
@@ -38,17 +40,15 @@ class Weights:
     """
 
     def __init__(self) -> None:
-        self._means: dict[str, float] = {}
+        self._means: Lru[str, float] = Lru(MAX_OWNERS)
         self._work = self._squares = 0.0
 
     def add(self, owner: str, work: float) -> None:
         """Record the work of a request that has ended."""
         self._work += work
         self._squares += work * work
-        mean = self._means.pop(owner, work)
-        self._means[owner] = mean + (work - mean) * NEWEST
-        if len(self._means) > MAX_OWNERS:
-            del self._means[next(iter(self._means))]
+        mean = self._means.get(owner)
+        self._means.put(owner, work if mean is None else mean + (work - mean) * NEWEST)
 
     def knows(self, owner: str) -> bool:
         """Whether requests of the owner are remembered."""

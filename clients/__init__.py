@@ -1,1 +1,1 @@
-"""How the rest of the world is reached: AMS, Letta, LiteLLM, Supabase, Redis, each behind one guard."""
+"""Clients of the services behind the gateway: AMS, Letta, LiteLLM, Supabase and Redis."""

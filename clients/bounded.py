@@ -1,24 +1,24 @@
-"""Bounded memory that several owners share, such that one owner's use never evicts what another owner has.
+"""Bounded memory, of which most is shared by several owners.
 
-``Quotas`` counts what each owner holds. ``Kept`` holds values whose loss an owner would notice: only the same owner's
-newer values evict them, and an owner who finds no room is refused new work. ``OwnerCache`` holds what can be looked up
-again.
+``Quotas`` counts what each owner holds. ``Kept`` holds values that only newer values of the same owner evict; an owner
+without room is refused new work. ``Lru`` and ``OwnerCache`` hold values that can be read or computed again.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Quotas:
-    """What each owner holds of one resource, in bytes or in places.
+    """What each owner holds of one resource, in bytes or in slots.
 
-    An owner may hold ``each`` at most, and half of what the others leave free: the fuller the whole, the less one owner
-    may hold, so that an owner who holds little still finds room.
+    An owner may hold ``each`` at most, and half of what the others leave free. The more is in use, the smaller is the
+    quota, so that an owner who holds little still has room.
     """
 
     def __init__(self, in_all: int, each: int) -> None:
@@ -29,15 +29,15 @@ class Quotas:
 
     @property
     def total(self) -> int:
-        """What all owners hold."""
+        """The amount that all owners hold."""
         return self._total
 
     def held(self, owner: str) -> int:
-        """What an owner holds."""
+        """The amount that an owner holds."""
         return self._held[owner]
 
     def add(self, owner: str, amount: int) -> None:
-        """Count an amount that an owner takes or, if negative, gives back."""
+        """Add an amount; a negative one releases it."""
         self._total += amount
         held = self._held[owner] + amount
         if held:
@@ -55,12 +55,12 @@ class Quotas:
 
 
 class Kept(Generic[V]):
-    """Values by owner and key, oldest first. Where an owner is over its quota, its own oldest values are reduced.
+    """Values by owner and key, oldest first. If an owner is over its quota, its own oldest values are reduced.
 
     Args:
-        quotas: what owners hold; what is kept here is counted there.
-        reduce: reduces a value to what must be kept of it, and returns the weight of that: 0 where nothing is left, and
-            ``None`` where the value is in use and stays as it is. It must not change what is kept.
+        quotas: counts the values.
+        reduce: reduces a value to the part that must be kept, and returns its weight: 0 if the value is to be evicted,
+            ``None`` if it is in use and stays unchanged. It must not add or remove values.
     """
 
     def __init__(self, quotas: Quotas, reduce: Callable[[V], int | None]) -> None:
@@ -84,7 +84,7 @@ class Kept(Generic[V]):
         return None
 
     def put(self, owner: str, key: str, value: V, weight: int) -> None:
-        """Keep a value, whole however large it is; older ones of the same owner make room for it."""
+        """Store a value of any size. Older values of the same owner are reduced to make room."""
         self.pop(owner, key)
         self._values[owner, key] = (value, weight)
         self._whole.setdefault(owner, {})[key] = None
@@ -92,7 +92,7 @@ class Kept(Generic[V]):
         self.fit(owner, spare_newest=True)
 
     def reweigh(self, owner: str, key: str, weight: int) -> None:
-        """Count a value that was put by another weight."""
+        """Change the weight of a value."""
         value, before = self._values[owner, key]
         self._values[owner, key] = (value, weight)
         self._quotas.add(owner, weight - before)
@@ -104,7 +104,7 @@ class Kept(Generic[V]):
         if found is None:
             return None
         self._quotas.add(owner, -found[1])
-        self._forget(owner, [key])
+        self._exclude(owner, [key])
         return found[0]
 
     def fit(self, owner: str, *, more: int = 0, spare_newest: bool = False) -> None:
@@ -117,7 +117,7 @@ class Kept(Generic[V]):
                 break
             if self._reduced(owner, key):
                 reduced.append(key)
-        self._forget(owner, reduced)
+        self._exclude(owner, reduced)
 
     def _reduced(self, owner: str, key: str) -> bool:
         value, before = self._values[owner, key]
@@ -131,8 +131,8 @@ class Kept(Generic[V]):
             del self._values[owner, key]
         return True
 
-    def _forget(self, owner: str, keys: list[str]) -> None:
-        """Keys of an owner that cannot be reduced any more."""
+    def _exclude(self, owner: str, keys: list[str]) -> None:
+        """Mark keys of an owner as not reducible."""
         whole = self._whole.get(owner)
         if whole is None:
             return
@@ -142,47 +142,86 @@ class Kept(Generic[V]):
             del self._whole[owner]
 
 
-class OwnerCache(Generic[V]):
-    """A cache of what can be looked up again, by owner and key. The least recently used are evicted first.
+class Lru(Generic[K, V]):
+    """A cache of bounded weight. The least recently used values are evicted.
 
     Args:
-        in_all: how many values are kept.
-        each: how many of them may be one owner's: its own make room for more.
+        limit: the most that all values weigh.
+
+    Attributes:
+        weight: what all values weigh.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self.weight = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._values
+
+    def get(self, key: K) -> V | None:
+        """The value of a key, if it is cached."""
+        found = self._values.get(key)
+        if found is None:
+            return None
+        self._values.move_to_end(key)
+        return found[0]
+
+    def put(self, key: K, value: V, weight: int = 1) -> None:
+        """Cache a value."""
+        _, before = self._values.pop(key, (None, 0))
+        self._values[key] = (value, weight)
+        self.weight += weight - before
+        while self.weight > self._limit:
+            self.evict()
+
+    def evict(self) -> None:
+        """Remove the least recently used value."""
+        self.weight -= self._values.popitem(last=False)[1][1]
+
+
+class OwnerCache(Generic[V]):
+    """A cache by owner and key. The least recently used value is evicted first.
+
+    Args:
+        in_all: the most values.
+        each: the most values of one owner.
     """
 
     def __init__(self, in_all: int, each: int) -> None:
         self._in_all = in_all
         self._each = each
-        self._owners: OrderedDict[str, OrderedDict[str, V]] = OrderedDict()
+        self._owners: OrderedDict[str, Lru[str, V]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def get(self, owner: str, key: str) -> V | None:
-        """The value of a key, if it is still there."""
+        """The value of a key, if it is cached."""
         values = self._owners.get(owner)
         if values is None or key not in values:
             return None
         self._owners.move_to_end(owner)
-        values.move_to_end(key)
-        return values[key]
+        return values.get(key)
 
     def put(self, owner: str, key: str, value: V) -> None:
-        """Remember a value."""
-        values = self._owners.setdefault(owner, OrderedDict())
+        """Cache a value."""
+        values = self._owners.setdefault(owner, Lru(self._each))
         self._owners.move_to_end(owner)
-        self._count += key not in values
-        values[key] = value
-        values.move_to_end(key)
-        if len(values) > self._each:
-            self._drop(owner)
+        self._count -= len(values)
+        values.put(key, value)
+        self._count += len(values)
         while self._count > self._in_all:
-            self._drop(next(iter(self._owners)))
+            self._evict(next(iter(self._owners)))
 
-    def _drop(self, owner: str) -> None:
+    def _evict(self, owner: str) -> None:
         values = self._owners[owner]
-        values.popitem(last=False)
+        values.evict()
         self._count -= 1
-        if not values:
+        if not len(values):
             del self._owners[owner]

@@ -1,7 +1,7 @@
-"""One circuit breaker: pybreaker as the state machine, behind a guard that is right under asyncio.
+"""One circuit breaker: pybreaker's state machine, and a sliding window and a rule that decide when it opens.
 
-pybreaker's own async call needs tornado, counts a cancelled call as a failure, lets everybody in when half-open and
-counts consecutive failures only. Here a window of outcomes and a rule decide, and pybreaker keeps the state.
+pybreaker's own asynchronous call is not used: it needs tornado, counts a cancelled call as a failure, admits every call
+when half-open, and counts consecutive failures only.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import pybreaker
 from clients.window import OpeningRule, Outcome, Window
 
 TRIAL_SECONDS = 5.0
-"""How long a trial excludes other calls from a half-open breaker. After that, another trial is admitted."""
+"""How long a half-open breaker admits no other call after its trial call. Then it admits another trial call."""
 
 _BUSY_SECONDS = 1.0
 
 
 class BreakerState(StrEnum):
-    """Closed admits calls, open refuses them, half-open admits one at a time as a trial."""
+    """Closed: admits calls. Open: refuses them. Half-open: admits one trial call at a time."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -28,7 +28,7 @@ class BreakerState(StrEnum):
 
 
 class Entry:
-    """One admitted call. ``generation`` is that of the breaker at that time; each change of state increments it."""
+    """One admitted call. ``generation`` is the breaker's at that time; each change of state increments it."""
 
     __slots__ = ("generation",)
 
@@ -37,9 +37,14 @@ class Entry:
 
 
 class Breaker:
-    """A breaker that opens for ``reset_seconds`` when ``rule`` says so of the last ``window_seconds``.
+    """A breaker.
 
-    ``on_change`` is called with each new state; ``clock`` is in seconds and never goes back.
+    Args:
+        rule: decides from the last ``window_seconds`` whether the breaker opens.
+        window_seconds: how long the outcome of a call counts.
+        reset_seconds: how long an open breaker refuses calls.
+        clock: in seconds; never goes back.
+        on_change: called with each new state.
     """
 
     def __init__(
@@ -67,13 +72,13 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state. An open breaker whose time is over is half-open: the next call is its trial."""
+        """The state. After ``reset_seconds`` an open breaker is half-open: the next call is its trial call."""
         state = self._kept
         return BreakerState.HALF_OPEN if state is BreakerState.OPEN and self._left() <= 0 else state
 
     @property
-    def is_forgotten(self) -> bool:
-        """Whether it has not been used for longer than its window, so that its state is out of date."""
+    def is_stale(self) -> bool:
+        """Whether it has not been used for longer than its window, so that it can be removed."""
         return self._clock() - max(self._used_at, self._opened_at + self._reset_seconds) > self._window_seconds
 
     def wait(self) -> float:
@@ -85,7 +90,7 @@ class Breaker:
         return min(left, _BUSY_SECONDS) if trying and left > 0 else 0.0
 
     def enter(self) -> Entry:
-        """Admit a call; ``wait`` must be 0. ``leave`` must follow, whatever the result."""
+        """Admit a call; ``wait`` must be 0. ``leave`` must follow."""
         self._used_at = self._clock()
         if self._kept is BreakerState.OPEN:
             self._change(self._machine.half_open)
@@ -95,12 +100,12 @@ class Breaker:
         return entry
 
     def leave(self, entry: Entry) -> None:
-        """End a call. A call without a recorded result, such as a cancelled one, is not counted."""
+        """End a call. A call that is not recorded, such as a cancelled one, does not count."""
         if self._trial is entry:
             self._trial = None
 
     def record(self, generation: int, outcome: Outcome, caller: str, operation: str) -> None:
-        """Count the result of a call. Results of calls admitted before the last change of state are ignored."""
+        """Count the outcome of a call, unless the state has changed since it was admitted."""
         if generation != self.generation:
             return
         self._used_at = self._clock()
@@ -114,7 +119,7 @@ class Breaker:
             self._open()
 
     def record_cut(self, generation: int, caller: str, operation: str) -> None:
-        """Count a failure instead of the success that the same call was counted as before."""
+        """Replace the success that was recorded for a call with a failure."""
         if generation == self.generation:
             self._window.take_back(caller, operation)
             self.record(generation, Outcome.FAILED, caller, operation)

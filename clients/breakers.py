@@ -1,7 +1,7 @@
-"""The breakers of one service: its own, and one for each part of it that fails.
+"""The breakers of one service: one for the service, and others for each part of it that fails.
 
-A *part* is what a call is about: a model, or a kind of call, on one agent where it is about one. Each part has a
-breaker for each caller and one for all callers. ``Verdict`` says what a call counts as in each of the three.
+A *part* is a model, or a kind of call on one agent, conversation or run. Each part has one breaker for all callers, and
+one for each caller. A ``Verdict`` is the outcome of a call for the service and for both.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from clients.breaker import Breaker, BreakerState, Entry
 from clients.window import OpeningRule, Outcome
 
 MAX_PARTS = 1000
-"""How many breakers of parts a service has at most."""
+"""The most breakers of parts that a service has."""
 
 SERVICE_CALLERS, SERVICE_OPERATIONS, PART_CALLERS = 3, 2, 2
-"""From how many callers, and in how many operations, failures must come to be the service's or a part's own."""
+"""The least number of callers, and of operations, whose calls must fail to open the service's or a part's breaker."""
 
 _Key = tuple[str, str | None]
-"""A part, and the caller of a breaker that is for one caller alone."""
+"""A part and, if the breaker is for one caller alone, that caller."""
 
 
 class Verdict(Enum):
-    """What a call counts as: for the service, for the part and all callers, for the part and its caller."""
+    """The outcome of a call for three breakers: of the service, of the part for all callers, of the part for one."""
 
     OK = (Outcome.OK, Outcome.OK, Outcome.OK)
     UNREACHABLE = (Outcome.UNREACHABLE, None, None)
@@ -37,7 +37,7 @@ class Verdict(Enum):
 
 
 class BreakerRefused(Exception):
-    """A breaker refuses the call: that of ``part``, or the service's own if ``None``."""
+    """A breaker refuses the call: one of ``part``, or the service's if ``None``."""
 
     def __init__(self, part: str | None, retry_after_seconds: float) -> None:
         super().__init__("breaker open")
@@ -68,7 +68,7 @@ class Breakers:
     Args:
         failures: the least number of failures in ``window_seconds`` that opens one.
         reset_seconds: how long an open one refuses.
-        on_change: called with the part, ``None`` for the service, and its new state.
+        on_change: called with the part (``None`` for the service) and its new state.
         clock: in seconds; never goes back.
     """
 
@@ -93,7 +93,7 @@ class Breakers:
 
     @property
     def service_state(self) -> BreakerState:
-        """Where the service's own breaker stands."""
+        """The state of the service's own breaker."""
         return self._service.state
 
     @property
@@ -116,7 +116,7 @@ class Breakers:
         return Permit(self, (self._service, self._service.enter()), entered, (part, caller, operation))
 
     def of_part(self, key: _Key, *, make: bool, by: str) -> Breaker | None:
-        """The breaker of a part; made for a caller if there is none and ``make`` is set."""
+        """The breaker of a part. If there is none and ``make`` is set, one is made on behalf of the caller ``by``."""
         breaker = self._parts.pop(key, None)
         if breaker is None:
             if not make:
@@ -129,7 +129,7 @@ class Breakers:
 
     def parts(self) -> list[PartState]:
         """The parts that are open or half-open."""
-        for key in [key for key, breaker in self._parts.items() if breaker.is_forgotten]:
+        for key in [key for key, breaker in self._parts.items() if breaker.is_stale]:
             del self._parts[key]
         found: dict[str, list[tuple[str | None, Breaker]]] = {}
         for (part, caller), breaker in self._parts.items():
@@ -143,7 +143,7 @@ class Breakers:
         return len({part for (part, _), breaker in breakers if breaker.state is BreakerState.OPEN})
 
     def _make_room(self, caller: str) -> None:
-        """Drop the least recently used breaker: a closed one, else one of the caller's own, else any."""
+        """Evict the least recently used breaker: a closed one, else one of the caller's own, else any."""
         if len(self._parts) < MAX_PARTS:
             return
         closed = (key for key, breaker in self._parts.items() if breaker.state is BreakerState.CLOSED)
@@ -161,9 +161,9 @@ class Breakers:
 
 
 class Permit:
-    """Permission to make one call. ``tell`` counts its result, once; a call without a result is not counted."""
+    """A permit for one call. A permit released without a report does not affect the breaker."""
 
-    __slots__ = ("_breakers", "_caller", "_operation", "_part", "_parts", "_service", "_told")
+    __slots__ = ("_breakers", "_caller", "_is_reported", "_operation", "_part", "_parts", "_service")
 
     def __init__(
         self,
@@ -176,14 +176,14 @@ class Permit:
         self._service = service
         self._parts = parts
         self._part, self._caller, self._operation = call
-        self._told = False
+        self._is_reported = False
 
-    def tell(self, verdict: Verdict) -> None:
-        """Count the result of the call in each breaker that it concerns."""
-        if self._told:
+    def report(self, verdict: Verdict) -> None:
+        """Record the outcome in each breaker that it concerns. Only the first report counts."""
+        if self._is_reported:
             return
         self.release()
-        self._told = True
+        self._is_reported = True
         of_service, for_all, for_caller = verdict.value
         if of_service is not None:
             breaker, entry = self._service
@@ -195,8 +195,8 @@ class Permit:
             if outcome is not None:
                 self._record(key, outcome)
 
-    def cut(self) -> None:
-        """Count a failure instead of the success that ``tell`` counted: the answer broke off after it had begun."""
+    def report_cut(self) -> None:
+        """Replace the reported success with a failure: the answer broke off after it had begun."""
         breaker, entry = self._service
         breaker.record_cut(entry.generation, self._caller, self._operation)
         for key in _keys(self._part, self._caller):
@@ -207,14 +207,14 @@ class Permit:
                 self._record(key, Outcome.FAILED)
 
     def release(self) -> None:
-        """End the call. If it was a trial, the next call can be one."""
+        """End the call. If it was a trial call, the breaker can admit another."""
         breaker, entry = self._service
         breaker.leave(entry)
         for part, entered in self._parts.values():
             part.leave(entered)
 
     def _record(self, key: _Key, outcome: Outcome) -> None:
-        """Count in a part's breaker. One that the call did not enter was closed, or not made, when the call began."""
+        """Record in a part's breaker. If the call did not enter it, it was closed or missing when the call began."""
         breaker, entry = self._parts.get(key, (None, Entry(0)))
         current = self._breakers.of_part(key, make=breaker is None and outcome is Outcome.FAILED, by=self._caller)
         if (counting := breaker or current) is not None:

@@ -1,4 +1,4 @@
-"""A bound on calls at a time that no single caller can use up."""
+"""A bound on concurrent calls, with a share for each caller."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 SHARES = 4
-"""A caller gets a quarter of a bulkhead at most: three others' worth of room is left whatever one asks."""
+"""A caller has at most a quarter of a bulkhead's slots."""
+
+
+class BulkheadFull(TimeoutError):
+    """No slot became free for a caller in time."""
 
 
 @dataclass(slots=True)
-class _Line:
-    """A caller's calls that wait, and how many have been let in since the first of them came."""
+class _Queue:
+    """The queued calls of one caller, and the number admitted since the first of them came."""
 
-    turns: deque[asyncio.Future[None]] = field(default_factory=deque)
-    let_in: int = 0
+    slots: deque[asyncio.Future[None]] = field(default_factory=deque)
+    admitted: int = 0
 
 
 class Bulkhead:
-    """Room for ``size`` calls at a time.
+    """A bound of ``size`` concurrent calls.
 
-    Who finds none waits, and is let in by turns: one call of each waiting caller after another, however many calls each
-    of them has waiting. Where calls are short (``brief``), a caller waits for its own without impatience.
+    Further calls queue; waiting callers are served round-robin. If calls are short (``brief``), a caller that uses all
+    of its share waits without a timeout.
     """
 
     def __init__(self, size: int, *, brief: bool = False) -> None:
@@ -30,71 +34,72 @@ class Bulkhead:
         self._free = size
         self._share = max(1, size // SHARES)
         self._held: Counter[str] = Counter()
-        self._lines: dict[str, _Line] = {}
+        self._queues: dict[str, _Queue] = {}
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody is in it or waits."""
-        return not self._held and not self._lines
+        """Whether no call is in progress or queued."""
+        return not self._held and not self._queues
 
-    async def enter(self, caller: str, patience: float) -> None:
-        """Take a place for one call; ``leave`` gives it back.
+    async def enter(self, caller: str, timeout_seconds: float) -> None:
+        """Take a slot for one call; ``leave`` must follow.
 
-        Raises TimeoutError when in ``patience`` seconds no call of this caller's was let in: who asks for much at once
-        waits for as long as it goes on. Where calls are brief, that counts only while the caller is below its share.
+        Raises:
+            BulkheadFull: no call of this caller was admitted for ``timeout_seconds``. If calls are brief, only time in
+                which the caller is below its share counts.
         """
-        if self._may_enter(caller):  # those who wait are all at their share, else they would be in
+        if self._has_slot_for(caller):  # every queued caller has its share, or its call would be admitted
             self._take(caller)
             return
-        line = self._lines.setdefault(caller, _Line())
-        turn = asyncio.get_running_loop().create_future()
-        line.turns.append(turn)
+        queue = self._queues.setdefault(caller, _Queue())
+        slot = asyncio.get_running_loop().create_future()
+        queue.slots.append(slot)
         try:
-            await self._come_to(turn, line, caller, patience)
-        except (asyncio.CancelledError, TimeoutError):
-            if turn.done():
+            await self._wait(slot, queue, caller, timeout_seconds)
+        except (asyncio.CancelledError, BulkheadFull):
+            if slot.done():
                 self.leave(caller)
             else:
-                self._forget(caller, turn)
+                self._dequeue(caller, slot)
             raise
 
-    async def _come_to(self, turn: asyncio.Future[None], line: _Line, caller: str, patience: float) -> None:
-        while not turn.done():
-            let_in = line.let_in
-            await asyncio.wait({turn}, timeout=patience)
+    async def _wait(self, slot: asyncio.Future[None], queue: _Queue, caller: str, timeout_seconds: float) -> None:
+        while not slot.done():
+            admitted = queue.admitted
+            await asyncio.wait({slot}, timeout=timeout_seconds)
             waits_for_own = self._brief and self._held[caller] >= self._share
-            if not turn.done() and line.let_in == let_in and not waits_for_own:
-                raise TimeoutError
+            if not slot.done() and queue.admitted == admitted and not waits_for_own:
+                raise BulkheadFull
 
     def leave(self, caller: str) -> None:
-        """Give a place back."""
+        """Free a slot, and admit queued calls."""
         self._free += 1
         self._held[caller] -= 1
         if not self._held[caller]:
             del self._held[caller]
-        self._let_in()
+        self._admit()
 
-    def _let_in(self) -> None:
-        """Give free places to those who wait, the caller who was longest without one first."""
-        while (caller := next(filter(self._may_enter, self._lines), None)) is not None:
-            line = self._lines[caller]
-            turn = line.turns[0]
-            self._forget(caller, turn)
+    def _admit(self) -> None:
+        """Give free slots to queued calls. The caller whose last call was admitted first is served first."""
+        while (caller := next(filter(self._has_slot_for, self._queues), None)) is not None:
+            queue = self._queues[caller]
+            slot = queue.slots[0]
+            self._dequeue(caller, slot)
             self._take(caller)
-            line.let_in += 1
-            turn.set_result(None)
-            if caller in self._lines:
-                self._lines[caller] = self._lines.pop(caller)  # to the end of the queue
+            queue.admitted += 1
+            slot.set_result(None)
+            if caller in self._queues:
+                self._queues[caller] = self._queues.pop(caller)  # last in the round
 
-    def _may_enter(self, caller: str) -> bool:
+    def _has_slot_for(self, caller: str) -> bool:
         return self._free > 0 and self._held[caller] < self._share
 
     def _take(self, caller: str) -> None:
         self._free -= 1
         self._held[caller] += 1
 
-    def _forget(self, caller: str, turn: asyncio.Future[None]) -> None:
-        turns = self._lines[caller].turns
-        turns.remove(turn)
-        if not turns:
-            del self._lines[caller]
+    def _dequeue(self, caller: str, slot: asyncio.Future[None]) -> None:
+        slots = self._queues[caller].slots
+        slots.remove(slot)
+        if not slots:
+            del self._queues[caller]

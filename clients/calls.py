@@ -1,4 +1,4 @@
-"""The vocabulary of upstream calls: for whom, within what bounds, with what answer, and who is told."""
+"""The types of upstream calls: scope, call, answer, limits and observer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from clients.codes import Reason
 from clients.errors import QueryTooComplex, Service
 
 MAX_NAME = 200
-"""How many characters of a model's name or an id tell parts of a service apart."""
+"""The characters of a model's name or an id that distinguish parts of a service."""
 
 
 class CallBudget:
-    """How many calls one operation has made, and how many it may make."""
+    """The number of calls that one operation has made, and the most it may make."""
 
     __slots__ = ("limit", "made")
 
@@ -30,7 +30,7 @@ class CallBudget:
         """Count a call before it is made.
 
         Raises:
-            QueryTooComplex: reason ``UPSTREAM_CALLS``, where it would be one too many. It is not made.
+            QueryTooComplex: reason ``UPSTREAM_CALLS``: it would be one call too many.
         """
         if self.made >= self.limit:
             raise QueryTooComplex(
@@ -43,30 +43,35 @@ class CallBudget:
 
 @dataclass(frozen=True, slots=True)
 class CallScope:
-    """For whom a call is made. ``deadline`` is a ``time.monotonic()`` in seconds; ``clock`` is the reason it gives.
+    """On whose behalf, and until when, calls are made.
 
-    A call is ``returning`` where a service behind the gateway has come back to it: Letta, for a turn that already holds
-    a slot. It has a bulkhead of its own, so that those who wait for it never stand in its way. ``caller`` is the user
-    for whom it is made, who has a share of each bulkhead; it is empty for the process's own calls. ``budget`` counts
-    the calls of one operation.
+    Attributes:
+        request_id: of the request or operation.
+        deadline: a ``time.monotonic()`` in seconds.
+        traceparent: sent with the call.
+        timeout_reason: the reason of the error if the deadline passes.
+        returning: whether Letta made the request, for a turn that already has a slot. Such calls have a bulkhead of
+            their own, so that turns that wait for them cannot block them.
+        caller: the user, who has a share of each bulkhead; empty for the process's own calls.
+        budget: counts the calls of one operation.
     """
 
     request_id: str
     deadline: float
     traceparent: str | None = None
-    clock: Reason = Reason.DEADLINE
+    timeout_reason: Reason = Reason.DEADLINE
     returning: bool = False
     caller: str = ""
     budget: CallBudget | None = None
 
 
 class AnswerSize(Enum):
-    """How large a whole answer may be.
+    """The bounds on a whole answer.
 
     Attributes:
-        share: it may have ``UpstreamLimits.max_bytes`` divided by this.
-        objects: how many objects it may have, counted by their braces; decoding takes up to a microsecond for each.
-        values: how many values it may have, counted by their commas; ``None`` if any number.
+        share: ``UpstreamLimits.max_bytes`` divided by this is the most bytes.
+        objects: the most objects, counted by their braces; each takes up to a microsecond to decode.
+        values: the most values, counted by their commas; ``None`` for no bound.
     """
 
     RECORD = (8, 50_000, 1_000_000)
@@ -81,21 +86,22 @@ class AnswerSize(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What is asked of a service.
+    """A request to a service.
 
     Attributes:
         operation: its name in metrics, from a closed set.
         path: from the service's base URL; ids in it have been checked.
-        json: a body to encode; ``content`` is one that is bytes already.
-        subject: the id of what it is about (an agent, a conversation, a run, a template); empty where it is about none.
-        model: the name of the model that it is about; empty where it is about none.
-        size: how large its answer may be.
-        model_work: whether it waits for a model. It has a bulkhead of its own, and when its time runs out that says
-            nothing of the service.
-        is_refusal: tells a 5xx that is about this call from one that is about the service.
-        is_models_failure: tells a 5xx by which the service reports that the model has failed.
-        check: looks at an answer of 2xx: answers it, or what it is in truth where it is an error under a 2xx. Raises
-            UpstreamError (DECODE) for one that lacks what makes it an answer to this call.
+        json: a body to encode; ``content`` is a body in bytes.
+        subject: the id of the agent, conversation, run or template that it concerns, or empty.
+        model: the name of the model that it concerns, or empty.
+        size: the bounds on its answer.
+        model_work: whether it waits for a model. Such calls have a bulkhead of their own, and a timeout of one does not
+            count as a failure of the service.
+        is_refusal: whether a 5xx refuses this call and does not report a failure of the service.
+        is_models_failure: whether a 5xx reports a failure of the model.
+        refused: the error for a refusal of this call; that of the service's other calls if ``None``.
+        check: checks an answer with a 2xx status and returns it, or another answer if it is an error with a 2xx status.
+            Raises UpstreamError (``DECODE``) if it is not an answer to this call.
     """
 
     operation: str
@@ -111,28 +117,36 @@ class Call:
     model_work: bool = False
     is_refusal: Callable[[Answer], bool] | None = None
     is_models_failure: Callable[[Answer], bool] | None = None
+    refused: Translation | None = None
     check: Callable[[Answer], Answer] | None = None
 
     @property
     def kind(self) -> str:
-        """The kind of call: its model, whichever way that is called, or its operation."""
+        """The kind of call: its model in any operation, or its operation."""
         return f"model:{self.model[:MAX_NAME]}" if self.model else self.operation
 
     @property
     def part(self) -> str:
-        """The part of the service that fails where this call does: this kind of call, on its subject."""
+        """The part of the service that this call concerns: its kind, on its subject."""
         return f"{self.kind}:{self.subject[:MAX_NAME]}" if self.subject else self.kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamLimits:
-    """Bounds on calls to one service. Times in seconds.
+    """Bounds on calls to one service. Times are in seconds.
 
-    The first three are the sizes of the bulkheads, of which one caller gets a quarter at most. ``queue`` is how long a
-    call waits for a place while none of its caller's is let in, ``write`` how long a piece of its body may take.
-    ``max_bytes`` is the largest answer that is read whole; see ``AnswerSize``.
-    ``fair`` is how long a service must have had before its silence counts against it. A breaker opens for
-    ``breaker_reset`` when at least ``breaker_failures`` calls, and at least half of all, failed in ``breaker_window``.
+    Attributes:
+        max_concurrent: slots for calls that wait for no model. A caller has a quarter of each bulkhead's slots at most.
+        max_model_calls: slots for calls that wait for a model.
+        max_returning: slots for calls in requests of Letta.
+        max_bytes: the largest answer that is read whole; see ``AnswerSize``.
+        fair: a timeout counts as a failure if the service had at least this long.
+        connect: to open a connection.
+        write: to write one piece of a body.
+        queue: how long a call queues while no other call of its caller is admitted.
+        breaker_failures: the least failures, and half of all calls at least, that open a breaker.
+        breaker_window: how long a failure counts.
+        breaker_reset: how long a breaker stays open.
     """
 
     max_concurrent: int = 256
@@ -147,14 +161,9 @@ class UpstreamLimits:
     breaker_window: float = 30.0
     breaker_reset: float = 10.0
 
-    @property
-    def connections(self) -> int:
-        """How many a transport needs: for every bulkhead, and some to ask whether the service is there."""
-        return self.max_concurrent + self.max_model_calls + self.max_returning + 16
-
 
 class UpstreamObserver(Protocol):
-    """Who is told of every call. ``outcome``: ok, rejected, error, timeout, unavailable, cancelled."""
+    """Receives a report of every call. Outcomes: ok, rejected, error, timeout, unavailable, cancelled."""
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
@@ -162,14 +171,14 @@ class UpstreamObserver(Protocol):
         """One call ended."""
 
     def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """A read is sent once more, since the idle connection that it was sent over had been closed."""
+        """A read is sent again, since its idle connection had been closed."""
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
         """The breaker of a service, or of a part of it, changed its state."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A whole answer; header names in lower case."""
+    """A whole answer. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -177,10 +186,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class UpstreamRejected(Exception):
-    """The service refused this call. Its client says what that means; this must never reach a door."""
+    """The service refused this call. ``Upstream`` raises the error that the call's ``Translation`` makes of it."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(f"status {answer.status}")
         self.status = answer.status
         self.headers = answer.headers
         self.body = answer.body
+
+
+Translation = Callable[[UpstreamRejected], Exception]
+"""Makes the error that a refusal means: a GatewayError, or an exception that the service's client handles."""

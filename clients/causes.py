@@ -1,4 +1,4 @@
-"""Why a call failed on the wire, in a few words for an operator. Nothing of it is for callers."""
+"""The cause of a connection error, in a few words for operators. Clients never get it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError
 
 
 def cause_of(error: BaseException) -> str | None:
-    """The cause that the chain of an error ends in, such as ``connection refused``; ``None`` where it has no name."""
+    """The cause at the end of an error's chain, such as ``connection refused``; ``None`` for one without a name."""
     for one in _chain(error):
         match one:
             case AuthenticationError():
@@ -32,7 +32,7 @@ def cause_of(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, what it was raised from, and what aiohttp keeps within it."""
+    """An error, its causes, and the errors that aiohttp keeps in its attributes."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,4 +1,4 @@
-"""Connections of aiohttp, corrected where aiohttp misreads what comes over them."""
+"""Connections of aiohttp, with corrections where aiohttp misreads an answer."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 
 
 class Protocol(ResponseHandler):
-    """aiohttp's protocol, corrected where it takes a broken answer for a good one, or the reverse.
+    """aiohttp's protocol, with two corrections.
 
-    - A reset is an error also where the body has no declared length; aiohttp takes it for the body's end.
-    - Bytes after the head of a 204 or 304 are dropped (RFC 9112, 6.3); aiohttp fails the answer. Its connection is
-      closed, since late ones would be read as the beginning of the next answer.
+    - A reset is an error also if the body has no declared length; aiohttp takes it for the end of the body.
+    - Bytes after the head of a 204 or 304 are dropped (RFC 9112, 6.3); aiohttp fails the answer. The connection is
+      closed, since later bytes would be read as the beginning of the next answer.
 
     Attributes:
-        requests: how many requests this connection has carried.
-        heard: whether a byte of the answer to the last of them has come.
+        requests: the number of requests that this connection has carried.
+        has_answered: whether a byte of the answer to the last request has come.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.requests = 0
-        self.heard = False
+        self.has_answered = False
         self._start = b""
         self._bodyless = False
 
     def set_response_params(self, **params: Any) -> None:
         """Called by aiohttp before each request on this connection."""
         self.requests += 1
-        self.heard = self._bodyless = False
+        self.has_answered = self._bodyless = False
         self._start = b""
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the upstream."""
+        """Receive bytes."""
         if self._bodyless:
             return
-        if not self.heard:
+        if not self.has_answered:
             data = self._start + data
             if len(data) < _STATUS_BYTES or (_NO_BODY.match(data) and not _HEAD_END.search(data)):
                 self._start = data
                 return
-            self.heard, self._start = True, b""
+            self.has_answered, self._start = True, b""
             if _NO_BODY.match(data) and (head := _HEAD_END.search(data)):
                 self._bodyless = True
                 self.force_close()
@@ -61,9 +61,9 @@ class Protocol(ResponseHandler):
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection is gone; ``exc`` is ``None`` where the upstream closed it in order."""
+        """The connection has ended. ``exc`` is ``None`` if the service closed it in order."""
         if self._start:
-            self.heard, rest, self._start = True, self._start, b""
+            self.has_answered, rest, self._start = True, self._start, b""
             super().data_received(rest)
         body = self._payload
         if exc is not None and body is not None and not body.is_eof():
@@ -72,45 +72,50 @@ class Protocol(ResponseHandler):
 
 
 class Response(aiohttp.ClientResponse):
-    """An answer whose body may be read for minutes, and which need not keep what was sent and told before it."""
+    """An answer that can drop its headers, since its body may be read for minutes."""
 
     __slots__ = ("_cache", "_loop", "_real_url", "_request_info", "_timer", "_traces", "_url", "method")
 
-    def forget_heads(self) -> None:
-        """Drop the headers of the request and of the answer. They have been read."""
+    def drop_headers(self) -> None:
+        """Drop the headers of the request and of the answer, which have been read."""
         del self._request_info, self._headers, self._raw_headers
         self._cache.clear()
 
 
 class Attempt:
-    """One request on the wire, and the connection that it got."""
+    """One request, and the connection that carries it."""
 
     def __init__(self) -> None:
         self.protocol: Protocol | None = None
 
     @property
     def met_a_dropped_connection(self) -> bool:
-        """Whether it went over a kept-alive connection and no byte came back."""
-        return self.protocol is not None and self.protocol.requests > 1 and not self.protocol.heard
+        """Whether it was sent over a kept-alive connection and no byte of an answer came."""
+        return self.protocol is not None and self.protocol.requests > 1 and not self.protocol.has_answered
 
 
 _ATTEMPT: ContextVar[Attempt] = ContextVar("attempt")
-"""aiohttp does not tell which connection a failed request had; it takes one in the task that asks."""
+"""aiohttp does not report the connection of a failed request. It takes it in the task that makes the request."""
 
 
-def attempt_begins() -> Attempt:
-    """Note the connection of the request that the running task sends next."""
+def begin_attempt() -> Attempt:
+    """Record the connection of the request that the running task sends next."""
     attempt = Attempt()
     _ATTEMPT.set(attempt)
     return attempt
 
 
 class Connector(aiohttp.TCPConnector):
-    """Connections that speak through ``Protocol``."""
+    """A connector whose connections use ``Protocol``."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._factory = functools.partial(Protocol, loop=self._loop)  # type: ignore[assignment]
+
+    @property
+    def in_use(self) -> int:
+        """The number of connections that carry a request."""
+        return len(self._acquired)
 
     async def connect(self, *args: Any, **options: Any) -> Connection:
         """Take a connection for a request."""

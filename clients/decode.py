@@ -1,4 +1,4 @@
-"""Bytes to records: one place where an upstream's answer is decoded, and where a bad one becomes an error."""
+"""Decodes upstream answers to records, and makes the error for an answer that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_RECORDS, MAX_PAGE_RECORDS = 10_000, 1_000
-"""How many records are read of a list, and of a page that was asked for with a limit of 100."""
+"""The most records of a list, and of a page that was requested with a limit of 100."""
 
 Records = Annotated[list[T], msgspec.Meta(max_length=MAX_RECORDS)]
 Page = Annotated[list[T], msgspec.Meta(max_length=MAX_PAGE_RECORDS)]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a msgspec decoder raises for bytes that it cannot read; bytes that are no UTF-8 raise no ``DecodeError``."""
+"""The errors that a msgspec decoder raises. Bytes that are not UTF-8 do not raise ``DecodeError``."""
 
 _ANY = msgspec.json.Decoder()
 _NAMES = {
@@ -35,7 +35,7 @@ _NAMES = {
 
 
 def display_name(service: Service) -> str:
-    """The service's name as people write it, for messages."""
+    """The service's name in messages."""
     return _NAMES[service]
 
 
@@ -43,7 +43,7 @@ def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T
     """Decode an upstream's answer.
 
     Raises:
-        UpstreamError: reason ``DECODE``, when the body is no JSON or not of the expected shape.
+        UpstreamError: reason ``DECODE``: the body is not JSON or has another shape.
     """
     try:
         return decoder.decode(body)
@@ -52,15 +52,15 @@ def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T
 
 
 def acknowledged(service: Service) -> Callable[[Answer], Answer]:
-    """A check for a call whose answer is not read: nothing, or JSON that does not report an error.
+    """A check for a call whose answer is not read: it must be empty, or JSON that does not report an error.
 
-    A proxy's page, or an error under a 2xx, says nothing of whether the call was carried out.
+    A proxy's page, or an error with a 2xx status, does not confirm that the call was carried out.
     """
 
     def check(answer: Answer) -> Answer:
         if answer.body.strip():
-            said = decode(service, _ANY, answer.body)
-            if isinstance(said, dict) and said.get("error"):
+            body = decode(service, _ANY, answer.body)
+            if isinstance(body, dict) and body.get("error"):
                 raise undecodable(service)
         return answer
 
@@ -68,7 +68,7 @@ def acknowledged(service: Service) -> Callable[[Answer], Answer]:
 
 
 def undecodable(service: Service) -> UpstreamError:
-    """The error for an answer that cannot be understood."""
+    """The error for an answer that cannot be read."""
     return UpstreamError(
         f"{display_name(service)} sent an answer that cannot be decoded.",
         reason=Reason.DECODE,

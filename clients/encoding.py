@@ -1,4 +1,4 @@
-"""Content-Encoding of upstream answers: gzip and deflate are decoded although no encoding was asked for."""
+"""Content-Encoding of upstream answers. gzip and deflate are decoded, although the gateway requests no encoding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _FORMATS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 
 class EncodingUnreadable(Exception):
-    """The encoding is unknown, or the body is not what its encoding says."""
+    """The encoding is unknown, or the body is not valid in it."""
 
 
 class TooLarge(EncodingUnreadable):
-    """The body is larger than is read."""
+    """The body is over a limit."""
 
     def __init__(self, most: int, what: str = "bytes") -> None:
         super().__init__(f"more than {most:,} {what}")
@@ -25,15 +25,15 @@ class TooLarge(EncodingUnreadable):
 def decoded(
     chunks: AsyncIterator[bytes], headers: Mapping[str, str], *, limit: int | None = None
 ) -> AsyncIterator[bytes]:
-    """Undo the Content-Encoding of a body.
+    """Decode the Content-Encoding of a body.
 
     Args:
         chunks: the body as it comes.
         headers: names in lower case.
-        limit: how many bytes the decoded body may have, where it is encoded; no bound if ``None``.
+        limit: the most bytes of the decoded body, if it is encoded; no bound if ``None``.
 
     Returns:
-        The body, as it comes; ``chunks`` itself where it is not encoded.
+        The decoded body as it comes; ``chunks`` itself if it is not encoded.
 
     Raises:
         EncodingUnreadable: at once for an encoding other than gzip and deflate, later for a body that is corrupt or

@@ -1,4 +1,4 @@
-"""What a failed upstream call means to the caller: one error for each way to fail."""
+"""The errors for failed upstream calls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import httpx
 import msgspec
 
 from clients.breakers import BreakerRefused
+from clients.bulkhead import BulkheadFull
 from clients.calls import MAX_NAME, Answer, Call
 from clients.codes import Reason
 from clients.decode import UNREADABLE, display_name, undecodable
@@ -22,31 +23,35 @@ def _setting(service: Service) -> str:
     return f"{service.value.upper()}_BASE_URL"
 
 
-def of_wire(service: Service, error: Exception, clock: Reason = Reason.DEADLINE, *, sent: bool = True) -> GatewayError:
-    """The error for one on the wire.
+def of_wire(
+    service: Service, error: Exception, timeout_reason: Reason = Reason.DEADLINE, *, sent: bool = True
+) -> GatewayError:
+    """The error for a timeout or an error of the transport.
 
     Args:
         service: the service that was called.
-        error: a time that ran out, or the transport's error.
-        clock: the reason where time ran out.
-        sent: whether the request may have reached the service by then.
+        error: the timeout or the transport's error.
+        timeout_reason: the reason if it is a timeout.
+        sent: whether the request may have reached the service.
     """
     name = display_name(service)
     match error:
-        case httpx.PoolTimeout():
+        case BulkheadFull():
             return UpstreamUnavailable(
                 f"Too many calls to {name} are under way. Retry later.", reason=Reason.BULKHEAD_FULL, service=service
             )
         case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
             return UpstreamUnavailable(f"The gateway cannot connect to {name}.", reason=Reason.CONNECT, service=service)
         case TimeoutError() | httpx.TimeoutException():
-            return UpstreamTimeout(f"{name} did not answer in time.", reason=clock, service=service, unconfirmed=sent)
+            return UpstreamTimeout(
+                f"{name} did not answer in time.", reason=timeout_reason, service=service, unconfirmed=sent
+            )
         case _:
             return of_body(service, error)
 
 
 def of_body(service: Service, error: Exception) -> UpstreamError:
-    """The error for a body that broke off, is too large, or whose encoding is corrupt."""
+    """The error for a body that broke off, is too large or has a corrupt encoding."""
     if isinstance(error, TooLarge):
         message = f"{display_name(service)} sent an answer of {error}, which is too large."
         return UpstreamError(message, reason=Reason.TOO_LARGE, service=service, can_retry=False, unconfirmed=True)
@@ -60,12 +65,12 @@ def of_body(service: Service, error: Exception) -> UpstreamError:
 
 
 def nothing_was_sent(error: httpx.TransportError) -> bool:
-    """Whether an error on the wire came before any byte of the request went out."""
+    """Whether the transport failed before it sent any byte of the request."""
     return isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.UnsupportedProtocol)
 
 
 def of_status(service: Service, answer: Answer) -> UpstreamError:
-    """The error for a 5xx, and for a status outside of 2xx and 4xx."""
+    """The error for a status other than 2xx and 4xx."""
     name, setting = display_name(service), _setting(service)
     if answer.status >= 500:
         return UpstreamError(
@@ -82,7 +87,7 @@ def of_status(service: Service, answer: Answer) -> UpstreamError:
 
 
 def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
-    """The error for an answer to a health check; ``None`` for one that says that the service is there."""
+    """The error for an answer to a health check; ``None`` if the service is available."""
     if not 200 <= answer.status < 300:
         return of_status(service, answer)
     try:
@@ -99,12 +104,12 @@ def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
 
 
 def is_redirect(status: int) -> bool:
-    """Whether the service redirects. Redirects are not followed: credentials go to the configured URL only."""
+    """Whether the service redirects. Redirects are not followed: credentials are sent to the configured URL only."""
     return 300 <= status < 400 and status != 304
 
 
 def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> UpstreamUnavailable:
-    """The error for a call that a breaker refused. It names the model, if any, but no other id."""
+    """The error for a call that a breaker refused. It names the model, if any, and no other id."""
     name, seconds = display_name(service), math.ceil(refused.retry_after_seconds)
     if refused.part is not None and call.model:
         what, reason = f"Model {call.model[:MAX_NAME]}", Reason.MODEL

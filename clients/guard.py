@@ -1,11 +1,9 @@
-"""The guard of one service's calls: budget → deadline → bulkhead → breakers, and a report when a call is over."""
+"""The guard of one service: budget, deadline, bulkhead and breakers before a call, and a report after it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-
-import httpx
 
 from clients import failures
 from clients.breakers import BreakerRefused, Breakers, Permit
@@ -50,18 +48,17 @@ class Guard:
         """Take a slot of a bulkhead.
 
         Raises:
-            UpstreamUnavailable: the queue is full, or the call waited too long in it.
+            UpstreamUnavailable: no slot became free in time.
             UpstreamTimeout: the deadline of the caller has passed.
         """
         left = scope.deadline - time.monotonic()
         if left <= 0:
-            raise failures.of_wire(self.service, TimeoutError(), scope.clock, sent=False)
+            raise failures.of_wire(self.service, TimeoutError(), scope.timeout_reason, sent=False)
         try:
-            async with asyncio.timeout(left) as deadline:
+            async with asyncio.timeout(left):
                 await bulkhead.enter(scope.caller, self._queue_seconds)
         except TimeoutError as error:
-            met = error if deadline.expired() else httpx.PoolTimeout("")
-            raise failures.of_wire(self.service, met, scope.clock, sent=False) from error
+            raise failures.of_wire(self.service, error, scope.timeout_reason, sent=False) from error
 
     def permit(self, scope: CallScope, call: Call) -> Permit:
         """A permit of the breakers for one call. Raises UpstreamUnavailable."""
@@ -72,15 +69,15 @@ class Guard:
 
 
 class GuardedCall:
-    """One call behind the guard, from ``enter`` to ``leave``. Cancelled, it does not affect the breakers.
+    """One call behind the guard, from ``enter`` to ``leave``. A cancelled call does not affect the breakers.
 
-    A class with slots instead of a generator: a stream holds one to its end.
+    It is a class with slots, not a generator, since every stream holds one.
 
     Attributes:
         scope: for whom the call is made.
-        permit: of the breakers, to report to; exists once the guard is passed.
-        outcome: what the observer gets when the call is over; the error it leaves with replaces it.
-        status: of the answer, once there is one.
+        permit: the breakers' permit; set by ``enter``.
+        outcome: the outcome for the observer, unless the call ends with an error.
+        status: the status of the answer.
     """
 
     __slots__ = ("_began", "_bulkhead", "_guard", "_operation", "outcome", "permit", "scope", "status")
@@ -140,7 +137,7 @@ class GuardedCall:
 
 
 def _outcome(error: GatewayError) -> str:
-    """How the observer names an error."""
+    """The observer's name for an error."""
     match error:
         case UpstreamTimeout():
             return "timeout"

@@ -1,4 +1,4 @@
-"""What every service behind the gateway offers the health check."""
+"""The health check of one service."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from clients.errors import Service
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """How to ask one service whether it is there.
+    """Checks whether one service is available.
 
     Attributes:
         service: which one.
-        ping: raises ``GatewayError`` when it is not there.
-        breakers: of the calls to it; ``None`` where there are none.
-        note: answers a sentence for people on what the service cannot do although it is there, or ``None``.
+        ping: raises ``GatewayError`` if the service is not available.
+        breakers: its breakers, or ``None``.
+        note: a sentence for operators on what the service cannot do although it is available, or ``None``.
         embedded: whether the gateway serves it itself.
     """
 

@@ -1,12 +1,11 @@
-"""Rate limits: what somebody may do within a time, counted in one place, whoever asks and whichever process counts.
+"""Rate limits, by user and budget.
 
-``Limiter`` is what a store of counters offers: any number of budgets are checked and charged together, all or none, in
-one call and so in one round trip. ``MemoryLimiter`` keeps them in this process.
+``Limiter`` is the interface of a store of counters: one call, and so one round trip, checks and charges several
+budgets, all or none. ``MemoryLimiter`` keeps the counters in this process.
 
-The counter slides: what the window before this one was charged still counts, less and less as this one goes on. So an
-even stream is let through at the limit and no more, a window that begins on the clock never holds more than the limit,
-and the worst that any stretch of one window's length can hold is twice the limit (the end of one window together with
-the end of the next).
+The algorithm is a sliding window counter: the charges of the previous window count with a weight that falls to 0 during
+the current one. Even traffic is admitted up to the limit. A window that is aligned with the clock never has more than
+the limit; any other period of the same length has at most twice the limit.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from typing import Protocol
 import msgspec
 
 _SWEPT = 4
-"""How many idle counters a call takes away: more than it can add, and too few to be noticed."""
+"""The idle counters that one call removes: more than it can add, and few enough to take no time."""
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """What may be charged within a window. ``limit`` is 1 or more; ``window`` is in whole seconds."""
+    """A limit of 1 or more for a window in whole seconds."""
 
     name: str
     limit: int
@@ -31,20 +30,20 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """What is taken of a budget: 0 only looks, a negative one gives back. Neither is ever refused."""
+    """A charge to a budget. One of 0 only reads, a negative one refunds. Neither is refused."""
 
     budget: Budget
     cost: int = 1
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How one budget stands after a call. Times are in seconds from now.
+    """The state of one budget after a call. Times are in seconds from now, and assume no further charges.
 
     Attributes:
-        remaining: what can be taken right now; never negative.
-        resets_after: until all of the limit is there again, if nothing more is taken; 0 where nothing is used.
-        retry_after: until what was refused is let through, if nothing more is taken; 0 where this budget refused
-            nothing.
+        budget: which one.
+        remaining: the largest charge that is admitted now; never negative.
+        resets_after: until the whole limit is available; 0 if nothing is used.
+        retry_after: until the refused charge is admitted; 0 if this budget did not refuse.
     """
 
     budget: Budget
@@ -54,7 +53,7 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What came of a call; ``standings`` are in the order of the charges."""
+    """The result of a call. ``standings`` are in the order of the charges."""
 
     allowed: bool
     standings: tuple[Standing, ...]
@@ -64,15 +63,15 @@ class Limiter(Protocol):
     """A store of counters."""
 
     async def take(self, who: str, charges: Sequence[Charge]) -> Verdict:
-        """Charge every budget of somebody's, or, where one of them has not enough left, none.
+        """Charge all budgets of a user; none, if one of them has not enough left.
 
         Raises:
-            ValueError: for a cost over its limit, which no wait would let through.
+            ValueError: a cost is over its limit, so that it would never be admitted.
         """
 
 
 class MemoryLimiter:
-    """A ``Limiter`` in this process. ``clock`` is in nanoseconds and never goes back; idle counters are dropped."""
+    """A ``Limiter`` in this process. ``clock`` is in nanoseconds and never goes back. Idle counters expire."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
@@ -80,11 +79,11 @@ class MemoryLimiter:
 
     @property
     def kept(self) -> int:
-        """How many counters are kept."""
+        """The number of counters."""
         return len(self._counters)
 
     async def take(self, who: str, charges: Sequence[Charge]) -> Verdict:
-        """See ``Limiter``. Nothing is awaited in here, so that it is one step to everybody else."""
+        """See ``Limiter``. It awaits nothing, so it is atomic."""
         now = self._clock() // 1_000_000
         counters = [self._counter(who, charge.budget, now) for charge in charges]
         waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
@@ -101,7 +100,7 @@ class MemoryLimiter:
         return Verdict(allowed, tuple(standings))
 
     def _counter(self, who: str, budget: Budget, now: int) -> _Counter:
-        """The counter, moved on to the present window; one that is not kept begins at nothing."""
+        """The counter, advanced to the current window; a new one if there is none."""
         window = budget.window * 1000
         counter = self._counters.get((who, budget.name)) or _Counter(window, now // window)
         counter.move(now)
@@ -112,7 +111,7 @@ class MemoryLimiter:
         self._counters.move_to_end((who, budget.name))
 
     def _sweep(self, now: int) -> None:
-        """Drop what has nothing left that counts, the longest untouched first."""
+        """Remove counters at 0, the least recently used first."""
         for _ in range(_SWEPT):
             oldest = next(iter(self._counters), None)
             if oldest is None or not self._counters[oldest].idle(now):
@@ -121,7 +120,7 @@ class MemoryLimiter:
 
 
 class _Counter:
-    """What one budget of somebody's was charged in the present window and the one before. In whole milliseconds."""
+    """The charges to one budget in the current window and the previous one. Times are in whole milliseconds."""
 
     __slots__ = ("_before", "_index", "_now", "_window")
 
@@ -132,21 +131,21 @@ class _Counter:
         self._before = 0
 
     def move(self, now: int) -> None:
-        """On to the window that ``now`` is in."""
+        """Advance to the window of ``now``."""
         index = now // self._window
         if index > self._index:
             self._before = self._now if index == self._index + 1 else 0
             self._index, self._now = index, 0
 
     def idle(self, now: int) -> bool:
-        """Whether nothing that it was charged counts any more."""
+        """Whether no charge counts any more."""
         self.move(now)
         return not self._now and not self._before
 
     def wait(self, charge: Charge, now: int) -> int:
-        """How long until a charge is let through; 0 now.
+        """The time until a charge is admitted; 0 if it is admitted now.
 
-        What is used is ``before * left / window + now``, which is compared times ``window``: whole numbers only.
+        The use is ``before * left / window + now``. It is compared multiplied by ``window``, in whole numbers.
         """
         limit, cost, window, left = charge.budget.limit, charge.cost, self._window, self._left(now)
         if cost > limit:
@@ -154,23 +153,23 @@ class _Counter:
         if cost <= 0 or self._before * left + (self._now + cost) * window <= limit * window:
             return 0
         room = limit - cost - self._now
-        if room >= 0:  # the window before fades enough while this one lasts
+        if room >= 0:  # the weight of the previous window falls enough during this one
             return left - room * window // self._before
         return left + window - (limit - cost) * window // self._now
 
     def add(self, cost: int) -> None:
-        """Charge it; what is given back is taken off this window first."""
+        """Charge a cost. A refund reduces the current window first."""
         self._now += cost
         if self._now < 0:
             self._before, self._now = max(0, self._before + self._now), 0
 
     def standing(self, budget: Budget, now: int, wait: int) -> Standing:
-        """How the budget stands."""
+        """The state of the budget."""
         left = self._left(now)
         free = (budget.limit - self._now) * self._window - self._before * left
         fades = left + self._window if self._now else left if self._before else 0
         return Standing(budget, max(0, free // self._window), fades / 1000, wait / 1000)
 
     def _left(self, now: int) -> int:
-        """What is left of the present window."""
+        """The rest of the current window."""
         return self._window - now % self._window

@@ -1,4 +1,4 @@
-"""Requests of which it is not known whether they were carried out."""
+"""Requests with an unknown outcome: a service may have carried them out."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from clients.errors import Conflict, GatewayError, UpstreamFailure
 
 
 def is_unconfirmed(error: GatewayError) -> bool:
-    """Whether what was asked may have been done although it failed."""
+    """Whether the service may have carried out a request that failed."""
     return error.reason is Reason.OUTCOME_UNKNOWN or (isinstance(error, UpstreamFailure) and error.unconfirmed)
 
 
 def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
-    """The error of a request that may have been carried out.
+    """The error for a request with an unknown outcome.
 
     Args:
         advice: what is not known, and what to do.
-        cause: the failure behind it, whose message comes first; its reason is kept in ``details``, as ``cause``. One
-            that is such an error itself is answered as it is.
+        cause: the failure, whose message comes first and whose reason is in ``details`` as ``cause``. If it is such an
+            error itself, it is returned unchanged.
     """
     if cause is None:
         return Conflict(advice, reason=Reason.OUTCOME_UNKNOWN)

@@ -1,11 +1,11 @@
-"""The words by which providers refuse messages that are longer than the model's context."""
+"""The phrases of providers' errors for messages that are longer than the model's context."""
 
 from __future__ import annotations
 
 import re
 
 _SEARCHED = 20_000
-"""How many characters of an error are searched."""
+"""The characters of an error that are searched."""
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -25,13 +25,13 @@ _CONTEXT_LENGTH = _words(
     r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed|range of input length should be",
     r"request payload size exceeds|reduce the length of (?:the|your) (?:messages|prompt|input)",
 )
-"""How providers say that the messages are too long: as LiteLLM 1.110.2 knows them (``exception_mapping_utils``), and as
-xAI, Moonshot, MiniMax, Alibaba, vLLM and SGLang say it, which it passes on."""
+"""Those that LiteLLM 1.110.2 knows (``exception_mapping_utils``), and those that it passes on: of xAI, Moonshot,
+MiniMax, Alibaba, vLLM and SGLang."""
 _NO_CONTEXT_LENGTH = _words(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
-"""Other things that are too long, in similar words."""
+"""Errors about other inputs that are too long."""
 
 
 def is_too_long(text: str) -> bool:
-    """Whether an error's text says that the messages, or another input, are longer than the model's context."""
+    """Whether an error's text reports that the input is longer than the model's context."""
     text = text[:_SEARCHED]
     return _CONTEXT_LENGTH.search(text) is not None and _NO_CONTEXT_LENGTH.search(text) is None

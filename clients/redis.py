@@ -1,4 +1,4 @@
-"""Redis (or Valkey): reached by redis-py. So far only asked whether it is there."""
+"""Redis or Valkey, with redis-py. The gateway only checks that it is available."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _RETRIES = 2
 
 
 def redis_client(url: str, password: str | None) -> redis.asyncio.Redis:
-    """A client that reconnects where its connection was closed while idle, by a restart or by Redis's own ``timeout``.
+    """A client that reconnects if its idle connection was closed, by a restart or by Redis's own ``timeout``.
 
-    Without a policy of its own ``from_url`` makes connections that never retry. Time-outs are not retried.
+    By default connections of ``from_url`` do not retry. Timeouts are not retried.
     """
     retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), _RETRIES, supported_errors=(RedisConnectionError,))
     return redis.asyncio.Redis.from_url(
@@ -33,7 +33,7 @@ def redis_client(url: str, password: str | None) -> redis.asyncio.Redis:
 
 
 def is_usable(url: str) -> bool:
-    """Whether redis-py takes a URL with its options. No connection is opened."""
+    """Whether redis-py accepts a URL and its options. No connection is opened."""
     try:
         redis_client(url, None).connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (RedisError, TypeError, ValueError):
@@ -42,7 +42,7 @@ def is_usable(url: str) -> bool:
 
 
 async def redis_check(url: str, password: str | None, stack: AsyncExitStack) -> HealthCheck:
-    """The health check of the Redis at ``url``, whose connection ``stack`` closes."""
+    """The health check of the Redis at ``url``. ``stack`` closes its connection."""
     client = redis_client(url, password)
     stack.push_async_callback(client.aclose)
 

@@ -1,4 +1,4 @@
-"""How long an upstream asks its callers to wait, read from the headers of a refusal."""
+"""The wait that a refusal's headers ask for."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from math import isfinite
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
     """Read the wait that an answer asks for.
 
-    ``retry-after-ms`` (milliseconds, OpenAI and Azure) wins over ``retry-after``, which is seconds or an HTTP-date (RFC
-    9110, 10.2.3).
+    ``retry-after-ms`` (milliseconds, OpenAI and Azure) has precedence over ``retry-after``, which is in seconds or an
+    HTTP-date (RFC 9110, 10.2.3).
 
     Args:
         headers: names in lower case.
         now: the time that an HTTP-date is compared with; the present if ``None``.
 
     Returns:
-        Seconds, never negative; ``None`` where there is no such header or its value cannot be read.
+        Seconds, never negative; ``None`` if there is no such header or its value cannot be read.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:

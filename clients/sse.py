@@ -1,4 +1,4 @@
-"""Server-sent events, split incrementally (WHATWG HTML, 9.2.6), with each event's bytes kept as they came."""
+"""An incremental parser of server-sent events (WHATWG HTML, 9.2.6) that keeps the bytes of each event."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from clients.decode import UNREADABLE
 from clients.errors import Service, UpstreamError
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""The largest event that is read: an image that a model made has several megabytes in one (docs/limits.md)."""
+"""The largest event. A generated image has several megabytes in one event (docs/limits.md)."""
 
 MAX_EVENT_PARTS = 50_000
-"""How many lines, and how many objects, one event may have: each takes time to decode."""
+"""The most lines, and the most objects, of one event: each takes time to decode."""
 
 _COUNTED_BYTES = 64 * 1024
 _BOUNDARY = re.compile(rb"\n\r?\n|\r\r")
@@ -26,7 +26,7 @@ _JSON = msgspec.json.Decoder(msgspec.Raw)
 
 
 class SseEvent(msgspec.Struct, frozen=True):
-    """One event. ``raw`` is its bytes as they came, the closing blank line included; ``data`` its joined data lines."""
+    """One event. ``raw`` is its bytes with the closing blank line; ``data`` its joined data lines."""
 
     raw: bytes
     event: str
@@ -36,11 +36,11 @@ class SseEvent(msgspec.Struct, frozen=True):
 async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIterator[SseEvent]:
     """Split a byte stream into events that have data.
 
-    The last event counts without its blank line where the body ends well after a whole line, or after whole data: its
-    ``raw`` is given the line ends that it lacks. A part of a line is dropped.
+    The last event needs no blank line if the body ends after a whole line, or after complete data: the missing line
+    ends are added to its ``raw``. A part of a line is dropped.
 
     Raises:
-        UpstreamError: reason ``DECODE``, when one event outgrows ``MAX_EVENT_BYTES`` or ``MAX_EVENT_PARTS``.
+        UpstreamError: reason ``DECODE``: an event is over ``MAX_EVENT_BYTES`` or ``MAX_EVENT_PARTS``.
     """
     buffer = bytearray()
     async for chunk in chunks:
@@ -66,7 +66,7 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
 
 
 def _one(chunk: bytes) -> SseEvent | None:
-    """The event of a chunk that is one ``data`` line and its blank line, as most are: read three times as fast."""
+    """The event of a chunk that is one ``data`` line and a blank line, as most are: parsed three times as fast."""
     if chunk[:6] != b"data: " or chunk[-2:] != b"\n\n" or len(chunk) > _COUNTED_BYTES:
         return None
     return (

@@ -1,10 +1,10 @@
-"""The wire: httpx's transport interface over aiohttp.
+"""A transport for httpx that sends requests with aiohttp.
 
-httpx's own pool loses slots for good when requests are cancelled, and costs a twentieth of the requests per
-CPU-second. Everything above this seam speaks httpx and knows nothing of aiohttp.
+httpx's own pool does not free the slots of cancelled requests, and sends a twentieth of the requests per CPU-second.
+The modules that use this transport know httpx alone.
 
-No cookies, no redirects, no decompression, no proxies, no repeats: one request is one attempt, and what the upstream
-says is what the caller gets.
+The transport has no cookies, redirects, decompression, proxies or retries: one request is one attempt. It does not
+bound requests: ``Bulkhead`` does.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from aiohttp import client_exceptions as ce
 from multidict import CIMultiDict
 from yarl import URL
 
-from clients.connections import Connector, Response, attempt_begins
+from clients.connections import Connector, Response, begin_attempt
 
 KEEPALIVE_SECONDS = 4.0
-"""Shorter than any upstream's idle timeout (uvicorn's is 5), so that no request meets a connection that just closed."""
+"""Shorter than the idle timeout of any service (uvicorn's is 5), so that no request is sent over a connection that the
+service is closing."""
 
 MAX_HEADERS, MAX_HEADER_BYTES = 128, 8190
-"""How many headers an answer may have, and how long one of them may be."""
+"""The most headers of an answer, and the most bytes of one."""
 
 PIECE_BYTES = 64 * 1024
-"""A body is written in pieces of this size, about what a connection's buffer takes without waiting."""
+"""A body is written in pieces of this size, about what a connection's buffer takes at once."""
 
 _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (ce.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -43,18 +44,18 @@ _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (ce.ClientResponseError, httpx.RemoteProtocolError),
     (ce.ClientError, httpx.TransportError),
 )
-"""First match wins, so the most specific come first. A connection dropped after the request went out is never a
-connect error: it must not look safe to send again."""
+"""The first match counts, so the most specific come first. A connection that is dropped after the request was sent is
+never a connect error, since the request must not look safe to repeat."""
 
 _CAUGHT = (ce.ClientError, asyncio.TimeoutError, ConnectionError)
 _DROPPED = (ce.ServerDisconnectedError, ce.ClientOSError, ConnectionError)
 
 FRESH = "agentgraph.fresh_connection"
-"""Request extension: send this request over a new connection, never over one that was kept alive."""
+"""The request extension that sends a request over a new connection, never over one that was kept alive."""
 
 
 class IdleConnectionDropped(httpx.RemoteProtocolError):
-    """A kept-alive connection was closed by the upstream before any byte of the answer came."""
+    """The service closed a kept-alive connection before any byte of the answer came."""
 
 
 def _translated(error: BaseException, request: httpx.Request | None = None) -> httpx.TransportError:
@@ -64,32 +65,13 @@ def _translated(error: BaseException, request: httpx.Request | None = None) -> h
     return httpx.ReadError(type(error).__name__, request=request)
 
 
-class _Slots:
-    """Room for a number of calls at a time; each leaves once, however often it is told to."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.in_use = 0
-        self._room = asyncio.Semaphore(limit)
-
-    async def enter(self, seconds: float | None) -> None:
-        async with asyncio.timeout(seconds):
-            await self._room.acquire()
-        self.in_use += 1
-
-    def leave(self) -> None:
-        self.in_use -= 1
-        self._room.release()
-
-
 class _Body(httpx.AsyncByteStream):
-    """A response's bytes as they come. Closed before its end, it takes its connection with it."""
+    """A response's bytes as they come. If it is closed before its end, its connection is closed too."""
 
-    __slots__ = ("_response", "_slots")
+    __slots__ = ("_response",)
 
-    def __init__(self, response: aiohttp.ClientResponse, slots: _Slots) -> None:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._slots: _Slots | None = slots
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._response.content
@@ -104,67 +86,49 @@ class _Body(httpx.AsyncByteStream):
             self._response.release()
         else:
             self._response.close()
-        if self._slots is not None:
-            self._slots.leave()
-            self._slots = None
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """At most ``limit`` calls at a time to whatever hosts it is asked for. ``tls`` replaces the default trust.
+    """Sends requests to any host. ``tls`` replaces the default trust.
 
-    The pool itself is unbounded and the bound stands in front of it, so that a cancelled call cannot take its slot
-    along. The sessions, one that keeps connections alive and one that does not, are made in the loop that first uses
-    them.
+    It has two sessions, one that keeps connections alive and one that does not. Each is made in the event loop that
+    first uses it.
     """
 
-    def __init__(self, *, limit: int = 256, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
-        self._slots = _Slots(limit)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     @property
     def in_use(self) -> int:
-        """How many calls hold a slot now."""
-        return self._slots.in_use
+        """The number of connections that carry a request."""
+        connectors = (session.connector for session in self._sessions.values())
+        return sum(connector.in_use for connector in connectors if isinstance(connector, Connector))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request.
-
-        The request's body must be in memory: it is what a client builds from bytes.
+        """Send one request, whose body is in memory.
 
         Raises:
             IdleConnectionDropped: the kept-alive connection that it was sent over was closed before an answer began.
-            httpx.TransportError: ConnectTimeout, ConnectError, PoolTimeout: nothing was sent. Anything else: it may
-                have been.
+            httpx.TransportError: nothing was sent if it is ConnectTimeout or ConnectError; else it may have been.
         """
         timeouts = request.extensions.get("timeout", {})
-        try:
-            await self._slots.enter(timeouts.get("pool"))
-        except TimeoutError as error:
-            raise httpx.PoolTimeout("no free connection", request=request) from error
-        attempt = attempt_begins()
+        attempt = begin_attempt()
         try:
             response = await self._send(request, timeouts)
-        except httpx.WriteTimeout:
-            self._slots.leave()
-            raise
         except _CAUGHT as error:
-            self._slots.leave()
             if isinstance(error, _DROPPED) and attempt.met_a_dropped_connection:
                 raise IdleConnectionDropped(type(error).__name__, request=request) from error
             raise _translated(error, request) from error
-        except BaseException:  # whatever ends it, a cancellation included
-            self._slots.leave()
-            raise
         answer = httpx.Response(
             response.status,
             headers=list(response.raw_headers),
-            stream=_Body(response, self._slots),
+            stream=_Body(response),
             request=request,
             extensions={"http_version": b"HTTP/1.1", "reason_phrase": (response.reason or "").encode()},
         )
         if isinstance(response, Response):
-            response.forget_heads()
+            response.drop_headers()
         return answer
 
     async def _send(self, request: httpx.Request, timeouts: dict[str, float | None]) -> aiohttp.ClientResponse:
@@ -221,7 +185,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 def _content(
     request: httpx.Request, writing: asyncio.Timeout, seconds: float | None
 ) -> bytes | AsyncIterable[bytes] | None:
-    """The body. One that does not fit into the connection's buffer goes out in pieces, each under the write timeout."""
+    """The body. If it is larger than the connection's buffer, it is sent in pieces, each within the write timeout."""
     body = request.content
     return _pieces(body, writing, seconds) if len(body) > PIECE_BYTES else body or None
 

@@ -1,6 +1,6 @@
-"""Calls to one service, each behind its guard: one attempt, whose result the breakers and the observer get.
+"""Calls to one service, each behind its guard. The breakers and the observer get the outcome.
 
-The only attempt that is repeated is a read whose idle connection was dropped before an answer began.
+Each call is one attempt. Only a read whose idle connection was dropped before an answer began is repeated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ import httpx
 
 from clients import failures
 from clients.breakers import Breakers, Verdict
-from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
+from clients.calls import (
+    Answer,
+    AnswerSize,
+    Call,
+    CallScope,
+    Translation,
+    UpstreamLimits,
+    UpstreamObserver,
+    UpstreamRejected,
+)
 from clients.codes import Reason
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
@@ -25,16 +34,16 @@ from clients.errors import Service, UpstreamError
 from clients.guard import Guard, GuardedCall
 from clients.wire import Wire
 
-NO_FAILURE = frozenset({408, 429, 501})
-"""Statuses of 4xx and 5xx that say nothing bad of the service's health."""
+_NOT_IMPLEMENTED = 501
+"""The one status of 5xx that always refuses the call and does not report a failure of the service."""
 
 
 class StreamedAnswer(NamedTuple):
-    """An answer whose body is still coming.
+    """An answer whose body is read as it comes.
 
     Attributes:
         headers: names in lower case.
-        chunks: the body as it comes, without a timeout. Its errors are for ``StreamedCall`` to translate.
+        chunks: the body, without a timeout. ``StreamedCall`` translates its errors.
     """
 
     headers: dict[str, str]
@@ -44,7 +53,7 @@ class StreamedAnswer(NamedTuple):
 class StreamedCall:
     """A call whose answer is a stream of events, as a context. See ``Upstream.stream``.
 
-    A class with slots instead of a generator: a stream holds one to its end.
+    It is a class with slots, not a generator, since every stream holds one.
     """
 
     __slots__ = ("_call", "_guarded", "_opens_within", "_upstream", "_wire")
@@ -59,10 +68,13 @@ class StreamedCall:
 
     async def __aenter__(self) -> StreamedAnswer:
         call = self._call
-        del self._call  # its content may be large, and the answer may take minutes
+        del self._call  # frees its content during the answer, which may take minutes
         await self._guarded.enter(call)
         try:
             answer, self._wire = await self._upstream.opened(self._guarded, call, self._opens_within)
+        except UpstreamRejected as rejected:
+            self._guarded.leave(rejected)
+            raise self._upstream.refusal(call, rejected) from rejected
         except BaseException as error:
             self._guarded.leave(error)
             raise
@@ -74,7 +86,7 @@ class StreamedCall:
         failure: BaseException | None = None
         if isinstance(error, httpx.TransportError | EncodingUnreadable):
             failure = failures.of_body(self._upstream.service, error)
-            self._guarded.permit.cut()
+            self._guarded.permit.report_cut()
         try:
             await self._wire.aclose()
         finally:
@@ -84,19 +96,31 @@ class StreamedCall:
 
 
 class Upstream:
-    """One service behind its guard. ``headers`` go with every call; ``base_url`` has no slash at its end."""
+    """One service behind its guard.
+
+    Args:
+        service: which one.
+        base_url: without a slash at its end.
+        translate: makes the error for a refusal, unless the call has a translation of its own.
+        headers: sent with every call.
+        limits: bounds on the calls.
+        observer: gets a report of each call.
+        transport: sends the requests.
+    """
 
     def __init__(
         self,
         service: Service,
         base_url: str,
         *,
+        translate: Translation,
         headers: Mapping[str, str],
         limits: UpstreamLimits,
         observer: UpstreamObserver,
         transport: httpx.AsyncBaseTransport,
     ) -> None:
         self.service = service
+        self._translate = translate
         self._wire = Wire(service, base_url, headers=headers, limits=limits, observer=observer, transport=transport)
         self._limits = limits
         self._guard = Guard(service, limits, observer)
@@ -112,29 +136,36 @@ class Upstream:
         return self._guard.breakers
 
     async def request(self, scope: CallScope, call: Call) -> Answer:
-        """One call, its whole answer.
+        """Make one call and read its whole answer.
 
         Raises:
             UpstreamUnavailable, UpstreamTimeout, UpstreamError: see the error tree.
-            UpstreamRejected: where the service refused this call.
+            Exception: the translation of a refusal by the service.
         """
         guarded = GuardedCall(self._guard, scope, call.operation)
         await guarded.enter(call)
         try:
-            with self._timed(call, guarded, scope.clock):
+            with self._timed(call, guarded, scope.timeout_reason):
                 async with asyncio.timeout_at(_loop_time(scope.deadline)):
                     answer = await self._wire.whole(scope, call)
             answer = self._judge(answer, call, guarded)
+        except UpstreamRejected as rejected:
+            guarded.leave(rejected)
+            raise self.refusal(call, rejected) from rejected
         except BaseException as error:
             guarded.leave(error)
             raise
         guarded.leave(None)
         return answer
 
-    def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> StreamedCall:
-        """One call whose answer is a stream of events, read as it comes. Leaving the context closes the connection.
+    def refusal(self, call: Call, rejected: UpstreamRejected) -> Exception:
+        """The error for a refusal of a call."""
+        return (call.refused or self._translate)(rejected)
 
-        The breakers count how it opens; a stream that is closed before its end does not affect them.
+    def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> StreamedCall:
+        """Make a call whose answer is a stream of events. Leaving the context closes the connection.
+
+        The breakers count whether the stream opens and whether it breaks off. Closing it early does not affect them.
 
         Args:
             scope: for whom it is made.
@@ -142,7 +173,8 @@ class Upstream:
             opens_within: the time until the answer begins, in seconds (reason ``FIRST_TOKEN``).
 
         Raises:
-            GatewayError: as ``request`` does when the context is entered, or where the answer breaks off within it.
+            Exception: as ``request`` does when the context is entered.
+            UpstreamError: the answer breaks off within the context.
         """
         return StreamedCall(self, GuardedCall(self._guard, scope, call.operation), call, opens_within)
 
@@ -152,8 +184,8 @@ class Upstream:
         """Open a stream of events for ``StreamedCall``. Returns the answer, and what closes it."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
-        clock = Reason.FIRST_TOKEN if opening < scope.deadline else scope.clock
-        with self._timed(call, guarded, clock):
+        timeout_reason = Reason.FIRST_TOKEN if opening < scope.deadline else scope.timeout_reason
+        with self._timed(call, guarded, timeout_reason):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
                 opened = await self._wire.opened(scope, call)
         if isinstance(opened.body, bytes):
@@ -161,17 +193,17 @@ class Upstream:
             read = replace(call, check=call.check or self._no_stream)
             self._judge(Answer(opened.status, opened.headers, opened.body), read, guarded)
             raise undecodable(self.service)
-        guarded.permit.tell(Verdict.OK)
+        guarded.permit.report(Verdict.OK)
         guarded.outcome, guarded.status = "ok", opened.status
         return StreamedAnswer(opened.headers, opened.body), opened.wire
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
-        """Ask whether the service is there. Goes past the breakers and tells them nothing. Raises GatewayError."""
+        """Check that the service is available. The breakers do not count it. Raises GatewayError."""
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
                 answer = await self._wire.whole(scope, Call(operation="ping", path=path, size=AnswerSize.RECORD))
         except (TimeoutError, httpx.TransportError) as error:
-            raise failures.of_wire(self.service, error, scope.clock) from error
+            raise failures.of_wire(self.service, error, scope.timeout_reason) from error
         except EncodingUnreadable as error:
             raise failures.of_body(self.service, error) from error
         if (wrong := failures.of_ping(self.service, answer)) is not None:
@@ -186,49 +218,48 @@ class Upstream:
         await self._wire.aclose()
 
     @contextmanager
-    def _timed(self, call: Call, guarded: GuardedCall, clock: Reason) -> Iterator[None]:
-        """Errors on the wire, counted and translated; ``clock`` is the reason where time ran out.
+    def _timed(self, call: Call, guarded: GuardedCall, timeout_reason: Reason) -> Iterator[None]:
+        """Report and translate timeouts and errors of the transport. ``timeout_reason`` is that of a timeout.
 
-        Time that runs out counts only where the service had a fair share of it: a caller that comes with a deadline
-        as good as past says nothing of the service.
+        A timeout counts as a failure only if the service had ``UpstreamLimits.fair`` seconds: a call that begins
+        shortly before its deadline does not affect the breakers.
         """
         began, permit = time.monotonic(), guarded.permit
         try:
             yield
         except TimeoutError as error:
             if time.monotonic() - began >= self._limits.fair:
-                permit.tell(Verdict.SLOW if call.model_work else Verdict.FAILED)
-            raise failures.of_wire(self.service, error, clock) from error
+                permit.report(Verdict.SLOW if call.model_work else Verdict.FAILED)
+            raise failures.of_wire(self.service, error, timeout_reason) from error
         except httpx.TransportError as error:
-            if not isinstance(error, httpx.PoolTimeout):  # the pool is the gateway's own
-                permit.tell(Verdict.UNREACHABLE if failures.nothing_was_sent(error) else Verdict.FAILED)
-            raise failures.of_wire(self.service, error, clock) from error
+            permit.report(Verdict.UNREACHABLE if failures.nothing_was_sent(error) else Verdict.FAILED)
+            raise failures.of_wire(self.service, error, timeout_reason) from error
         except EncodingUnreadable as error:
-            if not isinstance(error, TooLarge):  # one user's large data is no failure of the service
-                permit.tell(Verdict.FAILED)
+            if not isinstance(error, TooLarge):  # large data of one user is not a failure of the service
+                permit.report(Verdict.FAILED)
             raise failures.of_body(self.service, error) from error
 
     def _judge(self, answer: Answer, call: Call, guarded: GuardedCall) -> Answer:
-        """Report to the breakers, and distinguish an answer from a refusal and from a failure."""
+        """Report the outcome to the breakers, and raise the error of a refusal or a failure."""
         permit, guarded.status = guarded.permit, answer.status
         if _is_success(answer.status) and call.check is not None:
             try:
                 answer = call.check(answer)
             except UpstreamError:
-                permit.tell(Verdict.FAILED)
+                permit.report(Verdict.FAILED)
                 raise
         if _is_success(answer.status):
             guarded.outcome = "ok"
-            permit.tell(Verdict.OK)
+            permit.report(Verdict.OK)
             return answer
         if _is_refusal(answer, call):
-            permit.tell(Verdict.OK)
+            permit.report(Verdict.OK)
             raise UpstreamRejected(answer)
         if answer.status >= 500 and call.is_models_failure is not None and call.is_models_failure(answer):
-            permit.tell(Verdict.PART_FAILED)
+            permit.report(Verdict.PART_FAILED)
             raise UpstreamRejected(answer)
         if answer.status >= 500:
-            permit.tell(Verdict.FAILED)
+            permit.report(Verdict.FAILED)
         raise failures.of_status(self.service, answer)
 
 
@@ -237,12 +268,12 @@ def _is_success(status: int) -> bool:
 
 
 def _is_refusal(answer: Answer, call: Call) -> bool:
-    """Whether the service works and refuses this call."""
-    if 400 <= answer.status < 500 or answer.status in NO_FAILURE:
+    """Whether the service is well and refuses this call."""
+    if 400 <= answer.status < 500 or answer.status == _NOT_IMPLEMENTED:
         return True
     return answer.status >= 500 and call.is_refusal is not None and call.is_refusal(answer)
 
 
 def _loop_time(deadline: float) -> float:
-    """A ``time.monotonic`` deadline on the loop's own clock."""
+    """Convert a ``time.monotonic`` deadline to the event loop's clock."""
     return asyncio.get_running_loop().time() + (deadline - time.monotonic())

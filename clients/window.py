@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 BUCKETS = 30
-"""A window is counted in so many parts; the oldest part leaves it as a whole."""
+"""The number of parts of a window. The oldest part expires as a whole."""
 
 
 class Outcome(IntEnum):
-    """How one call went, as one breaker counts it."""
+    """The outcome of one call for one breaker."""
 
     OK = 0
     FAILED = 1
@@ -27,7 +27,7 @@ _OK_AFTER_FAILURE = len(Outcome)
 
 @dataclass(slots=True)
 class _Bucket:
-    """Calls of one part of a window: how many had each outcome, by caller and operation."""
+    """The calls in one part of a window: the number of each outcome, by caller and operation."""
 
     index: int
     calls: dict[tuple[str, str], list[int]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Window:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all outcomes."""
         self._buckets: deque[_Bucket] = deque()
         self._callers: dict[str, _Caller] = {}
         self._operations: Counter[str] = Counter()
@@ -73,7 +73,7 @@ class Window:
         self._sum(caller, operation, outcome, 1)
 
     def take_back(self, caller: str, operation: str) -> None:
-        """Uncount the last ``OK`` of a caller's operation, if it is still in the window."""
+        """Remove the last ``OK`` of a caller's operation, if it is still in the window."""
         for bucket in reversed(self._buckets):
             counts = bucket.calls.get((caller, operation))
             if counts is not None and counts[Outcome.OK]:
@@ -85,7 +85,7 @@ class Window:
                 return
 
     def expire(self) -> None:
-        """Drop what is older than the window."""
+        """Remove outcomes that are older than the window."""
         oldest = int(self._clock() / self._width) - BUCKETS
         while self._buckets and self._buckets[0].index <= oldest:
             for (caller, operation), counts in self._buckets.popleft().calls.items():
@@ -95,22 +95,22 @@ class Window:
                         self._sum(caller, operation, outcome, -counts[outcome])
 
     def count(self, *outcomes: Outcome) -> int:
-        """How many calls had one of these outcomes."""
+        """The number of calls with one of these outcomes."""
         return sum(self._totals[outcome] for outcome in outcomes)
 
     @property
     def callers(self) -> int:
-        """How many callers there were."""
+        """The number of callers."""
         return len(self._callers)
 
     @property
     def failing_callers(self) -> int:
-        """How many of them failed at least as often as not."""
+        """The number of callers with at least half of their calls failed."""
         return len(self._failing)
 
     @property
     def failing_operations(self) -> int:
-        """How many operations failed at least once."""
+        """The number of operations with a failure."""
         return len(self._operations)
 
     @property
@@ -152,10 +152,10 @@ def _change(counter: Counter[str], key: str, count: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningRule:
-    """When failures open a breaker: by their rate, and by how many callers and operations they come from.
+    """Decides when failures open a breaker: by their rate, and by their number of callers and operations.
 
-    Each caller has one vote, however many calls it makes. If several callers are required, one of them counts for about
-    half of the required failures at most. So a caller cannot outvote others by making more calls.
+    Callers count alike, however many calls each makes. If several callers are required, one of them counts for about
+    half of the required failures at most. So one caller cannot open a breaker for others by making more calls.
 
     Attributes:
         failures: the least number of failures in the window.

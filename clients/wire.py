@@ -1,4 +1,4 @@
-"""One call on the wire: a request built from a call, sent in one attempt, its answer read and decoded."""
+"""Sends one call: builds its request, makes one attempt, reads and decompresses its answer."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from clients.errors import Service
 from clients.transport import FRESH, IdleConnectionDropped
 
 _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
-"""The transport does not decompress: ask for nothing compressed."""
+"""The transport does not decompress, so no encoding is requested."""
 
 _REFUSAL_SECONDS, MAX_REFUSAL_BYTES = 5.0, 1024 * 1024
-"""How long the body of a 4xx or 5xx may take, and how much of it is read."""
+"""The most seconds to read the body of a 4xx or 5xx, and the most bytes of it."""
 
 _NO_STREAM_BYTES = 1024 * 1024
-"""How much is read of what is no stream where a stream was asked for."""
+"""The most bytes of an answer that is not a stream although a stream was requested."""
 
 _COUNTED_BYTES = 64 * 1024
-"""An answer up to this size is decoded at once, however many values it has."""
+"""An answer up to this size is decoded without counting its values."""
 
 _STARTS_EVENT = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:data|event|id|retry)?:")
 _LONGEST_START = 64
 
 
 class Opened(NamedTuple):
-    """An answer that has begun: what is needed of a response, which would keep its request.
+    """An answer that has begun. It does not keep the request, as an ``httpx.Response`` does.
 
     Attributes:
-        body: as it comes; whole where it is no stream of events.
-        wire: what closes it.
+        status: of the answer.
+        headers: names in lower case.
+        body: as it comes; whole if it is not a stream of events.
+        wire: closes the answer.
     """
 
     status: int
@@ -47,7 +49,7 @@ class Opened(NamedTuple):
 
 
 class Wire:
-    """Sends calls to one service. ``headers`` go with every call; ``base_url`` has no slash at its end."""
+    """Sends calls to one service. ``headers`` are sent with every call; ``base_url`` has no slash at its end."""
 
     def __init__(
         self,
@@ -62,12 +64,12 @@ class Wire:
         self._service = service
         self._client = httpx.AsyncClient(base_url=base_url, headers={**_PLAIN, **headers}, transport=transport)
         self._transport = transport
-        self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write, pool=limits.queue)
+        self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write)
         self._observer = observer
         self._max_bytes = limits.max_bytes
 
     async def send(self, scope: CallScope, call: Call) -> httpx.Response:
-        """One attempt. A read that met a dropped idle connection is sent once more, over a new one."""
+        """Make one attempt. A read whose idle connection was dropped is sent again over a new one."""
         try:
             return await self._transport.handle_async_request(self._build(scope, call))
         except IdleConnectionDropped:
@@ -79,7 +81,7 @@ class Wire:
         return await self._transport.handle_async_request(request)
 
     async def whole(self, scope: CallScope, call: Call) -> Answer:
-        """One call, its whole answer. Raises httpx.TransportError, EncodingUnreadable, TooLarge."""
+        """Make a call and read its whole answer. Raises httpx.TransportError, EncodingUnreadable, TooLarge."""
         response = await self.send(scope, call)
         try:
             body = await self.body(response, call.size)
@@ -88,9 +90,9 @@ class Wire:
         return Answer(response.status_code, headers_of(response), body)
 
     async def opened(self, scope: CallScope, call: Call) -> Opened:
-        """One call whose answer is a stream of events.
+        """Make a call whose answer is a stream of events. The answer must be closed.
 
-        Raises httpx.TransportError, EncodingUnreadable. The answer must be closed.
+        Raises httpx.TransportError, EncodingUnreadable.
         """
         response = await self.send(scope, call)
         try:
@@ -98,12 +100,12 @@ class Wire:
             return Opened(
                 response.status_code, headers_of(response), body, cast("httpx.AsyncByteStream", response.stream)
             )
-        except BaseException:  # a cancellation too: the connection goes with it
+        except BaseException:  # cancellation too: the connection is closed
             await response.aclose()
             raise
 
     async def _events_or_whole(self, response: httpx.Response, size: AnswerSize) -> AsyncIterator[bytes] | bytes:
-        """A stream of events is known by its media type; under another one, by its first field.
+        """A stream of events has its media type or, with another one, begins with a field of an event.
 
         Some proxies relay a stream as ``text/plain`` or ``application/json``.
         """
@@ -124,12 +126,12 @@ class Wire:
         return bytes(body)
 
     async def body(self, response: httpx.Response, size: AnswerSize) -> bytes:
-        """The whole body; that of a 4xx or 5xx is empty if it cannot be read, since the status says enough.
+        """Read the whole body. That of a 4xx or 5xx is empty if it cannot be read: the status is sufficient.
 
         Raises:
-            httpx.TransportError: it broke off.
-            EncodingUnreadable: its encoding is unreadable.
-            TooLarge: it is longer, or has more values, than its size allows.
+            httpx.TransportError: the body broke off.
+            EncodingUnreadable: its encoding cannot be read.
+            TooLarge: it has more bytes or values than ``size`` allows.
         """
         if response.status_code < 400:
             body = await _read(response, limit=self._max_bytes // size.share)
@@ -161,7 +163,7 @@ class Wire:
 
 
 async def _read(response: httpx.Response, *, limit: int) -> bytes:
-    """The whole body, its encoding undone. Raises TooLarge where it has more than ``limit`` bytes."""
+    """Read and decompress the whole body. Raises TooLarge if it has more than ``limit`` bytes."""
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise TooLarge(limit)
@@ -174,7 +176,7 @@ async def _read(response: httpx.Response, *, limit: int) -> bytes:
 
 
 def _check_count(body: bytes, size: AnswerSize) -> None:
-    """Raises TooLarge for a body that would take too long to decode, whatever its values are."""
+    """Raises TooLarge for a body with too many values, which would take too long to decode."""
     if body.count(b"{") > size.objects:
         raise TooLarge(size.objects, "objects")
     if size.values is not None and body.count(b",") > size.values:
@@ -188,14 +190,14 @@ async def _following(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterato
 
 
 def decoded_stream(response: httpx.Response, *, limit: int | None = None) -> AsyncIterator[bytes]:
-    """The body as it comes, its encoding undone. Raises EncodingUnreadable."""
+    """The decompressed body as it comes. Raises EncodingUnreadable."""
     return decoded(aiter(response.stream), headers_of(response), limit=limit)  # type: ignore[arg-type]
 
 
 def headers_of(response: httpx.Response) -> dict[str, str]:
-    """The headers of an answer, names in lower case, repeated ones joined.
+    """The headers of an answer: names in lower case, repeated headers joined.
 
-    Values are Latin-1, as HTTP's are (RFC 9110, 5.5), so that they can be sent on byte by byte.
+    Values are decoded as Latin-1 (RFC 9110, 5.5), so that their bytes can be passed on unchanged.
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in response.headers.raw:

@@ -8,11 +8,10 @@ import msgspec
 
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict
-from clients.letta.records import Usage
 from clients.letta.tools import ToolCall
-from clients.litellm.embeddings import EmbeddingRecord, decode_embeddings
-from clients.litellm.tokens import header_cost, whole_usage
+from clients.litellm import EmbeddingRecord
 from clients.outcome import outcome_unknown
+from clients.usage import Usage
 from resolvers import starts, turns
 from resolvers.context import RequestContext
 from resolvers.once import OVERHEAD_BYTES
@@ -124,11 +123,10 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
     pays = await context.access.model_key()
     sent = msgspec.json.encode(turns.naming(context, vetted, pays))
     answer = await context.resources.litellm.embeddings(context.model_scope(), pays, sent)
-    if (used := whole_usage(answer.body)) is not None:
-        context.resources.metrics.tokens_used("embedding", used.prompt_tokens, None)
-    vectors, usage = decode_embeddings(answer.body, len(inputs))
-    usage.cost_usd = header_cost(answer.headers)
-    return Embedded(model=model, embeddings=vectors, usage=usage)
+    if answer.usage is not None:
+        context.resources.metrics.tokens_used("embedding", answer.usage.prompt_tokens, None)
+    embeddings = answer.embeddings(len(inputs))
+    return Embedded(model=model, embeddings=embeddings.records, usage=embeddings.usage)
 
 
 def _weight(embedded: Embedded) -> int:

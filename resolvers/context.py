@@ -90,7 +90,7 @@ class RequestContext:
     def model_scope(self) -> CallScope:
         """For a call that waits for a model: bounded by the model's own total."""
         deadline = time.monotonic() + self.resources.clocks.llm_total
-        return replace(self._scope(), deadline=deadline, clock=Reason.TOTAL)
+        return replace(self._scope(), deadline=deadline, timeout_reason=Reason.TOTAL)
 
     def _scope(self) -> CallScope:
         return CallScope(

@@ -12,16 +12,9 @@ from clients.codes import Reason
 from clients.errors import NotFound, UpstreamError
 from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
-from clients.letta.records import (
-    AgentState,
-    ConversationRecord,
-    MemoryHit,
-    PassageRecord,
-    RunRecord,
-    StepRecord,
-    Usage,
-)
+from clients.letta.records import AgentState, ConversationRecord, MemoryHit, PassageRecord, RunRecord, StepRecord
 from clients.litellm import KeyInfo, ModelDetails, ModelRecord, UsageLine
+from clients.usage import Usage
 from resolvers.loading import Loader, batched, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources

@@ -12,7 +12,7 @@ import msgspec
 
 from clients.codes import Reason
 from clients.errors import BadUserInput
-from clients.moments import in_utc
+from clients.timestamps import in_utc
 
 DEFAULT_PAGE = 20
 MAX_CURSOR = 1000

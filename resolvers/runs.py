@@ -10,7 +10,8 @@ from strawberry import Parent
 from clients.ams import AgentRow
 from clients.errors import NotFound
 from clients.letta.client import is_letta_id
-from clients.letta.records import ConversationRecord, RunRecord, RunStatus, StepRecord, Usage
+from clients.letta.records import ConversationRecord, RunRecord, RunStatus, StepRecord
+from clients.usage import Usage
 from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info

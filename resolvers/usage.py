@@ -12,9 +12,7 @@ import msgspec
 
 from clients.codes import Reason
 from clients.errors import BadUserInput
-from clients.litellm import UsageLine
-from clients.litellm.money import dollars
-from clients.litellm.usage import Counts, summed
+from clients.litellm import Counts, UsageLine, dollars, summed
 from resolvers.context import RequestContext
 
 MAX_DAYS = 366

@@ -9,7 +9,7 @@ from decimal import Decimal
 import strawberry
 from strawberry.schema.types.base_scalars import DateTimeDefinition
 
-from clients.moments import in_utc
+from clients.timestamps import in_utc
 
 DECIMAL = strawberry.scalar(
     name="Decimal",

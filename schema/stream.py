@@ -12,7 +12,7 @@ from strawberry import ID, Parent
 from clients.codes import ErrorCode
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord, RunRecord
-from clients.letta.records import Usage as UsageRecord
+from clients.usage import Usage as UsageRecord
 from resolvers import conversations, turns
 from resolvers.access import default_conversation
 from resolvers.info import Info

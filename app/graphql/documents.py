@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -25,6 +24,7 @@ from app.graphql.merging import TooManyError, conflicts
 from app.graphql.shape import excess
 from app.graphql.texts import nul_in_document
 from app.graphql.validation import invalid
+from clients.bounded import Lru
 from clients.codes import ErrorCode, Reason
 
 _CACHE_BYTES = 32 * 2**20
@@ -68,8 +68,12 @@ class Documents:
         self._schema = schema
         self._max_tokens = max_tokens
         self._max_depth = max_depth
-        self._known: OrderedDict[str, tuple[list[Operation] | _Refusal, int]] = OrderedDict()
-        self.kept_bytes = 0
+        self._known: Lru[str, list[Operation] | _Refusal] = Lru(_CACHE_BYTES)
+
+    @property
+    def kept_bytes(self) -> int:
+        """The memory of the cached documents, in bytes."""
+        return self._known.weight
 
     def operation(self, source: str, name: str | None) -> Operation:
         """The operation that a request asks for.
@@ -77,25 +81,14 @@ class Documents:
         Raises:
             RequestError: for a document that does not parse or is not valid, and for a name it does not have.
         """
-        kept = self._known.get(source)
-        if kept is None:
+        known = self._known.get(source)
+        if known is None:
             known = self._checked(source)
-            self._remember(source, known)
-        else:
-            known = kept[0]
-            self._known.move_to_end(source)
+            if (size := _kept_bytes(source, known)) <= _MAX_CACHED_BYTES:
+                self._known.put(source, known, size)
         if isinstance(known, _Refusal):
             raise RequestError(known.errors, 400, well_formed=True)
         return _named(known, name)
-
-    def _remember(self, source: str, known: list[Operation] | _Refusal) -> None:
-        size = _kept_bytes(source, known)
-        if size > _MAX_CACHED_BYTES:
-            return
-        self._known[source] = known, size
-        self.kept_bytes += size
-        while self.kept_bytes > _CACHE_BYTES:
-            self.kept_bytes -= self._known.popitem(last=False)[1][1]
 
     def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:

@@ -12,9 +12,9 @@ from starlette.types import Scope
 
 from app.asgi import header
 from app.rest.table import Keys, Row
-from clients.calls import Answer
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict
+from clients.litellm import ModelAnswer
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
@@ -65,8 +65,8 @@ async def counted_start(context: RequestContext, key: str | None, *, counted: bo
 
 
 async def once(
-    context: RequestContext, key: str, digest: str, act: Act[Answer], *, counted: bool, doubt: Doubt | None
-) -> Answer:
+    context: RequestContext, key: str, digest: str, act: Act[ModelAnswer], *, counted: bool, doubt: Doubt | None
+) -> ModelAnswer:
     """The answer of ``act``, done now or under the same key before. A count that has started nothing is given back.
 
     Args:
@@ -85,13 +85,13 @@ async def once(
         raise _reused()
     user_id, resources, began = context.principal.user_id, context.resources, False
 
-    async def begin() -> Answer:
+    async def begin() -> ModelAnswer:
         nonlocal began
         began = True
         return await act()
 
     answer = await resources.once.done(
-        user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.body), doubt=doubt
+        user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.raw), doubt=doubt
     )
     if counted and not began:
         await resources.limits.give_back(user_id, LimitKind.LLM)

@@ -19,11 +19,9 @@ from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Keys, Row, Work
-from clients.calls import Answer
 from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
-from clients.litellm import passed_headers
-from clients.litellm.tokens import whole_usage, with_counts
+from clients.litellm import ModelAnswer
 from resolvers import starts
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
@@ -83,14 +81,13 @@ class Relay:
             doubt = Doubt(message=MAY_BE_PAID) if work is Work.CHAT else None
             work_once = once(self._context, once_key, digest, act, counted=self._counted, doubt=doubt)
             answer = await unless_left(receive, work_once)
-        await respond(send, 200, with_counts(answer.body), JSON, passed_headers(answer.headers))
+        await respond(send, 200, answer.body, JSON, answer.headers)
 
-    async def _asked(self, work: Work, pays: str, sent: bytes) -> Answer:
+    async def _asked(self, work: Work, pays: str, sent: bytes) -> ModelAnswer:
         """A whole answer, metered."""
         ask = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
         answer = await ask(self._context.model_scope(), pays, sent)
-        usage = whole_usage(answer.body)
-        if usage is not None:
+        if (usage := answer.usage) is not None:
             kind = "embedding" if work is Work.EMBEDDINGS else "completion"
             kind = kind if self._row.keys is Keys.TOKEN else "proxied"
             self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
@@ -99,7 +96,7 @@ class Relay:
     async def _models(self, name: str | None) -> bytes:
         key = await self._context.access.model_key()
         if name is None:
-            return (await self._litellm.openai_models(self._context.scope, key)).body
+            return await self._litellm.openai_models(self._context.scope, key)
         model = await self._litellm.openai_model(self._context.scope, key, name)
         if model is None:
             raise NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND)

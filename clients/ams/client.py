@@ -1,16 +1,14 @@
-"""The calls to AMS.
+"""The client of AMS.
 
-Contract: the AMS page of the platform's contracts. The user is named by ``X-User-Id`` alone; the gateway's own
-credential authorizes the call.
+The gateway's own credential authorizes a call, and ``X-User-Id`` names the user (AMS contract).
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -29,22 +27,25 @@ from clients.ams.records import (
     UpgradePlan,
     decode_profile,
 )
-from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
-from clients.decode import Records, acknowledged, decode
+from clients.calls import AnswerSize, Call, CallScope, Translation, UpstreamRejected
+from clients.decode import Records
 from clients.errors import GatewayError, NotFound, Service
+from clients.service import ServiceClient
 from clients.upstream import Upstream
 
+T = TypeVar("T")
+
 _ABSENT = frozenset({404, 405})
-"""How a deployment answers that lacks an optional endpoint (AMS contract)."""
+"""The statuses of a deployment without an optional endpoint (AMS contract)."""
 
 _DOTS = frozenset({".", ".."})
-"""What no quoting keeps from leading up a path."""
+"""Path segments that quoting does not protect."""
 
 ABSENT_SECONDS = 60.0
-"""How long a missing endpoint is not asked for again."""
+"""How long a missing endpoint is not called again."""
 
 MAX_IDS_PER_CALL = 100
-"""How many ids ``GET /templates?ids=`` and ``GET /agents?ids=`` take (AMS contract)."""
+"""The most ids of ``GET /templates?ids=`` and ``GET /agents?ids=`` (AMS contract)."""
 
 
 class _WireTemplates(msgspec.Struct):
@@ -64,41 +65,44 @@ _CREATED = msgspec.json.Decoder(Created)
 _PLAN = msgspec.json.Decoder(UpgradePlan)
 _APPLIED = msgspec.json.Decoder(Applied)
 _BODIES = msgspec.json.Encoder(order="deterministic")
-"""AMS compares bodies to tell a repeated request from another one: the same input must make the same bytes."""
+"""AMS compares bodies to recognise a repeated request, so the same input must encode to the same bytes."""
 
 
-class Ams:
-    """Calls to AMS, on behalf of one user at a time. A ``key`` is an ``Idempotency-Key``; without one, one is made."""
+class Ams(ServiceClient):
+    """A client of AMS. ``key`` is an ``Idempotency-Key``; if it is ``None``, a new one is sent."""
+
+    service = Service.AMS
+    translate = staticmethod(refusals.translate)
 
     def __init__(self, upstream: Upstream) -> None:
-        self.upstream = upstream
+        super().__init__(upstream)
         self._absent: dict[str, float] = {}
         self._wrong: str | None = None
 
     async def ping(self, scope: CallScope) -> None:
-        """Ask whether AMS is there, and how it says it is. Raises GatewayError where it is not."""
+        """Check that AMS is available, and read its own health. Raises GatewayError if it is not available."""
         self._wrong = None
         self._wrong = what_is_wrong((await self.upstream.ping(scope, "/health")).body)
 
     def note(self) -> str | None:
-        """What it said was wrong when it was asked last."""
+        """What the last ``ping`` reported as wrong."""
         return self._wrong
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
-        """The user's profile and agents; ``profile_exists`` is false for a user AMS has never seen."""
-        answer = await self._ask(scope, Call(operation="me", path="/me"), user_id, refusals.of_profile)
-        return decode_profile(answer.body, user_id)
+        """Read the user's profile and agents. ``profile_exists`` is false for a user that AMS does not know."""
+        call = _of_user(user_id, Call(operation="me", path="/me", refused=refusals.of_profile))
+        return decode_profile((await self.upstream.request(scope, call)).body, user_id)
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[str]) -> list[AgentFacts | None]:
-        """What AMS says of some agents beyond their rows, in the order asked; ``None`` where it says nothing."""
+        """Read more about agents than their rows have, in the order of ``ids``; ``None`` for an agent without facts."""
         call = Call(operation="agents", path="/agents", params=[("ids", ",".join(ids))])
-        answer = await self._optional(scope, call, user_id)
-        known = [] if answer is None else decode(Service.AMS, _AGENTS, answer.body).agents
+        answer = await self._optional(scope, _AGENTS, _of_user(user_id, call))
+        known = [] if answer is None else answer.agents
         found = {facts.agent_id: facts for facts in known if facts.user_id in {None, user_id}}
         return [found.get(agent_id) for agent_id in ids]
 
     async def create_agent(self, scope: CallScope, user_id: str, body: dict[str, Any], key: str) -> str:
-        """Make an agent from a template; ``body`` is AMS's request. Answers its id.
+        """Create an agent from a template. ``body`` is AMS's request. Returns the agent's id.
 
         Raises:
             NotFound: no such template or version.
@@ -106,101 +110,95 @@ class Ams:
             Conflict: reason ``KEY_REUSED``.
         """
         call = _of_agents("agent.create", "/agents/create", _BODIES.encode(body), str(body.get("template_id", "")))
-        answer = await self._ask(scope, _once(call, key), user_id, refusals.of_creating)
-        return decode(Service.AMS, _CREATED, answer.body).agent.id
+        call = replace(_keyed(call, key), refused=refusals.of_creating)
+        return (await self.read(scope, _CREATED, _of_user(user_id, call))).agent.id
 
     async def upgrade_plan(self, scope: CallScope, user_id: str, agent_id: str, version: str | None) -> UpgradePlan:
-        """What an upgrade to a version, or to the latest, would do. Raises as ``upgrade_agent`` does."""
+        """Plan an upgrade to a version, or to the latest. Raises as ``upgrade_agent`` does."""
         call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True), agent_id)
-        answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
-        return decode(Service.AMS, _PLAN, answer.body)
+        return await self.read(scope, _PLAN, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
 
     async def upgrade_agent(
         self, scope: CallScope, user_id: str, agent_id: str, *, version: str | None, queue: bool, key: str | None
     ) -> bool:
-        """Upgrade an agent to a version, or to the latest. Whether that is done; else it is queued.
+        """Upgrade an agent to a version, or to the latest. Returns false if the upgrade is queued.
 
         Raises:
             NotFound: no such version.
             Conflict: reason ``NO_MIGRATION_PATH`` or ``KEY_REUSED``.
         """
         body = _upgrade(version, dry_run=False, use_queue=queue)
-        call = _once(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
-        answer = await self._ask(scope, call, user_id, refusals.of_upgrading)
-        return bool(decode(Service.AMS, _APPLIED, answer.body).applied)
+        call = _keyed(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
+        answer = await self.read(scope, _APPLIED, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
+        return bool(answer.applied)
 
     async def delete_agent(self, scope: CallScope, user_id: str, agent_id: str, key: str | None) -> bool | None:
-        """Delete an agent. ``None`` from an AMS that is known to lack this; false where it answers that there is none.
+        """Delete an agent.
 
-        An AMS that lacks it may answer the same, so the caller who knows that there is such an agent tells by
-        ``deletes_no_agents``.
+        Returns:
+            False if AMS answers that there is no such agent. An AMS without this endpoint can answer the same; a caller
+            who knows that the agent exists calls ``deletes_no_agents`` then. ``None`` if the endpoint is known to be
+            missing.
         """
         if self._is_absent("agent.delete"):
             return None
         call = _of_agents("agent.delete", f"/agents/{agent_id}", None, agent_id, method="DELETE")
-        call = replace(call, check=acknowledged(Service.AMS))
+        call = replace(_keyed(call, key), refused=_absent_if(_ABSENT))
         try:
-            await self._send(scope, _once(call, key), user_id)
-        except UpstreamRejected as rejected:
-            if rejected.status not in _ABSENT:
-                raise refusals.translate(rejected) from rejected
-            if rejected.status == 405:
+            await self.tell(scope, _of_user(user_id, call))
+        except _Absent as absent:
+            if absent.status == 405:
                 self.deletes_no_agents()
             return False
         return True
 
     def deletes_no_agents(self) -> None:
-        """Remember for a while that this AMS lacks the deletion of agents."""
+        """Record for a while that this AMS cannot delete agents."""
         self._note_absent("agent.delete")
 
     async def templates(self, scope: CallScope, user_id: str, ids: list[str]) -> list[TemplateRecord | None]:
-        """Templates by slug, in the order asked, ``None`` where AMS answers none.
+        """Read templates by slug, in the order of ``ids``; ``None`` for a missing one.
 
-        An AMS without this endpoint yields records that know their slug alone, whether there is such a template or not.
+        Without this endpoint, every record has its slug alone, whether the template exists or not.
         """
         call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))])
-        answer = await self._optional(scope, call, user_id)
+        answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))
         if answer is None:
             return [TemplateRecord(id=slug, described=False) for slug in ids]
-        found = {record.id: record for record in decode(Service.AMS, _TEMPLATES, answer.body).templates}
+        found = {record.id: record for record in answer.templates}
         return [found.get(slug) for slug in ids]
 
     async def template_page(
         self, scope: CallScope, user_id: str, *, limit: int, after: str | None, search: str | None
     ) -> list[TemplateRecord] | None:
-        """A page of the templates that the user may use; ``None`` from an AMS without this endpoint."""
+        """Read a page of the templates that the user may use; ``None`` without this endpoint."""
         params = [("limit", str(limit))]
         params += [("after", after)] if after else []
         params += [("search", search)] if search else []
-        answer = await self._optional(scope, Call(operation="templates", path="/templates", params=params), user_id)
-        return None if answer is None else decode(Service.AMS, _TEMPLATES, answer.body).templates
+        call = _of_user(user_id, Call(operation="templates", path="/templates", params=params))
+        answer = await self._optional(scope, _TEMPLATES, call)
+        return None if answer is None else answer.templates
 
     async def template_version(
         self, scope: CallScope, user_id: str, slug: str, number: str, *, exists: bool
     ) -> TemplateVersionRecord | None:
-        """One version of a template; ``None`` from an AMS without this endpoint.
+        """Read a version of a template; ``None`` without this endpoint.
 
-        ``exists`` says that there is such a version: only then does a 404 mean that the endpoint is missing.
-        Raises NotFound.
+        If the version is known to exist (``exists``), a 404 means that the endpoint is missing. Raises NotFound.
         """
         if slug in _DOTS:
             raise NotFound("The version of the template does not exist.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
+        call = _of_user(user_id, Call(operation="template.version", path=path, subject=slug))
         try:
-            answer = await self._optional(
-                scope,
-                Call(operation="template.version", path=path, subject=slug),
-                user_id,
-                absent=_ABSENT if exists else {405},
-            )
+            return await self._optional(scope, _VERSION, call, absent=_ABSENT if exists else frozenset({405}))
         except NotFound as error:
             raise NotFound("The version of the template does not exist.", service=Service.AMS) from error
-        return None if answer is None else decode(Service.AMS, _VERSION, answer.body)
 
     async def validate_template(self, scope: CallScope, user_id: str, source: str) -> TemplateValidation:
-        """What is wrong with an Agent File, if anything is."""
-        answer = await self._ask(scope, _of_file("template.validate", "/templates/validate", source), user_id)
-        found = decode(Service.AMS, _VALIDATION, answer.body)
+        """Validate an Agent File."""
+        call = _of_user(user_id, _of_file("template.validate", "/templates/validate", source))
+        found = await self.read(scope, _VALIDATION, call)
         found.validation.errors = refusals.shortened(found.validation.errors)
         return found
 
@@ -211,28 +209,25 @@ class Ams:
             Invalid: reason ``TEMPLATE_INVALID``: the file, or a version that is not above the latest.
             Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
         """
-        call = _once(_of_file("template.publish", "/templates/publish", source), key)
+        call = _keyed(_of_file("template.publish", "/templates/publish", source), key)
 
         def refused(rejected: UpstreamRejected) -> GatewayError:
             return refusals.of_publishing(rejected, key_is_new=key is None)
 
-        answer = await self._ask(scope, call, user_id, refused)
-        return decode(Service.AMS, _PUBLISHED, answer.body)
+        return await self.read(scope, _PUBLISHED, _of_user(user_id, replace(call, refused=refused)))
 
     async def _optional(
-        self, scope: CallScope, call: Call, user_id: str, *, absent: frozenset[int] | set[int] = _ABSENT
-    ) -> Answer | None:
-        """The answer of an endpoint that a deployment may lack; ``None`` without it, remembered for a while.
+        self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call, *, absent: frozenset[int] = _ABSENT
+    ) -> T | None:
+        """Call an endpoint that a deployment may lack. Returns ``None`` without it, which is cached for a while.
 
-        ``absent`` are the statuses that can mean nothing else.
+        ``absent`` are the statuses that mean nothing else.
         """
         if self._is_absent(call.operation):
             return None
         try:
-            return await self._send(scope, call, user_id)
-        except UpstreamRejected as rejected:
-            if rejected.status not in absent:
-                raise refusals.translate(rejected) from rejected
+            return await self.read(scope, decoder, replace(call, refused=_absent_if(absent)))
+        except _Absent:
             self._note_absent(call.operation)
             return None
 
@@ -242,25 +237,29 @@ class Ams:
     def _note_absent(self, operation: str) -> None:
         self._absent[operation] = time.monotonic() + ABSENT_SECONDS
 
-    async def _ask(
-        self,
-        scope: CallScope,
-        call: Call,
-        user_id: str,
-        refused: Callable[[UpstreamRejected], GatewayError] = refusals.translate,
-    ) -> Answer:
-        try:
-            return await self._send(scope, call, user_id)
-        except UpstreamRejected as rejected:
-            raise refused(rejected) from rejected
 
-    async def _send(self, scope: CallScope, call: Call, user_id: str) -> Answer:
-        headers = {"X-User-Id": user_id, **call.headers}
-        return await self.upstream.request(scope, replace(call, headers=headers, size=AnswerSize.RECORD))
+class _Absent(Exception):
+    """A refusal with a status that means that AMS lacks the endpoint."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+def _absent_if(statuses: frozenset[int]) -> Translation:
+    def refused(rejected: UpstreamRejected) -> Exception:
+        return _Absent(rejected.status) if rejected.status in statuses else refusals.translate(rejected)
+
+    return refused
+
+
+def _of_user(user_id: str, call: Call) -> Call:
+    """A call on behalf of a user."""
+    return replace(call, headers={"X-User-Id": user_id, **call.headers}, size=AnswerSize.RECORD)
 
 
 def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:
-    """A call for which AMS itself asks Letta: its 500 with a reason says nothing of AMS."""
+    """A call for which AMS calls Letta. Its 500 with a reason is not a failure of AMS."""
     headers = {} if body is None else {"content-type": "application/json"}
     return Call(
         operation=operation,
@@ -274,13 +273,13 @@ def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, m
 
 
 def _of_file(operation: str, path: str, source: str) -> Call:
-    """A call with an Agent File, as it was given."""
+    """A call with an Agent File."""
     headers = {"content-type": "text/plain; charset=utf-8"}
     return Call(operation=operation, method="POST", path=path, content=source.encode(), headers=headers)
 
 
-def _once(call: Call, key: str | None) -> Call:
-    """A mutation: the caller's idempotency key goes with it, or one of its own."""
+def _keyed(call: Call, key: str | None) -> Call:
+    """A mutation with the caller's idempotency key, or a new one."""
     return replace(call, headers={**call.headers, "Idempotency-Key": str(uuid.uuid4()) if key is None else key})
 
 

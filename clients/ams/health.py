@@ -1,4 +1,4 @@
-"""What AMS says of its own health. Its status alone does not tell: it may answer 200 and say that it cannot work."""
+"""AMS's report of its own health. It can answer 200 and report that it does not work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from clients.decode import UNREADABLE
 
 _PARTS = {"database": "its database", "proxy_service": "its proxy", "letta_api_key": "its key to Letta"}
-"""The checks that the AMS contract names. What others say is AMS's own words: whether it is well, ``status`` tells."""
+"""The checks in the AMS contract. Others count by ``status`` alone."""
 
 
 class _Health(msgspec.Struct):
@@ -21,7 +21,7 @@ _HEALTH = msgspec.json.Decoder(_Health)
 
 
 def what_is_wrong(body: bytes) -> str | None:
-    """What AMS says is wrong, in a sentence for people; ``None`` where nothing is."""
+    """A sentence for operators on what AMS reports as wrong; ``None`` if nothing is."""
     try:
         health = _HEALTH.decode(body)
     except UNREADABLE:

@@ -13,13 +13,13 @@ from clients.errors import Service
 
 
 class AgentRow(msgspec.Struct, kw_only=True):
-    """An agent as AMS knows it: its owner's row, whatever Letta says of its state.
+    """An agent in AMS. Its state is in Letta.
 
     Attributes:
         agent_id: Letta's id, ``agent-…``.
-        owner_id: the owner's ``sub``; filled in by ``decode_profile``, since ``/me`` answers only for one user.
-        template_id: slug of the template it was made from, where known.
-        version: the template's version it runs, SemVer.
+        owner_id: the owner's ``sub``, set by ``decode_profile``: ``/me`` is about one user.
+        template_id: the slug of its template, if known.
+        version: the version of its template, SemVer.
     """
 
     agent_id: str
@@ -31,7 +31,7 @@ class AgentRow(msgspec.Struct, kw_only=True):
 
 
 class AgentFacts(msgspec.Struct, kw_only=True):
-    """What ``GET /agents`` says of an agent beyond its row."""
+    """The fields of ``GET /agents`` that an agent's row does not have."""
 
     agent_id: str
     user_id: str | None = None
@@ -39,9 +39,9 @@ class AgentFacts(msgspec.Struct, kw_only=True):
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """``GET /me``, its three shapes made one.
+    """``GET /me``, normalized from its three shapes.
 
-    ``litellm_key`` pays for the user's completions. It never leaves the clients and the code that hands it to LiteLLM.
+    ``litellm_key`` pays for the user's completions. It is a secret, and is sent to LiteLLM alone.
     """
 
     id: str | None = None
@@ -58,9 +58,9 @@ class Profile(msgspec.Struct, kw_only=True):
 
 
 class TemplateRecord(msgspec.Struct, kw_only=True):
-    """A template: the family of versions that agents are made from.
+    """A template, from whose versions agents are created.
 
-    ``id`` is its slug; ``described`` is false where AMS tells no more than that.
+    ``id`` is its slug; ``described`` is false if nothing else is known.
     """
 
     id: str
@@ -74,7 +74,7 @@ class TemplateRecord(msgspec.Struct, kw_only=True):
 
 
 class TemplateVersionRecord(msgspec.Struct, kw_only=True):
-    """One version of a template, as it was published. ``source`` is the Agent File; ``number`` is SemVer."""
+    """A published version of a template. ``source`` is the Agent File; ``number`` is SemVer."""
 
     template_id: str
     number: str = msgspec.field(name="version")
@@ -85,7 +85,7 @@ class TemplateVersionRecord(msgspec.Struct, kw_only=True):
 
 
 class PublishedVersion(msgspec.Struct, kw_only=True):
-    """What publishing answers."""
+    """The answer to publishing."""
 
     template_id: str
     version: str
@@ -94,7 +94,7 @@ class PublishedVersion(msgspec.Struct, kw_only=True):
 
 
 class TemplateFormat(StrEnum):
-    """How an Agent File is written. ``UNKNOWN`` is whatever a newer AMS may read."""
+    """The format of an Agent File. ``UNKNOWN`` is a format of a newer AMS."""
 
     YAML = "yaml"
     JSON = "json"
@@ -111,29 +111,29 @@ class _Verdict(msgspec.Struct):
 
 
 class TemplateValidation(msgspec.Struct, kw_only=True):
-    """What AMS finds in an Agent File."""
+    """The result of validating an Agent File."""
 
     raw_format: str | None = msgspec.field(default=None, name="format")
     validation: _Verdict
 
     @property
     def format(self) -> TemplateFormat:
-        """How the file is written, as far as AMS can tell."""
+        """The format of the file, as far as AMS recognises it."""
         return TemplateFormat(self.raw_format or "")
 
     @property
     def valid(self) -> bool:
-        """Whether it could be published, its version aside."""
+        """Whether it can be published, apart from its version."""
         return self.validation.valid
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with it, a line each."""
+        """A line for each problem."""
         return self.validation.errors
 
 
 class UpgradeStep(msgspec.Struct, kw_only=True, frozen=True):
-    """One migration of a plan: from a version to the next, by actions of some types (``json_patch``, ``script``)."""
+    """One migration of a plan, from a version to the next. ``actions`` are types (``json_patch``, ``script``)."""
 
     from_version: str | None
     to_version: str | None
@@ -149,7 +149,7 @@ class UpgradeChange(msgspec.Struct, kw_only=True):
 
 
 class UpgradePlan(msgspec.Struct, kw_only=True):
-    """What an upgrade would do. ``plan`` is as AMS sends it; the contract leaves the form of a step open."""
+    """The plan of an upgrade. The contract does not define the form of a step in ``plan``."""
 
     plan: list[Any]
     diff: list[UpgradeChange] = []
@@ -157,36 +157,36 @@ class UpgradePlan(msgspec.Struct, kw_only=True):
 
     @property
     def steps(self) -> list[UpgradeStep]:
-        """The migrations on the way, in order."""
+        """The migrations, in order."""
         return [_step(one) for one in self.plan]
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """What an upgrade answers: applied, or else queued for an agent."""
+    """The answer to an upgrade: applied, or queued for an agent."""
 
     applied: bool | None = None
     agent_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError, which is a DECODE, for what says neither."""
+        """Raise ValueError, which becomes a DECODE, if it is neither."""
         if self.applied is None and self.agent_id is None:
             raise ValueError("neither applied nor queued")
 
 
 class CreatedAgent(msgspec.Struct):
-    """The id of an agent that was made."""
+    """The id of a created agent."""
 
     id: str
 
 
 class Created(msgspec.Struct):
-    """What creating answers; the rest of the agent's state is read from Letta."""
+    """The answer to creating. The rest of the agent's state is read from Letta."""
 
     agent: CreatedAgent
 
 
 class Refusal(msgspec.Struct):
-    """AMS's error. ``details`` are the lines of a failed validation: they speak of what the caller has sent."""
+    """AMS's error. ``details`` are the lines of a failed validation: they mention nothing but the input."""
 
     error: str = ""
     details: list[str] = []
@@ -203,9 +203,9 @@ class _WireProfile(msgspec.Struct):
     agents: Records[AgentRow] | Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MAX_RECORDS)] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError, which is a DECODE, for what is none of the contract's three shapes.
+        """Raise ValueError, which becomes a DECODE, for an answer of another shape than the contract's three.
 
-        Anything else would read as a user without agents, and everything of theirs as NOT_FOUND.
+        It would be read as a user without agents, and all their objects as NOT_FOUND.
         """
         says_whose = self.profile_exists is not None or bool(self.id or self.letta_agent_id or self.agents)
         says_agents = self.agents is not None or self.letta_agent_id is not msgspec.UNSET
@@ -225,7 +225,7 @@ _OLD_ROW = msgspec.json.Decoder(_OldAgentRow)
 
 
 def decode_profile(body: bytes, user_id: str) -> Profile:
-    """A user's profile, from whichever of its three shapes."""
+    """Decode a user's profile from any of its three shapes."""
     wire = decode(Service.AMS, _PROFILE, body)
     return Profile(
         id=wire.id,
@@ -240,7 +240,7 @@ def decode_profile(body: bytes, user_id: str) -> Profile:
 
 
 def _rows(wire: _WireProfile, user_id: str) -> list[AgentRow]:
-    """Agents from whichever of the three shapes the deployment answers: a list, an object by id, one id."""
+    """The agents, from a list, an object by id, or one id."""
     if isinstance(wire.agents, list):
         rows = wire.agents
     elif isinstance(wire.agents, dict):

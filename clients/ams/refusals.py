@@ -1,7 +1,7 @@
-"""What AMS's refusals mean to the caller.
+"""The errors for refusals by AMS.
 
-AMS's own words stay behind: they may name other users' things. The one exception are the ``details`` of a failed
-validation, which speak of what the caller has sent.
+AMS's own text is not passed on, since it can mention other users' objects. Only the ``details`` of a failed validation
+are: they mention nothing but the input.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _REFUSAL = msgspec.json.Decoder(Refusal)
 
 
 def has_a_reason(answer: Answer) -> bool:
-    """Whether a 500 comes from an AMS that works and could not do its part, as where Letta did not do its own."""
+    """Whether a 500 has a reason: then AMS is well and another service, such as Letta, has failed."""
     return answer.status == 500 and bool(_refusal(answer.body).error)
 
 
 def translate(rejected: UpstreamRejected) -> GatewayError:
-    """A refusal of any call."""
+    """The error for a refusal of any call."""
     wait = retry_after_seconds(rejected.headers)
     match rejected.status:
         case 404:
@@ -82,7 +82,7 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
 
 
 def of_profile(rejected: UpstreamRejected) -> GatewayError:
-    """A refusal of ``GET /me``, which AMS answers for every user: a 404 comes from something else in its place."""
+    """The error for a refusal of ``GET /me``. AMS answers it for every user, so a 404 does not come from AMS."""
     return _unexpected(rejected) if rejected.status == 404 else translate(rejected)
 
 
@@ -99,7 +99,7 @@ def _unexpected(rejected: UpstreamRejected) -> UpstreamError:
 
 
 def of_creating(rejected: UpstreamRejected) -> GatewayError:
-    """A refusal to make an agent."""
+    """The error for a refusal to create an agent."""
     problems = _details(rejected)
     if rejected.status == 404:
         return NotFound("The template, or its version, does not exist.", service=Service.AMS)
@@ -111,7 +111,7 @@ def of_creating(rejected: UpstreamRejected) -> GatewayError:
 
 
 def of_upgrading(rejected: UpstreamRejected) -> GatewayError:
-    """A refusal to upgrade an agent, or to plan that. What it was asked is well-formed, and the agent the caller's."""
+    """The error for a refusal to upgrade an agent, or to plan it. The request is valid and the agent the user's."""
     if rejected.status == 404:
         return NotFound("The version of the agent's template does not exist.", service=Service.AMS)
     if rejected.status == 400:
@@ -124,7 +124,7 @@ def of_upgrading(rejected: UpstreamRejected) -> GatewayError:
 
 
 def of_publishing(rejected: UpstreamRejected, *, key_is_new: bool) -> GatewayError:
-    """A refusal to publish. AMS answers 409 for two things; a key that the gateway has made cannot have been used."""
+    """The error for a refusal to publish. A 409 has two meanings; a key that the gateway made has not been used."""
     if rejected.status == 404:
         return NotFound("The template does not exist.", service=Service.AMS)
     waits = retry_after_seconds(rejected.headers) is not None
@@ -155,12 +155,12 @@ def _details(rejected: UpstreamRejected) -> list[str]:
 
 
 def shortened(lines: list[str]) -> list[str]:
-    """Lines as they are shown: not too many, none too long."""
+    """Limit the number of lines and their lengths."""
     return [line if len(line) <= MAX_DETAIL else f"{line[: MAX_DETAIL - 1]}…" for line in lines[:MAX_DETAILS]]
 
 
 def _refusal(body: bytes) -> Refusal:
-    """The body of a refusal; one that is not in AMS's form says nothing."""
+    """Decode the body of a refusal; one of another form is empty."""
     try:
         return _REFUSAL.decode(body)
     except UNREADABLE:

@@ -1,7 +1,7 @@
-"""The calls to Letta, from a module per area.
+"""The client of Letta. Its calls are in one module for each area.
 
-One key sees every user's agents: Letta does not know who is asking. Nothing here decides who may; ``resolvers.access``
-does, before any write and before any byte of an answer.
+The gateway's key has access to every user's agents. ``resolvers.access`` checks the user's permission before a write,
+and before any part of an answer is used.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from clients.decode import Page, decode
 from clients.errors import Service
 from clients.letta.agents import AgentCalls
 from clients.letta.conversations import ConversationCalls
+from clients.letta.ids import is_letta_id
 from clients.letta.memory import MemoryCalls
+from clients.letta.records import MAX_PAGE
+from clients.letta.refusals import translate
 from clients.letta.runs import RunCalls
 from clients.letta.turns import TurnCalls
-from clients.letta.wire import MAX_PAGE, is_letta_id
 
 _LIST = msgspec.json.Decoder(Page[msgspec.Raw])
 
@@ -31,13 +33,16 @@ _HEALTH = msgspec.json.Decoder(_Health)
 
 
 class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
-    """Calls to Letta with the gateway's key."""
+    """A client of Letta, which uses the gateway's key."""
+
+    service = Service.LETTA
+    translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
-        """Ask whether Letta is there. Raises GatewayError where it is not."""
+        """Check that Letta is available. Raises GatewayError if it is not."""
         answer = await self.upstream.ping(scope, "/v1/health/")
         decode(Service.LETTA, _HEALTH, answer.body)
 
     async def check_key(self, scope: CallScope) -> None:
-        """Ask for something that needs the key. Raises UpstreamError, reason ``CREDENTIAL``, where Letta refuses it."""
+        """Make a call that needs the key. Raises UpstreamError (``CREDENTIAL``) if Letta refuses it."""
         await self.read(scope, _LIST, Call(operation="agents", path="/v1/agents/", params=[("limit", "1")]))

@@ -1,4 +1,4 @@
-"""What is said in a message: words alone, or parts."""
+"""The content of a message: text, or parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class MessageImage(msgspec.Struct):
-    """An image in a message. Letta keeps the bytes (base64), also of one that it was given by its address."""
+    """An image in a message. Letta stores its bytes (base64), also if it was sent as a URL."""
 
     media_type: str | None = None
     data: str | None = None
@@ -14,12 +14,12 @@ class MessageImage(msgspec.Struct):
 
     @property
     def url(self) -> str | None:
-        """Where it can be seen: a data URL, or its address while Letta has not stored it yet."""
+        """A data URL, or the URL that was sent if Letta has not stored the image yet."""
         return self.address if self.data is None else f"data:{self.media_type or 'image/*'};base64,{self.data}"
 
 
 class ContentPart(msgspec.Struct):
-    """One part of a message's content: words, an image, or something else."""
+    """One part of a message's content: text, an image, or another type."""
 
     type: str = "text"
     text: str | None = None

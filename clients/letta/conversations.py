@@ -1,6 +1,6 @@
-"""Conversations, and the messages in them.
+"""Calls for conversations and their messages.
 
-A *scope* names one conversation: ``conv-…``, or ``agent-…`` for that agent's own, default conversation.
+A conversation's id is ``conv-…``, or ``agent-…`` for the default conversation of that agent.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import ConversationRecord
-from clients.letta.wire import Wire
+from clients.service import ServiceClient
 
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
 _CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])
 
 
-class ConversationCalls(Wire):
-    """Part of ``Letta``."""
+class ConversationCalls(ServiceClient):
+    """The calls of ``Letta`` for conversations and messages."""
 
     async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
-        """One conversation. Raises NotFound."""
+        """Read a conversation. Raises NotFound."""
         call = Call(operation="conversation", path=f"/v1/conversations/{conversation_id}", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
@@ -34,9 +34,9 @@ class ConversationCalls(Wire):
         after: str | None = None,
         search: str | None = None,
     ) -> list[ConversationRecord]:
-        """A page of an agent's conversations, newest first; with ``search``, those whose summary contains that text.
+        """Read a page of an agent's conversations, newest first; with ``search``, those whose summary contains it.
 
-        Raises NotFound for an ``after`` that never was; after a deleted one the list goes on.
+        Raises NotFound for an unknown ``after``. After a deleted conversation the list continues.
         """
         params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
         params += [("after", after)] if after is not None else []
@@ -45,7 +45,7 @@ class ConversationCalls(Wire):
         return await self.read(scope, _CONVERSATIONS, call)
 
     async def create_conversation(self, scope: CallScope, agent_id: str, summary: str | None) -> ConversationRecord:
-        """Start a conversation with an agent."""
+        """Create a conversation with an agent."""
         call = Call(
             operation="conversation.create",
             method="POST",
@@ -57,7 +57,7 @@ class ConversationCalls(Wire):
         return await self.read(scope, _CONVERSATION, call)
 
     async def update_conversation(self, scope: CallScope, conversation_id: str, summary: str) -> ConversationRecord:
-        """Say anew what a conversation is about. Raises NotFound."""
+        """Change the summary of a conversation. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call(
             operation="conversation.update",
@@ -69,13 +69,13 @@ class ConversationCalls(Wire):
         return await self.read(scope, _CONVERSATION, call)
 
     async def fork_conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
-        """Begin another conversation with what one remembers. Raises NotFound."""
+        """Create a conversation with the messages of another one. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}/fork"
         call = Call(operation="conversation.fork", method="POST", path=path, subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def delete_conversation(self, scope: CallScope, conversation_id: str) -> None:
-        """Delete a conversation. A run in it goes on to its end (tried on 0.16.8). Raises NotFound."""
+        """Delete a conversation. A run in it is not cancelled (Letta 0.16.8). Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call(operation="conversation.delete", method="DELETE", path=path, subject=conversation_id)
         await self.tell(scope, call)
@@ -90,12 +90,18 @@ class ConversationCalls(Wire):
         before: str | None = None,
         after: str | None = None,
     ) -> list[MessageRecord]:
-        """A page of a conversation's messages, oldest first in the answer.
+        """Read a page of a conversation's messages. They are returned oldest first.
 
-        ``newest_first`` says from which end it is taken. ``limit`` counts Letta's messages, each of which can be
-        several here. ``before`` and ``after`` are Letta ids, and what is no place is told by nobody (tried on 0.16.8):
-        a default conversation takes any message's id for one, whoever's it is, and raises NotFound for one that is
-        none; another conversation passes over what it does not know, and the page begins at its end.
+        A default conversation accepts the id of any message, also of another conversation, and raises NotFound for an
+        unknown one. Other conversations ignore an unknown id (Letta 0.16.8).
+
+        Args:
+            scope: on whose behalf.
+            conversation: its id.
+            limit: the most messages of Letta, each of which can be several records.
+            newest_first: whether the page is taken from the newest end.
+            before: the Letta id of a message; the page has older ones.
+            after: the Letta id of a message; the page has newer ones.
         """
         params = [("limit", str(limit)), ("order", "desc" if newest_first else "asc")]
         params += [("before", before)] if before else []
@@ -104,10 +110,12 @@ class ConversationCalls(Wire):
             path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
         else:
             path = f"/v1/conversations/{conversation}/messages"
-        answer = await self.ask(scope, Call(operation="messages", path=path, params=params, subject=conversation))
+        answer = await self.upstream.request(
+            scope, Call(operation="messages", path=path, params=params, subject=conversation)
+        )
         return decode_page(answer.body, conversation, newest_first=newest_first)
 
 
 def _literal(text: str) -> str:
-    """A text to search for as it stands: Letta searches with SQL's ``LIKE``, whose signs it lets through."""
+    """Escape a text for Letta's search, which is SQL's ``LIKE``."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,4 +1,4 @@
-"""The frames of a Letta stream, in the order the contract gives them.
+"""The frames of a Letta stream, in the order of the contract.
 
 ``ping`` (carries the run's id) → messages and their deltas → ``stop_reason`` → ``usage_statistics`` → ``[DONE]``.
 A failed model call is ``stop_reason`` + ``event: error``; a cancelled run ends at its ``stop_reason``.
@@ -12,37 +12,41 @@ import msgspec
 
 from clients.decode import decode
 from clients.errors import Service
+from clients.letta.ids import is_letta_id
 from clients.letta.messages import MessageRecord, decode_message
-from clients.letta.records import Usage
-from clients.letta.wire import is_letta_id
 from clients.overflow import is_too_long
 from clients.sse import SseEvent
+from clients.usage import Usage
 
 
 class Ping(msgspec.Struct, frozen=True):
-    """Letta is still there; the first one tells the run's id."""
+    """A keep-alive. The first one has the run's id."""
 
     run_id: str | None
 
 
 class MessageFrame(msgspec.Struct, frozen=True):
-    """A message, whole or, in token mode, a piece of one."""
+    """A message or, in token mode, a piece of one."""
 
     message: MessageRecord
 
 
 class StopReason(msgspec.Struct, frozen=True):
-    """Why the turn ended, in Letta's word; see ``clients.letta.stops``."""
+    """Letta's stop reason of the turn; see ``clients.letta.stops``."""
 
     reason: str
 
 
 class ErrorFrame(msgspec.Struct, frozen=True):
-    """The turn failed. ``error_type`` is Letta's (``llm_rate_limit``, ``llm_error``, …); its text is never shown.
+    """The turn failed. Letta's text is not kept.
 
-    ``waits_for_approval``: nothing was done with the message, since the agent waits for a decision (tried on 0.16.8).
-    ``lost_image``: nor was it here, since an image's address leads nowhere. ``unpaid``: the model answered 402.
-    ``too_long``: the messages are longer than the model's context.
+    Attributes:
+        error_type: Letta's (``llm_rate_limit``, ``llm_error``, …).
+        waits_for_approval: the message was not processed, since the agent waits for a decision (Letta 0.16.8).
+        lost_image: the message was not processed, since an image's URL cannot be read.
+        unpaid: the model answered 402.
+        too_long: the messages are longer than the model's context.
+        run_id: the run, if Letta reports it.
     """
 
     error_type: str
@@ -54,7 +58,7 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """``[DONE]``: nothing follows."""
+    """``[DONE]``, the last event."""
 
 
 Frame = Ping | MessageFrame | StopReason | Usage | ErrorFrame | Done
@@ -66,7 +70,7 @@ class _Head(msgspec.Struct):
 
 
 class _Wire(msgspec.Struct):
-    """Letta's own frames. A field of another type than expected is unknown; it does not fail the stream."""
+    """Letta's own frames. A field of an unexpected type is unknown, and does not fail the stream."""
 
     run_id: Any = None
     stop_reason: Any = None
@@ -83,9 +87,9 @@ class _Wire(msgspec.Struct):
 _WAITS = "waiting for approval"
 _LOST_IMAGE = "Failed to fetch image"
 _UNPAID = "PAYMENT_REQUIRED:"
-"""How Letta's detail begins after a model's 402; the ``error_type`` is ``llm_error``, as of any other failure."""
+"""The beginning of Letta's detail after a model's 402. The ``error_type`` is ``llm_error``, as of other failures."""
 _RATE_LIMIT = "llm_rate_limit"
-"""Its detail can say "too many tokens", which means those of a minute."""
+"""Its detail can be "too many tokens", which means those of a minute."""
 _OURS = ("ping", "stop_reason", "usage_statistics", "error_message")
 _HEAD = msgspec.json.Decoder(_Head)
 _WIRE = msgspec.json.Decoder(_Wire)
@@ -103,7 +107,7 @@ def seq_id_of(event: SseEvent) -> int | None:
 
 
 def decode_frame(event: SseEvent, scope: str) -> Frame:
-    """One event of the stream as a frame.
+    """Decode an event to a frame.
 
     Raises:
         UpstreamError: reason ``DECODE``.
@@ -144,17 +148,17 @@ def _error(wire: _Wire) -> ErrorFrame:
 
 
 def _run_id(value: Any) -> str | None:
-    """The value if it is a run's id, which may go into a path."""
+    """The value, if it is the id of a run."""
     return value if isinstance(value, str) and is_letta_id(value, "run") else None
 
 
 def _text(value: Any) -> str:
-    """The value if it is text; an object or a list as its JSON, whose words tell as much."""
+    """The value if it is text; another value as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _count(value: Any) -> int | None:
-    """The value if it is a count."""
+    """The value, if it is a count."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

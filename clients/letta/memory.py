@@ -1,4 +1,4 @@
-"""Memory: core (blocks) and archival (passages)."""
+"""Calls for core memory (blocks) and archival memory (passages)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import msgspec
 
 from clients.calls import Call, CallScope
 from clients.decode import Page
-from clients.letta.records import MemoryBlockRecord, MemoryHit, PassageRecord
-from clients.letta.wire import MAX_PAGE, Wire
+from clients.letta.records import MAX_PAGE, MemoryBlockRecord, MemoryHit, PassageRecord
+from clients.service import ServiceClient
 
 
 class _Named(msgspec.Struct):
@@ -25,25 +25,25 @@ _PASSAGES = msgspec.json.Decoder(Page[PassageRecord])
 _HITS = msgspec.json.Decoder(Page[_Hit])
 
 
-class MemoryCalls(Wire):
-    """Part of ``Letta``."""
+class MemoryCalls(ServiceClient):
+    """The calls of ``Letta`` for memory blocks and passages."""
 
     async def block_agents(self, scope: CallScope, block_id: str) -> set[str]:
-        """The ids of all the agents that a memory block is attached to: several may share it. Raises NotFound."""
+        """Read the ids of the agents that share a memory block. Raises NotFound."""
         found: set[str] = set()
         after: list[tuple[str, str]] = []
         while True:
             params = [("limit", str(MAX_PAGE)), *after]
             call = Call(operation="block.agents", path=f"/v1/blocks/{block_id}/agents", params=params, subject=block_id)
             agents = [agent.id for agent in await self.read(scope, _AGENTS, call)]
-            # Letta begins anew after an agent that it does not know: nothing new is the end as well
+            # Letta restarts the list after an unknown agent, so a page without a new agent is the end too
             if len(agents) < MAX_PAGE or found.issuperset(agents):
                 return found.union(agents)
             found.update(agents)
             after = [("after", agents[-1])]
 
     async def update_block(self, scope: CallScope, block_id: str, value: str) -> MemoryBlockRecord:
-        """Write a memory block. Raises NotFound, and BadUserInput where it does not fit."""
+        """Write a memory block. Raises NotFound, and BadUserInput if the value is too long."""
         path = f"/v1/blocks/{block_id}"
         call = Call(operation="block.update", method="PATCH", path=path, json={"value": value}, subject=block_id)
         return await self.read(scope, _BLOCK, call)
@@ -58,10 +58,9 @@ class MemoryCalls(Wire):
         before: str | None = None,
         after: str | None = None,
     ) -> list[PassageRecord]:
-        """A page of an agent's passages.
+        """Read a page of an agent's passages: those older than ``before`` and newer than ``after``, in both orders.
 
-        ``before`` is the id of a passage that those asked for are older than, ``after`` of one that they are newer
-        than, in both orders; beyond an id that Letta does not know there is nothing (tried on 0.16.8).
+        For an unknown id the page is empty (Letta 0.16.8).
         """
         params = [("limit", str(limit)), ("ascending", "false" if newest_first else "true")]
         params += [("before", before)] if before else []
@@ -71,10 +70,9 @@ class MemoryCalls(Wire):
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
     async def search_passages(self, scope: CallScope, agent_id: str, query: str, limit: int) -> list[MemoryHit]:
-        """The passages of an agent that are nearest to a query, best first.
+        """Search an agent's passages, best first.
 
-        The agent's own search tells no score; this one does, where Letta's store of vectors has one. 0.16.8 on
-        Postgres ranks, and says 0 of every passage: that is no score.
+        Letta 0.16.8 on Postgres reports the score 0 for every passage: then the hits have no score.
         """
         asked = {"query": query, "agent_id": agent_id, "limit": limit}
         call = Call(
@@ -92,7 +90,7 @@ class MemoryCalls(Wire):
     async def insert_passage(
         self, scope: CallScope, agent_id: str, text: str, tags: list[str] | None
     ) -> list[PassageRecord]:
-        """Keep a text in an agent's archival memory. Letta answers a list, and may cut a text into several."""
+        """Store a text in an agent's archival memory. Letta can split it into several passages."""
         call = Call(
             operation="passage.insert",
             method="POST",
@@ -104,9 +102,9 @@ class MemoryCalls(Wire):
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
     async def delete_passage(self, scope: CallScope, passage: PassageRecord) -> None:
-        """Forget a passage. Raises NotFound.
+        """Delete a passage. Raises NotFound.
 
-        Letta asks nobody whether the passage is that agent's (tried on 0.16.8): whoever calls this has read it there.
+        Letta 0.16.8 does not check that the passage is that agent's, so it must have been read from the agent.
         """
         path = f"/v1/agents/{passage.agent_id}/archival-memory/{passage.id}"
         call = Call(operation="passage.delete", method="DELETE", path=path, subject=passage.agent_id)

@@ -1,8 +1,7 @@
-"""Messages as Letta lists and streams them, decoded to one record class per ``message_type``.
+"""Messages that Letta lists and streams, decoded to one record class per ``message_type``.
 
-One Letta message id can be several messages at once (a reasoning and an assistant message share it): ``otid`` tells
-them apart. What this gateway has never heard of, and what has another form than it knows, is kept whole as an
-``OpaqueMessage``.
+Several messages can share one Letta message id, as a reasoning and an assistant message do; ``otid`` distinguishes
+them. A message of an unknown type or form is an ``OpaqueMessage``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from clients.letta.tools import Approval, ToolCall, ToolReturn
 
 
 class MessageRole(StrEnum):
-    """Who speaks in a message."""
+    """The author of a message."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -34,14 +33,14 @@ class MessageRole(StrEnum):
 
 
 class MessageRecord(msgspec.Struct, kw_only=True):
-    """What every message has.
+    """The fields of every message.
 
     Attributes:
         letta_id: ``message-…``; shared by the messages of one group.
-        otid: tells the messages of a group apart; for a user message, the id its sender chose.
-        scope: where it was read: ``conv-…``, or ``agent-…`` for an agent's default conversation.
-        ordinal: place within its group, from 0.
-        group_size: how many messages share its Letta id.
+        otid: distinguishes the messages of a group; for a user message, the id that its sender chose.
+        scope: the conversation: ``conv-…``, or ``agent-…`` for an agent's default conversation.
+        ordinal: index in its group, from 0.
+        group_size: the number of messages that share its Letta id.
     """
 
     role: ClassVar[MessageRole] = MessageRole.UNKNOWN
@@ -58,17 +57,17 @@ class MessageRecord(msgspec.Struct, kw_only=True):
 
     @property
     def created_at(self) -> datetime | None:
-        """When it was stored; ``None`` while Letta has not stored it yet."""
+        """When Letta stored it; ``None`` before that."""
         return self.date
 
     @property
     def text(self) -> str | None:
-        """The words of the message, if it has any."""
+        """The text of the message, if it has any."""
         return None
 
     @property
     def weight(self) -> int:
-        """What it takes in memory, about."""
+        """Its size in memory, about, in bytes."""
         return len(self.text or "")
 
 
@@ -77,41 +76,41 @@ class _Spoken(MessageRecord, kw_only=True):
 
     @property
     def text(self) -> str | None:
-        """The words of the message, if it has any."""
+        """The text of the message, if it has any."""
         return text_of(self.content)
 
 
 class UserMessage(_Spoken, kw_only=True):
-    """What the user said."""
+    """A message of the user."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
 
     @property
     def images(self) -> list[MessageImage]:
-        """The images among it."""
+        """Its images."""
         parts = self.content if isinstance(self.content, list) else []
         return [part.source for part in parts if part.type == "image" and part.source is not None]
 
     @property
     def weight(self) -> int:
-        """What it takes in memory, about."""
+        """Its size in memory, about, in bytes."""
         return super().weight + sum(len(image.data or "") for image in self.images)
 
 
 class AssistantMessage(_Spoken, kw_only=True):
-    """What the agent said."""
+    """A message of the agent."""
 
     role: ClassVar[MessageRole] = MessageRole.ASSISTANT
 
 
 class SystemMessage(_Spoken, kw_only=True):
-    """Instructions, and Letta's own notices such as a compaction."""
+    """Instructions, and notices of Letta such as a compaction."""
 
     role: ClassVar[MessageRole] = MessageRole.SYSTEM
 
 
 class ReasoningMessage(MessageRecord, kw_only=True):
-    """What the model thought before it spoke."""
+    """The model's reasoning before an answer."""
 
     role: ClassVar[MessageRole] = MessageRole.ASSISTANT
     reasoning: str | None = None
@@ -141,11 +140,11 @@ class ToolCallMessage(_Calling, kw_only=True):
 
 
 class ApprovalRequestMessage(_Calling, kw_only=True):
-    """The agent asks leave to call tools."""
+    """The agent waits for approval of tool calls."""
 
 
 class ToolReturnMessage(MessageRecord, kw_only=True):
-    """What tools gave back. Calls made at once come back in one message, whose own fields are the first one's."""
+    """Results of tools. Parallel calls have one message, whose own fields are those of the first call."""
 
     role: ClassVar[MessageRole] = MessageRole.TOOL
     name: str | None = None
@@ -156,39 +155,39 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
 
     @property
     def tool_returns(self) -> list[ToolReturn]:
-        """What each call gave back."""
+        """The result of each call."""
         own = ToolReturn(tool_call_id=self.tool_call_id, raw_status=self.status, tool_return=self.tool_return)
         return self.listed_returns or [own]
 
     @property
     def text(self) -> str | None:
-        """What came back from the first call, as text."""
+        """The result of the first call, as text."""
         return self.tool_returns[0].text
 
 
 class ApprovalResponseMessage(MessageRecord, kw_only=True):
-    """A person's decision on an approval request, which may have been for several calls."""
+    """A decision on an approval request, which can be for several calls."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
-    told: bool | None = msgspec.field(default=None, name="approve")
-    told_reason: str | None = msgspec.field(default=None, name="reason")
+    raw_approve: bool | None = msgspec.field(default=None, name="approve")
+    raw_reason: str | None = msgspec.field(default=None, name="reason")
     approvals: list[Approval] | None = None
 
     @property
     def approve(self) -> bool | None:
-        """Whether leave was given, for every call."""
-        if self.told is not None or not self.approvals:
-            return self.told
+        """Whether every call was approved."""
+        if self.raw_approve is not None or not self.approvals:
+            return self.raw_approve
         return all(approval.approve for approval in self.approvals)
 
     @property
     def reason(self) -> str | None:
-        """Why, in the person's words."""
-        return self.told_reason or next((one.reason for one in self.approvals or [] if one.reason), None)
+        """The reason that the person gave."""
+        return self.raw_reason or next((one.reason for one in self.approvals or [] if one.reason), None)
 
 
 class EventMessage(MessageRecord, kw_only=True):
-    """Something that happened in the conversation, such as a summary of what left the context window."""
+    """An event of the conversation, such as a summary of messages that were removed from the context."""
 
     role: ClassVar[MessageRole] = MessageRole.SYSTEM
     event_type: str | None = None
@@ -196,12 +195,12 @@ class EventMessage(MessageRecord, kw_only=True):
 
     @property
     def text(self) -> str | None:
-        """The summary, where there is one."""
+        """The summary, if there is one."""
         return self.summary
 
 
 class OpaqueMessage(MessageRecord, kw_only=True):
-    """A message of a type or form this gateway does not know, kept whole. ``json`` is the decoded object."""
+    """A message of an unknown type or form. ``json`` is the decoded object."""
 
     json: Any = msgspec.field(default=None, name="agentgraph.json")
 
@@ -245,7 +244,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cl
 
 
 def decode_message(raw: bytes, scope: str) -> MessageRecord:
-    """One message, listed or streamed, read in ``scope``.
+    """Decode a message, listed or streamed, of the conversation ``scope``.
 
     Raises:
         UpstreamError: reason ``DECODE``.
@@ -263,7 +262,7 @@ def decode_message(raw: bytes, scope: str) -> MessageRecord:
 
 
 def _opaque(body: dict[str, Any]) -> OpaqueMessage:
-    """A message with what every one has, as far as it has the form for that."""
+    """A message with those common fields that can be read."""
     record = OpaqueMessage(json=body)
     for field in _COMMON:
         with suppress(KeyError, msgspec.ValidationError):
@@ -272,7 +271,7 @@ def _opaque(body: dict[str, Any]) -> OpaqueMessage:
 
 
 def _system_alert(text: str | None) -> str | None:
-    """Letta's compaction notices come as user messages with a ``system_alert`` inside; its text, or ``None``."""
+    """The text of the ``system_alert`` in a user message, by which Letta reports compactions, or ``None``."""
     if not text or "system_alert" not in text[:200] or not text.lstrip().startswith("{"):
         return None
     try:
@@ -295,10 +294,10 @@ def _as_system(record: UserMessage, alert: str) -> SystemMessage:
 
 
 def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageRecord]:
-    """A page of messages, oldest first whatever order Letta sent.
+    """Decode a page of messages. They are returned oldest first.
 
-    Letta's ``default`` conversation answers oldest first even under ``order=desc``; its dates tell. Messages of one
-    group keep their order under both, so a page is turned over group by group.
+    Letta returns messages of a ``default`` conversation oldest first even with ``order=desc``; the dates show it.
+    Messages of one group have the same order in both cases, so the groups are reversed, and not the messages.
     """
     records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
     if any(isinstance(record, OpaqueMessage) and record.json.keys().isdisjoint(_ANY_OF) for record in records):
@@ -317,9 +316,9 @@ def _numbered(group: Iterable[MessageRecord]) -> list[MessageRecord]:
 
 
 def _ascending(records: list[MessageRecord]) -> bool:
-    """Whether a page asked for newest first came oldest first all the same: only a default conversation's does.
+    """Whether a page that was requested newest first is oldest first, as a default conversation's is.
 
-    Dates say nothing of others. A fork's first message is made anew, and so is younger than what it inherits.
+    The dates are not compared in other conversations: a fork's first message is newer than those it inherits.
     """
     if not records or not records[0].scope.startswith("agent-"):
         return False

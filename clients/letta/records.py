@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from clients.letta.stops import stop_kind
+from clients.usage import Usage
+
+MAX_PAGE = 100
+"""The most items that are requested of a list at a time."""
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. ``UNKNOWN`` is whatever a newer Letta may invent."""
+    """The status of a run. ``UNKNOWN`` is a status of a newer Letta."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -31,7 +34,7 @@ _ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
 class MemoryBlockRecord(msgspec.Struct, kw_only=True):
-    """A block of core memory: what the agent always has before its eyes. ``limit`` is in characters."""
+    """A block of core memory, which is always in the agent's context. ``limit`` is in characters."""
 
     id: str
     label: str
@@ -42,9 +45,9 @@ class MemoryBlockRecord(msgspec.Struct, kw_only=True):
 
 
 class ToolRecord(msgspec.Struct, kw_only=True):
-    """A tool attached to an agent. Its source code is nobody's business and is not read.
+    """A tool attached to an agent. Its source code is not read.
 
-    ``requires_approval`` is the tool's own default: an agent can have been told otherwise.
+    ``requires_approval`` is the tool's default, which an agent can override.
     """
 
     id: str
@@ -52,35 +55,35 @@ class ToolRecord(msgspec.Struct, kw_only=True):
     description: str | None = None
     type: str | None = msgspec.field(default=None, name="tool_type")
     json_schema: Any = None
-    told_tags: list[str] | None = msgspec.field(default=None, name="tags")
+    raw_tags: list[str] | None = msgspec.field(default=None, name="tags")
     requires_approval: bool | None = msgspec.field(default=None, name="default_requires_approval")
 
     @property
     def tags(self) -> list[str]:
         """Its tags."""
-        return self.told_tags or []
+        return self.raw_tags or []
 
 
 class PassageRecord(msgspec.Struct, kw_only=True):
-    """A passage of archival memory: what an agent does not see unless it searches.
+    """A passage of archival memory, which an agent reads by searching.
 
-    ``agent_id`` is the agent it was read from; Letta's own answer does not name it. The vector is not read.
+    ``agent_id`` is the agent it was read from; Letta's answer does not have it. The vector is not read.
     """
 
     id: str
     text: str = ""
-    told_tags: list[str] | None = msgspec.field(default=None, name="tags")
+    raw_tags: list[str] | None = msgspec.field(default=None, name="tags")
     created_at: datetime | None = None
     agent_id: str = ""
 
     @property
     def tags(self) -> list[str]:
         """Its tags."""
-        return self.told_tags or []
+        return self.raw_tags or []
 
 
 class MemoryHit(msgspec.Struct, kw_only=True):
-    """A passage that a search found. ``score``, higher is nearer; ``None`` where Letta does not tell one."""
+    """A passage that a search found. A higher ``score`` is nearer; ``None`` if Letta reports none."""
 
     passage: PassageRecord
     score: float | None = None
@@ -92,7 +95,7 @@ class _LlmConfig(msgspec.Struct):
 
 
 class AgentState(msgspec.Struct, kw_only=True):
-    """An agent's state as Letta keeps it. ``model`` is a handle with its provider's prefix, ``openai/gpt-4o-mini``."""
+    """An agent's state in Letta. ``model`` is a handle with its provider's prefix, ``openai/gpt-4o-mini``."""
 
     id: str
     name: str | None = None
@@ -107,22 +110,22 @@ class AgentState(msgspec.Struct, kw_only=True):
 
     @property
     def model_name(self) -> str | None:
-        """The model as LiteLLM names it: the handle without its provider's prefix."""
+        """The model's name in LiteLLM: the handle without its provider's prefix."""
         handle = self.model or (self.llm_config.handle or self.llm_config.model if self.llm_config else None)
         return handle.split("/", 1)[-1] if handle else None
 
 
 class AgentToChange(msgspec.Struct, kw_only=True):
-    """What a change of an agent starts from. ``llm_config`` is how it calls its model, whole, as Letta keeps it."""
+    """The parts of an agent that a change needs. ``llm_config`` is Letta's whole configuration of its model."""
 
     tags: list[str] = []
     llm_config: dict[str, Any]
 
     def with_model(self, name: str, *, context: int | None, output: int | None) -> dict[str, Any]:
-        """``llm_config`` with another model that LiteLLM serves, and with no more tokens than it takes.
+        """``llm_config`` with another model of LiteLLM, and with no more tokens than that model allows.
 
-        Changed in place, since a new ``model`` alone makes Letta forget the endpoint that AMS has set: the agent would
-        call its model past the gateway, and not at its owner's expense.
+        The other fields are kept. If a change has ``model`` alone, Letta removes the endpoint that AMS has set: the
+        agent would not call its model through the gateway, and its owner would not pay.
         """
         config = {**self.llm_config, "model": name, "display_name": None}
         handle = config.get("handle")
@@ -139,7 +142,7 @@ class AgentToChange(msgspec.Struct, kw_only=True):
 class ConversationRecord(msgspec.Struct, kw_only=True):
     """A conversation with an agent.
 
-    An agent's own, default conversation has no record in Letta; here its id is ``conversation:<agent id>``.
+    An agent's default conversation has no record in Letta; here its id is ``conversation:<agent id>``.
     """
 
     id: str
@@ -151,7 +154,7 @@ class ConversationRecord(msgspec.Struct, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, kw_only=True):
-    """One turn's work: from the message that started it to its stop reason."""
+    """Letta's record of a turn."""
 
     id: str
     agent_id: str | None = None
@@ -165,9 +168,9 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> RunStatus:
-        """The status, ``UNKNOWN`` for one this gateway does not know.
+        """The status; ``UNKNOWN`` for one that the gateway does not know.
 
-        A run with a stop reason is over: Letta can leave its status behind, so the reason then gives the status.
+        A run with a stop reason has ended. Letta can leave its status unchanged, so it is derived from the reason.
         """
         status = RunStatus(self.raw_status)
         if status in _ENDS or not self.stop_reason:
@@ -176,15 +179,15 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, one way or another."""
+        """Whether it has ended."""
         return self.status in _ENDS
 
     @property
     def is_active(self) -> bool:
-        """Whether it is still going.
+        """Whether it has not ended.
 
-        Letta leaves the run of an answer that was not streamed ``created`` for ever (tried on 0.16.8), so of those that
-        are ``created`` only a background run, which is about to begin, counts.
+        Letta 0.16.8 leaves the run of an answer that was not streamed ``created`` for ever. So a ``created`` run is
+        active only if it is a background run, which is about to begin.
         """
         if self.status is RunStatus.CREATED:
             return bool(self.background)
@@ -192,23 +195,12 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def time_to_first_token_ms(self) -> int | None:
-        """From the run's start to its first token, in milliseconds."""
+        """The time from the run's start to its first token, in milliseconds."""
         return None if self.ttft_ns is None else round(self.ttft_ns / 1_000_000)
 
 
-class Usage(msgspec.Struct, kw_only=True):
-    """Tokens of a turn or a completion, and its cost in US dollars where the upstream tells it."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    cached_prompt_tokens: int | None = None
-    cost_usd: Decimal | None = None
-
-
 class StepStatus(StrEnum):
-    """How a step went. ``UNKNOWN`` is whatever a newer Letta may invent."""
+    """The status of a step. ``UNKNOWN`` is a status of a newer Letta."""
 
     PENDING = "pending"
     SUCCESS = "success"
@@ -222,19 +214,19 @@ class StepStatus(StrEnum):
 
 
 class PromptDetails(msgspec.Struct):
-    """What Letta tells of the tokens that went in."""
+    """Letta's details of prompt tokens."""
 
     cached_tokens: int | None = None
 
 
 class CompletionDetails(msgspec.Struct):
-    """What Letta tells of the tokens that came out."""
+    """Letta's details of completion tokens."""
 
     reasoning_tokens: int | None = None
 
 
 class Spent(msgspec.Struct, kw_only=True):
-    """Tokens as Letta counts them for a run or a step. It tells no cost."""
+    """Tokens of a run or a step. Letta reports no cost."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -244,7 +236,7 @@ class Spent(msgspec.Struct, kw_only=True):
 
     @property
     def usage(self) -> Usage:
-        """The same, as the graph shows it."""
+        """The tokens as ``Usage``."""
         prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
             prompt_tokens=self.prompt_tokens,
@@ -256,9 +248,9 @@ class Spent(msgspec.Struct, kw_only=True):
 
 
 class StepRecord(Spent, kw_only=True):
-    """One call of the model within a run. Letta keeps no time of it.
+    """One model call in a run. Letta stores no time of it.
 
-    Its ``error_data`` has upstream texts and tracebacks: it is not read, and the status and stop reason say enough.
+    Its ``error_data`` has upstream texts and tracebacks and is not read.
     """
 
     id: str
@@ -271,5 +263,5 @@ class StepRecord(Spent, kw_only=True):
 
     @property
     def status(self) -> StepStatus:
-        """The status, ``UNKNOWN`` for one this gateway has never heard of."""
+        """The status; ``UNKNOWN`` for one that the gateway does not know."""
         return StepStatus(self.raw_status or "unknown")

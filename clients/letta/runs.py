@@ -1,8 +1,9 @@
-"""Runs."""
+"""Calls for runs and their steps."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,19 +11,21 @@ import msgspec
 from clients.calls import Call, CallScope, UpstreamRejected
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
-from clients.letta.records import RunRecord, Spent, StepRecord, Usage
-from clients.letta.wire import MAX_PAGE, Wire, translate
-from clients.moments import in_utc
+from clients.letta.records import MAX_PAGE, RunRecord, Spent, StepRecord
+from clients.letta.refusals import translate
+from clients.service import ServiceClient
+from clients.timestamps import in_utc
+from clients.usage import Usage
 
 RUN_START = 5
-"""How many messages the start of a run is: its user message, and what Letta may have put before that."""
+"""The messages that are read of the start of a run: the user message, and those that Letta may add before it."""
 
-MAX_GOING = 1000
-"""How many runs that are going are listed, which is as many as Letta lists."""
+MAX_ACTIVE = 1000
+"""The most active runs that are listed, which is Letta's own limit."""
 
 
 class _RunSpent(Spent, kw_only=True):
-    """Letta counts every run, from 0."""
+    """Letta reports a total for every run."""
 
     total_tokens: int | None
 
@@ -39,45 +42,45 @@ _BEGINNING = [("statuses", "created"), ("background", "true")]
 _OVER = [("statuses", status) for status in ("completed", "failed", "cancelled")]
 
 
-class RunCalls(Wire):
-    """Part of ``Letta``."""
+class RunCalls(ServiceClient):
+    """The calls of ``Letta`` for runs and steps."""
 
     async def run(self, scope: CallScope, run_id: str) -> RunRecord:
-        """One run. Raises NotFound."""
+        """Read a run. Raises NotFound."""
         return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}", subject=run_id))
 
     async def run_messages(self, scope: CallScope, run_id: str, conversation: str) -> list[MessageRecord]:
-        """The first messages of a run of a conversation, oldest first; the user's own is the first. Raises NotFound."""
+        """Read the first messages of a run of a conversation, oldest first. Raises NotFound."""
         params = [("limit", str(RUN_START)), ("order", "asc")]
-        answer = await self.ask(
+        answer = await self.upstream.request(
             scope, Call(operation="run.messages", path=f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
         )
         return decode_page(answer.body, conversation, newest_first=False)
 
     async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
-        """The runs of some agents that are still going, newest first; with them, maybe, some that never end.
+        """Read the active runs of agents, newest first. The list can have runs that are not active.
 
-        Letta leaves those of answers that were not streamed ``created`` (see ``RunRecord.is_active``). Where a page is
-        full of them, the runs that can be going are asked for by themselves.
+        Letta leaves runs whose answers were not streamed ``created`` (see ``RunRecord.is_active``). If they fill a
+        page, runs that can be active are read by their statuses.
         """
         page = await self._of_agents(scope, agent_ids, _ACTIVE, MAX_PAGE)
         if len(page) < MAX_PAGE:
             return page
         going = await asyncio.gather(
-            *(self._of_agents(scope, agent_ids, which, MAX_GOING) for which in (_RUNNING, _BEGINNING))
+            *(self._of_agents(scope, agent_ids, which, MAX_ACTIVE) for which in (_RUNNING, _BEGINNING))
         )
         return sorted((run for runs in going for run in runs), key=_age, reverse=True)
 
     async def runs(self, scope: CallScope, agent_ids: list[str], *, limit: int) -> list[RunRecord]:
-        """The newest runs of some agents, newest first."""
+        """Read the newest runs of agents, newest first."""
         return await self._of_agents(scope, agent_ids, [], limit)
 
     async def agent_runs(
         self, scope: CallScope, agent_id: str, *, limit: int, over: bool, before: str | None = None
     ) -> list[RunRecord]:
-        """A page of an agent's runs, newest first, all or those that are ``over``.
+        """Read a page of an agent's runs, newest first: all, or those that have ended (``over``).
 
-        ``before`` is the id of a run that those asked for are older than; one that Letta does not know is ignored.
+        The runs are older than ``before``. Letta ignores an unknown id.
         """
         which = [*(_OVER if over else []), *([("before", before)] if before else [])]
         return await self._of_agents(scope, [agent_id], which, limit)
@@ -85,42 +88,48 @@ class RunCalls(Wire):
     async def _of_agents(
         self, scope: CallScope, agent_ids: list[str], which: list[tuple[str, str]], limit: int
     ) -> list[RunRecord]:
-        """The newest of some agents' runs that are ``which``, newest first."""
+        """Read the newest runs of agents that match the parameters ``which``."""
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
         params += [("limit", str(limit)), ("order", "desc")]
         subject = agent_ids[0] if len(agent_ids) == 1 else ""
         return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params, subject=subject))
 
     async def run_usage(self, scope: CallScope, run_id: str) -> Usage:
-        """The tokens of all of a run's steps so far. Raises NotFound."""
+        """Read the tokens of all of a run's steps so far. Raises NotFound."""
         call = Call(operation="run.usage", path=f"/v1/runs/{run_id}/usage", subject=run_id)
         spent = await self.read(scope, _SPENT, call)
         return spent.usage
 
     async def run_steps(self, scope: CallScope, run_id: str) -> list[StepRecord]:
-        """A run's first 100 steps, oldest first. Raises NotFound."""
+        """Read a run's first 100 steps, oldest first. Raises NotFound."""
         params = [("order", "asc"), ("limit", str(MAX_PAGE))]
         call = Call(operation="run.steps", path=f"/v1/runs/{run_id}/steps", params=params, subject=run_id)
         return await self.read(scope, _STEPS, call)
 
     async def step(self, scope: CallScope, step_id: str) -> StepRecord:
-        """One step. Raises NotFound."""
+        """Read a step. Raises NotFound."""
         return await self.read(scope, _STEP, Call(operation="step", path=f"/v1/steps/{step_id}", subject=step_id))
 
     async def cancel(self, scope: CallScope, run: RunRecord) -> None:
-        """Stop a run. A run that is over already is no error."""
+        """Cancel a run. It is not an error if the run has ended."""
         call = Call(
             operation="run.cancel",
             method="POST",
             path=f"/v1/agents/{run.agent_id}/messages/cancel",
             json={"run_ids": [run.id]},
             subject=run.id,
+            refused=_refused_cancel,
         )
-        try:
+        with suppress(_HasEnded):
             await self.upstream.request(scope, call)
-        except UpstreamRejected as rejected:
-            if rejected.status != 409:
-                raise translate(rejected) from rejected
+
+
+class _HasEnded(Exception):
+    """The run has ended and cannot be cancelled."""
+
+
+def _refused_cancel(rejected: UpstreamRejected) -> Exception:
+    return _HasEnded() if rejected.status == 409 else translate(rejected)
 
 
 def _age(run: RunRecord) -> tuple[datetime, str]:

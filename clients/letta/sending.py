@@ -1,7 +1,4 @@
-"""What starts a turn: a message, or a decision on the tool calls that an earlier turn has asked leave for.
-
-Or nothing: a turn that was begun elsewhere is taken up.
-"""
+"""The inputs of turns: a message, a decision on tool calls that wait for approval, or a run to follow."""
 
 from __future__ import annotations
 
@@ -14,23 +11,23 @@ from clients.letta.messages import UserMessage
 
 
 class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's message. ``content`` is a list of Letta's parts; ``otid`` is the sender's own id of the message."""
+    """A user's message. ``content`` is a list of Letta's parts; ``otid`` is the id that the sender gives it."""
 
     content: list[dict[str, Any]]
     otid: str
 
     def wire(self) -> dict[str, Any]:
-        """As Letta takes it."""
+        """The JSON for Letta."""
         return {"role": "user", "content": self.content, "otid": self.otid}
 
     def record(self, scope: str, run_id: str | None) -> UserMessage:
-        """The message as it will stand in ``scope``, before Letta has stored it."""
+        """The message as it will be read in ``scope``, before Letta has stored it."""
         content = msgspec.convert(self.content, list[ContentPart])
         return UserMessage(otid=self.otid, scope=scope, content=content, run_id=run_id)
 
 
 class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision on every call of one approval request."""
+    """A decision on all calls of one approval request."""
 
     tool_call_ids: list[str]
     approve: bool
@@ -38,25 +35,25 @@ class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
     otid: str
 
     def wire(self) -> dict[str, Any]:
-        """As Letta takes it."""
+        """The JSON for Letta."""
         decision = {"type": "approval", "approve": self.approve, "reason": self.reason}
         approvals = [{**decision, "tool_call_id": call_id} for call_id in self.tool_call_ids]
         return {"type": "approval", "approvals": approvals, "otid": self.otid}
 
     def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
-        """Nothing of it is shown before Letta has stored it."""
+        """It is not shown before Letta has stored it."""
         return
 
 
 class FollowedRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A turn that was begun elsewhere and is taken up: nothing is sent. Letta streams a ``background`` run again."""
+    """A turn that began elsewhere: nothing is sent. Letta can stream a ``background`` run again."""
 
     run_id: str
     background: bool
     otid: str = ""
 
     def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
-        """What began it is in the list of messages."""
+        """The message that started it is in the list of messages."""
         return
 
 

@@ -1,4 +1,4 @@
-"""Letta's words for why a run stopped (``StopReasonType`` of 0.16.8), and how a run that stopped so ended."""
+"""Letta's stop reasons (``StopReasonType`` of 0.16.8), by the outcome of the run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class StopKind(StrEnum):
-    """How a run ended."""
+    """The outcome of a run."""
 
     COMPLETED = "completed"
     CANCELLED = "cancelled"
@@ -17,9 +17,9 @@ _COMPLETED = frozenset({"end_turn", "tool_rule", "requires_approval"})
 
 
 def stop_kind(reason: str) -> StopKind:
-    """How a run with this stop reason ended.
+    """The outcome of a run with a stop reason.
 
-    A word that Letta 0.16.8 does not have counts as a failure: a broken answer must not look complete.
+    A reason that Letta 0.16.8 does not have is a failure, so that an incomplete answer does not look complete.
     """
     if reason in _COMPLETED:
         return StopKind.COMPLETED

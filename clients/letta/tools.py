@@ -1,4 +1,4 @@
-"""Calls of tools within messages, what people decide on them, and what they give back."""
+"""Tool calls in messages, decisions on them, and their results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class ToolCall(msgspec.Struct):
-    """A call the model asks for. ``arguments`` is JSON text, as the model wrote it, valid or not."""
+    """A tool call. ``arguments`` is JSON text as the model wrote it, valid or not."""
 
     tool_call_id: str | None = None
     name: str | None = None
@@ -24,7 +24,7 @@ class Approval(msgspec.Struct):
 
 
 class ToolReturnStatus(StrEnum):
-    """How a tool's call went."""
+    """The status of a tool's result."""
 
     SUCCESS = "success"
     ERROR = "error"
@@ -36,7 +36,7 @@ class ToolReturnStatus(StrEnum):
 
 
 class ToolReturn(msgspec.Struct, kw_only=True):
-    """What one call gave back."""
+    """The result of one call."""
 
     tool_call_id: str | None = None
     raw_status: str | None = msgspec.field(default=None, name="status")
@@ -44,12 +44,12 @@ class ToolReturn(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> ToolReturnStatus | None:
-        """How it went, ``UNKNOWN`` in a word that this gateway has never heard of."""
+        """Its status; ``UNKNOWN`` for one that the gateway does not know."""
         return None if self.raw_status is None else ToolReturnStatus(self.raw_status)
 
     @property
     def text(self) -> str | None:
-        """What came back, as text."""
+        """The result as text."""
         if self.tool_return is None or isinstance(self.tool_return, str):
             return self.tool_return
         return msgspec.json.encode(self.tool_return).decode()

@@ -1,4 +1,4 @@
-"""Turns: sending what starts one, and reading what it says."""
+"""Calls that start turns, and that follow them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable
 from clients.errors import Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame, seq_id_of
+from clients.letta.refusals import translate
 from clients.letta.sending import Sent
-from clients.letta.wire import Wire, translate
+from clients.service import ServiceClient
 from clients.sse import sse_events
-from clients.upstream import StreamedAnswer, Upstream
+from clients.upstream import StreamedAnswer, StreamedCall, Upstream
 
 NO_REDIS_SECONDS = 60.0
-"""How long a Letta without Redis is not asked for a background run again."""
+"""How long no background run is requested after Letta reported that it has no Redis."""
 
 
 class LettaTurn:
-    """An opened stream of one turn. ``background`` says whether Letta can take it up again by ``seq_id``."""
+    """An opened stream of one turn. ``background``: Letta can stream it again by ``seq_id``."""
 
     def __init__(self, frames: AsyncIterator[Frame], *, background: bool) -> None:
         self.frames = frames
         self.background = background
 
 
-class TurnCalls(Wire):
-    """Part of ``Letta``."""
+class TurnCalls(ServiceClient):
+    """The calls of ``Letta`` for turns."""
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream)
@@ -38,7 +39,7 @@ class TurnCalls(Wire):
         self._has_redis = True
 
     def note(self) -> str | None:
-        """What this Letta cannot do, as far as its last answer to a message says."""
+        """Whether the last message was refused as a background run, as a sentence for operators."""
         if self._has_redis:
             return None
         return "It has no Redis: a turn cannot be taken up again if this gateway goes down."
@@ -52,10 +53,10 @@ class TurnCalls(Wire):
         *,
         opens_within: float,
     ) -> AsyncIterator[LettaTurn]:
-        """Send a message, or a decision, and read the turn it starts.
+        """Send a message or a decision, and open the stream of its turn.
 
-        Asked for in the background, so that the turn can be taken up again. A Letta without Redis refuses that before
-        anything has run; the message is then sent in the foreground, and so are others for a while.
+        The run is requested in the background, so that its stream can be opened again. If Letta has no Redis it
+        refuses that before the turn begins. Then this message, and others for a while, are sent in the foreground.
 
         Raises:
             Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
@@ -70,15 +71,21 @@ class TurnCalls(Wire):
             subject=conversation,
             model_work=True,
             is_refusal=_lacks_redis,
+            refused=_refused_turn,
         )
+
+        def opened(*, background: bool) -> StreamedCall:
+            sent = replace(call, json=body | {"background": background})
+            return self.upstream.stream(scope, sent, opens_within=opens_within)
+
         async with AsyncExitStack() as stack:
             background = time.monotonic() >= self._foreground_until
             try:
-                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+                answer = await stack.enter_async_context(opened(background=background))
             except _NoRedis:
                 self._foreground_until = time.monotonic() + NO_REDIS_SECONDS
                 background = self._has_redis = False
-                answer = await stack.enter_async_context(self._turn(scope, call, body, opens_within, background))
+                answer = await stack.enter_async_context(opened(background=False))
             self._has_redis = self._has_redis or background
             yield LettaTurn(_frames(answer, conversation), background=background)
 
@@ -86,7 +93,7 @@ class TurnCalls(Wire):
     async def taken_up(
         self, scope: CallScope, conversation: str, run_id: str, *, opens_within: float
     ) -> AsyncIterator[LettaTurn]:
-        """The turn of a background run, from its start, whoever began it. Raises BadUserInput for another run."""
+        """Open the stream of a background run from its start. Raises BadUserInput for another run."""
         call = Call(
             operation="run.stream",
             method="POST",
@@ -95,32 +102,20 @@ class TurnCalls(Wire):
             subject=run_id,
             model_work=True,
         )
-        try:
-            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                yield LettaTurn(_frames(answer, conversation), background=True)
-        except UpstreamRejected as rejected:
-            raise translate(rejected) from rejected
-
-    @asynccontextmanager
-    async def _turn(
-        self, scope: CallScope, call: Call, body: dict[str, Any], opens_within: float, background: bool
-    ) -> AsyncIterator[StreamedAnswer]:
-        call = replace(call, json=body | {"background": background})
-        try:
-            async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-                yield answer
-        except UpstreamRejected as rejected:
-            if rejected.status == 503:
-                raise _NoRedis from rejected
-            raise translate(rejected) from rejected
+        async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
+            yield LettaTurn(_frames(answer, conversation), background=True)
 
 
 class _NoRedis(Exception):
-    """Letta cannot run a turn in the background."""
+    """Letta has no Redis and cannot run a turn in the background."""
+
+
+def _refused_turn(rejected: UpstreamRejected) -> Exception:
+    return _NoRedis() if rejected.status == 503 else translate(rejected)
 
 
 def _lacks_redis(answer: Answer) -> bool:
-    """Whether a 503 is Letta's refusal of a background run (Letta contract), not a Letta that is down."""
+    """Whether a 503 refuses a background run (Letta contract)."""
     return answer.status == 503 and b"requires Redis" in answer.body
 
 
@@ -129,14 +124,14 @@ def _body(sent: Sent) -> dict[str, Any]:
 
 
 class _Seen:
-    """The numbers that frames have had. Those from 1 on that leave no gap, as Letta's do, take no memory."""
+    """A set of frame numbers. Consecutive numbers from 1, as Letta's are, take no memory."""
 
     def __init__(self) -> None:
         self._upto = 0
         self._others: set[int] = set()
 
     def is_new(self, number: int) -> bool:
-        """Whether no frame has had this number; from now on one has."""
+        """Add a number. Returns whether it is new."""
         if 0 < number <= self._upto or number in self._others:
             return False
         self._others.add(number)
@@ -147,12 +142,12 @@ class _Seen:
 
 
 async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
-    """The frames, each number once: what comes again under a ``seq_id`` that has been seen is dropped.
+    """The frames. One with the ``seq_id`` of an earlier frame is dropped.
 
-    A frame that cannot be read is dropped too: the turn goes on, and its messages are read back whole at its end.
+    A frame that cannot be read is dropped too: at the end of the turn its messages are read in full.
 
     Raises:
-        UpstreamError: reason ``DECODE`` for bytes without a single frame that can be read.
+        UpstreamError: reason ``DECODE``: there are bytes, and no frame can be read.
     """
     seen, readable, number = _Seen(), False, 0
 

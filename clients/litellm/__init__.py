@@ -1,18 +1,33 @@
-"""LiteLLM: models, completions, embeddings, and what they cost, paid for by the caller's own virtual key."""
+"""LiteLLM: models, completions, embeddings and what they cost. The user's own virtual key pays for each call.
 
-from clients.litellm.client import CompletionStream, LiteLLM, passed_headers
+The modules of this package decode what LiteLLM sends. Other packages import from here alone.
+"""
+
+from clients.litellm.activity import Counts, UsageLine, summed
+from clients.litellm.answers import Embeddings, ModelAnswer
+from clients.litellm.client import LiteLLM
+from clients.litellm.completions import CompletionStream, Done, Piece, Unreadable
+from clients.litellm.embeddings import EmbeddingRecord
 from clients.litellm.keys import KeyInfo
 from clients.litellm.models import ModelDetails, ModelMode, ModelRecord, ModelSupports
-from clients.litellm.usage import UsageLine
+from clients.litellm.money import dollars
 
 __all__ = [
     "CompletionStream",
+    "Counts",
+    "Done",
+    "EmbeddingRecord",
+    "Embeddings",
     "KeyInfo",
     "LiteLLM",
+    "ModelAnswer",
     "ModelDetails",
     "ModelMode",
     "ModelRecord",
     "ModelSupports",
+    "Piece",
+    "Unreadable",
     "UsageLine",
-    "passed_headers",
+    "dollars",
+    "summed",
 ]

@@ -1,4 +1,4 @@
-"""What an answer of LiteLLM must have before it is taken for one, and what its failures are about."""
+"""Checks of LiteLLM's answers, and of its failures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 from clients.calls import Answer
 from clients.decode import UNREADABLE, Records, undecodable
 from clients.errors import Service
-from clients.litellm.errors import error_in
 from clients.litellm.fields import with_whole_pairs
+from clients.litellm.refusals import error_in
 
 
 class _Error(msgspec.Struct):
@@ -52,7 +52,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def model_of(body: bytes) -> str:
-    """The model that a request names; empty where it names none."""
+    """The model in a request, or empty."""
     try:
         model = _ASKED.decode(body).model
     except UNREADABLE:
@@ -61,9 +61,9 @@ def model_of(body: bytes) -> str:
 
 
 def model_failed(answer: Answer) -> bool:
-    """Whether a 5xx is a model's failure that LiteLLM reports: it is well itself, and other models may be too.
+    """Whether a 5xx reports the failure of a model: LiteLLM itself, and its other models, can be well.
 
-    LiteLLM reports it in its error envelope; ``llm_provider-*`` headers are the model's own.
+    LiteLLM reports it in its error envelope. ``llm_provider-*`` headers come from the model's provider.
     """
     if any(name.startswith("llm_provider-") for name in answer.headers):
         return True
@@ -75,7 +75,7 @@ def model_failed(answer: Answer) -> bool:
 
 
 def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
-    """A check of a 2xx by what ``read`` raises. An error envelope under a 2xx becomes the error that it says it is."""
+    """A check that an answer with a 2xx status can be read. An error envelope becomes an answer with its status."""
 
     def check(answer: Answer) -> Answer:
         answer = msgspec.structs.replace(answer, body=answer.body.removeprefix(_BOM))
@@ -83,7 +83,7 @@ def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
         if error is not None:
             return msgspec.structs.replace(answer, status=error.status or 500)
         try:
-            str(answer.body, "utf-8")  # what read passes over is not looked at
+            str(answer.body, "utf-8")  # the decoder does not check the fields that it skips
             read(with_whole_pairs(answer.body))
         except UNREADABLE as unreadable:
             raise undecodable(Service.LITELLM) from unreadable
@@ -97,7 +97,7 @@ def _no_stream(_: bytes) -> object:
 
 
 def models_of(body: bytes) -> list[tuple[str, bytes]]:
-    """The models of OpenAI's list: each one's id, and its bytes."""
+    """The models of OpenAI's list: the id and the bytes of each."""
     return [(_MODEL.decode(raw).id, bytes(raw)) for raw in _LISTED.decode(body).data]
 
 
@@ -111,4 +111,4 @@ MODELS = _checked(models_of)
 """A list of models: an object whose ``data`` have ids."""
 
 NO_STREAM = _checked(_no_stream)
-"""An answer that was to be a stream and is none: an error envelope, or unreadable."""
+"""An answer that is not the requested stream: an error envelope, or unreadable."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import msgspec
 
-from clients.letta.records import Usage
-from clients.litellm.errors import WireError, wire_error
 from clients.litellm.fields import Object, as_json, as_list, as_object, clean, count, joined_text, json_object, word
+from clients.litellm.refusals import WireError, wire_error
 from clients.litellm.tokens import usage_of
 from clients.litellm.toolcalls import CallPiece
 from clients.sse import SseEvent
+from clients.usage import Usage
 
 _ENVELOPE = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "obfuscation"}) | {
     *("usage", "choices"),
     *("provider", "x_groq", "timings"),
 }
-"""Top-level fields that say nothing of the answer itself; the last three are OpenRouter's, Groq's and llama.cpp's."""
+"""Top-level fields that are not part of the answer. The last three are OpenRouter's, Groq's and llama.cpp's."""
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 _TEXT_TYPES = (None, "text", "output_text", "refusal")
 _THOUGHT_TYPES = ("thinking", "reasoning")
-"""Tuples, since a type can be a list or an object, which no set can be asked for."""
+"""Tuples, since a type can be a list or an object, which is not hashable."""
 _FINISHES = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "end"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length"),
@@ -27,16 +27,15 @@ _FINISHES = {
     **dict.fromkeys(("content_filter", "content_filtered", "safety", "recitation", "refusal"), "content_filter"),
     **dict.fromkeys(("blocklist", "prohibited_content", "guardrail_intervened", "sensitive"), "content_filter"),
 }
-"""Finish reasons of other providers in OpenAI's words; LiteLLM translates those of the providers that it knows."""
+"""OpenAI's finish reasons for those of providers that LiteLLM does not translate."""
 _TEXT = ("text", "refusal", "content")
 _THOUGHTS = ("text", "thinking", "summary", "content", "reasoning")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "reasoning_text", "thinking")
-"""Fields that providers have for what a model thinks, in the order of preference: LiteLLM gives the first beside the
-last, with the same text."""
+"""Providers' fields for reasoning, in the order of preference. LiteLLM sends the first and the last with equal text."""
 
 
 class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """What a chunk adds to one of the answer's choices. ``calls`` have the upstream's indexes."""
+    """The part of a chunk for one choice. ``calls`` have the indexes that LiteLLM sent."""
 
     index: int
     text: str = ""
@@ -49,9 +48,11 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """One chunk.
 
     Attributes:
-        has_usage: whether it carries usage, readable or not.
-        is_only_usage: whether it carries usage and nothing else.
-        error: set in a chunk that tells that the model has failed.
+        choices: the parts for each choice.
+        usage: the usage that can be read.
+        has_usage: whether it has usage, readable or not.
+        is_only_usage: whether it has usage and nothing else.
+        error: the failure of the model, if the chunk reports one.
     """
 
     choices: list[ChoiceDelta]
@@ -62,15 +63,15 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_done(event: SseEvent) -> bool:
-    """Whether it is the event after which nothing follows."""
+    """Whether it is ``[DONE]``, the last event."""
     return event.data.strip() == b"[DONE]"
 
 
 def decode_chunk(event: SseEvent) -> Chunk | None:
-    """Decode one event. Each field is read by itself: one that has an unexpected type is left out.
+    """Decode one event. A field of an unexpected type is left out.
 
     Returns:
-        ``None`` for data that is no JSON object, unless the event is named an error.
+        ``None`` for data that is not a JSON object, unless the event's name is ``error``.
     """
     wire = json_object(event.data)
     if wire is None and event.event == "error":
@@ -81,10 +82,10 @@ def decode_chunk(event: SseEvent) -> Chunk | None:
     error = _error(wire, choices, event.event)
     has_usage = wire.get("usage") is not None
     return Chunk(
-        choices=[_decoded(choice, place) for place, choice in enumerate(choices)],
+        choices=[_decoded(choice, position) for position, choice in enumerate(choices)],
         usage=usage_of(wire.get("usage")),
         has_usage=has_usage,
-        is_only_usage=has_usage and error is None and _says_nothing(wire, choices),
+        is_only_usage=has_usage and error is None and _has_nothing_else(wire, choices),
         error=error,
     )
 
@@ -96,18 +97,18 @@ def _choices(value: object) -> list[Object]:
 def _error(wire: Object, choices: list[Object], event: str) -> WireError | None:
     """The error of a chunk: in ``error`` (OpenAI, LiteLLM), a choice's ``error`` (OpenRouter) or ``detail`` (FastAPI).
 
-    vLLM marks it by ``object``, some servers by the event's name alone.
+    vLLM sets ``object``, and some servers only the event's name.
     """
-    for told in (wire.get("error"), *(choice.get("error") for choice in choices)):
-        if told and not (isinstance(told, dict) and all(value in _NOTHING for value in told.values())):
-            return wire_error(told)
+    for sent in (wire.get("error"), *(choice.get("error") for choice in choices)):
+        if sent and not (isinstance(sent, dict) and all(value in _NOTHING for value in sent.values())):
+            return wire_error(sent)
     if wire.get("object") == "error":
         return wire_error(wire)
     named = event == "error" or wire.get("type") == "error" or bool(wire.get("detail"))
     return wire_error(wire.get("detail") or wire) if named and "choices" not in wire else None
 
 
-def _says_nothing(wire: Object, choices: list[Object]) -> bool:
+def _has_nothing_else(wire: Object, choices: list[Object]) -> bool:
     if any(value not in _NOTHING for name, value in wire.items() if name not in _ENVELOPE):
         return False
     readable = wire.get("choices") in _NOTHING or len(choices) == len(as_list(wire.get("choices"))) > 0
@@ -121,13 +122,13 @@ def _is_bare(choice: Object) -> bool:
     return all(value in _NOTHING for value in (*rest.values(), *fields))
 
 
-def _decoded(choice: Object, place: int) -> ChoiceDelta:
+def _decoded(choice: Object, position: int) -> ChoiceDelta:
     index = count(choice.get("index"))
     delta = choice.get("delta")
     delta = as_object(delta if isinstance(delta, dict) else choice.get("message"))
     text, thought = _content(delta.get("content"))
     return ChoiceDelta(
-        index=place if index is None else index,
+        index=position if index is None else index,
         text=(text or (joined_text(choice["text"], _TEXT) if "text" in choice else "")) + _refusal(delta),
         reasoning=_reasoning(delta) or thought,
         calls=_calls(delta),
@@ -136,7 +137,7 @@ def _decoded(choice: Object, place: int) -> ChoiceDelta:
 
 
 def _content(value: object) -> tuple[str, str]:
-    """The text and the thoughts of a delta's content: text itself, or parts of which some are text."""
+    """The text and the reasoning in a delta's content, which is text or parts."""
     if isinstance(value, str):
         return clean(value), ""
     parts = [part for part in as_list(value) if isinstance(part, dict | str)]
@@ -155,9 +156,9 @@ def _part(part: object) -> str:
 
 
 def _refusal(delta: Object) -> str:
-    """What the model says where it refuses to answer; LiteLLM 1.106 moves it among the provider's fields."""
-    told = delta.get("refusal") or as_object(delta.get("provider_specific_fields")).get("refusal")
-    return joined_text(told, _TEXT) if told else ""
+    """The model's refusal. LiteLLM 1.106 moves it to the provider's fields."""
+    sent = delta.get("refusal") or as_object(delta.get("provider_specific_fields")).get("refusal")
+    return joined_text(sent, _TEXT) if sent else ""
 
 
 def _reasoning(delta: Object) -> str:
@@ -169,8 +170,8 @@ def _reasoning(delta: Object) -> str:
 
 def _calls(delta: Object) -> list[CallPiece]:
     """Pieces of tool calls, functions or custom ones; else of a ``function_call``, the older form."""
-    told = delta.get("tool_calls")
-    pieces = [_piece(call) for call in as_list(told) if isinstance(call, dict)] if told else []
+    sent = delta.get("tool_calls")
+    pieces = [_piece(call) for call in as_list(sent) if isinstance(call, dict)] if sent else []
     if pieces or not isinstance(delta.get("function_call"), dict):
         return pieces
     return [_piece({"function": delta["function_call"]})]
@@ -188,14 +189,14 @@ def _piece(call: Object) -> CallPiece:
 
 
 def _arguments(value: object) -> str:
-    """Arguments are JSON text; some upstreams give the JSON itself."""
+    """The arguments as JSON text. Some providers send the JSON itself."""
     if isinstance(value, str):
         return clean(value)
     return "" if value is None else as_json(value)
 
 
 def _finish(value: object) -> str | None:
-    """Why the choice is over; ``unknown`` where that is told in a form that cannot be read."""
+    """The finish reason; ``unknown`` for one that cannot be read."""
     if not value:
         return None
     return _FINISHES.get(value.lower(), clean(value)) if isinstance(value, str) else "unknown"

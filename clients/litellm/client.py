@@ -1,154 +1,126 @@
-"""Calls to LiteLLM: records out, refusals translated."""
+"""The client of LiteLLM."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from types import TracebackType
-from typing import Self
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.codes import Reason
-from clients.decode import decode
-from clients.errors import BadUserInput, Service
+from clients.errors import BadUserInput, GatewayError, Service
+from clients.litellm.activity import ACTIVITY, Activity, UsageLine, hashed, lines
+from clients.litellm.answers import ModelAnswer, model_answer
 from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
-from clients.litellm.errors import bad_key, translated
+from clients.litellm.completions import CompletionStream
 from clients.litellm.keys import KEY, KeyInfo
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
-from clients.litellm.usage import ACTIVITY, UsageLine, hashed, lines
-from clients.sse import SseEvent, sse_events
-from clients.upstream import StreamedCall, Upstream
-
-PASSED_HEADERS = re.compile(
-    r"x-litellm-(call-id|model-id|model-group|response-cost|key-spend)\Z|llm_provider-|retry-after\Z"
-)
-"""Response headers that are worth passing on to an OpenAI SDK (LiteLLM contract)."""
-
+from clients.litellm.refusals import bad_key, translate
+from clients.service import ServiceClient
 
 MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
-"""How much of a key's activity is read at most. A page has so many records: one per day, key, model and endpoint."""
+"""The most pages of a key's activity, and the records of a page: one for each day, key, model and endpoint."""
 
 
-class CompletionStream:
-    """A streamed completion, as a context that opens and closes it.
+class LiteLLM(ServiceClient):
+    """A client of LiteLLM. ``key`` is the virtual key that pays for a call."""
 
-    Attributes:
-        headers: the response headers to pass on.
-        events: the events as they come.
-    """
-
-    __slots__ = ("_call", "events", "headers")
-
-    headers: dict[str, str]
-    events: AsyncIterator[SseEvent]
-
-    def __init__(self, call: StreamedCall) -> None:
-        self._call = call
-
-    async def __aenter__(self) -> Self:
-        try:
-            answer = await self._call.__aenter__()
-        except UpstreamRejected as rejected:
-            raise translated(rejected) from rejected
-        self.headers = passed_headers(answer.headers)
-        self.events = sse_events(answer.chunks, Service.LITELLM)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._call.__aexit__(kind, error, traceback)
-
-
-class LiteLLM:
-    """Calls to LiteLLM. ``key`` is the virtual key that pays for a call."""
-
-    def __init__(self, upstream: Upstream) -> None:
-        self.upstream = upstream
+    service = Service.LITELLM
+    translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
-        """Ask whether LiteLLM is there. Raises GatewayError where it is not."""
+        """Check that LiteLLM is available. Raises GatewayError if it is not."""
         await self.upstream.ping(scope, "/health/liveliness")
 
-    def note(self) -> None:
-        """It can do all that is asked of it, or is not there."""
-
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
-        """The models that ``key`` may call."""
-        answer = await self._ask(scope, Call(operation="models", path="/model_group/info", headers=_bearer(key)))
+        """Read the models that the key may call."""
+        answer = await self.upstream.request(
+            scope, Call(operation="models", path="/model_group/info", headers=_bearer(key))
+        )
         return decode_models(answer.body)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
-        """What LiteLLM knows of those models beyond their groups, by name. A long answer: ask where it is needed."""
-        answer = await self._ask(scope, Call(operation="model.details", path="/model/info", headers=_bearer(key)))
+        """Read the details of those models, by name. The answer is long: call it only if they are needed."""
+        answer = await self.upstream.request(
+            scope, Call(operation="model.details", path="/model/info", headers=_bearer(key))
+        )
         return decode_details(answer.body)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
-        """What ``key`` has spent and may spend."""
+        """Read the spend and the limits of the key."""
         call = Call(operation="key", path="/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
-        answer = await self._ask(scope, call)
-        return decode(Service.LITELLM, KEY, answer.body).info
+        return (await self.read(scope, KEY, call)).info
 
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
-        """What ``key`` was used for from day to day, both included, by UTC's days.
+        """Read the daily usage of the key, from the first to the last day (UTC).
 
-        LiteLLM answers for all keys of the key's user, and for everybody where that user is its admin: it is asked for
-        this key alone, and what is of any other is dropped.
+        LiteLLM can return the usage of other keys too. Only this key is requested, and others are dropped.
 
         Raises:
-            UpstreamError: reason ``CREDENTIAL``, where the key is of no user and LiteLLM tells it nothing.
-            BadUserInput: reason ``RANGE``, where there is more than the gateway reads.
+            UpstreamError: reason ``CREDENTIAL``: the key has no user, and LiteLLM refuses to report its usage.
+            BadUserInput: reason ``RANGE``: there is more usage than the gateway reads.
         """
         mine = hashed(key)
         found: list[UsageLine] = []
         for page in range(1, MAX_ACTIVITY_PAGES + 1):
-            answer = await self._activity(scope, key, mine, first, last, page)
-            activity = decode(Service.LITELLM, ACTIVITY, answer.body)
+            activity = await self._activity(scope, key, mine, first, last, page)
             found += lines(activity, mine)
             if not activity.metadata.has_more:
                 return found
         raise BadUserInput("There is too much usage in this period. Request fewer days.", reason=Reason.RANGE)
 
-    async def _activity(self, scope: CallScope, key: str, key_hash: str, first: date, last: date, page: int) -> Answer:
+    async def _activity(
+        self, scope: CallScope, key: str, key_hash: str, first: date, last: date, page: int
+    ) -> Activity:
         days = [("start_date", first.isoformat()), ("end_date", last.isoformat())]
         params = [*days, ("api_key", key_hash), ("page", str(page)), ("page_size", str(_ACTIVITY_PAGE))]
-        call = Call(operation="usage", path="/user/daily/activity", params=params, headers=_bearer(key))
-        try:
-            return await self.upstream.request(scope, call)
-        except UpstreamRejected as rejected:
-            raise (bad_key() if rejected.status == 403 else translated(rejected)) from rejected
+        call = Call(
+            operation="usage",
+            path="/user/daily/activity",
+            params=params,
+            headers=_bearer(key),
+            refused=_refused_activity,
+        )
+        return await self.read(scope, ACTIVITY, call)
 
-    async def openai_models(self, scope: CallScope, key: str) -> Answer:
-        """``GET /v1/models`` as LiteLLM answers it: an object whose ``data`` are models with ids."""
+    async def openai_models(self, scope: CallScope, key: str) -> bytes:
+        """Read the body of ``GET /v1/models``: an object whose ``data`` are models with ids."""
         call = Call(operation="v1.models", path="/v1/models", headers=_bearer(key), check=MODELS)
-        return await self._ask(scope, call)
+        return (await self.upstream.request(scope, call)).body
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
-        """One model of that list, as LiteLLM writes it; ``None`` where it is not in it."""
-        listed = models_of((await self.openai_models(scope, key)).body)
+        """Read one model of that list; ``None`` if it is not in it."""
+        listed = models_of(await self.openai_models(scope, key))
         return next((raw for model_id, raw in listed if model_id == name), None)
 
-    async def complete(self, scope: CallScope, key: str, body: bytes) -> Answer:
-        """A whole chat completion: OpenAI's request body in, the answer's bytes out."""
-        return await self._ask(scope, _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE))
+    async def complete(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
+        """Complete a chat. ``body`` is OpenAI's request."""
+        call = _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE)
+        return model_answer(await self.upstream.request(scope, call))
 
-    async def embeddings(self, scope: CallScope, key: str, body: bytes) -> Answer:
-        """Embeddings: OpenAI's request body in, the whole answer's bytes out."""
+    async def embeddings(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
+        """Make embeddings. ``body`` is OpenAI's request."""
         call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS)
-        return await self._ask(scope, replace(call, size=AnswerSize.VECTORS))
+        return model_answer(await self.upstream.request(scope, replace(call, size=AnswerSize.VECTORS)))
 
-    def stream(self, scope: CallScope, key: str, body: bytes, *, opens_within: float) -> CompletionStream:
-        """A streamed chat completion. Leaving the context closes LiteLLM's side at once."""
+    def stream(
+        self, scope: CallScope, key: str, body: bytes, *, opens_within: float, wants_usage: bool
+    ) -> CompletionStream:
+        """Stream a chat completion. Leaving the context closes the connection to LiteLLM.
+
+        Args:
+            scope: for whom it is made.
+            key: the virtual key that pays.
+            body: OpenAI's request, which asks for usage.
+            opens_within: the time until the answer begins, in seconds.
+            wants_usage: whether the client asked for usage; if not, a chunk with nothing else is not passed on.
+        """
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
-        return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within))
+        return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within), wants_usage=wants_usage)
 
-    async def _ask(self, scope: CallScope, call: Call) -> Answer:
-        try:
-            return await self.upstream.request(scope, call)
-        except UpstreamRejected as rejected:
-            raise translated(rejected) from rejected
+
+def _refused_activity(rejected: UpstreamRejected) -> GatewayError:
+    return bad_key() if rejected.status == 403 else translate(rejected)
 
 
 def _bearer(key: str) -> dict[str, str]:
@@ -167,8 +139,3 @@ def _model_work(operation: str, path: str, key: str, body: bytes, check: Callabl
         is_models_failure=model_failed,
         check=check,
     )
-
-
-def passed_headers(headers: dict[str, str]) -> dict[str, str]:
-    """The part of LiteLLM's response headers that goes to the caller."""
-    return {name: value for name, value in headers.items() if PASSED_HEADERS.match(name)}

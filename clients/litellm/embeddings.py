@@ -1,4 +1,4 @@
-"""Answers to embeddings requests: one vector for each input."""
+"""Decodes embeddings: one vector for each input."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import msgspec
 
 from clients.decode import decode, undecodable
 from clients.errors import Service
-from clients.letta.records import Usage
 from clients.litellm.fields import count
 from clients.litellm.tokens import usage_of
+from clients.usage import Usage
 
 _FLOAT_BYTES = 4
 
@@ -40,19 +40,19 @@ _WIRE = msgspec.json.Decoder(_Wire)
 
 
 def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], Usage]:
-    """Decode the vectors of ``inputs`` inputs, in the inputs' order, and the tokens they took.
+    """Decode the vectors of ``inputs`` inputs, in the order of the inputs, and the tokens.
 
-    An item without an index belongs to the input at its own place, as do items that all have the same one. A vector is
-    a list of numbers or, as OpenAI's ``encoding_format: base64`` has it, the base64 of little-endian 32-bit floats.
+    If items have no index, or all the same one, they are in the order of the inputs. A vector is a list of numbers, or
+    the base64 of little-endian 32-bit floats (OpenAI's ``encoding_format: base64``).
 
     Raises:
-        UpstreamError: reason ``DECODE``, unless there is exactly one vector of finite numbers for each input.
+        UpstreamError: reason ``DECODE``: there is not exactly one vector of finite numbers for each input.
     """
     wire = decode(Service.LITELLM, _WIRE, body)
     same = len(wire.data) > 1 and all(item.index == wire.data[0].index for item in wire.data)
     records = [
-        EmbeddingRecord(index=_index(None if same else item.index, place), vector=_vector(item.embedding))
-        for place, item in enumerate(wire.data)
+        EmbeddingRecord(index=_index(None if same else item.index, position), vector=_vector(item.embedding))
+        for position, item in enumerate(wire.data)
     ]
     records.sort(key=lambda record: record.index)
     if [record.index for record in records] != list(range(inputs)):
@@ -61,15 +61,15 @@ def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], 
     return records, Usage(prompt_tokens=usage.prompt_tokens, total_tokens=usage.total_tokens)
 
 
-def _index(told: object, place: int) -> int:
-    index = place if told is None else count(told)
+def _index(sent: object, position: int) -> int:
+    index = position if sent is None else count(sent)
     if index is None:
         raise undecodable(Service.LITELLM)
     return index
 
 
-def _vector(told: list[float] | str) -> list[float]:
-    vector = _unpacked(told) if isinstance(told, str) else told
+def _vector(sent: list[float] | str) -> list[float]:
+    vector = _unpacked(sent) if isinstance(sent, str) else sent
     if not vector or not all(map(isfinite, vector)):
         raise undecodable(Service.LITELLM)
     return vector

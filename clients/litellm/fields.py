@@ -1,7 +1,7 @@
-"""Single fields of a model's answer, each read by itself: a value that cannot be read is unknown, never an error.
+"""Decodes single fields of a model's answer. A value that cannot be read is unknown, and not an error.
 
-Providers disagree about the types of what they send (a count as text, a cost as an object), and LiteLLM passes a good
-part of it on. An answer that has been paid for must not be lost over one of its fields.
+Providers send fields of different types (a count as text, a cost as an object), and LiteLLM passes many of them on. The
+user has paid for the answer, so one field must not fail it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 def json_object(data: bytes) -> Object | None:
-    """Parse a JSON object; tolerate what other JSON writers produce.
+    """Parse a JSON object leniently.
 
     ``NaN``, ``Infinity``, numbers out of range, half a surrogate pair, a byte order mark, control characters in strings
-    and bytes that are no UTF-8 are read as well as they can be.
+    and bytes that are not UTF-8 are accepted.
 
     Returns:
         The object; ``None`` for anything else.
@@ -49,9 +49,9 @@ def json_object(data: bytes) -> Object | None:
 
 
 def with_whole_pairs(data: bytes) -> bytes:
-    """JSON in which each half of a surrogate pair that stands alone is U+FFFD.
+    """Replace unpaired surrogates in JSON with U+FFFD.
 
-    Such a half is valid JSON, which msgspec does not read; a model's answer can end in the middle of an emoji.
+    They are valid JSON, which msgspec does not read. A model's answer can end in the middle of an emoji.
     """
     return _ESCAPED_PAIR.sub(lambda found: found[0] if len(found[0]) > _HALF_BYTES else rb"\ufffd", data)
 
@@ -69,10 +69,10 @@ def _parsed_integer(digits: str) -> int | float:
 
 
 def tolerant(kind: type[S], wire: Object) -> S:
-    """Convert an object to a struct; fields whose value cannot be read are left to their defaults.
+    """Convert an object to a struct. A field whose value cannot be read has its default.
 
     Raises:
-        UpstreamError: reason ``DECODE``, where a field without a default is missing or cannot be read.
+        UpstreamError: reason ``DECODE``: a field without a default is missing or cannot be read.
     """
     kept: Object = {}
     for field in msgspec.structs.fields(kind):
@@ -85,19 +85,19 @@ def tolerant(kind: type[S], wire: Object) -> S:
 
 
 def as_object(value: object) -> Object:
-    """An object as it is; anything else as an empty one."""
+    """The value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """A list as it is, an object as a list of one, anything else as an empty list."""
+    """The value if it is a list, a list of it if it is an object, else an empty list."""
     if isinstance(value, list):
         return value
     return [value] if isinstance(value, dict) and value else []
 
 
 def number(value: object) -> Decimal | None:
-    """A finite number that is not negative, given as a number or as text."""
+    """A finite number that is not negative, from a number or text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -125,14 +125,14 @@ def amount(value: object) -> Decimal | None:
 
 
 def word(value: object) -> str | None:
-    """An id, a name or a code: text or a whole number. An empty text is none."""
+    """An id, a name or a code, from text or a whole number; ``None`` for an empty text."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**63:
         return str(value)
     return clean(value) or None if isinstance(value, str) else None
 
 
 def clean(text: str) -> str:
-    """The text without halves of surrogate pairs, which no answer could be encoded with."""
+    """The text without unpaired surrogates, which cannot be encoded."""
     if text.isascii():
         return text
     try:
@@ -143,7 +143,7 @@ def clean(text: str) -> str:
 
 
 def as_json(value: object) -> str:
-    """A value as JSON text; empty where it is nested too deeply to be written."""
+    """A value as JSON text; empty if it is nested too deeply."""
     try:
         return clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     except RecursionError:
@@ -151,7 +151,7 @@ def as_json(value: object) -> str:
 
 
 def joined_text(value: object, names: tuple[str, ...], depth: int = _MAX_NESTING) -> str:
-    """The text in a value: itself, that of a list's parts, or that of the first of an object's ``names`` with any."""
+    """The text in a value: itself, of a list's parts, or of the first field in ``names`` with text."""
     if isinstance(value, str):
         return clean(value)
     if depth == 0:

@@ -1,4 +1,4 @@
-"""What a virtual key has spent and may spend."""
+"""Virtual keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clients.litellm.money import dollars
 
 
 class KeyInfo(msgspec.Struct, kw_only=True):
-    """What a virtual key has spent and may spend, and until when it is good. The key itself is not in it."""
+    """The spend, limits and expiry of a virtual key, without the key itself."""
 
     spend: Decimal
     max_budget: Decimal | None = None
@@ -22,17 +22,17 @@ class KeyInfo(msgspec.Struct, kw_only=True):
 
     @property
     def spend_usd(self) -> Decimal:
-        """Spent so far, in US dollars."""
+        """The spend so far, in US dollars."""
         return dollars(self.spend)
 
     @property
     def max_usd(self) -> Decimal | None:
-        """What may be spent, in US dollars."""
+        """The budget, in US dollars."""
         return None if self.max_budget is None else dollars(self.max_budget)
 
     @property
     def remaining_usd(self) -> Decimal | None:
-        """What is left of it; 0 where the last call has cost more than was left."""
+        """The rest of the budget; 0 if the last call cost more than was left."""
         return None if self.max_budget is None else max(Decimal(0), dollars(self.max_budget - self.spend))
 
 

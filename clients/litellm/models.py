@@ -1,4 +1,4 @@
-"""Models: what a key may call, what it costs, what it can do."""
+"""Models, their prices and capabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clients.litellm.money import per_million
 
 
 class ModelMode(StrEnum):
-    """What a model is for."""
+    """The kind of work of a model."""
 
     CHAT = "chat"
     COMPLETION = "completion"
@@ -32,7 +32,7 @@ class ModelMode(StrEnum):
 
 
 class ModelSupports(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model can do, as its group says; ``False`` where LiteLLM does not know. ``ModelDetails`` has the rest."""
+    """Capabilities of a model group; ``False`` if LiteLLM does not know. ``ModelDetails`` has others."""
 
     model: str
     tools: bool
@@ -43,7 +43,7 @@ class ModelSupports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRecord(msgspec.Struct, kw_only=True):
-    """A model as a key may call it: one model group of LiteLLM's router."""
+    """A model that a key may call: a model group of LiteLLM's router."""
 
     name: str = msgspec.field(name="model_group")
     providers: list[str] = []
@@ -60,37 +60,37 @@ class ModelRecord(msgspec.Struct, kw_only=True):
 
     @property
     def provider(self) -> str | None:
-        """Who serves it; the first where a group has several."""
+        """Its provider; the first if the group has several."""
         return self.providers[0] if self.providers else None
 
     @property
     def mode(self) -> ModelMode:
-        """What it is for. A group that does not say is taken for chat, as LiteLLM does."""
+        """Its kind. The default is chat, as in LiteLLM."""
         return ModelMode(self.raw_mode or "chat")
 
     @property
     def context_window(self) -> int | None:
-        """How many tokens go in."""
+        """The most prompt tokens."""
         return count(self.context)
 
     @property
     def max_output_tokens(self) -> int | None:
-        """How many tokens come out at most."""
+        """The most completion tokens."""
         return count(self.output)
 
     @property
     def input_usd_per_million_tokens(self) -> Decimal | None:
-        """Price of a million tokens in."""
+        """The price of a million prompt tokens."""
         return per_million(self.input_cost)
 
     @property
     def output_usd_per_million_tokens(self) -> Decimal | None:
-        """Price of a million tokens out."""
+        """The price of a million completion tokens."""
         return per_million(self.output_cost)
 
     @property
     def supports(self) -> ModelSupports:
-        """What it can do."""
+        """Its capabilities."""
         return ModelSupports(
             model=self.name,
             tools=bool(self.supports_function_calling),
@@ -102,7 +102,7 @@ class ModelRecord(msgspec.Struct, kw_only=True):
 
 
 class ModelDetails(msgspec.Struct, kw_only=True):
-    """What LiteLLM's page on a model adds to its group; ``None`` is what LiteLLM does not know."""
+    """Details of a model that its group does not have; ``None`` if LiteLLM does not know."""
 
     supports_response_schema: bool | None = None
     supports_prompt_caching: bool | None = None
@@ -114,12 +114,12 @@ class ModelDetails(msgspec.Struct, kw_only=True):
 
     @property
     def cached_input_usd_per_million_tokens(self) -> Decimal | None:
-        """Price of a million tokens in that were cached."""
+        """The price of a million cached prompt tokens."""
         return per_million(self.cache_read_input_token_cost)
 
     @property
     def embedding_dimensions(self) -> int | None:
-        """How many numbers an embedding has, where none are asked for."""
+        """The default number of dimensions of an embedding."""
         return count(self.output_vector_size)
 
 
@@ -146,7 +146,7 @@ _OBJECTS = msgspec.json.Decoder(_WireObjects)
 
 
 def decode_models(body: bytes) -> list[ModelRecord]:
-    """Decode the list of model groups. What cannot be read of a model is unknown. Raises UpstreamError (``DECODE``)."""
+    """Decode the list of model groups. A field that cannot be read is unknown. Raises UpstreamError (``DECODE``)."""
     try:
         return GROUPS.decode(body).data
     except UNREADABLE:
@@ -154,7 +154,7 @@ def decode_models(body: bytes) -> list[ModelRecord]:
 
 
 def decode_details(body: bytes) -> dict[str, ModelDetails]:
-    """Decode the pages on all models, by name, in the same way."""
+    """Decode the details of all models, by name, in the same way."""
     try:
         return details_by_name(DETAILS.decode(body).data)
     except UNREADABLE:
@@ -164,9 +164,9 @@ def decode_details(body: bytes) -> dict[str, ModelDetails]:
 
 
 def details_by_name(deployments: Iterable[_WireDeployment]) -> dict[str, ModelDetails]:
-    """By model.
+    """Join the deployments of each model.
 
-    Of a group with several deployments, what any of them can do and the highest price: so LiteLLM makes its groups.
+    A group has the capabilities of any of its deployments and the highest price, as LiteLLM's own groups have.
     """
     found: dict[str, ModelDetails] = {}
     for one in deployments:

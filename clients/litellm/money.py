@@ -1,4 +1,4 @@
-"""Amounts of US dollars. LiteLLM writes binary floats; here they are decimal from the first byte on."""
+"""Amounts of US dollars. LiteLLM sends binary floats; the gateway decodes them as decimals."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _GRAIN = Decimal("1e-12")
 
 
 _EXACT = Decimal(10) ** 15
-"""Amounts from here on have no noise that could be seen, and too many digits to be rounded."""
+"""Larger amounts have no visible noise, and too many digits to be rounded."""
 
 
 def dollars(amount: Decimal) -> Decimal:
-    """An amount without the noise of binary sums: to a millionth of a millionth of a dollar, no zeros at its end.
+    """Round an amount to 1e-12 dollars, which removes the noise of binary sums, without trailing zeros.
 
     Raises:
-        UpstreamError: reason ``DECODE``, for what is no amount, such as NaN.
+        UpstreamError: reason ``DECODE``: it is not finite.
     """
     if not amount.is_finite():
         raise undecodable(Service.LITELLM)
@@ -27,7 +27,7 @@ def dollars(amount: Decimal) -> Decimal:
 
 
 def per_million(per_token: Decimal | None) -> Decimal | None:
-    """The price of a million tokens, from the price of one as LiteLLM wrote it; ``None`` for what is no price."""
+    """The price of a million tokens, from LiteLLM's price of one; ``None`` if it is not finite."""
     if per_token is None or not per_token.is_finite():
         return None
     return (per_token * _MILLION).normalize()

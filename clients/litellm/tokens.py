@@ -1,4 +1,4 @@
-"""What one answer of a model has used: tokens, and their cost."""
+"""Decodes the tokens of one answer, and their cost."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from decimal import Decimal
 import msgspec
 
 from clients.decode import UNREADABLE
-from clients.letta.records import Usage
 from clients.litellm.fields import amount, as_object, count, with_whole_pairs
+from clients.usage import Usage
 
 
 def usage_of(value: object) -> Usage | None:
-    """The ``usage`` of an answer or a chunk, field by field.
+    """Decode the ``usage`` of an answer or a chunk.
 
     Returns:
-        ``None`` where it tells nothing that can be read.
+        ``None`` if no field can be read.
     """
     if not isinstance(value, dict):
         return None
@@ -32,12 +32,12 @@ def usage_of(value: object) -> Usage | None:
     return None if usage == Usage() else usage
 
 
-def updated(known: Usage | None, told: Usage | None) -> Usage | None:
-    """Merge the usage of another chunk: the newer value of each field that has one."""
-    if known is None or told is None:
-        return told or known
-    later = {name: getattr(told, name) for name in Usage.__struct_fields__ if getattr(told, name) is not None}
-    return msgspec.structs.replace(known, **later)
+def updated(known: Usage | None, newer: Usage | None) -> Usage | None:
+    """Merge the usage of a newer chunk: each field has its newest value."""
+    if known is None or newer is None:
+        return newer or known
+    changes = {name: getattr(newer, name) for name in Usage.__struct_fields__ if getattr(newer, name) is not None}
+    return msgspec.structs.replace(known, **changes)
 
 
 class _Whole(msgspec.Struct):
@@ -49,7 +49,7 @@ _NULL_COUNT = re.compile(rb'("\w+_tokens"\s*:\s*)null')
 
 
 def whole_usage(body: bytes) -> Usage | None:
-    """The usage that a whole answer tells of."""
+    """Decode the usage of a whole answer."""
     try:
         return usage_of(msgspec.json.decode(_WHOLE.decode(with_whole_pairs(body)).usage))
     except UNREADABLE:
@@ -57,15 +57,15 @@ def whole_usage(body: bytes) -> Usage | None:
 
 
 def header_cost(headers: Mapping[str, str]) -> Decimal | None:
-    """What a whole answer cost in US dollars, as LiteLLM's header says."""
+    """The cost of a whole answer in US dollars, from LiteLLM's header."""
     return amount(headers.get("x-litellm-response-cost"))
 
 
 def with_counts(body: bytes) -> bytes:
-    """The same JSON with null token counts in ``usage`` made 0, and every other byte as it was.
+    """Replace null token counts in the top-level ``usage`` with 0. Every other byte is unchanged.
 
-    Letta and strict clients break on a null count, which Gemini models give (LiteLLM contract). ``body`` is a whole
-    answer or one SSE event; only the value of the top-level ``usage`` is looked at.
+    Letta and strict clients fail on a null count, which Gemini models have (LiteLLM contract). ``body`` is a whole
+    answer or one SSE event.
     """
     if _NULL_COUNT.search(body) is None:
         return body

@@ -1,8 +1,7 @@
-"""Tool calls that come in pieces: which call each piece belongs to.
+"""Assigns pieces of tool calls to calls.
 
-Upstreams number calls by ``index``, name them by ``id``, or do neither well: two calls under one index, ids that are
-empty or come late, a whole call sent twice. One mechanism tells them apart, so that whoever joins pieces by the index
-that it gives joins what belongs together.
+Providers identify calls by ``index`` or by ``id``, often wrongly: two calls have one index, ids are empty or come late,
+a call is sent twice. Here every call of an answer gets its own number, by which its pieces can be joined.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from clients.decode import UNREADABLE
 
 _MAX_INDEX = 1000
 _MAX_KEPT = 64 * 1024
-"""How many characters of a call's arguments are kept to recognise a call that is sent again."""
+"""The characters of a call's arguments that are kept to recognise a call that is sent again."""
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 
 
 class CallPiece(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a call. ``None`` is what it does not tell; an empty id or name is never a value."""
+    """A piece of a call. Fields that it does not have are ``None``; an id or a name is never empty."""
 
     index: int | None = None
     id: str | None = None
@@ -29,7 +28,7 @@ class CallPiece(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Call:
-    """A call as far as it is known. ``index`` is the upstream's, ``number`` the one that it is given here."""
+    """A call. ``index`` is the provider's, ``number`` the one that is assigned here."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -38,31 +37,31 @@ class _Call:
         self.name: str | None = None
         self.arguments = ""
 
-    def is_over_before(self, piece: CallPiece) -> bool:
-        """Whether a piece without this call's id begins another call: it has another name, or follows a whole call."""
+    def is_complete_before(self, piece: CallPiece) -> bool:
+        """Whether a piece without this call's id begins another call: it has another name, or this call is complete."""
         if piece.name is None or self.name is None:
             return False
         more = piece.arguments.strip() not in {"", self.arguments}
-        return piece.name != self.name or (more and self._is_whole())
+        return piece.name != self.name or (more and self._is_complete())
 
-    def is_its_own(self, piece: CallPiece) -> bool:
-        """Whether a piece with another id continues this call: some upstreams give each piece an id of its own."""
+    def has_other_id_of(self, piece: CallPiece) -> bool:
+        """Whether a piece with another id continues this call: some providers give each piece its own id."""
         if piece.name is not None or piece.index is None or piece.index != self.index or not piece.arguments:
             return False
-        return not piece.arguments.strip() or not self._is_whole()
+        return not piece.arguments.strip() or not self._is_complete()
 
     def has_twin(self, piece: CallPiece) -> bool:
-        """Whether a piece with this call's id begins another call: some upstreams use a function's name as the id."""
-        if piece.name is None or not self._is_whole():
+        """Whether a piece with this call's id begins another call: some providers use a function's name as the id."""
+        if piece.name is None or not self._is_complete():
             return False
         return piece.name != self.name or piece.arguments.strip() not in {"", self.arguments}
 
     def is_sent_again(self, piece: CallPiece) -> bool:
-        """Whether a piece is all of the call once more."""
-        return piece.name == self.name and piece.arguments == self.arguments and self._is_whole()
+        """Whether a piece repeats the whole call."""
+        return piece.name == self.name and piece.arguments == self.arguments and self._is_complete()
 
-    def _is_whole(self) -> bool:
-        """Whether the arguments are a JSON object, so that nothing can follow."""
+    def _is_complete(self) -> bool:
+        """Whether the arguments are a JSON object, so that no piece can follow."""
         if not (self.arguments.startswith("{") and self.arguments.endswith("}") and len(self.arguments) <= _MAX_KEPT):
             return False
         try:
@@ -71,9 +70,9 @@ class _Call:
             return False
         return True
 
-    def learn(self, piece: CallPiece) -> CallPiece:
-        """Take a piece in; give what is new in it."""
-        told = CallPiece(
+    def add(self, piece: CallPiece) -> CallPiece:
+        """Add a piece. Returns the part of it that is new."""
+        new = CallPiece(
             index=self.number,
             id=piece.id if self.id is None else None,
             name=piece.name if self.name is None else None,
@@ -83,7 +82,7 @@ class _Call:
         self.index = piece.index if piece.index is not None else self.index
         if len(self.arguments) <= _MAX_KEPT:
             self.arguments += piece.arguments
-        return told
+        return new
 
 
 class CallNumbers:
@@ -97,15 +96,17 @@ class CallNumbers:
         self._last: _Call | None = None
 
     def numbered(self, pieces: Sequence[CallPiece]) -> list[CallPiece]:
-        """The pieces of one chunk, each with its call's number as ``index``, and only what is new in it.
+        """The new parts of a chunk's pieces, each with its call's number as ``index``.
 
-        An id belongs to one call, unless a whole one is followed by another under it; a new id begins one, unless the
-        call at its index has none yet, or is not whole and the piece has no name. Without an id the
-        index tells the call, without an index it is the last one, or the one at the same place in the chunk where there
-        are several. The upstream's index is kept as the number where no other call has it.
+        - An id identifies a call. If that call is complete, another one with the same id can follow.
+        - A new id begins a call, unless the call at its index has no id, or is incomplete and the piece has no name.
+        - Without an id, the index identifies the call.
+        - Without both, the piece is of the last call or, if the chunk has several pieces, of the call at its position.
+
+        A call's number is the provider's index, unless another call has it.
         """
         if len(pieces) > 1 and all(piece.index is None for piece in pieces):
-            pieces = [msgspec.structs.replace(piece, index=place) for place, piece in enumerate(pieces)]
+            pieces = [msgspec.structs.replace(piece, index=position) for position, piece in enumerate(pieces)]
         found: list[CallPiece] = []
         begun: list[_Call] = []
         for piece in pieces:
@@ -117,10 +118,10 @@ class CallNumbers:
             if call is None:
                 call = self._begin(piece)
                 begun.append(call)
-            told = call.learn(piece)
+            new = call.add(piece)
             self._note(call)
-            if told.id is not None or told.name is not None or told.arguments:
-                found.append(told)
+            if new.id is not None or new.name is not None or new.arguments:
+                found.append(new)
         return found
 
     def _known(self, piece: CallPiece) -> _Call | None:
@@ -129,14 +130,14 @@ class CallNumbers:
             known = placed if placed is not None and placed.id == piece.id else self._by_id[piece.id]
             return None if known.has_twin(piece) else known
         call = self._at(piece.index)
-        if call is None or call.is_over_before(piece):
+        if call is None or call.is_complete_before(piece):
             return None
-        if piece.id is not None and call.id is not None and not call.is_its_own(piece):
+        if piece.id is not None and call.id is not None and not call.has_other_id_of(piece):
             return None
         return call
 
     def _at(self, index: int | None) -> _Call | None:
-        """The call at an index; one that has told no index so far is continued by the first index that comes."""
+        """The call at an index. The last call, if it has no index yet, takes the first index that comes."""
         if index is not None and index in self._by_index:
             return self._by_index[index]
         unplaced = self._last is not None and self._last.index is None

@@ -13,7 +13,7 @@ import msgspec
 from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError, Service, error_of
 from clients.letta.messages import MessageRecord
-from clients.letta.records import Usage
+from clients.usage import Usage
 
 
 class StreamOutcome(StrEnum):

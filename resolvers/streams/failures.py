@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clients.codes import ErrorCode, Reason
 from clients.letta.frames import ErrorFrame
-from clients.letta.wire import APPROVAL_PENDING
+from clients.letta.refusals import APPROVAL_PENDING
 from resolvers.streams.events import StreamFailure
 
 INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="The gateway had an internal error.")

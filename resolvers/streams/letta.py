@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, su
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, GatewayError, NotFound, Service, UpstreamError, UpstreamTimeout
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
+from clients.letta.ids import is_letta_id
 from clients.letta.messages import (
     ApprovalRequestMessage,
     AssistantMessage,
@@ -20,12 +21,12 @@ from clients.letta.messages import (
     ReasoningMessage,
     ToolCallMessage,
 )
-from clients.letta.records import RunRecord, RunStatus, Usage
+from clients.letta.records import RunRecord, RunStatus
 from clients.letta.sending import FollowedRun, Sent
 from clients.letta.stops import StopKind, stop_kind
 from clients.letta.turns import LettaTurn
-from clients.letta.wire import is_letta_id
 from clients.outcome import outcome_unknown
+from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.streams.clocks import StreamClocks

@@ -17,8 +17,8 @@ from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun, Sent
-from clients.moments import in_utc
 from clients.outcome import outcome_unknown
+from clients.timestamps import in_utc
 from resolvers.context import RequestContext
 from resolvers.doubt import SETTLE_SECONDS
 

@@ -12,8 +12,8 @@ from typing import Protocol, Required, TypedDict
 from clients.codes import Reason
 from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
-from clients.letta.records import Usage
 from clients.outcome import is_unconfirmed
+from clients.usage import Usage
 from resolvers.sent import is_sent
 from resolvers.streams.events import Event, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.log import StreamLog

@@ -7,10 +7,9 @@ from typing import Annotated
 import strawberry
 from strawberry import Parent
 
-from clients.letta.records import Usage as UsageRecord
 from clients.letta.tools import ToolCall as ToolCallRecord
-from clients.litellm import ModelRecord
-from clients.litellm.embeddings import EmbeddingRecord
+from clients.litellm import EmbeddingRecord, ModelRecord
+from clients.usage import Usage as UsageRecord
 from resolvers import completing, models, turns
 from resolvers.info import Info
 from resolvers.streams.events import FinishReason

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.bounded import Kept, OwnerCache, Quotas
+from clients.bounded import Kept, Lru, OwnerCache, Quotas
 
 EACH, LEFT = 100, 3
 
 
 class Value:
-    """A value that is whole until it is reduced, and is not reduced while it is in use."""
+    """A value that can be reduced unless it is in use."""
 
     def __init__(self, *, lasts: bool, in_use: bool = False) -> None:
         self.lasts = lasts
@@ -36,7 +36,7 @@ puts = st.tuples(
 
 
 def after(some: list[tuple[str, str, int, bool, bool]], owner: str) -> tuple[dict[str, bool], int, bool]:
-    """What an owner has after some puts: the keys, whether each is whole, how much that is, whether it may go on."""
+    """An owner's keys after some puts, which of them are not reduced, their weight, and whether there is room."""
     quotas, values = kept()
     for who, key, weight, lasts, in_use in some:
         values.put(who, key, Value(lasts=lasts, in_use=in_use), weight)
@@ -46,16 +46,14 @@ def after(some: list[tuple[str, str, int, bool, bool]], owner: str) -> tuple[dic
 
 @given(st.lists(puts, max_size=60))
 @settings(deadline=None)
-def test_what_one_owner_has_does_not_depend_on_what_another_does(some: list[tuple[str, str, int, bool, bool]]) -> None:
+def test_values_of_one_owner_do_not_depend_on_other_owners(some: list[tuple[str, str, int, bool, bool]]) -> None:
     for owner in ("ada", "grace"):
         assert after(some, owner) == after([one for one in some if one[0] == owner], owner)
 
 
 @given(st.lists(puts, max_size=60), st.sets(st.integers(0, 59)))
 @settings(deadline=None)
-def test_what_is_held_is_the_sum_of_what_is_kept(
-    some: list[tuple[str, str, int, bool, bool]], removed: set[int]
-) -> None:
+def test_quotas_count_the_stored_values(some: list[tuple[str, str, int, bool, bool]], removed: set[int]) -> None:
     quotas, values = kept()
     weights: dict[tuple[str, str], tuple[Value, int]] = {}
     for number, (who, key, weight, lasts, in_use) in enumerate(some):
@@ -78,7 +76,7 @@ def test_what_is_held_is_the_sum_of_what_is_kept(
         assert not quotas.is_over(who) or all(value.in_use or not value.whole for value in own)
 
 
-def test_the_oldest_make_room_and_the_newest_is_kept_however_large() -> None:
+def test_the_oldest_values_are_evicted_and_the_newest_is_stored_with_any_size() -> None:
     quotas, values = kept()
     first, second, large = Value(lasts=False), Value(lasts=True), Value(lasts=False)
     values.put("ada", "first", first, 50)
@@ -91,7 +89,7 @@ def test_the_oldest_make_room_and_the_newest_is_kept_however_large() -> None:
     assert values.get("ada", "large") is None
 
 
-def test_owners_who_take_all_they_get_leave_room_for_others() -> None:
+def test_owners_at_their_quota_leave_room_for_others() -> None:
     quotas = Quotas(800, EACH)
     for number in range(12):
         owner = f"owner {number}"
@@ -103,7 +101,7 @@ def test_owners_who_take_all_they_get_leave_room_for_others() -> None:
     assert quotas.has_room("ada")
 
 
-def test_a_quota_is_given_back() -> None:
+def test_released_amounts_are_available_again() -> None:
     quotas = Quotas(800, EACH)
     quotas.add("ada", EACH - 1)
     assert (quotas.has_room("ada"), quotas.has_room("ada", 2)) == (True, False)
@@ -126,3 +124,16 @@ def test_one_owner_of_a_cache_evicts_its_own_values() -> None:
     assert len(cache) == 10
     assert cache.get("ada", "0") is None  # the least recently used owner makes room for another
     assert cache.get("ada", "2") == 2
+
+
+def test_the_least_recently_used_values_are_evicted_by_weight() -> None:
+    cache: Lru[str, int] = Lru(10)
+    for key in "abc":
+        cache.put(key, 1, weight=3)
+    assert cache.get("a") == 1
+    cache.put("d", 1, weight=4)
+    assert ["b" in cache, "c" in cache, "a" in cache, cache.weight] == [False, True, True, 10]
+    cache.put("a", 2, weight=1)
+    assert (cache.get("a"), cache.weight, len(cache)) == (2, 8, 3)
+    cache.put("e", 1, weight=11)
+    assert (len(cache), cache.weight) == (0, 0)

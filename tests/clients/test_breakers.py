@@ -15,7 +15,7 @@ SENT = [Verdict.FAILED, Verdict.PART_FAILED, Verdict.SLOW]
 
 
 class World:
-    """The breakers of a service, and a clock that a test moves."""
+    """The breakers of a service, with a clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -32,13 +32,13 @@ class World:
         return self.breakers.enter(part, caller, operation or part)
 
     def call(self, verdict: Verdict | None, caller: str = "a", part: str = "p", operation: str | None = None) -> bool:
-        """One call to its end. Whether it was let in."""
+        """Make one call. Returns whether it was admitted."""
         try:
             permit = self.enter(caller, part, operation)
         except BreakerRefused:
             return False
         if verdict is not None:
-            permit.tell(verdict)
+            permit.report(verdict)
         permit.release()
         return True
 
@@ -46,7 +46,7 @@ class World:
         return self.call(None, caller, part)
 
 
-def test_five_failures_of_one_caller_refuse_that_caller_that_part_and_nothing_else() -> None:
+def test_five_failures_open_the_part_for_their_caller_alone() -> None:
     world = World()
     for verdict in (Verdict.FAILED, Verdict.PART_FAILED) * 2:
         assert world.call(verdict)
@@ -63,7 +63,7 @@ def test_five_failures_of_one_caller_refuse_that_caller_that_part_and_nothing_el
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.PART_FAILED])
-def test_failures_of_two_callers_refuse_the_part_to_all(verdict: Verdict) -> None:
+def test_failures_of_two_callers_open_the_part_for_all(verdict: Verdict) -> None:
     world = World()
     for caller in ("a", "b", "a", "b", "a"):
         assert world.call(verdict, caller)
@@ -72,7 +72,7 @@ def test_failures_of_two_callers_refuse_the_part_to_all(verdict: Verdict) -> Non
     assert world.breakers.parts()[0].callers is None
 
 
-def test_one_caller_cannot_outvote_another_that_has_had_a_single_failure() -> None:
+def test_many_failures_of_one_caller_and_one_of_another_do_not_open_the_part_for_all() -> None:
     world = World()
     world.call(Verdict.FAILED, "b")
     for _ in range(9):
@@ -94,7 +94,7 @@ def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed()
     assert not world.admits("c")
 
 
-def test_a_slow_model_refuses_no_other_caller() -> None:
+def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone() -> None:
     world = World()
     for caller in "abcdef":
         for _ in range(5):
@@ -104,7 +104,7 @@ def test_a_slow_model_refuses_no_other_caller() -> None:
     assert world.breakers.service_state is BreakerState.CLOSED
 
 
-def test_no_connection_refuses_all_whoever_called() -> None:
+def test_failed_connections_of_one_caller_open_the_service() -> None:
     world = World()
     for _ in range(5):
         assert world.call(Verdict.UNREACHABLE)
@@ -113,7 +113,7 @@ def test_no_connection_refuses_all_whoever_called() -> None:
     assert len(world.breakers) == 0
 
 
-def test_failures_are_the_services_from_three_callers_and_two_operations() -> None:
+def test_failures_of_three_callers_in_two_operations_open_the_service() -> None:
     world = World()
     for caller in "abcdef":
         world.call(Verdict.FAILED, caller, part=f"agent:{caller}", operation="agent")
@@ -124,7 +124,7 @@ def test_failures_are_the_services_from_three_callers_and_two_operations() -> No
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_a_kind_of_call_that_goes_on_working_keeps_the_service_open_to_all(works: bool) -> None:
+def test_a_working_operation_keeps_the_service_closed(works: bool) -> None:
     world = World()
     for caller in "abc":
         world.call(Verdict.OK, caller, part="chat")  # before anything failed: says nothing of the present
@@ -137,7 +137,7 @@ def test_a_kind_of_call_that_goes_on_working_keeps_the_service_open_to_all(works
     assert not world.admits("z", part="models")
 
 
-def test_failures_of_one_model_are_never_the_services() -> None:
+def test_failures_of_one_model_do_not_open_the_service() -> None:
     world = World()
     for caller in "abcdef" * 3:
         world.call(Verdict.FAILED, caller, part="model:m")
@@ -145,8 +145,8 @@ def test_failures_of_one_model_are_never_the_services() -> None:
 
 
 @pytest.mark.parametrize(("failing", "opens"), [(10, True), (6, True), (5, True), (4, False)])
-def test_a_rate_opens_and_a_success_in_between_does_not_reset_it(failing: int, opens: bool) -> None:
-    """Of each ten calls so many fail, spread evenly."""
+def test_a_failure_rate_opens_and_one_success_does_not_reset_it(failing: int, opens: bool) -> None:
+    """So many of each ten calls fail, spread evenly."""
     for verdict in (Verdict.FAILED, Verdict.UNREACHABLE):
         world = World()
         admitted = 0
@@ -157,7 +157,7 @@ def test_a_rate_opens_and_a_success_in_between_does_not_reset_it(failing: int, o
         assert (admitted < 100) is opens
 
 
-def test_failures_leave_the_window() -> None:
+def test_failures_expire() -> None:
     world = World()
     for _ in range(4):
         world.call(Verdict.FAILED)
@@ -171,8 +171,8 @@ def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> Non
     world = World()
     for _ in range(5):
         permit = world.enter()
-        permit.tell(Verdict.OK)
-        permit.cut()
+        permit.report(Verdict.OK)
+        permit.report_cut()
         permit.release()
     assert not world.admits()
 
@@ -192,7 +192,7 @@ def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
     assert world.changes == [("p", state) for state in ("open", "half-open", "open", "half-open", "closed")]
 
 
-def test_one_trial_at_a_time_and_a_slow_one_does_not_keep_others_out_for_ever() -> None:
+def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one() -> None:
     world = World()
     for _ in range(5):
         world.call(Verdict.UNREACHABLE)
@@ -201,11 +201,11 @@ def test_one_trial_at_a_time_and_a_slow_one_does_not_keep_others_out_for_ever() 
     assert not world.admits("b")
     world.now += TRIAL_SECONDS
     assert world.call(Verdict.OK, "b")
-    slow.tell(Verdict.UNREACHABLE)
+    slow.report(Verdict.UNREACHABLE)
     assert world.admits("b")
 
 
-def test_a_trial_that_another_level_refuses_takes_no_place() -> None:
+def test_a_call_that_another_breaker_refuses_is_no_trial_call() -> None:
     world = World()
     for _ in range(5):
         world.call(Verdict.UNREACHABLE)
@@ -217,7 +217,7 @@ def test_a_trial_that_another_level_refuses_takes_no_place() -> None:
     assert world.breakers.service_state is BreakerState.CLOSED
 
 
-def test_one_caller_cannot_open_again_what_two_have_opened() -> None:
+def test_one_caller_does_not_reopen_a_breaker_for_all() -> None:
     world = World()
     for caller in ("a", "b", "a", "b", "a"):
         world.call(Verdict.FAILED, caller)
@@ -227,7 +227,7 @@ def test_one_caller_cannot_open_again_what_two_have_opened() -> None:
     assert world.breakers.parts() == []
 
 
-def test_a_part_that_nobody_asks_for_any_more_is_forgotten() -> None:
+def test_breakers_of_unused_parts_expire() -> None:
     world = World()
     for _ in range(5):
         world.call(Verdict.FAILED)
@@ -237,7 +237,7 @@ def test_a_part_that_nobody_asks_for_any_more_is_forgotten() -> None:
 
 
 @pytest.mark.bound("breaker-parts")
-def test_the_breakers_of_parts_are_bounded_and_closed_ones_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
     world = World()
     for _ in range(5):
@@ -249,7 +249,7 @@ def test_the_breakers_of_parts_are_bounded_and_closed_ones_go_first(monkeypatch:
     assert not world.admits(part="open")
 
 
-def test_one_callers_open_breakers_do_not_make_another_callers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_breakers_of_one_caller_do_not_evict_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
     world = World()
     for number in range(4):
@@ -292,7 +292,7 @@ def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(tak
 
 
 @given(steps)
-def test_after_the_reset_a_trial_is_let_in_whatever_came_before(taken: list[Any]) -> None:
+def test_a_trial_call_is_admitted_after_the_reset(taken: list) -> None:
     world = World()
     for caller, part, verdict, later in taken:
         world.now += later
@@ -317,7 +317,7 @@ def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list[Any], ch
         while under_way and chance.random() < 0.5:
             permit, told = under_way.pop(chance.randrange(len(under_way)))
             if told is not None:
-                permit.tell(told)
+                permit.report(told)
             permit.release()
     for permit, _ in under_way:
         permit.release()
@@ -329,8 +329,8 @@ def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list[Any], ch
 
 
 @given(steps)
-def test_a_caller_without_failures_on_a_part_is_refused_only_by_what_two_others_met(taken: list[Any]) -> None:
-    """Or by what nobody could reach, or by the service as a whole."""
+def test_only_failures_of_two_others_refuse_a_caller_without_failures(taken: list) -> None:
+    """Failed connections, and failures of the whole service, refuse it too."""
     world = World()
     failed: dict[str, set[str]] = {}
     for caller, part, verdict, later in taken:

@@ -1,4 +1,4 @@
-"""The bulkhead: never fuller than it may be, no caller over its share, nobody forgotten, no place lost."""
+"""The bulkhead: no more calls than its size, no caller over its share, every caller served, every slot freed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def settle() -> None:
 
 
 class Crowd:
-    """Calls that come, stay until told to go, or give up; and what is true of them at every moment."""
+    """Calls that enter, leave or are cancelled, and a check of the bulkhead's invariants."""
 
     def __init__(self, size: int) -> None:
         self.size, self.share = size, max(1, size // 4)
@@ -72,7 +72,7 @@ STEPS = st.lists(
 
 
 @given(st.integers(1, 9), STEPS)
-def test_whatever_comes_and_goes(size: int, steps: list[tuple[str, str | int]]) -> None:
+def test_slots_and_shares_hold_in_any_order_of_calls(size: int, steps: list[tuple[str, str | int]]) -> None:
     async def run() -> None:
         crowd = Crowd(size)
         for act, what in steps:
@@ -92,7 +92,7 @@ def test_whatever_comes_and_goes(size: int, steps: list[tuple[str, str | int]]) 
 
 
 @pytest.mark.bound("bulkhead")
-async def test_callers_are_let_in_by_turns_however_many_calls_one_has() -> None:
+async def test_waiting_callers_are_served_round_robin() -> None:
     bulkhead, order = Bulkhead(1), []
     await bulkhead.enter("z", FOREVER)
 
@@ -108,7 +108,7 @@ async def test_callers_are_let_in_by_turns_however_many_calls_one_has() -> None:
     assert "".join(order) == "abcabaa"
 
 
-async def test_who_waits_in_vain_is_told_and_leaves_no_trace() -> None:
+async def test_a_call_that_waits_too_long_is_refused_and_leaves_the_queue() -> None:
     bulkhead = Bulkhead(4)
     await bulkhead.enter("a", FOREVER)
     with pytest.raises(TimeoutError):
@@ -121,7 +121,7 @@ async def test_who_waits_in_vain_is_told_and_leaves_no_trace() -> None:
     assert bulkhead.is_idle
 
 
-async def test_who_asks_for_much_waits_for_as_long_as_it_goes_on() -> None:
+async def test_a_caller_waits_while_its_calls_are_admitted() -> None:
     bulkhead, patience = Bulkhead(4), 0.2
 
     async def call() -> None:

@@ -42,7 +42,7 @@ async def test_a_certificate_that_is_not_trusted_and_a_server_without_tls_are_na
         assert (cause_of(error) or "").startswith(said)
 
 
-def test_what_has_no_name_has_no_cause_and_a_chain_is_followed() -> None:
+def test_an_unnamed_error_has_no_cause_and_a_chain_is_followed() -> None:
     assert cause_of(ValueError("x")) is None
     assert (
         cause_of(AuthenticationError("x")) == "it asks for another password than REDIS_PASSWORD or the one in REDIS_URL"

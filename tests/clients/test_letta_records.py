@@ -10,8 +10,9 @@ from clients.errors import UpstreamError
 from clients.letta import frames, messages
 from clients.letta.client import Letta
 from clients.letta.messages import OpaqueMessage, decode_message, decode_page
-from clients.letta.records import RunRecord, StepRecord, Usage
+from clients.letta.records import RunRecord, StepRecord
 from clients.sse import SseEvent
+from clients.usage import Usage
 from tests.clients.test_upstream import guard, scope
 
 KINDS = {

@@ -13,7 +13,7 @@ MINUTE = 60_000
 
 
 class Clock:
-    """Time that passes when it is told to, in milliseconds."""
+    """A clock that the test advances, in milliseconds."""
 
     def __init__(self, now: int = 0) -> None:
         self.now = now
@@ -42,7 +42,7 @@ ASKED = st.lists(st.tuples(st.integers(0, MINUTE), st.integers(1, 3)), max_size=
 
 
 async def let_through(limit: int, asked: Sequence[tuple[int, int]], begins: int) -> list[tuple[int, int]]:
-    """When what was let through, of all that is asked; what a verdict says is checked on the way."""
+    """The times of the admitted charges. Every verdict is checked."""
     clock = Clock(begins)
     limiter, passed = MemoryLimiter(clock), []
     for pause, cost in asked:
@@ -77,7 +77,7 @@ async def test_the_worst_window_holds_one_less_than_twice_the_limit() -> None:
 
 
 @given(limit=LIMITS, asked=ASKED, begins=st.integers(0, 3 * MINUTE), cost=st.integers(1, 3))
-async def test_waiting_as_long_as_is_said_lets_it_through_and_no_less_does(
+async def test_a_charge_is_admitted_after_its_wait_and_not_before(
     limit: int, asked: list[tuple[int, int]], begins: int, cost: int
 ) -> None:
     clock, asks = Clock(begins), budget(limit)
@@ -98,7 +98,7 @@ async def test_waiting_as_long_as_is_said_lets_it_through_and_no_less_does(
 
 
 @given(limit=LIMITS, asked=ASKED, begins=st.integers(0, 3 * MINUTE))
-async def test_all_is_there_again_when_it_is_said_to_be_and_not_before(
+async def test_the_whole_limit_is_available_at_the_reset_and_not_before(
     limit: int, asked: list[tuple[int, int]], begins: int
 ) -> None:
     clock, asks = Clock(begins), budget(limit)
@@ -117,9 +117,7 @@ async def test_all_is_there_again_when_it_is_said_to_be_and_not_before(
 
 
 @given(limit=LIMITS, asked=ASKED, begins=st.integers(0, 3 * MINUTE))
-async def test_what_is_given_back_at_once_was_never_taken(
-    limit: int, asked: list[tuple[int, int]], begins: int
-) -> None:
+async def test_a_refund_at_once_undoes_a_charge(limit: int, asked: list[tuple[int, int]], begins: int) -> None:
     clock, asks = Clock(begins), budget(limit)
     limiter = MemoryLimiter(clock)
     for pause, one in asked:
@@ -133,7 +131,7 @@ async def test_what_is_given_back_at_once_was_never_taken(
 
 
 @given(given_back=st.lists(st.integers(1, 50), min_size=1), pause=st.integers(0, 3 * MINUTE))
-async def test_more_than_was_taken_cannot_be_given_back(given_back: list[int], pause: int) -> None:
+async def test_a_refund_is_at_most_what_was_charged(given_back: list[int], pause: int) -> None:
     clock, asks = Clock(), budget(10)
     limiter = MemoryLimiter(clock)
     await take(limiter, 7, asks)
@@ -143,7 +141,7 @@ async def test_more_than_was_taken_cannot_be_given_back(given_back: list[int], p
     assert [(await take(limiter, 1, asks))[0] for _ in range(11)].count(True) <= 10
 
 
-async def test_a_minute_later_what_is_given_back_is_of_the_minute_before() -> None:
+async def test_a_refund_in_the_next_window_reduces_the_previous_one() -> None:
     clock, asks = Clock(), budget(10)
     limiter = MemoryLimiter(clock)
     await take(limiter, 10, asks)
@@ -153,7 +151,7 @@ async def test_a_minute_later_what_is_given_back_is_of_the_minute_before() -> No
     assert (await take(limiter, 0, asks))[1].remaining == 4
 
 
-async def test_all_or_none_is_charged() -> None:
+async def test_all_budgets_are_charged_or_none() -> None:
     limiter = MemoryLimiter(Clock())
     wide, tight = budget(10, "wide"), budget(1, "tight")
     both = [Charge(wide), Charge(tight)]
@@ -167,19 +165,19 @@ async def test_all_or_none_is_charged() -> None:
     assert (await take(limiter, 0, wide))[1].remaining == 9
 
 
-async def test_nobody_is_counted_for_another() -> None:
+async def test_users_are_counted_apart() -> None:
     limiter, asks = MemoryLimiter(Clock()), budget(1)
     assert (await take(limiter, 1, asks))[0]
     assert not (await take(limiter, 1, asks))[0]
     assert (await take(limiter, 1, asks, "grace"))[0]
 
 
-async def test_a_cost_that_no_wait_lets_through() -> None:
+async def test_a_cost_over_the_limit_is_an_error() -> None:
     with pytest.raises(ValueError, match="asks"):
         await take(MemoryLimiter(Clock()), 3, budget(2))
 
 
-async def test_idle_counters_are_dropped_and_looking_keeps_none() -> None:
+async def test_idle_counters_expire_and_a_read_adds_none() -> None:
     clock, asks = Clock(), budget(5)
     limiter = MemoryLimiter(clock)
     for number in range(1000):

@@ -18,10 +18,10 @@ from clients.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from clients.litellm.errors import translated
+from clients.litellm.activity import ACTIVITY, lines
 from clients.litellm.keys import KEY
 from clients.litellm.models import DETAILS, GROUPS, ModelMode, decode_details, decode_models, details_by_name
-from clients.litellm.usage import ACTIVITY, lines
+from clients.litellm.refusals import translate
 
 MINE, THEIRS = "a" * 64, "b" * 64
 
@@ -143,7 +143,7 @@ def test_what_is_left_of_a_budget() -> None:
 )
 def test_what_a_refusal_means(status: int, kind: str | None, message: str, expected: type[Exception]) -> None:
     body = json.dumps({"error": {"message": message, "type": kind}}).encode()
-    error = translated(UpstreamRejected(Answer(status, {}, body)))
+    error = translate(UpstreamRejected(Answer(status, {}, body)))
     assert type(error) is expected
     assert message not in error.message or not message
 
@@ -166,12 +166,12 @@ def test_what_a_refusal_means(status: int, kind: str | None, message: str, expec
     ],
 )
 def test_a_refusal_without_a_readable_body_is_told_by_its_status(status: int, code: str, body: bytes) -> None:
-    assert translated(UpstreamRejected(Answer(status, {}, body))).code == code
+    assert translate(UpstreamRejected(Answer(status, {}, body))).code == code
 
 
 def refused(message: Any, status: int = 400, headers: dict[str, str] | None = None, **more: Any) -> GatewayError:
     body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "code": str(status), **more}})
-    return translated(UpstreamRejected(Answer(status, headers or {}, body.encode())))
+    return translate(UpstreamRejected(Answer(status, headers or {}, body.encode())))
 
 
 @pytest.mark.parametrize(

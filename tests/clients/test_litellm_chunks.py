@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.letta.records import Usage
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
 from clients.litellm.toolcalls import CallPiece
 from clients.sse import SseEvent
+from clients.usage import Usage
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from clients.letta.records import Usage
 from clients.litellm.fields import json_object
 from clients.litellm.tokens import header_cost, updated, usage_of, whole_usage, with_counts
+from clients.usage import Usage
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,15 @@ async def target(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, Aio
         served, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
         authority.issue_cert("localhost").configure_cert(served)
         authority.configure_trust(trusted)
-    transport = AiohttpTransport(limit=10, tls=trusted)
+    transport = AiohttpTransport(tls=trusted)
     async with slow_server(served) as url:
         yield url, transport
         await transport.aclose()
 
 
-async def test_cancelled_calls_leave_no_slot_taken(target: tuple[str, AiohttpTransport]) -> None:
+async def test_cancelled_calls_leave_no_connection_in_use(target: tuple[str, AiohttpTransport]) -> None:
     url, transport = target
-    client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(5, pool=30))
+    client = httpx.AsyncClient(transport=transport, timeout=5)
     chance = random.Random(1)
     outcomes = {"done": 0, "cancelled": 0}
 
@@ -75,18 +75,6 @@ async def test_cancelled_calls_leave_no_slot_taken(target: tuple[str, AiohttpTra
     answers = await asyncio.gather(*(client.get(url) for _ in range(10)))
     assert [answer.text for answer in answers] == ["x" * 20] * 10
     assert transport.in_use == 0
-
-
-async def test_a_full_pool_is_a_pool_timeout(target: tuple[str, AiohttpTransport]) -> None:
-    url, transport = target
-    client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(5, pool=0.01))
-    open_ = [await client.send(client.build_request("GET", url), stream=True) for _ in range(10)]
-    with pytest.raises(httpx.PoolTimeout):
-        await client.get(url)
-    for response in open_:
-        await response.aclose()
-    assert transport.in_use == 0
-    assert (await client.get(url)).status_code == 200
 
 
 @asynccontextmanager
@@ -144,7 +132,7 @@ async def test_a_large_body_goes_out_whole() -> None:
     assert seen[1] == body
 
 
-async def test_a_body_that_is_not_taken_is_a_write_timeout() -> None:
+async def test_a_body_that_the_server_does_not_read_is_a_write_timeout() -> None:
     left = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -162,7 +150,7 @@ async def test_a_body_that_is_not_taken_is_a_write_timeout() -> None:
         await transport.aclose()
 
 
-async def test_nobody_listening_is_a_connect_error() -> None:
+async def test_a_refused_connection_is_a_connect_error() -> None:
     transport = AiohttpTransport()
     with pytest.raises(httpx.ConnectError):
         await httpx.AsyncClient(transport=transport).get("http://127.0.0.1:1/")
@@ -195,7 +183,7 @@ async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_call() -> None:
 
 
 class Recorder:
-    """A server that answers by a script, a connection's requests one after another, and notes what it was asked."""
+    """A server that answers by a script and records the requests."""
 
     def __init__(self, script: Callable[[int, int], Scripted]) -> None:
         self.script = script
@@ -210,7 +198,7 @@ OK = Scripted(pieces=[b"{}"])
 
 
 def drops_the_second(number: int, _: int) -> Scripted:
-    """The first request is answered, and the connection kept; it is dropped when the second comes over it."""
+    """Answer the first request and keep the connection; drop it when the second request comes."""
     return Scripted(raw=b"", close=True) if number == 2 else OK
 
 
@@ -266,7 +254,7 @@ async def test_a_request_can_ask_for_a_new_connection() -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_reset_is_no_end_of_a_body_without_length(streamed: bool) -> None:
+async def test_a_reset_does_not_end_a_body_without_length(streamed: bool) -> None:
     async with client_of(lambda *_: Scripted(pieces=[b"half"], framed=False, reset=True)) as client:
         response = await client.send(client.build_request("GET", "/"), stream=True)
         with pytest.raises(httpx.TransportError):
@@ -278,7 +266,7 @@ async def collect(response: httpx.Response) -> bytes:
     return b"".join([chunk async for chunk in response.aiter_raw()])
 
 
-async def test_a_close_in_order_is_the_end_of_a_body_without_length() -> None:
+async def test_an_orderly_close_ends_a_body_without_length() -> None:
     async with client_of(lambda *_: Scripted(pieces=[b"whole"], framed=False, close=True)) as client:
         assert (await client.get("/")).text == "whole"
 

@@ -40,7 +40,7 @@ class Observer:
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """The transport is the seam: what it does is the test's."""
+    """A transport that does what the test says."""
 
     def __init__(self, act: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
         self.act = act
@@ -57,13 +57,19 @@ def guard(
     wire, observer = Wire(act), Observer()
     bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
     upstream = Upstream(
-        Service.AMS, "http://ams", headers={"authorization": "secret"}, limits=bounds, observer=observer, transport=wire
+        Service.AMS,
+        "http://ams",
+        translate=lambda rejected: rejected,
+        headers={"authorization": "secret"},
+        limits=bounds,
+        observer=observer,
+        transport=wire,
     )
     return upstream, wire, observer
 
 
 def scope(seconds: float = 5, caller: str | None = None) -> CallScope:
-    """Of a caller of its own unless one is named, so that only the whole bulkhead is its bound."""
+    """A scope with a new caller unless one is given, so that no caller's share is its bound."""
     return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=caller or str(uuid.uuid4()))
 
 
@@ -93,7 +99,7 @@ def parts(upstream: Upstream) -> dict[str, str]:
     return {part.part: part.state.value for part in upstream.breakers.parts()}
 
 
-async def test_the_scope_and_the_credential_go_along() -> None:
+async def test_the_scope_and_the_credential_are_sent() -> None:
     seen: list[httpx.Request] = []
 
     async def act(request: httpx.Request) -> httpx.Response:
@@ -114,7 +120,7 @@ async def test_the_scope_and_the_credential_go_along() -> None:
     assert observer.outcomes == ["ok", "ok"]
 
 
-async def test_a_deadline_that_is_past_costs_no_call() -> None:
+async def test_no_call_is_made_after_the_deadline() -> None:
     upstream, wire, observer = guard(answering(200))
     with pytest.raises(UpstreamTimeout) as caught:
         await ask(upstream, -1)
@@ -123,7 +129,7 @@ async def test_a_deadline_that_is_past_costs_no_call() -> None:
     assert observer.outcomes == ["timeout"]
 
 
-async def test_a_deadline_ends_a_call_and_counts_as_a_failure_of_the_kind_of_call() -> None:
+async def test_a_timeout_counts_as_a_failure_of_the_part() -> None:
     upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
     with pytest.raises(UpstreamTimeout):
         await ask(upstream, 0.02)
@@ -133,14 +139,14 @@ async def test_a_deadline_ends_a_call_and_counts_as_a_failure_of_the_kind_of_cal
     assert upstream.is_idle
 
 
-async def test_time_that_runs_out_is_neutral_without_a_fair_share_of_it() -> None:
+async def test_a_timeout_shorter_than_fair_does_not_count() -> None:
     upstream, _, _ = guard(forever, breaker_failures=1, fair=10)
     with pytest.raises(UpstreamTimeout):
         await ask(upstream, 0.02)
     assert parts(upstream) == {}
 
 
-async def test_a_model_that_is_slow_counts_for_its_caller_alone() -> None:
+async def test_a_timeout_of_a_model_counts_for_its_caller_alone() -> None:
     upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
     call = Call(operation="complete", path="/complete", model="slow", model_work=True)
     for caller in ("a", "b", "c", "d"):
@@ -155,7 +161,7 @@ async def test_a_model_that_is_slow_counts_for_its_caller_alone() -> None:
     assert (None, BreakerState.OPEN) not in observer.states
 
 
-async def test_a_5xx_that_is_about_the_call_is_a_refusal() -> None:
+async def test_a_5xx_that_refuses_the_call_is_a_refusal() -> None:
     upstream, _, observer = guard(answering(503), breaker_failures=1)
     call = Call(operation="x", path="/x", is_refusal=lambda answer: answer.body == b"{}")
     with pytest.raises(UpstreamRejected) as caught:
@@ -188,7 +194,7 @@ async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_n
     await ask(upstream, caller="a")
 
 
-async def test_model_work_and_requests_do_not_take_each_others_room() -> None:
+async def test_model_calls_and_other_calls_have_slots_of_their_own() -> None:
     upstream, wire, _ = guard(forever, max_model_calls=1)
     model = Call(operation="complete", path="/complete", model_work=True)
     waiting = asyncio.create_task(upstream.request(scope(), model))
@@ -221,7 +227,7 @@ async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
 
 
 @pytest.mark.parametrize("model_work", [False, True])
-async def test_one_caller_leaves_room_for_the_others(model_work: bool) -> None:
+async def test_one_caller_has_a_share_of_the_slots(model_work: bool) -> None:
     upstream, wire, _ = guard(forever, max_concurrent=8, max_model_calls=8)
     greedy, modest = replace(scope(), caller="greedy"), replace(scope(), caller="modest")
     call = Call(operation="me", path="/me", model_work=model_work)
@@ -247,7 +253,7 @@ async def test_one_caller_leaves_room_for_the_others(model_work: bool) -> None:
     assert upstream.is_idle
 
 
-async def test_what_comes_back_from_a_service_never_waits_for_those_who_wait_for_it() -> None:
+async def test_calls_of_letta_have_slots_of_their_own() -> None:
     upstream, wire, _ = guard(forever, max_concurrent=1, max_model_calls=1, max_returning=1)
     model = Call(operation="chat.completions", path="/", model_work=True)
     tasks = [asyncio.create_task(ask(upstream)), asyncio.create_task(upstream.request(scope(), model))]
@@ -281,14 +287,14 @@ async def test_what_counts_as_a_failure(status: int, counts: bool) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 501, 200, 301, 304])
-async def test_what_does_not(status: int) -> None:
+async def test_what_does_not_count_as_a_failure(status: int) -> None:
     upstream, _, _ = guard(answering(status), breaker_failures=1)
     with contextlib.suppress(UpstreamError, UpstreamRejected):
         await ask(upstream)
     assert parts(upstream) == {}
 
 
-async def test_half_open_lets_one_trial_through_and_a_cancelled_one_gives_its_place_back() -> None:
+async def test_half_open_admits_one_trial_call_and_another_after_a_cancelled_one() -> None:
     upstream, wire, _ = guard(answering(500), breaker_failures=1, breaker_reset=0.001)
     with pytest.raises(UpstreamError):
         await ask(upstream, caller="a")
@@ -309,7 +315,7 @@ async def test_half_open_lets_one_trial_through_and_a_cancelled_one_gives_its_pl
     assert parts(upstream) == {}
 
 
-async def test_a_late_answer_from_before_says_nothing_of_the_present_state() -> None:
+async def test_an_outcome_from_before_a_change_of_state_does_not_count() -> None:
     release = asyncio.Event()
 
     async def late(_: httpx.Request) -> httpx.Response:
@@ -333,12 +339,11 @@ async def test_a_late_answer_from_before_says_nothing_of_the_present_state() -> 
     [
         (httpx.ConnectError("http://secret@ams"), "CONNECT"),
         (httpx.ConnectTimeout(""), "CONNECT"),
-        (httpx.PoolTimeout(""), "BULKHEAD_FULL"),
         (httpx.ReadTimeout(""), "DEADLINE"),
         (httpx.RemoteProtocolError("their words"), "CUT"),
     ],
 )
-async def test_each_error_on_the_wire_has_its_reason_and_a_safe_message(error: Exception, reason: str) -> None:
+async def test_each_transport_error_has_its_reason_and_a_safe_message(error: Exception, reason: str) -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         raise error
 
@@ -351,7 +356,7 @@ async def test_each_error_on_the_wire_has_its_reason_and_a_safe_message(error: E
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError(""), httpx.ConnectTimeout("")])
-async def test_a_service_that_cannot_be_connected_to_is_refused_to_all_whoever_asked(error: Exception) -> None:
+async def test_failed_connections_open_the_breaker_for_all_callers(error: Exception) -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         raise error
 
@@ -368,16 +373,6 @@ async def test_a_service_that_cannot_be_connected_to_is_refused_to_all_whoever_a
     assert observer.states == [(None, BreakerState.OPEN)]
 
 
-async def test_no_room_in_the_gateways_own_pool_says_nothing_of_the_service() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise httpx.PoolTimeout("")
-
-    upstream, _, observer = guard(act, breaker_failures=1)
-    with pytest.raises(UpstreamUnavailable):
-        await ask(upstream)
-    assert observer.states == []
-
-
 class Cut(httpx.AsyncByteStream):
     """A body that breaks off."""
 
@@ -386,7 +381,7 @@ class Cut(httpx.AsyncByteStream):
         raise httpx.ReadError("")
 
 
-async def test_a_stream_that_opens_well_and_is_cut_is_a_failure_and_no_success() -> None:
+async def test_a_stream_that_breaks_off_counts_as_a_failure() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, stream=Cut(), headers={"content-type": "text/event-stream"})
 
@@ -401,7 +396,7 @@ async def test_a_stream_that_opens_well_and_is_cut_is_a_failure_and_no_success()
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-async def test_a_redirect_is_an_error_that_says_which_setting_to_check(status: int) -> None:
+async def test_a_redirect_is_an_error_that_names_the_setting(status: int) -> None:
     upstream, _, observer = guard(answering(status))
     with pytest.raises(UpstreamError) as caught:
         await ask(upstream)
@@ -418,7 +413,7 @@ async def test_a_redirect_is_an_error_that_says_which_setting_to_check(status: i
 
 
 @pytest.mark.parametrize("status", [101, 304])
-async def test_a_status_that_answers_no_call_is_an_error(status: int) -> None:
+async def test_an_unexpected_status_is_an_error(status: int) -> None:
     upstream, _, _ = guard(answering(status))
     with pytest.raises(UpstreamError) as caught:
         await ask(upstream)
@@ -457,7 +452,9 @@ async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None
         (204, None, b""),
     ],
 )
-async def test_what_is_no_stream_of_events_is_not_read_as_one(status: int, media_type: str | None, body: bytes) -> None:
+async def test_an_answer_that_is_not_a_stream_of_events_is_an_error(
+    status: int, media_type: str | None, body: bytes
+) -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(status, content=body, headers={"content-type": media_type} if media_type else {})
 
@@ -469,7 +466,7 @@ async def test_what_is_no_stream_of_events_is_not_read_as_one(status: int, media
     assert parts(upstream) == {"x": "open"}
 
 
-async def test_a_check_tells_an_error_under_a_200() -> None:
+async def test_a_check_finds_an_error_with_status_200() -> None:
     upstream, _, _ = guard(answering(200), breaker_failures=1)
     call = Call(operation="x", path="/", check=lambda answer: Answer(429, answer.headers, answer.body))
     with pytest.raises(UpstreamRejected) as caught:
@@ -478,7 +475,7 @@ async def test_a_check_tells_an_error_under_a_200() -> None:
     assert parts(upstream) == {}
 
 
-async def test_an_answer_that_came_compressed_is_decoded_whole_and_streamed() -> None:
+async def test_a_compressed_answer_is_decoded_whole_and_streamed() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
         return httpx.Response(200, stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers)
@@ -489,7 +486,7 @@ async def test_an_answer_that_came_compressed_is_decoded_whole_and_streamed() ->
 
 
 class Pieces(httpx.AsyncByteStream):
-    """A body that comes byte by byte, undecoded."""
+    """A raw body that comes byte by byte."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -518,7 +515,7 @@ async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> Non
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-async def test_only_a_read_that_met_a_dropped_connection_is_sent_once_more(method: str) -> None:
+async def test_only_a_read_is_repeated_after_a_dropped_connection(method: str) -> None:
     fresh: list[bool] = []
 
     async def act(request: httpx.Request) -> httpx.Response:
@@ -539,7 +536,7 @@ async def test_only_a_read_that_met_a_dropped_connection_is_sent_once_more(metho
     assert (fresh, observer.repeated) == ([False], [])
 
 
-async def test_a_read_is_sent_once_more_and_not_twice() -> None:
+async def test_a_read_is_repeated_once() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         raise IdleConnectionDropped("")
 
@@ -558,7 +555,7 @@ class Endless(httpx.AsyncByteStream):
 
 
 class Counted(httpx.AsyncByteStream):
-    """A body of any size, in pieces; ``sent`` is how much of it was taken."""
+    """A body of any size, in pieces. ``sent`` counts the bytes that were read."""
 
     def __init__(self, body: bytes, piece: int = 65_536) -> None:
         self.body, self.piece, self.sent = body, piece, 0
@@ -575,7 +572,7 @@ MOST = 800_000
 async def answered(
     size: AnswerSize, body: bytes, *, encoding: str = "", length: bool = False
 ) -> tuple[bytes | str | None, int]:
-    """The body that is read, or the reason why none is, and how many bytes were taken from the connection."""
+    """The body or the reason of the error, and the bytes that were read from the connection."""
     stream = Counted(body)
     headers = {"content-encoding": encoding} | ({"content-length": str(len(body))} if length else {})
 
@@ -591,7 +588,7 @@ async def answered(
 
 @pytest.mark.bound("upstream-body")
 @pytest.mark.parametrize("size", AnswerSize)
-async def test_an_answer_is_read_at_its_bound_and_given_up_past_it(size: AnswerSize) -> None:
+async def test_an_answer_is_read_at_its_bound_and_refused_past_it(size: AnswerSize) -> None:
     most = MOST // size.share
     assert await answered(size, b" " * most) == (b" " * most, most)
     reason, taken = await answered(size, b" " * 10 * MOST)
@@ -650,7 +647,7 @@ def test_a_list_has_as_many_records_as_its_bound_and_no_more() -> None:
         assert error.value.reason == "DECODE"
 
 
-async def test_answers_that_are_too_large_open_no_breaker() -> None:
+async def test_too_large_answers_do_not_open_a_breaker() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, stream=Endless())
 
@@ -663,7 +660,7 @@ async def test_answers_that_are_too_large_open_no_breaker() -> None:
     assert (wire.calls, observer.states) == (12, [])
 
 
-async def test_a_body_that_drips_is_given_up_at_the_deadline() -> None:
+async def test_a_slow_body_ends_at_the_deadline() -> None:
     class Dripping(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.errors import BadUserInput, GatewayError, RateLimited, Service, UpstreamError, UpstreamTimeout
-from clients.letta.records import Usage
-from clients.sse import sse_events
+from clients.errors import BadUserInput, GatewayError, RateLimited, UpstreamError, UpstreamTimeout
+from clients.litellm import CompletionStream
+from clients.upstream import StreamedAnswer
+from clients.usage import Usage
 from resolvers.resources import Clocks
-from resolvers.streams.completions import DONE, CompletionSource
+from resolvers.streams.completions import CompletionSource
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -31,7 +32,7 @@ from resolvers.streams.events import (
 from resolvers.streams.merging import joined_calls, merged
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
-END = b"data: [DONE]\n\n"
+DONE = END = b"data: [DONE]\n\n"
 
 
 class Heard:
@@ -66,8 +67,11 @@ async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
             yield one if isinstance(one, bytes) else b"data: " + json.dumps(one).encode() + b"\n\n"
 
     @asynccontextmanager
-    async def stream(*_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
-        yield SimpleNamespace(headers={}, events=sse_events(pieces(), Service.LITELLM))
+    async def opened() -> AsyncIterator[StreamedAnswer]:
+        yield StreamedAnswer({}, pieces())
+
+    def stream(*_: object, wants_usage: bool, **__: object) -> CompletionStream:
+        return CompletionStream(opened(), wants_usage=wants_usage)
 
     clocks = Clocks(request=9, llm_total=9, first_token=9, idle=9)
     resources = SimpleNamespace(metrics=found, clocks=clocks, litellm=SimpleNamespace(stream=stream))

@@ -17,7 +17,7 @@ from clients.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from clients.letta.records import Usage
+from clients.usage import Usage
 from resolvers.streams.entries import PIECE
 from resolvers.streams.events import (
     Ended,

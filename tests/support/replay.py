@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope, Send
 from app.embedded.server import LoopbackServer
 from app.telemetry import Telemetry, make_logger
 from clients.calls import CallScope, UpstreamLimits
-from clients.errors import Service
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
 from clients.transport import AiohttpTransport
@@ -36,12 +35,18 @@ class Replay:
     def answer(self, *answers: Sample) -> None:
         """Answer each call with the next of these. The clients are new, with closed breakers."""
         self._answers[:], self.asked[:] = answers, []
-        self.letta, self.litellm = Letta(self._upstream(Service.LETTA)), LiteLLM(self._upstream(Service.LITELLM))
+        self.letta, self.litellm = Letta(self._upstream(Letta)), LiteLLM(self._upstream(LiteLLM))
 
-    def _upstream(self, service: Service) -> Upstream:
+    def _upstream(self, client: type[Letta | LiteLLM]) -> Upstream:
         telemetry = Telemetry(make_logger("CRITICAL", io.StringIO()))
         return Upstream(
-            service, self._url, headers={}, limits=UpstreamLimits(), observer=telemetry, transport=self._transport
+            client.service,
+            self._url,
+            translate=client.translate,
+            headers={},
+            limits=UpstreamLimits(),
+            observer=telemetry,
+            transport=self._transport,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""What a key was used for, from day to day."""
+"""The daily usage of a key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clients.decode import Records
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """Sums over calls. ``spend`` is in US dollars; ``api_requests`` counts the failed ones too."""
+    """Sums over calls. ``spend`` is in US dollars; ``api_requests`` includes failed ones."""
 
     api_requests: int = 0
     failed_requests: int = 0
@@ -24,7 +24,7 @@ class Counts(msgspec.Struct, kw_only=True):
 
 
 class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on one day. ``model`` is ``None`` for calls that LiteLLM notes no model for: it knew none."""
+    """The usage of one model on one day. ``model`` is ``None`` for calls of an unknown model."""
 
     day: date
     model: str | None
@@ -32,7 +32,7 @@ class UsageLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summed(counts: Iterable[Counts]) -> Counts:
-    """All of them together."""
+    """The sum of counts."""
     total = Counts()
     for one in counts:
         _add(total, one, 1)
@@ -40,7 +40,7 @@ def summed(counts: Iterable[Counts]) -> Counts:
 
 
 def hashed(key: str) -> str:
-    """How LiteLLM names a key in what it tells."""
+    """The hash by which LiteLLM names a key in its answers."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -66,16 +66,18 @@ class _Metadata(msgspec.Struct):
     has_more: bool
 
 
-class _Activity(msgspec.Struct):
+class Activity(msgspec.Struct):
+    """A page of ``/user/daily/activity``."""
+
     results: Records[_Day]
     metadata: _Metadata
 
 
-ACTIVITY = msgspec.json.Decoder(_Activity)
+ACTIVITY = msgspec.json.Decoder(Activity)
 
 
-def lines(activity: _Activity, key_hash: str) -> Iterator[UsageLine]:
-    """What a page tells of one key. A day may go on on the next page, and a model with it."""
+def lines(activity: Activity, key_hash: str) -> Iterator[UsageLine]:
+    """The lines of one key on a page. A day, and a model on it, can continue on the next page."""
     for day in activity.results:
         rest = summed(one.metrics for name, one in day.breakdown.api_keys.items() if name == key_hash)
         for model, group in day.breakdown.model_groups.items():

@@ -1,23 +1,20 @@
-"""How Letta is asked: ids that may go into a path, one way to ask, and what its refusals mean.
-
-Nothing here decides who may ask: ``resolvers.access`` does.
-"""
+"""The errors for refusals by Letta."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
+from clients.calls import UpstreamRejected
 from clients.codes import Reason
-from clients.decode import UNREADABLE, acknowledged, decode
+from clients.decode import UNREADABLE
 from clients.errors import (
     BadUserInput,
     BudgetExceeded,
     Conflict,
+    GatewayError,
     NotFound,
     PayloadTooLarge,
     RateLimited,
@@ -25,57 +22,19 @@ from clients.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from clients.letta.ids import UUID, is_letta_id
 from clients.overflow import is_too_long
 from clients.retry_after import retry_after_seconds
-from clients.upstream import Upstream
-
-MAX_PAGE = 100
 
 APPROVAL_PENDING = "The conversation waits for an approval. Approve or deny the tool call first."
 """The message of a Conflict, reason ``APPROVAL_PENDING``."""
 
-_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ID = re.compile(rf"(?:agent|conv|run|message|block|tool|passage|step)-{_UUID}\Z")
-
-T = TypeVar("T")
-
-
-def is_letta_id(value: str, kind: str) -> bool:
-    """Whether ``value`` has the form of a Letta id of ``kind`` (``agent``, ``conv``, ``run``, …).
-
-    Everything that goes into a Letta path is checked by this first, so that no id can be a path of its own.
-    """
-    return value.startswith(f"{kind}-") and _ID.match(value) is not None
-
-
-class Wire:
-    """The one way to ask Letta, which the modules of its areas share."""
-
-    def __init__(self, upstream: Upstream) -> None:
-        self.upstream = upstream
-
-    async def ask(self, scope: CallScope, call: Call) -> Answer:
-        """One call, its whole answer; a refusal as the caller's own error."""
-        try:
-            return await self.upstream.request(scope, call)
-        except UpstreamRejected as rejected:
-            raise translate(rejected) from rejected
-
-    async def tell(self, scope: CallScope, call: Call) -> None:
-        """One call whose answer is not read."""
-        await self.ask(scope, replace(call, check=acknowledged(Service.LETTA), size=AnswerSize.RECORD))
-
-    async def read(self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call) -> T:
-        """One call, its answer decoded."""
-        return decode(Service.LETTA, decoder, (await self.ask(scope, call)).body)
-
-
 _REFUSAL = msgspec.json.Decoder(dict[str, Any])
-_RUN_ID = re.compile(rf"run_id=(run-{_UUID})")
+_RUN_ID = re.compile(rf"run_id=(run-{UUID})")
 
 
-def translate(rejected: UpstreamRejected) -> Exception:
-    """What a refusal by Letta means to the caller. Its own text can leak internals and is never passed on."""
+def translate(rejected: UpstreamRejected) -> GatewayError:
+    """The error for a refusal. Letta's own text can contain internals and is never passed on."""
     wait = retry_after_seconds(rejected.headers)
     match rejected.status:
         case 404:
@@ -127,14 +86,14 @@ def translate(rejected: UpstreamRejected) -> Exception:
 
 
 def _conflict(rejected: UpstreamRejected) -> Conflict:
-    """A 409: Letta 0.16.8 tells its detail as a text, or as an object with a ``code``; others tell it as an error."""
+    """The error for a 409. Letta 0.16.8 sends a text or an object with a ``code``; other versions an ``error``."""
     try:
         refusal = _REFUSAL.decode(rejected.body)
     except UNREADABLE:
         refusal = {}
-    told = [refusal.get("detail"), refusal.get("error"), refusal]
-    objects = [one for one in told if isinstance(one, dict)]
-    texts = [one.get("message") for one in objects] + [one for one in told if not isinstance(one, dict)]
+    sent = [refusal.get("detail"), refusal.get("error"), refusal]
+    objects = [one for one in sent if isinstance(one, dict)]
+    texts = [one.get("message") for one in objects] + [one for one in sent if not isinstance(one, dict)]
     text, codes = " ".join(str(one) for one in texts if one), [one.get("code") for one in objects]
     named = _RUN_ID.search(text)
     ids = [*(one.get("run_id") for one in objects), named and named[1]]

@@ -1,4 +1,4 @@
-"""What a refusal by LiteLLM means to the caller, whether it comes as a status or as an event in the stream."""
+"""The errors for refusals by LiteLLM: by a status, or by an event in a stream."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ from clients.retry_after import retry_after_seconds
 
 
 class WireError(msgspec.Struct, frozen=True, kw_only=True):
-    """An error as LiteLLM tells it.
+    """An error that LiteLLM sent.
 
     Attributes:
-        text: all of it, to be searched and never shown.
-        param: a safe name.
-        status: the HTTP status that its code, status or type names.
+        text: all of it. It is searched, and never passed on.
+        type: its type.
+        code: its code.
+        param: the name of a parameter, which can be passed on.
+        status: the HTTP status of its code, status or type.
     """
 
     text: str = ""
@@ -43,9 +45,9 @@ class WireError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SHOWN = re.compile(r"[\w.\[\]-]{1,100}", re.ASCII)
-"""What a parameter's name looks like. Nothing else of an upstream's words is shown."""
+"""The form of a parameter's name, which is the only upstream text that is passed on."""
 _SEARCHED = 20_000
-"""How many characters of an error are searched."""
+"""The characters of an error that are searched."""
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -61,9 +63,9 @@ _CONTENT_FILTER = _words(
     r"safety settings|block_?reason|(?:input|prompt|content) (?:was|has been) flagged|content moderation|new_sensitive",
     r"data_?inspection_?failed|inappropriate content|content exists risk|considered high risk|prohibited_content",
 )
-"""How providers and LiteLLM's guardrails say that they refuse the content."""
+"""Phrases by which providers and LiteLLM's guardrails refuse the content."""
 _CERTAIN = _words(r"ContextWindowExceeded|context_length_exceeded|ContentPolicyViolation|content_policy_violation")
-"""Names that count whatever the status; the other words count only in an answer that blames the request."""
+"""Names that count with any status. The other phrases count only with a status that blames the request."""
 _NUMBER = r"(\d[\d,]{1,11})"
 _LIMIT = _words(
     rf"maximum (?:context|prompt|model|input|allowed|allowed input) (?:length|limit) ?\D{{0,10}}{_NUMBER}",
@@ -97,11 +99,11 @@ _STATUS_OF = {
     "content_filter": 400,
     "content_policy_violation": 400,
 }
-"""The status that an event of an error means where its code is no number."""
+"""The status of an error event whose code is not a number."""
 
 
 def wire_error(value: object) -> WireError:
-    """Decode an error, whatever its form."""
+    """Decode an error of any form."""
     wire = as_object(value)
     text = value if isinstance(value, str) else as_json(value)
     param = word(wire.get("param"))
@@ -113,50 +115,50 @@ def wire_error(value: object) -> WireError:
         type=word(wire.get("type")),
         code=word(wire.get("code")),
         param=param if param not in {None, "None"} and _SHOWN.fullmatch(param or "") else None,
-        status=next((status for told in words if told and (status := _status(told))), None),
+        status=next((status for sent in words if sent and (status := _status(sent))), None),
     )
 
 
-def _status(told: str) -> int | None:
-    return int(told) if re.fullmatch(r"[45]\d\d", told, re.ASCII) else _STATUS_OF.get(told.lower())
+def _status(sent: str) -> int | None:
+    return int(sent) if re.fullmatch(r"[45]\d\d", sent, re.ASCII) else _STATUS_OF.get(sent.lower())
 
 
 def error_in(body: bytes) -> WireError | None:
-    """The error that a body under a 2xx consists of: OpenAI's, Anthropic's or Google's envelope, or vLLM's object."""
+    """The error in a body with a 2xx status: OpenAI's, Anthropic's or Google's envelope, or vLLM's object."""
     wire = _object(body)
     if wire is None or wire.get("choices") or wire.get("data"):
         return None
-    told = wire.get("error")
-    if isinstance(told, str) and told:
-        return wire_error(told)
-    if isinstance(told, dict) and any(told.get(name) for name in ("message", "code", "type", "status")):
-        return wire_error(told)
+    sent = wire.get("error")
+    if isinstance(sent, str) and sent:
+        return wire_error(sent)
+    if isinstance(sent, dict) and any(sent.get(name) for name in ("message", "code", "type", "status")):
+        return wire_error(sent)
     return wire_error(wire) if wire.get("object") == "error" else None
 
 
 def _object(body: bytes) -> Object | None:
-    """The object of a body; Google's OpenAI API puts an error into a list of one."""
+    """The object of a body. Google's OpenAI API sends an error in a list of one."""
     if body.lstrip().startswith(b"["):
         body = body.strip()[1:-1]
     return json_object(body)
 
 
 def _of_body(body: bytes) -> WireError:
-    """The error in the body of a refusal; an empty one for a page of HTML or anything else that is no JSON object."""
+    """The error in the body of a refusal; an empty one if the body is not a JSON object."""
     wire = _object(body)
     return WireError() if wire is None else wire_error(wire.get("error") or wire.get("detail") or wire)
 
 
-def translated(rejected: UpstreamRejected) -> GatewayError:
-    """What a refusal by LiteLLM means to the caller.
+def translate(rejected: UpstreamRejected) -> GatewayError:
+    """The error for a refusal.
 
-    The key is the platform's, not the caller's: its refusal is never a 401 to them.
+    The key is the platform's and not the user's, so a refused key is never a 401 for the client.
     """
     return _meaning(rejected.status, _of_body(rejected.body), _retry_after(rejected.headers))
 
 
 def failure_in_stream(wire: WireError) -> GatewayError:
-    """What an event of an error in a stream means: the same as a refusal of the status that it names."""
+    """The error for an error event: that of a refusal with the status that the event names."""
     return _meaning(wire.status or 500, wire, None)
 
 
@@ -193,7 +195,7 @@ def _meaning(status: int, wire: WireError, retry_after: float | None) -> Gateway
 
 
 def _by_words(status: int, wire: WireError) -> GatewayError | None:
-    """What LiteLLM's types and words tell that its statuses do not."""
+    """The error by LiteLLM's types and phrases, which its statuses do not distinguish."""
     text = wire.text
     if wire.type == "no_db_connection":
         return bad_key()
@@ -211,16 +213,16 @@ def _by_words(status: int, wire: WireError) -> GatewayError | None:
 
 
 def _context_words(text: str) -> str:
-    """A message in the words by which SDKs know a context overflow, so that they can shorten the conversation.
+    """A message with the phrases by which SDKs recognise a context overflow, and then shorten the conversation.
 
     litellm 1.110.2 looks for "this model's maximum context length is"; langchain-openai 1.7.4 for "prompt is too long",
     and in a stream for "exceeds the context window", since openai 3 no longer has the code in an error's text.
     """
     found = _LIMIT.search(text)
     limit = None if found is None else next(filter(None, found.groups())).replace(",", "")
-    told = "exceeded" if limit is None else f"{limit} tokens"
+    phrase = "exceeded" if limit is None else f"{limit} tokens"
     return (
-        f"This model's maximum context length is {told}: the prompt is too long and exceeds the context window. "
+        f"This model's maximum context length is {phrase}: the prompt is too long and exceeds the context window. "
         "Please reduce the length of the messages."
     )
 
@@ -237,7 +239,7 @@ def _bad_input(message: str, reason: Reason | None, param: str | None) -> BadUse
 
 
 def bad_key() -> UpstreamError:
-    """The key that was to pay is refused: the platform's fault, never the caller's."""
+    """The error for a refused key, which is the platform's."""
     return UpstreamError(
         "LiteLLM refused the key that pays for model calls.",
         reason=Reason.CREDENTIAL,
@@ -247,7 +249,7 @@ def bad_key() -> UpstreamError:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait; a provider's own headers count where LiteLLM sends none."""
+    """Seconds to wait, from LiteLLM's headers or, without them, the provider's."""
     seconds = retry_after_seconds(headers)
     if seconds is not None:
         return seconds

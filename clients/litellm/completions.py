@@ -1,0 +1,168 @@
+"""A streamed completion: LiteLLM's events decoded to the pieces of one answer.
+
+If the client asked for several choices, the pieces have the text of the first one, and the bytes of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from clients.codes import Reason
+from clients.decode import undecodable
+from clients.errors import GatewayError, Service, UpstreamError
+from clients.litellm.answers import passed_headers
+from clients.litellm.chunks import Chunk, decode_chunk, is_done
+from clients.litellm.refusals import failure_in_stream
+from clients.litellm.tokens import updated, with_counts
+from clients.litellm.toolcalls import CallNumbers, CallPiece
+from clients.sse import SseEvent, sse_events
+from clients.upstream import StreamedAnswer
+from clients.usage import Usage
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What one event adds to an answer.
+
+    Attributes:
+        raw: the event's bytes for an OpenAI client; empty if the client must not get them.
+        text: more of the answer.
+        reasoning: more of what the model thinks.
+        calls: pieces of tool calls; ``index`` is the number of the call in this answer.
+    """
+
+    raw: bytes = b""
+    text: str = ""
+    reasoning: str = ""
+    calls: list[CallPiece] = []
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An event that is not a JSON object. It is passed on, and does not end the answer."""
+
+    raw: bytes
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a complete answer. ``finish`` is the model's finish reason, in OpenAI's words where known."""
+
+    finish: str | None
+    raw: bytes = b"data: [DONE]\n\n"
+
+
+_NOTHING = Piece()
+
+
+class CompletionStream:
+    """A streamed completion: a context that opens and closes the call, and an iterator over its pieces.
+
+    The iterator raises UpstreamError if the body ends before the answer is complete (reason ``CUT``) or has no event
+    that can be read (``DECODE``), and the model's own error if an event reports one. It is not a generator: a stream
+    holds one object for the call, its decoding and its state.
+
+    Attributes:
+        headers: the response headers to pass on.
+        usage: the usage reported so far.
+    """
+
+    __slots__ = (
+        "_call",
+        "_calls",
+        "_choices",
+        "_events",
+        "_failure",
+        "_finish",
+        "_is_over",
+        "_readable",
+        "_wants_usage",
+        "headers",
+        "usage",
+    )
+
+    headers: dict[str, str]
+    _events: AsyncIterator[SseEvent]
+
+    def __init__(self, call: AbstractAsyncContextManager[StreamedAnswer], *, wants_usage: bool) -> None:
+        self._call = call
+        self._wants_usage = wants_usage
+        self._calls: CallNumbers | None = None
+        self._choices: dict[int, bool] = {}
+        self._failure: GatewayError | None = None
+        self._finish: str | None = None
+        self._is_over = False
+        self._readable: bool | None = None
+        self.usage: Usage | None = None
+
+    async def __aenter__(self) -> Self:
+        answer = await self._call.__aenter__()
+        self.headers = passed_headers(answer.headers)
+        self._events = sse_events(answer.chunks, Service.LITELLM)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._call.__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Piece | Unreadable | Done:
+        if self._failure is not None:
+            raise self._failure
+        if self._is_over:
+            raise StopAsyncIteration
+        event = await anext(self._events, None)
+        if event is None or is_done(event):
+            if event is None:
+                self._check_complete()
+            self._is_over = True
+            return Done(finish=self._finish)
+        chunk = decode_chunk(event)
+        if chunk is not None:
+            self._readable = True
+            return self._piece(chunk, event.raw)
+        if not event.data.strip():
+            return _NOTHING
+        self._readable = self._readable or False
+        return Unreadable(event.raw)
+
+    def _piece(self, chunk: Chunk, raw: bytes) -> Piece:
+        """A chunk's piece. The bytes of an error, and of usage that the client did not ask for, are not passed on."""
+        text = reasoning = ""
+        calls: list[CallPiece] = []
+        for choice in chunk.choices:
+            if choice.finish_reason is not None:
+                self._choices[choice.index] = True
+            elif choice.text or choice.reasoning or choice.calls:
+                self._choices.setdefault(choice.index, False)
+            if choice.index == 0:
+                self._finish = choice.finish_reason or self._finish
+                text, reasoning = text + choice.text, reasoning + choice.reasoning
+                calls = calls + self._numbered(choice.calls) if choice.calls else calls
+        if chunk.has_usage:
+            self.usage = updated(self.usage, chunk.usage)
+            raw = b"" if chunk.is_only_usage and not self._wants_usage else with_counts(raw)
+        if chunk.error is not None:
+            self._failure, raw = failure_in_stream(chunk.error), b""
+        return Piece(raw=raw, text=text, reasoning=reasoning, calls=calls)
+
+    def _numbered(self, calls: list[CallPiece]) -> list[CallPiece]:
+        if self._calls is None:
+            self._calls = CallNumbers()
+        return self._calls.numbered(calls)
+
+    def _check_complete(self) -> None:
+        """Raises UpstreamError if the body has ended before every choice has a finish reason."""
+        if self._readable is False:
+            raise undecodable(Service.LITELLM)
+        if not self._choices or not all(self._choices.values()):
+            raise UpstreamError(
+                "The connection broke before the model's answer was complete.",
+                reason=Reason.CUT,
+                service=Service.LITELLM,
+            )

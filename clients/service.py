@@ -1,0 +1,48 @@
+"""What the clients of AMS, Letta and LiteLLM share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from clients.calls import AnswerSize, Call, CallScope, UpstreamRejected
+from clients.decode import acknowledged, decode
+from clients.errors import Service
+from clients.upstream import Upstream
+
+T = TypeVar("T")
+
+
+class ServiceClient:
+    """A client of one service.
+
+    Attributes:
+        service: which one.
+        translate: makes the error for a refusal by the service; for its ``Upstream``.
+        upstream: the service behind its guard.
+    """
+
+    service: ClassVar[Service]
+
+    @staticmethod
+    def translate(rejected: UpstreamRejected) -> Exception:
+        """The error for a refusal."""
+        raise NotImplementedError
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+
+    def note(self) -> str | None:
+        """A sentence for operators on what the service cannot do although it is available; ``None`` if nothing."""
+        return None
+
+    async def read(self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call) -> T:
+        """Make a call and decode its answer."""
+        return decode(self.service, decoder, (await self.upstream.request(scope, call)).body)
+
+    async def tell(self, scope: CallScope, call: Call) -> None:
+        """Make a call whose answer is not read."""
+        check = acknowledged(self.service)
+        await self.upstream.request(scope, replace(call, check=check, size=AnswerSize.RECORD))
