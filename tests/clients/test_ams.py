@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -121,14 +122,14 @@ async def refusal(
     doing: str, status: int, body: Any, key: str | None = "k", headers: dict[str, str] | None = None
 ) -> GatewayError:
     ams, _, _ = ams_answering(status, body, headers)
-    call = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         CREATE: lambda: ams.create_agent(scope(), "u", {}, "k"),
         UPGRADE: lambda: ams.upgrade_agent(scope(), "u", AGENT, version=None, queue=False, key=key),
         PUBLISH: lambda: ams.publish_template(scope(), "u", "a: b", key),
         DELETE: lambda: ams.delete_agent(scope(), "u", AGENT, key),
-    }[doing]
+    }
     with pytest.raises(GatewayError) as caught:
-        await call()
+        await calls[doing]()
     return caught.value
 
 

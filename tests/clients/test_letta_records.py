@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import msgspec
@@ -31,7 +32,7 @@ KINDS = {
 }
 """Every ``message_type`` of Letta 0.16.8, and one that it does not have."""
 
-FIELDS = {
+FIELDS: dict[str, dict[str, Any]] = {
     "hidden_reasoning_message": {"state": "redacted", "hidden_reasoning": None},
     "event_message": {"event_type": "compaction", "event_data": {"messages": 3}},
     "summary_message": {"summary": "what was said", "compaction_stats": None},
@@ -69,7 +70,7 @@ def test_what_is_no_message_is_none(raw: bytes) -> None:
 
 
 def test_calls_made_at_once_come_back_in_one_message() -> None:
-    returns = [
+    returns: list[dict[str, Any]] = [
         {"type": "tool", "tool_call_id": "call_1", "status": "success", "tool_return": "one"},
         {"type": "tool", "tool_call_id": "call_2", "status": "error", "tool_return": [{"type": "text", "text": "two"}]},
     ]

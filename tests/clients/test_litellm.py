@@ -117,9 +117,9 @@ def test_prices_are_plain_numbers(per_token: str, shown: str | None) -> None:
 
 def test_what_is_left_of_a_budget() -> None:
     info = KEY.decode('{"info": {"spend": 1.0999999999999264e-05, "max_budget": 1e-06}}').info
-    assert (info.spend_usd, info.max_usd, info.remaining_usd) == (Decimal("0.000011"), Decimal("0.000001"), 0)
+    assert (info.spend_usd, info.max_usd, info.remaining_usd) == (Decimal("0.000011"), Decimal("0.000001"), Decimal(0))
     free = KEY.decode('{"info": {"spend": 0.0}}').info
-    assert (free.spend_usd, free.max_usd, free.remaining_usd, free.expires) == (0, None, None, None)
+    assert (free.spend_usd, free.max_usd, free.remaining_usd, free.expires) == (Decimal(0), None, None, None)
 
 
 @pytest.mark.parametrize(
