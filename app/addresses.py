@@ -1,4 +1,4 @@
-"""Addresses among the settings: what is refused, and what to write instead. No message repeats a password."""
+"""Validation of URLs, hosts and origins in settings. No message repeats a password."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ _OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agent
 _SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 ANY = frozenset({"*", "null"})
-"""Values that are no single origin: any origin, and the opaque origin of files and sandboxed frames."""
+"""Values that match many origins: any origin, and the opaque origin of files and sandboxed frames."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _PORTS = {"http": 80, "https": 443}
 
 
 def letta_url(value: str | None) -> str | None:
-    """Where Letta is. Calls add ``/v1/...`` to it."""
+    """Validate Letta's base URL. Calls append ``/v1/...``."""
     return _checked(value, _no_api)
 
 
 def litellm_url(value: str | None) -> str | None:
-    """Where the LiteLLM proxy is. Calls add ``/v1/...`` to it; ``/api/v1`` is a SERVER_ROOT_PATH that its docs use."""
+    """Validate LiteLLM's base URL. Calls append ``/v1/...``. ``/api/v1`` is a SERVER_ROOT_PATH of LiteLLM's docs."""
     return _checked(value, lambda parts: None if parts.path == "/api/v1" else _no_api(parts))
 
 
 def ams_url(value: str | None) -> str | None:
-    """Where AMS is: an Edge Function of Supabase has a path."""
+    """Validate the base URL of AMS. A Supabase Edge Function has a path."""
     return _checked(value, _function)
 
 
 def supabase_url(value: str | None) -> str | None:
-    """The Supabase project. Tokens are of ``<SUPABASE_URL>/auth/v1``."""
+    """Validate the Supabase project's URL. The issuer of its tokens is ``<SUPABASE_URL>/auth/v1``."""
     return _checked(value, _project)
 
 
 def public_url(value: str | None) -> str | None:
-    """Where this gateway is reached. Agents call ``<PUBLIC_URL>/api/v1/agents/...``."""
+    """Validate the gateway's own URL. Agents call ``<PUBLIC_URL>/api/v1/agents/...``."""
     return _checked(value, lambda parts: _without(parts, _OWN))
 
 
 def _checked(value: str | None, problem: Callable[[SplitResult], str | None]) -> str | None:
-    """The URL without slashes at its end. Raises ValueError."""
+    """Return the URL without trailing slashes. Raises ValueError."""
     if value is None:
         return None
     if not is_url(value, {"http", "https"}):
         raise ValueError(f"must be an http:// or https:// URL{_hint(value)}")
     parts = urlsplit(value)
     if "@" in parts.netloc:
-        raise ValueError("must have no user name or password in it: keys are settings of their own")
+        raise ValueError("must have no user name or password: set keys by their own variables")
     if "?" in value or "#" in value:
-        raise ValueError("must end before ? and #")
+        raise ValueError("must have no query (?) and no fragment (#)")
     stripped = parts._replace(path=parts.path.rstrip("/"))
     if (wrong := problem(stripped)) is not None:
         raise ValueError(wrong)
@@ -65,28 +65,28 @@ def _no_api(parts: SplitResult) -> str | None:
 
 
 def _without(parts: SplitResult, ending: re.Pattern[str]) -> str | None:
-    """The problem where a path has an ending that calls bring with them."""
+    """Describe the problem if a path has an ending that calls append themselves."""
     found = ending.search(parts.path)
     if found is None:
         return None
     cure = parts._replace(path=parts.path[: found.start()]).geturl()
-    return f"must be the base address, without {found[0]}: calls bring their own path. Write {cure}"
+    return f"must be the base URL, without {found[0]}: the gateway appends paths itself. Write {cure}"
 
 
 def _function(parts: SplitResult) -> str | None:
     if (parts.hostname or "").endswith(".supabase.co") and not parts.path:
-        return f"must have the function's path. Write {parts.geturl()}/functions/v1/ams, with the function's own name"
+        return f"must include the function's path. Write {parts.geturl()}/functions/v1/ams, with the function's name"
     return None
 
 
 def _project(parts: SplitResult) -> str | None:
     if parts.hostname in {"supabase.com", "app.supabase.com", "www.supabase.com"}:
-        return "must be the project's own URL, https://<ref>.supabase.co, not the dashboard's"
+        return "must be the project's URL, https://<ref>.supabase.co, not the dashboard's"
     return _without(parts, _SUPABASE_API)
 
 
 def redis_url(value: str | None) -> str | None:
-    """Where Redis is. Raises ValueError for what redis-py would pass over or break at."""
+    """Validate the URL of Redis. Raises ValueError for parts that redis-py ignores or fails at."""
     if value is None:
         return None
     from clients.redis import is_usable  # noqa: PLC0415 - redis-py is imported where there is a Redis
@@ -95,14 +95,14 @@ def redis_url(value: str | None) -> str | None:
         raise ValueError(f"must be a redis://, rediss:// or unix:// URL{_hint(value)}")
     parts = urlsplit(value)
     if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
-        raise ValueError("must end with the number of a database, as in redis://host:6379/0, or with none")
+        raise ValueError("must end with a database number, as in redis://host:6379/0, or without a path")
     if parts.fragment or not is_usable(value):
-        raise ValueError("must have nothing after ? but options of redis-py, such as db=<number>, and no #")
+        raise ValueError("must have only redis-py options after ?, such as db=<number>, and no fragment (#)")
     return value
 
 
 def is_url(value: str, schemes: set[str]) -> bool:
-    """Whether it has a scheme, a host and, if any, a port that can be; and nothing that no URL has."""
+    """Whether a text is a URL with one of the schemes, a host, a valid port if any, and no invalid characters."""
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -115,7 +115,7 @@ def is_url(value: str, schemes: set[str]) -> bool:
 def _hint(value: str) -> str:
     """Describe an obvious mistake in a URL; empty if there is none."""
     if value[:1] in {'"', "'"}:
-        return ", without quotes: Docker takes those of an --env-file as they are"
+        return ", without quotes: Docker keeps quotes of an --env-file"
     if value != value.strip():
         return ", without spaces or line ends around it"
     if "://" not in value:
@@ -124,7 +124,7 @@ def _hint(value: str) -> str:
 
 
 def host(value: str | None) -> str | None:
-    """An address to listen on: a name or an IP address. Raises ValueError."""
+    """Validate an address to listen on: a host name or an IP address. Raises ValueError."""
     if value is None:
         return None
     bare = value.removeprefix("[").removesuffix("]") if value.startswith("[") else value
@@ -132,29 +132,29 @@ def host(value: str | None) -> str | None:
     if is_ip6 and bare.count(":") > 1:
         return bare
     if _HOST.fullmatch(bare) is None or ".." in bare:
-        raise ValueError("must be a host name or an IP address alone: the port is PORT, and there is no scheme")
+        raise ValueError("must be a host name or an IP address, without a scheme. Set the port by PORT")
     return bare
 
 
 def origins(value: str | None) -> tuple[str, ...]:
-    """Origins separated by commas, as browsers send them (RFC 6454, 6.2). Raises ValueError."""
+    """Parse origins that are separated by commas, in the form that browsers send (RFC 6454, 6.2). Raises ValueError."""
     given = [one.strip() for one in (value or "").split(",") if one.strip()]
     return tuple(dict.fromkeys(one if one in ANY else _origin(one) for one in given))
 
 
 def _origin(text: str) -> str:
-    """One origin, in the form that browsers send: in lower case, without a slash or the scheme's own port."""
+    """Normalize an origin as browsers do: lower case, without a trailing slash or the scheme's default port."""
     shown = text.rpartition("@")[2][:80]
     if text.startswith("[") or set(text) & set(" ;\"'"):
-        raise ValueError(f"{shown!r} is no origin: separate origins by commas, without spaces, quotes or brackets")
+        raise ValueError(f"{shown!r} is not an origin: separate origins by commas, without spaces, quotes or brackets")
     scheme, separator, place = text.lower().partition("://")
     if not separator:
         raise ValueError(f"{shown!r} has no scheme. Write {_with_scheme(shown)}")
     if "*" in text:
-        raise ValueError(f"{shown!r}: patterns are not supported, list each origin")
+        raise ValueError(f"{shown!r}: patterns are not supported: list each origin")
     place = place.removesuffix("/")
     if not _SCHEME.fullmatch(scheme) or not place.isascii() or set(place) & set("/?#@\\") or not _is_place(place):
-        raise ValueError(f"{shown!r} is no origin. Write scheme://host or scheme://host:port, with no path")
+        raise ValueError(f"{shown!r} is not an origin. Write scheme://host or scheme://host:port, with no path")
     return f"{scheme}://{place.removesuffix(f':{_PORTS.get(scheme)}')}"
 
 

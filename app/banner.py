@@ -1,4 +1,4 @@
-"""What is said at the start: what is embedded and what is real, where everything is, and a first query."""
+"""The start-up text: the services, the addresses, and a first query."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ FIRST_QUERY = "{ viewer { email agents(first: 3) { nodes { name model { name } }
 
 
 def banner(settings: Settings, *, version: str, port: int, token: str | None, kept_in: str | None = None) -> str:
-    """The start-up text.
+    """Return the start-up text.
 
-    ``token`` is a development token, where those sign in; ``kept_in`` is where the embedded platform keeps its data.
+    Args:
+        settings: the gateway's settings.
+        version: the gateway's version.
+        port: the port that the gateway listens on.
+        token: a development token, if those are accepted.
+        kept_in: the path of the embedded platform's data; ``None`` if it is in memory.
     """
     host = "127.0.0.1" if settings.bind_host in {"0.0.0.0", "::"} else settings.bind_host  # noqa: S104 - compared only
     base = f"http://{host}:{port}"
@@ -18,7 +23,9 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, ke
     lines = [f"agentgraph {version} ({settings.environment.value})", ""]
     lines += [f"  {name:<8} {url or 'embedded'}" for name, url in urls.items()]
     if settings.embedded_services:
-        lines.append(f"  kept in  {kept_in}" if kept_in else "  What is done there is gone when the gateway stops.")
+        lines.append(
+            f"  data     {kept_in}" if kept_in else "  Embedded data is in memory and is lost when the gateway stops."
+        )
     places = {
         "Start here": f"{base}/",
         "GraphQL": f"{base}/graphql" + ("" if settings.is_production else "  (GraphiQL in a browser)"),
@@ -30,12 +37,12 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, ke
     if token is not None:
         lines += [
             "",
-            "  A development token for Ada, good for a day. Such tokens sign in only while SUPABASE_URL and",
-            "  SUPABASE_JWT_SECRET are unset and ENVIRONMENT is not production:",
+            "  A development token for Ada, valid for one day. Development tokens are accepted only if",
+            "  SUPABASE_URL and SUPABASE_JWT_SECRET are unset and ENVIRONMENT is not production:",
             "",
             f"export TOKEN={token}",
             "",
-            "  A first query to paste:",
+            "  A first query:",
             "",
             f'curl -s {base}/graphql -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\',
             f'  -d \'{{"query": "{FIRST_QUERY}"}}\'',

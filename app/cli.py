@@ -1,4 +1,4 @@
-"""The ``agentgraph`` command: its arguments. What each command needs is imported once they are known to be right."""
+"""The command line of ``agentgraph``. A command's module is imported only when the command runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_HOURS = 24 * 365
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command. Answers the exit status: 0, or 1 with the reason on standard error, or 2 for bad usage."""
+    """Run the command and return its exit status: 0, 1 with a message on standard error, or 2 for wrong usage."""
     options = _parser().parse_args(arguments)
     try:
         resolve_name(options.run)(options)
@@ -30,40 +30,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="agentgraph", description="One graph over an AI agent platform.")
+    parser = argparse.ArgumentParser(prog="agentgraph", description="A GraphQL gateway for an AI agent platform.")
     parser.add_argument("--version", action=_Version, help="show program's version number and exit")
     commands = parser.add_subparsers(required=True, metavar="command")
-    serve = commands.add_parser("serve", help="start the gateway; settings come from the environment and .env")
-    serve.add_argument("--host", type=_host, help="the address to listen on where HOST is not set")
+    serve = commands.add_parser("serve", help="start the gateway, with settings from the environment and .env")
+    serve.add_argument("--host", type=_host, help="the address to listen on if HOST is not set")
     serve.set_defaults(run="app.commands.serve:run")
-    embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM alone")
-    embedded.add_argument("--port", type=_port, default=8100)
+    embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM without the gateway")
+    embedded.add_argument("--port", type=_port, default=8100, help="the port to listen on (default: 8100)")
     for command in (serve, embedded):
-        command.add_argument("--memory", action="store_true", help="forget the embedded platform's data at the end")
+        command.add_argument("--memory", action="store_true", help="keep the embedded platform's data in memory only")
     embedded.set_defaults(run="app.commands.embedded:run")
     token = commands.add_parser("token", help="print a development token")
     token.add_argument("--user", default="ada", help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
-    token.add_argument("--hours", type=_hours, default=24.0)
-    token.add_argument("--admin", action="store_true")
+    token.add_argument("--hours", type=_hours, default=24.0, help="the token's lifetime in hours (default: 24)")
+    token.add_argument("--admin", action="store_true", help="give the token the admin role")
     token.set_defaults(run="app.commands.tokens:token")
-    secret = commands.add_parser("agent-secret", help="print the secret that a user's agents open their proxy with")
+    secret = commands.add_parser(
+        "agent-secret", help="print the secret with which a user's agents authenticate at the proxy"
+    )
     secret.add_argument("--user", required=True, help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
     secret.set_defaults(run="app.commands.tokens:secret")
-    reset = commands.add_parser("reset", help="remove what the embedded platform has kept")
-    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset = commands.add_parser("reset", help="delete the embedded platform's data")
+    reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     reset.set_defaults(run="app.commands.data:reset")
-    settings = commands.add_parser("settings", help="print every setting, its default and its meaning")
-    settings.add_argument("--markdown", action="store_true", help="as a table, instead of as an env file")
+    settings = commands.add_parser("settings", help="print all settings with defaults and descriptions")
+    settings.add_argument("--markdown", action="store_true", help="print a Markdown table instead of an env file")
     settings.set_defaults(run="app.commands.settings:run")
-    schema = commands.add_parser("schema", help="print the graph's schema")
-    schema.add_argument("--check", metavar="FILE", type=Path, help="fail where FILE is not this schema, and show how")
-    schema.add_argument("--federation", action="store_true", help="as a subgraph, for composition")
+    schema = commands.add_parser("schema", help="print the GraphQL schema")
+    schema.add_argument(
+        "--check",
+        metavar="FILE",
+        type=Path,
+        help="compare FILE with the schema; if they differ, print the difference and exit with 1",
+    )
+    schema.add_argument("--federation", action="store_true", help="print the Apollo Federation subgraph")
     schema.set_defaults(run="app.commands.schema:run")
     return parser
 
 
 class _Version(argparse.Action):
-    """argparse's own, but for the version, which is read where it is asked for."""
+    """argparse's ``version`` action, with the version read only when it is printed."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse's name
         super().__init__(option_strings, dest, nargs=0, help=help)
@@ -83,7 +90,7 @@ def _host(text: str) -> str | None:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
 
 
@@ -93,5 +100,5 @@ def _hours(text: str) -> float:
     except ValueError:
         hours = math.nan
     if not 0 < hours <= MAX_HOURS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no lifetime: more than 0, at most {MAX_HOURS} hours")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a lifetime (more than 0, at most {MAX_HOURS} hours)")
     return hours

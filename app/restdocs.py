@@ -1,6 +1,6 @@
-"""The REST door in OpenAPI: ``/openapi.json``, ``/docs``, ``/redoc``, none of them in production.
+"""The OpenAPI document of ``/v1`` and of the agents' proxy: ``/openapi.json``, ``/docs`` and ``/redoc``.
 
-The routes themselves are bare ASGI.
+None of them exists in production. The documented routes are plain ASGI.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _ERROR = {
                 "type": {"type": "string"},
                 "param": {"type": "string", "nullable": True},
                 "code": {"type": "string"},
-                "retry_after_seconds": {"type": "number", "description": "The true wait, where it is known."},
+                "retry_after_seconds": {
+                    "type": "number",
+                    "description": "Seconds to wait before a retry; may have a fraction. Absent if unknown.",
+                },
             },
         }
     },
@@ -37,7 +40,7 @@ _ERROR = {
 
 
 def described_api(settings: Settings, lifespan: Lifespan[FastAPI]) -> FastAPI:
-    """Make an application that describes its routes and the OpenAI door, except in production."""
+    """Return an application that documents its routes and ``/v1``, except in production."""
     url = None if settings.is_production else "/openapi.json"  # FastAPI has no /docs and no /redoc without it
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False, openapi_url=url)
     _describe(api)
@@ -45,7 +48,7 @@ def described_api(settings: Settings, lifespan: Lifespan[FastAPI]) -> FastAPI:
 
 
 def _describe(api: FastAPI) -> None:
-    """Add the OpenAI door to the description that FastAPI makes of its own routes."""
+    """Add ``/v1`` and the proxy to FastAPI's OpenAPI document."""
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
@@ -53,8 +56,8 @@ def _describe(api: FastAPI) -> None:
             components = document.setdefault("components", {})
             components["schemas"] = components.get("schemas", {}) | _SHAPES
             components["securitySchemes"] = {
-                "token": {"type": "http", "scheme": "bearer", "description": "The user's own token."},
-                "agentSecret": {"type": "http", "scheme": "bearer", "description": "The secret of the user's agents."},
+                "token": {"type": "http", "scheme": "bearer", "description": "The user's access token."},
+                "agentSecret": {"type": "http", "scheme": "bearer", "description": "The user's agent secret."},
             }
             document["paths"] |= _paths()
             api.openapi_schema = document
@@ -75,19 +78,20 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
-    "description": "The same key and request again get the answer of the first one, paid once.",
+    "description": "A repeated request with the same key and body returns the first request's "
+    "answer, without a second model call.",
 }
 _SUMMARIES = {
-    Work.CHAT: "A chat completion, whole or streamed (OpenAI's API).",
-    Work.EMBEDDINGS: "Embeddings (OpenAI's API).",
-    Work.BY_BODY: "A chat completion for a body with `messages`, embeddings for one with `input`.",
-    Work.MODELS: "The models your key may call (OpenAI's API).",
-    Work.NO_MODELS: "An empty list: Letta takes its models from LiteLLM.",
+    Work.CHAT: "Create a chat completion, optionally streamed (OpenAI's API).",
+    Work.EMBEDDINGS: "Create embeddings (OpenAI's API).",
+    Work.BY_BODY: "Create a chat completion if the body has `messages`, or embeddings if it has `input`.",
+    Work.MODELS: "List the models that the user's key has permission to call (OpenAI's API).",
+    Work.NO_MODELS: "Return an empty list. Letta reads its models from LiteLLM.",
 }
 
 
 def _paths() -> dict[str, Any]:
-    """The rows of the table."""
+    """Return the OpenAPI paths of all rows of the table."""
     paths: dict[str, Any] = {}
     for row in TABLE:
         paths.setdefault(row.path, {})[row.method.lower()] = _described(row)
@@ -95,9 +99,9 @@ def _paths() -> dict[str, Any]:
 
 
 def _described(row: Row) -> dict[str, Any]:
-    operation = _operation(_SUMMARIES[row.work] if "{model}" not in row.path else "One model.")
+    operation = _operation(_SUMMARIES[row.work] if "{model}" not in row.path else "Retrieve a model (OpenAI's API).")
     if row.keys is Keys.AGENT_SECRET:
-        operation |= {"tags": ["Letta calling back"], "security": [{"agentSecret": []}]}
+        operation |= {"tags": ["Calls from Letta"], "security": [{"agentSecret": []}]}
     names = re.findall(r"\{(\w+)\}", row.path)
     if names:
         operation["parameters"] = [
@@ -113,9 +117,9 @@ def _described(row: Row) -> dict[str, Any]:
 
 
 def _operation(summary: str) -> dict[str, Any]:
-    failure = {"description": "OpenAI's error body.", "content": {"application/json": {"schema": _ERROR}}}
+    failure = {"description": "An error, in OpenAI's format.", "content": {"application/json": {"schema": _ERROR}}}
     answer = {
-        "description": "As OpenAI's API answers.",
+        "description": "The response, in OpenAI's format.",
         "content": {"application/json": {"schema": {"type": "object"}}},
     }
     return {

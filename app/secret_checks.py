@@ -1,4 +1,4 @@
-"""Secrets as people paste them: what cannot work is refused when the process starts, without showing the value."""
+"""Checks of pasted secrets: unusable ones are refused at start-up, without showing the value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INSTEAD = "set the project's HS256 secret (its legacy JWT secret) instead"
 _PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
 _SSH = re.compile(r"(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+\s")
 _JSON = re.compile(r"[{\[]\s*([{\"]|\Z)")
-"""JSON, even if only its first line has come; a random secret begins with two such characters once in thousands."""
+"""JSON, or its first line alone. One random secret in thousands begins with two such characters."""
 
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 
@@ -40,7 +40,7 @@ def hs256_secret(text: str) -> str | None:
 
 
 def _other_material(text: str) -> str | None:
-    """What a text is that was meant for something else, or ``None``."""
+    """Return what kind of other credential a text is, or ``None``."""
     if "-----BEGIN" in text or text.startswith(_PEM_IN_BASE64):
         return "a key or certificate in PEM form"
     if _SSH.match(text):
@@ -55,7 +55,7 @@ def _other_material(text: str) -> str | None:
 
 
 def _is_der(text: str) -> bool:
-    """Whether it is one whole ASN.1 SEQUENCE in base64, as keys and certificates are without their PEM lines."""
+    """Whether it is an ASN.1 SEQUENCE in base64: a key or certificate without its PEM lines."""
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

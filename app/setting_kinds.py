@@ -1,4 +1,4 @@
-"""The kinds of values that settings have, and what is wrong with a value of each."""
+"""Types of settings, with the validation of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
 
 
 def _header(value: SecretStr | None) -> SecretStr | None:
-    """A secret that goes into a header."""
+    """Validate a secret that is sent in a header."""
     text = "" if value is None else value.get_secret_value()
     if not text.isascii() or (text and not text.isprintable()):
         raise ValueError("must be printable ASCII")
@@ -40,7 +40,7 @@ def _origins(value: str | None) -> str | None:
 
 
 def _number(value: Any) -> Any:
-    """A number. One with its unit is refused with the cure: the unit is in the variable's name or meaning."""
+    """Refuse a number with a unit: the unit is part of the variable's name or description."""
     if isinstance(value, str) and _WITH_UNIT.fullmatch(value):
         raise ValueError("must be a plain number, without a unit")
     return value

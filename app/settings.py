@@ -1,6 +1,7 @@
-"""The gateway's settings: every variable it knows, typed and frozen, wrong ones refused with one line each.
+"""The gateway's settings: all environment variables, typed and immutable.
 
-The real environment wins over ``.env``; an empty value is an unset one. Secrets are ``SecretStr`` and never printed.
+The environment takes precedence over ``.env``; an empty value counts as unset. Secrets are ``SecretStr`` and never
+printed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MIN_SECRET_BYTES = 32
 
 
 class Environment(StrEnum):
-    """Where the gateway runs. Only production refuses what is convenient and insecure."""
+    """The environment that the gateway runs in. Only production forbids insecure defaults."""
 
     DEVELOPMENT = "development"
     TEST = "test"
@@ -41,7 +42,7 @@ class Environment(StrEnum):
 
 
 class SettingsError(UsageError):
-    """The settings cannot be used. ``problems`` has one line each, naming the variable and no secret."""
+    """The settings are invalid. ``problems`` has one line per problem, with the variable's name and no secret."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -49,12 +50,12 @@ class SettingsError(UsageError):
 
 
 class Settings(BaseSettings):
-    """All of them. Field names in capitals are the variables' names; units are in the names where there is one."""
+    """The gateway's settings. A field's name in capitals is its variable."""
 
     model_config = SettingsConfigDict(
         frozen=True,
         env_file=ENV_FILE,
-        env_file_encoding="utf-8-sig",  # editors on Windows begin a file with a byte order mark
+        env_file_encoding="utf-8-sig",  # editors on Windows write a byte order mark
         env_ignore_empty=True,
         extra="ignore",
         hide_input_in_errors=True,
@@ -62,149 +63,153 @@ class Settings(BaseSettings):
     )
 
     environment: Annotated[Environment, Lowered] = Environment.DEVELOPMENT
-    """Where the gateway runs: development, test, staging or production. Only production refuses what is convenient and
-    insecure: embedded upstreams, development tokens, calls from any origin of this machine.
+    """The environment: development, test, staging or production. Production forbids insecure defaults: embedded
+    services, development tokens and CORS for any local origin.
     """
     ams_base_url: Annotated[str | None, AfterValidator(addresses.ams_url)] = None
-    """The Agent Management Service. Empty: the embedded one."""
+    """Base URL of the Agent Management Service (AMS). Empty: the embedded AMS."""
     letta_base_url: Annotated[str | None, AfterValidator(addresses.letta_url)] = None
-    """Letta's base address, without /v1. Empty: the embedded one."""
+    """Base URL of Letta, without /v1. Empty: the embedded Letta."""
     litellm_base_url: Annotated[str | None, AfterValidator(addresses.litellm_url)] = None
-    """The LiteLLM proxy's base address, without /v1. Empty: the embedded one."""
+    """Base URL of the LiteLLM proxy, without /v1. Empty: the embedded LiteLLM."""
     supabase_url: Annotated[str | None, AfterValidator(addresses.supabase_url)] = None
-    """The Supabase project that signs users in. Empty, with SUPABASE_JWT_SECRET: development tokens sign in."""
+    """URL of the Supabase project that signs users in. If this and SUPABASE_JWT_SECRET are empty, development tokens
+    are accepted outside production.
+    """
     supabase_jwt_secret: Hs256Secret = None
-    """The project's HS256 secret, 32 bytes or more."""
+    """The Supabase project's HS256 JWT secret, at least 32 bytes."""
     supabase_service_key: HeaderSecret = None
-    """The gateway's own credential for AMS."""
+    """The gateway's API key for AMS."""
     letta_api_key: HeaderSecret = None
-    """The gateway's key for Letta."""
+    """The gateway's API key for Letta."""
     litellm_api_key: HeaderSecret = None
-    """Pays for users who have no virtual key of their own."""
+    """The LiteLLM key that pays for users without a virtual key."""
     agent_secret_master_key: Secret = None
-    """The key from which agents' secrets are derived, 32 bytes or more. Empty: one of this machine's own while
-    development tokens sign in, else no agent's secret opens the proxy.
+    """The key that agent secrets are derived from, at least 32 bytes. Empty: a generated key, stored on this machine,
+    while development tokens are accepted; otherwise the proxy accepts no agent secret.
     """
     letta_proxy_key: HeaderSecret = None
-    """What Letta sends where it cannot send an agent's secret: its own OPENAI_API_KEY, 32 characters or more. It opens
-    every known user's proxy, and nothing else. Empty: off.
+    """The OPENAI_API_KEY of the Letta server, at least 32 characters. Letta sends it if it cannot send an agent
+    secret. It gives access to the proxies of all known users and to nothing else. Empty: disabled.
     """
     allowed_origins: Origins = None
-    """Origins that may call from a browser, separated by commas: scheme://host or scheme://host:port. Empty: any port
-    of localhost and 127.0.0.1 outside production, none in production.
+    """Origins that may send requests from a browser (CORS), separated by commas: scheme://host or scheme://host:port.
+    Empty: localhost and 127.0.0.1 with any port outside production, none in production.
     """
     host: Annotated[str | None, AfterValidator(addresses.host)] = None
-    """The address to listen on. Empty: 127.0.0.1 while development tokens sign in, else 0.0.0.0."""
+    """The address to listen on. Empty: 127.0.0.1 while development tokens are accepted, otherwise 0.0.0.0."""
     port: Annotated[int, Number, Field(ge=0, le=65535)] = 8000
     """The port to listen on."""
     public_url: Annotated[str | None, AfterValidator(addresses.public_url)] = None
-    """Where Letta reaches this gateway. The embedded AMS makes agents whose model calls come back to it; empty: they go
-    wherever Letta sends them.
+    """The gateway's URL, as Letta reaches it. The embedded AMS creates agents whose model calls go through the gateway
+    at this URL. Empty: their model calls go to Letta's configured provider.
     """
     metrics_token: HeaderSecret = None
-    """A bearer token that /metrics and the details of /health ask for. Empty: open outside production, closed in
-    production.
+    """The bearer token that /metrics and the details of /health require. Empty: no token is required outside
+    production; both are disabled in production.
     """
     log_level: LogLevel = "INFO"
-    """DEBUG, INFO, WARNING or ERROR."""
+    """The minimum level of log entries: DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
-    """Requests and operations of sockets at a time, of which one user has a quarter at most; more are refused. What
-    Letta sends back has as many places of its own, and requests that are not signed in have a quarter as many.
+    """Maximum number of concurrent HTTP requests and WebSocket operations. One user can have a quarter of them. Calls
+    from Letta have the same number of slots of their own, and unauthenticated requests a quarter of it. Further
+    requests are refused.
     """
     max_concurrent_streams: Count = 2000
-    """Streams, and requests that wait for a model, at a time, of which one user has a quarter at most; more are
-    refused.
+    """Maximum number of concurrent streams and of requests that wait for a model. One user can have a quarter of them.
+    Further ones are refused.
     """
     forwarded_allow_ips: str = "127.0.0.1"
-    """The proxies and load balancers whose X-Forwarded-For and X-Forwarded-Proto are trusted: addresses or networks,
-    separated by commas; `*` for all.
+    """Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted: IP addresses or networks, separated by
+    commas. `*` trusts all.
     """
     max_sockets: Count = 4000
-    """WebSockets at a time that have signed in; more are refused."""
+    """Maximum number of authenticated WebSockets. Further ones are refused."""
     max_sockets_per_user: Count = 100
-    """WebSockets of one user at a time."""
+    """Maximum number of WebSockets of one user."""
     max_socket_messages_per_second: Count = 200
-    """What one user may send over all WebSockets, in frames a second; ten seconds' worth may come at once."""
+    """Maximum rate of frames that one user can send over all WebSockets, in frames per second. Bursts of 10 times this
+    number are allowed.
+    """
     max_connections: Count = 10_000
-    """Connections at a time, or three quarters of the files that the process may open. One more closes the one that has
-    waited longest for a request.
+    """Maximum number of connections. The effective maximum is at most three quarters of the process's file descriptor
+    limit. Above it, the gateway closes the connection that has been idle longest.
     """
     max_body_bytes: Count = 1_000_000
-    """The largest body and the largest WebSocket message, in bytes."""
+    """Maximum size of a request body and of a WebSocket message, in bytes."""
     max_upstream_bytes: Count = 32 * 1024 * 1024
-    """The largest answer of an upstream that is read whole, in bytes: for embeddings. Lists and completions may have
-    half of it, single records and all of AMS an eighth.
+    """Maximum size of an embeddings response that the gateway buffers, in bytes. The maximum is half of it for lists
+    and completions, and an eighth for single records and all AMS responses.
     """
     max_query_depth: Count = 15
-    """How deep a query may be nested."""
+    """Maximum nesting depth of a GraphQL document."""
     max_query_tokens: Count = 2000
-    """How many tokens a query may have. Each costs up to 20 µs to parse and check."""
+    """Maximum number of tokens in a GraphQL document. Parsing and validating takes up to 20 µs per token."""
     max_query_cost: Count = 100_000
-    """What an operation may cost, by the weights in the schema: a value costs 1, a call to a service 50."""
+    """Maximum static cost of an operation, by @cost and @listSize. A value costs 1, an upstream call 50."""
     max_upstream_calls: Count = 500
-    """How many calls to services one operation may make, and each event of a subscription."""
+    """Maximum number of upstream calls of one operation, and of each event of a subscription."""
     max_answer_bytes: Count = 16_777_216
-    """The largest answer to an operation, and the largest event of a subscription, in bytes of JSON."""
+    """Maximum size of the response to an operation, and of a subscription event, in bytes of JSON."""
     request_timeout: Seconds = 30.0
-    """Bounds everything but model work, in seconds."""
+    """Timeout of a request without model work, in seconds."""
     write_timeout_seconds: Seconds = 30.0
-    """How long a client may take less than 8 KiB of an answer, or less than a tenth of what waits for it, in seconds.
-    Then its connection is reset.
+    """Write timeout, in seconds: the gateway resets a connection whose client takes less than 8 KiB, or less than a
+    tenth of the buffered bytes, in this time.
     """
     socket_init_seconds: Seconds = 10.0
-    """How long a socket may take to introduce itself, in seconds."""
+    """Timeout for a client to send connection_init on a new WebSocket, in seconds."""
     connect_timeout_seconds: Seconds = 5.0
-    """How long connecting to an upstream may take, in seconds."""
+    """Timeout for connecting to a service, in seconds."""
     llm_timeout_seconds: Seconds = 600.0
-    """Bounds model work, in seconds."""
+    """Timeout of a turn, completion or embedding, in seconds."""
     shutdown_grace_seconds: Seconds = 10.0
-    """How long a stopping gateway waits for requests and streams to end, in seconds. Readers of streams that go on are
-    detached shortly before; the process ends at most a second after.
+    """How long a stopping gateway waits for requests and streams to end, in seconds. Shortly before the deadline it
+    detaches the readers of the remaining streams. The process ends at most one second after the deadline.
     """
     breaker_reset_seconds: Seconds = 10.0
-    """How long an open breaker refuses calls before it lets one through on trial, in seconds."""
+    """How long an open breaker refuses calls before it goes half-open and admits one trial call, in seconds."""
     stream_first_token_seconds: Seconds = 120.0
-    """How long a model may take to its first token, in seconds."""
+    """Timeout for a model's first token, in seconds."""
     stream_idle_seconds: Seconds = 60.0
-    """How long a model may pause within an answer, in seconds."""
+    """Maximum pause of a model within an answer, in seconds."""
     stream_grace_seconds: Annotated[float, Number, Field(ge=0, le=10_000_000)] = 60.0
-    """How long a stream without readers is kept going, in seconds."""
+    """Grace period: how long a stream without readers continues, in seconds."""
     stream_retention_seconds: Seconds = 300.0
-    """How long a stream can be read again after its end, in seconds."""
+    """Retention: how long a stream can be read after its end, in seconds."""
     stream_memory_bytes: Annotated[int, Number, Field(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
-    """How much memory the streams that run or can be read again may take, in bytes; at least 67108864. One user's may
-    take an eighth of it. Beyond that, new streams are refused.
+    """Maximum memory of all running and retained streams, in bytes; at least 67108864. One user's quota is an eighth
+    of it. If no memory can be freed, new streams are refused.
     """
     stream_heartbeat_seconds: Seconds = 15.0
-    """How often a quiet connection shows that it is alive, in seconds."""
+    """Interval between heartbeats on a silent connection, in seconds."""
     stream_coalesce_milliseconds: Annotated[int, Number, Field(ge=0, le=1000)] = 16
-    """Tokens that come closer together than this share a frame at the GraphQL doors, in milliseconds. 0: each has its
-    own.
+    """Window in which tokens are combined into one GraphQL event, in milliseconds. 0: each token is sent in its own
+    event.
     """
     stream_look_seconds: Seconds = 3.0
-    """How often Letta is polled for the runs of an agent whose conversations are followed, in seconds; up to five times
-    as rarely while the agent is idle.
+    """Interval at which the gateway polls Letta for runs of an agent with followed conversations, in seconds. It is up
+    to five times as long while the agent is idle.
     """
     rate_limit_general: LimitPerMinute = 1000
-    """What a user may ask in a minute: GraphQL operations, by whichever transport, and requests at /v1 together. 0: no
-    limit.
-    """
+    """Rate limit of a user's GraphQL operations and /v1 requests together, per minute. 0: unlimited."""
     rate_limit_llm: LimitPerMinute = 300
-    """How often a user may put a model to work in a minute: messages, decisions, completions, embeddings. 0: no limit.
+    """Rate limit of a user's operations and requests that start model work (messages, approval decisions, completions,
+    embeddings), per minute. 0: unlimited.
     """
     rate_limit_proxy: LimitPerMinute = 3000
-    """How many model calls a user's agents may have come back through the proxy in a minute. 0: no limit."""
+    """Rate limit of model calls that a user's agents make through the proxy, per minute. 0: unlimited."""
     redis_url: Annotated[str | None, AfterValidator(addresses.redis_url)] = None
-    """Redis or Valkey. So far /health asks whether it is there, and state is kept in memory."""
+    """URL of Redis or Valkey. /health checks it; state is still kept in the memory of each process."""
     redis_password: SecretStr | None = None
-    """Its password, where the URL has none."""
+    """The Redis password, if REDIS_URL has none."""
 
     @classmethod
     def load(cls, **values: Any) -> Settings:
-        """The settings of this process: given values, environment, ``.env``.
+        """Load the settings from the arguments, the environment and ``.env``.
 
         Raises:
-            SettingsError: with a line for each problem.
+            SettingsError: a setting is invalid or missing.
         """
         try:
             return cls(**values)
@@ -217,33 +222,33 @@ class Settings(BaseSettings):
 
     @property
     def is_production(self) -> bool:
-        """Whether what is convenient and insecure is refused."""
+        """Whether insecure defaults are forbidden."""
         return self.environment is Environment.PRODUCTION
 
     @property
     def embedded_services(self) -> frozenset[str]:
-        """The services that the gateway stands in for: those without a URL."""
+        """The embedded services: those without a URL."""
         urls = {"ams": self.ams_base_url, "letta": self.letta_base_url, "litellm": self.litellm_base_url}
         return frozenset(name for name, url in urls.items() if url is None)
 
     @property
     def development_tokens(self) -> bool:
-        """Whether tokens made by ``agentgraph token`` sign in."""
+        """Whether tokens made by ``agentgraph token`` are accepted."""
         return self.supabase_url is None and self.supabase_jwt_secret is None and not self.is_production
 
     @property
     def bind_host(self) -> str:
-        """Where to listen: on this machine alone while development tokens sign in, unless ``HOST`` says otherwise."""
+        """The address to listen on: ``HOST``, or loopback while development tokens are accepted."""
         return self.host or ("127.0.0.1" if self.development_tokens else "0.0.0.0")  # noqa: S104 - a server's default
 
     @property
     def cors_origins(self) -> tuple[str, ...]:
-        """Origins that may call from a browser, besides ``cors_origin_regex``."""
+        """The origins of ``ALLOWED_ORIGINS``."""
         return addresses.origins(self.allowed_origins)
 
     @property
     def cors_origin_regex(self) -> str | None:
-        """Outside production, without ``ALLOWED_ORIGINS``: any port of this machine."""
+        """Without ``ALLOWED_ORIGINS``, outside production: a pattern of local origins."""
         return LOCALHOST_ORIGIN if self.allowed_origins is None and not self.is_production else None
 
     @model_validator(mode="after")
@@ -253,21 +258,21 @@ class Settings(BaseSettings):
         return self
 
     def _problems(self) -> list[str]:
-        """What does not fit together, a line each, naming the variable."""
+        """Return problems that concern several settings, one line each."""
         found = [*self._production_problems()] if self.is_production else []
         secret = self.supabase_jwt_secret
         found += self._short_secrets()
         found += self._padded_secrets()
         if (self.supabase_url is None) != (secret is None) and not self.is_production:
             missing = "SUPABASE_URL" if self.supabase_url is None else "SUPABASE_JWT_SECRET"
-            found.append(f"{missing}: needed, since the other half of SUPABASE_URL and SUPABASE_JWT_SECRET is set")
+            found.append(f"{missing}: required, because SUPABASE_URL and SUPABASE_JWT_SECRET must be set together")
         if self.ams_base_url is not None and self.supabase_service_key is None:
-            found.append("SUPABASE_SERVICE_KEY: needed for the AMS at AMS_BASE_URL")
+            found.append("SUPABASE_SERVICE_KEY: required, because AMS_BASE_URL is set")
         if self.letta_base_url is not None and self.letta_api_key is None:
-            found.append("LETTA_API_KEY: needed for the Letta at LETTA_BASE_URL")
+            found.append("LETTA_API_KEY: required, because LETTA_BASE_URL is set")
         if self.litellm_base_url is not None and self.ams_base_url is None and self.litellm_api_key is None:
             found.append(
-                "LITELLM_API_KEY: needed for the LiteLLM at LITELLM_BASE_URL, since the embedded AMS knows no keys"
+                "LITELLM_API_KEY: required, because LITELLM_BASE_URL is set and the embedded AMS has no user keys"
             )
         if self.is_production:
             open_to = sorted(addresses.ANY.intersection(self.cors_origins))
@@ -275,7 +280,7 @@ class Settings(BaseSettings):
         return found
 
     def _short_secrets(self) -> list[str]:
-        """Secrets that could be guessed."""
+        """Return secrets that are too short."""
         names = ("supabase_jwt_secret", "agent_secret_master_key", "letta_proxy_key")
         given: dict[str, SecretStr | None] = {name: getattr(self, name) for name in names}
         return [
@@ -285,10 +290,10 @@ class Settings(BaseSettings):
         ]
 
     def _padded_secrets(self) -> list[str]:
-        """Secrets with a space or line end around them, as `echo` leaves one: no signature and no key would match."""
+        """Return secrets with surrounding whitespace, as ``echo`` adds it: no signature and no key would match."""
         given = ((name, getattr(self, name)) for name in type(self).model_fields)
         return [
-            f"{name.upper()}: must have no space or line end around it"
+            f"{name.upper()}: has whitespace at its start or end: remove it"
             for name, value in given
             if isinstance(value, SecretStr) and value.get_secret_value() != value.get_secret_value().strip()
         ]
@@ -301,7 +306,7 @@ class Settings(BaseSettings):
             "SUPABASE_URL": self.supabase_url,
             "SUPABASE_JWT_SECRET": self.supabase_jwt_secret,
         }
-        return [f"{name}: needed when ENVIRONMENT is production" for name, value in needed.items() if value is None]
+        return [f"{name}: required if ENVIRONMENT is production" for name, value in needed.items() if value is None]
 
 
 def _lines(problem: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The settings, told: as an ``env.example`` and as a table, both made from the settings themselves."""
+"""The settings as ``env.example`` and as the table of ``docs/configuration.md``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from app.settings import Settings
 
 _INTRODUCTION = """# Configuration
 
-Every setting is an environment variable, or a line of `.env` in the folder that the gateway is started in; the
-environment wins. An empty value is an unset one. A wrong or missing setting stops the start with one line per problem,
-which names the variable and never prints a secret. [`env.example`](../env.example) has them all, ready to be copied.
+Set each setting as an environment variable, or as a line of `.env` in the gateway's working directory. The environment
+takes precedence. An empty value counts as unset. If a setting is invalid or missing, the gateway does not start and
+prints one line per problem, with the variable's name and without secrets. [`env.example`](../env.example) lists all
+settings.
 
-| variable | default | meaning |
+| variable | default | description |
 |---|---|---|
 """
 
 
 def env_example() -> str:
-    """``env.example``: a comment and an assignment per setting, fit for ``docker run --env-file``."""
+    """Return ``env.example``: a comment and an assignment per setting, valid for ``docker run --env-file``."""
     return "".join(
         f"{_comment(_meaning(field))}\n{name.upper()}={_default(field)}\n"
         for name, field in Settings.model_fields.items()
@@ -32,7 +33,7 @@ def env_example() -> str:
 
 
 def table() -> str:
-    """``docs/configuration.md``: a row per setting."""
+    """Return ``docs/configuration.md``: a row per setting."""
     rows = [
         f"| `{name.upper()}` | {f'`{default}`' if (default := _default(field)) else ''} | {_meaning(field)} |\n"
         for name, field in Settings.model_fields.items()

@@ -38,7 +38,7 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
 
 
 def _json(value: Any, **_: Any) -> str:
-    """A line of the log, whatever is in it: a text may have half a surrogate pair."""
+    """Return a log line; a text may contain half a surrogate pair, which orjson refuses."""
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:
@@ -46,7 +46,7 @@ def _json(value: Any, **_: Any) -> str:
 
 
 def log_everything(log: Any) -> None:
-    """Write to the JSON log what libraries and Python itself have to say, which would else go to standard error.
+    """Write the messages of libraries and of Python itself to the JSON log instead of standard error.
 
     Args:
         log: the logger that ``make_logger`` makes.
@@ -70,7 +70,7 @@ def log_everything(log: Any) -> None:
 
 
 class LogHandler(logging.Handler):
-    """Writes what libraries log by Python's ``logging`` to the JSON log.
+    """Writes the records of Python's ``logging`` to the JSON log.
 
     Args:
         log: the logger that ``make_logger`` makes.
@@ -85,13 +85,13 @@ class LogHandler(logging.Handler):
         level = "error" if record.levelno >= logging.ERROR else "warning"
         try:
             message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - the library's own fault, which is worth a line too
+        except Exception as error:  # noqa: BLE001 - a fault in the library's own log call, logged as well
             message = f"{record.msg} ({error!r})"
         getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
 
 
 class _UpstreamMetrics:
-    """Metrics of the calls to upstreams."""
+    """Metrics of upstream calls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
@@ -102,27 +102,27 @@ class _UpstreamMetrics:
         )
         self.seconds = Histogram(
             "agentgraph_upstream_seconds",
-            "Time to the end of an upstream call.",
+            "Duration of upstream calls, in seconds.",
             ["service", "operation"],
             buckets=_BUCKETS,
             registry=registry,
         )
         self.breaker = Enum(
             "agentgraph_breaker",
-            "State of a service's breaker.",
+            "State of the breaker for all calls to a service.",
             ["service"],
             states=[state.value for state in BreakerState],
             registry=registry,
         )
         self.open_parts = Gauge(
             "agentgraph_open_part_breakers",
-            "Models and kinds of call of a service whose breaker is open.",
+            "Number of open breakers for single models and kinds of call of a service.",
             ["service"],
             registry=registry,
         )
         self.repeats = Counter(
             "agentgraph_upstream_repeats",
-            "Reads sent once more after an idle connection was dropped.",
+            "Reads repeated because an idle connection had been closed.",
             ["service", "operation"],
             registry=registry,
         )
@@ -131,12 +131,12 @@ class _UpstreamMetrics:
 
 
 def _shed(registry: CollectorRegistry) -> Counter:
-    told = "Requests refused before they were routed, for want of a place or of time."
+    told = "Requests refused by load shedding before routing, by reason."
     return Counter("agentgraph_requests_shed", told, ["reason"], registry=registry)
 
 
 class Telemetry:
-    """What the process counts and says. Implements the observers of the rooms below."""
+    """The process's metrics and log. Implements the observer protocols of ``resolvers`` and ``clients``."""
 
     def __init__(self, log: Any) -> None:
         self.log = log
@@ -151,17 +151,17 @@ class Telemetry:
             "agentgraph_operations", "GraphQL operations.", ["type", "outcome"], registry=self.registry
         )
         self._limited = Counter(
-            "agentgraph_rate_limited", "Requests over a user's limit.", ["limit"], registry=self.registry
+            "agentgraph_rate_limited", "Requests over a rate limit.", ["limit"], registry=self.registry
         )
         self._shed = _shed(self.registry)
         self._upstreams = _UpstreamMetrics(self.registry)
         self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
         self._tokens = Counter(
-            "agentgraph_tokens", "Tokens that went in and came out.", ["kind", "direction"], registry=self.registry
+            "agentgraph_tokens", "Input and output tokens of models.", ["kind", "direction"], registry=self.registry
         )
         self._unreadable = Counter(
             "agentgraph_unreadable_events",
-            "Events of upstream streams that are no JSON object.",
+            "Upstream stream events that are not JSON objects.",
             ["kind"],
             registry=self.registry,
         )
@@ -170,7 +170,7 @@ class Telemetry:
         )
         self._gaps = Histogram(
             "agentgraph_frame_gap_seconds",
-            "Time from one frame of an answer to the next.",
+            "Time between two frames of an answer, in seconds.",
             ["kind"],
             buckets=_BUCKETS,
             registry=self.registry,
@@ -178,19 +178,19 @@ class Telemetry:
         self._gap: dict[str, Histogram] = {}
         self._lag = Histogram(
             "agentgraph_loop_lag_seconds",
-            "How late the event loop runs a timer that is due.",
+            "Delay of a due timer in the event loop, in seconds.",
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
         self._held = Histogram(
             "agentgraph_loop_held_seconds",
-            "How long the gateway's own work kept the event loop from a timer that was due.",
+            "Part of the event loop's delay that the gateway's own code caused, in seconds.",
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
         self._collections = Histogram(
             "agentgraph_gc_seconds",
-            "Duration of a full garbage collection.",
+            "Duration of full garbage collections, in seconds.",
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
@@ -198,20 +198,20 @@ class Telemetry:
             self._limited.labels(limit.value)
 
     def announce(self, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
-        """Tell the operator something: a line of the log and, on a terminal, the bare text as well."""
+        """Write a log entry and, on a terminal, the text to standard error as well."""
         getattr(self.log, level)(event, message=text, **facts)
         if sys.stderr.isatty():
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
 
     def exposition(self) -> bytes:
-        """The metrics in Prometheus' text format. Slow with many series: call it in a thread."""
+        """Return the metrics in Prometheus' text format. Slow with many series: call it in a thread."""
         return generate_latest(self.registry)
 
     def request_ended(
         self, route: str, method: str, status: int, seconds: float, request_id: str, refused: str | None = None
     ) -> None:
-        """One request was answered. ``refused`` is the code of the error it was refused with, whatever the status."""
+        """Record an answered request. ``refused`` is its error code, if it was refused."""
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
         more = {} if refused is None else {"refused": refused}
@@ -221,21 +221,21 @@ class Telemetry:
         )
 
     def request_shed(self, reason: str) -> None:
-        """A request was refused before it was routed."""
+        """Record a request refused by load shedding."""
         self._shed.labels(reason).inc()
 
     def operation_ended(self, kind: str, outcome: str) -> None:
-        """One GraphQL operation came to its end."""
+        """Record the end of a GraphQL operation."""
         self._operations.labels(kind, outcome).inc()
 
     def request_refused(self, limit: LimitKind) -> None:
-        """One request was over its user's limit."""
+        """Record a request refused by a rate limit."""
         self._limited.labels(limit.value).inc()
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
     ) -> None:
-        """One upstream call ended."""
+        """Record the end of an upstream call."""
         self._upstreams.calls.labels(service.value, operation, outcome).inc()
         self._upstreams.seconds.labels(service.value, operation).observe(seconds)
         self.log.info(
@@ -249,81 +249,81 @@ class Telemetry:
         )
 
     def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """A read is sent once more, since the idle connection that it was sent over had been closed."""
+        """Record a read that is repeated because its idle connection had been closed."""
         self._upstreams.repeats.labels(service.value, operation).inc()
         self.log.info("upstream repeated", service=service.value, operation=operation, request_id=request_id)
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
-        """The breaker of a service, or of a part of it, changed its state."""
+        """Record a state change of a breaker, of a service or of a part of it."""
         if part is None:
             self._upstreams.breaker.labels(service.value).state(state.value)
         self.log.warning("breaker", service=service.value, part=part, state=state.value)
 
     def watch_parts(self, service: Service, count: Callable[[], int]) -> None:
-        """Expose how many of a service's parts have an open breaker; ``count`` is called from another thread."""
+        """Expose the number of a service's parts with an open breaker; ``count`` is called from another thread."""
         self._upstreams.open_parts.labels(service.value).set_function(count)
 
     def watch_streams(self, memory: Callable[[], int]) -> None:
-        """Expose the memory that streams take, in bytes; ``memory`` is called from another thread."""
+        """Expose the memory of streams, in bytes; ``memory`` is called from another thread."""
         Gauge(
             "agentgraph_stream_memory_bytes",
-            "Memory of streams that run or can be read again, about.",
+            "Estimated memory of running and retained streams, in bytes.",
             registry=self.registry,
         ).set_function(memory)
 
     def watch_places(self, taken: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
-        """Expose what requests hold.
+        """Expose the slots and memory in use.
 
         Args:
-            taken: how many places are taken, by kind; called from another thread.
-            body_bytes: how many bytes of bodies and messages are in memory; called from another thread.
+            taken: the number of slots in use, by kind; called from another thread.
+            body_bytes: the bytes of bodies and messages in memory; called from another thread.
         """
-        told = "Places of requests and streams that are taken."
+        told = "Slots of requests and streams in use, by kind."
         places = Gauge("agentgraph_places_taken", told, ["kind"], registry=self.registry)
         for kind, count in taken.items():
             places.labels(kind).set_function(count)
-        told = "Bytes of bodies and messages of requests that are not answered."
+        told = "Bytes of bodies and WebSocket messages of requests in progress."
         Gauge("agentgraph_body_bytes", told, registry=self.registry).set_function(body_bytes)
 
     def stream_started(self, kind: str) -> None:
-        """A stream began."""
+        """Record the start of a stream."""
         self.log.debug("stream started", kind=kind)
 
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """A stream came to its end."""
+        """Record the end of a stream."""
         self._streams.labels(kind, outcome).inc()
         self.log.info("stream", kind=kind, outcome=outcome, ms=round(seconds * 1000, 1))
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
-        """Tokens went in and came out, as far as the upstream has told."""
+        """Record the tokens of a model call, as far as the upstream reports them."""
         self._tokens.labels(kind, "in").inc(prompt or 0)
         self._tokens.labels(kind, "out").inc(completion or 0)
 
     def event_unreadable(self, kind: str) -> None:
-        """An upstream sent an event that is no JSON object; what it says is not logged."""
+        """Record an upstream event that is not a JSON object. Its content is not logged."""
         self._unreadable.labels(kind).inc()
         self.log.warning("unreadable event", kind=kind)
 
     def source_broke(self, kind: str, error: Exception) -> None:
-        """A source failed in a way that is the gateway's own fault: in full, for the log alone."""
+        """Log an internal error of a source in full."""
         self.log.error("internal error", kind=kind, exc_info=error)
 
     def first_token(self, kind: str, seconds: float) -> None:
-        """A stream's first token came."""
+        """Record the time to a stream's first token."""
         self._first.labels(kind).observe(seconds)
 
     def next_frame(self, kind: str, seconds: float) -> None:
-        """Another frame of a stream came, so long after the one before."""
+        """Record the time since the previous frame of a stream."""
         gap = self._gap.get(kind)
         if gap is None:
             gap = self._gap[kind] = self._gaps.labels(kind)
         gap.observe(seconds)
 
     def loop_measured(self, late: float, held: float) -> None:
-        """The event loop was so late, in seconds, of which the gateway's own work caused ``held``."""
+        """Record a delay of the event loop, in seconds. The gateway's own code caused ``held`` of it."""
         self._lag.observe(late)
         self._held.observe(held)
 
     def collected(self, seconds: float) -> None:
-        """A full garbage collection took so long."""
+        """Record the duration of a full garbage collection."""
         self._collections.observe(seconds)

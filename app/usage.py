@@ -1,7 +1,7 @@
-"""What ends a command with one line for its user, in place of a traceback."""
+"""Errors that end a command with a message instead of a traceback."""
 
 from __future__ import annotations
 
 
 class UsageError(Exception):
-    """The command cannot be carried out. The text says why, in a line or a few."""
+    """A command cannot be carried out. The text is the message to print."""

@@ -1,1 +1,1 @@
-"""What can be asked: GraphQL types, one module per entity. No I/O and no bodies."""
+"""GraphQL types, one module per entity. No I/O and no resolver bodies."""

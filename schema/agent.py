@@ -1,4 +1,4 @@
-"""Agents and what belongs to them alone."""
+"""Agents, and the types that only agents have."""
 
 from __future__ import annotations
 
@@ -34,95 +34,97 @@ if TYPE_CHECKING:
 
 enum(
     AgentStatus,
-    "Whether an agent is at work.",
-    IDLE="None of its runs is going.",
-    RUNNING="One of its runs is going, at least.",
-    UNKNOWN="Its runs are in states this gateway does not know.",
+    "Whether an agent has a run in progress.",
+    IDLE="No run is in progress.",
+    RUNNING="At least one run is in progress.",
+    UNKNOWN="Letta reports a run status that the gateway does not know.",
 )
 
 
-@entity(description="A block of core memory: what the agent always has before its eyes.")
+@entity(description="A block of an agent's core memory. Core memory is part of every prompt.")
 @reads(MemoryBlockRecord)
 class MemoryBlock(Node):
-    """The GraphQL face of MemoryBlockRecord."""
+    """GraphQL type of ``MemoryBlockRecord``."""
 
-    label: str = described("What the block is called, such as `human` or `persona`.")
-    value: str = described("What stands in it.")
-    limit: int | None = described("How many characters fit in.")
-    description: str | None = described("What the agent is told the block is for.")
-    read_only: bool = described("Whether the agent is kept from changing it.")
+    label: str = described("The block's label, such as `human` or `persona`.")
+    value: str = described("The block's text.")
+    limit: int | None = described("Maximum length of `value`, in characters.")
+    description: str | None = described("The purpose of the block, as the agent reads it in its prompt.")
+    read_only: bool = described("Whether the agent cannot edit the block.")
 
 
 @entity(description="A tool that an agent can call.")
 @reads(ToolRecord)
 class Tool(Node):
-    """The GraphQL face of ToolRecord."""
+    """GraphQL type of ``ToolRecord``."""
 
-    name: str | None = described("The name the model calls it by.")
-    description: str | None = described("What the model is told it does.")
-    type: str | None = described("What kind of tool it is, in Letta's word, such as `custom` or `letta_core`.")
-    json_schema: JSON | None = described("How it is called, as OpenAI's function schema.")
-    tags: list[str] = described("Its tags.")
+    name: str | None = described("The function name by which the model calls the tool.")
+    description: str | None = described("The description that the model receives.")
+    type: str | None = described("Letta's type of the tool, such as `custom` or `letta_core`.")
+    json_schema: JSON | None = described("The tool's parameters, as an OpenAI function schema.")
+    tags: list[str] = described("The tool's tags.")
     requires_approval: bool | None = described(
-        "Whether a person is asked before it is called, unless the agent is told otherwise; null is no."
+        "Whether a call of the tool needs approval by default; an agent can override this. Null means no."
     )
 
 
-@strawberry.input(description="Which agents: those that fit all that is given.")
+@strawberry.input(description="Filters a list of agents. An agent must match every field that is set.")
 class AgentFilter:
-    """A filter of ``User.agents``."""
+    """The filter of ``User.agents``."""
 
     template_id: ID | None = strawberry.field(
-        default=None, description="Made from this template. AMS tells that with the list: it costs nothing more."
+        default=None, description="Return agents created from this template. Requires no further upstream call."
     )
     tag: str | None = strawberry.field(
         default=None,
         directives=[calls()],
-        description="With this tag. Letta is asked once for every hundred that fit. Agents of before the platform "
-        "tagged its own are not found.",
+        description="Return agents that have this tag. Requires one call to Letta per 100 matching "
+        "agents. Agents created before the platform began to tag agents in Letta are not "
+        "found.",
     )
     search: str | None = strawberry.field(
         default=None,
         directives=[calls()],
-        description="With this text in the name, in whatever case. Costs, and finds, as `tag` does.",
+        description="Return agents whose name contains this text, ignoring case. Same cost and coverage as `tag`.",
     )
 
     def wanted(self) -> agents.Wanted:
-        """As the resolver takes it."""
+        """Return the filter in the form that the resolver takes."""
         slug = None if self.template_id is None else template_slug(self.template_id)
         return agents.Wanted(template_slug=slug, tag=self.tag, search=self.search)
 
 
-@strawberry.type(name="UpgradeStep", description="A migration on the way of an upgrade: from a version to the next.")
+@strawberry.type(name="UpgradeStep", description="One migration of an upgrade, from one version to the next.")
 @reads(UpgradeStep)
 class UpgradeStepType:
-    """The GraphQL face of UpgradeStep."""
+    """GraphQL type of ``UpgradeStep``."""
 
-    from_version: str | None = described("The version it starts from.")
-    to_version: str | None = described("The version it leads to.")
-    actions: list[str] = described("The types of what it does, in order, such as `json_patch` and `script`.")
+    from_version: str | None = described("The version that the migration starts from.")
+    to_version: str | None = described("The version that the migration results in.")
+    actions: list[str] = described("Types of the migration's actions, in order, such as `json_patch` and `script`.")
 
 
-@strawberry.type(name="UpgradeChange", description="A change of the Agent File (JSON Patch, RFC 6902).")
+@strawberry.type(name="UpgradeChange", description="A change to the Agent File, as a JSON Patch operation (RFC 6902).")
 @reads(UpgradeChange)
 class UpgradeChangeType:
-    """The GraphQL face of UpgradeChange."""
+    """GraphQL type of ``UpgradeChange``."""
 
-    op: str = described("What is done: `add`, `replace` or `remove`.")
-    path: str = described("Where (JSON Pointer).")
-    value: JSON | None = described("What is to stand there.")
+    op: str = described("The operation: `add`, `replace` or `remove`.")
+    path: str = described("The location to change, as a JSON Pointer (RFC 6901).")
+    value: JSON | None = described("The new value. Null for `remove`.")
 
 
-@strawberry.type(name="UpgradePlan", description="What an upgrade would do. Nothing of it has been done.")
+@strawberry.type(name="UpgradePlan", description="A preview of an upgrade. Reading it changes nothing.")
 @reads(UpgradePlan)
 class UpgradePlanType:
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
     steps: list[UpgradeStepType] = described(
-        "The migrations on the way, in order; empty where the agent is there.", costs=[assumed(20)]
+        "The migrations that the upgrade runs, in order. Empty if the agent already has the version.",
+        costs=[assumed(20)],
     )
-    diff: list[UpgradeChangeType] = described("What they change, in order.", costs=[assumed(20)])
-    warnings: list[str] = described("What a person should know before.")
+    diff: list[UpgradeChangeType] = described("Changes to the Agent File, in order.", costs=[assumed(20)])
+    warnings: list[str] = described("Warnings to show before the upgrade.")
 
 
 async def _conversations(
@@ -131,7 +133,8 @@ async def _conversations(
     first: First = None,
     after: After = None,
     search: Annotated[
-        str | None, strawberry.argument(description="Only those whose summary contains this, letter for letter.")
+        str | None,
+        strawberry.argument(description="Return conversations whose summary contains this text, matching case."),
     ] = None,
 ) -> Page[ConversationRecord]:
     return await conversations.conversation_page(info.context, row.agent_id, window(first, after), search)
@@ -144,8 +147,12 @@ async def _passages(row: Parent[AgentRow], info: Info, first: First = None, afte
 async def _search_memory(
     row: Parent[AgentRow],
     info: Info,
-    query: Annotated[str, strawberry.argument(description="What to look for, in plain words.")],
-    limit: Annotated[int | None, strawberry.argument(description="How many to find: 1 to 100.")] = DEFAULT_PAGE,
+    query: Annotated[
+        str, strawberry.argument(description="The search text, in natural language, at most 2,000 characters.")
+    ],
+    limit: Annotated[
+        int | None, strawberry.argument(description="Maximum number of results, 1 to 100.")
+    ] = DEFAULT_PAGE,
 ) -> list[records.MemoryHit]:
     return await passages.search(info.context, row.agent_id, query, limit)
 
@@ -155,7 +162,9 @@ async def _runs(
     info: Info,
     active: Annotated[
         bool | None,
-        strawberry.argument(description="`true` for those still going, `false` for those that are over; all without."),
+        strawberry.argument(
+            description="`true` returns runs in progress, `false` runs that have ended. Null returns all."
+        ),
     ] = None,
     first: First = None,
     after: After = None,
@@ -174,80 +183,85 @@ async def _messages(
     return await messages.message_page(info.context, row.agent_id, window(first, after, last, before, newest=True))
 
 
-@entity(description="An agent you own: AMS knows whose it is, Letta keeps its state.")
+@entity(description="An agent of the signed-in user. AMS records its owner; Letta stores its state.")
 @reads(AgentRow)
 class Agent(Node):
-    """The GraphQL face of AgentRow; what Letta keeps is answered by resolvers."""
+    """GraphQL type of ``AgentRow``. Fields that Letta stores have resolvers."""
 
-    owner: Annotated[User, strawberry.lazy("schema.user")] = derived(agents.owner, "Whose it is: yours.")
-    version: str | None = described("The version of its template that it runs (SemVer).")
+    owner: Annotated[User, strawberry.lazy("schema.user")] = derived(agents.owner, "The user who owns the agent.")
+    version: str | None = described("The version (SemVer) of the template that the agent runs.")
     template: Template | None = answered_by(
-        agents.template, "The template it was made from.", optional=True, costs=[SHARED]
+        agents.template,
+        "The template that the agent was created from. Null if AMS names none.",
+        optional=True,
+        costs=[SHARED],
     )
     variables: JSON | None = answered_by(
         agents.variables,
-        "What the template's variables were filled with; null where AMS does not tell.",
+        "Values of the template's variables. Null if AMS does not expose them.",
         optional=True,
         costs=[SHARED],
     )
     upgrade_plan: UpgradePlanType | None = answered_by(
         agents.upgrade_plan,
-        "What `upgradeAgent` would do, to a version or to the latest; a call to AMS for each agent. Where no "
-        "migrations lead there, the error's reason is NO_MIGRATION_PATH.",
-        arguments={"to": "The version (SemVer); the latest without one."},
+        "A preview of `upgradeAgent`. Makes one call to AMS per agent. If no migration path leads to "
+        "the version, the field is an error with the reason NO_MIGRATION_PATH.",
+        arguments={"to": "The target version (SemVer). Default: the template's latest version."},
         costs=[calls(2)],
     )
-    name: str | None = answered_by(agents.name, "Its name.", costs=[SHARED])
-    description: str | None = answered_by(agents.description, "What it is for.", optional=True, costs=[SHARED])
+    name: str | None = answered_by(agents.name, "The agent's name.", costs=[SHARED])
+    description: str | None = answered_by(
+        agents.description, "The agent's purpose, as free text.", optional=True, costs=[SHARED]
+    )
     model_name: str | None = answered_by(
         agents.model_name,
-        "The name of the model it thinks with; null where Letta names none.",
+        "Name of the agent's chat model. Null if Letta names no model.",
         optional=True,
         costs=[SHARED],
     )
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
         agents.model,
-        "The model it thinks with; null where your key may not call that model.",
+        "The agent's chat model. Null if the user's key has no permission to call it.",
         optional=True,
         costs=[SHARED],
     )
-    tags: list[str] | None = answered_by(agents.tags, "Its tags.", costs=[SHARED])
-    tools: list[Tool] | None = answered_by(agents.tools, "The tools it can call.", costs=[SHARED, assumed(20)])
+    tags: list[str] | None = answered_by(agents.tags, "The agent's tags.", costs=[SHARED])
+    tools: list[Tool] | None = answered_by(agents.tools, "Tools that the agent can call.", costs=[SHARED, assumed(20)])
     status: AgentStatus | None = answered_by(
-        runs.agent_status, "Whether it is at work, in any of its conversations.", costs=[SHARED]
+        runs.agent_status, "Whether the agent has a run in progress in any conversation.", costs=[SHARED]
     )
     memory_blocks: list[MemoryBlock] | None = answered_by(
         agents.memory_blocks,
-        "Its core memory.",
-        arguments={"labels": "Only the blocks of these labels, such as `human`; all without."},
+        "The agent's core memory.",
+        arguments={"labels": "Return only blocks with these labels, such as `human`. Default: all blocks."},
         costs=[SHARED, assumed(20)],
     )
     passages: Annotated[PassageConnection, strawberry.lazy("schema.passage")] | None = answered_by(
-        _passages, "Its archival memory, newest first.", costs=[calls(), PAGE]
+        _passages, "The agent's archival memory, newest first.", costs=[calls(), PAGE]
     )
     search_memory: list[Annotated[MemoryHit, strawberry.lazy("schema.passage")]] | None = answered_by(
         _search_memory,
-        "The passages of its archival memory that are nearest in meaning to a query, best first.",
+        "Searches the agent's archival memory by meaning. The best match comes first.",
         costs=[calls(), LIMITED],
     )
     default_conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        agents.conversation_of, "The conversation it has by itself, without one being made."
+        agents.conversation_of, "The conversation that every agent has from its creation."
     )
     conversations: Annotated[ConversationConnection, strawberry.lazy("schema.conversation")] | None = answered_by(
         _conversations,
-        "The conversations made with it, newest first. The default conversation is not among them.",
+        "Conversations created with the agent, newest first. Does not include the default conversation.",
         costs=[calls(), PAGE],
     )
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
         _messages,
-        "The messages of its default conversation, oldest first; without arguments the newest 20.",
+        "Messages of the default conversation, oldest first. Without arguments: the 20 newest.",
         costs=[calls(), TWO_WAY_PAGE],
     )
     runs: Annotated[RunConnection, strawberry.lazy("schema.run")] | None = answered_by(
-        _runs, "What it has worked on, newest first.", costs=[calls(), PAGE]
+        _runs, "The agent's runs, newest first.", costs=[calls(), PAGE]
     )
-    created_at: datetime | None = described("When it was made.")
-    updated_at: datetime | None = described("When AMS last changed its row.")
+    created_at: datetime | None = described("When the agent was created.")
+    updated_at: datetime | None = described("When AMS last changed its record of the agent.")
 
 
 @strawberry.type(description="A page of agents, newest first.")

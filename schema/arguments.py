@@ -1,4 +1,4 @@
-"""Arguments that several fields have, each described once."""
+"""Arguments that several fields share."""
 
 from __future__ import annotations
 
@@ -7,27 +7,36 @@ from typing import Annotated
 from strawberry import ID, argument
 
 First = Annotated[
-    int | None, argument(description="How many, from the front or from `after` on: 0 to 100, 20 by default.")
+    int | None,
+    argument(description="Returns the first n nodes, counted from `after` or from the start. 0 to 100, 20 by default."),
 ]
-After = Annotated[str | None, argument(description="The cursor of an edge: the page begins behind it.")]
+After = Annotated[str | None, argument(description="Returns nodes after this edge cursor.")]
 Last = Annotated[
-    int | None, argument(description="How many, from the end or from `before` back: 0 to 100, 20 by default.")
+    int | None,
+    argument(
+        description="Returns the last n nodes, counted back from `before` or from the end. 0 to 100, 20 by default."
+    ),
 ]
-Before = Annotated[str | None, argument(description="The cursor of an edge: the page ends in front of it.")]
+Before = Annotated[str | None, argument(description="Returns nodes before this edge cursor.")]
 EventCursor = Annotated[
     str | None,
-    argument(description="The cursor of the last event that you have: what follows it comes. From the start without."),
+    argument(
+        description="The cursor of the last event that the client has. Events after it are "
+        "sent. Without it, the stream is sent from its start."
+    ),
 ]
 FollowCursor = Annotated[
     str | None,
     argument(
-        description="The cursor of the last event that you have: what follows it comes. Without it, the turn that is "
-        "active comes from its start."
+        description="The cursor of the last event that the client has. Events after it are sent. "
+        "Without it, events begin with the start of the turn in progress, if there is "
+        "one."
     ),
 ]
 StreamKey = Annotated[
     ID,
     argument(
-        description="1 to 200 characters of your choice, such as a UUID: a new key starts, the same one attaches."
+        description="A client-chosen key of 1 to 200 characters, such as a UUID. A new key starts a "
+        "stream; a key that was used before attaches to its stream."
     ),
 ]

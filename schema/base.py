@@ -1,7 +1,7 @@
-"""What every type module uses: how a type is bound to its record, how a field is answered, the shared directives.
+"""How types are bound to records and fields to resolvers; the shared directives.
 
-A GraphQL type is never instantiated for data. Resolvers return records; ``reads`` says which record class a type
-shows, and abstract types choose by it. A field is an attribute of the record or *answered by* one resolver.
+A GraphQL type is never instantiated. Resolvers return records; ``reads`` declares the record classes of a type, and
+abstract types are resolved by them. A field is either an attribute of the record or has one resolver.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from strawberry.schema_directive import Location
 
 T = TypeVar("T", bound=type)
 
-LEVELS = "Where: 0 is the field itself, 1 the items of its list."
-"""What ``levels`` of ``@semanticNonNull`` means."""
+LEVELS = "The positions that the directive covers: 0 is the field itself, 1 the items of its list."
+"""The description of the argument ``levels`` of ``@semanticNonNull``."""
 
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
     name="semanticNonNull",
-    description="Null here means an error at this path, never the absence of a value.",
+    description="The field is null only if an error with its path is in `errors`.",
 )
 class SemanticNonNull:
-    """Marks a nullable field that is null only where an error says why (semantic nullability)."""
+    """The directive ``@semanticNonNull``: a nullable field that is null only on an error."""
 
     levels: Sequence[int] = strawberry.field(default=(0,), graphql_type=list[int])
 
 
 def reads(*records: type) -> Callable[[T], T]:
-    """Class decorator, under ``strawberry.type``: the type shows records of exactly these classes."""
+    """Bind a type to the record classes that it shows. A class decorator, applied below ``strawberry.type``."""
 
     def bind(cls: T) -> T:
         cls.records = records  # type: ignore[attr-defined]
@@ -44,9 +44,9 @@ def reads(*records: type) -> Callable[[T], T]:
 
 
 def entity(description: str) -> Callable[[T], T]:
-    """Class decorator in ``strawberry.type``'s place, for a node: another subgraph can refer to it by its id alone.
+    """Declare a node type that other subgraphs can refer to by id. Replaces ``strawberry.type``.
 
-    Whatever has this is an entity of Apollo Federation, and ``schema.node.resolve`` can read it again.
+    The type is an Apollo Federation entity, which ``schema.node.resolve`` reads by its id.
     """
     return strawberry.federation.type(keys=["id"], description=description)
 
@@ -61,11 +61,16 @@ def answered_by(
     costs: Sequence[object] = (),
     **more: Any,
 ) -> Any:
-    """A field that one resolver answers.
+    """Declare a field that has a resolver.
 
-    ``optional`` fields can be null because there is nothing; the others carry ``@semanticNonNull``, for the field
-    itself or, at other ``levels``, for the items of its list. ``arguments`` describes those of a resolver that lives
-    in ``resolvers``. ``costs`` are directives of ``schema.costs``; ``more`` goes to ``strawberry.field``.
+    Args:
+        resolver: returns the field's value.
+        description: the field's description.
+        optional: whether the value can be absent. Other fields have ``@semanticNonNull``.
+        levels: the list depths of ``@semanticNonNull``.
+        arguments: descriptions of the resolver's arguments, by Python name.
+        costs: directives of ``schema.costs``.
+        more: further arguments of ``strawberry.field``.
     """
     directives = [*([] if optional else [SemanticNonNull(levels=levels)]), *costs]
     field = strawberry.field(resolver=resolver, description=description, directives=directives, **more)
@@ -79,7 +84,7 @@ def derived(
     arguments: Mapping[str, str] = MappingProxyType({}),
     costs: Sequence[object] = (),
 ) -> Any:
-    """A non-null field computed from the record alone. ``arguments`` and ``costs`` are as in ``answered_by``."""
+    """Declare a non-null field that is computed from the record alone. For the arguments see ``answered_by``."""
     return _explained(strawberry.field(resolver=resolver, description=description, directives=costs), arguments)
 
 
@@ -90,15 +95,15 @@ def _explained(field: Any, arguments: Mapping[str, str]) -> Any:
 
 
 def described(description: str, *, costs: Sequence[object] = ()) -> Any:
-    """A field that is an attribute of the record. ``costs`` is as in ``answered_by``."""
+    """Declare a field that is an attribute of the record."""
     return strawberry.field(description=description, directives=costs)
 
 
 def enum(cls: EnumMeta, description: str, *, name: str | None = None, **values: str) -> None:
-    """Show an enum in the graph, with a description for each of its values, by their names.
+    """Add an enum to the schema, with a description for each value.
 
     Raises:
-        TypeError: where a value has none, or there is no such value.
+        TypeError: a value has no description, or a description no value.
     """
     if values.keys() != cls.__members__.keys():
         raise TypeError(f"{cls.__name__}: {sorted(values.keys() ^ cls.__members__.keys())}")

@@ -1,4 +1,4 @@
-"""What the viewer's key may spend."""
+"""The budget of the user's LiteLLM key."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from clients.litellm import KeyInfo
 from schema.base import described, reads
 
 
-@strawberry.type(description="What the key that pays for your model calls has spent, and may spend.")
+@strawberry.type(description="Spend and limits of the LiteLLM key that pays for the user's model calls.")
 @reads(KeyInfo)
 class Budget:
-    """The GraphQL face of KeyInfo."""
+    """GraphQL type of ``KeyInfo``."""
 
-    spend_usd: Decimal = described("Spent in the present period, in US dollars.")
-    max_usd: Decimal | None = described("What may be spent in it, in US dollars; null without a limit.")
-    remaining_usd: Decimal | None = described("What is left of it, in US dollars; null without a limit.")
+    spend_usd: Decimal = described("Amount spent in the current budget period, in US dollars.")
+    max_usd: Decimal | None = described("Maximum spend per budget period, in US dollars. Null if unlimited.")
+    remaining_usd: Decimal | None = described(
+        "Amount left in the current budget period, in US dollars. Null if unlimited."
+    )
     budget_reset_at: datetime | None = strawberry.field(
-        name="resetsAt", description="When the next period begins; null where there are no periods."
+        name="resetsAt", description="When the next budget period begins. Null if the budget never resets."
     )
     rpm_limit: int | None = strawberry.field(
-        name="requestsPerMinute", description="How many requests a minute; null without a limit."
+        name="requestsPerMinute", description="Maximum number of requests per minute. Null if unlimited."
     )
     tpm_limit: int | None = strawberry.field(
-        name="tokensPerMinute", description="How many tokens a minute; null without a limit."
+        name="tokensPerMinute", description="Maximum number of tokens per minute. Null if unlimited."
     )
     expires: datetime | None = strawberry.field(
-        name="expiresAt", description="When the key stops working; null for one that does not."
+        name="expiresAt", description="When the key expires. Null if it does not expire."
     )

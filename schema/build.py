@@ -1,4 +1,4 @@
-"""The schema, built once per process."""
+"""Builds the schema, once per process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from schema.subscription import Subscription
 
 @cache
 def build_schema() -> strawberry.Schema:
-    """The whole graph, made once: it never changes. ``schema.federation`` prints it, for clients and for composers."""
+    """Build the whole schema. ``schema.federation`` prints it as SDL."""
     schema = strawberry.federation.Schema(
         query=federated(Query),
         mutation=Mutation,
@@ -57,7 +57,7 @@ def build_schema() -> strawberry.Schema:
 
 
 def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
-    """Take the weights off an interface's fields: only those of objects may have them, and composers refuse others."""
+    """Remove ``@cost`` from an interface's fields; composers accept it on objects alone."""
     for field in kind.fields.values():
         shown = copy(field.extensions["strawberry-definition"])
         shown.directives = [one for one in shown.directives if not isinstance(one, Cost)]
@@ -65,7 +65,7 @@ def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
 
 
 def _givens(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
-    """Whatever can be given: the arguments of every field and directive, and the fields of every input."""
+    """Yield the arguments of all fields and directives, and the fields of all inputs."""
     yield from chain.from_iterable(directive.args.values() for directive in schema.directives)
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
@@ -75,7 +75,7 @@ def _givens(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputFie
 
 
 def _shown_as_it_is_meant(given: GraphQLArgument | GraphQLInputField) -> None:
-    """What is optional has no default of null in the graph; an input that says nothing else says what its type says."""
+    """Remove a default of null, and give an undescribed input argument the description of its type."""
     if given.default_value is None:
         given.default_value = Undefined  # the resolver's own default is None
     if given.description is None and isinstance(kind := get_named_type(given.type), GraphQLInputObjectType):

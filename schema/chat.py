@@ -1,4 +1,4 @@
-"""What a completion is asked by."""
+"""The input of a completion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schema.parts import ContentPartInput
 
 
 class ChatRole(StrEnum):
-    """OpenAI's roles."""
+    """OpenAI's message roles."""
 
     SYSTEM = "system"
     DEVELOPER = "developer"
@@ -30,46 +30,50 @@ class ChatRole(StrEnum):
 
 enum(
     ChatRole,
-    "Who speaks in a completion's messages.",
-    SYSTEM="Whoever instructs the model.",
-    DEVELOPER="The same, as newer models of OpenAI's call it.",
-    USER="You.",
+    "The author of a message in a completion request.",
+    SYSTEM="Instructions to the model.",
+    DEVELOPER="Instructions to the model; OpenAI's newer models use this role instead of `SYSTEM`.",
+    USER="The user.",
     ASSISTANT="The model.",
-    TOOL="A tool that the model has called; `toolCallId` says by which call.",
+    TOOL="The result of a tool call. `toolCallId` names the call.",
 )
 
 
-@strawberry.input(description="A call that the model asked for, given back to it.")
+@strawberry.input(description="A tool call of an earlier answer, sent back to the model.")
 class ToolCallInput:
-    """What ``ToolCall`` shows."""
+    """The input form of ``ToolCall``."""
 
-    tool_call_id: ID = strawberry.field(description="The call's id, which ties its return to it.")
+    tool_call_id: ID = strawberry.field(description="The call's id. The `TOOL` message with its result refers to it.")
     name: str = strawberry.field(description="The tool's name.")
-    arguments: str = strawberry.field(description="JSON text as the model wrote it.")
+    arguments: str = strawberry.field(description="The arguments, as the JSON text that the model wrote.")
 
     def openai(self) -> dict[str, Any]:
-        """As OpenAI's API takes it."""
+        """Return the call in OpenAI's format."""
         called = {"name": self.name, "arguments": self.arguments}
         return {"id": self.tool_call_id, "type": "function", "function": called}
 
 
-@strawberry.input(description="One message of a completion.")
+@strawberry.input(description="One message of a completion request. Set either `content` or `parts`.")
 class ChatMessageInput:
     """OpenAI's chat message."""
 
-    role: ChatRole = strawberry.field(description="Who speaks.")
-    content: str | None = strawberry.field(default=None, description="What is said, where it is words alone.")
+    role: ChatRole = strawberry.field(description="The author of the message.")
+    content: str | None = strawberry.field(default=None, description="The message, if it is text alone.")
     parts: list[ContentPartInput] | None = strawberry.field(
-        default=None, description="What is said, words and images; instead of `content`."
+        default=None, description="The message as parts of text and images. Replaces `content`."
     )
-    name: str | None = strawberry.field(default=None, description="The speaker's name.")
-    tool_call_id: ID | None = strawberry.field(default=None, description="Which call a `TOOL` message answers.")
+    name: str | None = strawberry.field(
+        default=None, description="A name of the author, to tell several authors of the same role apart."
+    )
+    tool_call_id: ID | None = strawberry.field(
+        default=None, description="The id of the tool call that a `TOOL` message answers."
+    )
     tool_calls: list[ToolCallInput] | None = strawberry.field(
-        default=None, description="The calls that an `ASSISTANT` message made, as `complete` answers them."
+        default=None, description="The tool calls of an `ASSISTANT` message, as `complete` returned them."
     )
 
     def message(self) -> dict[str, Any]:
-        """As OpenAI's API takes it. Raises BadUserInput."""
+        """Return the message in OpenAI's format. Raises BadUserInput."""
         message: dict[str, Any] = {"role": self.role.value, "content": self._said()}
         calls = None if self.tool_calls is None else [call.openai() for call in self.tool_calls]
         optional = {"name": self.name, "tool_call_id": self.tool_call_id, "tool_calls": calls}
@@ -83,34 +87,50 @@ class ChatMessageInput:
         return [part.openai() for part in self.parts]
 
 
-@strawberry.input(description="A completion to ask a model for.")
+@strawberry.input(description="A chat completion request.")
 class CompletionInput:
-    """OpenAI's chat completion request, as far as the graph offers it."""
+    """The fields of OpenAI's chat completion request that the schema offers."""
 
-    model: str = strawberry.field(description="The model's name, as in `models`.")
-    messages: list[ChatMessageInput] = strawberry.field(description="The conversation so far.")
-    temperature: float | None = strawberry.field(default=None, description="How freely the model chooses, 0 to 2.")
-    top_p: float | None = strawberry.field(default=None, description="Choose among the likeliest only, 0 to 1.")
-    max_tokens: int | None = strawberry.field(default=None, description="At most so many tokens come out.")
-    stop: list[str] | None = strawberry.field(default=None, description="Where to stop.")
-    seed: int | None = strawberry.field(default=None, description="The same seed, the same answer, where supported.")
-    tools: list[JSON] | None = strawberry.field(default=None, description="Tools the model may call (OpenAI's form).")
-    tool_choice: JSON | None = strawberry.field(default=None, description="Which tool to call (OpenAI's form).")
-    response_format: JSON | None = strawberry.field(default=None, description="JSON mode and the like (OpenAI's form).")
+    model: str = strawberry.field(description="The model's name, as listed by `models`.")
+    messages: list[ChatMessageInput] = strawberry.field(description="The messages so far, at most 2,000.")
+    temperature: float | None = strawberry.field(
+        default=None, description="Sampling temperature, 0 to 2. Default: the model's."
+    )
+    top_p: float | None = strawberry.field(
+        default=None, description="Nucleus sampling: the probability mass to sample from, 0 to 1. Default: the model's."
+    )
+    max_tokens: int | None = strawberry.field(default=None, description="Maximum number of tokens to generate.")
+    stop: list[str] | None = strawberry.field(
+        default=None, description="Stop sequences, 1 to 16. The model stops before it generates one."
+    )
+    seed: int | None = strawberry.field(
+        default=None, description="Seed for reproducible sampling, on models that support it."
+    )
+    tools: list[JSON] | None = strawberry.field(
+        default=None, description="Tools that the model can call, at most 128, in OpenAI's format."
+    )
+    tool_choice: JSON | None = strawberry.field(
+        default=None, description="Controls which tool the model calls, in OpenAI's format."
+    )
+    response_format: JSON | None = strawberry.field(
+        default=None, description="The format of the answer, such as JSON mode, in OpenAI's format."
+    )
     on_disconnect: OnDisconnect | None = strawberry.field(
-        default=OnDisconnect.CANCEL, description="What happens upstream when the last reader leaves."
+        default=OnDisconnect.CANCEL, description="What happens to the stream when its last reader detaches."
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="Required by `startCompletion` and `complete`: with the same key, nothing is paid twice.",
+        description="Required by `startCompletion` and `complete`; 1 to 200 characters. A repeated "
+        "request with the same key makes no second model call. The `completion` "
+        "subscription uses its `streamKey` instead.",
     )
 
     def when_left(self) -> OnDisconnect:
-        """What happens when the last reader leaves; null is the default."""
+        """Return ``on_disconnect``, or its default if it is null."""
         return self.on_disconnect or OnDisconnect.CANCEL
 
     def body(self) -> Vetted:
-        """OpenAI's request body. Raises BadUserInput where that cannot be right."""
+        """Return OpenAI's request body. Raises BadUserInput if it is invalid."""
         names = ("temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format")
         options = {name: getattr(self, name) for name in names}
         body = {"model": self.model, "messages": [message.message() for message in self.messages]}

@@ -1,4 +1,4 @@
-"""What every list that is read by pages has (Relay, GraphQL Cursor Connections Specification)."""
+"""Generic connections and edges (Relay's GraphQL Cursor Connections Specification)."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from schema.base import described, reads
 T = TypeVar("T")
 
 
-@strawberry.federation.type(shareable=True, description="What lies on either side of a page.")
+@strawberry.federation.type(shareable=True, description="Pagination information of a connection (Relay).")
 @reads(paging.PageInfo)
 class PageInfo:
     """Relay's PageInfo."""
 
-    has_next_page: bool = described("Whether the list goes on after this page.")
-    has_previous_page: bool = described("Whether there is anything before this page.")
-    start_cursor: str | None = described("The cursor of the first edge.")
-    end_cursor: str | None = described("The cursor of the last edge.")
+    has_next_page: bool = described("Whether more edges follow this page.")
+    has_previous_page: bool = described("Whether edges precede this page.")
+    start_cursor: str | None = described("The cursor of the page's first edge. Null if the page is empty.")
+    end_cursor: str | None = described("The cursor of the page's last edge. Null if the page is empty.")
 
 
-@strawberry.type(description="Something in its place in a list.")
+@strawberry.type(description="A node of a connection with its cursor.")
 @reads(paging.Edge)
 class Edge(Generic[T]):
-    """``AgentEdge`` and its like."""
+    """Base of ``ConversationEdge`` and similar types."""
 
-    node: T = described("What stands there.")
-    cursor: str = described("Its place in the list: page `after` it.")
+    node: T = described("The node.")
+    cursor: str = described("The node's position in the list, for `after`.")
 
 
-@strawberry.type(name="Edge", description="Something in its place in a list.")
+@strawberry.type(name="Edge", description="A node of a connection with its cursor.")
 @reads(paging.Edge)
 class TwoWayEdge(Edge[T]):
-    """An edge of a list that is paged backwards too."""
+    """An edge of a connection that is also paged backwards."""
 
-    cursor: str = described("Its place in the list: page `after` it or `before` it.")
+    cursor: str = described("The node's position in the list, for `after` and `before`.")
 
 
 @strawberry.type
 @reads(paging.Page)
 class Connection(Generic[T]):
-    """Base of ``ConversationConnection`` and its like, whose descriptions say their order."""
+    """Base of ``ConversationConnection`` and similar types, whose descriptions state their order."""
 
-    edges: list[Edge[T]] = described("What is on the page, in its places.")
-    nodes: list[T] = described("What is on the page.")
-    page_info: PageInfo = described("What lies on either side of the page.")
+    edges: list[Edge[T]] = described("The page's nodes with their cursors.")
+    nodes: list[T] = described("The page's nodes.")
+    page_info: PageInfo = described("Pagination information.")
 
 
 @strawberry.type
 class TwoWayConnection(Connection[T]):
-    """Base of ``MessageConnection``: of lists that are paged backwards too."""
+    """Base of connections that are also paged backwards."""
 
-    edges: list[TwoWayEdge[T]] = described("What is on the page, in its places.")  # type: ignore[assignment]
+    edges: list[TwoWayEdge[T]] = described("The page's nodes with their cursors.")  # type: ignore[assignment]
 
 
 @strawberry.type
 class CountedConnection(TwoWayConnection[T]):
-    """Base of ``AgentConnection``: of lists whose length the upstream can tell."""
+    """Base of connections whose length the upstream reports."""
 
-    total_count: int | None = described("How many there are in all.")
+    total_count: int | None = described("Number of nodes on all pages, after filtering.")

@@ -38,23 +38,25 @@ async def _messages(
     return await messages.message_page(info.context, scope_of(record), asked)
 
 
-@entity(description="A conversation with one of your agents.")
+@entity(description="A sequence of messages with an agent. A conversation runs one turn at a time.")
 @reads(ConversationRecord)
 class Conversation(Node):
-    """The GraphQL face of ConversationRecord."""
+    """GraphQL type of ``ConversationRecord``."""
 
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
-        conversations.agent, "The agent it is held with."
+        conversations.agent, "The conversation's agent."
     )
-    summary: str | None = described("What it is about, in a few words.")
+    summary: str | None = described("A short description of the conversation's topic.")
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
-        _messages, "Its messages, oldest first; without arguments the newest 20.", costs=[calls(), TWO_WAY_PAGE]
+        _messages,
+        "The conversation's messages, oldest first. Without arguments: the 20 newest.",
+        costs=[calls(), TWO_WAY_PAGE],
     )
     active_run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        runs.active_run, "The run it is busy with.", optional=True, costs=[SHARED]
+        runs.active_run, "The run in progress. Null if the conversation is idle.", optional=True, costs=[SHARED]
     )
-    last_message_at: datetime | None = described("When something was last said; null for a default conversation.")
-    created_at: datetime | None = described("When it was started; null for a default conversation.")
+    last_message_at: datetime | None = described("When the last message was stored. Null for a default conversation.")
+    created_at: datetime | None = described("When the conversation was created. Null for a default conversation.")
 
 
 @strawberry.type(description="A page of conversations, newest first.")

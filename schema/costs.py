@@ -1,7 +1,7 @@
-"""What fields cost: the weights of ``@cost`` and the sizes of ``@listSize`` (GraphQL Cost Directives, IBM).
+"""The static cost of fields: weights of ``@cost``, sizes of ``@listSize`` (IBM's GraphQL Cost Directives).
 
-A value weighs 1, so a weight is in values: completing one takes about a fiftieth of the CPU of a call upstream.
-``docs/calls.md`` has the calls that each field makes.
+The unit is one value: a call upstream takes about 50 times the CPU time of completing a value.
+``docs/calls.md`` lists the calls of each field.
 """
 
 from __future__ import annotations
@@ -21,56 +21,56 @@ from strawberry.federation.schema_directives import Cost, ListSize
 from resolvers.paging import DEFAULT_PAGE
 
 CALL = 50
-"""The weight of a call upstream that is made for each object."""
+"""The weight of an upstream call that is made once per object."""
 
 SHARED = Cost(weight=2)
-"""Of a field whose call is made once for all the objects of an operation."""
+"""The cost of a field whose upstream call is made once for all objects of an operation."""
 
 SIZED_BY = "sized_by"
-"""Metadata of a field: the argument whose length is the size of its list. ``@listSize`` has no word for that."""
+"""Metadata of a field: the argument whose length is the size of its list, which ``@listSize`` cannot express."""
 
 
 DEFINITIONS = '''
 """
-What resolving a field once, or giving an argument, adds to the cost of an operation: 1 for a field without it.
+The static cost of resolving a field once, or of setting an argument. Default for fields: 1.
 """
 directive @cost(
-  """How much. A value weighs 1, a call to a service behind the gateway 50."""
+  """The cost. Completing a value costs 1, a call to a service 50."""
   weight: String!
 ) on ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR
 
-"""How long a list is taken to be before it is read."""
+"""How static cost analysis determines the size of a list."""
 directive @listSize(
-  """Its length, where no argument says it."""
+  """The size if no slicing argument is set."""
   assumedSize: Int
 
-  """The arguments that say it; the largest of them."""
+  """Arguments that bound the size. The largest value is used."""
   slicingArguments: [String!]
 
-  """Where the field answers an object that has the list: the fields of that object that are it."""
+  """Fields of the returned object that have the size. Without it, the field itself is the list."""
   sizedFields: [String!]
 
-  """Whether exactly one of the arguments must be given."""
+  """Whether exactly one slicing argument must be set."""
   requireOneSlicingArgument: Boolean = true
 ) on FIELD_DEFINITION
 '''
-"""As IBM's specification defines them. Apollo's weights are numbers, and composers have its definitions."""
+"""The directives as IBM's specification defines them. Apollo's weights are numbers; composers know Apollo's."""
 
 _WEIGHT = re.compile(r"(?<=@cost\(weight: )\d+(?=\))")
 
 
 def with_text_weights(sdl: str) -> str:
-    """SDL whose weights are text, as IBM's specification has them."""
+    """Return SDL whose weights are strings, as in IBM's specification."""
     return _WEIGHT.sub(r'"\g<0>"', sdl)
 
 
 def calls(number: int = 1) -> Cost:
-    """The weight of so many calls upstream for each object."""
+    """Return the cost of a number of upstream calls per object."""
     return Cost(weight=number * CALL)
 
 
 def assumed(size: int) -> ListSize:
-    """A list that has about so many items, where no argument says how many."""
+    """Return the size of a list that no argument bounds."""
     return ListSize(assumed_size=size, slicing_arguments=UNSET, sized_fields=UNSET, require_one_slicing_argument=UNSET)
 
 
@@ -90,21 +90,21 @@ TWO_WAY_PAGE = _paged(["first", "last"], ["edges", "nodes"])
 """A connection that is paged both ways."""
 
 LIMITED = _paged(["limit"], UNSET)
-"""A list whose length ``limit`` says."""
+"""A list whose length is the argument ``limit``."""
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldCost:
-    """What a field costs.
+    """The static cost of a field.
 
     Attributes:
-        weight: of resolving it once; ``None`` for the default.
+        weight: the cost of resolving it once; ``None`` for the default.
         arguments: the weights of its arguments, by name.
-        assumed_size: how many items its list has where no argument says.
-        slicing: arguments that say how many.
-        sized_fields: fields of the object it returns that have the list; empty where it is the list.
+        assumed_size: the length of its list if no argument gives it.
+        slicing: the arguments that give the length.
+        sized_fields: the fields of the returned object that have the list; empty if the field itself is the list.
         sized_by: the argument whose length is the list's.
     """
 
@@ -117,18 +117,18 @@ class FieldCost:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """The same for the same costs."""
+        """A key that is equal for equal costs."""
         arguments = tuple(sorted(self.arguments.items()))
         return self.weight, arguments, self.assumed_size, self.slicing, self.sized_fields, self.sized_by
 
 
 Costs = Mapping[tuple[str, str], FieldCost]
-"""By type and field; an input's fields have weights alone."""
+"""Costs by type and field. Fields of inputs have only a weight."""
 
 
 @cache
 def costs_of(schema: strawberry.Schema) -> Costs:
-    """What the directives of a schema say."""
+    """Return the costs that a schema's directives declare."""
     return dict(_costs(schema))
 
 

@@ -1,7 +1,7 @@
-"""The graph as a subgraph of a larger one (Apollo Federation 2.9): its two fields, and its SDL.
+"""The schema as an Apollo Federation 2.9 subgraph: its two fields, and its SDL.
 
-Every type that is made with ``schema.base.entity`` is an entity. They are read as ``nodes`` are: together, by the same
-rules of ownership, each failing alone.
+Every type made with ``schema.base.entity`` is an entity. ``_entities`` reads in one batch and checks ownership, as
+``nodes`` does; each representation fails by itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from schema.base import SemanticNonNull, described, reads
 from schema.node import MAX_NODES, Node, at_most, resolve_each
 
 VERSION: Literal["2.9"] = "2.9"
-"""Of the specification. Composers refuse a subgraph that is newer than they are."""
+"""The Federation version. Composers refuse a subgraph of a newer version than their own."""
 
 _DIRECTIVES = frozenset({"key", "shareable"})
 _MACHINERY = frozenset({"_Any", "_Entity", "_Service"})
@@ -46,7 +46,7 @@ _FIELDS = frozenset({"_entities", "_service"})
 
 
 def entities() -> dict[str, Any]:
-    """Every entity by its name in the graph, of the modules that are imported."""
+    """Return the entities of all imported modules, by GraphQL name."""
     definitions = [kind.__strawberry_definition__ for kind in _below(Node)]
     return {one.name: one.origin for one in definitions if any(isinstance(d, Key) for d in one.directives or ())}
 
@@ -58,14 +58,14 @@ def _below(kind: Any) -> Iterator[Any]:
 
 
 class _Representation(NamedTuple):
-    """What another subgraph knows of one of our entities."""
+    """A parsed representation of an entity."""
 
     kind: str
     node_id: str
 
 
 def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUserInput:
-    """A representation as it was sent, or what is wrong with it."""
+    """Parse a representation; return an error if it is invalid."""
     if not isinstance(value, dict):
         return BadUserInput("A representation must be an object.", reason=Reason.REPRESENTATION)
     kind, node_id = value.get("__typename"), value.get("id")
@@ -77,7 +77,7 @@ def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUser
 
 
 async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[str, Any]) -> list[object]:
-    """The records behind representations, in their order; a failure stands in its own place."""
+    """Return the records of representations, in order. A failed one is an exception in its position."""
     at_most(values)
     asked = [_represented(value, kinds) for value in values]
     good = [one for one in asked if isinstance(one, _Representation)]
@@ -86,24 +86,22 @@ async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[
 
 
 def _of_its_kind(record: object, kind: Any) -> object:
-    """The record, if it is what its representation says that it is."""
-    return (
-        record
-        if isinstance(record, Exception) or type(record) in kind.records
-        else NotFound("The entity does not exist.")
-    )
+    """Return the record, or ``NotFound`` if its type is not the representation's."""
+    if isinstance(record, Exception) or type(record) in kind.records:
+        return record
+    return NotFound("The entity does not exist.")
 
 
 class _Sdl(NamedTuple):
     sdl: str
 
 
-@strawberry.type(name="_Service", description="This graph as a subgraph.")
+@strawberry.type(name="_Service", description="This graph as an Apollo Federation subgraph.")
 @reads(_Sdl)
 class _Service:
     """Apollo Federation's ``_Service``."""
 
-    sdl: str = described("Its schema, for composition.")
+    sdl: str = described("The subgraph's schema, for composition.")
 
 
 def _service(info: Info) -> _Sdl:
@@ -111,22 +109,24 @@ def _service(info: Info) -> _Sdl:
 
 
 def federated(query: type) -> type:
-    """``query`` with the two fields that Apollo Federation asks of a subgraph.
+    """Add the two fields of an Apollo Federation subgraph to ``query``.
 
-    Strawberry would add its own, but its ``_entities`` has no cap, and one unknown ``__typename`` fails them all.
+    Strawberry's own ``_entities`` has no bound, and fails as a whole if one ``__typename`` is unknown.
     """
     kinds = entities()
     union = StrawberryUnion(
         "_Entity",
         type_annotations=tuple(StrawberryAnnotation(kinds[name]) for name in sorted(kinds)),
-        description="What other subgraphs can refer to.",
+        description="An entity that other subgraphs can refer to.",
     )
 
     async def resolver(
         info: Info,
         representations: Annotated[
             list[FederationAny],
-            strawberry.argument(description="Objects of a `__typename` and an `id`.", directives=[costs.calls()]),
+            strawberry.argument(
+                description="Objects that consist of `__typename` and `id`, at most 100.", directives=[costs.calls()]
+            ),
         ],
     ) -> list[object]:
         return await _resolved(info.context, representations, kinds)
@@ -135,7 +135,7 @@ def federated(query: type) -> type:
         name="_entities",
         graphql_type=list[union | None],  # type: ignore[valid-type]
         resolver=resolver,
-        description="Apollo Federation's: entities by their keys, at most 100, each as `nodes` answers it.",
+        description="Apollo Federation: returns entities by their keys, with the rules of `nodes`.",
         directives=[SemanticNonNull(levels=[1]), costs.assumed(MAX_NODES)],
         metadata={costs.SIZED_BY: "representations"},
     )
@@ -143,7 +143,7 @@ def federated(query: type) -> type:
         name="_service",
         graphql_type=_Service,
         resolver=_service,
-        description="Apollo Federation's: this graph as a subgraph.",
+        description="Apollo Federation: this graph as a subgraph.",
     )
     ours = create_type(query.__name__, [entities_field, service_field])
     description = query.__strawberry_definition__.description  # type: ignore[attr-defined]
@@ -152,13 +152,13 @@ def federated(query: type) -> type:
 
 @cache
 def subgraph_sdl(schema: strawberry.Schema) -> str:
-    """The schema as composers take it: what every subgraph has of itself is left out."""
+    """Return the schema for composition, without the definitions that every subgraph has."""
     return _without(schema.as_str(), _is_machinery)
 
 
 @cache
 def graph_sdl(schema: strawberry.Schema) -> str:
-    """The schema as clients use it: without anything of federation, and with IBM's directives."""
+    """Return the schema for clients, with IBM's cost directives and without federation."""
     text = _without(schema.as_str(), lambda node: _is_machinery(node) or _is_for_composers(node))
     return costs.with_text_weights(text) + costs.DEFINITIONS
 
@@ -176,7 +176,7 @@ def _is_for_composers(node: AstNode) -> bool:
 
 
 def _without(text: str, dropped: Callable[[AstNode], bool]) -> str:
-    """SDL without some of its nodes, and otherwise as it is written."""
+    """Remove nodes from SDL and keep the remaining text unchanged."""
     found: list[AstNode] = []
 
     class Find(Visitor):

@@ -1,4 +1,4 @@
-"""What is said to agents, and the key that a mutation is known by."""
+"""The input of a message, and the check of required idempotency keys."""
 
 from __future__ import annotations
 
@@ -16,41 +16,45 @@ from schema.parts import ContentPartInput
 MAX_TEXT = 200_000
 
 
-@strawberry.input(one_of=True, description="Where a message goes: exactly one of the two.")
+@strawberry.input(one_of=True, description="The recipient of a message. Set exactly one field.")
 class MessageTarget:
-    """``@oneOf``."""
+    """Where a message goes (``@oneOf``)."""
 
-    agent_id: ID | None = strawberry.field(default=UNSET, description="To the agent's default conversation.")
-    conversation_id: ID | None = strawberry.field(default=UNSET, description="To this conversation.")
+    agent_id: ID | None = strawberry.field(
+        default=UNSET, description="Sends the message to this agent's default conversation."
+    )
+    conversation_id: ID | None = strawberry.field(default=UNSET, description="Sends the message to this conversation.")
 
 
-@strawberry.input(description="A message to an agent.")
+@strawberry.input(description="A message to an agent. It starts a turn.")
 class SendMessageInput:
-    """What starts a turn."""
+    """The input of ``sendMessage`` and of the subscription ``message``."""
 
-    to: MessageTarget = strawberry.field(description="Where it goes.")
-    content: list[ContentPartInput] = strawberry.field(description="What you say.")
+    to: MessageTarget = strawberry.field(description="The recipient.")
+    content: list[ContentPartInput] = strawberry.field(description="The message, as parts of text and images.")
     on_disconnect: OnDisconnect | None = strawberry.field(
         default=OnDisconnect.CONTINUE,
-        description="What happens to this stream when its last reader leaves. The run itself always goes on.",
+        description="What happens to the stream when its last reader detaches. The run continues in either case.",
     )
     wait_seconds: int | None = strawberry.field(
         default=0,
-        description="How many seconds `sendMessage` waits for the answer, at most the server's LLM_TIMEOUT_SECONDS. At "
-        "their end the run is RUNNING, which is no error.",
+        description="How long `sendMessage` waits for the turn to end, in seconds, up to the "
+        "gateway's LLM_TIMEOUT_SECONDS. 0 returns as soon as the run exists. If the wait "
+        "ends first, the payload's run is `RUNNING`, without an error.",
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="Required by `sendMessage`: sent again with the same key, a message is not sent twice. In the "
-        "`message` subscription the `streamKey` serves.",
+        description="Required by `sendMessage`; 1 to 200 characters. A repeated request with the "
+        "same key sends no second message. The `message` subscription uses its "
+        "`streamKey` instead.",
     )
 
     def when_left(self) -> OnDisconnect:
-        """What happens when the last reader leaves; null is the default."""
+        """Return ``on_disconnect``, or its default if it is null."""
         return self.on_disconnect or OnDisconnect.CONTINUE
 
     def parts(self) -> list[dict[str, Any]]:
-        """The content as Letta takes it. Raises BadUserInput."""
+        """Return the content in Letta's format. Raises BadUserInput."""
         said = [part.text or "" for part in self.content]
         if not any(text.strip() for text in said) and not any(part.image for part in self.content):
             raise BadUserInput("The message is empty.", reason=Reason.EMPTY)
@@ -63,7 +67,7 @@ class SendMessageInput:
 
 
 def required_key(key: str | None) -> str:
-    """The idempotency key of a mutation that needs one. Raises BadUserInput."""
+    """Return the key of a mutation that requires one. Raises BadUserInput if it is missing."""
     if key is None:
         raise BadUserInput("This mutation requires an `idempotencyKey`.", reason=Reason.KEY)
     return key

@@ -1,4 +1,4 @@
-"""Messages: an interface, and one type per kind."""
+"""Messages: an interface, and one type per kind of message."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _FIRST_RETURN = "The first return alone: read `toolReturns`."
 
 enum(
     tools.ToolReturnStatus,
-    "How a tool's call went.",
-    SUCCESS="The tool gave something back.",
-    ERROR="The tool failed; what came back says how.",
-    UNKNOWN="In a way this gateway does not know.",
+    "The result of a tool call.",
+    SUCCESS="The tool returned a result.",
+    ERROR="The tool failed. `text` has the error.",
+    UNKNOWN="A status that the gateway does not know.",
 )
 enum(
     MessageRole,
-    "Who speaks in a message.",
-    USER="You, or another person.",
+    "The author of a message.",
+    USER="The user.",
     ASSISTANT="The agent.",
     SYSTEM="The platform.",
-    TOOL="A tool that was called.",
-    UNKNOWN="Somebody this gateway does not know.",
+    TOOL="A tool.",
+    UNKNOWN="An author that the gateway does not know.",
 )
 
 
@@ -60,134 +60,146 @@ async def _step(record: Parent[records.MessageRecord], info: Info) -> StepRecord
     return await runs.step_of(info.context, record.step_id)
 
 
-@strawberry.interface(description="Something that was said, thought or done in a conversation.")
+@strawberry.interface(
+    description="An entry of a conversation: a message, reasoning, a tool call, an approval or an event."
+)
 class Message(Node):
-    """What every message has."""
+    """The fields of every message."""
 
-    role: MessageRole = described("Who speaks.")
-    text: str | None = described("Its words, where it has any.")
-    created_at: datetime | None = described("When it was stored; null in a stream, before it has been.")
+    role: MessageRole = described("The author of the message.")
+    text: str | None = described("The message's text. Null if it has none.")
+    created_at: datetime | None = described("When Letta stored the message. Null in a stream until it is stored.")
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _conversation, "The conversation it stands in.", costs=[calls()]
+        _conversation, "The conversation that contains the message.", costs=[calls()]
     )
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _run, "The run it belongs to.", optional=True, costs=[calls()]
+        _run, "The run that produced the message.", optional=True, costs=[calls()]
     )
     step: Annotated[Step, strawberry.lazy("schema.run")] | None = answered_by(
-        _step, "The call of the model that it came with; null where Letta keeps none.", optional=True, costs=[calls()]
+        _step,
+        "The model call that produced the message. Null if Letta has no record of it.",
+        optional=True,
+        costs=[calls()],
     )
 
 
-@strawberry.type(description="One call that the model asks for.")
+@strawberry.type(description="A tool call that the model requests.")
 @reads(tools.ToolCall)
 class ToolCall:
-    """The GraphQL face of ToolCall."""
+    """GraphQL type of ``ToolCall``."""
 
-    tool_call_id: ID | None = described("The call's id, which ties its return to it.")
+    tool_call_id: ID | None = described("The call's id. The tool's result refers to it.")
     name: str | None = described("The tool's name.")
-    arguments: str | None = described("JSON text as the model wrote it, valid or not.")
+    arguments: str | None = described("The arguments, as the JSON text that the model wrote. It can be invalid JSON.")
 
 
-@strawberry.type(description="What one call of a tool gave back.")
+@strawberry.type(description="The result of one tool call.")
 @reads(tools.ToolReturn)
 class ToolReturn:
-    """The GraphQL face of ToolReturn."""
+    """GraphQL type of ``ToolReturn``."""
 
-    tool_call_id: ID | None = described("The call it answers.")
-    status: tools.ToolReturnStatus | None = described("How it went.")
-    text: str | None = described("What came back.")
+    tool_call_id: ID | None = described("The id of the tool call.")
+    status: tools.ToolReturnStatus | None = described("Whether the call succeeded.")
+    text: str | None = described("The tool's output.")
 
 
 @strawberry.type(description="An image in a message.")
 @reads(ImageRecord)
 class MessageImage:
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    url: str | None = described("Where it can be seen: a data URL once it has been stored, its address before.")
-    media_type: str | None = described("Its kind, such as `image/png`, where that is known.")
+    url: str | None = described(
+        "The image's URL: the address that was sent, or a data URL after Letta has stored the image."
+    )
+    media_type: str | None = described("The media type, such as `image/png`. Null if unknown.")
 
 
-@entity(description="What you said.")
+@entity(description="A message of the user.")
 @reads(records.UserMessage)
 class UserMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    images: list[MessageImage] = described("The images that you sent along.", costs=[assumed(3)])
+    images: list[MessageImage] = described("Images of the message.", costs=[assumed(3)])
 
 
-@entity(description="What the agent said.")
+@entity(description="An answer of the agent.")
 @reads(records.AssistantMessage)
 class AssistantMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
 
-@entity(description="What the model thought before it spoke; without text where its provider keeps that to itself.")
+@entity(
+    description="The model's reasoning before an answer or a tool call. `text` is null if the "
+    "provider does not return it."
+)
 @reads(records.ReasoningMessage)
 class ReasoningMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
 
-@entity(description="Instructions to the agent, and notices such as a compaction of its context.")
+@entity(description="Instructions to the agent, or a notice such as the compaction of its context.")
 @reads(records.SystemMessage)
 class SystemMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
 
-@entity(description="The agent calls tools.")
+@entity(description="Tool calls of the agent.")
 @reads(records.ToolCallMessage)
 class ToolCallMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    tool_calls: list[ToolCall] = described("The calls.", costs=[assumed(3)])
+    tool_calls: list[ToolCall] = described("The tool calls.", costs=[assumed(3)])
 
 
-@entity(description="What tools gave back. Its own fields are those of the first return.")
+@entity(description="Results of tool calls. `name`, `toolCallId`, `status` and `text` describe the first result alone.")
 @reads(records.ToolReturnMessage)
 class ToolReturnMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    name: str | None = described("The tool's name.")
-    tool_call_id: str | None = strawberry.field(description="The call it answers.", deprecation_reason=_FIRST_RETURN)
+    name: str | None = described("Name of the tool.")
+    tool_call_id: str | None = strawberry.field(
+        description="The id of the tool call.", deprecation_reason=_FIRST_RETURN
+    )
     status: str | None = strawberry.field(
-        description="`success` or `error`, as Letta says.", deprecation_reason=_FIRST_RETURN
+        description="Letta's status: `success` or `error`.", deprecation_reason=_FIRST_RETURN
     )
     tool_returns: list[ToolReturn] = described(
-        "What each call gave back: calls made at once come back together.", costs=[assumed(3)]
+        "One result per tool call. Parallel calls return in one message.", costs=[assumed(3)]
     )
 
 
-@entity(description="The agent asks leave to call tools.")
+@entity(description="A request of the agent to approve tool calls. Answer it with `respondToApproval`.")
 @reads(records.ApprovalRequestMessage)
 class ApprovalRequestMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    tool_calls: list[ToolCall] = described("The calls it wants to make.", costs=[assumed(3)])
+    tool_calls: list[ToolCall] = described("The tool calls that need approval.", costs=[assumed(3)])
 
 
-@entity(description="A person's decision on an approval request.")
+@entity(description="The user's decision on an approval request.")
 @reads(records.ApprovalResponseMessage)
 class ApprovalResponseMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    approve: bool | None = described("Whether leave was given, for every call.")
-    reason: str | None = described("Why, in the person's words.")
+    approve: bool | None = described("Whether the tool calls were approved. The decision covers all of them.")
+    reason: str | None = described("The reason for the decision, as the user gave it.")
 
 
-@entity(description="Something that happened in the conversation.")
+@entity(description="An event of the conversation.")
 @reads(records.EventMessage)
 class EventMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    event_type: str | None = described("What happened, in Letta's word.")
+    event_type: str | None = described("Letta's type of the event.")
 
 
-@entity(description="A message of a kind, or in a form, that this gateway does not know, as Letta gave it.")
+@entity(description="A message of a type or form that the gateway does not know, as Letta returned it.")
 @reads(records.OpaqueMessage)
 class OpaqueMessage(Message):
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    type: str = described("Letta's name for the kind.")
-    json: JSON = described("The whole message.")
+    type: str = described("Letta's type of the message.")
+    json: JSON = described("The whole message, as JSON.")
 
 
 @strawberry.type(description="A page of messages, oldest first.")

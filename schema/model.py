@@ -17,15 +17,15 @@ from schema.node import Node
 
 enum(
     ModelMode,
-    "What a model is for.",
-    CHAT="Answering messages: completions, and agents.",
-    COMPLETION="Going on with a text.",
-    EMBEDDING="Making vectors of texts: `embed`.",
-    IMAGE_GENERATION="Making images.",
-    AUDIO_TRANSCRIPTION="Writing down speech.",
-    AUDIO_SPEECH="Speaking a text.",
-    RERANK="Ordering texts by how well they fit a query.",
-    UNKNOWN="LiteLLM does not say, or this gateway does not know what it says.",
+    "The task that a model performs.",
+    CHAT="Chat completions. Agents use models of this mode.",
+    COMPLETION="Text completions.",
+    EMBEDDING="Embeddings, for `embed`.",
+    IMAGE_GENERATION="Image generation.",
+    AUDIO_TRANSCRIPTION="Speech to text.",
+    AUDIO_SPEECH="Text to speech.",
+    RERANK="Ranking documents by relevance to a query.",
+    UNKNOWN="LiteLLM names no mode, or one that the gateway does not know.",
 )
 
 
@@ -49,27 +49,27 @@ async def _pdf_input(record: Parent[ModelSupportsRecord], info: Info) -> bool:
     return bool((await models.details(info.context, record.model)).supports_pdf_input)
 
 
-@strawberry.type(description="What a model can do; false where LiteLLM does not know it of the model.")
+@strawberry.type(description="Features of a model. A field is also false if LiteLLM has no information on the feature.")
 @reads(ModelSupportsRecord)
 class ModelSupports:
-    """The GraphQL face of ModelSupports. What is in the model's group costs nothing; the rest is one call for all."""
+    """GraphQL type of the record of the same name. Fields of the model's group need no call; the others share one."""
 
-    tools: bool = described("It calls `tools`.")
-    parallel_tools: bool = described("It makes several calls at once.")
-    vision: bool = described("It sees images.")
-    reasoning: bool = described("It thinks before it speaks.")
-    web_search: bool = described("It searches the web by itself.")
+    tools: bool = described("Whether the model supports tool calling (`tools`).")
+    parallel_tools: bool = described("Whether the model can make several tool calls in one answer.")
+    vision: bool = described("Whether the model accepts images.")
+    reasoning: bool = described("Whether the model reasons before it answers.")
+    web_search: bool = described("Whether the model has a built-in web search.")
     json_schema: bool | None = answered_by(
         _json_schema,
-        "It answers in JSON that fits a schema: `responseFormat` of the type `json_schema`.",
+        "Whether the model supports structured output: `responseFormat` of type `json_schema`.",
         costs=[SHARED],
     )
     prompt_caching: bool | None = answered_by(
-        _prompt_caching, "What went in before costs less the next time.", costs=[SHARED]
+        _prompt_caching, "Whether the provider caches prompts, so that repeated input tokens cost less.", costs=[SHARED]
     )
-    audio_input: bool | None = answered_by(_audio_input, "It hears.", costs=[SHARED])
-    audio_output: bool | None = answered_by(_audio_output, "It speaks aloud.", costs=[SHARED])
-    pdf_input: bool | None = answered_by(_pdf_input, "It reads PDF files.", costs=[SHARED])
+    audio_input: bool | None = answered_by(_audio_input, "Whether the model accepts audio.", costs=[SHARED])
+    audio_output: bool | None = answered_by(_audio_output, "Whether the model can answer with audio.", costs=[SHARED])
+    pdf_input: bool | None = answered_by(_pdf_input, "Whether the model accepts PDF files.", costs=[SHARED])
 
 
 async def _cached_price(record: Parent[ModelRecord], info: Info) -> Decimal | None:
@@ -80,25 +80,25 @@ async def _dimensions(record: Parent[ModelRecord], info: Info) -> int | None:
     return (await models.details(info.context, record.name)).embedding_dimensions
 
 
-@entity("A model that your key may call.")
+@entity("A model that the user's key has permission to call.")
 @reads(ModelRecord)
 class Model(Node):
-    """The GraphQL face of ModelRecord."""
+    """GraphQL type of ``ModelRecord``."""
 
-    name: str = described("The name to ask for it by.")
-    provider: str | None = described("Who serves it.")
-    mode: ModelMode = described("What it is for.")
-    context_window: int | None = described("How many tokens go in.")
-    max_output_tokens: int | None = described("How many tokens come out at most.")
-    input_usd_per_million_tokens: Decimal | None = described("Price of a million tokens in, in US dollars.")
-    output_usd_per_million_tokens: Decimal | None = described("Price of a million tokens out, in US dollars.")
+    name: str = described("The model's name, as requests use it.")
+    provider: str | None = described("The model's provider.")
+    mode: ModelMode = described("The task that the model performs.")
+    context_window: int | None = described("Maximum number of input tokens.")
+    max_output_tokens: int | None = described("Maximum number of output tokens.")
+    input_usd_per_million_tokens: Decimal | None = described("Price of one million input tokens, in US dollars.")
+    output_usd_per_million_tokens: Decimal | None = described("Price of one million output tokens, in US dollars.")
     cached_input_usd_per_million_tokens: Decimal | None = answered_by(
-        _cached_price, "Price of a million tokens in that were cached, in US dollars.", optional=True, costs=[SHARED]
+        _cached_price, "Price of one million cached input tokens, in US dollars.", optional=True, costs=[SHARED]
     )
     embedding_dimensions: int | None = answered_by(
         _dimensions,
-        "How many numbers its vectors have, where you ask for no other `dimensions`.",
+        "Default length of the model's embedding vectors.",
         optional=True,
         costs=[SHARED],
     )
-    supports: ModelSupports = described("What it can do.")
+    supports: ModelSupports = described("The model's features.")

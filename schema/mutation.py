@@ -1,4 +1,4 @@
-"""The root of what can be done."""
+"""The root type of mutations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from schema.mutations.templates import TemplateMutations
 from schema.mutations.turns import MessageMutations, TurnMutations
 
 
-@strawberry.type(description="What can be done.")
+@strawberry.type(
+    description="The root of mutations. Payloads report outcomes that a user can act on "
+    "in `errors`; all other failures are GraphQL errors."
+)
 class Mutation(
     AgentMutations,
     TemplateMutations,
@@ -22,4 +25,4 @@ class Mutation(
     TurnMutations,
     MemoryMutations,
 ):
-    """The root of mutations, from its parts in their order."""
+    """The root of mutations, in the order of its parts."""

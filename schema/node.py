@@ -1,6 +1,7 @@
-"""Global ids: one string per thing, stable, opaque to clients.
+"""Global ids: one stable, opaque string per object.
 
-Where an upstream's id is global and typed it is the id; else it is prefixed, so that another subgraph can compute it.
+An upstream id that is global and typed is used as it is. Other ids get a prefix, so that another subgraph can compute
+them.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from schema.base import derived
 USER, MODEL, TEMPLATE = "user:", "model:", "template:"
 
 MAX_NODES = 100
-"""How many nodes are read at once."""
+"""The maximum number of nodes of one field."""
 
 
 def global_id(record: Parent[Any]) -> ID:
-    """The id of whatever the record is."""
+    """Return the global id of a record."""
     match record:
         case MessageRecord():
             value = messages.message_node_id(record)
@@ -61,15 +62,15 @@ def global_id(record: Parent[Any]) -> ID:
     return ID(value)
 
 
-@strawberry.interface(description="Anything that has an id and can be read again by it.")
+@strawberry.interface(description="An object with a global id (GraphQL Global Object Identification).")
 class Node:
     """GraphQL Global Object Identification."""
 
-    id: ID = derived(global_id, "Global, stable, opaque: keep it, compare it, never take it apart.")
+    id: ID = derived(global_id, "The object's global id: stable and opaque.")
 
 
 async def resolve(context: RequestContext, node_id: str) -> object:
-    """The record behind a global id. Raises NotFound for what does not exist or is somebody else's."""
+    """Return the record of a global id. Raises NotFound if the user has no such object."""
     access = context.access
     kind = node_id.split(":", 1)[0] if ":" in node_id else node_id.split("-", 1)[0]
     match kind:
@@ -98,7 +99,7 @@ async def resolve(context: RequestContext, node_id: str) -> object:
 
 
 async def _template(context: RequestContext, slug: str) -> object:
-    """A template by ``<slug>``, or one of its versions by ``<slug>@<version>``."""
+    """Return a template by ``<slug>``, or a version by ``<slug>@<version>``."""
     name, _, number = slug.rpartition("@")
     if name and checks.is_version(number):
         return await templates.version_by_number(context, name, number)
@@ -106,17 +107,17 @@ async def _template(context: RequestContext, slug: str) -> object:
 
 
 async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list[object | Exception]:
-    """The records behind several global ids, in their order and read together; a failure stands in its own place.
+    """Return the records of global ids, in order. A failed one is an exception in its position.
 
     Raises:
-        BadUserInput: for more than ``MAX_NODES`` ids, before any is read.
+        BadUserInput: there are more than ``MAX_NODES`` ids.
     """
     at_most(node_ids)
     return await settled(resolve(context, node_id) for node_id in node_ids)
 
 
 def at_most(asked: Sequence[object]) -> None:
-    """Raises BadUserInput where more than ``MAX_NODES`` are asked for."""
+    """Raise BadUserInput if there are more than ``MAX_NODES`` items."""
     if len(asked) > MAX_NODES:
         raise BadUserInput(
             f"{len(asked)} objects are requested: at most {MAX_NODES} are allowed at once.", reason=Reason.TOO_MANY
@@ -124,7 +125,7 @@ def at_most(asked: Sequence[object]) -> None:
 
 
 def template_slug(node_id: str) -> str:
-    """The slug in a template's id. Raises NotFound for an id of anything else."""
+    """Return the slug in a template's id. Raises NotFound for any other id."""
     slug = node_id.removeprefix(TEMPLATE)
     if not node_id.startswith(TEMPLATE) or not checks.is_slug(slug):
         raise NotFound("The node does not exist.")

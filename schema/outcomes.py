@@ -1,4 +1,4 @@
-"""What every mutation's payload has: ``errors``, the outcomes that a person acts on."""
+"""Payloads and their ``errors``: the outcomes of mutations that a user can act on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ P = TypeVar("P", bound="PayloadRecord")
 
 
 class PayloadRecord(msgspec.Struct, kw_only=True):
-    """Root of what mutations return. Everything in it has a default, since a payload of errors has nothing else."""
+    """Base of payload records. All fields have defaults, because a payload of errors has no other field."""
 
     errors: list[Outcome] = []
 
@@ -34,10 +34,14 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
 def done_by(
     record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type, calls: int
 ) -> Any:
-    """A mutation that one resolver carries out; an error that is an outcome becomes a ``record`` that says so.
+    """Declare a mutation. A ``GatewayError`` that is an outcome becomes a ``record`` with that error.
 
-    The description names the ``outcomes`` that it can have; ``calls`` is how many calls upstream it makes. Nothing that
-    a mutation before it in the operation has read is taken for what is there now.
+    Args:
+        record: the payload's record class.
+        resolver: carries out the mutation. It does not reuse reads of earlier mutations of the operation.
+        description: the mutation's description; the outcomes are appended.
+        outcomes: the types of its outcomes.
+        calls: the number of upstream calls that it makes.
     """
 
     @wraps(resolver)
@@ -56,19 +60,20 @@ def done_by(
     return strawberry.field(resolver=done, description=told, directives=[costs.calls(calls)])
 
 
-@strawberry.interface(description="An outcome that a person acts on.")
+@strawberry.interface(description="An outcome of a mutation that the user can act on.")
 class UserError:
-    """What every such outcome has."""
+    """The fields of every outcome."""
 
-    message: str = described("A sentence for people.")
+    message: str = described("An explanation that can be shown to the user.")
 
 
 @strawberry.type
 class Payload:
-    """Base of the payloads."""
+    """Base of payloads."""
 
     errors: list[UserError] = described(
-        "Outcomes to act on, of those that the mutation names; empty when it was done.", costs=[costs.assumed(5)]
+        "Outcomes that the user can act on; the mutation's description lists the possible types. Empty on success.",
+        costs=[costs.assumed(5)],
     )
 
 
@@ -76,13 +81,13 @@ async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> RunRecord | No
     return await turns.run_of(info.context, record.run_id)
 
 
-@strawberry.type(description="The conversation is busy with another run: wait for it, or cancel it.")
+@strawberry.type(description="The conversation has a run in progress. Wait for it to end, or cancel it.")
 @reads(outcomes.Busy)
 class ConversationBusy(UserError):
-    """A Conflict, reason RUN_BUSY, as data."""
+    """A Conflict with the reason RUN_BUSY, as data."""
 
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _busy_run, "The run it is busy with.", costs=[costs.calls()]
+        _busy_run, "The run in progress.", costs=[costs.calls()]
     )
 
 
@@ -91,45 +96,45 @@ async def _resets_at(record: Parent[outcomes.BudgetSpent], info: Info) -> dateti
     return None if budget is None else budget.budget_reset_at
 
 
-@strawberry.type(description="The budget that pays for your model calls is spent.")
+@strawberry.type(description="The budget for the user's model calls is exhausted.")
 @reads(outcomes.BudgetSpent)
 class BudgetExceeded(UserError):
     """BUDGET_EXCEEDED, as data."""
 
     resets_at: datetime | None = answered_by(
         _resets_at,
-        "When the next period begins; null where there are no periods.",
+        "When the next budget period begins. Null if the budget never resets.",
         optional=True,
         costs=[costs.SHARED],
     )
 
 
-@strawberry.type(description="This version of the template has been published before: raise the number.")
+@strawberry.type(description="This version of the template is already published. Publish under a new version number.")
 @reads(outcomes.VersionTaken)
 class VersionExists(UserError):
-    """A Conflict, reason VERSION_EXISTS, as data."""
+    """A Conflict with the reason VERSION_EXISTS, as data."""
 
 
-@strawberry.type(description="No migrations lead from the agent's version to the one that was asked for.")
+@strawberry.type(description="No migration path leads from the agent's version to the requested one.")
 @reads(outcomes.NoWay)
 class NoMigrationPath(UserError):
-    """A Conflict, reason NO_MIGRATION_PATH, as data."""
+    """A Conflict with the reason NO_MIGRATION_PATH, as data."""
 
 
-@strawberry.type(description="The Agent File cannot be published.")
+@strawberry.type(description="The Agent File is invalid and was not published.")
 @reads(outcomes.BadTemplate)
 class TemplateInvalid(UserError):
-    """Invalid, reason TEMPLATE_INVALID, as data."""
+    """Invalid input with the reason TEMPLATE_INVALID, as data."""
 
-    problems: list[str] = described("What is wrong with it, a line each.")
+    problems: list[str] = described("The problems found, one per item.")
 
 
-@strawberry.type(description="The variables do not fit the template.")
+@strawberry.type(description="The variables do not match the template.")
 @reads(outcomes.BadVariables)
 class VariablesInvalid(UserError):
-    """Invalid, reason VARIABLES_INVALID, as data."""
+    """Invalid input with the reason VARIABLES_INVALID, as data."""
 
-    problems: list[str] = described("What is missing or wrong, a line each.")
+    problems: list[str] = described("Missing and invalid variables, one per item.")
 
 
 KINDS = [ConversationBusy, BudgetExceeded, VersionExists, NoMigrationPath, TemplateInvalid, VariablesInvalid]

@@ -1,4 +1,4 @@
-"""What a message is made of: words and images."""
+"""The parts of a message: text and images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schema.base import enum
 
 
 class ImageDetail(StrEnum):
-    """OpenAI's levels."""
+    """OpenAI's levels of detail."""
 
     AUTO = "auto"
     LOW = "low"
@@ -22,38 +22,40 @@ class ImageDetail(StrEnum):
 
 enum(
     ImageDetail,
-    "How closely a model looks at an image; it costs more tokens to look closely.",
-    AUTO="As closely as the model chooses.",
-    LOW="At a small copy of it.",
-    HIGH="At all of it.",
+    "The resolution at which the model processes an image. Higher resolution costs more tokens.",
+    AUTO="The model chooses.",
+    LOW="Low resolution.",
+    HIGH="High resolution.",
 )
 
 
-@strawberry.input(description="An image for a model that sees (`supports { vision }`).")
+@strawberry.input(description="An image, for models with `supports { vision }`.")
 class ImageInput:
     """An image by its URL."""
 
     url: str = strawberry.field(
-        description="A data URL (`data:image/png;base64,…`; PNG, JPEG, GIF or WebP), or a public https address."
+        description="A data URL (`data:image/png;base64,…`; PNG, JPEG, GIF or WebP) or a public https address."
     )
-    detail: ImageDetail | None = strawberry.field(default=None, description="How closely to look.")
+    detail: ImageDetail | None = strawberry.field(
+        default=None, description="The resolution at which the model processes the image. Default: the model's."
+    )
 
     def image(self) -> images.Image:
-        """The image. Raises BadUserInput."""
+        """Return the image. Raises BadUserInput."""
         return images.image(self.url, None if self.detail is None else self.detail.value)
 
 
-@strawberry.input(one_of=True, description="One part of what you say: exactly one of the fields.")
+@strawberry.input(one_of=True, description="One part of a message. Set exactly one field.")
 class ContentPartInput:
-    """``@oneOf``."""
+    """One part of a message (``@oneOf``)."""
 
-    text: str | None = strawberry.field(default=UNSET, description="Words.")
+    text: str | None = strawberry.field(default=UNSET, description="Text.")
     image: ImageInput | None = strawberry.field(default=UNSET, description="An image.")
 
     def openai(self) -> dict[str, Any]:
-        """As a part of an OpenAI message. Raises BadUserInput."""
+        """Return the part in OpenAI's format. Raises BadUserInput."""
         return self.image.image().openai() if self.image else {"type": "text", "text": self.text or ""}
 
     def letta(self) -> dict[str, Any]:
-        """As a part of a message to Letta. Raises BadUserInput."""
+        """Return the part in Letta's format. Raises BadUserInput."""
         return self.image.image().letta() if self.image else {"type": "text", "text": self.text or ""}

@@ -12,14 +12,14 @@ from schema.connections import Connection, Edge
 from schema.node import Node
 
 
-@entity(description="A passage of archival memory: what an agent does not see unless it searches.")
+@entity(description="A text in an agent's archival memory. The agent reads it only through a search.")
 @reads(records.PassageRecord)
 class Passage(Node):
-    """The GraphQL face of PassageRecord."""
+    """GraphQL type of ``PassageRecord``."""
 
-    text: str = described("What is kept.")
-    tags: list[str] = described("What it is filed under.")
-    created_at: datetime | None = described("When it was kept.")
+    text: str = described("The passage's text.")
+    tags: list[str] = described("The passage's tags.")
+    created_at: datetime | None = described("When the passage was stored.")
 
 
 @strawberry.type(description="A page of passages, newest first.")
@@ -30,12 +30,12 @@ class PassageConnection(Connection[Passage]):
 PassageEdge = Edge[Passage]
 
 
-@strawberry.type(description="A passage that a search found.")
+@strawberry.type(description="A result of `searchMemory`.")
 @reads(records.MemoryHit)
 class MemoryHit:
-    """The GraphQL face of MemoryHit."""
+    """GraphQL type of ``MemoryHit``."""
 
     passage: Passage = described("The passage.")
     score: float | None = described(
-        "How near it is, higher is nearer, for comparing hits of one search; null where Letta ranks without telling."
+        "Similarity to the query: higher is closer. Comparable only within one search. Null if Letta returns no scores."
     )

@@ -1,4 +1,4 @@
-"""The gateway and what stands behind it."""
+"""The gateway and its services."""
 
 from __future__ import annotations
 
@@ -15,47 +15,46 @@ enum(
     Service,
     "A service behind the gateway.",
     name="ServiceName",
-    AMS="Who owns which agent; templates.",
-    LETTA="What agents are, remember and do.",
-    LITELLM="Models, and what they cost.",
-    SUPABASE="Who you are.",
-    REDIS="What is kept between gateways, such as rate limits.",
+    AMS="Agent Management Service: ownership of agents, and templates.",
+    LETTA="Agents: their state, memory and runs.",
+    LITELLM="Models, budgets and spend.",
+    SUPABASE="Sign-in.",
+    REDIS="State that gateway processes share, such as rate limits.",
 )
 enum(
     BreakerState,
-    "Whether calls to a service are let through.",
-    CLOSED="They are.",
-    OPEN="They are refused at once: too many have failed.",
-    HALF_OPEN="One is let through on trial.",
+    "The state of a circuit breaker.",
+    CLOSED="Calls are made.",
+    OPEN="Calls are refused at once, because recent calls failed.",
+    HALF_OPEN="One trial call is admitted. Its result closes or reopens the breaker.",
 )
 enum(
     HealthStatus,
-    "Whether a service answers.",
-    OK="It answers.",
-    DOWN="It does not answer, or its breaker is open.",
+    "Whether a service is available.",
+    OK="The service answers.",
+    DOWN="The service does not answer, or its breaker is open.",
 )
 
 
-@strawberry.type(description="How one service behind the gateway is.")
+@strawberry.type(description="The health of one service.")
 @reads(platform.ServiceHealth)
 class ServiceHealth:
-    """The GraphQL face of ServiceHealth."""
+    """GraphQL type of ``ServiceHealth``."""
 
-    service: Service = described("Which service.")
-    status: HealthStatus = described("Whether it answered just now.")
-    breaker: BreakerState | None = described("The breaker of all calls to it; null where it has none.")
-    embedded: bool = described("Whether it is the stand-in that ships with the gateway.")
+    service: Service = described("The service.")
+    status: HealthStatus = described("The result of a health check made for this request.")
+    breaker: BreakerState | None = described("The breaker for all calls to the service. Null if the service has none.")
+    embedded: bool = described("Whether the gateway uses its embedded replacement of the service.")
     note: str | None = described(
-        "Its fault, or a feature that it lacks although it answers, in sentences for people, such as why "
-        "`resumable` is false."
+        "An explanation of a failure or of a missing feature, such as why `resumable` is false. Null if there is none."
     )
 
 
-@strawberry.type(description="The gateway and what stands behind it.")
+@strawberry.type(description="The gateway and its services.")
 @reads(platform.PlatformRecord)
 class Platform:
-    """The GraphQL face of PlatformRecord."""
+    """GraphQL type of ``PlatformRecord``."""
 
     version: str = described("The gateway's version (SemVer).")
-    degraded: bool = described("Whether any service is down, or refuses some of the calls to it.")
-    services: list[ServiceHealth] = described("Each service behind the gateway.", costs=[assumed(5)])
+    degraded: bool = described("Whether a service is down or some calls to a service are refused.")
+    services: list[ServiceHealth] = described("The health of each service.", costs=[assumed(5)])

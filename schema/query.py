@@ -1,4 +1,4 @@
-"""What can be asked."""
+"""The root type of queries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _viewer(info: Info) -> Principal:
 
 async def _node(
     info: Info,
-    id: Annotated[ID, strawberry.argument(description="The id of anything that is a `Node`.")],  # noqa: A002 - the argument's name in the graph
+    id: Annotated[ID, strawberry.argument(description="The node's global id.")],  # noqa: A002 - the argument's name in the graph
 ) -> object:
     return await resolve(info.context, id)
 
@@ -45,7 +45,7 @@ async def _nodes(
     info: Info,
     ids: Annotated[
         list[ID],
-        strawberry.argument(description="The ids of anything that is a `Node`, at most 100.", directives=[calls()]),
+        strawberry.argument(description="Global ids of nodes, at most 100.", directives=[calls()]),
     ],
 ) -> list[object | Exception]:
     return await resolve_each(info.context, ids)
@@ -91,7 +91,7 @@ async def _templates(
     first: First = None,
     after: After = None,
     search: Annotated[
-        str | None, strawberry.argument(description="Words to look for, as AMS's own search takes them.")
+        str | None, strawberry.argument(description="A search text, in the syntax of AMS's template search.")
     ] = None,
 ) -> Page[TemplateRecord]:
     return await templates.template_page(info.context, window(first, after), search)
@@ -100,7 +100,7 @@ async def _templates(
 async def _template_validation(
     info: Info,
     source: Annotated[
-        str, strawberry.argument(description="The Agent File, YAML or JSON text of at most 500,000 bytes.")
+        str, strawberry.argument(description="The Agent File: YAML or JSON text, at most 500,000 bytes.")
     ],
 ) -> TemplateValidation:
     return await templates.validation(info.context, source)
@@ -109,7 +109,7 @@ async def _template_validation(
 async def _models(
     info: Info,
     mode: Annotated[
-        ModelMode | None, strawberry.argument(description="Only models of this mode; all without one.")
+        ModelMode | None, strawberry.argument(description="Return only models of this mode. Default: all modes.")
     ] = None,
 ) -> list[ModelRecord]:
     return await models.models(info.context, mode)
@@ -119,36 +119,43 @@ async def _platform(info: Info) -> PlatformRecord:
     return await info.context.resources.health.look(info.context.scope)
 
 
-@strawberry.type(description="What can be asked. What is not yours does not exist: it is null, with a NOT_FOUND error.")
+@strawberry.type(
+    description="The root of queries. An object of another user is null with a "
+    "NOT_FOUND error, exactly as a missing object."
+)
 class Query:
     """The root of queries."""
 
-    viewer: User = derived(_viewer, "You.")
-    node: Node | None = answered_by(_node, "Anything by its global id.", costs=[calls()])
+    viewer: User = derived(_viewer, "The signed-in user.")
+    node: Node | None = answered_by(_node, "Returns a node by its global id.", costs=[calls()])
     nodes: list[Node | None] = answered_by(
         _nodes,
-        "Several things by their global ids, at most 100, in the order of the ids; null, with an error, for each that "
-        "there is not.",
+        "Returns nodes by their global ids, in the order of the ids. An item that cannot be read is "
+        "null, with an error at its path.",
         levels=[1],
         costs=[assumed(MAX_NODES)],
         metadata={SIZED_BY: "ids"},
     )
-    agent: Agent | None = answered_by(_agent, "One of your agents.", costs=[SHARED])
+    agent: Agent | None = answered_by(_agent, "Returns an agent of the user.", costs=[SHARED])
     conversation: Conversation | None = answered_by(
-        _conversation, "A conversation with one of your agents.", costs=[calls()]
+        _conversation, "Returns a conversation with an agent of the user.", costs=[calls()]
     )
-    run: Run | None = answered_by(_run, "A run of one of your agents.", costs=[calls()])
-    stream: Stream | None = answered_by(_stream, "One of your streams, while it runs and for a while afterwards.")
-    template: Template | None = answered_by(_template, "A template that you may use.", costs=[SHARED])
+    run: Run | None = answered_by(_run, "Returns a run of an agent of the user.", costs=[calls()])
+    stream: Stream | None = answered_by(
+        _stream, "Returns a stream of the user. A stream can be read until `expiresAt`; after that, it is NOT_FOUND."
+    )
+    template: Template | None = answered_by(
+        _template, "Returns a template that the user has permission to use.", costs=[SHARED]
+    )
     templates: TemplateConnection | None = answered_by(
         _templates,
-        "The templates you may use, in the order that AMS keeps them; with `search`, those that it matches.",
+        "Templates that the user has permission to use, in AMS's order.",
         costs=[calls(), PAGE],
     )
     template_validation: TemplateValidationType | None = answered_by(
-        _template_validation, "What is wrong with an Agent File (YAML or JSON text), if anything is.", costs=[calls()]
+        _template_validation, "Validates an Agent File without publishing it.", costs=[calls()]
     )
     models: list[Model] | None = answered_by(
-        _models, "The models your key may call, by name; of one mode, or all.", costs=[SHARED, assumed(100)]
+        _models, "Models that the user's key has permission to call, sorted by name.", costs=[SHARED, assumed(100)]
     )
-    platform: Platform = derived(_platform, "The gateway and what stands behind it.", costs=[calls(3)])
+    platform: Platform = derived(_platform, "The gateway and its services.", costs=[calls(3)])

@@ -1,4 +1,4 @@
-"""What the viewer may ask in a minute."""
+"""The user's rate limits."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from schema.base import described, enum, reads
 
 enum(
     LimitKind,
-    "What a limit counts.",
+    "What a rate limit counts.",
     name="RateLimitKind",
-    GENERAL="Your operations and requests.",
-    LLM="What you put a model to work with: messages, decisions, completions, embeddings.",
-    PROXY="Your agents' model calls that come back through the gateway.",
+    GENERAL="GraphQL operations and requests to `/v1`.",
+    LLM="Operations and requests that start model work: messages, approval decisions, completions, embeddings.",
+    PROXY="Model calls that Letta makes through the gateway for the user's agents.",
 )
 
 
 @strawberry.type(
-    description="How one of your limits stands. Over it, requests are refused with RATE_LIMITED and "
-    "`retryAfterSeconds`."
+    description="The state of one rate limit of the user. Requests over the limit are RATE_LIMITED "
+    "and have `retryAfterSeconds`."
 )
 @reads(RateLimitRecord)
 class RateLimit:
-    """The GraphQL face of RateLimitRecord."""
+    """GraphQL type of ``RateLimitRecord``."""
 
-    kind: LimitKind = described("What it counts.")
-    limit: int = described("How many within the window.")
-    window_seconds: int = described("How long the window is, in seconds. It slides.")
-    remaining: int = described("How many you can have right now.")
+    kind: LimitKind = described("What the limit counts.")
+    limit: int = described("Maximum number of requests per window.")
+    window_seconds: int = described("Length of the sliding window, in seconds.")
+    remaining: int = described("Number of requests that can be made now.")
     resets_at: datetime | None = described(
-        "When all of the limit is there again, if you ask nothing more; null where none of it is used."
+        "When the full limit is available again if no further request is made. Null if nothing is used."
     )

@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 enum(
     RunStatus,
-    "Where a run stands.",
-    CREATED="It has not begun to work.",
-    RUNNING="It is at work.",
-    COMPLETED="It has ended, or waits for a decision on tool calls.",
-    FAILED="It has ended by an error: see `stopReason`.",
-    CANCELLED="It was stopped.",
-    UNKNOWN="In a state this gateway does not know.",
+    "The status of a run.",
+    CREATED="The run has not started.",
+    RUNNING="The run is in progress.",
+    COMPLETED="The run has ended, or waits for a decision on tool calls.",
+    FAILED="The run failed. See `stopReason`.",
+    CANCELLED="The run was cancelled.",
+    UNKNOWN="A status that the gateway does not know.",
 )
 enum(
     StepStatus,
-    "How a step went.",
-    PENDING="It is not over.",
+    "The status of a step.",
+    PENDING="The step is in progress.",
     SUCCESS="The model answered.",
-    FAILED="The model did not answer: see `stopReason`.",
-    CANCELLED="It was stopped.",
-    UNKNOWN="In a state this gateway does not know.",
+    FAILED="The model call failed. See `stopReason`.",
+    CANCELLED="The step was cancelled.",
+    UNKNOWN="A status that the gateway does not know.",
 )
 
 
@@ -64,50 +64,50 @@ async def _step_model(record: Parent[StepRecord], info: Info) -> ModelRecord | N
     return await models.model_if_callable(info.context, record.model_name)
 
 
-@entity(description="One call of the model within a run.")
+@entity(description="One model call of a run.")
 @reads(StepRecord)
 class Step(Node):
-    """The GraphQL face of StepRecord."""
+    """GraphQL type of ``StepRecord``."""
 
-    status: StepStatus = described("How it went.")
-    stop_reason: str | None = described("Why it stopped, in Letta's word, such as `end_turn` or `llm_api_error`.")
-    model_name: str | None = described("The name of the model that was called.")
+    status: StepStatus = described("The step's status.")
+    stop_reason: str | None = described("Letta's reason why the step ended, such as `end_turn` or `llm_api_error`.")
+    model_name: str | None = described("Name of the model that was called.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
         _step_model,
-        "The model that was called; null where your key may not call that model.",
+        "The model that was called. Null if the user's key has no permission to call it.",
         optional=True,
         costs=[SHARED],
     )
-    provider: str | None = described("Who serves that model, as Letta knows it.")
-    usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("The tokens it took.")
+    provider: str | None = described("The model's provider, as Letta names it.")
+    usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("Tokens of the step.")
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _step_run, "The run it is part of.", optional=True, costs=[calls()]
+        _step_run, "The step's run.", optional=True, costs=[calls()]
     )
 
 
-@entity(description="One turn's work: from the message that started it to the reason it stopped.")
+@entity(description="Letta's record of one turn, from the message that started it to the end of the answer.")
 @reads(RunRecord)
 class Run(Node):
-    """The GraphQL face of RunRecord."""
+    """GraphQL type of ``RunRecord``."""
 
-    status: RunStatus = described("Where it stands.")
-    stop_reason: str | None = described("Why it stopped, in Letta's word, such as `end_turn`.")
-    agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(_agent, "The agent at work.")
+    status: RunStatus = described("The run's status.")
+    stop_reason: str | None = described("Letta's reason why the run ended, such as `end_turn`.")
+    agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(_agent, "The run's agent.")
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _conversation, "The conversation it happens in.", costs=[calls()]
+        _conversation, "The run's conversation.", costs=[calls()]
     )
     stream: Annotated[Stream, strawberry.lazy("schema.stream")] | None = answered_by(
-        runs.stream, "Where its answer can be read; null once that has expired.", optional=True
+        runs.stream, "The stream of the run's answer. Null after it has expired.", optional=True
     )
     usage: Annotated[Usage, strawberry.lazy("schema.stream")] | None = answered_by(
-        runs.usage, "The tokens of all its steps so far.", costs=[calls()]
+        runs.usage, "Tokens of all steps so far.", costs=[calls()]
     )
     steps: list[Step] | None = answered_by(
-        runs.steps, "Its calls of the model, oldest first; the first 100.", costs=[calls(), assumed(5)]
+        runs.steps, "The run's first 100 model calls, oldest first.", costs=[calls(), assumed(5)]
     )
-    created_at: datetime | None = described("When it was started.")
-    completed_at: datetime | None = described("When it ended.")
-    time_to_first_token_ms: int | None = described("From its start to its first token, in milliseconds.")
+    created_at: datetime | None = described("When the run was created.")
+    completed_at: datetime | None = described("When the run ended.")
+    time_to_first_token_ms: int | None = described("Time from the run's start to its first token, in milliseconds.")
 
 
 @strawberry.type(description="A page of runs, newest first.")

@@ -1,4 +1,4 @@
-"""Scalars that are shown in a form of our own."""
+"""Custom scalars."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from clients.timestamps import in_utc
 
 DECIMAL = strawberry.scalar(
     name="Decimal",
-    description="A number in decimal digits, as text: exact, never in scientific notation.",
+    description='An exact decimal number as a string, such as `"0.000125"`. Never in scientific notation.',
     serialize=lambda value: format(value, "f"),
     parse_value=Decimal,
 )
 
 DATE = strawberry.scalar(
     name="Date",
-    description="A day of the calendar in UTC, as text: `2026-03-02`.",
+    description="A calendar date in UTC, such as `2026-03-02`.",
     serialize=date.isoformat,
     parse_value=date.fromisoformat,
 )
@@ -33,6 +33,6 @@ def _rfc_3339(moment: datetime) -> str:
 DATE_TIME = replace(
     DateTimeDefinition,
     serialize=_rfc_3339,
-    description="A moment in UTC, RFC 3339, such as `2026-03-02T09:30:00+00:00`; with a fraction of a second where it "
-    "is known.",
+    description="A date and time in UTC (RFC 3339), such as `2026-03-02T09:30:00+00:00`. Includes "
+    "fractions of a second if they are known.",
 )

@@ -1,4 +1,4 @@
-"""Streams and what they say."""
+"""Streams and their events."""
 
 from __future__ import annotations
 
@@ -32,77 +32,79 @@ if TYPE_CHECKING:
 
 enum(
     ErrorCode,
-    "The values of `extensions.code`: a small, closed set.",
-    UNAUTHENTICATED="Your token is missing, wrong or expired: sign in again.",
-    FORBIDDEN="Your role or key does not allow it.",
-    NOT_FOUND="It does not exist, or is not yours.",
-    BAD_USER_INPUT="Change what you sent; `reason` says what is wrong with it.",
-    CONFLICT="The right request at the wrong moment; `reason` says why.",
-    RATE_LIMITED="You have asked too often, or have too much under way: wait `retryAfterSeconds`.",
-    BUDGET_EXCEEDED="The budget that pays for your model calls is spent.",
-    QUERY_TOO_COMPLEX="Ask for less at once.",
-    GRAPHQL_PARSE_FAILED="The document is no GraphQL.",
-    GRAPHQL_VALIDATION_FAILED="The document does not fit the schema.",
-    OPERATION_RESOLUTION_FAILURE="Say which operation of the document, by `operationName`.",
-    PERSISTED_QUERY_NOT_FOUND="The gateway does not know this hash: send the document itself.",
-    PERSISTED_QUERY_NOT_SUPPORTED="The gateway keeps no documents by their hashes: send documents, and no more hashes.",
-    PAYLOAD_TOO_LARGE="Send less.",
-    UPSTREAM_UNAVAILABLE="A service behind the gateway could not be asked; nothing was sent: try again.",
-    UPSTREAM_TIMEOUT="A service behind the gateway did not answer in time: try again, with the same key.",
-    UPSTREAM_ERROR="A service behind the gateway answered badly: try again where `retryable` says so.",
-    OVERLOADED="The gateway is full: try again.",
-    INTERNAL_ERROR="The gateway's fault: report the `requestId`.",
+    "The values of `extensions.code` of an error.",
+    UNAUTHENTICATED="The token is missing, invalid or expired. Sign in again.",
+    FORBIDDEN="The user's role or key does not have the permission.",
+    NOT_FOUND="The object does not exist, or belongs to another user.",
+    BAD_USER_INPUT="The input is invalid. `reason` names the problem.",
+    CONFLICT="The request conflicts with the current state. `reason` names the conflict.",
+    RATE_LIMITED="A rate limit or quota of the user is exceeded. Retry after `retryAfterSeconds`.",
+    BUDGET_EXCEEDED="The budget for the user's model calls is exhausted.",
+    QUERY_TOO_COMPLEX="The operation exceeds a bound on depth, tokens, cost, upstream calls or "
+    "answer size. Request less at once.",
+    GRAPHQL_PARSE_FAILED="The document has a GraphQL syntax error.",
+    GRAPHQL_VALIDATION_FAILED="The document is not valid against the schema.",
+    OPERATION_RESOLUTION_FAILURE="The operation to execute is ambiguous or missing. Set `operationName`.",
+    PERSISTED_QUERY_NOT_FOUND="The hash of the persisted query is unknown. Send the document with it.",
+    PERSISTED_QUERY_NOT_SUPPORTED="Persisted queries are not enabled. Send documents without hashes.",
+    PAYLOAD_TOO_LARGE="The request body or the message is too large.",
+    UPSTREAM_UNAVAILABLE="A service cannot be reached. The call was not made: retry.",
+    UPSTREAM_TIMEOUT="A service did not answer in time. Retry with the same key.",
+    UPSTREAM_ERROR="A service returned an invalid answer or an error. Retry if `retryable` is true.",
+    OVERLOADED="The gateway is at capacity or is shutting down. Retry if `retryable` is true.",
+    INTERNAL_ERROR="A fault of the gateway. Report the `requestId`.",
 )
 enum(
     StreamStatus,
-    "Where a stream stands.",
-    RUNNING="More is to come.",
-    COMPLETED="The answer is whole, or waits for a decision on tool calls.",
-    FAILED="It has broken off: its `StreamEnded` says why.",
-    CANCELLED="It was stopped.",
+    "The status of a stream.",
+    RUNNING="More events follow.",
+    COMPLETED="The answer is complete, or the turn waits for a decision on tool calls.",
+    FAILED="The stream failed. Its `StreamEnded` event has the error.",
+    CANCELLED="The stream was cancelled.",
 )
 enum(
     StreamOutcome,
     "How a stream ended.",
-    COMPLETED="The answer is whole, or waits for a decision on tool calls: see `finishReason`.",
-    FAILED="It broke off: see `error`.",
-    CANCELLED="It was stopped.",
+    COMPLETED="The answer is complete, or the turn waits for a decision on tool calls. See `finishReason`.",
+    FAILED="The stream failed. See `error`.",
+    CANCELLED="The stream was cancelled.",
 )
 enum(
     FinishReason,
-    "Why a model stopped.",
-    STOP="It has said all, or come to one of `stop`.",
-    LENGTH="`maxTokens`, or the model's own limit, is reached.",
-    TOOL_CALLS="It calls tools.",
-    FUNCTION_CALL="It calls a function, by OpenAI's old form.",
-    CONTENT_FILTER="Its provider held back what it said.",
-    END_TURN="The agent has ended its turn.",
-    REQUIRES_APPROVAL="The turn waits for your decision on tool calls: `respondToApproval`.",
-    CANCELLED="The run was stopped.",
-    MAX_STEPS="The turn has taken as many steps as it may.",
-    MAX_TOKENS_EXCEEDED="The model's limit of tokens is passed.",
-    TOOL_RULE="A rule of the agent's ends the turn after this tool.",
-    NO_TOOL_CALL="The model called no tool where it had to.",
-    INVALID_TOOL_CALL="The model called a tool wrongly.",
-    INVALID_LLM_RESPONSE="The model's answer could not be read.",
+    "Why the model or the turn stopped.",
+    STOP="The answer is complete, or a sequence of `stop` was reached.",
+    LENGTH="`maxTokens` or the model's own limit was reached.",
+    TOOL_CALLS="The model calls tools.",
+    FUNCTION_CALL="The model calls a function, in OpenAI's deprecated format.",
+    CONTENT_FILTER="The provider's content filter withheld content.",
+    END_TURN="The agent ended its turn.",
+    REQUIRES_APPROVAL="The turn waits for a decision on tool calls. Answer with `respondToApproval`.",
+    CANCELLED="The run was cancelled.",
+    MAX_STEPS="The turn reached its maximum number of steps.",
+    MAX_TOKENS_EXCEEDED="The model's token limit was exceeded.",
+    TOOL_RULE="A tool rule of the agent ended the turn after a tool call.",
+    NO_TOOL_CALL="The model did not make a required tool call.",
+    INVALID_TOOL_CALL="The model made an invalid tool call.",
+    INVALID_LLM_RESPONSE="The model's answer could not be parsed.",
     LLM_API_ERROR="The model's provider failed.",
-    CONTEXT_WINDOW_OVERFLOW_IN_SYSTEM_PROMPT="The agent's own instructions are longer than the model's context.",
-    INSUFFICIENT_CREDITS="The agent's model is not paid for any more.",
+    CONTEXT_WINDOW_OVERFLOW_IN_SYSTEM_PROMPT="The agent's system prompt exceeds the model's context window.",
+    INSUFFICIENT_CREDITS="The account that pays for the agent's model has no credit left.",
     ERROR="The turn failed.",
-    UNKNOWN="For a reason this gateway does not know.",
+    UNKNOWN="A reason that the gateway does not know.",
 )
 enum(
     DetachReason,
-    "Why a reader was let go while the stream goes on.",
-    SLOW="You read too slowly: subscribe again.",
-    DRAINING="This gateway is going down: connect and subscribe again.",
-    SIGNED_OUT="Your token has expired: sign in again.",
+    "Why the gateway detached a reader from a stream that continues.",
+    SLOW="The client read too slowly. Subscribe again.",
+    DRAINING="The gateway process is shutting down. Connect and subscribe again.",
+    SIGNED_OUT="The token expired. Sign in again.",
 )
 enum(
     OnDisconnect,
-    "What happens upstream when the last reader leaves.",
-    CANCEL="The stream is stopped, and with it the model of a completion. A run goes on.",
-    CONTINUE="The stream goes on to its end, and can be read again.",
+    "What happens to a stream when its last reader detaches.",
+    CANCEL="The stream is cancelled at once. This stops the model of a completion; a run continues.",
+    CONTINUE="The stream continues without readers for the gateway's STREAM_GRACE_SECONDS and is "
+    "then cancelled. A run continues even then.",
 )
 
 
@@ -118,57 +120,64 @@ def _user_message_edge(record: Parent[StreamRecord | events.Started]) -> Edge[Me
     return None if record.user_message is None else message_edge(record.user_message)
 
 
-@strawberry.type(description="An answer as it comes, and for a while afterwards.")
+@strawberry.type(description="The events of one answer. A stream can be replayed while it runs and until `expiresAt`.")
 @reads(StreamRecord)
 class Stream(Node):
-    """The GraphQL face of the kernel's Stream."""
+    """GraphQL type of the kernel's ``Stream``."""
 
-    status: StreamStatus = described("Where it stands.")
-    started_at: datetime = described("When it was started.")
-    expires_at: datetime | None = described("Until when it can be read again; null while it runs.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
+    status: StreamStatus = described("The stream's status.")
+    started_at: datetime = described("When the stream started.")
+    expires_at: datetime | None = described("When the stream expires. Null while it runs.")
+    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
     user_message_edge: MessageEdge | None = derived(
         _user_message_edge,
-        "What you sent; null for a completion, and where nothing was sent from here. Put it at the end of `messages` "
-        "unless it is there.",
+        "The message that started the turn, for appending to `messages` if it is not there. Null for "
+        "a completion, and for a turn that was not started through this gateway.",
     )
-    text: str = described("The answer so far. One snapshot with `lastCursor`: show it, then subscribe `after` that.")
-    last_cursor: str = described("The cursor of the newest event in `text`.")
+    text: str = described(
+        "The text of the answer so far. It is consistent with `lastCursor`: show "
+        "it, then subscribe with `after: lastCursor`."
+    )
+    last_cursor: str = described("The cursor of the last event that `text` includes.")
 
 
-@strawberry.type(description="Tokens, and what they cost.")
+@strawberry.type(description="Token counts and cost.")
 @reads(UsageRecord)
 class Usage:
-    """The GraphQL face of Usage."""
+    """GraphQL type of ``Usage``."""
 
-    prompt_tokens: int | None = described("Tokens that went in.")
-    completion_tokens: int | None = described("Tokens that came out.")
-    total_tokens: int | None = described("Both together.")
-    reasoning_tokens: int | None = described("Those of the tokens that came out which were thoughts.")
-    cached_prompt_tokens: int | None = described("Those of the tokens that went in which were cached.")
-    cost_usd: Decimal | None = described("The cost in US dollars, where it is known.")
+    prompt_tokens: int | None = described("Number of input tokens.")
+    completion_tokens: int | None = described("Number of output tokens.")
+    total_tokens: int | None = described("Number of input and output tokens.")
+    reasoning_tokens: int | None = described("Number of output tokens used for reasoning.")
+    cached_prompt_tokens: int | None = described("Number of input tokens read from the prompt cache.")
+    cost_usd: Decimal | None = described("Cost in US dollars. Null if unknown.")
 
 
-@strawberry.type(description="Why a stream failed.")
+@strawberry.type(description="The error that ended a stream.")
 @reads(events.StreamFailure)
 class StreamFailure:
-    """The GraphQL face of StreamFailure."""
+    """GraphQL type of ``StreamFailure``."""
 
-    code: ErrorCode = described("As `extensions.code` of an error.")
-    reason: str | None = described("As `extensions.reason` of an error.")
-    message: str = described("A sentence for people.")
+    code: ErrorCode = described("The error code, as in `extensions.code`.")
+    reason: str | None = described("The detailed reason, as in `extensions.reason`.")
+    message: str = described("An explanation that can be shown to the user.")
     retryable: bool = described(
-        "Whether asking again can help. The same key takes up a turn whose stream broke off; what Letta or the model "
-        "has failed needs a new key."
+        "Whether a retry can succeed. The same key resumes a turn whose stream broke off. After a "
+        "failure of Letta or the model, use a new key."
     )
-    retry_after_seconds: float | None = described("As `extensions.retryAfterSeconds` of an error.")
+    retry_after_seconds: float | None = described(
+        "Seconds to wait before a retry, as in `extensions.retryAfterSeconds`."
+    )
 
 
-@strawberry.interface(description="Something a stream says.")
+@strawberry.interface(description="An event of a stream.")
 class StreamEvent:
-    """What every event has."""
+    """The fields of every event."""
 
-    cursor: str = described("Its place in the stream: subscribe `after` it and nothing is lost or doubled.")
+    cursor: str = described(
+        "The event's position in the stream. Subscribe with it as `after` to resume without gaps or duplicates."
+    )
 
 
 def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
@@ -179,68 +188,75 @@ def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
 @strawberry.type(description="The first event of every stream.")
 @reads(events.Started)
 class StreamStarted(StreamEvent):
-    """The GraphQL face of Started."""
+    """GraphQL type of ``Started``."""
 
-    stream: Stream = derived(_stream, "The stream.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
+    stream: Stream = derived(_stream, "The stream that has started.")
+    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
-        _run_edge, "The same, for the front of `runs` unless it is there.", optional=True, costs=[calls()]
+        _run_edge,
+        "The run as an edge, for prepending to `runs` if it is not there. Null for a completion.",
+        optional=True,
+        costs=[calls()],
     )
-    user_message_edge: MessageEdge | None = derived(_user_message_edge, "What you sent; null for a completion.")
-    resumable: bool = described("Whether the upstream can be taken up again if this gateway goes down.")
-    replayed: bool = described("Whether what follows has been said before: clear what you had.")
+    user_message_edge: MessageEdge | None = derived(
+        _user_message_edge, "The message that started the turn. Null for a completion."
+    )
+    resumable: bool = described("Whether the answer can be resumed if this gateway process stops.")
+    replayed: bool = described(
+        "Whether the following events may have been sent before. If true, discard the text received so far."
+    )
 
 
-@strawberry.type(description="More of the answer.")
+@strawberry.type(description="A piece of the answer's text.")
 @reads(events.TextDelta)
 class TextDelta(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    text: str = described("What to append.")
+    message_id: ID | None = described("The id of the message that the text belongs to. Null in a completion.")
+    text: str = described("Text to append.")
 
 
-@strawberry.type(description="More of what the model thinks.")
+@strawberry.type(description="A piece of the model's reasoning.")
 @reads(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    text: str = described("What to append.")
+    message_id: ID | None = described("The id of the message that the text belongs to. Null in a completion.")
+    text: str = described("Text to append.")
 
 
-@strawberry.type(description="More of a tool call.")
+@strawberry.type(description="A piece of a tool call.")
 @reads(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The message it belongs to; null in a completion.")
-    index: int = described("Which of the calls that are made at once: pieces with the same index are of one call.")
-    tool_call_id: ID | None = described(
-        "The call's id, which ties its return to it; once, mostly with its first piece."
+    message_id: ID | None = described("The id of the message that the call belongs to. Null in a completion.")
+    index: int = described(
+        "Identifies one of several parallel calls: deltas with the same index belong to the same call."
     )
-    name: str | None = described("The tool's name; once, mostly with the call's first piece.")
-    arguments_delta: str = described("What to append to the arguments' JSON text.")
+    tool_call_id: ID | None = described("The call's id. Sent once per call, usually in its first delta.")
+    name: str | None = described("The tool's name. Sent once per call, usually in its first delta.")
+    arguments_delta: str = described("JSON text to append to the call's arguments.")
 
 
 def _edge(record: Parent[events.MessageAdded]) -> Edge[MessageRecord]:
     return message_edge(record.message)
 
 
-@strawberry.type(description="A message stands: whole, with its final id.")
+@strawberry.type(description="A message is complete and has its final id.")
 @reads(events.MessageAdded)
 class MessageAdded(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    edge: MessageEdge = derived(_edge, "The message in its place.")
+    edge: MessageEdge = derived(_edge, "The message as an edge of `messages`.")
 
 
-@strawberry.type(description="The turn waits for your decision on tool calls.")
+@strawberry.type(description="The turn waits for a decision on tool calls. Answer with `respondToApproval`.")
 @reads(events.ApprovalRequested)
 class ApprovalRequested(StreamEvent):
-    """The GraphQL face of the event of that name."""
+    """GraphQL type of the event of the same name."""
 
-    edge: MessageEdge = derived(_edge, "The request in its place.")
+    edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
     run: Run | None = answered_by(_run, "The run that waits.", costs=[calls()])
 
 
@@ -252,21 +268,21 @@ async def _ended_conversation(record: Parent[events.Ended], info: Info) -> Conve
     return await conversations.still_there(info.context, record.scope)
 
 
-@strawberry.type(description="The end: once, and nothing after it.")
+@strawberry.type(description="The last event of every stream. It is sent exactly once.")
 @reads(events.Ended)
 class StreamEnded(StreamEvent):
-    """The GraphQL face of Ended."""
+    """GraphQL type of ``Ended``."""
 
-    outcome: StreamOutcome = described("How it ended.")
+    outcome: StreamOutcome = described("How the stream ended.")
     finish_reason: FinishReason | None = described(
-        "Why the model stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
+        "Why the model or the turn stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
     )
-    usage: Usage | None = described("Tokens and cost, as far as known.")
-    error: StreamFailure | None = described("Why it failed.")
-    run: Run | None = answered_by(_run, "The run behind it; null for a completion.", optional=True, costs=[calls()])
+    usage: Usage | None = described("Token counts and cost, as far as known.")
+    error: StreamFailure | None = described("The error, if `outcome` is `FAILED`.")
+    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
-        "The conversation as it is now; null for a completion, and where it has been deleted.",
+        "The conversation after the turn. Null for a completion, and if the conversation was deleted.",
         optional=True,
         costs=[calls()],
     )
@@ -275,7 +291,7 @@ class StreamEnded(StreamEvent):
 @strawberry.type(description="This reader is let go; the stream goes on. Subscribe again `after` the cursor.")
 @reads(events.Detached)
 class ReaderDetached(StreamEvent):
-    """The GraphQL face of Detached."""
+    """GraphQL type of ``Detached``."""
 
     reason: DetachReason = described("Why.")
 

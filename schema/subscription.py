@@ -1,4 +1,4 @@
-"""What can be followed."""
+"""The root type of subscriptions."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from schema.safety import READS
 from schema.stream import StreamEvent
 
 
-@strawberry.type(description="What can be followed. A subscription to one stream ends with its `StreamEnded`.")
+@strawberry.type(
+    description="The root of subscriptions. A subscription to a stream completes after its `StreamEnded` event."
+)
 class Subscription:
     """The root of subscriptions."""
 
     @strawberry.subscription(
         directives=[SHARED],
-        description="Read a stream of yours, from its start or after a cursor. No side effect.",
+        description="Reads a stream of the user, from its start or after a cursor. It starts nothing.",
         metadata=READS,
     )
     async def stream(
@@ -43,8 +45,9 @@ class Subscription:
 
     @strawberry.subscription(
         directives=[calls(6)],
-        description="Send a message and read the answer. `streamKey` is yours to choose: the same key again attaches "
-        "to what it has started, so that a client which re-sends its subscription never pays twice.",
+        description="Sends a message and reads the answer. Repeating the subscription with the same "
+        "`streamKey` attaches to the stream that the key started, so a client that "
+        "reconnects sends no second message.",
     )
     async def message(
         self,
@@ -66,7 +69,7 @@ class Subscription:
 
     @strawberry.subscription(
         directives=[calls(2)],
-        description="Ask a model for a completion and read it. `streamKey` works as for `message`.",
+        description="Starts a completion and reads it. `streamKey` works as in `message`.",
     )
     async def completion(
         self,
@@ -83,9 +86,10 @@ class Subscription:
 
     @strawberry.subscription(
         directives=[calls(2)],
-        description="Follow a conversation: whatever turn is or becomes active in it, wherever it was begun (another "
-        "tab, another client), each from its `StreamStarted` to its `StreamEnded`. It goes on until you leave. Its "
-        "cursors are its own: subscribe `after` the last one and nothing is lost or doubled.",
+        description="Follows a conversation: sends the events of every turn, including turns that "
+        "other clients start, each from `StreamStarted` to `StreamEnded`. It continues "
+        "until the client ends it. To resume, subscribe with the last cursor as `after`; "
+        "cursors of `stream` are not valid here.",
         metadata=READS,
     )
     async def conversation(
@@ -94,7 +98,7 @@ class Subscription:
         id: Annotated[ID, strawberry.argument(description="The conversation's id.")],  # noqa: A002 - as above
         after: FollowCursor = None,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Read one turn after another."""
+        """Follow the turns of a conversation."""
         conversation = await info.context.access.conversation(id)
         scope = scope_of(conversation)
         return follow(info.context, scope, conversation.agent_id, after)  # type: ignore[return-value]

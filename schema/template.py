@@ -1,4 +1,4 @@
-"""Templates: what agents are made from."""
+"""Templates, from which agents are created."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from schema.node import Node
 
 enum(
     TemplateFormat,
-    "How an Agent File is written.",
-    YAML="As YAML.",
-    JSON="As JSON.",
-    UNKNOWN="In a form this gateway does not know.",
+    "The format of an Agent File.",
+    YAML="YAML.",
+    JSON="JSON.",
+    UNKNOWN="A format that the gateway does not know.",
 )
 
 
@@ -28,44 +28,46 @@ def _slug(record: Parent[TemplateRecord]) -> str:
     return record.id
 
 
-@entity(description="A version of a template, as it was published. Its source never changes.")
+@entity(description="A published version of a template. It is immutable.")
 @reads(TemplateVersionRecord)
 class TemplateVersion(Node):
-    """The GraphQL face of TemplateVersionRecord."""
+    """GraphQL type of ``TemplateVersionRecord``."""
 
-    number: str = described("Its number (SemVer).")
-    checksum: str | None = described("A digest of its source, to tell whether a file is the same.")
-    is_latest: bool = described("Whether it is the template's newest.")
+    number: str = described("The version number (SemVer).")
+    checksum: str | None = described("A digest of `source`, for comparing files.")
+    is_latest: bool = described("Whether this is the template's latest version.")
     source: str | None = described("The Agent File, as it was published.")
-    published_at: datetime | None = described("When it was published.")
+    published_at: datetime | None = described("When the version was published.")
     template: Annotated[Template, strawberry.lazy("schema.template")] | None = answered_by(
-        templates.template_of, "The template it is a version of.", costs=[SHARED]
+        templates.template_of, "The version's template.", costs=[SHARED]
     )
 
 
-@entity(description="A family of versions that agents are made from.")
+@entity(description="A template from which agents are created. It has one or more published versions.")
 @reads(TemplateRecord)
 class Template(Node):
-    """The GraphQL face of TemplateRecord."""
+    """GraphQL type of ``TemplateRecord``."""
 
-    slug: str = derived(_slug, "Its short name, unique on the platform.")
+    slug: str = derived(_slug, "The template's short name, unique on the platform.")
 
-    name: str | None = described("Its name.")
-    description: str | None = described("What agents made from it are for.")
-    tags: list[str] = described("Its tags.")
-    is_public: bool | None = described("Whether everybody may use it; null where AMS does not tell.")
-    latest_version: str | None = described("The newest version's number (SemVer).")
-    versions: list[str] = described("The numbers of its versions (SemVer).")
+    name: str | None = described("The template's display name.")
+    description: str | None = described("The purpose of agents created from the template.")
+    tags: list[str] = described("The template's tags.")
+    is_public: bool | None = described(
+        "Whether all users have permission to use the template. Null if AMS does not report it."
+    )
+    latest_version: str | None = described("Number of the latest version (SemVer).")
+    versions: list[str] = described("Numbers of all versions (SemVer).")
     version: TemplateVersion | None = answered_by(
         templates.version,
-        "One of its versions, by its number; null where AMS does not show versions.",
+        "Returns a version by its number. Null if AMS does not expose versions.",
         optional=True,
-        arguments={"number": "The version's number (SemVer)."},
+        arguments={"number": "The version number (SemVer)."},
         costs=[calls()],
     )
 
 
-@strawberry.type(description="A page of templates, in the order that AMS keeps them.")
+@strawberry.type(description="A page of templates, in AMS's order.")
 class TemplateConnection(Connection[Template]):
     """Relay connection."""
 
@@ -73,11 +75,13 @@ class TemplateConnection(Connection[Template]):
 TemplateEdge = Edge[Template]
 
 
-@strawberry.type(name="TemplateValidation", description="What is found in an Agent File that is to be published.")
+@strawberry.type(name="TemplateValidation", description="The result of validating an Agent File.")
 @reads(TemplateValidation)
 class TemplateValidationType:
-    """The GraphQL face of the record of that name."""
+    """GraphQL type of the record of the same name."""
 
-    valid: bool = described("Whether nothing is wrong with it. Its version is compared only when it is published.")
-    format: TemplateFormat = described("How it is written, as far as can be told.")
-    problems: list[str] = described("What is wrong with it, a line each.")
+    valid: bool = described(
+        "Whether the file is valid. Whether its version is already published is checked only by `publishTemplate`."
+    )
+    format: TemplateFormat = described("The detected format.")
+    problems: list[str] = described("The problems found, one per item.")

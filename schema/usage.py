@@ -1,4 +1,4 @@
-"""What the viewer's key was used for."""
+"""Usage of the user's LiteLLM key."""
 
 from __future__ import annotations
 
@@ -22,55 +22,60 @@ if TYPE_CHECKING:
 
 enum(
     UsageDimension,
-    "What usage is summed up by.",
-    DAY="By the day, in UTC.",
-    MODEL="By the model that was asked for.",
+    "A dimension by which usage is grouped.",
+    DAY="By day, in UTC.",
+    MODEL="By the requested model.",
 )
 
 
-@strawberry.type(description="Sums over the calls of a range of days.")
+@strawberry.type(description="Sums over all rows of a usage report.")
 @reads(records.UsageTotals)
 class UsageTotals:
-    """The GraphQL face of UsageTotals."""
+    """GraphQL type of ``UsageTotals``."""
 
-    requests: int = described("How many calls there were, failed ones included.")
-    failed_requests: int = described("How many of them failed.")
-    prompt_tokens: float = described("Tokens that went in: a whole number, which may be past what an `Int` holds.")
-    completion_tokens: float = described("Tokens that came out.")
-    total_tokens: float = described("Both together.")
-    cost_usd: Decimal = described("What they cost, in US dollars.")
+    requests: int = described("Number of model calls, including failed ones.")
+    failed_requests: int = described("Number of failed model calls.")
+    prompt_tokens: float = described("Number of input tokens. An integer that can exceed the range of `Int`.")
+    completion_tokens: float = described("Number of output tokens. An integer that can exceed the range of `Int`.")
+    total_tokens: float = described("Number of input and output tokens. An integer that can exceed the range of `Int`.")
+    cost_usd: Decimal = described("Cost in US dollars.")
 
 
 async def _model(record: Parent[records.UsageRow], info: Info) -> ModelRecord | None:
     return await models.model_if_callable(info.context, record.model_name)
 
 
-@strawberry.type(description="The calls of one day, of one model, or of one model on one day, as `groupBy` asked.")
+@strawberry.type(description="Usage of one day, of one model, or of one model on one day, depending on `groupBy`.")
 @reads(records.UsageRow)
 class UsageRow:
-    """The GraphQL face of UsageRow."""
+    """GraphQL type of ``UsageRow``."""
 
-    day: date | None = strawberry.field(name="date", description="The day, by UTC; null unless grouped by `DAY`.")
+    day: date | None = strawberry.field(name="date", description="The date, in UTC. Null unless grouped by `DAY`.")
     model_name: str | None = described(
-        "The model that was asked for; null unless grouped by `MODEL`, and for calls of a model that does not exist."
+        "Name of the requested model. Null unless grouped by `MODEL`, and for calls of unknown models."
     )
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model, "The model, if your key may still call it.", optional=True, costs=[SHARED]
+        _model,
+        "The requested model. Null if the user's key has no permission to call it.",
+        optional=True,
+        costs=[SHARED],
     )
-    requests: int = described("How many calls there were, failed ones included.")
-    failed_requests: int = described("How many of them failed.")
-    prompt_tokens: float = described("Tokens that went in: a whole number, which may be past what an `Int` holds.")
-    completion_tokens: float = described("Tokens that came out.")
-    total_tokens: float = described("Both together.")
-    cost_usd: Decimal = described("What they cost, in US dollars.")
+    requests: int = described("Number of model calls, including failed ones.")
+    failed_requests: int = described("Number of failed model calls.")
+    prompt_tokens: float = described("Number of input tokens. An integer that can exceed the range of `Int`.")
+    completion_tokens: float = described("Number of output tokens. An integer that can exceed the range of `Int`.")
+    total_tokens: float = described("Number of input and output tokens. An integer that can exceed the range of `Int`.")
+    cost_usd: Decimal = described("Cost in US dollars.")
 
 
-@strawberry.type(description="What your own key was used for. A call is counted within a minute or so of its end.")
+@strawberry.type(description="Usage of the user's own LiteLLM key. Calls appear about a minute after they end.")
 @reads(records.UsageReport)
 class UsageReport:
-    """The GraphQL face of UsageReport."""
+    """GraphQL type of ``UsageReport``."""
 
-    first: date = strawberry.field(name="from", description="The first day, by UTC.")
-    last: date = strawberry.field(name="to", description="The last day, by UTC; it is in the report.")
-    rows: list[UsageRow] = described("By day, then by model. Days without calls have no row.", costs=[assumed(100)])
-    totals: UsageTotals = described("All rows together.")
+    first: date = strawberry.field(name="from", description="The first date of the report, in UTC.")
+    last: date = strawberry.field(name="to", description="The last date of the report, in UTC, inclusive.")
+    rows: list[UsageRow] = described(
+        "Rows by date, then by model. Dates without calls have no row.", costs=[assumed(100)]
+    )
+    totals: UsageTotals = described("Sums over all rows.")

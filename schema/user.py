@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 enum(
     Role,
-    "What a user may do beyond their own things.",
-    USER="Nothing beyond them.",
-    ADMIN="Publish templates.",
+    "The permissions of a user.",
+    USER="Access to the user's own objects.",
+    ADMIN="Also permission to publish templates.",
 )
 
 _BY_DAY = [UsageDimension.DAY]
@@ -53,55 +53,60 @@ async def _agents(
 async def _usage(
     user: Parent[Principal],  # noqa: ARG001 - usage is always the principal's
     info: Info,
-    first: Annotated[date, strawberry.argument(name="from", description="The first day, by UTC.")],
-    last: Annotated[date, strawberry.argument(name="to", description="The last day, by UTC; at most 366 in all.")],
+    first: Annotated[date, strawberry.argument(name="from", description="The first date, in UTC.")],
+    last: Annotated[
+        date,
+        strawberry.argument(
+            name="to", description="The last date, in UTC, inclusive. A report covers at most 366 days."
+        ),
+    ],
     group_by: Annotated[
-        list[UsageDimension] | None, strawberry.argument(description="What each row is of; null for the default.")
+        list[UsageDimension] | None, strawberry.argument(description="Dimensions of each row. Null means the default.")
     ] = _BY_DAY,
 ) -> usages.UsageReport | None:
     return await usages.usage(info.context, first, last, _BY_DAY if group_by is None else group_by)
 
 
-@entity(description="You, as your token says.")
+@entity(description="The signed-in user.")
 @reads(Principal)
 class User(Node):
-    """The GraphQL face of Principal."""
+    """GraphQL type of ``Principal``."""
 
-    email: str | None = described("Your address.")
-    role: Role = described("What you may do.")
-    name: str | None = answered_by(users.name, "Your name on the platform.", optional=True, costs=[SHARED])
+    email: str | None = described("The user's email address.")
+    role: Role = described("The user's role.")
+    name: str | None = answered_by(users.name, "The user's display name.", optional=True, costs=[SHARED])
     budget: Budget | None = answered_by(
         users.budget,
-        "What your own key may spend; null where the platform's key pays for you.",
+        "Spend and limits of the user's own LiteLLM key. Null if the platform's key pays for the user.",
         optional=True,
         costs=[calls()],
     )
     usage: UsageReport | None = answered_by(
         _usage,
-        "What your own key was used for; null where the platform's key pays for you.",
+        "Usage of the user's own LiteLLM key. Null if the platform's key pays for the user.",
         optional=True,
         costs=[calls()],
     )
     rate_limits: list[RateLimit] = derived(
         users.rate_limits,
-        "Your limits, each by itself; those that are turned off are left out. Looking counts as any operation does.",
+        "The user's rate limits; disabled limits are omitted. This query counts as an operation.",
         costs=[assumed(3)],
     )
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,
-        "Your streams, oldest first: those still running, those at their end, or all.",
-        arguments={"active": "`true` for those still running, `false` for those at their end; all without."},
+        "Streams of the user in this gateway process, oldest first.",
+        arguments={"active": "`true` returns running streams, `false` streams that have ended. Null returns both."},
         costs=[assumed(50)],
     )
     agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
-        _agents, "Your agents, newest first; with a filter, those that fit it.", costs=[calls(), TWO_WAY_PAGE]
+        _agents, "The user's agents, newest first.", costs=[calls(), TWO_WAY_PAGE]
     )
     default_agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
         users.default_agent,
-        "The agent the platform keeps as your first; null while you have none.",
+        "The user's first agent, as the platform records it. Null if the user has no agent.",
         optional=True,
         costs=[SHARED],
     )
     created_at: datetime | None = answered_by(
-        users.created_at, "When your profile was made; null while you have none.", optional=True, costs=[SHARED]
+        users.created_at, "When the user's profile was created. Null if there is none.", optional=True, costs=[SHARED]
     )

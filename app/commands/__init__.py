@@ -1,1 +1,1 @@
-"""The commands, each a function of its arguments. ``app.cli`` imports the module of the one that runs."""
+"""One module per command. ``app.cli`` imports the module of the command that runs."""

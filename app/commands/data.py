@@ -1,4 +1,4 @@
-"""The file that the embedded platform keeps its data in, and ``agentgraph reset``, which removes it."""
+"""The data file of the embedded platform, and ``agentgraph reset``, which deletes it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _YES = frozenset({"y", "yes"})
 
 
 def store_path() -> Path:
-    """Where the embedded platform keeps its data."""
+    """Return the path of the embedded platform's data file."""
     return devtokens.data_dir() / "embedded.sqlite3"
 
 
 def opened_store() -> Store:
-    """The embedded platform's data. Raises UsageError where it cannot be used."""
+    """Open the embedded platform's data. Raises UsageError if it cannot be used."""
     try:
         return open_store(store_path())
     except StoreError as error:
@@ -29,18 +29,20 @@ def opened_store() -> Store:
 
 
 def reset(options: argparse.Namespace) -> None:
-    """Remove the data, once the user has agreed."""
+    """Delete the data after a confirmation."""
     path = store_path()
     if not path.exists():
-        print(f"Nothing to remove: {path} does not exist")
+        print(f"Nothing to delete: {path} does not exist")
         return
     if not options.yes:
         if not sys.stdin.isatty():
-            raise UsageError(f"this removes {path}, the embedded platform's agents, messages and keys; add --yes")
-        if input(f"Remove {path}, the embedded platform's agents, messages and keys? [y/N] ").lower() not in _YES:
-            raise UsageError("nothing was removed")
+            raise UsageError(
+                f"this deletes {path} with the embedded platform's agents, messages and keys: confirm with --yes"
+            )
+        if input(f"Delete {path} with the embedded platform's agents, messages and keys? [y/N] ").lower() not in _YES:
+            raise UsageError("cancelled: nothing was deleted")
     try:
         removed = remove_store(path)
     except StoreError as error:
         raise UsageError(str(error)) from error
-    print("\n".join(f"Removed {one}" for one in removed))
+    print("\n".join(f"Deleted {one}" for one in removed))

@@ -1,4 +1,4 @@
-"""``agentgraph embedded``: the embedded platform alone."""
+"""``agentgraph embedded``: the embedded platform without the gateway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.usage import UsageError
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal ends it, and have that signal's default effect."""
+    """Serve until a signal, then apply that signal's default effect."""
     if (ended_by := asyncio.run(_serve(options, Settings.load()))) == signal.SIGINT:
         raise KeyboardInterrupt
     signal.raise_signal(ended_by)
@@ -34,9 +34,9 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Sign
     print(f"AMS_BASE_URL={platform.urls['ams']}\nSUPABASE_SERVICE_KEY={keys.ams_key}")
     print(f"LETTA_BASE_URL={platform.urls['letta']}\nLETTA_API_KEY={keys.letta_key}")
     print(f"LITELLM_BASE_URL={platform.urls['litellm']}\n")
-    print(f"# Its data is kept in {store_path()}" if store else "# Its data is in memory, and goes with it.")
+    print(f"# Data file: {store_path()}" if store else "# The data is in memory and is lost when this process ends.")
     signalled = _first_signal()
-    print(f"# To make a service fail, and to see it: {platform.page_url}", flush=True)
+    print(f"# Page for injecting faults: {platform.page_url}", flush=True)
     try:
         return await signalled
     finally:
@@ -44,7 +44,7 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Sign
 
 
 def _first_signal() -> asyncio.Future[signal.Signals]:
-    """The first signal to stop; a second one has its default effect."""
+    """Return the first signal to stop. A second one has its default effect."""
     loop = asyncio.get_running_loop()
     first: asyncio.Future[signal.Signals] = loop.create_future()
     handled = (signal.SIGINT, signal.SIGTERM)

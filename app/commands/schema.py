@@ -1,4 +1,4 @@
-"""``agentgraph schema``: the graph's schema."""
+"""``agentgraph schema``: prints or checks the GraphQL schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schema.federation import graph_sdl, subgraph_sdl
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the schema, or compare it with a file. Raises UsageError where they differ."""
+    """Print the schema, or compare it with a file. Raises UsageError if they differ."""
     text = (subgraph_sdl if options.federation else graph_sdl)(build_schema())
     if options.check is None:
         print(text, end="")
@@ -24,4 +24,4 @@ def run(options: argparse.Namespace) -> None:
         kept.splitlines(), text.splitlines(), str(options.check), "this schema", lineterm=""
     )
     if lines := list(difference):
-        raise UsageError("\n".join([f"{options.check} is not this schema:", *lines[:40]]))
+        raise UsageError("\n".join([f"{options.check} differs from the schema:", *lines[:40]]))

@@ -1,4 +1,4 @@
-"""``agentgraph serve``: the gateway."""
+"""``agentgraph serve``: runs the gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.version import VERSION
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal."""
     settings = Settings.load()
     if settings.host is None and options.host:
         settings = settings.model_copy(update={"host": options.host})

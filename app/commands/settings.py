@@ -1,4 +1,4 @@
-"""``agentgraph settings``: every setting, its default and its meaning."""
+"""``agentgraph settings``: prints all settings."""
 
 from __future__ import annotations
 

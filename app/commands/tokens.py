@@ -15,27 +15,29 @@ from app.usage import UsageError
 def token(options: argparse.Namespace) -> None:
     """Print a development token."""
     if not Settings.load().development_tokens:
-        raise UsageError("development tokens do not sign in here: Supabase is set up, or this is production")
+        raise UsageError("development tokens are not accepted: Supabase is configured, or ENVIRONMENT is production")
     print(development_token(options.user, hours=options.hours, admin=options.admin))
 
 
 def development_token(user: str, *, hours: float = devtokens.LIFETIME_SECONDS / 3600, admin: bool = False) -> str:
-    """A token of a user, who is given by name or id. Raises UsageError for one who is neither."""
+    """Return a development token for a user, given by name or id. Raises UsageError if there is no such user."""
     user_id, email = _person(user)
     secret = devtokens.dev_secret()
     return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=hours * 3600, admin=admin)
 
 
 def secret(options: argparse.Namespace) -> None:
-    """Print the secret of a user's agents."""
+    """Print a user's agent secret."""
     key = devtokens.master_key(Settings.load())
     if key is None:
-        raise UsageError("AGENT_SECRET_MASTER_KEY: needed here, since Supabase is set up, or this is production")
+        raise UsageError(
+            "AGENT_SECRET_MASTER_KEY: required, because Supabase is configured or ENVIRONMENT is production"
+        )
     print(agent_secret(key, _person(options.user)[0]))
 
 
 def _person(user: str) -> tuple[str, str | None]:
-    """The id of a user given by name or id, and the email of one who has a name."""
+    """Return the id of a user given by name or id, and the email address of a named user."""
     user_id, email, _ = PEOPLE.get(user.lower(), (user, None, None))
     try:
         return str(uuid.UUID(user_id)), email

@@ -6,7 +6,7 @@ const show = (cell, word, more) => {
   cell.className = `health ${word}`;
 };
 
-// Said aloud by screen readers, so only when it changes.
+// Screen readers announce each change, so the text is set only if it changes.
 const tell = (words) => {
   const overall = byId('overall');
   if (overall.textContent !== words) overall.textContent = words;
@@ -18,12 +18,12 @@ const look = async () => {
     for (const row of document.querySelectorAll('[data-service]')) {
       const one = seen.services?.[row.dataset.service];
       const cell = row.querySelector('.health');
-      if (!one) cell.textContent = 'not told here';
+      if (!one) cell.textContent = 'not shown';
       else show(cell, one.status.toLowerCase(), one.breaker && one.breaker !== 'closed' && `breaker ${one.breaker}`);
     }
     tell(`Health: ${seen.status}.`);
   } catch {
-    tell('Health: the gateway does not answer.');
+    tell('Health: the gateway does not respond.');
   }
 };
 

@@ -1,4 +1,4 @@
-"""The landing page at ``/``: what this is, where everything is, how it is, and what to paste first."""
+"""The landing page at ``/``: the endpoints, the services' health, and first snippets."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from app.version import VERSION
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _SERVICES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
 _PLACES = [
-    ("/graphql", "The graph. A browser gets GraphiQL, with saved operations to run."),
-    ("/v1", "The OpenAI door, for any OpenAI SDK: <code>/v1/chat/completions</code>, <code>/v1/models</code>."),
-    ("/docs", "The REST doors, described: OpenAPI."),
-    ("/health", "How the gateway and each service are."),
-    ("/metrics", "Metrics for Prometheus."),
+    ("/graphql", "GraphQL. In a browser: GraphiQL with saved operations."),
+    ("/v1", "OpenAI-compatible API for any OpenAI SDK: <code>/v1/chat/completions</code>, <code>/v1/models</code>."),
+    ("/docs", "Reference of the REST endpoints (OpenAPI)."),
+    ("/health", "Health of the gateway and of each service."),
+    ("/metrics", "Prometheus metrics."),
 ]
-_DEMO = ("/demo", "The chat example: a page that streams, made to be copied.")
+_DEMO = ("/demo", "The chat example: a React client with streaming.")
 _NO_PAGE = frozenset({"/v1"})
 
 
 class Landing:
-    """The page. In production it says what this is and where the doors are, and no more."""
+    """Serves the landing page. In production it lists the endpoints only."""
 
     def __init__(self, settings: Settings, gate: Gate) -> None:
         self._settings = settings
@@ -61,22 +61,22 @@ class Landing:
         await answer(scope, receive, send)
 
     def _faults(self, scope: Scope) -> Markup:
-        """The way to the embedded services' fault switch, which only a browser of this machine can reach."""
+        """Return a link to the embedded services' fault page, which only a browser on this machine can reach."""
         url = self._gate.doors.fault_page if self._gate.doors else None
         if url is None or not is_local(scope):
             return Markup()
-        return Markup(f'<p>See what happens when one fails: <a href="{html.escape(url)}">the fault switch</a>.</p>')
+        return Markup(f'<p>Make an embedded service fail: <a href="{html.escape(url)}">fault injection</a>.</p>')
 
 
 class _Kept(dict[str, str]):
-    """Values for some gaps; the others stay."""
+    """Values of some placeholders; the others stay."""
 
     def __missing__(self, name: str) -> str:
         return Markup("{{" + name + "}}")
 
 
 def _base(scope: Scope) -> str:
-    """The address that the client used, if that is one."""
+    """Return the base URL that the client used, if its Host header is valid."""
     host = header(scope, b"host") or ""
     if not _HOST.fullmatch(host):
         host = "{}:{}".format(*(scope.get("server") or ("127.0.0.1", 8000)))
@@ -84,7 +84,7 @@ def _base(scope: Scope) -> str:
 
 
 def _places(scope: Scope) -> Markup:
-    """The table's rows; the chat example is among them where the application has it."""
+    """Return the table's rows, with the chat example if it was built."""
     routes = getattr(scope.get("app"), "routes", [])
     demo = any(getattr(route, "path", "").partition("/{")[0] == _DEMO[0] for route in routes)
     rows = [_PLACES[0], *([_DEMO] if demo else []), *_PLACES[1:]]
@@ -96,7 +96,7 @@ def _place(path: str) -> str:
 
 
 def _services(settings: Settings) -> Markup:
-    """A row for each service; the script fills in its health."""
+    """Return a row for each service. The script fills in its health."""
     kinds = {name: "embedded" if name in settings.embedded_services else "real" for name in _SERVICES}
     names = dict(_SERVICES)
     if settings.redis_url is not None:
@@ -104,7 +104,7 @@ def _services(settings: Settings) -> Markup:
     return Markup(
         "".join(
             f'<tr data-service="{name}"><th scope="row">{title}</th><td>{kinds[name]}</td>'
-            '<td class="health">not looked yet</td></tr>'
+            '<td class="health">checking</td></tr>'
             for name, title in names.items()
         )
     )

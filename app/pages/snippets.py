@@ -1,4 +1,4 @@
-"""The landing page's snippets: what to paste, in order. ``base`` is the gateway's own address."""
+"""The landing page's snippets, in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SUBSCRIPTION = (
 
 @dataclass(frozen=True)
 class Snippet:
-    """``name`` is its id in the page; ``about`` is a sentence on it."""
+    """A snippet. ``name`` is its id in the page; ``about`` is a one-sentence description."""
 
     name: str
     title: str
@@ -24,26 +24,26 @@ class Snippet:
 
 
 def snippets(base: str, token: str | None, *, development_tokens: bool) -> list[Snippet]:
-    """What a newcomer pastes into a shell, and a Python program; the other three stand on the token."""
+    """Return three shell commands and a Python program. All but the first use the token that the first exports."""
     return [
         _token(token, development_tokens=development_tokens),
         Snippet(
             "query",
             "A first query",
-            "One request, several services. GraphiQL has more of them.",
+            "One request reads from several services. GraphiQL has more examples.",
             f'curl -s {base}/graphql {_ASK} \\\n  -d \'{{"query": "{FIRST_QUERY}"}}\'',
         ),
         Snippet(
             "subscription",
             "A first subscription",
-            "Tokens as they come, as an event stream. The same over WebSocket: graphql-transport-ws.",
+            "Streams the answer as server-sent events. WebSockets (graphql-transport-ws) work as well.",
             f'curl -sN {base}/graphql -H "Accept: text/event-stream" {_ASK} \\\n'
             f'  -d \'{{"query": "{_SUBSCRIPTION}"}}\'',
         ),
         Snippet(
             "openai",
             "OpenAI SDK for Python",
-            "pip install openai. Any OpenAI client does: base URL and key are all there is to set.",
+            "pip install openai. Any OpenAI client works: set the base URL and the API key.",
             f"""import os
 from openai import OpenAI
 
@@ -59,9 +59,9 @@ for chunk in client.chat.completions.create(
 def _token(token: str | None, *, development_tokens: bool) -> Snippet:
     if token is not None:
         return Snippet(
-            "token", "A token", "Ada's, good for a day, and for this gateway alone.", f"export TOKEN={token}"
+            "token", "A token", "A token for Ada, valid for one day at this gateway only.", f"export TOKEN={token}"
         )
     if development_tokens:
-        about = "On the machine that runs the gateway, in its folder."
+        about = "Run it on the gateway's machine, in the gateway's directory."
         return Snippet("token", "A token", about, "export TOKEN=$(.venv/bin/agentgraph token --user ada)")
-    return Snippet("token", "A token", "The access token that Supabase gave you at sign-in.", "export TOKEN=...")
+    return Snippet("token", "A token", "The access token that Supabase returned at sign-in.", "export TOKEN=...")

@@ -1,4 +1,4 @@
-"""The REST door's table: every address, what is asked there, who may come in, and what it counts against."""
+"""The routes of ``/v1`` and of the agents' proxy: work, authentication and rate limits of each."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ PROXY = "/api/v1/agents/{user_id}/proxy"
 
 
 class Work(StrEnum):
-    """What is asked for."""
+    """The work of a route."""
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
     BY_BODY = "by body"
-    """Chat or embeddings: the body tells (``AMS.md``: some versions of Letta post to the proxy itself)."""
+    """Chat or embeddings, depending on the body: some Letta versions post to the proxy's root (``AMS.md``)."""
     MODELS = "models"
     NO_MODELS = "no models"
-    """None at all: what Letta is told of a provider's models it keeps under the handles of its base provider, where
-    they win: other users' agents would then call as the agents of the first.
+    """An empty list. Letta would store listed models under its base provider's handles, where they take precedence:
+    other users' agents would then call with the credentials of the first user's agents.
     """
 
 
 class Keys(StrEnum):
-    """What opens an address; whoever it is, their own LiteLLM key pays."""
+    """How a route authenticates. The user's own LiteLLM key pays in either case."""
 
     TOKEN = "token"  # noqa: S105 - a kind of key, none itself
-    """The user's own token."""
+    """The user's access token."""
     AGENT_SECRET = "agent secret"  # noqa: S105
-    """The secret of the user's agents, or Letta's own key."""
+    """The user's agent secret, or Letta's own key."""
 
 
 class Limit(StrEnum):
@@ -47,7 +47,7 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One address. ``path`` is its template, which is also its name in the metrics."""
+    """A route. ``path`` is its template, which is also its name in metrics."""
 
     method: str
     path: str
@@ -57,7 +57,7 @@ class Row:
 
     @property
     def counts(self) -> tuple[LimitKind, ...]:
-        """The rate limits that a request counts against, all in one step."""
+        """The rate limits that a request counts against, charged in one step."""
         if self.limit is Limit.LETTA:
             return (LimitKind.PROXY,)
         works = self.work not in {Work.MODELS, Work.NO_MODELS}
@@ -92,18 +92,18 @@ _PROXIED = re.compile(_pattern(PROXY).pattern + "(/.*)?")
 
 
 def rows_at(path: str) -> list[tuple[Row, dict[str, str]]]:
-    """The rows of a path, whatever their method, with what stands in the template's braces."""
+    """Return the rows that match a path, for any method, with the values of the path's parameters."""
     return [(row, match.groupdict()) for row, pattern in _ROWS if (match := pattern.fullmatch(path))]
 
 
 def proxied_user(path: str) -> str | None:
-    """Whose proxy a path belongs to, as it is written there; ``None`` for every other path."""
+    """Return the user id in a proxy's path as it is written; ``None`` for other paths."""
     match = _PROXIED.fullmatch(path)
     return None if match is None else match["user_id"]
 
 
 def is_rest(path: str) -> bool:
-    """Whether the REST door answers at a path."""
+    """Whether a path belongs to ``/v1`` or to a proxy."""
     return path.startswith("/v1/") or _PROXIED.fullmatch(path) is not None
 
 
@@ -113,7 +113,7 @@ def limit_of(path: str) -> Limit:
 
 
 def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
-    """The rate limits that a request counts against; one that the table does not have counts as well."""
+    """Return the rate limits that a request counts against; also for paths that the table does not have."""
     row = next((row for row, _ in rows_at(path) if row.method == method), None)
     if row is not None:
         return row.counts
@@ -121,5 +121,5 @@ def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
 
 
 def template_of(path: str) -> str | None:
-    """The template of a path, without ids and models, or ``None`` where the table has none."""
+    """Return the template of a path, without ids and models; ``None`` if no row matches."""
     return next((row.path for row, _ in rows_at(path)), None)

@@ -1,5 +1,5 @@
-// Writes src/gql/ from the graph's schema and the operations in src/graphql/. The client preset is what the
-// graphql-codegen command would run; calling it here spares some 250 packages that only the command needs.
+// Generates src/gql/ from the schema and the operations in src/graphql/. It calls the client preset directly, without
+// the graphql-codegen command and the 250 packages that the command needs.
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { preset } from '@graphql-codegen/client-preset';
 import { codegen } from '@graphql-codegen/core';

@@ -1,1 +1,1 @@
-"""What can be done, a module per entity: inputs, payloads and the mutations that take and return them."""
+"""Mutations, one module per entity, with their inputs and payloads."""

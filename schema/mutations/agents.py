@@ -1,4 +1,4 @@
-"""Agents: made from templates, changed, upgraded, deleted."""
+"""Mutations of agents: create, update, upgrade, delete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schema.outcomes import Payload, PayloadRecord, done_by
 
 
 class UpgradeOutcome(StrEnum):
-    """What became of ``upgradeAgent``."""
+    """The result of ``upgradeAgent``."""
 
     APPLIED = "applied"
     QUEUED = "queued"
@@ -30,69 +30,86 @@ class UpgradeOutcome(StrEnum):
 
 enum(
     UpgradeOutcome,
-    "How far an upgrade is.",
-    APPLIED="It is done.",
-    QUEUED="It waits its turn: the agent's `version` tells when it is done.",
+    "The state of an upgrade.",
+    APPLIED="The upgrade is complete.",
+    QUEUED="The upgrade is queued. The agent's `version` changes when it completes.",
 )
 
 
-@strawberry.input(description="An agent to make.")
+@strawberry.input(description="The agent to create.")
 class CreateAgentInput:
-    """What makes an agent."""
+    """The input of ``createAgent``."""
 
-    template_id: ID = strawberry.field(description="The template to make it from.")
-    version: str | None = strawberry.field(default=None, description="Its version (SemVer); the latest without one.")
+    template_id: ID = strawberry.field(description="The template's id.")
+    version: str | None = strawberry.field(
+        default=None, description="The template version (SemVer). Default: the latest."
+    )
     variables: JSON | None = strawberry.field(
-        default=None, description="An object that fills in the template's variables, at most 100,000 bytes of JSON."
+        default=None, description="An object with values for the template's variables, at most 100,000 bytes of JSON."
     )
     name: str | None = strawberry.field(
         default=None,
-        description="What to call it, in at most 200 letters, digits, spaces, hyphens, underscores and apostrophes; "
-        "as the template is called, without one.",
+        description="The agent's name: at most 200 letters, digits, spaces, hyphens, underscores and "
+        "apostrophes. Default: the template's name.",
     )
     idempotency_key: str | None = strawberry.field(
-        default=None, description="Required: asked again with the same key, one agent is made. Printable ASCII."
+        default=None,
+        description="Required; 1 to 200 characters of printable ASCII. A repeated "
+        "request with the same key creates no second agent.",
     )
 
 
-@strawberry.input(description="What is to be changed of an agent. What is left out, or null, stays as it is.")
+@strawberry.input(description="Changes to an agent. Fields that are null or omitted stay unchanged.")
 class UpdateAgentInput:
-    """What changes an agent."""
+    """The input of ``updateAgent``."""
 
-    agent_id: ID = strawberry.field(description="The agent.")
-    name: str | None = strawberry.field(default=None, description="What to call it; the same characters as at first.")
+    agent_id: ID = strawberry.field(description="The agent's id.")
+    name: str | None = strawberry.field(
+        default=None, description="The new name, with the same characters as in `createAgent`."
+    )
     description: str | None = strawberry.field(
-        default=None, description="What it is for, in at most 10,000 characters; an empty text takes it away."
+        default=None, description="The new description, at most 10,000 characters. An empty string removes it."
     )
     tags: list[str] | None = strawberry.field(
-        default=None, description="All its tags, at most 50 of at most 100 characters each."
+        default=None,
+        description="The new tags, at most 50 of at most 100 characters each. They replace all existing tags.",
     )
     model: str | None = strawberry.field(
-        default=None, description="The name of a chat model in `models`. An upgrade may set the template's again."
+        default=None,
+        description="The name of a chat model, as listed by `models`. A later upgrade "
+        "can reset it to the template's model.",
     )
 
 
-@strawberry.input(description="An agent to upgrade.")
+@strawberry.input(description="The agent to upgrade.")
 class UpgradeAgentInput:
-    """What upgrades an agent."""
+    """The input of ``upgradeAgent``."""
 
-    agent_id: ID = strawberry.field(description="The agent.")
-    to: str | None = strawberry.field(default=None, description="The version (SemVer); the latest without one.")
+    agent_id: ID = strawberry.field(description="The agent's id.")
+    to: str | None = strawberry.field(
+        default=None, description="The target version (SemVer). Default: the template's latest version."
+    )
     queue: bool | None = strawberry.field(
-        default=False, description="Do not wait for it: the agent's `version` tells when it is done."
+        default=False,
+        description="If true, the mutation returns before the upgrade completes. The "
+        "agent's `version` shows when it has.",
     )
     idempotency_key: str | None = strawberry.field(
-        default=None, description="With the same key, the same answer. Printable ASCII."
+        default=None,
+        description="Optional; 1 to 200 characters of printable ASCII. A repeated "
+        "request with the same key returns the first result.",
     )
 
 
-@strawberry.input(description="An agent to delete.")
+@strawberry.input(description="The agent to delete.")
 class DeleteAgentInput:
-    """What deletes an agent."""
+    """The input of ``deleteAgent``."""
 
-    agent_id: ID = strawberry.field(description="The agent.")
+    agent_id: ID = strawberry.field(description="The agent's id.")
     idempotency_key: str | None = strawberry.field(
-        default=None, description="Passed on to AMS. A second deletion is NOT_FOUND in any case. Printable ASCII."
+        default=None,
+        description="Optional; 1 to 200 characters of printable ASCII, passed to AMS. "
+        "A repeated deletion is NOT_FOUND even with the same key.",
     )
 
 
@@ -110,40 +127,47 @@ async def _edge(record: Parent[_Payload], info: Info) -> Edge[AgentRow] | None:
     return None if record.agent_id is None else await agents.agent_edge(info.context, record.agent_id)
 
 
-@strawberry.type(description="An agent was made.")
+@strawberry.type(description="The result of `createAgent`.")
 @reads(_Payload)
 class CreateAgentPayload(Payload):
     """Payload of ``createAgent``."""
 
     agent_edge: AgentEdge | None = answered_by(
-        _edge, "The agent, for the front of `agents`.", optional=True, costs=[SHARED]
+        _edge, "The new agent as an edge, for prepending to `agents`.", optional=True, costs=[SHARED]
     )
-    agent: Agent | None = answered_by(_agent, "The agent.", optional=True, costs=[SHARED])
+    agent: Agent | None = answered_by(_agent, "The new agent.", optional=True, costs=[SHARED])
 
 
-@strawberry.type(description="An agent was changed.")
+@strawberry.type(description="The result of `updateAgent`.")
 @reads(_Payload)
 class UpdateAgentPayload(Payload):
     """Payload of ``updateAgent``."""
 
-    agent: Agent | None = answered_by(_agent, "The agent as it is now.", optional=True, costs=[SHARED])
+    agent: Agent | None = answered_by(_agent, "The updated agent.", optional=True, costs=[SHARED])
 
 
-@strawberry.type(description="An agent was upgraded, or will be.")
+@strawberry.type(description="The result of `upgradeAgent`.")
 @reads(_Payload)
 class UpgradeAgentPayload(Payload):
     """Payload of ``upgradeAgent``."""
 
-    outcome: UpgradeOutcome | None = described("Whether it is done, or waits its turn; null where it cannot be.")
-    agent: Agent | None = answered_by(_agent, "The agent as it is now.", optional=True, costs=[SHARED])
+    outcome: UpgradeOutcome | None = described(
+        "Whether the upgrade is complete or queued. Null if `errors` is not empty."
+    )
+    agent: Agent | None = answered_by(
+        _agent,
+        "The agent after the mutation. If the upgrade is queued, it still has the old version.",
+        optional=True,
+        costs=[SHARED],
+    )
 
 
-@strawberry.type(description="An agent was deleted.")
+@strawberry.type(description="The result of `deleteAgent`.")
 @reads(_Payload)
 class DeleteAgentPayload(Payload):
     """Payload of ``deleteAgent``."""
 
-    deleted_agent_id: ID | None = described("The id of the agent that is no more.")
+    deleted_agent_id: ID | None = described("The id of the deleted agent.")
 
 
 async def _create_agent(info: Info, input: CreateAgentInput) -> _Payload:  # noqa: A002 - the name in the graph
@@ -188,18 +212,18 @@ class AgentMutations:
     """Part of the root of mutations."""
 
     create_agent: CreateAgentPayload = done_by(
-        _Payload, _create_agent, "Make an agent from a template.", outcomes.VariablesInvalid, calls=3
+        _Payload, _create_agent, "Creates an agent from a template.", outcomes.VariablesInvalid, calls=3
     )
     upgrade_agent: UpgradeAgentPayload = done_by(
         _Payload,
         _upgrade_agent,
-        "Upgrade an agent to a version of its template; `upgradePlan` shows it before.",
+        "Upgrades an agent to another version of its template. `Agent.upgradePlan` previews the changes.",
         outcomes.NoMigrationPath,
         calls=5,
     )
     update_agent: UpdateAgentPayload = done_by(
-        _Payload, _update_agent, "Change an agent's name, description, tags or model.", calls=5
+        _Payload, _update_agent, "Updates an agent's name, description, tags or model.", calls=5
     )
     delete_agent: DeleteAgentPayload = done_by(
-        _Payload, _delete_agent, "Delete an agent, with its memory and all that was said to it.", calls=3
+        _Payload, _delete_agent, "Deletes an agent with its memory and conversations.", calls=3
     )

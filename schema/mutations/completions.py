@@ -1,4 +1,4 @@
-"""What a model is asked outright: completions and embeddings."""
+"""Mutations that call a model directly: completions and embeddings."""
 
 from __future__ import annotations
 
@@ -25,16 +25,21 @@ from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.stream import Stream, Usage
 
 
-@strawberry.input(description="Texts to make vectors of.")
+@strawberry.input(description="The texts to embed.")
 class EmbedInput:
-    """OpenAI's embeddings request, as far as the graph offers it."""
+    """The fields of OpenAI's embeddings request that the schema offers."""
 
-    model: str = strawberry.field(description="The name of a model whose mode is `EMBEDDING`.")
-    inputs: list[str] = strawberry.field(description="The texts: at most 100, and 200,000 characters in all.")
-    dimensions: int | None = strawberry.field(
-        default=None, description="How many numbers a vector is to have, 4,096 at most, where the model can do that."
+    model: str = strawberry.field(description="The name of a model with the mode `EMBEDDING`.")
+    inputs: list[str] = strawberry.field(
+        description="Texts to embed: 1 to 100, with at most 200,000 characters in total."
     )
-    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
+    dimensions: int | None = strawberry.field(
+        default=None, description="Length of the vectors, 1 to 4,096, on models that support it. Default: the model's."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="Optional; 1 to 200 characters. A repeated request with the same key returns the first result.",
+    )
 
 
 class _Started(PayloadRecord, kw_only=True):
@@ -61,50 +66,56 @@ async def _model(record: Parent[_Completed | _Embedded], info: Info) -> ModelRec
     return await models.model_if_callable(info.context, record.model_name)
 
 
-@strawberry.type(description="A completion was begun.")
+@strawberry.type(description="The result of `startCompletion`.")
 @reads(_Started)
 class StartCompletionPayload(Payload):
     """Payload of ``startCompletion``."""
 
-    stream: Stream | None = described("Where the answer comes: subscribe to it.")
+    stream: Stream | None = described("The stream of the answer. Subscribe to it with `stream`.")
 
 
-@strawberry.type(description="A model's whole answer.")
+@strawberry.type(description="The result of `complete`: the whole answer of the model.")
 @reads(_Completed)
 class CompletePayload(Payload):
     """Payload of ``complete``."""
 
-    text: str | None = described("What the model said; empty where it only calls tools.")
-    reasoning: str | None = described("What it thought before, where it tells.")
+    text: str | None = described("The answer's text. Empty if the model only calls tools.")
+    reasoning: str | None = described("The model's reasoning. Null if the model does not return it.")
     tool_calls: list[ToolCall] | None = described(
-        "The tools it calls. Answer each by a `TOOL` message.", costs=[assumed(5)]
+        "Tool calls that the model requests. Answer each with a `TOOL` message.", costs=[assumed(5)]
     )
-    finish_reason: FinishReason | None = described("Why it stopped, such as `STOP`, `LENGTH` or `TOOL_CALLS`.")
-    usage: Usage | None = described("Tokens and cost, as far as known.")
+    finish_reason: FinishReason | None = described("Why the model stopped, such as `STOP`, `LENGTH` or `TOOL_CALLS`.")
+    usage: Usage | None = described("Token counts and cost, as far as known.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model, "The model that was asked.", optional=True, costs=[SHARED]
+        _model,
+        "The model that was called. Null if the user's key has no permission to call it.",
+        optional=True,
+        costs=[SHARED],
     )
-    stream: Stream | None = described("The stream that the answer came by; it can be read again for a while.")
+    stream: Stream | None = described("The stream of the answer, which can be replayed until it expires.")
 
 
-@strawberry.type(description="One text as a vector.")
+@strawberry.type(description="The embedding of one text.")
 @reads(EmbeddingRecord)
 class Embedding:
-    """The GraphQL face of EmbeddingRecord."""
+    """GraphQL type of ``EmbeddingRecord``."""
 
-    index: int = described("Which of the `inputs` it is of, from 0.")
-    vector: list[float] = described("The vector.")
+    index: int = described("The zero-based position of the text in `inputs`.")
+    vector: list[float] = described("The embedding vector.")
 
 
-@strawberry.type(description="Vectors were made.")
+@strawberry.type(description="The result of `embed`.")
 @reads(_Embedded)
 class EmbedPayload(Payload):
     """Payload of ``embed``."""
 
-    embeddings: list[Embedding] | None = described("One for each input, in their order.", costs=[assumed(100)])
-    usage: Usage | None = described("Tokens and cost, as far as known.")
+    embeddings: list[Embedding] | None = described("One embedding per input, in the same order.", costs=[assumed(100)])
+    usage: Usage | None = described("Token counts and cost, as far as known.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model, "The model that was asked.", optional=True, costs=[SHARED]
+        _model,
+        "The model that was called. Null if the user's key has no permission to call it.",
+        optional=True,
+        costs=[SHARED],
     )
 
 
@@ -149,18 +160,16 @@ class CompletionMutations:
     start_completion: StartCompletionPayload = done_by(
         _Started,
         _start_completion,
-        "Ask a model for a completion; subscribe to its stream.",
+        "Starts a completion and returns its stream. Read the answer with the `stream` subscription.",
         outcomes.BudgetExceeded,
         calls=2,
     )
     complete: CompletePayload = done_by(
         _Completed,
         _complete,
-        "Ask a model for a completion and wait for the whole of it. With the `idempotencyKey` of a completion that "
-        "was begun before, you get the whole of that; one that failed is begun again.",
+        "Runs a completion and returns the whole answer. A repeated request with the same "
+        "`idempotencyKey` returns the first request's answer, or runs it again if that failed.",
         outcomes.BudgetExceeded,
         calls=4,
     )
-    embed: EmbedPayload = done_by(
-        _Embedded, _embed, "Make vectors of texts, to compare them by meaning.", outcomes.BudgetExceeded, calls=4
-    )
+    embed: EmbedPayload = done_by(_Embedded, _embed, "Creates embeddings of texts.", outcomes.BudgetExceeded, calls=4)

@@ -1,4 +1,4 @@
-"""Conversations."""
+"""Mutations of conversations."""
 
 from __future__ import annotations
 
@@ -14,36 +14,46 @@ from schema.conversation import Conversation, ConversationEdge
 from schema.outcomes import Payload, PayloadRecord, done_by
 
 
-@strawberry.input(description="A conversation to start.")
+@strawberry.input(description="The conversation to create.")
 class CreateConversationInput:
-    """What makes a conversation."""
+    """The input of ``createConversation``."""
 
-    agent_id: ID = strawberry.field(description="The agent to hold it with.")
-    summary: str | None = strawberry.field(default=None, description="What it is about, in a few words.")
-    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
+    agent_id: ID = strawberry.field(description="The agent's id.")
+    summary: str | None = strawberry.field(
+        default=None, description="A short description of the topic, at most 1,000 characters."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="Optional; 1 to 200 characters. A repeated request with the same key returns the first result.",
+    )
 
 
-@strawberry.input(description="What a conversation is about, said anew.")
+@strawberry.input(description="The new summary of a conversation.")
 class UpdateConversationInput:
-    """What changes a conversation."""
+    """The input of ``updateConversation``."""
 
-    conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
-    summary: str = strawberry.field(description="What it is about, in a few words; empty to say nothing.")
+    conversation_id: ID = strawberry.field(description="The conversation's id. It cannot be a default conversation.")
+    summary: str = strawberry.field(
+        description="A short description of the topic, at most 1,000 characters. An empty string removes it."
+    )
 
 
-@strawberry.input(description="A conversation to go on from twice.")
+@strawberry.input(description="The conversation to fork.")
 class ForkConversationInput:
-    """What forks a conversation."""
+    """The input of ``forkConversation``."""
 
-    conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
-    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
+    conversation_id: ID = strawberry.field(description="The conversation's id. It cannot be a default conversation.")
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="Optional; 1 to 200 characters. A repeated request with the same key returns the first result.",
+    )
 
 
-@strawberry.input(description="A conversation to delete.")
+@strawberry.input(description="The conversation to delete.")
 class DeleteConversationInput:
-    """What deletes a conversation."""
+    """The input of ``deleteConversation``."""
 
-    conversation_id: ID = strawberry.field(description="The conversation; not an agent's default one.")
+    conversation_id: ID = strawberry.field(description="The conversation's id. It cannot be a default conversation.")
 
 
 class _Payload(PayloadRecord, kw_only=True):
@@ -52,38 +62,42 @@ class _Payload(PayloadRecord, kw_only=True):
     deleted_conversation_id: str | None = None
 
 
-@strawberry.type(description="A conversation was started.")
+@strawberry.type(description="The result of `createConversation`.")
 @reads(_Payload)
 class CreateConversationPayload(Payload):
     """Payload of ``createConversation``."""
 
-    conversation_edge: ConversationEdge | None = described("The conversation, for the front of `conversations`.")
-    conversation: Conversation | None = described("The conversation.")
+    conversation_edge: ConversationEdge | None = described(
+        "The new conversation as an edge, for prepending to `conversations`."
+    )
+    conversation: Conversation | None = described("The new conversation.")
 
 
-@strawberry.type(description="A conversation was changed.")
+@strawberry.type(description="The result of `updateConversation`.")
 @reads(_Payload)
 class UpdateConversationPayload(Payload):
     """Payload of ``updateConversation``."""
 
-    conversation: Conversation | None = described("The conversation as it is now.")
+    conversation: Conversation | None = described("The updated conversation.")
 
 
-@strawberry.type(description="A conversation was forked.")
+@strawberry.type(description="The result of `forkConversation`.")
 @reads(_Payload)
 class ForkConversationPayload(Payload):
     """Payload of ``forkConversation``."""
 
-    conversation_edge: ConversationEdge | None = described("The new conversation, for the front of `conversations`.")
+    conversation_edge: ConversationEdge | None = described(
+        "The new conversation as an edge, for prepending to `conversations`."
+    )
     conversation: Conversation | None = described("The new conversation.")
 
 
-@strawberry.type(description="A conversation was deleted.")
+@strawberry.type(description="The result of `deleteConversation`.")
 @reads(_Payload)
 class DeleteConversationPayload(Payload):
     """Payload of ``deleteConversation``."""
 
-    deleted_conversation_id: ID | None = described("The id it had, for taking it out of `conversations`.")
+    deleted_conversation_id: ID | None = described("The id of the deleted conversation.")
 
 
 async def _create_conversation(info: Info, input: CreateConversationInput) -> _Payload:  # noqa: A002 - the name in the graph
@@ -109,20 +123,21 @@ class ConversationMutations:
     """Part of the root of mutations."""
 
     create_conversation: CreateConversationPayload = done_by(
-        _Payload, _create_conversation, "Start a conversation with one of your agents.", calls=2
+        _Payload, _create_conversation, "Creates a conversation with an agent.", calls=2
     )
     update_conversation: UpdateConversationPayload = done_by(
-        _Payload, _update_conversation, "Say anew what a conversation is about.", calls=3
+        _Payload, _update_conversation, "Updates a conversation's summary.", calls=3
     )
     fork_conversation: ForkConversationPayload = done_by(
         _Payload,
         _fork_conversation,
-        "Start a conversation that begins with what another one has in mind; the two then go their own ways.",
+        "Creates a conversation that starts with the context of an existing one. Later messages of "
+        "either do not affect the other.",
         calls=3,
     )
     delete_conversation: DeleteConversationPayload = done_by(
         _Payload,
         _delete_conversation,
-        "Delete a conversation, and stop what runs in it. One that is gone already is NOT_FOUND.",
+        "Deletes a conversation and cancels its run in progress. A repeated deletion is NOT_FOUND.",
         calls=4,
     )

@@ -1,4 +1,4 @@
-"""Memory: core and archival."""
+"""Mutations of core and archival memory."""
 
 from __future__ import annotations
 
@@ -17,29 +17,34 @@ from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.passage import PassageEdge
 
 
-@strawberry.input(description="What is to stand in a memory block.")
+@strawberry.input(description="The new value of a memory block.")
 class UpdateMemoryBlockInput:
-    """What writes core memory."""
+    """The input of ``updateMemoryBlock``."""
 
-    block_id: ID = strawberry.field(description="The block.")
-    value: str = strawberry.field(description="All that is to stand in it.")
+    block_id: ID = strawberry.field(description="The block's id.")
+    value: str = strawberry.field(description="The new text. It replaces the whole value.")
 
 
-@strawberry.input(description="A text to keep.")
+@strawberry.input(description="A text to store in archival memory.")
 class InsertPassageInput:
-    """What adds to archival memory."""
+    """The input of ``insertPassage``."""
 
-    agent_id: ID = strawberry.field(description="The agent that is to remember it.")
-    text: str = strawberry.field(description="The text.")
-    tags: list[str] | None = strawberry.field(default=None, description="What to file it under.")
-    idempotency_key: str | None = strawberry.field(default=None, description="With the same key, the same answer.")
+    agent_id: ID = strawberry.field(description="The agent's id.")
+    text: str = strawberry.field(description="The text to store, at most 200,000 characters.")
+    tags: list[str] | None = strawberry.field(
+        default=None, description="Tags of the passage, at most 50 of at most 100 characters each."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="Optional; 1 to 200 characters. A repeated request with the same key returns the first result.",
+    )
 
 
-@strawberry.input(description="A passage to forget.")
+@strawberry.input(description="The passage to delete.")
 class DeletePassageInput:
-    """What takes from archival memory."""
+    """The input of ``deletePassage``."""
 
-    passage_id: ID = strawberry.field(description="The passage.")
+    passage_id: ID = strawberry.field(description="The passage's id.")
 
 
 class _Payload(PayloadRecord, kw_only=True):
@@ -48,31 +53,32 @@ class _Payload(PayloadRecord, kw_only=True):
     deleted_passage_id: str | None = None
 
 
-@strawberry.type(description="A memory block was written.")
+@strawberry.type(description="The result of `updateMemoryBlock`.")
 @reads(_Payload)
 class UpdateMemoryBlockPayload(Payload):
     """Payload of ``updateMemoryBlock``."""
 
-    memory_block: MemoryBlock | None = described("The block as it is now.")
+    memory_block: MemoryBlock | None = described("The updated block.")
 
 
-@strawberry.type(description="A text was kept.")
+@strawberry.type(description="The result of `insertPassage`.")
 @reads(_Payload)
 class InsertPassagePayload(Payload):
     """Payload of ``insertPassage``."""
 
     passage_edges: list[PassageEdge] = described(
-        "All that was kept, newest first, for the front of `passages`: Letta may cut a text into several passages.",
+        "The new passages as edges, newest first, for prepending to `passages`. Letta can split one "
+        "text into several passages.",
         costs=[assumed(20)],
     )
 
 
-@strawberry.type(description="A passage was forgotten.")
+@strawberry.type(description="The result of `deletePassage`.")
 @reads(_Payload)
 class DeletePassagePayload(Payload):
     """Payload of ``deletePassage``."""
 
-    deleted_passage_id: ID | None = described("The id it had, for taking it out of `passages`.")
+    deleted_passage_id: ID | None = described("The id of the deleted passage.")
 
 
 async def _update_memory_block(info: Info, input: UpdateMemoryBlockInput) -> _Payload:  # noqa: A002 - the name in the graph
@@ -93,11 +99,11 @@ class MemoryMutations:
     """Part of the root of mutations."""
 
     update_memory_block: UpdateMemoryBlockPayload = done_by(
-        _Payload, _update_memory_block, "Write a memory block of your agents.", calls=3
+        _Payload, _update_memory_block, "Replaces the value of a memory block.", calls=3
     )
     insert_passage: InsertPassagePayload = done_by(
-        _Payload, _insert_passage, "Keep a text in the archival memory of one of your agents.", calls=2
+        _Payload, _insert_passage, "Stores a text in an agent's archival memory.", calls=2
     )
     delete_passage: DeletePassagePayload = done_by(
-        _Payload, _delete_passage, "Forget a passage. One that is gone already is NOT_FOUND.", calls=4
+        _Payload, _delete_passage, "Deletes a passage. A repeated deletion is NOT_FOUND.", calls=4
     )

@@ -1,4 +1,4 @@
-"""Templates: publishing them."""
+"""Mutations of templates."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.template import Template, TemplateEdge, TemplateVersion
 
 
-@strawberry.input(description="An Agent File to publish.")
+@strawberry.input(description="The Agent File to publish.")
 class PublishTemplateInput:
-    """What publishes a version of a template."""
+    """The input of ``publishTemplate``."""
 
     source: str = strawberry.field(
-        description="The Agent File, YAML or JSON text of at most 500,000 bytes. It names the template and its version."
+        description="The Agent File: YAML or JSON text, at most 500,000 bytes. It contains the "
+        "template's name and version."
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="With the same key, the same answer; without one, a repeated request is `VersionExists`. "
-        "Printable ASCII.",
+        description="Optional; 1 to 200 characters of printable ASCII. A repeated request with the "
+        "same key returns the first result; without a key, its outcome is "
+        "`VersionExists`.",
     )
 
 
@@ -50,16 +52,18 @@ async def _version(record: Parent[_Payload], info: Info) -> TemplateVersionRecor
     return None if published is None else await templates.published_version(info.context, published, record.source)
 
 
-@strawberry.type(description="A version of a template was published, and is the latest now.")
+@strawberry.type(description="The result of `publishTemplate`.")
 @reads(_Payload)
 class PublishTemplatePayload(Payload):
     """Payload of ``publishTemplate``."""
 
     template_edge: TemplateEdge | None = answered_by(
-        _edge, "The template, for `templates` unless it is there.", optional=True, costs=[SHARED]
+        _edge, "The template as an edge, for adding to `templates` if it is not there.", optional=True, costs=[SHARED]
     )
     template: Template | None = answered_by(_template, "The template.", optional=True, costs=[SHARED])
-    template_version: TemplateVersion | None = answered_by(_version, "The version.", optional=True, costs=[calls()])
+    template_version: TemplateVersion | None = answered_by(
+        _version, "The published version.", optional=True, costs=[calls()]
+    )
 
 
 async def _publish_template(info: Info, input: PublishTemplateInput) -> _Payload:  # noqa: A002 - the name in the graph
@@ -74,7 +78,7 @@ class TemplateMutations:
     publish_template: PublishTemplatePayload = done_by(
         _Payload,
         _publish_template,
-        "Publish an Agent File as its template's latest version. For admins.",
+        "Publishes an Agent File as the latest version of its template. Requires the role `ADMIN`.",
         outcomes.VersionExists,
         outcomes.TemplateInvalid,
         calls=3,

@@ -1,4 +1,4 @@
-"""Turns: sending a message, deciding on what a turn waits for, stopping."""
+"""Mutations of turns: send a message, decide on tool calls, cancel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from schema.stream import Stream
 
 
 class ApprovalDecision(StrEnum):
-    """Yes or no."""
+    """Approve or deny."""
 
     APPROVE = "approve"
     DENY = "deny"
@@ -36,39 +36,44 @@ class ApprovalDecision(StrEnum):
 
 enum(
     ApprovalDecision,
-    "What is decided on tool calls that a turn asks leave for.",
-    APPROVE="The calls are made.",
-    DENY="None is made; the agent is told, with your `reason`.",
+    "A decision on tool calls that need approval.",
+    APPROVE="The agent makes the calls.",
+    DENY="The agent makes none of the calls, and receives `reason`.",
 )
 
 
 @strawberry.input(description="A decision on an approval request.")
 class RespondToApprovalInput:
-    """What goes on with a turn."""
+    """The input of ``respondToApproval``."""
 
     request_id: ID = strawberry.field(description="The id of the `ApprovalRequestMessage`.")
-    decision: ApprovalDecision = strawberry.field(description="Whether the calls may be made.")
-    reason: str | None = strawberry.field(default=None, description="Why, for the agent to read.")
+    decision: ApprovalDecision = strawberry.field(
+        description="The decision. It applies to all tool calls of the request."
+    )
+    reason: str | None = strawberry.field(default=None, description="The reason, as the agent receives it.")
     on_disconnect: OnDisconnect | None = strawberry.field(
-        default=OnDisconnect.CONTINUE, description="What happens to this stream when its last reader leaves."
+        default=OnDisconnect.CONTINUE,
+        description="What happens to the stream when its last reader detaches. The run continues in either case.",
     )
     idempotency_key: str | None = strawberry.field(
-        default=None, description="Without one, the request's id serves: a decision is not taken twice."
+        default=None,
+        description="Optional; 1 to 200 characters. Default: `requestId`. A repeated "
+        "request with the same key makes no second decision.",
     )
 
 
-@strawberry.input(description="A run to stop.")
+@strawberry.input(description="The run to cancel.")
 class CancelRunInput:
-    """What stops a run."""
+    """The input of ``cancelRun``."""
 
-    run_id: ID = strawberry.field(description="The run.")
+    run_id: ID = strawberry.field(description="The run's id.")
 
 
-@strawberry.input(description="A stream to stop.")
+@strawberry.input(description="The stream to cancel.")
 class CancelStreamInput:
-    """What stops a stream."""
+    """The input of ``cancelStream``."""
 
-    stream_id: ID = strawberry.field(description="The stream.")
+    stream_id: ID = strawberry.field(description="The stream's id.")
 
 
 class _Payload(PayloadRecord, kw_only=True):
@@ -86,45 +91,45 @@ async def _run_edge(record: Parent[_Payload], info: Info) -> Edge[RunRecord] | N
     return await turns.run_edge_of(info.context, record.run_id)
 
 
-@strawberry.type(description="A message was sent, and a turn begun.")
+@strawberry.type(description="The result of `sendMessage`.")
 @reads(_Payload)
 class SendMessagePayload(Payload):
     """Payload of ``sendMessage``."""
 
-    user_message_edge: MessageEdge | None = described("What you sent, for the end of `messages`.")
+    user_message_edge: MessageEdge | None = described("The sent message as an edge, for appending to `messages`.")
     run: Run | None = answered_by(_run, "The turn's run.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
-        _run_edge, "The same, for the front of `runs`.", optional=True, costs=[calls()]
+        _run_edge, "The run as an edge, for prepending to `runs`.", optional=True, costs=[calls()]
     )
-    stream: Stream | None = described("Where the answer comes: subscribe to it.")
+    stream: Stream | None = described("The stream of the answer. Subscribe to it with `stream`.")
 
 
-@strawberry.type(description="A decision was taken, and the turn goes on.")
+@strawberry.type(description="The result of `respondToApproval`.")
 @reads(_Payload)
 class RespondToApprovalPayload(Payload):
     """Payload of ``respondToApproval``."""
 
-    run: Run | None = answered_by(_run, "The run that goes on with the turn.", optional=True, costs=[calls()])
+    run: Run | None = answered_by(_run, "The run that continues the turn.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
-        _run_edge, "The same, for the front of `runs`.", optional=True, costs=[calls()]
+        _run_edge, "The run as an edge, for prepending to `runs`.", optional=True, costs=[calls()]
     )
-    stream: Stream | None = described("Where the answer comes: subscribe to it.")
+    stream: Stream | None = described("The stream of the answer. Subscribe to it with `stream`.")
 
 
-@strawberry.type(description="A run was stopped.")
+@strawberry.type(description="The result of `cancelRun`.")
 @reads(_Payload)
 class CancelRunPayload(Payload):
     """Payload of ``cancelRun``."""
 
-    run: Run | None = described("The run as it is now.")
+    run: Run | None = described("The run after the mutation.")
 
 
-@strawberry.type(description="A stream was stopped.")
+@strawberry.type(description="The result of `cancelStream`.")
 @reads(_Payload)
 class CancelStreamPayload(Payload):
     """Payload of ``cancelStream``."""
 
-    stream: Stream | None = described("The stream as it is now.")
+    stream: Stream | None = described("The stream after the mutation.")
 
 
 async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noqa: A002 - the argument's name
@@ -184,7 +189,8 @@ class MessageMutations:
     send_message: SendMessagePayload = done_by(
         _Payload,
         _send_message,
-        "Send a message to an agent. Answers as soon as the run exists; subscribe to its stream.",
+        "Sends a message to an agent. Returns as soon as the run exists. Read the answer with the "
+        "`stream` subscription.",
         outcomes.ConversationBusy,
         calls=6,
     )
@@ -197,16 +203,16 @@ class TurnMutations:
     respond_to_approval: RespondToApprovalPayload = done_by(
         _Payload,
         _respond_to_approval,
-        "Decide on the tool calls that a turn waits for; it goes on at once.",
+        "Approves or denies the tool calls that a turn waits for. The turn continues at once.",
         outcomes.ConversationBusy,
         calls=7,
     )
     cancel_run: CancelRunPayload = done_by(
-        _Payload, _cancel_run, "Stop a run. One that is over already stays as it is, which is no error.", calls=5
+        _Payload, _cancel_run, "Cancels a run. A run that has already ended stays unchanged, without an error.", calls=5
     )
     cancel_stream: CancelStreamPayload = done_by(
         _Payload,
         _cancel_stream,
-        "Stop a stream, and with it the model where it answers by itself. A run goes on: `cancelRun`.",
+        "Cancels a stream. This stops the model of a completion; a run continues until `cancelRun`.",
         calls=1,
     )

@@ -38,7 +38,7 @@ def test_no_development_token_where_it_would_not_sign_in(
     monkeypatch.setenv("SUPABASE_URL", "https://x.example")
     monkeypatch.setenv("SUPABASE_JWT_SECRET", "s" * 32)
     assert main(["token"]) == 1
-    assert capsys.readouterr().err.startswith("agentgraph: development tokens do not sign in here")
+    assert capsys.readouterr().err.startswith("agentgraph: development tokens are not accepted")
 
 
 def test_an_agents_secret_is_the_users_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +62,7 @@ def test_an_agents_secret_on_ones_own_machine_needs_no_setting_and_elsewhere_one
     monkeypatch.setenv("SUPABASE_URL", "https://x.example")
     monkeypatch.setenv("SUPABASE_JWT_SECRET", "s" * 32)
     assert main(["agent-secret", "--user", "ada"]) == 1
-    assert capsys.readouterr().err.startswith("agentgraph: AGENT_SECRET_MASTER_KEY: needed here")
+    assert capsys.readouterr().err.startswith("agentgraph: AGENT_SECRET_MASTER_KEY: required")
 
 
 def test_wrong_settings_stop_the_start_a_line_each(

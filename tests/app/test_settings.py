@@ -136,7 +136,7 @@ KEYS = {"letta_api_key": "k", "litellm_api_key": "k", "supabase_service_key": "k
         ("letta_base_url", "letta:8283", "scheme included"),
         ("letta_base_url", '"http://letta:8283"', "without quotes"),
         ("letta_base_url", "http://letta:8283\n", "line ends"),
-        ("letta_base_url", "http://letta:8283?x=1", "before ?"),
+        ("letta_base_url", "http://letta:8283?x=1", "no query"),
         ("letta_base_url", "http://letta:8283/#", "#"),
         *(
             (name, "http://ada:s3cret@x.example", "no user name or password")
@@ -191,9 +191,9 @@ def test_an_address_that_a_deployment_may_have_is_kept(name: str, url: str, kept
         ("https://a.example;https://b.example", "by commas"),
         ('["https://a.example"]', "by commas"),
         ("https://*.a.example", "list each origin"),
-        ("https://bücher.example", "no origin"),
-        ("https://a.example:99999", "no origin"),
-        ("https://", "no origin"),
+        ("https://bücher.example", "not an origin"),
+        ("https://a.example:99999", "not an origin"),
+        ("https://", "not an origin"),
     ],
 )
 def test_an_origin_that_no_browser_sends_is_refused_with_the_cure(text: str, cure: str) -> None:

@@ -77,7 +77,7 @@ async def meanings(stack: Stack) -> dict[str, str]:
     return {
         "<first agent>": agent["id"],
         "<first memory block>": agent["memoryBlocks"][0]["id"],
-        "<what stands there>": agent["memoryBlocks"][0]["value"],
+        "<current value>": agent["memoryBlocks"][0]["value"],
         "<first chat model>": data["models"][0]["name"],
         "<last stream>": streams[-1] if streams else "",
         "<today>": datetime.now(UTC).date().isoformat(),

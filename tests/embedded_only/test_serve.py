@@ -74,7 +74,7 @@ async def test_a_platform_and_a_gateway_in_two_processes_go_the_full_circle(tmp_
     )
     try:
         assert platform.stdout is not None
-        printed = (await platform.stdout.readuntil(b"To make a service fail")).decode()
+        printed = (await platform.stdout.readuntil(b"Page for injecting faults")).decode()
         settings = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
         async with serving(tmp_path, {"PORT": str(port), **settings}) as gateway:
             assert await a_turn_that_came_back(public, gateway.token, settings) == "tok0 tok1 tok2"

@@ -50,7 +50,7 @@ async def test_the_front_pages_snippets(tmp_path: Path) -> None:
 async def test_the_fault_switch_is_shown_to_those_on_this_machine(tmp_path: Path, host: str) -> None:
     async with serving(tmp_path) as gateway, httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
         text = (await client.get("/", headers={"host": host} if host else {})).text
-        switch = re.search(r'<a href="(.+?)">the fault switch', text)
+        switch = re.search(r'<a href="(.+?)">fault injection', text)
         assert bool(switch) == (not host)
         if switch:
             assert "letta" in (await client.get(switch[1])).text

@@ -6,7 +6,7 @@ import { Conversations } from './Conversations';
 import { ProblemNote } from './ProblemNote';
 import { linkTo, type Route } from './route';
 
-/** Your agents, and the conversations of the one that is open. */
+/** The user's agents, and the conversations of the open one. */
 export function Agents({ route }: { route: Route }) {
   const [after, setAfter] = useState<(string | null)[]>([null]);
   return (
@@ -41,7 +41,7 @@ function AgentPage({ after, route, onMore }: PageProps) {
   const next = list.pageInfo.hasNextPage ? list.pageInfo.endCursor : null;
   return (
     <>
-      {list.edges.length === 0 && <li>You have no agents yet.</li>}
+      {list.edges.length === 0 && <li>You have no agents.</li>}
       {list.edges.map(({ node }) => (
         <li key={node.id}>
           <a href={linkTo(node.id)} aria-current={node.id === route.agentId ? 'true' : undefined}>

@@ -9,7 +9,7 @@ interface Props {
   request: ApprovalRequest | null;
 }
 
-/** Tells a screen reader that an answer has begun, and then the answer as a whole: not every word as it comes. */
+/** Announces the start of an answer and the whole answer to screen readers, not each token. */
 export function Announcer({ turn, messages, request }: Props) {
   const [answering, setAnswering] = useState(false);
   const running = turn !== null && turn.ended === null;
@@ -29,7 +29,7 @@ export function Announcer({ turn, messages, request }: Props) {
       return turn.connected ? 'The agent is answering.' : 'The connection is lost. Trying again.';
     }
     if (request !== null) {
-      return `The agent asks leave to call ${request.toolCalls.map((call) => call.name).join(', ')}.`;
+      return `The agent asks for approval to call ${request.toolCalls.map((call) => call.name).join(', ')}.`;
     }
     const last = messages.at(-1);
     return answering && last?.__typename === 'AssistantMessage' ? `The agent says: ${last.text}` : '';

@@ -11,7 +11,7 @@ interface Props {
   onBegun: (start: Start) => void;
 }
 
-/** Approve or deny. The turn goes on in a new run with a stream of its own. */
+/** Approves or denies tool calls. The turn continues in a new run with a new stream. */
 export function ApprovalForm({ request, onBegun }: Props) {
   const [reason, setReason] = useState('');
   const [{ fetching, error, data }, respond] = useMutation(RespondToApprovalDocument);

@@ -9,7 +9,7 @@ interface Props {
   conversationId: string;
   busy: boolean;
   running: Turn | null;
-  /** The agent waits for a decision, and takes no message before. */
+  /** The agent waits for a decision and accepts no message. */
   undecided: boolean;
   onBegun: (start: Start) => void;
   onBusy: () => void;
@@ -99,7 +99,7 @@ export function Composer({ conversationId, busy, running, undecided, onBegun, on
   );
 }
 
-/** What is being written outlives a reload; so does what was sent and never answered. */
+/** The draft survives a reload; so does a sent message without a response. */
 function useDraft(conversationId: string): [string, (text: string) => void] {
   const place = `draft:${conversationId}`;
   const [draft, setDraft] = useState(() => {

@@ -5,7 +5,7 @@ import { ConversationsDocument } from './gql/graphql';
 import { ProblemNote } from './ProblemNote';
 import type { Route } from './route';
 
-/** The conversation that the address names: one of the agent's, or its default one. */
+/** The conversation of the route, or the agent's default one. */
 export function ConversationOf({ route }: { route: Route }) {
   const [{ data, error }, again] = useFreshQuery({
     query: ConversationsDocument,

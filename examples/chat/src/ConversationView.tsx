@@ -16,7 +16,7 @@ import { useTurn } from './useTurn';
 
 const LOOK_AGAIN_MS = 2000;
 
-/** One conversation: what stands, what is being said, and what you say to it. */
+/** One conversation: messages, the answer in progress, and the composer. */
 export function ConversationView({ id }: { id: string }) {
   const [{ data, error, stale, fetching }, again] = useFreshQuery({ query: ConversationDocument, variables: { id } });
   const { turn, begin, stop, drop } = useTurn(id, again);
@@ -99,7 +99,7 @@ export function ConversationView({ id }: { id: string }) {
 
 type Message = MessageInPlaceFragment['node'];
 
-/** What came before the newest messages, page by page. */
+/** Pages of older messages. */
 function useEarlier(id: string) {
   const client = useClient();
   const [pages, setPages] = useState<{ messages: Message[]; more: boolean; start: string | null } | null>(null);

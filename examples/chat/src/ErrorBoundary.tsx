@@ -4,7 +4,7 @@ interface State {
   failed: boolean;
 }
 
-/** A fault in what it holds is shown in its place; the rest of the page goes on. */
+/** Shows an error in place of its children; the rest of the page keeps working. */
 export class ErrorBoundary extends Component<{ children: ReactNode }, State> {
   override state: State = { failed: false };
 

@@ -1,4 +1,4 @@
-/** What is there for whoever wants it: thoughts, and what tools are given and give back. */
+/** A collapsed section, for reasoning and for the arguments and results of tools. */
 export function Folded({ title, text, open = false }: { title: string; text: string; open?: boolean }) {
   return (
     <details open={open}>

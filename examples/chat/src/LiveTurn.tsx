@@ -7,7 +7,7 @@ interface Props {
   parts: Part[];
 }
 
-/** What is being said. Each part gives way to the message it becomes. */
+/** The answer in progress. Each part is replaced by its message when that is complete. */
 export function LiveTurn({ turn, question, parts }: Props) {
   const quiet = turn.ended === null && parts.length === 0;
   return (

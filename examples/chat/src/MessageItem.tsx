@@ -12,7 +12,7 @@ interface Props {
   onBegun: (start: Start) => void;
 }
 
-/** A message that stands. */
+/** A complete message. */
 export function MessageItem({ message, request, onBegun }: Props) {
   return (
     <li className={`message ${message.__typename}`} data-id={message.id}>

@@ -1,6 +1,6 @@
 import type { Problem } from './errors';
 
-/** An error in words, where it happened, with a way on where there is one. */
+/** An error message where the error occurred, with a retry if one can help. */
 export function ProblemNote({ problem, onRetry }: { problem: Problem; onRetry?: () => void }) {
   return (
     <div role="alert" className="problem">

@@ -9,7 +9,7 @@ const MISSING: Record<ServiceName, string> = {
   REDIS: 'answers across gateways',
 };
 
-/** Says what does not work just now, and so that the rest does. */
+/** Shows which features are unavailable. */
 export function ServiceBanner({ services }: { services: Services }) {
   const names = services.down.map((one) => MISSING[one]).join(', ');
   return (

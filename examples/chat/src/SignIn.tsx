@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState, type FormEvent } from 'react';
 import { signIn } from './session';
 
-/** Asks for a token. `again` is for one that has expired: the page behind stays as it is. */
+/** Asks for a token. `again`: the token has expired, and the page behind keeps its state. */
 export function SignIn({ again = false }: { again?: boolean }) {
   const [given, setGiven] = useState('');
   const field = useRef<HTMLTextAreaElement>(null);
@@ -49,7 +49,7 @@ export function SignIn({ again = false }: { again?: boolean }) {
   );
 }
 
-/** A token of the gateway's own, which it gives to its own page on its own machine, in development. Else empty. */
+/** A development token, which the gateway gives to its own page on its own machine. Empty otherwise. */
 function useDevelopmentToken(): string {
   const [offered, setOffered] = useState('');
   useEffect(() => {

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from 'react';
 import { SignIn } from './SignIn';
 
-/** Over the page, which keeps its place, its draft and its answer. The browser gives the focus back at the end. */
+/** A dialog over the page, which keeps its state. The browser restores the focus at the end. */
 export function SignInAgain() {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {

@@ -37,7 +37,7 @@ export function Workspace({ client, signIns }: { client: Client; signIns: number
   );
 }
 
-/** A link would change the hash, which is where the page is. */
+/** A button, since a link would change the hash, which is the route. */
 function toComposer(event: { preventDefault: () => void }) {
   event.preventDefault();
   document.getElementById('message')?.focus();

@@ -1,5 +1,5 @@
-// The normalised cache. What is streamed lands in it as what is queried does: a message that stands (`MessageAdded`,
-// `ApprovalRequested`) comes as an edge, which goes to the end of the `messages` of its conversation.
+// The normalised cache. Streamed messages are cached as queried ones are: the edge of `MessageAdded` or
+// `ApprovalRequested` is appended to the `messages` of its conversation.
 import type { Cache, CacheExchangeOpts, DataFields } from '@urql/exchange-graphcache';
 import {
   ConversationsDocument,
@@ -12,12 +12,12 @@ import {
 
 type Entity = { __typename: string; id: string };
 
-/** The arguments that the page reads a conversation's newest messages with. */
+/** The arguments with which the page queries a conversation's newest messages. */
 const NEWEST = { last: 20 };
 
 const conversationOf = new Map<string, string>();
 
-/** Says in which conversation a stream is; to be called before it is followed. */
+/** Registers a stream's conversation. Call it before following the stream. */
 export function streamsInto(streamId: string, conversationId: string): void {
   conversationOf.set(streamId, conversationId);
 }

@@ -5,7 +5,7 @@ import { problemOf } from './errors';
 import { reportTrouble } from './services';
 import { refuse, token } from './session';
 
-/** A client with a cache of its own, for one user. */
+/** Creates a client with its own cache, for one user. */
 export function makeClient(): Client {
   return new Client({
     url: '/graphql',
@@ -15,7 +15,7 @@ export function makeClient(): Client {
   });
 }
 
-/** Every operation carries the token of its time, and a refusal is a refusal of that one. */
+/** Adds the current token to every operation. If the gateway refuses it, exactly that token is invalid. */
 const signedIn = mapExchange({
   onOperation(operation) {
     const used = token();

@@ -1,12 +1,12 @@
-// What a person is told about an error. The graph's errors carry `extensions { code service retryable requestId }`.
+// Error messages for the user. GraphQL errors have `extensions { code service retryable requestId }`.
 import type { CombinedError } from 'urql';
 
 export interface Problem {
   text: string;
   code: string;
-  /** The service behind the gateway that failed, in capitals as `ServiceName` has it. */
+  /** The service that failed, as in `ServiceName`. */
   service: string | null;
-  /** Whether the same request may go through later. */
+  /** Whether a retry can succeed. */
   retryable: boolean;
   retryAfterSeconds: number | null;
   requestId: string | null;
@@ -14,14 +14,14 @@ export interface Problem {
 
 const WORDS: Record<string, string> = {
   UNAUTHENTICATED: 'Your sign-in has expired.',
-  NOT_FOUND: 'This does not exist, or it is not yours.',
-  RATE_LIMITED: 'Too many requests just now. Wait a moment.',
-  BUDGET_EXCEEDED: 'Your budget is spent.',
-  UPSTREAM_UNAVAILABLE: 'A service behind this page cannot be reached just now.',
-  UPSTREAM_TIMEOUT: 'A service behind this page did not answer in time.',
-  UPSTREAM_ERROR: 'A service behind this page answered badly.',
+  NOT_FOUND: 'Not found.',
+  RATE_LIMITED: 'Too many requests. Wait a moment.',
+  BUDGET_EXCEEDED: 'Your budget is exhausted.',
+  UPSTREAM_UNAVAILABLE: 'A service is unavailable.',
+  UPSTREAM_TIMEOUT: 'A service did not respond in time.',
+  UPSTREAM_ERROR: 'A service returned an error.',
   OVERLOADED: 'The gateway is busy. Wait a moment.',
-  INTERNAL_ERROR: 'Something went wrong in the gateway.',
+  INTERNAL_ERROR: 'The gateway had an internal error.',
 };
 
 export function problemOf(error: CombinedError): Problem {

@@ -1,4 +1,4 @@
-// Reads a stream to its end, whatever happens to the connection: each time from the cursor of the last event heard.
+// Reads a stream to its end. After a connection loss it resumes after the last event's cursor.
 import type { Client } from 'urql';
 import { problemOf, type Problem } from './errors';
 import { FollowStreamDocument } from './gql/graphql';
@@ -9,13 +9,13 @@ const LONGEST_WAIT_MS = 8000;
 
 export interface Reader {
   onEvent: (event: StreamEvent) => void;
-  /** The connection is gone and will be tried again. */
+  /** The connection was lost; a retry follows. */
   onLost: () => void;
-  /** The stream cannot be read any more: forgotten, or the sign-in has expired. */
+  /** The stream cannot be read any more: it or the token has expired. */
   onGone: (problem: Problem) => void;
 }
 
-/** Follow a stream after a cursor, or from its start. Answers the way to stop. */
+/** Reads a stream after a cursor, or from its start. Returns a function that stops reading. */
 export function follow(client: Client, id: string, after: string | null, reader: Reader): () => void {
   let cursor = after;
   let waitMs = FIRST_WAIT_MS;
@@ -44,7 +44,7 @@ export function follow(client: Client, id: string, after: string | null, reader:
     leave = unsubscribe;
   }
 
-  /** Whether the gateway lets this reader go. */
+  /** Whether the gateway detaches this reader. */
   function heard(event: StreamEvent): boolean {
     if (event.__typename === 'ReaderDetached') {
       lost();

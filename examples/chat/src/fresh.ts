@@ -1,4 +1,4 @@
-// Queries that are asked again when that can help: after a service has come back, and after a new sign-in.
+// Queries that are repeated after a service has recovered and after a new sign-in.
 import { createContext, useCallback, useContext, useEffect, useRef } from 'react';
 import { useQuery, type AnyVariables, type UseQueryArgs, type UseQueryState } from 'urql';
 import { problemOf } from './errors';

@@ -1,11 +1,11 @@
-// A message from the moment it is sent until it stands in the conversation. Its key goes with it: however often the
-// same message is sent, after a reload too, the gateway sends it on once.
+// A message from sending it until it is in the conversation, with its idempotency key: however often the client repeats
+// it, also after a reload, the gateway sends it once.
 import { recall, remember } from './store';
 
 export interface Outgoing {
   key: string;
   text: string;
-  /** Known once the gateway has answered. */
+  /** Set after the gateway's response. */
   streamId: string | null;
 }
 
@@ -16,7 +16,7 @@ export function outgoing(conversationId: string): Outgoing | null {
   return kept === '' ? null : (JSON.parse(kept) as Outgoing);
 }
 
-/** The message to send: the one that got no answer, if it has the same words, else a new one. */
+/** Returns the message to send: the unanswered one if its text is the same, otherwise a new one. */
 export function prepare(conversationId: string, text: string): Outgoing {
   const kept = outgoing(conversationId);
   if (kept !== null && kept.streamId === null && kept.text === text) {

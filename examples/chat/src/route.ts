@@ -1,4 +1,4 @@
-// Where the page is: #/AGENT or #/AGENT/CONVERSATION. A reload, a link and the back button all lead to the same place.
+// The page's route: #/AGENT or #/AGENT/CONVERSATION. Reloads, links and the back button keep it.
 import { useMemo, useSyncExternalStore } from 'react';
 
 export interface Route {

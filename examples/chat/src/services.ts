@@ -1,4 +1,4 @@
-// Which services behind the gateway are down. Asked when an error names one, and again and again until none is.
+// The services that are down. Queried when an error names a service, then polled until all have recovered.
 import { useCallback, useEffect, useRef, useState } from 'react';
 import type { Client } from 'urql';
 import { PlatformDocument, type ServiceName } from './gql/graphql';
@@ -6,7 +6,7 @@ import { PlatformDocument, type ServiceName } from './gql/graphql';
 const AGAIN_MS = 2000;
 const listeners = new Set<() => void>();
 
-/** Something went wrong that a service may have caused. */
+/** An error occurred that a service may have caused. */
 export function reportTrouble(): void {
   listeners.forEach((tell) => tell());
 }
@@ -14,7 +14,7 @@ export function reportTrouble(): void {
 export interface Services {
   down: ServiceName[];
   gatewayDown: boolean;
-  /** How many times all services came back after some were down. */
+  /** How many times all services have recovered. */
   recoveries: number;
 }
 

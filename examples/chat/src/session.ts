@@ -1,11 +1,11 @@
-// Who is signed in. `refused` says that the gateway no longer takes the token; the page stays as it is meanwhile.
+// The signed-in user. `refused`: the gateway no longer accepts the token; the page keeps its state meanwhile.
 import { useSyncExternalStore } from 'react';
 import { recall, remember } from './store';
 
 export interface Session {
   token: string;
   refused: boolean;
-  /** How many times somebody has signed in since the page was loaded. */
+  /** How many sign-ins there were since the page was loaded. */
   signIns: number;
 }
 
@@ -43,7 +43,7 @@ function subscribe(tell: () => void): () => void {
   return () => listeners.delete(tell);
 }
 
-/** Whose token it is: the `sub` claim, unverified. It only decides whether the cache may be kept. */
+/** The token's user: the unverified `sub` claim. It only decides whether the cache can be kept. */
 export function userOf(given: string): string {
   try {
     const claims = (given.split('.')[1] ?? '').replaceAll('-', '+').replaceAll('_', '/');

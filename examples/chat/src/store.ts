@@ -1,4 +1,4 @@
-// What has to outlive a reload, kept for this tab. A browser may forbid it; then a reload forgets.
+// State of this tab that survives a reload. If the browser forbids storage, it is lost.
 
 export function recall(key: string): string {
   try {

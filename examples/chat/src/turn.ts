@@ -1,5 +1,5 @@
-// A turn while it lasts: what has been said of the answer, in the order it came. Whole messages are not kept here: they
-// are in the cache, and what stands there is no longer shown from here (see `unstored`).
+// A turn in progress: the parts of the answer received so far, in order. Complete messages are in the cache and are no
+// longer shown from here (see `unstored`).
 import type { FollowStreamSubscription, MessageInPlaceFragment } from './gql/graphql';
 
 export type StreamEvent = FollowStreamSubscription['stream'];
@@ -7,10 +7,10 @@ type Ended = Extract<StreamEvent, { __typename: 'StreamEnded' }>;
 
 export interface Part {
   kind: 'answer' | 'thought' | 'call';
-  /** The id that the message will have; null for the snapshot that a reload began with. */
+  /** The id of the future message; null for a snapshot after a reload. */
   messageId: string | null;
   key: string;
-  /** The tool's name, in a call. */
+  /** The tool's name, for a tool call. */
   name: string;
   text: string;
 }
@@ -18,7 +18,7 @@ export interface Part {
 export interface Turn {
   streamId: string;
   runId: string | null;
-  /** What was said to the agent, and the id it will stand under. */
+  /** The user's message and its future id. */
   question: string;
   questionId: string | null;
   parts: Part[];
@@ -32,7 +32,7 @@ export interface Start {
   runId: string | null;
   question?: string;
   questionId?: string | null;
-  /** A snapshot to go on from: the answer so far, and the cursor it reaches to. */
+  /** A snapshot to resume from: the answer so far and its last cursor. */
   text?: string;
   after?: string;
 }
@@ -95,7 +95,7 @@ function piece(messageId: string | null, text: string, suffix = '', name = '') {
   return { messageId, key: `${messageId}${suffix}`, name, text };
 }
 
-/** More of a part, or a new one. What comes straight after a snapshot's answer continues it. */
+/** Appends to a part, or adds a new one. Text directly after a snapshot continues it. */
 function extended(parts: Part[], more: Part): Part[] {
   const last = parts.at(-1);
   const continues = last?.messageId === null && last.kind === 'answer' && more.kind === 'answer';
@@ -109,7 +109,7 @@ function extended(parts: Part[], more: Part): Part[] {
 
 type Message = MessageInPlaceFragment['node'];
 
-/** What of a turn does not stand among the messages yet. */
+/** Returns the parts of a turn that are not among the cached messages. */
 export function unstored(turn: Turn, messages: Message[]): { question: string; parts: Part[] } {
   const ids = new Set(messages.map((message) => message.id));
   const asked = turn.questionId !== null && ids.has(turn.questionId);
@@ -123,7 +123,7 @@ export function unstored(turn: Turn, messages: Message[]): { question: string; p
   return { question: asked ? '' : turn.question, parts };
 }
 
-/** A snapshot has the text of all of the turn's answers; those that stand already are at its front. */
+/** A snapshot contains the text of all answers of the turn; cached answers are at its start. */
 function afterStored(text: string, messages: Message[]): string {
   const begins = messages.findLastIndex((one) => TURN_BEGINS.has(one.__typename));
   return messages.slice(begins + 1).reduce((rest, one) => {

@@ -8,18 +8,18 @@ import type { Start } from './turn';
 export type Sending =
   | { state: 'idle' }
   | { state: 'sending' }
-  /** The conversation is busy with another run; the person decides. */
+  /** The conversation has another run in progress; the user decides. */
   | { state: 'busy'; runId: string | null }
-  /** Sent as soon as the conversation is free. */
+  /** Sent as soon as the conversation is idle. */
   | { state: 'waiting'; text: string }
   | { state: 'failed'; problem: Problem };
 
 interface Options {
   conversationId: string;
-  /** Whether the page sees the conversation at work. */
+  /** Whether the page knows of a run in progress. */
   busy: boolean;
   onBegun: (start: Start) => void;
-  /** The gateway says that the conversation is busy; the page may not know with what. */
+  /** The gateway reports a run in progress; the page may not know which. */
   onBusy: () => void;
 }
 

@@ -2,7 +2,7 @@ import { useEffect, useLayoutEffect, useRef, type DependencyList, type RefObject
 
 const NEAR_PX = 80;
 
-/** Keeps a list scrolled to its end while it grows, unless the reader has scrolled away from there. */
+/** Keeps a growing list scrolled to its end, unless the user has scrolled away. */
 export function useStickToEnd<Element extends HTMLElement>(growing: DependencyList): RefObject<Element | null> {
   const list = useRef<Element>(null);
   const atEnd = useRef(true);

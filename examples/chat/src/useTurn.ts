@@ -8,13 +8,13 @@ import { reduce, type Start, type Turn } from './turn';
 
 export interface TurnControls {
   turn: Turn | null;
-  /** Follow a stream, unless that has been done already. */
+  /** Follows a stream, unless it is followed already. */
   begin: (start: Start) => void;
   stop: () => void;
   drop: () => void;
 }
 
-/** The turn that a conversation is at, if any. */
+/** The conversation's turn in progress, if any. */
 export function useTurn(conversationId: string, onGone: (problem: Problem) => void): TurnControls {
   const client = useClient();
   const [turn, tell] = useReducer(reduce, null);

@@ -13,7 +13,7 @@ const makeCache = () =>
     },
   });
 
-/** Puts a message at the end of the `messages` of an agent or a conversation. */
+/** Appends a message to the `messages` of an agent or a conversation. */
 function appendMessage(cache, owner, edge) {
   cache.modify({
     id: cache.identify(owner),
@@ -29,7 +29,7 @@ function appendMessage(cache, owner, edge) {
   });
 }
 
-/** Takes out what a turn that failed has left unsaid: Letta stores a message when the turn's first step is over. */
+/** Removes the messages of a failed turn that Letta has not stored. */
 function dropUnstored(cache, owner) {
   cache.modify({
     id: cache.identify(owner),

@@ -21,7 +21,7 @@ const [Follow, Say] = await Promise.all(['FollowSubscription', 'SaySubscription'
 const QUERIES = { Agent, Conversation };
 const FIELD = { Agent: 'agent', Conversation: 'conversation' };
 
-/** Says where a list begins and ends: @appendEdge leaves its `pageInfo` as it was. */
+/** Updates the cursors of `pageInfo`, which @appendEdge does not change. */
 function keepEnds(store, connectionId) {
   const list = store.get(connectionId);
   const edges = list?.getLinkedRecords('edges');
@@ -30,7 +30,7 @@ function keepEnds(store, connectionId) {
   pageInfo?.setValue(edges.at(-1)?.getValue('cursor') ?? null, 'endCursor');
 }
 
-/** Takes out what a turn that failed has left unsaid: Letta stores a message when the turn's first step is over. */
+/** Removes the messages of a failed turn that Letta has not stored. */
 function dropUnstored(store, connectionId) {
   const list = store.get(connectionId);
   for (const edge of list?.getLinkedRecords('edges') ?? []) {

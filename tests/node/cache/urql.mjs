@@ -16,7 +16,7 @@ const owners = new Map(); // by stream, the agent or conversation whose list it 
 /** Changes the edges of the open `messages` of an agent or a conversation. */
 function changeMessages(cache, owner, change) {
   const field = FIELD[owner.__typename];
-  const variables = { id: owner.id, last: NEWEST }; // as the list was opened
+  const variables = { id: owner.id, last: NEWEST }; // as in the query that loaded the list
   cache.updateQuery({ query: MESSAGES[owner.__typename], variables }, (data) => {
     const list = data?.[field]?.messages;
     if (!list) return data;
@@ -27,7 +27,7 @@ function changeMessages(cache, owner, change) {
   });
 }
 
-/** Puts a message at the end. After a turn that failed, takes out what Letta has never stored. */
+/** Appends a message. After a failed turn, removes messages that Letta has not stored. */
 function heard(cache, owner, { edge, userMessageEdge, outcome }) {
   const added = edge ?? userMessageEdge;
   if (added) {
@@ -52,7 +52,7 @@ function prependConversation(cache, agentId, edge) {
 
 const embedded = () => null;
 const cacheOptions = {
-  schema, // without it, an update cannot read what has fragments on several types
+  schema, // required to read fragments on several types in an update
   keys: {
     MessageConnection: embedded,
     MessageEdge: embedded,

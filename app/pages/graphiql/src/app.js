@@ -9,11 +9,11 @@ import { createFetcher } from './fetcher.js';
 const CONFIG = JSON.parse(document.querySelector('meta[name=agentgraph]').content);
 const nameOf = ({ query }) => /^\s*(?:query|mutation|subscription)\s+(\w+)/m.exec(query)?.[1];
 const HINT = CONFIG.developmentTokens
-  ? 'Paste a token: agentgraph token prints one.'
-  : 'Paste your access token: the one Supabase gave you at sign-in.';
+  ? 'Paste a token. The command agentgraph token prints one.'
+  : 'Paste the access token that Supabase returned at sign-in.';
 const NO_RUN = { filled: {}, transport: null, events: 0, text: '', outcome: null };
 
-// Kept for this browser tab, and gone with it. A server that hands out a token hands out a fresh one at each load.
+// Stored for this browser tab only. If the server provides a token, it provides a new one at each load.
 const kept = (name, otherwise) => sessionStorage.getItem(`agentgraph:${name}`) ?? otherwise;
 const keep = (name, value) => sessionStorage.setItem(`agentgraph:${name}`, value);
 
@@ -52,7 +52,7 @@ function heard(before, event) {
   };
 }
 
-// What a run's words in <> stood for, and the text of its stream so far: the answer above shows its newest event only.
+// Shows the resolved placeholders of a run and the text of its stream; GraphiQL's result shows only the newest event.
 function Run({ run, clear }) {
   const tab = useGraphiQL((state) => state.tabs[state.activeTabIndex]?.id);
   useEffect(clear, [tab]);
@@ -104,7 +104,7 @@ function Bar({ token, setToken, transport, setTransport }) {
         'aria-describedby': 'token-hint',
         onChange: (change) => setToken(change.target.value),
       }),
-      h('span', { id: 'token-hint' }, token ? (token === CONFIG.token ? 'Ada, for a day' : '') : HINT),
+      h('span', { id: 'token-hint' }, token ? (token === CONFIG.token ? 'Ada, valid for one day' : '') : HINT),
     ),
     h(
       'fieldset',
@@ -118,7 +118,7 @@ function Bar({ token, setToken, transport, setTransport }) {
   ];
 }
 
-// Goes to the tab of a saved operation, and opens it again where it was closed.
+// Switches to the tab of a saved operation, or opens it again.
 function Examples() {
   const tabs = useGraphiQL((state) => state.tabs);
   const queryEditor = useGraphiQL((state) => state.queryEditor);

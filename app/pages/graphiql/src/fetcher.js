@@ -1,4 +1,4 @@
-// How GraphiQL reaches the graph: queries and mutations by POST; subscriptions over SSE or WebSocket, as the switch says.
+// Sends queries and mutations over POST, and subscriptions over SSE or WebSocket, as the switch selects.
 import { getOperationAST, parse } from 'graphql';
 import { createClient as createSseClient } from 'graphql-sse';
 import { createClient as createSocketClient } from 'graphql-ws';
@@ -7,7 +7,7 @@ import { fill } from './fill.js';
 const URL_HERE = `${location.origin}/graphql`;
 const ACCEPT = 'application/graphql-response+json, application/json';
 
-// `session` has the token and the transport of the moment, and is told of each run: begun(run), event(payload), ended().
+// `session` has the current token and transport, and receives the callbacks begun(run), event(payload) and ended().
 export const createFetcher = (session) => async (params, options) => {
   const headers = { ...(session.token && { Authorization: `Bearer ${session.token}` }), ...options?.headers };
   const post = (body) => send(body, headers);
@@ -34,17 +34,17 @@ async function send(body, headers) {
   return answer.json();
 }
 
-// GraphiQL names the operation it saw last, which a quick change of tabs leaves behind; a document's only one needs no name.
+// After a quick change of tabs, GraphiQL's operation name can be stale. A document's only operation needs no name.
 function operationOf({ query, operationName }) {
   try {
     const document = parse(query);
     return getOperationAST(document) ?? getOperationAST(document, operationName);
   } catch {
-    return null; // the server says what is wrong with it
+    return null; // the server reports the syntax error
   }
 }
 
-// No async generator: its return() would wait for the next event, and the stop button with it.
+// Not an async generator: its return(), and with it the stop button, would wait for the next event.
 function watched(client, request, session) {
   const events = client.iterate(request);
   const finish = () => (session.ended(), client.dispose());
@@ -70,10 +70,10 @@ function watched(client, request, session) {
   };
 }
 
-// What the gateway said, out of what the clients throw: a closing frame, a refusal over HTTP, or a list of errors.
+// Extracts the gateway's message from a client's error: a close frame, an HTTP error response, or a list of errors.
 async function explained(error) {
   if (Array.isArray(error)) return new Error(error.map(({ message }) => message).join('\n'));
-  if (typeof error?.code === 'number') return new Error(`The socket was closed: ${error.code} ${error.reason}`);
+  if (typeof error?.code === 'number') return new Error(`The WebSocket was closed: ${error.code} ${error.reason}`);
   const body = await error?.response?.json?.().catch(() => null);
   return body?.errors ? new Error(body.errors.map(({ message }) => message).join('\n')) : error;
 }

@@ -1,5 +1,5 @@
-// Saved operations say <first agent> and the like in their variables. What those stand for is looked up at each run, so
-// that an operation works at its first click, whoever signs in.
+// Variables of saved operations contain placeholders such as <first agent>. They are resolved at each run, so that an
+// operation works at once for every user.
 
 const LOOK_UP = `query WhatIsMine {
   viewer {
@@ -13,16 +13,16 @@ const agent = (data) => data?.viewer?.agents?.nodes?.[0];
 const block = (data) => agent(data)?.memoryBlocks?.[0];
 
 const MEANING = {
-  '<first agent>': [(data) => agent(data)?.id, 'You have no agent yet.'],
+  '<first agent>': [(data) => agent(data)?.id, 'You have no agent.'],
   '<first memory block>': [(data) => block(data)?.id, 'Your first agent has no memory block called human.'],
-  '<what stands there>': [(data) => block(data)?.value, 'Your first agent has no memory block called human.'],
-  '<first chat model>': [(data) => data?.models?.[0]?.name, 'Your key may call no chat model.'],
+  '<current value>': [(data) => block(data)?.value, 'Your first agent has no memory block called human.'],
+  '<first chat model>': [(data) => data?.models?.[0]?.name, 'Your key has no permission to call a chat model.'],
   '<today>': [() => day(0)],
   '<a month ago>': [() => day(-30)],
-  '<last stream>': [(data) => data?.viewer?.streams?.at(-1)?.id, 'There is no stream yet: run SendMessage first.'],
+  '<last stream>': [(data) => data?.viewer?.streams?.at(-1)?.id, 'You have no stream: run SendMessage first.'],
 };
 
-// Variables with every such word replaced, and what it was replaced by. `post` asks the graph.
+// Returns the variables with all placeholders replaced, and the replacements. `post` sends a GraphQL request.
 export async function fill(variables, post) {
   const found = new Set();
   walk(variables, (text) => (text === '<new key>' || Object.hasOwn(MEANING, text) ? found.add(text) && text : text));
