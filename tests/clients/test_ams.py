@@ -22,14 +22,14 @@ from clients.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from tests.clients.test_upstream import Wire, guard, scope
+from tests.support.upstream_calls import ScriptedTransport, scope, upstream_with
 
 AGENT = "agent-00000000-0000-4000-8000-000000000001"
 
 
 def ams_answering(
     status: int, body: Any, headers: dict[str, str] | None = None
-) -> tuple[Ams, list[httpx.Request], Wire]:
+) -> tuple[Ams, list[httpx.Request], ScriptedTransport]:
     seen: list[httpx.Request] = []
     content = body if isinstance(body, bytes) else orjson.dumps(body)
 
@@ -37,7 +37,7 @@ def ams_answering(
         seen.append(request)
         return httpx.Response(status, content=content, headers=headers)
 
-    upstream, wire, _ = guard(act)
+    upstream, wire, _ = upstream_with(act)
     return Ams(upstream), seen, wire
 
 

@@ -11,10 +11,10 @@ from clients.errors import UpstreamError
 from clients.letta import frames, messages
 from clients.letta.client import Letta
 from clients.letta.messages import OpaqueMessage, decode_message, decode_page
-from clients.letta.records import RunRecord, StepRecord
+from clients.letta.records import AgentToChange, RunRecord, StepRecord
 from clients.sse import SseEvent
 from clients.usage import Usage
-from tests.clients.test_upstream import guard, scope
+from tests.support.upstream_calls import scope, upstream_with
 
 KINDS = {
     "system_message": messages.SystemMessage,
@@ -115,7 +115,7 @@ async def test_a_search_has_scores_where_letta_has_them(told: tuple[float, ...],
         assert asked == {"query": "what", "agent_id": "agent-1", "limit": 5}
         return httpx.Response(200, content=msgspec.json.encode(hits))
 
-    found = await Letta(guard(act)[0]).search_passages(scope(), "agent-1", "what", 5)
+    found = await Letta(upstream_with(act)[0]).search_passages(scope(), "agent-1", "what", 5)
     assert [hit.score for hit in found] == shown
     assert {hit.passage.agent_id for hit in found} <= {"agent-1"}
 
@@ -125,7 +125,7 @@ async def test_an_answer_that_is_no_list_of_passages() -> None:
         return httpx.Response(200, content=b'{"detail": "secret of the upstream"}')
 
     with pytest.raises(UpstreamError) as caught:
-        await Letta(guard(act)[0]).passages(scope(), "agent-1", limit=1, newest_first=True)
+        await Letta(upstream_with(act)[0]).passages(scope(), "agent-1", limit=1, newest_first=True)
     assert (caught.value.reason, "secret" in caught.value.message) == ("DECODE", False)
 
 
@@ -197,3 +197,31 @@ def test_a_run_that_has_a_time_of_completion_is_not_active() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert not RunRecord(id="run-1", raw_status="running", completed_at=now).is_active
     assert RunRecord(id="run-1", raw_status="running").is_active
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"handle": "openai-proxy/old", "model": "old", "display_name": "Old", "model_endpoint": "e"},
+            {"handle": "openai-proxy/new/er", "model": "new/er", "display_name": None, "model_endpoint": "e"},
+        ),
+        ({"handle": None, "model": "old"}, {"handle": None, "model": "new/er", "display_name": None}),
+        ({"handle": "old"}, {"handle": "new/er", "model": "new/er", "display_name": None}),
+        (
+            {"context_window": 9000, "max_tokens": 900},
+            {"context_window": 800, "max_tokens": 90, "model": "new/er", "display_name": None},
+        ),
+        (
+            {"context_window": 700, "max_tokens": None},
+            {"context_window": 700, "max_tokens": None, "model": "new/er", "display_name": None},
+        ),
+    ],
+)
+def test_another_model_in_a_config(config: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert AgentToChange(llm_config=config).with_model("new/er", context=800, output=90) == expected
+
+
+def test_a_model_that_tells_no_limits_leaves_them() -> None:
+    config = AgentToChange(llm_config={"context_window": 9000}).with_model("new", context=None, output=None)
+    assert config["context_window"] == 9000

@@ -1,102 +1,18 @@
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import gzip
-import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
-
 import httpx
-import msgspec
 import pytest
 
-from clients.breaker import BreakerState
-from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamRejected
-from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS, Page, Records, decode
-from clients.errors import Service, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from clients.calls import Answer, Call, UpstreamRejected
+from clients.errors import UpstreamError
 from clients.transport import FRESH, IdleConnectionDropped
-from clients.upstream import Upstream
-from clients.wire import MAX_REFUSAL_BYTES
-
-
-class Observer:
-    def __init__(self) -> None:
-        self.outcomes: list[str] = []
-        self.states: list[tuple[str | None, BreakerState]] = []
-        self.repeated: list[str] = []
-
-    def call_ended(
-        self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
-    ) -> None:
-        self.outcomes.append(outcome)
-
-    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        self.repeated.append(operation)
-
-    def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
-        self.states.append((part, state))
-
-
-class Wire(httpx.AsyncBaseTransport):
-    """A transport that does what the test says."""
-
-    def __init__(self, act: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
-        self.act = act
-        self.calls = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.calls += 1
-        return await self.act(request)
-
-
-def guard(
-    act: Callable[[httpx.Request], Awaitable[httpx.Response]], **limits: float
-) -> tuple[Upstream, Wire, Observer]:
-    wire, observer = Wire(act), Observer()
-    bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
-    upstream = Upstream(
-        Service.AMS,
-        "http://ams",
-        translate=lambda rejected: rejected,
-        headers={"authorization": "secret"},
-        limits=bounds,
-        observer=observer,
-        transport=wire,
-    )
-    return upstream, wire, observer
-
-
-def scope(seconds: float = 5, caller: str | None = None) -> CallScope:
-    """A scope with a new caller unless one is given, so that no caller's share is its bound."""
-    return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=caller or str(uuid.uuid4()))
-
-
-def answering(status: int) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=b"{}")
-
-    return act
-
-
-async def forever(_: httpx.Request) -> httpx.Response:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-async def ask(upstream: Upstream, seconds: float = 5, caller: str | None = None) -> None:
-    await upstream.request(scope(seconds, caller), Call(operation="me", path="/me"))
-
-
-async def read_stream(upstream: Upstream, call: Call, caller: str | None = None) -> bytes:
-    async with upstream.stream(scope(5, caller), call, opens_within=1) as answer:
-        return b"".join([chunk async for chunk in answer.chunks])
-
-
-def parts(upstream: Upstream) -> dict[str, str]:
-    """The state of each part whose breakers are not all closed."""
-    return {part.part: part.state.value for part in upstream.breakers.parts()}
+from tests.support.upstream_calls import (
+    answering,
+    ask,
+    parts,
+    scope,
+    upstream_with,
+)
 
 
 async def test_the_scope_and_the_credential_are_sent() -> None:
@@ -106,7 +22,7 @@ async def test_the_scope_and_the_credential_are_sent() -> None:
         seen.append(request)
         return httpx.Response(200, content=b"{}", headers={"Set-Cookie": "a=b"})
 
-    upstream, _, observer = guard(act)
+    upstream, _, observer = upstream_with(act)
     call = Call(operation="x", method="POST", path="/x", params=[("a", "1"), ("a", "2")], json={"b": 1})
     await upstream.request(scope(), call)
     await ask(upstream)
@@ -120,398 +36,25 @@ async def test_the_scope_and_the_credential_are_sent() -> None:
     assert observer.outcomes == ["ok", "ok"]
 
 
-async def test_no_call_is_made_after_the_deadline() -> None:
-    upstream, wire, observer = guard(answering(200))
-    with pytest.raises(UpstreamTimeout) as caught:
-        await ask(upstream, -1)
-    assert caught.value.reason == "DEADLINE"
-    assert wire.calls == 0
-    assert observer.outcomes == ["timeout"]
-
-
-async def test_a_timeout_counts_as_a_failure_of_the_part() -> None:
-    upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
-    with pytest.raises(UpstreamTimeout):
-        await ask(upstream, 0.02)
-    assert parts(upstream) == {"me": "open"}
-    assert observer.states == [("me", BreakerState.OPEN)]
-    assert upstream.breakers.service_state is BreakerState.CLOSED
-    assert upstream.is_idle
-
-
-async def test_a_timeout_shorter_than_fair_does_not_count() -> None:
-    upstream, _, _ = guard(forever, breaker_failures=1, fair=10)
-    with pytest.raises(UpstreamTimeout):
-        await ask(upstream, 0.02)
-    assert parts(upstream) == {}
-
-
-async def test_a_timeout_of_a_model_counts_for_its_caller_alone() -> None:
-    upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
-    call = Call(operation="complete", path="/complete", model="slow", model_work=True)
-    for caller in ("a", "b", "c", "d"):
-        with pytest.raises(UpstreamTimeout) as caught:
-            async with upstream.stream(scope(5, caller), call, opens_within=0.05):
-                pass
-        assert caught.value.reason == "FIRST_TOKEN"
-    with pytest.raises(UpstreamTimeout):
-        await upstream.request(scope(0.05), call)
-    [part] = upstream.breakers.parts()
-    assert (part.part, part.callers) == ("model:slow", 5)
-    assert (None, BreakerState.OPEN) not in observer.states
-
-
-async def test_a_5xx_that_refuses_the_call_is_a_refusal() -> None:
-    upstream, _, observer = guard(answering(503), breaker_failures=1)
-    call = Call(operation="x", path="/x", is_refusal=lambda answer: answer.body == b"{}")
-    with pytest.raises(UpstreamRejected) as caught:
-        await upstream.request(scope(), call)
-    with pytest.raises(UpstreamRejected):
-        async with upstream.stream(scope(), call, opens_within=1):
-            pass
-    assert caught.value.status == 503
-    assert parts(upstream) == {}
-    with pytest.raises(UpstreamError):
-        await upstream.request(scope(), Call(operation="x", path="/x", is_refusal=lambda _: False))
-    assert parts(upstream) == {"x": "open"}
-    assert observer.outcomes[:2] == ["rejected", "rejected"]
-
-
-async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_nothing_else() -> None:
-    upstream, wire, _ = guard(answering(500), breaker_failures=2)
-    gone = Call(operation="chat", path="/", model="gone", model_work=True, is_models_failure=lambda _: True)
-    for caller in ("a", "b"):
-        with pytest.raises(UpstreamRejected):
-            await upstream.request(scope(5, caller), gone)
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await upstream.request(scope(5, "c"), gone)
-    assert (caught.value.reason, caught.value.http_status) == ("MODEL", 503)
-    assert caught.value.message == "Model gone keeps failing: its breaker is open. Retry in 1000 s."
-    assert caught.value.retry_after_seconds == pytest.approx(1000, abs=1)
-    assert parts(upstream) == {"model:gone": "open"}
-    wire.act = answering(200)
-    await upstream.request(scope(5, "a"), replace(gone, model="alive"))
-    await ask(upstream, caller="a")
-
-
-async def test_model_calls_and_other_calls_have_slots_of_their_own() -> None:
-    upstream, wire, _ = guard(forever, max_model_calls=1)
-    model = Call(operation="complete", path="/complete", model_work=True)
-    waiting = asyncio.create_task(upstream.request(scope(), model))
-    while wire.calls < 1:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable):
-        await upstream.request(scope(), model)
-    wire.act = answering(200)
-    await ask(upstream)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-
-
-async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
-    upstream, wire, observer = guard(forever, max_concurrent=2, breaker_failures=1)
-    tasks = [asyncio.create_task(ask(upstream)) for _ in range(2)]
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await ask(upstream)
-    assert caught.value.reason == "BULKHEAD_FULL"
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert upstream.is_idle
-    assert parts(upstream) == {}
-    assert observer.outcomes == ["unavailable", "cancelled", "cancelled"]
-    wire.act = answering(200)
-    await asyncio.gather(ask(upstream), ask(upstream))
-
-
-@pytest.mark.parametrize("model_work", [False, True])
-async def test_one_caller_has_a_share_of_the_slots(model_work: bool) -> None:
-    upstream, wire, _ = guard(forever, max_concurrent=8, max_model_calls=8)
-    greedy, modest = replace(scope(), caller="greedy"), replace(scope(), caller="modest")
-    call = Call(operation="me", path="/me", model_work=model_work)
-    tasks = [asyncio.create_task(upstream.request(greedy, call)) for _ in range(2)]
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    wire.act = answering(200)
-    late = asyncio.create_task(upstream.request(greedy, call))
-    assert (await upstream.request(modest, call)).status == 200
-    if model_work:
-        with pytest.raises(UpstreamUnavailable) as caught:
-            await late
-        assert caught.value.reason == "BULKHEAD_FULL"
-    else:  # waits for its own, past the time that it would wait for others
-        with pytest.raises(UpstreamTimeout) as out_of_time:
-            await upstream.request(replace(greedy, deadline=time.monotonic() + 0.2), call)
-        assert out_of_time.value.reason == "DEADLINE"
-        tasks[0].cancel()
-        assert (await late).status == 200
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert upstream.is_idle
-
-
-async def test_calls_of_letta_have_slots_of_their_own() -> None:
-    upstream, wire, _ = guard(forever, max_concurrent=1, max_model_calls=1, max_returning=1)
-    model = Call(operation="chat.completions", path="/", model_work=True)
-    tasks = [asyncio.create_task(ask(upstream)), asyncio.create_task(upstream.request(scope(), model))]
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    wire.act = answering(200)
-    returning = replace(scope(), returning=True)
-    for call in (model, Call(operation="me", path="/me")):
-        with pytest.raises(UpstreamUnavailable):
-            await upstream.request(scope(), call)
-        assert (await upstream.request(returning, call)).status == 200
-    wire.act = forever
-    tasks.append(asyncio.create_task(upstream.request(returning, model)))
-    while wire.calls < 5:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable) as caught:  # bounded as well
-        await upstream.request(returning, model)
-    assert caught.value.reason == "BULKHEAD_FULL"
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@pytest.mark.parametrize(("status", "counts"), [(500, True), (503, True), (404, False), (401, False), (408, False)])
-async def test_what_counts_as_a_failure(status: int, counts: bool) -> None:
-    upstream, _, _ = guard(answering(status), breaker_failures=3)
-    for _ in range(3):
-        with contextlib.suppress(UpstreamError, UpstreamRejected):
-            await ask(upstream, caller="a")
-    assert parts(upstream) == ({"me": "open"} if counts else {})
-
-
-@pytest.mark.parametrize("status", [429, 501, 200, 301, 304])
-async def test_what_does_not_count_as_a_failure(status: int) -> None:
-    upstream, _, _ = guard(answering(status), breaker_failures=1)
-    with contextlib.suppress(UpstreamError, UpstreamRejected):
-        await ask(upstream)
-    assert parts(upstream) == {}
-
-
-async def test_half_open_admits_one_trial_call_and_another_after_a_cancelled_one() -> None:
-    upstream, wire, _ = guard(answering(500), breaker_failures=1, breaker_reset=0.001)
-    with pytest.raises(UpstreamError):
-        await ask(upstream, caller="a")
-    await asyncio.sleep(0.002)
-    wire.act = forever
-    trial = asyncio.create_task(ask(upstream, caller="a"))
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await ask(upstream, caller="a")
-    assert caught.value.reason == "BREAKER_OPEN"
-    assert caught.value.message == "AMS (me) keeps failing: its breaker is open. Retry in 1 s."
-    trial.cancel()
-    await asyncio.gather(trial, return_exceptions=True)
-    assert parts(upstream) == {"me": "half-open"}
-    wire.act = answering(200)
-    await ask(upstream, caller="a")
-    assert parts(upstream) == {}
-
-
-async def test_an_outcome_from_before_a_change_of_state_does_not_count() -> None:
-    release = asyncio.Event()
-
-    async def late(_: httpx.Request) -> httpx.Response:
-        await release.wait()
-        return httpx.Response(200, content=b"{}")
-
-    upstream, wire, _ = guard(late, breaker_failures=1)
-    slow = asyncio.create_task(ask(upstream, caller="a"))
-    while wire.calls < 1:
-        await asyncio.sleep(0)
-    wire.act = answering(500)
-    with pytest.raises(UpstreamError):
-        await ask(upstream, caller="a")
-    release.set()
-    await slow
-    assert parts(upstream) == {"me": "open"}
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (httpx.ConnectError("http://secret@ams"), "CONNECT"),
-        (httpx.ConnectTimeout(""), "CONNECT"),
-        (httpx.ReadTimeout(""), "DEADLINE"),
-        (httpx.RemoteProtocolError("their words"), "CUT"),
-    ],
-)
-async def test_each_transport_error_has_its_reason_and_a_safe_message(error: Exception, reason: str) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise error
-
-    upstream, _, _ = guard(act)
-    with pytest.raises((UpstreamError, UpstreamTimeout, UpstreamUnavailable)) as caught:
-        await ask(upstream)
-    assert caught.value.reason == reason
-    assert "secret" not in caught.value.message
-    assert "their words" not in caught.value.message
-
-
-@pytest.mark.parametrize("error", [httpx.ConnectError(""), httpx.ConnectTimeout("")])
-async def test_failed_connections_open_the_breaker_for_all_callers(error: Exception) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise error
-
-    upstream, wire, observer = guard(act)
-    for _ in range(5):
-        with pytest.raises(UpstreamUnavailable):
-            await ask(upstream, caller="a")
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await upstream.request(scope(5, "b"), Call(operation="other", path="/"))
-    assert caught.value.reason == "BREAKER_OPEN"
-    assert caught.value.message == "AMS keeps failing: its breaker is open. Retry in 1000 s."
-    assert wire.calls == 5
-    assert parts(upstream) == {}
-    assert observer.states == [(None, BreakerState.OPEN)]
-
-
-class Cut(httpx.AsyncByteStream):
-    """A body that breaks off."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield b"data: {}\n\n"
-        raise httpx.ReadError("")
-
-
-async def test_a_stream_that_breaks_off_counts_as_a_failure() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Cut(), headers={"content-type": "text/event-stream"})
-
-    upstream, _, observer = guard(act, breaker_failures=3)
-    call = Call(operation="send", method="POST", path="/", model_work=True, subject="agent-1")
-    for _ in range(3):
-        with pytest.raises(UpstreamError) as caught:
-            await read_stream(upstream, call, "a")
-        assert caught.value.reason == "CUT"
-    assert parts(upstream) == {"send:agent-1": "open"}
-    assert observer.outcomes == ["error"] * 3
-
-
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-async def test_a_redirect_is_an_error_that_names_the_setting(status: int) -> None:
-    upstream, _, observer = guard(answering(status))
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert caught.value.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
-    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
-    with pytest.raises(UpstreamError) as streamed:
-        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
-            pass
-    assert streamed.value.message == caught.value.message
-    with pytest.raises(UpstreamError) as pinged:
-        await upstream.ping(scope(), "/health")
-    assert pinged.value.message == caught.value.message
-    assert observer.outcomes == ["error", "error"]
-
-
-@pytest.mark.parametrize("status", [101, 304])
-async def test_an_unexpected_status_is_an_error(status: int) -> None:
-    upstream, _, _ = guard(answering(status))
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-async def test_a_5xx_keeps_its_retry_after(status: int) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, headers={"Retry-After": "7"})
-
-    upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert (caught.value.retry_after_seconds, caught.value.retryable) == (7, True)
-
-
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b"not json", b"\xff"])
 async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=body)
 
-    upstream, _, _ = guard(act)
+    upstream, _, _ = upstream_with(act)
     with pytest.raises(UpstreamError) as caught:
         await upstream.ping(scope(), "/health")
     assert caught.value.reason == "DECODE"
     assert "AMS_BASE_URL" in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("status", "media_type", "body"),
-    [
-        (200, "text/html", b"<html>"),
-        (200, "application/json", b"{}"),
-        (200, "text/plain", b"data at 9"),
-        (204, None, b""),
-    ],
-)
-async def test_an_answer_that_is_not_a_stream_of_events_is_an_error(
-    status: int, media_type: str | None, body: bytes
-) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=body, headers={"content-type": media_type} if media_type else {})
-
-    upstream, _, _ = guard(act, breaker_failures=1)
-    with pytest.raises(UpstreamError) as caught:
-        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
-            pass
-    assert (caught.value.reason, caught.value.retryable) == ("DECODE", False)
-    assert parts(upstream) == {"x": "open"}
-
-
 async def test_a_check_finds_an_error_with_status_200() -> None:
-    upstream, _, _ = guard(answering(200), breaker_failures=1)
+    upstream, _, _ = upstream_with(answering(200), breaker_failures=1)
     call = Call(operation="x", path="/", check=lambda answer: Answer(429, answer.headers, answer.body))
     with pytest.raises(UpstreamRejected) as caught:
         await upstream.request(scope(), call)
     assert caught.value.status == 429
     assert parts(upstream) == {}
-
-
-async def test_a_compressed_answer_is_decoded_whole_and_streamed() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
-        return httpx.Response(200, stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers)
-
-    upstream, _, _ = guard(act)
-    assert (await upstream.request(scope(), Call(operation="x", path="/"))).body == b"data: {}\n\n"
-    assert await read_stream(upstream, Call(operation="x", path="/")) == b"data: {}\n\n"
-
-
-class Pieces(httpx.AsyncByteStream):
-    """A raw body that comes byte by byte."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for byte in self.body:
-            yield bytes([byte])
-
-
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip", "deflate"])
-async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        headers = {"content-type": "text/event-stream", "content-encoding": encoding}
-        return httpx.Response(200, stream=Pieces(b"\xff\xff\xff\xff"), headers=headers)
-
-    upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert caught.value.reason == "DECODE"
-    with pytest.raises(UpstreamError) as streamed:
-        await read_stream(upstream, Call(operation="x", path="/"))
-    assert streamed.value.reason == "DECODE"
-    with pytest.raises(UpstreamError) as pinged:
-        await upstream.ping(scope(), "/health")
-    assert pinged.value.reason == "DECODE"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
@@ -524,7 +67,7 @@ async def test_only_a_read_is_repeated_after_a_dropped_connection(method: str) -
             raise IdleConnectionDropped("")
         return httpx.Response(200, content=b"{}")
 
-    upstream, _, observer = guard(act, breaker_failures=1)
+    upstream, _, observer = upstream_with(act, breaker_failures=1)
     call = Call(operation="x", method=method, path="/")
     if method == "GET":
         await upstream.request(scope(), call)
@@ -540,152 +83,7 @@ async def test_a_read_is_repeated_once() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         raise IdleConnectionDropped("")
 
-    upstream, wire, _ = guard(act)
+    upstream, wire, _ = upstream_with(act)
     with pytest.raises(UpstreamError):
         await ask(upstream)
     assert wire.calls == 2
-
-
-class Endless(httpx.AsyncByteStream):
-    """A body that never ends."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            yield b" " * 1_000_000
-
-
-class Counted(httpx.AsyncByteStream):
-    """A body of any size, in pieces. ``sent`` counts the bytes that were read."""
-
-    def __init__(self, body: bytes, piece: int = 65_536) -> None:
-        self.body, self.piece, self.sent = body, piece, 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for at in range(0, len(self.body), self.piece):
-            self.sent = min(len(self.body), at + self.piece)
-            yield self.body[at : at + self.piece]
-
-
-MOST = 800_000
-
-
-async def answered(
-    size: AnswerSize, body: bytes, *, encoding: str = "", length: bool = False
-) -> tuple[bytes | str | None, int]:
-    """The body or the reason of the error, and the bytes that were read from the connection."""
-    stream = Counted(body)
-    headers = {"content-encoding": encoding} | ({"content-length": str(len(body))} if length else {})
-
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers=headers, stream=stream)
-
-    upstream, _, _ = guard(act, max_bytes=MOST)
-    try:
-        return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body, stream.sent
-    except UpstreamError as error:
-        return error.reason, stream.sent
-
-
-@pytest.mark.bound("upstream-body")
-@pytest.mark.parametrize("size", AnswerSize)
-async def test_an_answer_is_read_at_its_bound_and_refused_past_it(size: AnswerSize) -> None:
-    most = MOST // size.share
-    assert await answered(size, b" " * most) == (b" " * most, most)
-    reason, taken = await answered(size, b" " * 10 * MOST)
-    assert reason == "TOO_LARGE"
-    assert taken <= most + 65_536
-    assert (await answered(size, b" " * (most + 1)))[0] == "TOO_LARGE"
-    assert await answered(size, b" " * (most + 1), length=True) == ("TOO_LARGE", 0)
-    assert (await answered(size, gzip.compress(b" " * most), encoding="gzip"))[0] == b" " * most
-    assert (await answered(size, gzip.compress(b" " * (most + 1)), encoding="gzip"))[0] == "TOO_LARGE"
-
-
-COUNTS = [*((size, b"{", size.objects) for size in AnswerSize), (AnswerSize.LIST, b",", AnswerSize.LIST.values or 0)]
-
-
-@pytest.mark.bound("upstream-values")
-@pytest.mark.parametrize(("size", "mark", "most"), COUNTS)
-async def test_an_answer_has_as_many_values_as_its_bound_and_no_more(size: AnswerSize, mark: bytes, most: int) -> None:
-    bounds = {"max_bytes": 10 * most * size.share}
-
-    async def read(count: int) -> bytes | str | None:
-        async def act(_: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, stream=Counted((mark * count).ljust(100_000)))
-
-        upstream, _, _ = guard(act, **bounds)
-        try:
-            return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body
-        except UpstreamError as error:
-            return error.reason
-
-    assert await read(most) == (mark * most).ljust(100_000)
-    assert await read(most + 1) == "TOO_LARGE"
-
-
-@pytest.mark.bound("upstream-refusal")
-async def test_a_refusals_body_is_read_at_its_bound_and_not_past_it() -> None:
-    async def refused(length: int) -> bytes:
-        async def act(_: httpx.Request) -> httpx.Response:
-            return httpx.Response(400, stream=Counted(b"x" * length))
-
-        upstream, _, _ = guard(act)
-        with pytest.raises(UpstreamRejected) as rejected:
-            await upstream.request(scope(30), Call(operation="x", path="/"))
-        return rejected.value.body
-
-    assert await refused(MAX_REFUSAL_BYTES) == b"x" * MAX_REFUSAL_BYTES
-    assert await refused(MAX_REFUSAL_BYTES + 1) == b""
-
-
-@pytest.mark.bound("upstream-records")
-def test_a_list_has_as_many_records_as_its_bound_and_no_more() -> None:
-    for kind, most in ((Records[msgspec.Raw], MAX_RECORDS), (Page[msgspec.Raw], MAX_PAGE_RECORDS)):
-        decoder = msgspec.json.Decoder(kind)
-        assert len(decode(Service.AMS, decoder, b"[" + b"1," * (most - 1) + b"1]")) == most
-        with pytest.raises(UpstreamError) as error:
-            decode(Service.AMS, decoder, b"[" + b"1," * most + b"1]")
-        assert error.value.reason == "DECODE"
-
-
-async def test_too_large_answers_do_not_open_a_breaker() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Endless())
-
-    upstream, wire, observer = guard(act, max_bytes=MOST)
-    for _ in range(12):
-        with pytest.raises(UpstreamError) as caught:
-            await upstream.request(scope(30), Call(operation="x", path="/"))
-        assert caught.value.reason == "TOO_LARGE"
-        assert caught.value.unconfirmed
-    assert (wire.calls, observer.states) == (12, [])
-
-
-async def test_a_slow_body_ends_at_the_deadline() -> None:
-    class Dripping(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            while True:
-                yield b" "
-                await asyncio.sleep(0.001)
-
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Dripping())
-
-    upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamTimeout) as caught:
-        await upstream.request(scope(0.2), Call(operation="x", path="/"))
-    assert caught.value.reason == "DEADLINE"
-
-
-async def test_a_refusal_whose_body_has_no_end_is_a_refusal() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, headers={"retry-after": "7"}, stream=Endless())
-
-    upstream, _, _ = guard(act)
-    call = Call(operation="x", path="/")
-    with pytest.raises(UpstreamRejected) as whole:
-        await upstream.request(scope(30), call)
-    with pytest.raises(UpstreamRejected) as streamed:
-        async with upstream.stream(scope(30), call, opens_within=30):
-            pass
-    for refused in (whole.value, streamed.value):
-        assert (refused.status, refused.headers["retry-after"], refused.body) == (429, "7", b"")
