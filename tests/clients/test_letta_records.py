@@ -16,7 +16,7 @@ from clients.sse import SseEvent
 from clients.usage import Usage
 from tests.support.upstream_calls import scope, upstream_with
 
-KINDS = {
+KINDS: dict[str, type] = {
     "system_message": messages.SystemMessage,
     "user_message": messages.UserMessage,
     "assistant_message": messages.AssistantMessage,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,10 +32,10 @@ class Counts:
 
 @contextmanager
 def counted() -> Iterator[Counts]:
-    """Count what the running loop, asyncio's own, does."""
-    running = asyncio.get_running_loop()
-    loop: Any = running
-    counts, run_once, call_at = Counts(), loop._run_once, running.call_at
+    """Count what the running loop of asyncio does."""
+    loop, counts = asyncio.get_running_loop(), Counts()
+    call_at = loop.call_at
+    run_once: Callable[[], None] = loop._run_once  # type: ignore[attr-defined] # noqa: SLF001 - there is no public hook
 
     def count_iteration() -> None:
         counts.iterations += 1
@@ -49,13 +49,12 @@ def counted() -> Iterator[Counts]:
         counts.tasks += 1
         return asyncio.Task(coro, loop=loop, **options)
 
-    loop._run_once, loop.call_at = count_iteration, count_timer
-    loop.set_task_factory(count_task)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_run_once", count_iteration)
+        patch.setattr(loop, "call_at", count_timer)
+        loop.set_task_factory(count_task)
         yield counts
-    finally:
         loop.set_task_factory(None)
-        del loop._run_once, loop.call_at
 
 
 @asynccontextmanager

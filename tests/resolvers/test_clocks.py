@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,12 @@ async def test_an_error_that_comes_of_the_cancellation_leaves_the_task_uncancell
 
 async def test_many_frames_take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    timers, call_at = [], loop.call_at
-    monkeypatch.setattr(loop, "call_at", lambda *args, **more: timers.append(args[0]) or call_at(*args, **more))
+    timers, call_at = list[float](), loop.call_at
+
+    def counted(when: float, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *args, **more)
+
+    monkeypatch.setattr(loop, "call_at", counted)
     assert len([frame async for frame in timed(said(500))]) == 500
     assert len(timers) == 1
