@@ -12,11 +12,11 @@ ROOT = Path(__file__).parents[1]
 FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 MODULES = [name for name in FILES if name.endswith(".py") and not name.startswith("tests/")]
 TESTS = [name for name in FILES if name.endswith(".py") and name.startswith("tests/")]
-SEVERAL = {
-    "tests/app/test_connection_pieces.py": "requests through Connection and Received, in packets of any size",
-    "tests/app/test_shedding_load.py": "Shedder and the loop's lag together, in a simulation",
+OTHER_NAMES = {
+    "tests/app/test_connection_packets.py": "of Connection, in an event loop for each example",
+    "tests/app/test_shedding_load.py": "of Shedder and the lag of the loop together, simulated",
 }
-"""Tests of several modules, and of what."""
+"""Files with other names, and the reason."""
 
 LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-uv.lock"]
 LOCKS += [name for name in FILES if name.endswith("package-lock.json")]
@@ -56,7 +56,7 @@ def test_no_test_module_is_imported_by_another() -> None:
 @pytest.mark.parametrize("room", ["app", "clients", "resolvers"])
 def test_unit_tests_are_in_the_file_of_their_modules_name(room: str) -> None:
     modules = {name for path in MODULES if path.startswith(f"{room}/") for name in names_of(path)}
-    tests = [name for name in TESTS if name.startswith(f"tests/{room}/test_") and name not in SEVERAL]
+    tests = [name for name in TESTS if name.startswith(f"tests/{room}/test_") and name not in OTHER_NAMES]
     assert [name for name in tests if Path(name).stem.removeprefix("test_") not in modules] == []
 
 
