@@ -33,7 +33,8 @@ from clients.upstream import Upstream
 from resolvers.limits import LimitKind, RateLimits
 from resolvers.once import Once
 from resolvers.platform import Health
-from resolvers.resources import Clocks, Resources
+from resolvers.resources import Resources
+from resolvers.streams.clocks import Clocks
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
 from schema.build import build_schema

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -12,9 +13,10 @@ from clients.letta.tools import ToolCall
 from clients.litellm import EmbeddingRecord
 from clients.outcome import outcome_unknown
 from clients.usage import Usage
-from resolvers import starts, turns
+from resolvers import checks, starts
 from resolvers.context import RequestContext
-from resolvers.once import OVERHEAD_BYTES
+from resolvers.once import OVERHEAD_BYTES, fingerprint
+from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -24,7 +26,7 @@ from resolvers.streams.events import (
     StreamOutcome,
 )
 from resolvers.streams.merging import joined_calls
-from resolvers.streams.stream import Stream
+from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.vetting import Vetted, vet_embeddings
 
 MAX_INPUTS = 100
@@ -33,6 +35,13 @@ MAX_INPUT = 200_000
 MAX_DIMENSIONS = 4096
 _NUMBER_BYTES = 32
 """What a number of a vector takes in memory: itself, and its place in the list."""
+
+
+REQUEST_COPIES = 3
+"""The copies of a completion's body in memory while its stream runs: as it came, parsed, and as it is sent."""
+
+MAY_BE_PAID = "The completion may have been paid for. Use a new key to request it again."
+_USERS = ("user", "safety_identifier")
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +64,69 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
+async def start_completion(
+    context: RequestContext,
+    *,
+    body: Vetted,
+    on_disconnect: OnDisconnect,
+    key: str,
+    reads: bool = True,
+    restarts: bool = False,
+) -> AbstractAsyncContextManager[Stream]:
+    """Start a completion, or attach to the one that ``key`` has started.
+
+    Args:
+        context: the operation.
+        body: OpenAI's request.
+        on_disconnect: what happens upstream when the last reader leaves.
+        key: the stream key.
+        reads: whether this operation reads the stream.
+        restarts: whether the key starts again where its completion failed or was cancelled.
+
+    Raises:
+        RateLimited: reason ``RATE_LIMIT_LLM``.
+    """
+    checks.key(key)
+    key = f"completion:{key}"
+    charged = await starts.charge(context, key, restarts=restarts)
+    pays = await context.access.model_key()
+    input_print = fingerprint(body)
+    request = msgspec.json.encode(payable(context, body, pays))
+    source = CompletionSource(context, pays, request, wants_usage=True)
+    stream_request = StreamRequest(
+        owner_id=context.principal.user_id,
+        kind="completion",
+        source=lambda: source,
+        on_disconnect=on_disconnect,
+        key=key,
+        fingerprint=input_print,
+        reads=reads,
+        restarts=restarts,
+        starter=context,
+        on_reuse=starts.refund(context) if charged else None,
+        unknown=MAY_BE_PAID,
+        keeps_raw=False,
+        request_bytes=REQUEST_COPIES * len(request),
+    )
+    return context.resources.streams.start(stream_request)
+
+
+def payable(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
+    """Return the request as LiteLLM gets it with the key that pays: streamed, with usage, and in the user's name."""
+    return {**naming(context, body, key), "stream": True, "stream_options": {"include_usage": True}}
+
+
+def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
+    """Return the request with the user's own id, where it names a user or the platform's key pays.
+
+    LiteLLM charges the user whom a request names, and a provider may block them: no user may name another.
+    """
+    named = [name for name in _USERS if name in body]
+    if key != context.resources.platform_key and not named:
+        return body
+    return {**body, **dict.fromkeys(["user", *named], context.principal.user_id)}
+
+
 async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDisconnect, key: str) -> Completion:
     """A completion, read to its end: begun now, or what ``key`` has begun. One that broke off under it begins again.
 
@@ -63,37 +135,36 @@ async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDi
             LiteLLM did not tell how it ended: it may have been paid, and the key does not begin again.
         GatewayError: the upstream's refusal, or why the stream failed. A part of an answer is none.
     """
-    attached = await turns.start_completion(context, body=body, on_disconnect=on_disconnect, key=key, anew=True)
+    attached = await start_completion(context, body=body, on_disconnect=on_disconnect, key=key, restarts=True)
     async with attached as stream:
         ended = await stream.log.end()
         context.refresh()
-        return _completion(body["model"], stream, ended)
+        return _completion(body["model"], stream, ended, await stream.log.joined_events())
 
 
-def _completion(model: str, stream: Stream, ended: Ended) -> Completion:
+def _completion(model: str, stream: Stream, ended: Ended, events: list[Event]) -> Completion:
     """The whole answer of a stream that has ended. Raises GatewayError where there is none."""
     stream.opened.result()
     if ended.outcome is StreamOutcome.CANCELLED:
         raise Conflict("The completion was cancelled.", reason=Reason.CANCELLED)
     if ended.error is not None:
         error = ended.error.error()
-        raise outcome_unknown(turns.MAY_BE_PAID, error) if stream.unsure else error
-    said = list(stream.log.entries.told())
+        raise outcome_unknown(MAY_BE_PAID, error) if stream.unsure else error
     return Completion(
         stream=stream,
         model=model,
         text=stream.text,
-        reasoning="".join(event.text for event in said if isinstance(event, ReasoningDelta)) or None,
-        tool_calls=_calls(said),
+        reasoning="".join(event.text for event in events if isinstance(event, ReasoningDelta)) or None,
+        tool_calls=_calls(events),
         finish_reason=ended.finish_reason,
         usage=ended.usage,
     )
 
 
-def _calls(said: list[Event]) -> list[ToolCall]:
+def _calls(events: list[Event]) -> list[ToolCall]:
     return [
         ToolCall(tool_call_id=call.tool_call_id, name=call.name, arguments=call.arguments_delta)
-        for call in joined_calls(said)
+        for call in joined_calls(events)
     ]
 
 
@@ -119,9 +190,9 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
     if dimensions is not None:
         body["dimensions"] = dimensions
     vetted = vet_embeddings(body)
-    await starts.counted(context)
+    await starts.charge(context)
     pays = await context.access.model_key()
-    sent = msgspec.json.encode(turns.naming(context, vetted, pays))
+    sent = msgspec.json.encode(naming(context, vetted, pays))
     answer = await context.resources.litellm.embeddings(context.model_scope(), pays, sent)
     if answer.usage is not None:
         context.resources.metrics.tokens_used("embedding", answer.usage.prompt_tokens, None)

@@ -1,6 +1,6 @@
 """What is asked for twice under one key is done once: for calls whose upstreams keep no keys themselves.
 
-Streams keep theirs on their shelf, and AMS its own; this is for the rest. Answers are in memory, so a key is known to
+Streams keep their own, and so does AMS; this is for the rest. Answers are in memory, so a key is known to
 the replica that took it, as a stream's is.
 """
 

@@ -11,19 +11,10 @@ from resolvers.limits import RateLimits
 from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.sent import MadeIds, ShownIds
+from resolvers.streams.clocks import Clocks
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamMetrics
-from resolvers.streams.watch import Watches
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clocks:
-    """The time limits on calls, in seconds. ``request`` bounds everything but model work, which the others bound."""
-
-    request: float
-    llm_total: float
-    first_token: float
-    idle: float
+from resolvers.watch import Watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,23 @@
-"""Starting model work: counted against its user's limit, once for each thing that is started.
+"""Charges the start of model work to the user's rate limit, once for each stream or call.
 
-Whoever attaches to what a key has started pays nothing and is counted for nothing, however many of them come at once (a
-page that subscribes twice, a client that connects again).
+A request that attaches to what its key has started costs nothing, however many of them come at once: a page that
+subscribes twice, a client that connects again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from resolvers.context import RequestContext
 from resolvers.limits import LimitKind
-from resolvers.streams.stream import Source, Stream
 
 
-async def counted(context: RequestContext, key: str | None = None, *, anew: bool = False) -> bool:
-    """Count a start, before anything is asked of anybody; not where ``key`` has started it, which is answered False.
+async def charge(context: RequestContext, key: str | None = None, *, restarts: bool = False) -> bool:
+    """Charge a start, before anything is sent upstream.
 
-    ``anew`` is as in ``StreamHub.started``.
+    Returns:
+        Whether it was charged: not where ``key`` has started it. ``restarts`` is as in ``StreamRequest``.
 
     Raises:
         RateLimited: reason ``RATE_LIMIT_LLM``.
@@ -27,16 +25,12 @@ async def counted(context: RequestContext, key: str | None = None, *, anew: bool
     if context.on_long is not None:
         context.on_long()
     user_id = context.principal.user_id
-    if key is not None and context.resources.streams.attaches(user_id, key, anew=anew):
+    if key is not None and context.resources.streams.attaches(user_id, key, restarts=restarts):
         return False
     await context.resources.limits.count(user_id, LimitKind.LLM)
     return True
 
 
-def started(
-    context: RequestContext, *, counted: bool, source: Callable[[], Source], **how: Any
-) -> AbstractAsyncContextManager[Stream]:
-    """``StreamHub.started`` for the principal. A count that has started nothing is given back."""
-    resources, user_id = context.resources, context.principal.user_id
-    give_back = partial(resources.limits.give_back, user_id, LimitKind.LLM) if counted else None
-    return resources.streams.started(user_id, source=source, starter=context, on_reuse=give_back, **how)
+def refund(context: RequestContext) -> Callable[[], Awaitable[None]]:
+    """Return what gives a charge back, for a stream request that attaches after all."""
+    return partial(context.resources.limits.give_back, context.principal.user_id, LimitKind.LLM)

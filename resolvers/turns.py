@@ -1,4 +1,4 @@
-"""Turns and completions: starting them, and reading what they say."""
+"""Turns: starting them, and reading their streams."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
-
-import msgspec
 
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, Service, UpstreamTimeout
@@ -25,15 +23,12 @@ from resolvers.messages import message_by_id
 from resolvers.once import fingerprint
 from resolvers.paging import Edge
 from resolvers.runs import run_edge
-from resolvers.streams.completions import CompletionSource
-from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome
-from resolvers.streams.letta import LettaSource
+from resolvers.sources.lookup import Attempt
+from resolvers.sources.turns import LettaSource
+from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, Started, StreamOutcome
 from resolvers.streams.log import Leave
-from resolvers.streams.lookup import Attempt
-from resolvers.streams.stream import Stream
-from resolvers.vetting import Vetted
+from resolvers.streams.stream import Stream, StreamRequest
 
-_USERS = ("user", "safety_identifier")
 _OTIDS = uuid.UUID("6f1d8a52-2f0b-5d0e-9c1e-0d6a3f2b7c44")
 """The namespace of the ids that messages are sent under."""
 
@@ -41,14 +36,10 @@ UNCONFIRMED = (
     "Letta did not confirm the message. Retry with the same key: the gateway looks for the message first, and sends it "
     "only if Letta does not have it."
 )
-REQUEST_COPIES = 3
-"""How often the body of a completion is in memory while its stream runs: as it came, parsed, and as it is sent."""
-
-MAY_BE_PAID = "The completion may have been paid for. Use a new key to request it again."
 
 
-async def message_scope(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
-    """Where a message goes, once it is proved to be the principal's. Raises NotFound."""
+async def recipient(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
+    """Return the conversation that a message is for, once it is proved to be the user's. Raises NotFound."""
     if agent_id is not None:
         return scope_of(default_conversation((await context.access.agent(agent_id)).agent_id))
     if conversation_id is None:
@@ -74,45 +65,58 @@ async def send_message(
     """
     checks.key(key)
     key = f"message:{key}"
-    counts = await starts.counted(context, key)
-    scope = await message_scope(context, agent_id, conversation_id)
-    input_print = fingerprint(scope, content)
+    charged = await starts.charge(context, key)
+    conversation = await recipient(context, agent_id, conversation_id)
+    input_print = fingerprint(conversation, content)
     sent = SentMessage(content=content, otid=_otid(context, key, input_print))
-    return _turn(
+    return _start(
         context,
-        scope,
+        conversation,
         sent,
-        counted=counts,
+        charged=charged,
         on_disconnect=on_disconnect,
         key=key,
-        fingerprint=input_print,
+        input_print=input_print,
         reads=reads,
     )
 
 
-def _turn(
-    context: RequestContext, scope: str, sent: SentMessage | SentDecision, *, key: str, **how: Any
+def _start(
+    context: RequestContext,
+    conversation: str,
+    sent: SentMessage | SentDecision,
+    *,
+    charged: bool,
+    on_disconnect: OnDisconnect,
+    key: str,
+    input_print: str,
+    reads: bool,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a turn under a key; one whose outcome is not known is looked for before it is sent again."""
-    return starts.started(
-        context,
+    """Start a turn under a key. If the outcome of an earlier attempt is unknown, Letta is searched for it first."""
+    request = StreamRequest(
+        owner_id=context.principal.user_id,
         kind="turn",
-        source=lambda: LettaSource(context, scope, sent, _attempt(context, key)),
+        source=lambda: LettaSource(context, conversation, sent, _attempt(context, key)),
+        on_disconnect=on_disconnect,
         key=key,
-        scope=scope,
+        fingerprint=input_print,
+        conversation=conversation,
+        reads=reads,
+        starter=context,
+        on_reuse=starts.refund(context) if charged else None,
         unknown=UNCONFIRMED,
         looks=True,
-        **how,
     )
+    return context.resources.streams.start(request)
 
 
 def _otid(context: RequestContext, key: str, input_print: str) -> str:
-    """The id that a message is sent under: the same at each attempt, also after a restart."""
+    """Return the id that a message is sent under: the same at each attempt, also after a restart."""
     return str(uuid.uuid5(_OTIDS, f"{context.principal.user_id}\n{key}\n{input_print}"))
 
 
 def _attempt(context: RequestContext, key: str) -> Attempt | None:
-    """An earlier attempt under a key that begins again."""
+    """Return the earlier attempt under a key that starts again."""
     stream = context.resources.streams.earlier(context.principal.user_id, key)
     if stream is None:
         return None
@@ -129,7 +133,7 @@ async def respond_to_approval(
     on_disconnect: OnDisconnect,
     key: str | None,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Go on with a turn that waits for a decision. Without a key, one request takes one decision.
+    """Continue a turn that waits for a decision. Without a key, an approval request accepts one decision.
 
     Raises:
         RateLimited: reason ``RATE_LIMIT_LLM``.
@@ -139,7 +143,7 @@ async def respond_to_approval(
     if key is not None:
         checks.key(key)
     stream_key = f"approval:{request_id if key is None else key}"
-    counts = await starts.counted(context, stream_key)
+    charged = await starts.charge(context, stream_key)
     request = await message_by_id(context, request_id)
     if not isinstance(request, ApprovalRequestMessage):
         raise BadUserInput(
@@ -149,71 +153,16 @@ async def respond_to_approval(
     calls = [call.tool_call_id for call in request.tool_calls if call.tool_call_id]
     input_print = fingerprint(request_id, approve, reason)
     otid = _otid(context, stream_key, input_print)
-    return _turn(
+    return _start(
         context,
         request.scope,
         SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid),
-        counted=counts,
+        charged=charged,
         on_disconnect=on_disconnect,
         key=stream_key,
-        fingerprint=input_print,
+        input_print=input_print,
         reads=False,
     )
-
-
-async def start_completion(
-    context: RequestContext,
-    *,
-    body: Vetted,
-    on_disconnect: OnDisconnect,
-    key: str,
-    reads: bool = True,
-    anew: bool = False,
-) -> AbstractAsyncContextManager[Stream]:
-    """Start a completion, or attach to the one that ``key`` has started. ``body`` is OpenAI's request.
-
-    With ``anew``, one that broke off is started again.
-
-    Raises:
-        RateLimited: reason ``RATE_LIMIT_LLM``.
-    """
-    checks.key(key)
-    key = f"completion:{key}"
-    counts = await starts.counted(context, key, anew=anew)
-    pays = await context.access.model_key()
-    input_print = fingerprint(body)
-    request = msgspec.json.encode(payable(context, body, pays))
-    source = CompletionSource(context, pays, request, wants_usage=True)
-    return starts.started(
-        context,
-        counted=counts,
-        kind="completion",
-        source=lambda: source,
-        on_disconnect=on_disconnect,
-        key=key,
-        fingerprint=input_print,
-        reads=reads,
-        anew=anew,
-        unknown=MAY_BE_PAID,
-        keeps_raw=False,
-        holds=REQUEST_COPIES * len(request),
-    )
-
-
-def payable(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """The request as LiteLLM gets it with the key that pays: streamed, with usage, and naming nobody but the caller."""
-    return {**naming(context, body, key), "stream": True, "stream_options": {"include_usage": True}}
-
-
-def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """The request, in which whoever is named as its user is the caller; they are named where the platform's key pays.
-
-    LiteLLM charges the user it is told of, and a provider may shut them out: nobody is to name somebody else.
-    """
-    named = [name for name in _USERS if name in body]
-    if key != context.resources.platform_key and not named:
-        return body
-    return {**body, **dict.fromkeys(["user", *named], context.principal.user_id)}
 
 
 async def events(
@@ -222,10 +171,10 @@ async def events(
     after: str | None = None,
     *,
     replayed: bool | None = None,
-) -> AsyncIterator[Event]:
-    """What a stream says, to a reader who stays attached as long as this is read.
+) -> AsyncIterator[Delivery[Event]]:
+    """Read a stream's events, attached to it for as long as this is read.
 
-    ``replayed`` says whether it was read before; without it, whether another operation has started it.
+    ``replayed`` says whether it was read before. Without it, it is a replay if another operation has started it.
     """
     streams = context.resources.streams
     async with attached as stream:
@@ -236,8 +185,8 @@ async def events(
             yield event
 
 
-async def started(context: RequestContext, stream: Stream) -> Started:
-    """The first event of a turn's stream, within the operation's time; the run exists by then.
+async def wait_started(context: RequestContext, stream: Stream) -> Started:
+    """Wait for the first event of a turn's stream, within the operation's time. The run exists by then.
 
     Raises:
         GatewayError: Letta's refusal, where it came late, or why the turn did not begin.
@@ -267,21 +216,21 @@ def _not_begun() -> UpstreamTimeout:
     return UpstreamTimeout("Letta did not begin the turn in time.", reason=Reason.DEADLINE, service=Service.LETTA)
 
 
-async def finished(stream: Stream, seconds: float, leave: Leave | None = None) -> Ended | None:
-    """The stream's end, if it comes within a time and before readers are detached."""
+async def wait_ended(stream: Stream, seconds: float, leave: Leave | None = None) -> Ended | None:
+    """Wait for the stream's end, for some seconds at most and until readers are detached."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while stream.log.ended is None and (leave is None or leave.reason is None):
-                await stream.log.more(len(stream.log.entries), leave)
+                await stream.log.more(stream.log.length, leave)
     return stream.log.ended
 
 
 async def run_of(context: RequestContext, run_id: str | None) -> RunRecord | None:
-    """The run behind a stream of the principal's."""
+    """Return the run of a stream of the user's."""
     return None if run_id is None else await context.access.run(run_id)
 
 
 async def run_edge_of(context: RequestContext, run_id: str | None) -> Edge[RunRecord] | None:
-    """The same in its place in the list of its agent's."""
+    """Return the run of a stream as an edge of its agent's runs."""
     run = await run_of(context, run_id)
     return None if run is None else run_edge(run)

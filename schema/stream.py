@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import strawberry
 from strawberry import ID, Parent
+from strawberry.types.field import StrawberryField
 
 from clients.codes import ErrorCode
 from clients.letta.messages import MessageRecord
@@ -18,6 +20,9 @@ from resolvers.access import default_conversation
 from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
+from resolvers.sources.turn_events import ApprovalRequested as ApprovalRequestedEvent
+from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
+from resolvers.sources.turn_events import TurnStarted, sent_message, user_message
 from resolvers.streams import events
 from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus
 from resolvers.streams.stream import Stream as StreamRecord
@@ -29,6 +34,8 @@ from schema.run import Run, RunEdge
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation
+
+T = TypeVar("T", bound=type)
 
 enum(
     ErrorCode,
@@ -108,16 +115,13 @@ enum(
 )
 
 
-async def _run(record: Parent[Any], info: Info) -> RunRecord | None:
-    return await turns.run_of(info.context, record.run_id)
+async def _run(stream: Parent[StreamRecord], info: Info) -> RunRecord | None:
+    return await turns.run_of(info.context, stream.run_id)
 
 
-async def _run_edge(record: Parent[events.Started], info: Info) -> Edge[RunRecord] | None:
-    return await turns.run_edge_of(info.context, record.run_id)
-
-
-def _user_message_edge(record: Parent[StreamRecord | events.Started]) -> Edge[MessageRecord] | None:
-    return None if record.user_message is None else message_edge(record.user_message)
+async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord] | None:
+    message = await user_message(stream)
+    return None if message is None else message_edge(message)
 
 
 @strawberry.type(description="The events of one answer. A stream can be replayed while it runs and until `expiresAt`.")
@@ -171,6 +175,36 @@ class StreamFailure:
     )
 
 
+class EventField(StrawberryField):
+    """A field that is an attribute of a delivery's event."""
+
+    def get_result(self, source: events.Delivery[events.Event], *_: object, **__: object) -> object:
+        """Read it."""
+        return getattr(source.event, self.python_name)
+
+
+def _of_event(description: str) -> Any:
+    """A field that is an attribute of a delivery's event; see ``described``."""
+    return EventField(description=description)
+
+
+def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
+    """Class decorator, as ``reads``: the type shows deliveries of exactly these events."""
+
+    def bind(cls: T) -> T:
+        cls.records = events  # type: ignore[attr-defined]
+        cls.is_type_of = staticmethod(lambda delivery, _info: type(delivery.event) in events)  # type: ignore[attr-defined]
+        return cls
+
+    return bind
+
+
+async def _event_run(
+    delivery: Parent[events.Delivery[events.Started | ApprovalRequestedEvent | events.Ended]], info: Info
+) -> RunRecord | None:
+    return await turns.run_of(info.context, delivery.event.run_id)
+
+
 @strawberry.interface(description="An event of a stream.")
 class StreamEvent:
     """The fields of every event."""
@@ -180,71 +214,82 @@ class StreamEvent:
     )
 
 
-def _stream(record: Parent[events.Started], info: Info) -> StreamRecord:
+def _stream(delivery: Parent[events.Delivery[events.Started]], info: Info) -> StreamRecord:
     context = info.context
-    return context.resources.streams.get(record.stream_id, context.principal.user_id)
+    return context.resources.streams.get(delivery.stream_id, context.principal.user_id)
+
+
+async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[RunRecord] | None:
+    return await turns.run_edge_of(info.context, delivery.event.run_id)
+
+
+def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edge[MessageRecord] | None:
+    sent = sent_message(delivery.event)
+    return None if sent is None else message_edge(sent)
 
 
 @strawberry.type(description="The first event of every stream.")
-@reads(events.Started)
+@_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
     """GraphQL type of ``Started``."""
 
     stream: Stream = derived(_stream, "The stream that has started.")
-    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
+    run: Run | None = answered_by(
+        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
+    )
     run_edge: RunEdge | None = answered_by(
-        _run_edge,
+        _started_run_edge,
         "The run as an edge, for prepending to `runs` if it is not there. Null for a completion.",
         optional=True,
         costs=[calls()],
     )
     user_message_edge: MessageEdge | None = derived(
-        _user_message_edge, "The message that started the turn. Null for a completion."
+        _sent_message_edge, "The message that started the turn. Null for a completion."
     )
-    resumable: bool = described("Whether the answer can be resumed if this gateway process stops.")
+    resumable: bool = _of_event("Whether the answer can be resumed if this gateway process stops.")
     replayed: bool = described(
         "Whether the following events may have been sent before. If true, discard the text received so far."
     )
 
 
 @strawberry.type(description="A piece of the answer's text.")
-@reads(events.TextDelta)
+@_delivers(events.TextDelta)
 class TextDelta(StreamEvent):
     """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The id of the message that the text belongs to. Null in a completion.")
-    text: str = described("Text to append.")
+    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
+    text: str = _of_event("Text to append.")
 
 
 @strawberry.type(description="A piece of the model's reasoning.")
-@reads(events.ReasoningDelta)
+@_delivers(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
     """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The id of the message that the text belongs to. Null in a completion.")
-    text: str = described("Text to append.")
+    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
+    text: str = _of_event("Text to append.")
 
 
 @strawberry.type(description="A piece of a tool call.")
-@reads(events.ToolCallDelta)
+@_delivers(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
     """GraphQL type of the event of the same name."""
 
-    message_id: ID | None = described("The id of the message that the call belongs to. Null in a completion.")
-    index: int = described(
+    message_id: ID | None = _of_event("The id of the message that the call belongs to. Null in a completion.")
+    index: int = _of_event(
         "Identifies one of several parallel calls: deltas with the same index belong to the same call."
     )
-    tool_call_id: ID | None = described("The call's id. Sent once per call, usually in its first delta.")
-    name: str | None = described("The tool's name. Sent once per call, usually in its first delta.")
-    arguments_delta: str = described("JSON text to append to the call's arguments.")
+    tool_call_id: ID | None = _of_event("The call's id. Sent once per call, usually in its first delta.")
+    name: str | None = _of_event("The tool's name. Sent once per call, usually in its first delta.")
+    arguments_delta: str = _of_event("JSON text to append to the call's arguments.")
 
 
-def _edge(record: Parent[events.MessageAdded]) -> Edge[MessageRecord]:
-    return message_edge(record.message)
+def _edge(delivery: Parent[events.Delivery[MessageAddedEvent]]) -> Edge[MessageRecord]:
+    return message_edge(delivery.event.message)
 
 
 @strawberry.type(description="A message is complete and has its final id.")
-@reads(events.MessageAdded)
+@_delivers(MessageAddedEvent)
 class MessageAdded(StreamEvent):
     """GraphQL type of the event of the same name."""
 
@@ -252,34 +297,37 @@ class MessageAdded(StreamEvent):
 
 
 @strawberry.type(description="The turn waits for a decision on tool calls. Answer with `respondToApproval`.")
-@reads(events.ApprovalRequested)
+@_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
     """GraphQL type of the event of the same name."""
 
     edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
-    run: Run | None = answered_by(_run, "The run that waits.", costs=[calls()])
+    run: Run | None = answered_by(_event_run, "The run that waits.", costs=[calls()])
 
 
-async def _ended_conversation(record: Parent[events.Ended], info: Info) -> ConversationRecord | None:
-    if record.scope is None:
+async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> ConversationRecord | None:
+    conversation = delivery.event.conversation
+    if conversation is None:
         return None
-    if record.scope.startswith("agent-"):
-        return default_conversation(record.scope)
-    return await conversations.still_there(info.context, record.scope)
+    if conversation.startswith("agent-"):
+        return default_conversation(conversation)
+    return await conversations.still_there(info.context, conversation)
 
 
 @strawberry.type(description="The last event of every stream. It is sent exactly once.")
-@reads(events.Ended)
+@_delivers(events.Ended)
 class StreamEnded(StreamEvent):
     """GraphQL type of ``Ended``."""
 
-    outcome: StreamOutcome = described("How the stream ended.")
-    finish_reason: FinishReason | None = described(
+    outcome: StreamOutcome = _of_event("How the stream ended.")
+    finish_reason: FinishReason | None = _of_event(
         "Why the model or the turn stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
     )
-    usage: Usage | None = described("Token counts and cost, as far as known.")
-    error: StreamFailure | None = described("The error, if `outcome` is `FAILED`.")
-    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
+    usage: Usage | None = _of_event("Token counts and cost, as far as known.")
+    error: StreamFailure | None = _of_event("The error, if `outcome` is `FAILED`.")
+    run: Run | None = answered_by(
+        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
+    )
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
         "The conversation after the turn. Null for a completion, and if the conversation was deleted.",
@@ -289,11 +337,11 @@ class StreamEnded(StreamEvent):
 
 
 @strawberry.type(description="This reader is let go; the stream goes on. Subscribe again `after` the cursor.")
-@reads(events.Detached)
+@_delivers(events.Detached)
 class ReaderDetached(StreamEvent):
     """GraphQL type of ``Detached``."""
 
-    reason: DetachReason = described("Why.")
+    reason: DetachReason = _of_event("Why.")
 
 
 KINDS = [

@@ -8,10 +8,10 @@ from typing import Annotated
 import strawberry
 from strawberry import ID
 
-from resolvers import turns
+from resolvers import completing, turns
 from resolvers.access import scope_of
+from resolvers.follow import follow
 from resolvers.info import Info
-from resolvers.streams.follow import follow
 from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
 from schema.costs import SHARED, calls
@@ -40,7 +40,7 @@ class Subscription:
         """Attach to a stream."""
         streams = info.context.resources.streams
         stream = streams.get(id, info.context.principal.user_id)
-        replayed = stream.again or stream.was_read
+        replayed = stream.restarted or stream.was_read
         return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 
     @strawberry.subscription(
@@ -79,7 +79,7 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a completion, or attach to it."""
         context = info.context
-        attached = await turns.start_completion(
+        attached = await completing.start_completion(
             context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
         )
         return turns.events(context, attached)  # type: ignore[return-value]

@@ -14,7 +14,7 @@ from resolvers import once
 from resolvers.sent import MADE_FOR, MAX_ALL_MADE, MAX_MADE
 from resolvers.streams.limits import OWNERS, StreamLimits
 from resolvers.streams.merging import MAX_FRAME_BYTES
-from resolvers.streams.watch import MAX_FOLLOWS
+from resolvers.watch import MAX_FOLLOWS
 
 _STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
 

@@ -8,6 +8,7 @@ than that, such as a resolver, a nested object, an error or a count of bytes nea
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from graphql import GraphQLNonNull, GraphQLObjectType, get_named_type, is_abstract_type
@@ -15,6 +16,8 @@ from graphql.execution.collect_fields import GroupedFieldSet
 
 from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
+from resolvers.streams.events import Delivery, Event
+from schema.stream import EventField
 
 _MAX_CHAR_BYTES = 6
 """What a character has at most as JSON: an escape."""
@@ -26,10 +29,10 @@ _SCALARS = frozenset({str, bool, int})
 
 
 class _Field(NamedTuple):
-    """A field that is an attribute."""
+    """A field that is an attribute of a delivery or of its event."""
 
     name: str
-    attribute: str
+    read: Callable[[object], Any]
     plain: type | None
     coerce: Callable[[Any], Any]
     nullable: bool
@@ -64,8 +67,9 @@ class PlainEvents:
         self._limits = limits
         self._forms: dict[type, _Form | None] = {}
 
-    def data(self, event: object) -> dict[str, Any] | None:
-        """The ``data`` of an event's answer, or ``None`` where the executor must make it."""
+    def data(self, delivery: Delivery[Event]) -> dict[str, Any] | None:
+        """Return the ``data`` of an event's answer, or ``None`` where the executor must make it."""
+        event = delivery.event
         try:
             form = self._forms[type(event)]
         except KeyError:
@@ -73,13 +77,13 @@ class PlainEvents:
             if root is None:
                 return None
             form = self._forms[type(event)] = self._form(event, root)
-        return None if form is None else self._read(form, event)
+        return None if form is None else self._read(form, delivery)
 
-    def _read(self, form: _Form, event: object) -> dict[str, Any] | None:
+    def _read(self, form: _Form, delivery: Delivery[Event]) -> dict[str, Any] | None:
         data: dict[str, Any] = dict(form.names)
         chars = form.size
-        for name, attribute, plain, coerce, nullable in form.fields:
-            value = getattr(event, attribute)
+        for name, read, plain, coerce, nullable in form.fields:
+            value = read(delivery)
             if type(value) is not plain and not (value is None and nullable):
                 try:
                     value = coerce(value)
@@ -132,10 +136,12 @@ class PlainEvents:
         if known is None or known.coerce is None:
             return None
         nullable = not isinstance(definition.type, GraphQLNonNull)
-        return _Field(name, strawberry_field.python_name, known.plain, known.coerce, nullable)
+        attribute = strawberry_field.python_name
+        read = attrgetter(f"event.{attribute}" if isinstance(strawberry_field, EventField) else attribute)
+        return _Field(name, read, known.plain, known.coerce, nullable)
 
 
 def _is_of(kind: GraphQLObjectType, event: object) -> bool:
-    """Whether an event is of a type, by its class alone: see ``schema.base.reads``."""
+    """Whether an event is of a type, by its class alone."""
     definition = kind.extensions.get("strawberry-definition")
     return type(event) in getattr(getattr(definition, "origin", None), "records", ())

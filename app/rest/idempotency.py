@@ -105,7 +105,7 @@ def check_stream(context: RequestContext, key: str | None) -> None:
 
 
 def _is_streamed(context: RequestContext, key: str) -> bool:
-    return context.resources.streams.attaches(context.principal.user_id, key, anew=True)
+    return context.resources.streams.attaches(context.principal.user_id, key, restarts=True)
 
 
 def _is_whole(context: RequestContext, key: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -23,15 +22,15 @@ from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import ModelAnswer
 from resolvers import starts
+from resolvers.completing import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
 from resolvers.once import fingerprint
-from resolvers.streams.completions import CompletionSource
+from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
-from resolvers.streams.stream import Stream
-from resolvers.turns import MAY_BE_PAID, REQUEST_COPIES, naming, payable
+from resolvers.streams.stream import StreamRequest
 from resolvers.vetting import Vetted
 
 _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
@@ -111,24 +110,31 @@ class Relay:
         for_user = self._row.keys is Keys.TOKEN
         stays = for_user and header(scope, b"x-stream-continue") == "true"
         source = CompletionSource(self._context, pays, request, wants_usage=wants_usage)
-        how: dict[str, Any] = {
-            "kind": "completion" if for_user else "proxied",
-            "source": lambda: source,
-            "on_disconnect": OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
-            "kept": for_user,
-            "holds": REQUEST_COPIES * len(request),
-        }
-        digest = fingerprint(self._row.path, body)
+        request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
         body.clear()  # a stream keeps its request in one form, until it is sent
         del request
-        keyed = {} if once_key is None else {"key": once_key, "fingerprint": digest, "unknown": MAY_BE_PAID}
-
-        leave, drain = Leave(), self._doors.drain
+        leave, drain, user_id = Leave(), self._doors.drain, self._context.principal.user_id
 
         async def relay() -> None:
             self._counted = await counted_start(self._context, once_key, counted=self._counted)
             check_stream(self._context, once_key)
-            async with self._attached(for_user=for_user, **how, **keyed, anew=True) as stream:
+            stream_request = StreamRequest(
+                # the user's own streams do not count against what Letta may run for them
+                owner_id=user_id if for_user else f"{user_id} by Letta",
+                kind="completion" if for_user else "proxied",
+                source=lambda: source,
+                on_disconnect=OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
+                key=once_key,
+                fingerprint=digest,
+                restarts=True,
+                starter=self._context,
+                on_reuse=starts.refund(self._context) if self._counted and for_user else None,
+                unknown=None if once_key is None else MAY_BE_PAID,
+                retained=for_user,
+                request_bytes=request_bytes,
+            )
+            async with self._context.resources.streams.start(stream_request) as stream:
+                del stream_request  # it keeps what is sent
                 named = {"x-stream-id": stream.id} if for_user else {}
                 with stream.log.reading(0):  # upstream bytes are kept until they are read
                     stream.drop_raw_taken()
@@ -138,13 +144,6 @@ class Relay:
 
         with drain.stream(), drain.leaving(leave):
             await unless_left(receive, relay())
-
-    def _attached(self, *, for_user: bool, **how: Any) -> AbstractAsyncContextManager[Stream]:
-        if for_user:
-            return starts.started(self._context, counted=self._counted, **how)
-        # the user's own streams do not count against what Letta may run for them
-        owner = f"{self._context.principal.user_id} by Letta"
-        return self._context.resources.streams.started(owner, **how)
 
 
 def _by_body(body: dict[str, Any]) -> Work:
@@ -167,7 +166,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
         async with Beating(partial(write, send), heartbeat, b": ping\n\n") as body:
             while True:
                 await log.more(reader.position, leave)
-                batch = log.entries.after(reader.position)
+                batch = await log.after(reader.position)
                 log.moved(reader, reader.position + len(batch))
                 for chunk in _chunks(batch):
                     await body.write(chunk)

@@ -1,23 +1,35 @@
-"""A reader's stay at a stream."""
+"""A reader's attachment to a stream, as a context."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from resolvers.streams.stream import Stream
+from resolvers.streams.stream import Stream, StreamRequest
 
-if TYPE_CHECKING:
-    from resolvers.streams.hub import StreamHub
+
+class Attaching(Protocol):
+    """The parts of ``StreamHub`` that a reader's attachment uses."""
+
+    def find_or_start(self, request: StreamRequest) -> tuple[Stream, bool]:
+        """Return the stream of the request's key, or a new one, and whether it is new."""
+
+    def attach(self, stream: Stream, *, reads: bool) -> None:
+        """Count a reader. Raises RateLimited."""
+
+    def detach(self, stream: Stream) -> None:
+        """Count a reader no longer."""
+
+    async def opened(self, stream: Stream) -> None:
+        """Wait until the stream begins, one heartbeat at most. Raises GatewayError where the upstream refuses."""
 
 
 class Attached(AbstractAsyncContextManager[Stream]):
-    """A reader of a stream, as a context. A class: a generator takes four times its memory, for as long as it reads."""
+    """Attaches a reader to a stream. A class: a generator takes four times its memory, for as long as it reads."""
 
     __slots__ = ("_hub", "_reads", "_stream")
 
-    def __init__(self, hub: StreamHub, stream: Stream, *, reads: bool) -> None:
+    def __init__(self, hub: Attaching, stream: Stream, *, reads: bool) -> None:
         self._hub = hub
         self._stream = stream
         self._reads = reads
@@ -31,30 +43,23 @@ class Attached(AbstractAsyncContextManager[Stream]):
 
 
 class Starting(AbstractAsyncContextManager[Stream]):
-    """A reader of a stream that it starts, or attaches to, when the context is entered. See ``StreamHub.started``."""
+    """Starts a stream, or finds the one that its key has started, and attaches a reader. See ``StreamHub.start``."""
 
-    __slots__ = ("_begin", "_hub", "_on_reuse", "_reads", "_stream")
+    __slots__ = ("_hub", "_request", "_stream")
 
     _stream: Stream
 
-    def __init__(
-        self,
-        hub: StreamHub,
-        begin: Callable[[], tuple[Stream, bool]],
-        *,
-        reads: bool,
-        on_reuse: Callable[[], Awaitable[None]] | None,
-    ) -> None:
+    def __init__(self, hub: Attaching, request: StreamRequest) -> None:
         self._hub = hub
-        self._begin = begin
-        self._reads = reads
-        self._on_reuse = on_reuse
+        self._request = request
 
     async def __aenter__(self) -> Stream:
-        self._stream, is_new = self._begin()
-        on_reuse = None if is_new else self._on_reuse
-        del self._begin, self._on_reuse  # they keep the request
-        self._hub.attach(self._stream, reads=self._reads)
+        request = self._request
+        del self._request  # it keeps what is sent
+        self._stream, is_new = self._hub.find_or_start(request)
+        reads, on_reuse = request.reads, None if is_new else request.on_reuse
+        del request
+        self._hub.attach(self._stream, reads=reads)
         try:
             await self._hub.opened(self._stream)
             if on_reuse is not None:

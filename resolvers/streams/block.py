@@ -1,10 +1,10 @@
-"""A block of a stream's log: entries in a row, packed."""
+"""A block of a log in memory: consecutive entries, packed."""
 
 from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -12,35 +12,35 @@ from resolvers.streams.events import Entry, Event, Raw, ReasoningDelta, TextDelt
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 BLOCK = 512
-"""How many entries a block has at most."""
+"""The most entries in a block."""
 
 BLOCK_BYTES = MAX_FRAME_BYTES
-"""How many bytes of text and upstream bytes a block has at most, unless it is one entry."""
+"""The most bytes of text and upstream bytes in a block, unless it is one entry."""
 
 ENTRY_BYTES = 256
-"""What an unpacked entry takes in memory besides its text and bytes, about."""
+"""The bytes that an unpacked entry takes in memory besides its text and upstream bytes, about."""
 
 PACKED_ENTRY_BYTES = 8
-"""What a packed entry takes besides its block: its place in the sums of sizes."""
+"""The bytes that a packed entry takes besides its block: its sum of sizes."""
 
 _LARGE_ENTRY_BYTES = 2048
-"""From this average size on, entries are not packed: little would be saved, and compressing them takes long."""
+"""From this average size on, entries are not packed: that would save little and take long."""
 
 _SMALL_BYTES = 512
-"""Up to this size, rows are encoded and not compressed: setting up the compression costs more than it saves."""
+"""Up to this size, rows are encoded and not compressed: the setup of zlib costs more than it saves."""
 
 _MERGED_PER_BLOCK = 32
-"""A block with more joined deltas than this does not keep them: interleaved deltas hardly join."""
+"""A block with more joined deltas than this does not keep them: interleaved deltas do not join."""
 
 _Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
 _PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
 _LEVEL = 1
 _ZLIB = 0x78
-"""The first byte of what zlib compresses (RFC 1950, 2.2). Rows in MessagePack are an array, which never begins so."""
+"""The first byte of zlib's output (RFC 1950, 2.2). Rows in MessagePack are an array, which never begins with it."""
 
 
 class _Row(msgspec.Struct, array_like=True):
-    """An entry as it is packed. Without an event, the event is kept beside the block."""
+    """A packed entry. ``event`` is ``None`` for an event that the block keeps unpacked."""
 
     event: _Piece | None
     raw: bytes
@@ -51,16 +51,16 @@ _DECODER = msgspec.msgpack.Decoder(list[_Row])
 
 
 class Block:
-    """Entries in a row. Small ones are packed, piece by piece, and more can be added to them.
+    """Consecutive entries. Small ones are packed, and more can be added to them; large ones are kept as they are.
 
-    Their joined events are kept too, where they join well.
+    A block also keeps its deltas joined, if they join into few.
 
     Args:
-        entries: the first of them.
-        held: the bytes of text and upstream bytes that they hold.
+        entries: the first entries.
+        held: the bytes of their text and upstream bytes.
     """
 
-    __slots__ = ("_held", "_kept", "_packed", "_plain", "_told", "start", "stop", "weight")
+    __slots__ = ("_held", "_joined", "_kept", "_packed", "_plain", "start", "stop", "weight")
 
     def __init__(self, entries: list[Entry], held: int) -> None:
         self.start = self.stop = entries[0].seq - 1
@@ -68,22 +68,22 @@ class Block:
         self._plain: list[Entry] | None = None
         self._kept: dict[int, Event] = {}
         self._packed: list[bytes] = []
-        self._told: list[Event] | None = None
+        self._joined: list[Entry] | None = None
         if _is_large(entries, held):
             self._plain, self.stop, self._held = entries, self.start + len(entries), held
             self.weight = (PACKED_ENTRY_BYTES + ENTRY_BYTES) * len(entries) + held
         else:
-            self._told = []
+            self._joined = []
             self.add(entries, held)
 
     def has_room(self, entries: list[Entry], held: int) -> bool:
-        """Whether entries that hold so many bytes can be added."""
+        """Whether entries of so many bytes can be added."""
         if self._plain is not None or _is_large(entries, held):
             return False
         return entries[-1].seq - self.start <= BLOCK and self._held + held <= BLOCK_BYTES
 
     def add(self, entries: list[Entry], held: int) -> None:
-        """Pack entries that follow on those of the block."""
+        """Pack the entries that follow those of the block."""
         rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
         kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
         self._kept.update(kept)
@@ -94,16 +94,16 @@ class Block:
         self._held += held
         self.weight += PACKED_ENTRY_BYTES * len(entries) + sys.getsizeof(packed)
         self.weight += sum(ENTRY_BYTES + event.size for event in kept.values())
-        if self._told is not None:
-            self.weight -= _told_bytes(self._told)
-            self._told = merged([*self._told, *events_of(entries)])
-            if len(self._told) > _MERGED_PER_BLOCK:
-                self._told = None
+        if self._joined is not None:
+            self.weight -= _joined_bytes(self._joined)
+            self._joined = _without_raw(merged([*self._joined, *entries]))
+            if len(self._joined) > _MERGED_PER_BLOCK:
+                self._joined = None
             else:
-                self.weight += _told_bytes(self._told)
+                self.weight += _joined_bytes(self._joined)
 
     def entries(self) -> list[Entry]:
-        """The entries again."""
+        """Unpack the entries."""
         if self._plain is not None:
             return self._plain
         found: list[Entry] = []
@@ -115,27 +115,35 @@ class Block:
             ]
         return found
 
-    def told(self) -> list[Event]:
-        """The entries' events, joined."""
-        return merged(events_of(self.entries())) if self._told is None else self._told
+    def joined(self) -> list[Entry]:
+        """Return the entries with their deltas joined."""
+        return merged(self.entries()) if self._joined is None else self._joined
+
+    def whole_events(self) -> Iterator[Event]:
+        """Return the events that are neither deltas nor ``Raw``."""
+        return iter(self._kept.values()) if self._plain is None else whole_events(self._plain)
 
 
 def _is_large(entries: list[Entry], held: int) -> bool:
     return held > _LARGE_ENTRY_BYTES * len(entries)
 
 
-def _told_bytes(told: list[Event]) -> int:
-    """The bytes that joined events take in memory, but for those that are kept beside the block anyway."""
-    return sum(ENTRY_BYTES + _text_bytes(event) for event in told if type(event) in _PIECES)
+def _without_raw(entries: list[Entry]) -> list[Entry]:
+    return [Entry(entry.seq, entry.event) if entry.raw else entry for entry in entries]
 
 
-def events_of(entries: Iterable[Entry]) -> list[Event]:
-    """The entries' events."""
-    return [entry.event for entry in entries]
+def _joined_bytes(entries: list[Entry]) -> int:
+    """The bytes that joined entries take in memory, without the events that the block keeps in any case."""
+    return sum(ENTRY_BYTES + _text_bytes(entry.event) for entry in entries if type(entry.event) in _PIECES)
+
+
+def whole_events(entries: Sequence[Entry]) -> Iterator[Event]:
+    """Return the events that are neither deltas nor ``Raw``."""
+    return (entry.event for entry in entries if type(entry.event) not in _PIECES)
 
 
 def _text_bytes(event: Event) -> int:
-    """The bytes that a delta's text takes in memory: up to four times those in UTF-8."""
+    """The bytes that a delta's text takes in memory: up to four times its bytes in UTF-8."""
     if isinstance(event, TextDelta):
         return sys.getsizeof(event.text)
     return sys.getsizeof(event.arguments_delta) if isinstance(event, ToolCallDelta) else 0

@@ -1,14 +1,14 @@
-"""The clocks on a stream: first token, idle between frames, total. All but idle begin with the request."""
+"""The time limits on a stream: first token, idle between frames, total. All but idle start with the request."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from clients.codes import Reason
 from clients.errors import Service, UpstreamTimeout
-from resolvers.resources import Clocks
 
 T = TypeVar("T")
 
@@ -19,8 +19,18 @@ _MESSAGES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Time limits in seconds. ``request`` is for everything but model work, which has the others."""
+
+    request: float
+    llm_total: float
+    first_token: float
+    idle: float
+
+
 class StreamClocks:
-    """One stream's clocks. Made when its upstream is asked, so that the time it takes to open counts."""
+    """The time limits of one stream, from the moment its upstream request is made."""
 
     def __init__(self, clocks: Clocks, service: Service) -> None:
         self._time = asyncio.get_running_loop().time
@@ -29,7 +39,7 @@ class StreamClocks:
         self._began = self._time()
 
     async def timed(self, frames: AsyncIterator[T], *, is_token: Callable[[T], bool]) -> AsyncIterator[T]:
-        """The frames as they come, while they come in time.
+        """Pass the frames on while they come in time.
 
         Raises:
             UpstreamTimeout: reason ``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``.
@@ -59,9 +69,9 @@ class StreamClocks:
 
 
 class _Alarm:
-    """Cancels the running task where it waits past a limit, as ``asyncio.timeout_at``.
+    """Cancels the running task if it waits past a limit, as ``asyncio.timeout_at``.
 
-    Its timer goes off at the first limit that was set, and then at the newest: a limit that only moves on costs none.
+    Its timer fires at the first limit that was set, and then at the newest: moving a limit later costs no timer.
     """
 
     def __init__(self) -> None:
@@ -73,18 +83,18 @@ class _Alarm:
         self._rang = False
 
     def set(self, limit: float) -> None:
-        """Let the running task wait until a limit, on the loop's clock."""
+        """Let the running task wait until a time on the loop's clock."""
         self._limit, self._task = limit, asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         if self._timer is None or limit < self._timer_at:
             self._start()
 
     def unset(self) -> None:
-        """The task does not wait any more."""
+        """Note that the task does not wait any more."""
         self._task = None
 
     def is_the_reason(self) -> bool:
-        """Whether the task was cancelled by this alone. If so, it is not cancelled any more."""
+        """Whether this alone cancelled the task. If so, undo the cancellation."""
         return self._take_back() <= self._cancelling if self._rang else False
 
     def stop(self) -> None:
@@ -96,7 +106,7 @@ class _Alarm:
             self._timer.cancel()
 
     def _take_back(self) -> int:
-        """Take the cancellation back. Returns how many there are besides."""
+        """Undo the cancellation. Returns the number of other cancellations."""
         self._rang = False
         return 0 if self._task is None else self._task.uncancel()
 

@@ -1,9 +1,9 @@
-"""The entries of a stream's log, packed as they grow old, so that an answer of many small tokens stays small.
+"""The entries of a log in memory. Old ones are packed, so that an answer of many small tokens takes little memory.
 
-The newest entries are kept as they are, and so are those that a reader has not taken yet, up to a bound. Others are
-packed in blocks, a few at a time: their deltas and upstream bytes encoded and compressed, everything else as it is. A
-block also keeps its deltas joined, so a reader that comes late unpacks nothing. The entries themselves, each with its
-own cursor, are unpacked for a reader that begins within a block, and at the OpenAI door.
+The newest entries stay as they are, and so do those that a reader has not taken yet, up to a bound. Others are packed
+in blocks, a few at a time: deltas and upstream bytes are encoded and compressed, other events stay as they are. A block
+also keeps its deltas joined, so a late reader unpacks nothing. A reader that starts within a block, and one at the
+OpenAI endpoint, unpacks entries.
 """
 
 from __future__ import annotations
@@ -11,36 +11,34 @@ from __future__ import annotations
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Iterator
 
-from resolvers.streams.block import BLOCK, BLOCK_BYTES, ENTRY_BYTES, Block, events_of
+from resolvers.streams.block import BLOCK, BLOCK_BYTES, ENTRY_BYTES, Block, whole_events
 from resolvers.streams.events import Entry, Event, TextDelta
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 PIECE = 16
-"""How many entries are packed at a time, once every reader has taken them."""
+"""The number of entries that are packed at a time, once every reader has taken them."""
 
 _UNPACKED = 8
-"""At least so many of the newest stay unpacked: a reader that is a little behind unpacks nothing."""
+"""The least number of newest entries that stay unpacked: a reader that is a little behind unpacks nothing."""
 
 _FRAME_ENTRIES = 16_384
-"""How many entries a frame has at most, so that joining them does not hold the event loop."""
+"""The most entries in a frame, so that joining them does not block the event loop."""
 
 
 class _Text(str):
-    """A text that can be referred to weakly."""
+    """A text that can have weak references."""
 
     __slots__ = ("__weakref__",)
 
 
-class Entries(Sequence[Entry]):
+class Entries:
     """A log's entries, in order.
 
     Attributes:
         size: the bytes of the answer that they carry.
         weight: the bytes that they take in memory, about.
-        replays_raw: whether upstream bytes are kept of entries that every reader has taken.
     """
 
     __slots__ = (
@@ -52,13 +50,11 @@ class Entries(Sequence[Entry]):
         "_sizes",
         "_starts",
         "_text",
-        "replays_raw",
         "size",
         "weight",
     )
 
     def __init__(self) -> None:
-        self.replays_raw = True
         self._blocks: list[Block] = []
         self._starts: list[int] = []
         self._recent: list[Entry] = []
@@ -71,7 +67,7 @@ class Entries(Sequence[Entry]):
         self._text: weakref.ref[_Text] | None = None
 
     def append(self, entry: Entry) -> None:
-        """Add one at the end."""
+        """Add an entry at the end."""
         size = entry.event.size
         held = size + len(entry.raw)
         self._recent.append(entry)
@@ -86,23 +82,26 @@ class Entries(Sequence[Entry]):
 
     @property
     def may_pack(self) -> bool:
-        """Whether enough entries are unpacked to look which of them every reader has taken; not for each that comes."""
+        """Whether enough entries are unpacked to check which of them every reader has taken. Not at every append."""
         count = len(self._recent)
         return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
 
-    def pack_taken(self, position: int) -> None:
-        """Pack the older of the entries up to a position, which every reader has taken."""
+    def pack_taken(self, position: int, *, keep_raw: bool) -> None:
+        """Pack the older entries before a position that every reader has reached.
+
+        Their upstream bytes are dropped unless ``keep_raw``.
+        """
         taken = min(position, len(self) - _UNPACKED)
         while taken - self._recent_start >= PIECE:
-            self._pack_oldest(PIECE, keep_raw=self.replays_raw)
+            self._pack_oldest(PIECE, keep_raw=keep_raw)
 
-    def pack(self) -> None:
-        """Pack all that is left: nothing more will come, and nobody reads it now."""
+    def pack(self, *, keep_raw: bool) -> None:
+        """Pack all entries: the log has ended and nobody reads it now."""
         while self._recent:
-            self._pack_oldest(keep_raw=self.replays_raw)
+            self._pack_oldest(keep_raw=keep_raw)
 
     def _pack_oldest(self, most: int = BLOCK, *, keep_raw: bool = True) -> None:
-        """Pack the oldest that are not packed, into the last block where it has room for them."""
+        """Pack the oldest unpacked entries, into the last block if it has room."""
         count, held = 0, 0
         for size in self._held[:most]:
             if count and held + size > BLOCK_BYTES:
@@ -127,55 +126,64 @@ class Entries(Sequence[Entry]):
         self._recent_bytes -= held
 
     def size_after(self, position: int) -> int:
-        """The bytes of the answer that those after a position carry."""
+        """The bytes of the answer after a position."""
         return self.size - self._sizes[position]
 
     @property
     def text(self) -> str:
-        """The text of all text deltas, not of reasoning. Its holders share it until something is appended."""
+        """The text of all text deltas, without reasoning. Callers share one string until something is appended."""
         text = None if self._text is None else self._text()
         if text is None:
-            text = _Text("".join(event.text for event in self.told() if type(event) is TextDelta))
+            text = _Text("".join(event.text for event in self._events() if type(event) is TextDelta))
             self._text = weakref.ref(text)
         return text
 
-    def told(self) -> Iterator[Event]:
-        """All their events, joined block by block."""
+    def joined(self) -> Iterator[Entry]:
+        """Return all entries, deltas joined within blocks."""
         for block in self._blocks:
-            yield from block.told()
-        yield from merged(events_of(self._recent))
+            yield from block.joined()
+        yield from merged(self._recent)
+
+    def whole_events(self) -> Iterator[Event]:
+        """Return the events that are neither deltas nor ``Raw``, in order."""
+        for block in self._blocks:
+            yield from block.whole_events()
+        yield from whole_events(self._recent)
+
+    def _events(self) -> Iterator[Event]:
+        return (entry.event for entry in self.joined())
 
     def after(self, position: int) -> list[Entry]:
-        """Return the entries after a position, one block at most; call again with the last one's for the rest."""
+        """Return the entries after a position, up to the end of its block."""
         if position >= self._recent_start:
             return self._recent[position - self._recent_start :]
         block = self._block_at(position)
         return block.entries()[position - block.start :]
 
-    def frame(self, position: int) -> tuple[list[Event], int]:
-        """The next events after a position, joined, with ``MAX_FRAME_BYTES`` of the answer or one entry at most.
+    def frame(self, position: int) -> tuple[list[Entry], int]:
+        """Return the next entries after a position, joined: ``MAX_FRAME_BYTES`` of the answer, or one entry.
 
         Returns:
-            The events, and the position after them.
+            The joined entries, and the position after them.
         """
         if position >= self._recent_start and self.size - self._sizes[position] <= MAX_FRAME_BYTES:
-            entries = self._recent[position - self._recent_start :]
-            return merged(events_of(entries)), position + len(entries)
+            recent = self._recent[position - self._recent_start :]
+            return merged(recent), position + len(recent)
         stop = self._frame_stop(position)
-        events: list[Event] = []
+        entries: list[Entry] = []
         while position < min(stop, self._recent_start):
             block = self._block_at(position)
             if position == block.start and block.stop <= stop:
-                events += block.told()
+                entries += block.joined()
             else:
-                events += events_of(block.entries()[position - block.start : stop - block.start])
+                entries += block.entries()[position - block.start : stop - block.start]
             position = min(block.stop, stop)
         if position < stop:
-            events += events_of(self._recent[position - self._recent_start : stop - self._recent_start])
-        return merged(events), stop
+            entries += self._recent[position - self._recent_start : stop - self._recent_start]
+        return merged(entries), stop
 
     def _frame_stop(self, position: int) -> int:
-        """Where a frame that begins at a position stops: with a block, where it has a whole one."""
+        """Return where a frame stops that begins at a position: at the end of a block, if it has a whole one."""
         end = min(len(self), position + _FRAME_ENTRIES)
         full = bisect_right(self._sizes, self._sizes[position] + MAX_FRAME_BYTES, position, end + 1) - 1
         stop = max(full, min(position + 1, end))
@@ -188,24 +196,3 @@ class Entries(Sequence[Entry]):
 
     def __len__(self) -> int:
         return self._recent_start + len(self._recent)
-
-    def __iter__(self) -> Iterator[Entry]:
-        for block in self._blocks:
-            yield from block.entries()
-        yield from self._recent
-
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Entry]: ...
-    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
-        """One, or a slice as of a list."""
-        places = range(len(self))[index]
-        if isinstance(places, int):
-            return self.after(places)[0]
-        found: list[Entry] = []
-        if places.step != 1:
-            return [self[place] for place in places]
-        while (position := places.start + len(found)) < places.stop:
-            found += self.after(position)
-        return found[: len(places)]

@@ -1,18 +1,18 @@
-"""What a token stream is made of. An event is also the record of its GraphQL type; ``cursor`` is its place in the log.
+"""The events of a stream, the entries that number them, and what a reader receives.
 
-The kernel numbers an event when it appends it. Merged deltas carry the cursor of the last one in them, so that the
-text after any cursor, concatenated, is exact.
+Events are immutable and know no position. A log numbers an event by the entry that it makes of it; a reader receives an
+event with a cursor. Joined deltas have the cursor of the last one in them, so the text after any cursor is exact.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 import msgspec
 
 from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError, Service, error_of
-from clients.letta.messages import MessageRecord
 from clients.usage import Usage
 
 
@@ -69,12 +69,12 @@ class FinishReason(StrEnum):
 
 
 def finish_reason(word: str | None) -> FinishReason | None:
-    """An upstream's word; ``None`` while it has said none."""
+    """Return the finish reason for an upstream's word, ``None`` where there is none yet."""
     return None if word is None else FinishReason(word)
 
 
 class DetachReason(StrEnum):
-    """Why a reader was let go while the stream goes on."""
+    """Why a reader was detached while the stream goes on."""
 
     SLOW = "slow"
     DRAINING = "draining"
@@ -86,33 +86,23 @@ def utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-class Event(msgspec.Struct, kw_only=True, tag=True, gc=False):
-    """Root of the events."""
-
-    cursor: str = ""
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
+    """Base class of events. A source may have event types of its own: the log keeps them as they are."""
 
     @property
     def size(self) -> int:
-        """The bytes of the answer that it carries: text in UTF-8, and what a message holds."""
+        """The bytes of the answer that it carries: text in UTF-8, and messages."""
         return 0
 
 
-class Started(Event, kw_only=True):
-    """The first event of every log. ``replayed`` is set for the reader: clear what you had."""
+class Started(Event, frozen=True, kw_only=True):
+    """The first event of every log. ``resumable`` says whether the upstream can be read again from a cursor."""
 
-    stream_id: str
     run_id: str | None = None
-    user_message: MessageRecord | None = None
     resumable: bool = False
-    replayed: bool = False
-
-    @property
-    def size(self) -> int:
-        """The bytes of the message that was sent."""
-        return 0 if self.user_message is None else self.user_message.weight
 
 
-class TextDelta(Event, kw_only=True):
+class TextDelta(Event, frozen=True, kw_only=True):
     """More of the answer. ``message_id`` is the id of the message it belongs to, ``None`` in a completion."""
 
     message_id: str | None = None
@@ -124,11 +114,11 @@ class TextDelta(Event, kw_only=True):
         return utf8_size(self.text)
 
 
-class ReasoningDelta(TextDelta, kw_only=True):
+class ReasoningDelta(TextDelta, frozen=True, kw_only=True):
     """More of what the model thinks."""
 
 
-class ToolCallDelta(Event, kw_only=True):
+class ToolCallDelta(Event, frozen=True, kw_only=True):
     """More of a tool call. Its name and id come once, its arguments in pieces; ``index`` is of one call alone."""
 
     message_id: str | None = None
@@ -143,25 +133,8 @@ class ToolCallDelta(Event, kw_only=True):
         return utf8_size(self.arguments_delta)
 
 
-class MessageAdded(Event, kw_only=True):
-    """A message stands: whole, with its final id."""
-
-    message: MessageRecord
-
-    @property
-    def size(self) -> int:
-        """The bytes of the message."""
-        return self.message.weight
-
-
-class ApprovalRequested(MessageAdded, kw_only=True):
-    """The turn waits for a person's decision on tool calls."""
-
-    run_id: str | None = None
-
-
 class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a stream failed: what is kept of the error."""
+    """Why a stream failed: the parts of an error that are kept."""
 
     code: ErrorCode
     message: str
@@ -173,7 +146,7 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, error: GatewayError) -> StreamFailure:
-        """What is kept of an error."""
+        """Return the parts of an error that are kept."""
         return cls(
             code=error.code,
             message=error.message,
@@ -185,7 +158,7 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def error(self) -> GatewayError:
-        """The error again, to raise."""
+        """Return the error, to raise it."""
         return error_of(
             self.code,
             self.message,
@@ -197,30 +170,54 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Ended(Event, kw_only=True):
-    """The end, once per log."""
+class Ended(Event, frozen=True, kw_only=True):
+    """The last event of a log. ``conversation`` is the one that a turn is of, ``conv-…`` or ``agent-…``."""
 
     outcome: StreamOutcome
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: StreamFailure | None = None
     run_id: str | None = None
-    scope: str | None = None
+    conversation: str | None = None
 
 
-class Detached(Event, kw_only=True):
-    """This reader is let go; the stream goes on. Never in the log; ``cursor`` is the last one it was given."""
+class Detached(Event, frozen=True, kw_only=True):
+    """This reader is detached; the stream goes on. Never in a log. Its cursor is that of the last event before it."""
 
     reason: DetachReason
 
 
-class Raw(Event, kw_only=True):
-    """An upstream event that means nothing in the graph and is passed on at the OpenAI door."""
+class Raw(Event, frozen=True, kw_only=True):
+    """An upstream event without meaning in the graph. The OpenAI endpoint passes it on."""
+
+
+E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A place in the log: an event and, in a completion, the upstream bytes to pass on with it, if any."""
+    """An entry of a log: an event, its number from 1, and the upstream bytes to pass on with it, if any."""
 
     seq: int
     event: Event
     raw: bytes = b""
+
+    @property
+    def cursor(self) -> str:
+        """The cursor of its event."""
+        return str(self.seq)
+
+
+class Delivery(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
+    """An event as one reader receives it.
+
+    Attributes:
+        stream_id: the stream that the event is of.
+        cursor: where the reader continues after this event.
+        event: the event.
+        replayed: whether the reader attached to a stream that was begun before.
+    """
+
+    stream_id: str
+    cursor: str
+    event: E_co
+    replayed: bool = False

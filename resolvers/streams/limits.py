@@ -1,4 +1,4 @@
-"""Bounds on streams, what is refused beyond them, and what is counted."""
+"""Limits on streams, the refusals beyond them, and the metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clients.codes import Reason
 from clients.errors import Conflict, Overloaded, RateLimited
 
 OWNERS = 8
-"""How many owners it takes to use up the memory of streams."""
+"""The number of owners who can together use all the memory of streams."""
 
 _RETRY_SECONDS = 1.0
 _MEMORY_RETRY_SECONDS = 10.0
@@ -17,16 +17,18 @@ _MEMORY_RETRY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """Bounds on streams. Times in seconds, sizes in bytes.
+    """Limits on streams. Times in seconds, sizes in bytes.
 
-    ``max_log`` bounds an answer: its text in UTF-8, reasoning and arguments included, and its messages. ``max_memory``
-    bounds what one stream's log takes in memory, in however many pieces the answer came. ``memory`` bounds what all
-    streams hold, running and ended, with their requests; one owner's hold an ``OWNERS``th part of it at most.
-
-    ``max_waiting`` is what may wait for a reader that has not come back for ``slow_after``. ``max_lead`` is how far a
-    source is read ahead of every reader, where the stream is cancelled without readers.
-
-    ``look`` is how often a conversation that is followed is looked at in Letta, for turns begun elsewhere.
+    Attributes:
+        grace: how long a stream runs on without readers.
+        retention: how long a stream can be read after its end.
+        heartbeat: how long a request waits for its stream to open before it is answered.
+        coalesce: see ``read_events``, as for ``max_waiting`` and ``slow_after``.
+        max_log: of an answer: its text in UTF-8, reasoning and arguments included, and its messages.
+        max_memory: of one stream's log in memory.
+        max_lead: how far a source is read ahead of every reader, if the stream is cancelled without readers.
+        memory: of all streams, running and ended, with their requests. One owner has an ``OWNERS``th part of it.
+        look: the time between two polls of a followed conversation.
     """
 
     grace: float = 60
@@ -44,8 +46,8 @@ class StreamLimits:
     look: float = 3
 
 
-def dropped() -> Conflict:
-    """The answer to a key whose stream is over and not kept any more."""
+def evicted() -> Conflict:
+    """Return the answer to a key whose stream has ended and been evicted."""
     return Conflict(
         "The stream with this key has ended, and its answer was evicted from memory. A new key repeats the request.",
         reason=Reason.ANSWER_DROPPED,
@@ -53,31 +55,31 @@ def dropped() -> Conflict:
 
 
 def too_many_readers(limit: int) -> RateLimited:
-    """The refusal of another reader."""
+    """Return the refusal of another reader."""
     message = f"You read {limit} streams, which is the limit. Stop reading one of them first."
     return RateLimited(message, reason=Reason.READERS, retry_after_seconds=_RETRY_SECONDS)
 
 
 def too_many_streams(limit: int) -> RateLimited:
-    """The refusal of another stream."""
+    """Return the refusal of another stream."""
     message = f"You have {limit} running streams, which is the limit. Wait until one ends, or cancel one."
     return RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=_RETRY_SECONDS)
 
 
 def over_quota() -> RateLimited:
-    """The refusal of another stream where the owner's streams use up the owner's quota of memory."""
+    """Return the refusal of another stream when the owner's streams use the owner's quota of memory."""
     message = "Your running and open streams use up your share of memory. End some of them first."
     return RateLimited(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 def no_memory() -> Overloaded:
-    """The refusal of another stream where the streams of all owners use up the memory."""
+    """Return the refusal of another stream when the streams of all owners use all memory."""
     message = "The streams of all users use up the memory. Retry later."
     return Overloaded(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 def too_large_together() -> RateLimited:
-    """The end of a running stream that holds most of what its owner's streams may hold."""
+    """Return the error of a running stream that takes most of its owner's quota."""
     message = (
         "Your running streams exceed your share of memory, and this one is among the largest. Run fewer at a time."
     )
@@ -85,25 +87,25 @@ def too_large_together() -> RateLimited:
 
 
 class StreamMetrics(Protocol):
-    """What is counted of streams."""
+    """The metrics of streams."""
 
     def stream_started(self, kind: str) -> None:
-        """A stream began."""
+        """Count a stream that begins."""
 
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """A stream ended."""
+        """Count a stream that has ended."""
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
-        """Tokens went in and came out, as far as the upstream has told."""
+        """Count tokens, as far as the upstream has reported them."""
 
     def event_unreadable(self, kind: str) -> None:
-        """An upstream sent an event that is no JSON object."""
+        """Count an upstream event that is not a JSON object."""
 
     def source_broke(self, kind: str, error: Exception) -> None:
-        """A source failed in a way that is the gateway's own fault."""
+        """Report a failure of a source that is the gateway's fault."""
 
     def first_token(self, kind: str, seconds: float) -> None:
-        """Its first token came."""
+        """Record the time to the first token."""
 
     def next_frame(self, kind: str, seconds: float) -> None:
-        """Another frame of its answer came, so long after the one before."""
+        """Record the time between two frames."""

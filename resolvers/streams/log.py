@@ -1,38 +1,36 @@
-"""One stream's events, in memory: appended once, read from any cursor by any number of readers.
+"""The log of a stream: what every adapter offers, and the positions of the readers in this process.
 
-A reader is a position in the log. What waits for a slow one is joined when it comes back, a frame at a time, and past a
-bound it is detached. The log knows its readers' positions, so that a source need not be read ahead of all of them.
+One process appends to a log. Any process may read it after a cursor. What an adapter may have to fetch is a coroutine;
+attributes and other methods are about the entries that this process has appended or received.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
 from typing import Self
 
 from clients.codes import Reason
 from clients.errors import BadUserInput
-from resolvers.streams.entries import Entries
-from resolvers.streams.events import Detached, DetachReason, Ended, Entry, Event, MessageAdded, Raw, Started
+from resolvers.streams.events import DetachReason, Ended, Entry, Event, Started
 from resolvers.streams.waiters import Waiters, woken
 
 
 class Leave(Waiters):
-    """Tells readers that they are let go, and why, while their streams go on."""
+    """Detaches readers, with a reason, while their streams go on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reason: DetachReason | None = None
 
     def now(self, reason: DetachReason) -> None:
-        """Let go every reader that was given this, those to come included."""
+        """Detach every reader that was given this, also those that attach later."""
         self.reason = reason
         self.wake()
 
 
 class Reader:
-    """A reader of a log, for as long as the context lasts. ``position`` is how many entries it has taken."""
+    """A reader of a log, for as long as the context lasts. ``position`` is the number of entries it has taken."""
 
     __slots__ = ("_log", "position")
 
@@ -41,203 +39,175 @@ class Reader:
         self.position = position
 
     def __enter__(self) -> Self:
-        """Be counted."""
-        self._log.join(self)
+        self._log.add_reader(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Be counted no longer."""
-        self._log.leave(self)
+        self._log.remove_reader(self)
 
 
-class StreamLog:
-    """An append-only log that ends with exactly one ``Ended``.
+class StreamLog(ABC):
+    """An append-only log of events that ends with exactly one ``Ended``.
 
-    ``let_go`` says whether a reader was detached since the last one attached: it may come back.
+    Attributes:
+        stream_id: the stream's id.
+        started: the first event, once there is one.
+        ended: the last event, once there is one.
+        length: the number of entries, which is the position after the last one.
+        reader_may_return: whether a reader was detached since the last one attached: it has a cursor to return with.
+        replays_raw: whether upstream bytes are kept of entries that every reader has taken.
     """
 
-    __slots__ = ("_grown", "_read", "_readers", "ended", "entries", "let_go", "messages", "started")
+    __slots__ = (
+        "_grown",
+        "_moved",
+        "_readers",
+        "ended",
+        "length",
+        "reader_may_return",
+        "replays_raw",
+        "started",
+        "stream_id",
+    )
 
-    def __init__(self) -> None:
-        self.entries = Entries()
+    def __init__(self, stream_id: str) -> None:
+        self.stream_id = stream_id
         self.started: Started | None = None
         self.ended: Ended | None = None
-        self.messages: list[MessageAdded] = []
-        self.let_go = False
+        self.length = 0
+        self.reader_may_return = False
+        self.replays_raw = True
         self._readers: set[Reader] = set()
         self._grown = Waiters()
-        self._read = Waiters()
+        self._moved = Waiters()
 
-    @property
-    def weight(self) -> int:
-        """The bytes it takes in memory, about."""
-        return self.entries.weight
-
-    @property
-    def size(self) -> int:
-        """The bytes of the answer: its text in UTF-8, reasoning and arguments included, and its messages."""
-        return self.entries.size
+    # Appending
 
     def append(self, event: Event, raw: bytes = b"") -> None:
-        """Add an event and number it. Nothing comes after the end.
+        """Number an event and add it, with the upstream bytes to pass on.
 
         Raises:
-            RuntimeError: when the log has ended.
+            RuntimeError: the log has ended.
         """
         if self.ended is not None:
             raise RuntimeError("a stream has one end")
-        entry = Entry(len(self.entries) + 1, event, raw)
-        event.cursor = str(entry.seq)
-        self.entries.append(entry)
-        if self._readers and self.entries.may_pack:
-            self.entries.pack_taken(min(reader.position for reader in self._readers))
-        match event:
-            case Started():
-                self.started = self.started or event
-            case MessageAdded():
-                self.messages.append(event)
-            case Ended():
-                self.ended = event
-            case _:
-                pass
+        self.length += 1
+        self._store(Entry(self.length, event, raw))
+        if type(event) is Ended:
+            self.ended = event
+        elif self.started is None and isinstance(event, Started):
+            self.started = event
         self._grown.wake()
 
-    def position(self, after: str | None) -> int:
-        """How many entries stand before and at a cursor.
+    @abstractmethod
+    def _store(self, entry: Entry) -> None:
+        """Add an entry."""
+
+    @abstractmethod
+    def pack(self) -> None:
+        """Take less memory: the log has ended, and nobody reads it now."""
+
+    @abstractmethod
+    def evict(self) -> None:
+        """Remove all entries and keep ``ended``."""
+
+    # What the log holds
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The bytes of the answer: its text in UTF-8, reasoning and arguments included, and its messages."""
+
+    @property
+    @abstractmethod
+    def weight(self) -> int:
+        """The bytes that it takes in the memory of this process, about."""
+
+    @abstractmethod
+    def size_after(self, position: int) -> int:
+        """The bytes of the answer after a position."""
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """The text of the answer up to ``length``, without reasoning."""
+
+    # Reading
+
+    async def position(self, cursor: str | None) -> int:
+        """Return the position after a cursor; 0 for ``None``.
 
         Raises:
-            BadUserInput: when no event of this stream has that cursor.
+            BadUserInput: reason ``CURSOR``: no event of this stream has that cursor.
         """
-        if after is None:
+        if cursor is None:
             return 0
-        if not (after.isascii() and after.isdecimal() and len(after) < 16) or int(after) > len(self.entries):
+        if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16) or int(cursor) > self.length:
             raise BadUserInput("The cursor does not belong to this stream.", reason=Reason.CURSOR)
-        return int(after)
-
-    def waiting(self, position: int) -> int:
-        """The bytes of the answer that stand after a position."""
-        return self.entries.size_after(position)
+        return int(cursor)
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
-        """Wait until something stands after a position, or nothing ever will, or it is time to leave."""
-        if len(self.entries) > position or self.ended is not None or (leave is not None and leave.reason is not None):
+        """Wait for an entry after a position, for the end, or until readers have to leave."""
+        if self.length > position or self.ended is not None or (leave is not None and leave.reason is not None):
             return
         await woken(self._grown, *([] if leave is None else [leave]))
 
+    @abstractmethod
+    async def after(self, position: int) -> list[Entry]:
+        """Return the next entries after a position, with their upstream bytes; none if there are none yet."""
+
+    @abstractmethod
+    async def frame(self, position: int) -> tuple[list[Entry], int]:
+        """Return the next entries after a position, joined, and the position after them.
+
+        They have ``MAX_FRAME_BYTES`` of the answer at most, unless that is one entry.
+        """
+
+    @abstractmethod
+    async def joined_events(self) -> list[Event]:
+        """Return all events, deltas that continue one another joined."""
+
+    @abstractmethod
+    async def whole_events(self) -> list[Event]:
+        """Return the events that are neither deltas nor ``Raw``."""
+
     async def end(self) -> Ended:
-        """Wait for the end. Who waits for it counts as a reader that is never behind."""
+        """Wait for the end. This counts as a reader that is never behind."""
         with self.reading(sys.maxsize):
             while self.ended is None:
                 await woken(self._grown)
         return self.ended
 
+    # Readers in this process: a source is not read far ahead of all of them
+
     def reading(self, position: int) -> Reader:
-        """A reader, who moves its ``position`` by ``moved``, for as long as the context lasts."""
+        """Return a reader at a position, to be entered as a context. It reports by ``moved``."""
         return Reader(self, position)
 
-    def join(self, reader: Reader) -> None:
-        """Count a reader."""
+    def add_reader(self, reader: Reader) -> None:
+        """Add a reader."""
         self._readers.add(reader)
-        self._read.wake()
+        self._moved.wake()
 
-    def leave(self, reader: Reader) -> None:
-        """Count a reader no longer."""
+    def remove_reader(self, reader: Reader) -> None:
+        """Remove a reader."""
         self._readers.remove(reader)
-        self._read.wake()
+        self._moved.wake()
 
     def moved(self, reader: Reader, position: int) -> None:
-        """A reader has taken all entries up to a position."""
+        """Note that a reader has taken all entries up to a position."""
         reader.position = position
-        if self._read:
-            self._read.wake()
+        if self._moved:
+            self._moved.wake()
 
     @property
     def lead(self) -> int:
         """The bytes of the answer that no reader has taken yet; 0 without readers."""
         if not self._readers or not self.size:
             return 0
-        return self.waiting(min(len(self.entries), max(reader.position for reader in self._readers)))
+        return self.size_after(min(self.length, max(reader.position for reader in self._readers)))
 
     async def caught_up(self, lead: int) -> None:
-        """Wait until a reader has taken all but ``lead`` bytes of the answer, or there is none."""
+        """Wait until a reader has taken all but ``lead`` bytes of the answer, or there are no readers."""
         while self.lead > lead:
-            await woken(self._read)
-
-
-async def read_events(
-    log: StreamLog,
-    after: str | None,
-    *,
-    coalesce: float,
-    max_waiting: int,
-    slow_after: float = 0.0,
-    leave: Leave | None = None,
-    replayed: bool = False,
-) -> AsyncIterator[Event]:
-    """The graph's events after a cursor, deltas that came together joined, to the end.
-
-    Leading edge: an event goes out at once if ``coalesce`` seconds have passed since the last one, else it waits for
-    the rest of that time and takes with it what has come, up to ``MAX_FRAME_BYTES`` of it. With 0, every event goes out
-    by itself. Between events that are there already the event loop runs, so that a long replay holds up nobody.
-
-    A reader that did not come back for ``slow_after`` seconds, while more than ``max_waiting`` bytes came to wait for
-    it, gets ``Detached``; so does everybody who is told to ``leave``, after what has come by then. One that comes after
-    the end is told the end again. For one that attaches to what was begun before, ``Started`` says ``replayed``.
-    """
-    position = log.position(after)
-    if log.ended is not None:
-        position = min(position, len(log.entries) - 1)
-    clock = asyncio.get_running_loop().time
-    away, sent = 0.0, clock() - coalesce
-    began, behind = position, False
-    with log.reading(position) as reader:
-        while True:
-            if position > began and away >= slow_after and log.waiting(position) > max_waiting:
-                yield _detached(log, position, DetachReason.SLOW)
-                return
-            await log.more(position, leave)
-            reason = None if leave is None else leave.reason
-            rest = sent + coalesce - clock()
-            if reason is None and coalesce and rest > 0 and log.ended is None and not behind:
-                await asyncio.sleep(rest)
-            events, position = _next(log, position, joined=coalesce > 0)
-            log.moved(reader, position)
-            waits, behind = behind, position < len(log.entries)
-            away = 0.0
-            for event in events:
-                if waits:
-                    await asyncio.sleep(0)
-                waits = True
-                given = clock()
-                yield _replayed(event) if replayed and isinstance(event, Started) else event
-                if isinstance(event, Ended):
-                    return
-                sent = clock()
-                away = max(away, sent - given)
-            if reason is not None and not behind:
-                yield _detached(log, position, reason)
-                return
-
-
-def _next(log: StreamLog, position: int, *, joined: bool) -> tuple[list[Event], int]:
-    """The events after a position that go out together, and the position after them."""
-    if joined:
-        return log.entries.frame(position)
-    batch = log.entries.after(position)
-    return [entry.event for entry in batch if not isinstance(entry.event, Raw)], position + len(batch)
-
-
-def _detached(log: StreamLog, position: int, reason: DetachReason) -> Detached:
-    log.let_go = True
-    return Detached(cursor=str(position), reason=reason)
-
-
-def _replayed(event: Started) -> Started:
-    return Started(
-        cursor=event.cursor,
-        stream_id=event.stream_id,
-        run_id=event.run_id,
-        user_message=event.user_message,
-        resumable=event.resumable,
-        replayed=True,
-    )
+            await woken(self._moved)

@@ -1,11 +1,11 @@
-"""Joining deltas that continue one another, and splitting deltas that are too large for one frame. Both are linear."""
+"""Joins deltas that continue one another, and splits deltas that are too large for one frame. Both are linear."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
-from resolvers.streams.events import Event, Raw, TextDelta, ToolCallDelta
+from resolvers.streams.events import Entry, Event, Raw, TextDelta, ToolCallDelta
 
 MAX_FRAME_BYTES = 64 * 1024
 """The most text that one delta carries, in bytes of UTF-8."""
@@ -14,41 +14,42 @@ _WIDEST = 4
 """The most bytes that a character takes in UTF-8."""
 
 
-def merged(events: Sequence[Event]) -> list[Event]:
-    """The events that mean something in the graph, deltas that continue one another joined.
+def merged(entries: Sequence[Entry]) -> list[Entry]:
+    """Join deltas that continue one another, and leave out what has no meaning in the graph.
 
-    A joined delta has the cursor of the last one in it, so that the text after any cursor, concatenated, is exact.
+    A joined delta has the number of the last one in it, so the text after any cursor is exact, and no upstream bytes.
     """
-    if len(events) == 1:
-        return [] if type(events[0]) is Raw else [events[0]]
-    runs: list[list[Event]] = []
-    run: list[Event] = []
+    if len(entries) == 1:
+        return [] if type(entries[0].event) is Raw else [entries[0]]
+    runs: list[list[Entry]] = []
+    run: list[Entry] = []
     call_id: str | None = None
-    for event in events:
+    for entry in entries:
+        event = entry.event
         kind = type(event)
         if kind is Raw:
             continue
-        if run and kind is type(run[0]) and _continues(run[0], call_id, event):
-            run.append(event)
+        if run and kind is type(run[0].event) and _continues(run[0].event, call_id, event):
+            run.append(entry)
         else:
-            run, call_id = [event], None
+            run, call_id = [entry], None
             runs.append(run)
         if kind is ToolCallDelta and call_id is None:
             call_id = cast("ToolCallDelta", event).tool_call_id
-    return [_joined(run) for run in runs]
+    return [run[0] if len(run) == 1 else Entry(run[-1].seq, _joined([one.event for one in run])) for run in runs]
 
 
-def joined_calls(said: Iterable[Event]) -> list[ToolCallDelta]:
-    """The calls of a completion, their pieces joined by index, in the order of their indexes."""
+def joined_calls(events: Iterable[Event]) -> list[ToolCallDelta]:
+    """Join the pieces of a completion's tool calls, in the order of their indexes."""
     calls: dict[int, list[ToolCallDelta]] = {}
-    for event in said:
+    for event in events:
         if isinstance(event, ToolCallDelta):
             calls.setdefault(event.index, []).append(event)
     return [_joined_call(calls[index]) for index in sorted(calls)]
 
 
 def split(event: Event) -> Iterator[Event]:
-    """A delta as deltas of at most ``MAX_FRAME_BYTES`` each; any other event as it is."""
+    """Split a delta into deltas of at most ``MAX_FRAME_BYTES`` each. Other events stay whole."""
     if event.size <= MAX_FRAME_BYTES:
         yield event
     elif isinstance(event, TextDelta):
@@ -75,9 +76,9 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _continues(first: Event, call_id: str | None, event: Event) -> bool:
-    """Whether an event goes on with a run that began with one of its type.
+    """Whether an event continues a run of deltas whose first one has its type.
 
-    ``call_id`` is that of the run's tool call, as far as it is known.
+    ``call_id`` is that of the run's tool call, where a piece has had it.
     """
     if isinstance(first, TextDelta):
         return first.message_id == cast("TextDelta", event).message_id
@@ -90,11 +91,9 @@ def _continues(first: Event, call_id: str | None, event: Event) -> bool:
 
 def _joined(run: Sequence[Event]) -> Event:
     first = run[0]
-    if len(run) == 1:
-        return first
     if isinstance(first, TextDelta):
         text = "".join(cast("TextDelta", event).text for event in run)
-        return type(first)(cursor=run[-1].cursor, message_id=first.message_id, text=text)
+        return type(first)(message_id=first.message_id, text=text)
     return _joined_call(cast("Sequence[ToolCallDelta]", run))
 
 
@@ -103,7 +102,6 @@ def _joined_call(pieces: Sequence[ToolCallDelta]) -> ToolCallDelta:
     if len(pieces) == 1:
         return first
     return ToolCallDelta(
-        cursor=pieces[-1].cursor,
         message_id=first.message_id,
         index=first.index,
         tool_call_id=next((piece.tool_call_id for piece in pieces if piece.tool_call_id is not None), None),

@@ -1,4 +1,4 @@
-"""Who waits for something to happen."""
+"""Tasks that wait for something to happen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Waiters:
-    """Futures that are woken together. A set takes 216 bytes, and mostly there is one of them or none."""
+    """Futures that are woken together. A single one is kept without a set, which takes 216 bytes."""
 
     __slots__ = ("_waiters",)
 
@@ -14,7 +14,7 @@ class Waiters:
         self._waiters: asyncio.Future[None] | set[asyncio.Future[None]] | None = None
 
     def add(self, waiter: asyncio.Future[None]) -> None:
-        """Somebody who waits, and is to be woken."""
+        """Add a future to wake."""
         if self._waiters is None:
             self._waiters = waiter
         elif isinstance(self._waiters, set):
@@ -23,7 +23,7 @@ class Waiters:
             self._waiters = {self._waiters, waiter}
 
     def remove(self, waiter: asyncio.Future[None]) -> None:
-        """Somebody who waits no longer."""
+        """Remove a future."""
         if self._waiters is waiter:
             self._waiters = None
         elif isinstance(self._waiters, set):
@@ -33,7 +33,7 @@ class Waiters:
         return bool(self._waiters) if isinstance(self._waiters, set) else self._waiters is not None
 
     def wake(self) -> None:
-        """It has happened."""
+        """Wake all futures."""
         if self._waiters is None:
             return
         for waiter in list(self._waiters) if isinstance(self._waiters, set) else (self._waiters,):
@@ -41,8 +41,31 @@ class Waiters:
                 waiter.set_result(None)
 
 
+class KeyedWaiters:
+    """Waiters by key, for as long as there are any."""
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: dict[tuple[str, str], Waiters] = {}
+
+    async def woken(self, key: tuple[str, str], *others: Waiters) -> None:
+        """Wait until a key's waiters, or one of the others, wake."""
+        waiters = self._waiters.setdefault(key, Waiters())
+        try:
+            await woken(waiters, *others)
+        finally:
+            if not waiters:
+                self._waiters.pop(key, None)
+
+    def wake(self, key: tuple[str, str]) -> None:
+        """Wake a key's waiters."""
+        if (waiters := self._waiters.get(key)) is not None:
+            waiters.wake()
+
+
 async def woken(*several: Waiters) -> None:
-    """Wait until one of several wakes."""
+    """Wait until one of several ``Waiters`` wakes."""
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for waiters in several:
         waiters.add(waiter)

@@ -10,7 +10,7 @@ from strawberry import Parent
 from clients.letta.tools import ToolCall as ToolCallRecord
 from clients.litellm import EmbeddingRecord, ModelRecord
 from clients.usage import Usage as UsageRecord
-from resolvers import completing, models, turns
+from resolvers import completing, models
 from resolvers.info import Info
 from resolvers.streams.events import FinishReason
 from resolvers.streams.stream import Stream as StreamRecord
@@ -121,7 +121,7 @@ class EmbedPayload(Payload):
 
 async def _start_completion(info: Info, input: CompletionInput) -> _Started:  # noqa: A002 - the argument's name
     key = required_key(input.idempotency_key)
-    attached = await turns.start_completion(
+    attached = await completing.start_completion(
         info.context, body=input.body(), on_disconnect=input.when_left(), key=key, reads=False
     )
     async with attached as stream:

@@ -15,6 +15,7 @@ from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
+from resolvers.sources.turn_events import sent_message
 from resolvers.streams.events import OnDisconnect
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
@@ -151,11 +152,12 @@ async def _begun(
     context: RequestContext, attached: AbstractAsyncContextManager[StreamRecord], *, wait_seconds: int = 0
 ) -> _Payload:
     async with attached as stream:
-        started = await turns.started(context, stream)
+        started = await turns.wait_started(context, stream)
         if wait_seconds > 0:
-            await turns.finished(stream, min(wait_seconds, context.resources.clocks.llm_total), context.leave)
+            await turns.wait_ended(stream, min(wait_seconds, context.resources.clocks.llm_total), context.leave)
             context.refresh()
-    edge = message_edge(started.user_message) if started.user_message else None
+    sent = sent_message(started)
+    edge = None if sent is None else message_edge(sent)
     return _Payload(stream=stream, run_id=started.run_id or stream.run_id, user_message_edge=edge)
 
 
@@ -178,7 +180,7 @@ async def _cancel_run(info: Info, input: CancelRunInput) -> _Payload:  # noqa: A
 async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:  # noqa: A002 - as above
     streams = info.context.resources.streams
     stream = streams.get(input.stream_id, info.context.principal.user_id)
-    await streams.cancelled(stream)
+    await streams.cancel_and_wait(stream)
     return _Payload(stream=stream)
 
 

@@ -13,6 +13,7 @@ from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
 from app.graphql.plain import PlainEvents
 from resolvers.streams.events import (
+    Delivery,
     Detached,
     DetachReason,
     Ended,
@@ -31,11 +32,10 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 NAMES = st.one_of(st.none(), TEXTS)
 
 EVENTS: st.SearchStrategy[Event] = st.one_of(
-    st.builds(TextDelta, cursor=TEXTS, message_id=NAMES, text=TEXTS),
-    st.builds(ReasoningDelta, cursor=TEXTS, message_id=NAMES, text=TEXTS),
+    st.builds(TextDelta, message_id=NAMES, text=TEXTS),
+    st.builds(ReasoningDelta, message_id=NAMES, text=TEXTS),
     st.builds(
         ToolCallDelta,
-        cursor=TEXTS,
         message_id=NAMES,
         index=st.integers(-(2**33), 2**33),
         tool_call_id=NAMES,
@@ -44,12 +44,13 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(
         Ended,
-        cursor=TEXTS,
         outcome=st.sampled_from(StreamOutcome),
         finish_reason=st.one_of(st.none(), st.sampled_from(FinishReason)),
     ),
-    st.builds(Detached, cursor=TEXTS, reason=st.sampled_from(DetachReason)),
+    st.builds(Detached, reason=st.sampled_from(DetachReason)),
 )
+
+DELIVERIES = st.builds(Delivery, st.just("stream:1"), TEXTS, EVENTS)
 
 SELECTIONS = [
     "__typename",
@@ -70,6 +71,10 @@ SELECTIONS = [
 FRAGMENT = " fragment Told on StreamEvent { told: cursor ... on TextDelta { text } }"
 
 
+def delivery(event: Event) -> Delivery[Event]:
+    return Delivery("stream:1", "7", event)
+
+
 def executor(selected: str, max_bytes: int = 1_000_000) -> tuple[Executor, AnswerLimits]:
     fragment = FRAGMENT if "...Told" in selected else ""
     variables = "($yes: Boolean = true)" if "$yes" in selected else ""
@@ -79,23 +84,23 @@ def executor(selected: str, max_bytes: int = 1_000_000) -> tuple[Executor, Answe
     return built.bound(limits, paced=False), limits
 
 
-def executed(built: Executor, event: Event) -> ExecutionResult:
-    result = built.build_per_event_executor(event).execute_operation(False)
+def executed(built: Executor, delivery: Delivery[Event]) -> ExecutionResult:
+    result = built.build_per_event_executor(delivery).execute_operation(False)
     assert isinstance(result, ExecutionResult)
     return result
 
 
 def reader(selected: str, max_bytes: int = 1_000_000) -> tuple[PlainEvents, Executor]:
     built, limits = executor(selected, max_bytes)
-    executed(built, TextDelta(text="first"))
+    executed(built, delivery(TextDelta(text="first")))
     return PlainEvents(built, limits), built
 
 
-@given(st.lists(st.sampled_from(SELECTIONS), min_size=1), st.lists(EVENTS, min_size=1, max_size=5))
-def test_what_is_read_is_what_the_executor_answers(selected: list[str], events: list[Event]) -> None:
+@given(st.lists(st.sampled_from(SELECTIONS), min_size=1), st.lists(DELIVERIES, min_size=1, max_size=5))
+def test_what_is_read_is_what_the_executor_answers(selected: list[str], deliveries: list[Delivery[Event]]) -> None:
     plain, built = reader(" ".join(selected))
-    for event in events:
-        read, answered = plain.data(event), executed(built, event)
+    for one in deliveries:
+        read, answered = plain.data(one), executed(built, one)
         if read is not None:
             assert answered.errors is None
             assert read == answered.data
@@ -106,23 +111,23 @@ def test_what_is_read_is_what_the_executor_answers(selected: list[str], events: 
 @pytest.mark.parametrize(
     ("event", "selected"),
     [
-        (TextDelta(cursor="7", text="a\ud800"), "__typename cursor ... on TextDelta { text messageId }"),
-        (ReasoningDelta(cursor="7", text="a"), "__typename cursor ... on ReasoningDelta { text }"),
-        (ToolCallDelta(cursor="7", index=3), "cursor ... on ToolCallDelta { index name toolCallId argumentsDelta }"),
+        (TextDelta(text="a\ud800"), "__typename cursor ... on TextDelta { text messageId }"),
+        (ReasoningDelta(text="a"), "__typename cursor ... on ReasoningDelta { text }"),
+        (ToolCallDelta(index=3), "cursor ... on ToolCallDelta { index name toolCallId argumentsDelta }"),
         (Ended(outcome=StreamOutcome.FAILED), "cursor ... on StreamEnded { outcome finishReason }"),
     ],
 )
 def test_attributes_are_read_without_the_executor(event: Event, selected: str) -> None:
     plain, built = reader(selected)
-    read = plain.data(event)
+    read = plain.data(delivery(event))
     assert read is not None
-    assert read == executed(built, event).data
+    assert read == executed(built, delivery(event)).data
 
 
 @pytest.mark.parametrize(
     ("event", "selected"),
     [
-        (Started(stream_id="stream:1"), "... on StreamStarted { stream { id } }"),
+        (Started(), "... on StreamStarted { stream { id } }"),
         (Ended(outcome=StreamOutcome.COMPLETED), "... on StreamEnded { usage { totalTokens } }"),
         (ToolCallDelta(index=2**40), "... on ToolCallDelta { index }"),
         (object(), "cursor"),
@@ -130,18 +135,18 @@ def test_attributes_are_read_without_the_executor(event: Event, selected: str) -
 )
 def test_whatever_needs_more_is_left_to_the_executor(event: Any, selected: str) -> None:
     plain, _ = reader(selected)
-    assert plain.data(event) is None
+    assert plain.data(delivery(event)) is None
 
 
 def test_the_first_event_is_left_to_the_executor_and_the_next_of_its_class_is_read() -> None:
     built, limits = executor("cursor")
-    plain, event = PlainEvents(built, limits), TextDelta(cursor="1", text="a")
+    plain, event = PlainEvents(built, limits), delivery(TextDelta(text="a"))
     assert plain.data(event) is None
     executed(built, event)
-    assert plain.data(event) == {"said": {"cursor": "1"}}
+    assert plain.data(event) == {"said": {"cursor": "7"}}
 
 
 def test_an_answer_that_may_have_too_many_bytes_is_left_to_the_executor() -> None:
     plain, _ = reader("... on TextDelta { text again: text }", max_bytes=2_000)
-    assert plain.data(TextDelta(text="a" * 20)) is not None
-    assert plain.data(TextDelta(text="a" * 150)) is None
+    assert plain.data(delivery(TextDelta(text="a" * 20))) is not None
+    assert plain.data(delivery(TextDelta(text="a" * 150))) is None

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
-from resolvers.streams.watch import MAX_FOLLOWS
+from resolvers.watch import MAX_FOLLOWS
 from tests.support.attack import Target, attacked
 from tests.support.stack import ADA, GraphQLSocket
 from tests.support.websocket import PROTOCOL

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.embedded.faults import Fault
-from resolvers.streams import watch
+from resolvers import watch
 from resolvers.streams.hub import StreamHub
 from tests.support import things
 from tests.support.documents import CREATE_CONVERSATION, MESSAGE
@@ -51,7 +51,7 @@ async def test_who_comes_back_in_the_middle_of_a_turn_hears_all_of_it(grace: int
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable[None]]:
     """Returns once so many followers have begun to wait for a turn."""
-    begun, tasks = StreamHub.begun, set()
+    begun, tasks = StreamHub.turn_begun, set()
 
     async def counted(*arguments: Any) -> None:
         tasks.add(asyncio.current_task())
@@ -63,7 +63,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable[None]]:
 
         await until(enough, 20)
 
-    monkeypatch.setattr(StreamHub, "begun", counted)
+    monkeypatch.setattr(StreamHub, "turn_begun", counted)
     return all_wait
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from clients.errors import Service, UpstreamTimeout
-from resolvers.resources import Clocks
-from resolvers.streams.clocks import StreamClocks
+from resolvers.streams.clocks import Clocks, StreamClocks
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -17,10 +17,11 @@ from clients.errors import BadUserInput, GatewayError, RateLimited, UpstreamErro
 from clients.litellm import CompletionStream
 from clients.upstream import StreamedAnswer
 from clients.usage import Usage
-from resolvers.resources import Clocks
-from resolvers.streams.completions import CompletionSource
+from resolvers.sources.completions import CompletionSource
+from resolvers.streams.clocks import Clocks
 from resolvers.streams.events import (
     Ended,
+    Entry,
     Event,
     FinishReason,
     Raw,
@@ -292,7 +293,7 @@ def test_pieces_that_wait_for_a_reader_are_merged_as_an_answer_is_joined() -> No
     first = ToolCallDelta(index=0, arguments_delta="{")
     late = ToolCallDelta(index=0, tool_call_id="a", name="f", arguments_delta="}")
     other = ToolCallDelta(index=1, tool_call_id="b", name="g")
-    assert merged([first, late]) == joined_calls([first, late])
-    assert merged([late, other]) == [late, other]
     another = ToolCallDelta(index=0, tool_call_id="c")
-    assert merged([late, another]) == [late, another]
+    assert merged([Entry(1, first), Entry(2, late)]) == [Entry(2, call) for call in joined_calls([first, late])]
+    for apart in (other, another):
+        assert merged([Entry(1, late), Entry(2, apart)]) == [Entry(1, late), Entry(2, apart)]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
@@ -34,7 +33,7 @@ from resolvers.streams.events import (
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
 from resolvers.streams.log import StreamLog
-from resolvers.streams.stream import Stream
+from resolvers.streams.stream import Stream, StreamRequest
 
 
 class Metrics:
@@ -97,7 +96,7 @@ def hub(**limits: float) -> tuple[StreamHub, Metrics]:
 
 def starting(streams: StreamHub, source: Scripted, **more: object):
     options = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
-    return streams.started("user", **options)
+    return streams.start(StreamRequest(owner_id="user", **options))
 
 
 async def end_of(stream: Stream) -> Ended:
@@ -109,7 +108,7 @@ async def end_of(stream: Stream) -> Ended:
 async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() -> None:
     streams, metrics = hub()
     error = ValueError("an inside story")
-    async with starting(streams, Scripted(Started(stream_id=""), error)) as stream:
+    async with starting(streams, Scripted(Started(), error)) as stream:
         ended = await end_of(stream)
     assert ended.outcome is StreamOutcome.FAILED
     assert ended.error is not None
@@ -119,7 +118,7 @@ async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() ->
 
 async def test_a_source_that_just_stops_has_been_cut() -> None:
     streams, _ = hub()
-    async with starting(streams, Scripted(Started(stream_id=""), TextDelta(text="a"))) as stream:
+    async with starting(streams, Scripted(Started(), TextDelta(text="a"))) as stream:
         ended = await end_of(stream)
     assert ended.error is not None
     assert ended.error.reason == "CUT"
@@ -136,13 +135,13 @@ async def test_a_refusal_reaches_everybody_who_waits_and_leaves_the_key_free() -
     results = await asyncio.gather(attempt(refusing), attempt(refusing), return_exceptions=True)
     assert [type(result) for result in results] == [NotFound, NotFound]
     assert refusing.opened == 1
-    async with starting(streams, Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED)), key="k"):
+    async with starting(streams, Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED)), key="k"):
         pass
 
 
 async def test_the_last_reader_closes_the_source_and_no_earlier_one_does() -> None:
     streams, metrics = hub()
-    source = Scripted(Started(stream_id=""), asyncio.Event())
+    source = Scripted(Started(), asyncio.Event())
     async with starting(streams, source) as stream:
         async with streams.attached(stream):
             pass
@@ -155,7 +154,7 @@ async def test_the_last_reader_closes_the_source_and_no_earlier_one_does() -> No
 
 async def test_a_stream_that_continues_outlives_its_reader_for_its_grace() -> None:
     streams, _ = hub(grace=0.01)
-    source = Scripted(Started(stream_id=""), asyncio.Event())
+    source = Scripted(Started(), asyncio.Event())
     async with starting(streams, source, on_disconnect=OnDisconnect.CONTINUE) as stream:
         pass
     assert source.closed == 0
@@ -164,7 +163,7 @@ async def test_a_stream_that_continues_outlives_its_reader_for_its_grace() -> No
 
 async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None:
     streams, _ = hub()
-    source = Scripted(Started(stream_id=""), asyncio.Event())
+    source = Scripted(Started(), asyncio.Event())
     async with starting(streams, source, key="k", fingerprint="a") as stream:
         with pytest.raises(Conflict):
             async with starting(streams, source, key="k", fingerprint="b"):
@@ -177,14 +176,14 @@ async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None
     assert source.opened == 1
 
 
-async def test_what_nobody_reads_again_is_forgotten_at_its_end() -> None:
+async def test_what_nobody_reads_again_is_removed_at_its_end() -> None:
     streams, _ = hub()
-    said = (Started(stream_id=""), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, Scripted(*said), kept=False) as stream:
+    said = (Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    async with starting(streams, Scripted(*said), retained=False) as stream:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
-        assert len(stream.log.entries) == 3  # it is still there for who reads it now
+        assert stream.log.length == 3  # it is still there for who reads it now
         assert streams.of("user") == []
-    async with starting(streams, Scripted(Started(stream_id=""), asyncio.Event()), kept=False) as stream:
+    async with starting(streams, Scripted(Started(), asyncio.Event()), retained=False) as stream:
         assert streams.of("user") == [stream]
     await end_of(stream)
     assert streams.of("user") == []
@@ -192,27 +191,27 @@ async def test_what_nobody_reads_again_is_forgotten_at_its_end() -> None:
 
 async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for() -> None:
     streams, _ = hub()
-    done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
-    failing = Scripted(Started(stream_id=""), ValueError("no"))
+    done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
+    failing = Scripted(Started(), ValueError("no"))
     async with starting(streams, failing, key="k") as first:
         await end_of(first)
         async with starting(streams, done, key="k") as replayed:
             assert replayed is first
-        async with starting(streams, done, key="k", anew=True) as second:
+        async with starting(streams, done, key="k", restarts=True) as second:
             assert second is not first
             assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
-        async with starting(streams, done, key="k", anew=True) as same:
+        async with starting(streams, done, key="k", restarts=True) as same:
             assert same is second
     assert streams.get(first.id, "user") is first
 
 
 async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> None:
     streams, _ = hub()
-    async with starting(streams, Scripted(Started(stream_id=""), asyncio.Event()), key="k") as first:
+    async with starting(streams, Scripted(Started(), asyncio.Event()), key="k") as first:
         streams.cancel(first)
         assert first.log.ended is None
-        done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
-        async with starting(streams, done, key="k", anew=True) as second:
+        done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
+        async with starting(streams, done, key="k", restarts=True) as second:
             assert second is not first
             assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
     assert (await end_of(first)).outcome is StreamOutcome.CANCELLED
@@ -221,7 +220,7 @@ async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> Non
 @pytest.mark.parametrize("end", [ValueError("no"), UpstreamError("Cut.", reason=Reason.CUT), None], ids=repr)
 async def test_usage_told_before_a_failure_or_a_cancellation_is_kept(end: Exception | None) -> None:
     streams, metrics = hub()
-    source = Scripted(Started(stream_id=""), TextDelta(text="a"), end or asyncio.Event())
+    source = Scripted(Started(), TextDelta(text="a"), end or asyncio.Event())
     source.usage = Usage(prompt_tokens=7, completion_tokens=5)
     async with starting(streams, source) as stream:
         if end is None:
@@ -234,7 +233,7 @@ async def test_usage_told_before_a_failure_or_a_cancellation_is_kept(end: Except
 
 async def test_usage_is_kept_where_an_answer_outgrows_its_bound() -> None:
     streams, metrics = hub(max_log=1000)
-    source = Scripted(Started(stream_id=""), *(TextDelta(text="a" * 300) for _ in range(9)))
+    source = Scripted(Started(), *(TextDelta(text="a" * 300) for _ in range(9)))
     source.usage = Usage(completion_tokens=900)
     async with starting(streams, source) as stream:
         ended = await end_of(stream)
@@ -250,16 +249,15 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
         async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
             await gate.wait()
             raise RateLimited("Later.", retry_after_seconds=3)
-            yield Started(stream_id=""), b""
+            yield Started(), b""
 
     async with starting(streams, Late(), key="k") as refused:
         gate.set()
         ended = await end_of(refused)
-        assert [type(entry.event) for entry in refused.log.entries] == [Started, Ended]
-        assert refused.log.started is not None
-        assert streams.get(refused.log.started.stream_id, "user") is refused  # a reader can ask for it
+        assert [type(entry.event) for entry in await refused.log.after(0)] == [Started, Ended]
+        assert streams.get(refused.log.stream_id, "user") is refused  # a reader can ask for it
         assert ended.error == StreamFailure.of(RateLimited("Later.", retry_after_seconds=3))
-    done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
+    done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, done, key="k") as second:
         assert second is not refused
     broken = Scripted(ValueError("before it began"))
@@ -273,7 +271,7 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
     streams.cancel(running)
     await opening
     for one in (stream, running):
-        assert [type(entry.event) for entry in one.log.entries] == [Started, Ended]
+        assert [type(entry.event) for entry in await one.log.after(0)] == [Started, Ended]
 
 
 async def opened(starting: AbstractAsyncContextManager[Stream]) -> None:
@@ -283,19 +281,19 @@ async def opened(starting: AbstractAsyncContextManager[Stream]) -> None:
 
 async def test_a_key_begins_again_where_its_last_reader_left_and_not_where_it_was_cancelled() -> None:
     streams, _ = hub()
-    done = Scripted(Started(stream_id=""), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    done = Scripted(Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
     me = asyncio.Event()
     for leaves in (True, False):
-        first_source = Scripted(Started(stream_id=""), asyncio.Event())
+        first_source = Scripted(Started(), asyncio.Event())
         async with starting(streams, first_source, key=f"{leaves}") as first:
             if not leaves:
-                await streams.cancelled(first)
+                await streams.cancel_and_wait(first)
         ended = await end_of(first)
         assert ended.outcome is StreamOutcome.CANCELLED
         async with starting(streams, done, key=f"{leaves}", starter=me) as second:
             assert (second is first) is not leaves
-            heard = [event async for event in streams.events(second, None, replayed=streams.is_replay(second, me))]
-        assert isinstance(heard[0], Started)
+            heard = [one async for one in streams.events(second, None, replayed=streams.is_replay(second, me))]
+        assert isinstance(heard[0].event, Started)
         assert heard[0].replayed is True
     assert first_source.opened == 1
     assert done.opened == 1
@@ -303,10 +301,10 @@ async def test_a_key_begins_again_where_its_last_reader_left_and_not_where_it_wa
 
 async def test_a_key_begins_again_while_what_its_reader_left_is_still_closing() -> None:
     streams, _ = hub()
-    async with starting(streams, Scripted(Started(stream_id=""), asyncio.Event()), key="k") as first:
+    async with starting(streams, Scripted(Started(), asyncio.Event()), key="k") as first:
         pass
     assert first.log.ended is None
-    done = Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))
+    done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, done, key="k") as second:
         assert second is not first
         assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
@@ -315,7 +313,7 @@ async def test_a_key_begins_again_while_what_its_reader_left_is_still_closing() 
 async def test_only_what_somebody_else_began_is_a_replay() -> None:
     streams, _ = hub()
     me, other = asyncio.Event(), asyncio.Event()
-    source = Scripted(Started(stream_id=""), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, source, key="k", starter=me) as stream:
         await end_of(stream)  # all of it is there before its own reader reads
         assert not streams.is_replay(stream, me)
@@ -329,7 +327,7 @@ async def test_only_what_somebody_else_began_is_a_replay() -> None:
 async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
     streams, _ = hub()
     lost = Scripted(refuses=UpstreamError("Lost.", reason=Reason.CUT))
-    sources = [lost, Scripted(Started(stream_id=""), Ended(outcome=StreamOutcome.COMPLETED))]
+    sources = [lost, Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))]
     seen: list[Stream | None] = []
 
     def source() -> Scripted:
@@ -337,8 +335,8 @@ async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
         return sources.pop(0)
 
     async def attempt() -> Stream:
-        started = streams.started(
-            "user",
+        request = StreamRequest(
+            owner_id="user",
             kind="turn",
             source=source,
             on_disconnect=OnDisconnect.CANCEL,
@@ -346,7 +344,7 @@ async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
             unknown="Ask again.",
             looks=looks,
         )
-        async with started as stream:
+        async with streams.start(request) as stream:
             await end_of(stream)
             return stream
 
@@ -360,7 +358,7 @@ async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
                 await attempt()
         assert len(seen) == 1
         return
-    assert (await attempt()).again is True
+    assert (await attempt()).restarted is True
     assert seen[0] is None
     assert seen[1] is not None
     assert seen[1].unsure is True
@@ -399,7 +397,7 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
 
     class Talking(Scripted):
         async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
-            yield Started(stream_id=""), b""
+            yield Started(), b""
             for number in range(count):
                 raw = (
                     b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}'
@@ -411,8 +409,8 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
         assert stream.log.size == len(stream.text) == 4 * count
         assert stream.log.weight < 40 * count
-        heard = [event async for event in streams.events(stream, str(count // 2 + 1))]
-    text = "".join(event.text for event in heard if isinstance(event, TextDelta))
+        heard = [one async for one in streams.events(stream, str(count // 2 + 1))]
+    text = "".join(one.event.text for one in heard if isinstance(one.event, TextDelta))
     assert text == stream.text[4 * (count // 2) :]
     assert stream.last_cursor == heard[-1].cursor == str(count + 2)
 
@@ -424,8 +422,8 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
 async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
     streams, _ = hub(max_log=1000)
     for times, outcome in ((10, StreamOutcome.COMPLETED), (11, StreamOutcome.FAILED)):
-        pieces = [copy.copy(piece) for _ in range(times)]
-        source = Scripted(Started(stream_id=""), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
+        pieces = [piece] * times
+        source = Scripted(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
         async with starting(streams, source) as stream:
             ended = await end_of(stream)
         assert ended.outcome is outcome
@@ -436,18 +434,18 @@ async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
 @pytest.mark.bound("answer-memory")
 async def test_pieces_without_text_are_bounded_by_their_memory() -> None:
     streams, _ = hub(max_memory=100_000)
-    source = Scripted(Started(stream_id=""), *(Raw() for _ in range(50_000)), Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), *(Raw() for _ in range(50_000)), Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, source) as stream:
         ended = await end_of(stream)
     assert ended.error is not None
     assert ended.error.reason == "TOO_LARGE"
 
 
-def upstream_bytes(log: StreamLog) -> list[bytes]:
+async def upstream_bytes(log: StreamLog) -> list[bytes]:
     """The upstream bytes of the entries that still have them."""
     found: list[bytes] = []
     position = 0
-    while batch := log.entries.after(position):
+    while batch := await log.after(position):
         position += len(batch)
         found += [entry.raw for entry in batch if entry.raw]
     return found
@@ -456,19 +454,19 @@ def upstream_bytes(log: StreamLog) -> list[bytes]:
 async def test_upstream_bytes_are_kept_until_the_openai_door_reads() -> None:
     """Another reader of a stream without a key may be ahead of the door that began it, before that is counted."""
     streams, _ = hub()
-    source, number = Scripted(Started(stream_id=""), asyncio.Event()), 4 * PIECE
+    source, number = Scripted(Started(), asyncio.Event()), 4 * PIECE
     async with starting(streams, source) as stream:
         log = stream.log
         with log.reading(0) as ahead:
             for index in range(number):
                 log.append(TextDelta(text="a"), b"%d" % index)
-                log.moved(ahead, len(log.entries))
+                log.moved(ahead, log.length)
             with log.reading(0) as reader:
                 stream.drop_raw_taken()
-                assert upstream_bytes(log) == [b"%d" % index for index in range(number)]
-                log.moved(reader, len(log.entries))
+                assert await upstream_bytes(log) == [b"%d" % index for index in range(number)]
+                log.moved(reader, log.length)
                 for _ in range(number):
                     log.append(TextDelta(text="a"), b"more")
-                    log.moved(ahead, len(log.entries))
-                    log.moved(reader, len(log.entries))
-                assert len(upstream_bytes(log)) < 2 * number
+                    log.moved(ahead, log.length)
+                    log.moved(reader, log.length)
+                assert len(await upstream_bytes(log)) < 2 * number

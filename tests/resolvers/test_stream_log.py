@@ -1,7 +1,8 @@
+"""What every adapter of a stream's log does: appending, reading after a cursor, waiting, and the graph's reading."""
+
 from __future__ import annotations
 
 import asyncio
-import copy
 from typing import Any
 
 import pytest
@@ -9,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.errors import BadUserInput
-from resolvers.streams.block import ENTRY_BYTES
-from resolvers.streams.entries import PIECE
 from resolvers.streams.events import (
+    Delivery,
     Detached,
     DetachReason,
     Ended,
+    Entry,
     Event,
     Raw,
     ReasoningDelta,
@@ -23,8 +24,14 @@ from resolvers.streams.events import (
     TextDelta,
     ToolCallDelta,
 )
-from resolvers.streams.log import Leave, Reader, StreamLog, read_events
+from resolvers.streams.log import Leave, Reader, StreamLog
+from resolvers.streams.memory import MemoryLog
+from resolvers.streams.reading import read_events
 
+ADAPTERS: list[type[StreamLog]] = [MemoryLog]
+pytestmark = pytest.mark.parametrize("adapter", ADAPTERS)
+
+END = Ended(outcome=StreamOutcome.COMPLETED)
 deltas = st.one_of(
     st.builds(TextDelta, message_id=st.sampled_from(["a", "b", None]), text=st.text(min_size=1, max_size=5)),
     st.builds(ReasoningDelta, message_id=st.sampled_from(["a", None]), text=st.text(min_size=1, max_size=5)),
@@ -33,8 +40,14 @@ deltas = st.one_of(
 )
 
 
-def said(events: list[Event]) -> dict[tuple[str, object], str]:
-    """What a reader has, per kind and message, once it has concatenated its deltas."""
+class Whole(Event, frozen=True):
+    """An event of a source's own, which a log keeps as it is."""
+
+    message: str
+
+
+def concatenated(events: list[Event]) -> dict[tuple[str, object], str]:
+    """What a reader has, by kind and message, once it has concatenated its deltas."""
     has: dict[tuple[str, object], str] = {}
     for event in events:
         if isinstance(event, TextDelta):
@@ -46,125 +59,171 @@ def said(events: list[Event]) -> dict[tuple[str, object], str]:
     return has
 
 
-def filled(events: list[Event]) -> StreamLog:
-    log = StreamLog()
-    for event in [Started(stream_id="s"), *events, Ended(outcome=StreamOutcome.COMPLETED)]:
+def events_of(heard: list[Delivery[Event]]) -> list[Event]:
+    return [one.event for one in heard]
+
+
+def filled(adapter: type[StreamLog], *events: Event, ended: bool = True) -> StreamLog:
+    log = adapter("stream:1")
+    for event in [Started(), *events, *([END] if ended else [])]:
         log.append(event)
     return log
 
 
-async def read(log: StreamLog, after: str | None, coalesce: float) -> list[Event]:
-    return [event async for event in read_events(log, after, coalesce=coalesce, max_waiting=1 << 30)]
+async def entries_of(log: StreamLog, position: int = 0) -> list[Entry]:
+    found: list[Entry] = []
+    while batch := await log.after(position + len(found)):
+        found += batch
+    return found
+
+
+async def read(log: StreamLog, after: str | None, coalesce: float) -> list[Delivery[Event]]:
+    return [one async for one in read_events(log, after, coalesce=coalesce, max_waiting=1 << 30)]
 
 
 @given(st.lists(deltas, max_size=20), st.data(), st.sampled_from([0, 0.001]))
 def test_the_text_after_any_cursor_concatenated_is_exact(
-    events: list[Event], data: st.DataObject, coalesce: float
+    adapter: type[StreamLog], events: list[Event], data: st.DataObject, coalesce: float
 ) -> None:
-    log = filled(events)
+    log = filled(adapter, *events)
     whole = asyncio.run(read(log, None, coalesce))
     cut = data.draw(st.integers(1, len(whole)))
-    before, cursor = whole[:cut], whole[cut - 1].cursor
-    if isinstance(whole[cut - 1], Ended):
+    if whole[cut - 1].event is END:
         return
-    after = asyncio.run(read(log, cursor, coalesce))
-    assert said([*before, *after]) == said(events)
-    assert [type(event) for event in [*before, *after]].count(Ended) == 1
-    cursors = [int(event.cursor) for event in [*before, *after]]
+    heard = [*whole[:cut], *asyncio.run(read(log, whole[cut - 1].cursor, coalesce))]
+    assert concatenated(events_of(heard)) == concatenated(events)
+    assert events_of(heard).count(END) == 1
+    cursors = [int(one.cursor) for one in heard]
     assert cursors == sorted(set(cursors))
+    assert {one.stream_id for one in heard} == {"stream:1"}
 
 
-def test_nothing_comes_after_the_end() -> None:
-    log = filled([])
+def test_nothing_comes_after_the_end(adapter: type[StreamLog]) -> None:
+    log = filled(adapter)
     with pytest.raises(RuntimeError):
         log.append(TextDelta(text="more"))
 
 
 @pytest.mark.parametrize("cursor", ["-1", "3", "x", "", "٣", "9" * 20])
-async def test_a_cursor_of_no_event(cursor: str) -> None:
+async def test_a_cursor_of_no_event(adapter: type[StreamLog], cursor: str) -> None:
     with pytest.raises(BadUserInput):
-        await read(filled([]), cursor, 0)
+        await read(filled(adapter), cursor, 0)
 
 
-async def test_a_burst_is_no_slowness() -> None:
-    log = StreamLog()
-    log.append(Started(stream_id="s"))
+async def test_a_reader_waits_for_an_entry_and_for_the_end(adapter: type[StreamLog]) -> None:
+    log = filled(adapter, ended=False)
+    waiting = [asyncio.create_task(log.more(1)), asyncio.create_task(log.more(1)), asyncio.create_task(log.more(2))]
+    await log.more(0)
+    await asyncio.sleep(0)
+    log.append(TextDelta(text="a"))
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting[:2])
+        ending = asyncio.create_task(log.end())
+        await asyncio.sleep(0)
+        log.append(END)
+        await waiting[2]
+        await log.more(3)
+        assert await ending is END
+
+
+async def test_an_evicted_log_has_its_end_and_nothing_else(adapter: type[StreamLog]) -> None:
+    log = filled(adapter, TextDelta(text="a"), Whole(message="m"))
+    log.pack()
+    assert [entry.event for entry in await entries_of(log)] == [Started(), TextDelta(text="a"), Whole(message="m"), END]
+    assert await log.whole_events() == [Started(), Whole(message="m"), END]
+    log.evict()
+    assert (log.started, log.ended, log.length, log.text) == (None, END, 0, "")
+    assert await entries_of(log) == await log.whole_events() == await log.joined_events() == []
+
+
+async def test_a_source_waits_for_the_furthest_reader(adapter: type[StreamLog]) -> None:
+    log = filled(adapter, TextDelta(text="abc"), TextDelta(text="de"), ended=False)
+    assert log.lead == 0
+    with log.reading(0), log.reading(1) as ahead:
+        assert log.lead == 5
+        waiting = asyncio.create_task(log.caught_up(2))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        log.moved(ahead, 2)
+        async with asyncio.timeout(5):
+            await waiting
+        assert log.lead == 2
+    assert log.lead == 0
+
+
+async def test_a_burst_is_no_slowness(adapter: type[StreamLog]) -> None:
+    log = filled(adapter, ended=False)
     prompt = read_events(log, None, coalesce=0, max_waiting=1000, slow_after=3600)
     await anext(prompt)
     for _ in range(20):
         log.append(TextDelta(text="x" * 1000))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    assert [type(event) async for event in prompt] == [TextDelta] * 20 + [Ended]
+    log.append(END)
+    assert [type(one.event) async for one in prompt] == [TextDelta] * 20 + [Ended]
 
 
-async def test_a_slow_reader_is_let_go_with_a_cursor_and_the_others_are_not() -> None:
-    log = StreamLog()
-    log.append(Started(stream_id="s"))
+async def test_a_slow_reader_is_detached_with_a_cursor_and_the_others_are_not(adapter: type[StreamLog]) -> None:
+    log = filled(adapter, ended=False)
     slow = read_events(log, None, coalesce=0.001, max_waiting=1000)
     first = await anext(slow)
     for _ in range(20):
         log.append(TextDelta(text="x" * 100))
     detached = await anext(slow)
-    assert isinstance(detached, Detached)
-    assert (detached.reason, detached.cursor) == (DetachReason.SLOW, first.cursor)
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    assert (detached.event, detached.cursor) == (Detached(reason=DetachReason.SLOW), first.cursor)
+    log.append(END)
     rest = await read(log, detached.cursor, 0)
-    assert sum(len(event.text) for event in rest if isinstance(event, TextDelta)) == 2000
+    assert len(concatenated(events_of(rest))["TextDelta", None]) == 2000
 
 
-async def detached(log: StreamLog, leave: Leave, **how: Any) -> list[Event]:
+async def detached(log: StreamLog, leave: Leave, **how: Any) -> list[Delivery[Event]]:
     async with asyncio.timeout(5):
-        return [event async for event in read_events(log, None, max_waiting=1000, leave=leave, **how)]
+        return [one async for one in read_events(log, None, max_waiting=1000, leave=leave, **how)]
 
 
 @pytest.mark.parametrize("coalesce", [0, 30])
-async def test_a_reader_that_is_let_go_gets_what_has_come_and_a_cursor_after_it(coalesce: float) -> None:
-    log, leave = StreamLog(), Leave()
-    log.append(Started(stream_id="s"))
-    log.append(TextDelta(text="a"))
+async def test_a_reader_that_is_detached_gets_what_has_come_and_a_cursor_after_it(
+    adapter: type[StreamLog], coalesce: float
+) -> None:
+    log, leave = filled(adapter, TextDelta(text="a"), ended=False), Leave()
     leave.now(DetachReason.DRAINING)
-    *told, last = await detached(log, leave, coalesce=coalesce)
-    assert [type(event) for event in told] == [Started, TextDelta]
-    assert last == Detached(cursor="2", reason=DetachReason.DRAINING)
+    heard = await detached(log, leave, coalesce=coalesce)
+    assert events_of(heard) == [Started(), TextDelta(text="a"), Detached(reason=DetachReason.DRAINING)]
+    assert heard[-1].cursor == "2"
 
 
-async def test_a_reader_that_is_let_go_between_two_waits_does_not_wait_for_another_event() -> None:
-    log, leave = StreamLog(), Leave()
-    log.append(Started(stream_id="s"))
+async def test_a_reader_that_is_detached_between_two_waits_does_not_wait_for_another_event(
+    adapter: type[StreamLog],
+) -> None:
+    log, leave = filled(adapter, ended=False), Leave()
     events = read_events(log, None, coalesce=0, max_waiting=1000, leave=leave)
-    assert isinstance(await anext(events), Started)
+    assert (await anext(events)).event == Started()
     leave.now(DetachReason.DRAINING)
     async with asyncio.timeout(5):
-        assert await anext(events) == Detached(cursor="1", reason=DetachReason.DRAINING)
+        assert await anext(events) == Delivery("stream:1", "1", Detached(reason=DetachReason.DRAINING))
 
 
-async def test_a_reader_that_is_let_go_at_the_end_gets_the_end() -> None:
-    log, leave = StreamLog(), Leave()
-    log.append(Started(stream_id="s"))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+async def test_a_reader_that_is_detached_at_the_end_gets_the_end(adapter: type[StreamLog]) -> None:
+    log, leave = filled(adapter), Leave()
     leave.now(DetachReason.DRAINING)
-    assert isinstance((await detached(log, leave, coalesce=0))[-1], Ended)
+    assert (await detached(log, leave, coalesce=0))[-1].event is END
 
 
 @given(st.lists(st.tuples(deltas, st.binary(max_size=5)), min_size=1, max_size=40), st.integers(1, 3000), st.data())
 @settings(max_examples=30, deadline=None)
-def test_packed_entries_are_what_they_were(some: list[tuple[Event, bytes]], count: int, data: st.DataObject) -> None:
-    log, plain = StreamLog(), []
-    log.append(Started(stream_id="s"))
-    for number in range(count):
-        event, raw = some[number % len(some)]
-        log.append(copy.copy(event), raw)
-        plain.append((number + 2, event, raw))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    assert len(log.entries) == count + 2
-    found = [(entry.seq, entry.event, entry.raw) for entry in log.entries][1:-1]
-    assert [(seq, _bare(event), raw) for seq, event, raw in found] == [(seq, _bare(ev), raw) for seq, ev, raw in plain]
-    assert [entry.event.cursor for entry in log.entries] == [str(entry.seq) for entry in log.entries]
-    assert log.entries[-1].event is log.ended
-    start, stop = sorted(data.draw(st.tuples(st.integers(0, count + 2), st.integers(0, count + 2))))
-    assert [entry.seq for entry in log.entries[start:stop]] == list(range(start + 1, stop + 1))
-    assert log.entries.text == "".join(event.text for _, event, _ in plain if type(event) is TextDelta)
-    assert log.size == sum(event.size for _, event, _ in plain)
+def test_entries_are_read_as_they_were_appended(
+    adapter: type[StreamLog], some: list[tuple[Event, bytes]], count: int, data: st.DataObject
+) -> None:
+    log = filled(adapter, ended=False)
+    plain = [Entry(number + 2, *some[number % len(some)]) for number in range(count)]
+    for entry in plain:
+        log.append(entry.event, entry.raw)
+    log.append(END)
+    assert log.length == count + 2
+    position = data.draw(st.integers(0, log.length))
+    assert asyncio.run(entries_of(log, position)) == [Entry(1, Started()), *plain, Entry(count + 2, END)][position:]
+    assert log.text == "".join(entry.event.text for entry in plain if type(entry.event) is TextDelta)
+    assert log.size == sum(entry.event.size for entry in plain)
+    joined = asyncio.run(log.joined_events())
+    assert concatenated(joined) == concatenated([entry.event for entry in plain])
 
 
 @given(
@@ -175,37 +234,25 @@ def test_packed_entries_are_what_they_were(some: list[tuple[Event, bytes]], coun
 )
 @settings(max_examples=30, deadline=None)
 def test_a_reader_takes_all_bytes_however_far_it_is_behind(
-    some: list[tuple[Event, bytes]], count: int, pause: int, replays: bool
+    adapter: type[StreamLog], some: list[tuple[Event, bytes]], count: int, pause: int, replays: bool
 ) -> None:
-    log, told = StreamLog(), [some[number % len(some)] for number in range(count)]
-    log.entries.replays_raw = replays
-    with log.reading(0) as quick, log.reading(0) as slow:
+    log, given = adapter("stream:1"), [some[number % len(some)] for number in range(count)]
+    log.replays_raw = replays
+
+    async def taken_by(quick: Reader, slow: Reader) -> list[list[bytes]]:
         taken: dict[Reader, list[bytes]] = {quick: [], slow: []}
-        for number, (event, raw) in enumerate(told, 1):
-            log.append(copy.copy(event), raw)
+        for number, (event, raw) in enumerate(given, 1):
+            log.append(event, raw)
             for reader in (quick, slow) if number % pause == 0 or number == count else (quick,):
-                while reader.position < len(log.entries):
-                    batch = log.entries.after(reader.position)
+                while batch := await log.after(reader.position):
                     taken[reader] += [entry.raw for entry in batch]
                     log.moved(reader, reader.position + len(batch))
-    raws = [raw for _, raw in told]
-    assert list(taken.values()) == [raws, raws]
-    assert [_bare(entry.event) for entry in log.entries] == [_bare(event) for event, _ in told]
-    kept = [entry.raw for entry in log.entries]
+        return list(taken.values())
+
+    raws = [raw for _, raw in given]
+    with log.reading(0) as quick, log.reading(0) as slow:
+        assert asyncio.run(taken_by(quick, slow)) == [raws, raws]
+    entries = asyncio.run(entries_of(log))
+    assert [entry.event for entry in entries] == [event for event, _ in given]
+    kept = [entry.raw for entry in entries]
     assert kept == raws if replays else all(have in {b"", had} for have, had in zip(kept, raws, strict=True))
-
-
-def test_entries_that_readers_have_taken_are_packed() -> None:
-    log, raw = StreamLog(), b'data: {"choices":[{"index":0,"delta":{"content":"token"}}]}\n\n'
-    with log.reading(0) as reader:
-        for number in range(1, 401):
-            log.append(TextDelta(text="token"), raw)
-            log.moved(reader, number)
-    unpacked = PIECE * 2
-    assert log.weight <= unpacked * (ENTRY_BYTES + len(raw) + 5) + 400 * 40
-
-
-def _bare(event: Event) -> Event:
-    bare = copy.copy(event)
-    bare.cursor = ""
-    return bare

@@ -3,16 +3,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from clients.codes import Reason
 from clients.errors import NotFound, RateLimited, UpstreamUnavailable
 from clients.letta.records import RunRecord
-from resolvers.streams import watch as watching
-from resolvers.streams.watch import BUSY_POLLS, MAX_FOLLOWS, MAX_SLOWDOWN, Watch, Watches
+from resolvers import watch as watching
+from resolvers.watch import BUSY_POLLS, MAX_FOLLOWS, MAX_SLOWDOWN, Watch, Watches
 
 AGENT = "agent-1"
 
@@ -31,34 +29,43 @@ class Platform:
         self.gone: set[str] = set()
         self.failure: Exception | None = None
 
-    def context(self, user: str = "ada") -> Any:
-        async def read(scope: object, agents: list[str], *, limit: int) -> list[RunRecord]:
-            self.polls += 1
-            await asyncio.sleep(0)
-            if self.failure is not None:
-                raise self.failure
-            return self.runs
+    def reads(self, user: str = "ada") -> Reads:
+        return Reads(self, user)
 
-        async def prove(scope: str) -> None:
-            self.proofs.append(scope)
-            if scope in self.gone:
-                raise NotFound("The conversation does not exist.")
 
-        context = SimpleNamespace(
-            principal=SimpleNamespace(user_id=user),
-            resources=SimpleNamespace(letta=SimpleNamespace(runs=read)),
-            access=SimpleNamespace(scope=prove),
-            scope=None,
-        )
-        context.renewed = lambda: context
-        return context
+class Reads:
+    agent_id = AGENT
+
+    def __init__(self, platform: Platform, owner_id: str) -> None:
+        self.owner_id = owner_id
+        self.platform = platform
+
+    def renewed(self) -> Reads:
+        return self
+
+    async def runs(self, limit: int) -> list[RunRecord]:
+        self.platform.polls += 1
+        await asyncio.sleep(0)
+        if self.platform.failure is not None:
+            raise self.platform.failure
+        return self.platform.runs
+
+    async def prove(self, conversation: str) -> None:
+        self.platform.proofs.append(conversation)
+        if conversation in self.platform.gone:
+            raise NotFound("The conversation does not exist.")
 
 
 @contextmanager
 def followed(
-    platform: Platform, scope: str = AGENT, *, user: str = "ada", watches: Watches | None = None, interval: float = 60
+    platform: Platform,
+    conversation: str = AGENT,
+    *,
+    user: str = "ada",
+    watches: Watches | None = None,
+    interval: float = 60,
 ) -> Iterator[Watch]:
-    with (watches or Watches()).following(platform.context(user), scope, AGENT, interval) as watch:
+    with (watches or Watches()).following(platform.reads(user), conversation, interval) as watch:
         yield watch
 
 
@@ -142,8 +149,8 @@ async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypat
 
     async def interval(watch: Watch) -> float:
         await watch._poll()
-        assert watch.look is not None
-        return round(watch._due - watch.look.began, 6)
+        assert watch.newest is not None
+        return round(watch._due - watch.newest.began, 6)
 
     with followed(platform, interval=3) as watch:
         intervals = [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN + 10)]

@@ -1,4 +1,4 @@
-"""A LiteLLM completion as a stream's source: pieces in, events out, each with the bytes for the ``/v1`` endpoint."""
+"""The source of a completion: translates LiteLLM's pieces into events, with their bytes for the ``/v1`` endpoint."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ from resolvers.streams.events import (
 
 
 class CompletionSource:
-    """One streamed completion. ``body`` is the OpenAI request, which always asks for usage.
+    """One streamed completion.
 
-    ``wants_usage`` says whether the client asked for it too.
+    Args:
+        context: the operation.
+        key: the LiteLLM key that pays.
+        body: the OpenAI request, which always includes usage.
+        wants_usage: whether the client requested usage, too. If not, a chunk with nothing else is not passed on.
     """
 
     __slots__ = ("_body", "_context", "_key", "_wants_usage", "headers", "run_id", "usage")
@@ -40,12 +44,12 @@ class CompletionSource:
         self.headers: dict[str, str] = {}
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Ask for the completion and read its pieces. See ``Source.events``."""
+        """Request the completion and read its pieces. See ``Source.events``."""
         resources = self._context.resources
         clocks, within = StreamClocks(resources.clocks, Service.LITELLM), resources.clocks.first_token
-        async with self._asked(within) as stream:
+        async with self._opening(within) as stream:
             self.headers = stream.headers
-            yield Started(stream_id=""), b""
+            yield Started(), b""
             async for piece in clocks.timed(stream, is_token=lambda _: True):
                 self.usage = stream.usage
                 match piece:
@@ -61,8 +65,8 @@ class CompletionSource:
                             yield event, raw
                             raw = b""
 
-    def _asked(self, within: float) -> CompletionStream:
-        """The call, to be opened. The body is not kept after it is sent."""
+    def _opening(self, within: float) -> CompletionStream:
+        """Return the call, to be opened. The body is not kept after it is sent."""
         body, self._body = self._body, b""
         return self._context.resources.litellm.stream(
             self._context.model_scope(), self._key, body, opens_within=within, wants_usage=self._wants_usage
@@ -73,7 +77,7 @@ class CompletionSource:
 
 
 def _events(piece: Piece) -> list[Event]:
-    """The events of a piece; ``Raw`` if the graph shows nothing of it and only its bytes are passed on."""
+    """Return the events of a piece; ``Raw`` if the graph shows nothing of it and only its bytes are passed on."""
     events: list[Event] = []
     if piece.reasoning:
         events.append(ReasoningDelta(text=piece.reasoning))

@@ -1,4 +1,4 @@
-"""Why a stream failed: Letta's error frames and stop reasons as errors of the graph."""
+"""Translates Letta's error frames and stop reasons into errors of the graph."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from clients.codes import ErrorCode, Reason
 from clients.letta.frames import ErrorFrame
 from clients.letta.refusals import APPROVAL_PENDING
 from resolvers.streams.events import StreamFailure
-
-INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="The gateway had an internal error.")
-"""A source failed in a way that is the gateway's own fault."""
 
 _TOO_LONG = StreamFailure(
     code=ErrorCode.BAD_USER_INPUT,
@@ -37,11 +34,11 @@ _UNKNOWN_STOP = Reason.STOP_REASON, "Letta stopped the turn for a reason that th
 
 
 def failure_of(stop: str, failed: ErrorFrame | None) -> StreamFailure:
-    """The error of a turn that failed.
+    """Return the error of a turn that failed.
 
     Args:
         stop: Letta's stop reason, one that is a failure (see ``clients.letta.stops``).
-        failed: Letta's error frame, which tells more than the stop reason where there is one.
+        failed: Letta's error frame, which has more detail than the stop reason.
     """
     if failed is not None and (known := _by_frame(failed)) is not None:
         return known

@@ -1,7 +1,7 @@
-"""A Letta turn as a stream's source: frames in, events out. The turn is begun here, or taken up.
+"""The source of a turn: translates Letta's frames into events. It starts the turn, or reads one that was started.
 
-Deltas go out as they come. Whole messages are read back from Letta when a step is over, because only the list tells
-their final form: each is added once, with the id it will be read under for good.
+Deltas are passed on as they come. When a step is over, its messages are read from Letta, because only its list has
+their final form: each is added once, with its final id.
 """
 
 from __future__ import annotations
@@ -29,60 +29,57 @@ from clients.outcome import outcome_unknown
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
+from resolvers.sources.failures import failure_of
+from resolvers.sources.lookup import BUSY, Attempt, taken
+from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
 from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
-    ApprovalRequested,
     Ended,
     Event,
-    MessageAdded,
     ReasoningDelta,
-    Started,
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
     finish_reason,
 )
-from resolvers.streams.failures import failure_of
-from resolvers.streams.lookup import BUSY, Attempt, taken
 
 READ_BACK = 50
-"""How many of the newest messages are looked through for those of the turn, at a time."""
-
+"""The number of newest messages that are searched for those of the turn."""
 
 WATCH_SECONDS = 1.0
-"""How often a run is looked at that Letta does not stream again."""
+"""The time between two reads of a run that Letta does not stream again."""
 
 _STOP_OF = {RunStatus.COMPLETED: "end_turn", RunStatus.CANCELLED: "cancelled", RunStatus.FAILED: "error"}
-"""The stop reason of a run that is over and gives none."""
+"""The stop reason of a run that is over and has none."""
 
 READ_BACK_SECONDS = 5.0
-"""How long a look at what Letta has stored may take."""
+"""The timeout of reading the stored messages."""
 
 
 class LettaSource:
-    """One turn of one conversation. ``scope`` is ``conv-…`` or ``agent-…``.
+    """One turn of one conversation. ``conversation`` is ``conv-…`` or ``agent-…``.
 
-    With an ``earlier`` attempt to send the same, it is looked for first, and sent only if Letta has not taken it.
+    If there was an ``earlier`` attempt, it is looked for first, and the message is sent only if Letta does not have it.
     """
 
     def __init__(
-        self, context: RequestContext, scope: str, sent: Sent | FollowedRun, earlier: Attempt | None = None
+        self, context: RequestContext, conversation: str, sent: Sent | FollowedRun, earlier: Attempt | None = None
     ) -> None:
         self._context = context
-        self._scope = scope
+        self._conversation = conversation
         self._sent = sent
         self._earlier = earlier
         self._followed = sent if isinstance(sent, FollowedRun) else None
         self.run_id: str | None = self._followed.run_id if self._followed else None
         self._step: str | None = None
-        self._looking: asyncio.Task[list[MessageRecord]] | None = None
+        self._reading: asyncio.Task[list[MessageRecord]] | None = None
         self._seen: set[str] = set()
         self._stop: str | None = None
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Send the message, or take up the run. See ``Source.events``."""
+        """Send the message, or read the run again. See ``Source.events``."""
         async with AsyncExitStack() as stack:
             await self._look_first()
             clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
@@ -98,12 +95,12 @@ class LettaSource:
                 yield pair
 
     async def _look_first(self) -> None:
-        """Follow the run of an earlier attempt, if Letta has taken it."""
+        """Find the run of an earlier attempt, if Letta has it."""
         if self._earlier is not None and not isinstance(self._sent, FollowedRun):
-            self._followed = await taken(self._context, self._scope, self._sent, self._earlier)
+            self._followed = await taken(self._context, self._conversation, self._sent, self._earlier)
 
     async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
-        """The turn, opened; ``None`` for a run that Letta does not stream again."""
+        """Open the turn. Returns ``None`` for a run that Letta does not stream again."""
         if self._followed is None:
             try:
                 return await stack.enter_async_context(self._sending())
@@ -116,7 +113,7 @@ class LettaSource:
             return None
         letta, clocks = self._context.resources.letta, self._context.resources.clocks
         taking_up = letta.taken_up(
-            self._context.model_scope(), self._scope, self._followed.run_id, opens_within=clocks.first_token
+            self._context.model_scope(), self._conversation, self._followed.run_id, opens_within=clocks.first_token
         )
         try:
             return await stack.enter_async_context(taking_up)
@@ -129,10 +126,10 @@ class LettaSource:
         letta, clocks, sent = self._context.resources.letta, self._context.resources.clocks, self._sent
         if isinstance(sent, FollowedRun):
             raise TypeError("a run that is followed sends nothing")
-        return letta.send(self._context.model_scope(), self._scope, sent, opens_within=clocks.first_token)
+        return letta.send(self._context.model_scope(), self._conversation, sent, opens_within=clocks.first_token)
 
     async def _watched(self, run_id: str) -> AsyncIterator[Frame]:
-        """A run that Letta does not stream again, looked at until it is over."""
+        """Poll a run that Letta does not stream again until it is over."""
         yield Ping(run_id)
         try:
             async with asyncio.timeout(self._context.resources.clocks.llm_total):
@@ -174,19 +171,19 @@ class LettaSource:
                 yield event, b""
             yield self._ended(failed), b""
         finally:
-            if self._looking is not None:
-                self._looking.cancel()
+            if self._reading is not None:
+                self._reading.cancel()
 
-    def _started(self, *, resumable: bool) -> Started:
-        message = self._sent.record(self._scope, self.run_id)
-        return Started(stream_id="", run_id=self.run_id, user_message=message, resumable=resumable)
+    def _started(self, *, resumable: bool) -> TurnStarted:
+        message = self._sent.record(self._conversation, self.run_id)
+        return TurnStarted(run_id=self.run_id, user_message=message, resumable=resumable)
 
     def _from(self, frame: Frame) -> list[Event]:
         match frame:
             case MessageFrame(message=message):
                 if message.step_id is not None:
-                    if self._step not in {None, message.step_id} and self._looking is None:
-                        self._looking = asyncio.create_task(self._stored())
+                    if self._step not in {None, message.step_id} and self._reading is None:
+                        self._reading = asyncio.create_task(self._stored())
                     self._step = message.step_id
                 return _deltas(message)
             case StopReason(reason=reason):
@@ -198,22 +195,22 @@ class LettaSource:
         return []
 
     def _found(self) -> list[Event]:
-        """What a look at a finished step has found, once it is over. Tokens do not wait for it."""
-        looking = self._looking
-        if looking is None or not looking.done():
+        """Return the messages of a finished step, once they have been read. Tokens do not wait for that."""
+        reading = self._reading
+        if reading is None or not reading.done():
             return []
-        self._looking = None
-        return [] if looking.exception() is not None else self._added(looking.result())
+        self._reading = None
+        return [] if reading.exception() is not None else self._added(reading.result())
 
     async def _last_look(self) -> list[Event]:
-        """What is still to be added at the end. A look that fails is tried once more; then the end comes without."""
+        """Return the last messages. If they cannot be read in two attempts, the turn ends without them."""
         for _ in range(2):
             with suppress(GatewayError, TimeoutError):
                 return self._added(await self._stored())
         return []
 
     def _added(self, stored: list[MessageRecord]) -> list[Event]:
-        """The turn's messages that have not been added yet, oldest first."""
+        """Return the turn's messages that have not been added yet, oldest first."""
         events: list[Event] = []
         for message in stored:
             node_id = message_node_id(message)
@@ -230,7 +227,7 @@ class LettaSource:
         context = self._context.renewed()
         async with asyncio.timeout(READ_BACK_SECONDS):
             newest = await context.resources.letta.messages(
-                context.scope, self._scope, limit=READ_BACK, newest_first=True
+                context.scope, self._conversation, limit=READ_BACK, newest_first=True
             )
         sent = [message for message in newest if self._sent.otid and message.otid == self._sent.otid]
         self.run_id = self.run_id or next((message.run_id for message in sent if message.run_id), None)
@@ -250,12 +247,12 @@ class LettaSource:
             error=failure_of(stop, failed) if kind is StopKind.FAILED else None,
             usage=self.usage,
             run_id=self.run_id,
-            scope=self._scope,
+            conversation=self._conversation,
         )
 
 
 def _run_id(frame: Frame) -> str | None:
-    """The run that a frame names. One that has not the form of an id is none: it goes into paths."""
+    """Return the run id of a frame, if it has the form of an id: it becomes part of paths."""
     match frame:
         case Ping(run_id=run_id) | MessageFrame(message=MessageRecord(run_id=run_id)) | ErrorFrame(run_id=run_id):
             return run_id if run_id is not None and is_letta_id(run_id, "run") else None

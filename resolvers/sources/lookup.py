@@ -1,9 +1,9 @@
-"""Whether Letta has taken a message (or a decision) whose sending ended without an answer, and by which run.
+"""Finds out whether Letta has a message (or a decision) whose request ended without an answer, and in which run.
 
-Letta keeps the ``otid`` of what it is sent, but stores a message only when the turn's first step is over (decision
-0002). So a message that is not in the list may still be the one that a run is busy with: the look goes on until the
-message is there, or no run is left that could be its own. What is on its way to Letta may also arrive late: a look
-that finds nothing counts only some time after the attempt was given up.
+Letta keeps the ``otid`` of a message, but stores the message only when the turn's first step is over (decision 0002).
+So a message that is not in the list may belong to an active run: the search goes on until the message is there, or no
+active run is left that could be its own. A request may also arrive late: a search without a result counts only some
+time after the attempt was given up.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from resolvers.context import RequestContext
 from resolvers.doubt import SETTLE_SECONDS
 
 LOOK_SECONDS = 0.5
-"""How often is looked while it cannot be told."""
+"""The time between two searches while the outcome is unknown."""
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""By how much Letta's clock may be behind the gateway's."""
+"""The time by which Letta's clock may be behind the gateway's."""
 
 _PAGE = 100
 _PAGES = 10
@@ -35,13 +35,13 @@ _RUNS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An earlier attempt to send the same.
+    """An earlier attempt to send the same message.
 
     Attributes:
         key: the stream's key.
-        run_id: the run it has begun, where that is known.
+        run_id: its run, if that is known.
         began: when the first attempt began.
-        settled_at: when a look that finds nothing counts, on the clock of ``time.monotonic``.
+        settled_at: from when on a search without a result counts, on the clock of ``time.monotonic``.
     """
 
     key: str
@@ -50,18 +50,18 @@ class Attempt:
     settled_at: float
 
 
-async def taken(context: RequestContext, scope: str, sent: Sent, attempt: Attempt) -> FollowedRun | None:
-    """The run of what was sent before; ``None`` where Letta has not taken it.
+async def taken(context: RequestContext, conversation: str, sent: Sent, attempt: Attempt) -> FollowedRun | None:
+    """Return the run of an earlier attempt; ``None`` if Letta does not have it.
 
     Raises:
-        Conflict: reason ``OUTCOME_UNKNOWN``, where that cannot be told.
+        Conflict: reason ``OUTCOME_UNKNOWN``: it cannot be found out.
     """
-    look = _Look(context, scope, sent, attempt)
+    look = _Look(context, conversation, sent, attempt)
     ends = time.monotonic() + max(context.resources.clocks.first_token, 2 * SETTLE_SECONDS)
     try:
         while True:
             settled = time.monotonic() >= attempt.settled_at
-            busy = await look.is_busy()  # asked first: a run that ends in between has stored its message by then
+            busy = await look.is_busy()  # first: a run that ends in between has stored its message by then
             run = await look.run()
             if run is not None:
                 return FollowedRun(run_id=run.id, background=run.background is True, otid=sent.otid)
@@ -84,18 +84,18 @@ _AWAY = (
 
 
 class _Look:
-    """Looks for one message."""
+    """A search for one message."""
 
-    def __init__(self, context: RequestContext, scope: str, sent: Sent, attempt: Attempt) -> None:
+    def __init__(self, context: RequestContext, conversation: str, sent: Sent, attempt: Attempt) -> None:
         self._context = context
         self._letta = context.resources.letta
-        self._scope = scope
+        self._conversation = conversation
         self._sent = sent
         self._attempt = attempt
         self._since = attempt.began - CLOCK_SKEW
 
     async def run(self) -> RunRecord | None:
-        """The run of the message, once that is stored, or known already."""
+        """Return the run of the message, if that is known or stored."""
         run_id = self._attempt.run_id
         if run_id is None:
             message = await self._stored()
@@ -110,9 +110,9 @@ class _Look:
             raise outcome_unknown(_NO_RUN) from error
 
     async def is_busy(self) -> bool:
-        """Whether a run is active in the conversation that may be the message's."""
-        wanted = None if self._scope.startswith("agent-") else self._scope
-        agent_id = self._scope if wanted is None else (await self._agent_of(self._scope))
+        """Whether a run is active in the conversation that may be that of the message."""
+        wanted = None if self._conversation.startswith("agent-") else self._conversation
+        agent_id = self._conversation if wanted is None else (await self._agent_of(self._conversation))
         runs = await self._letta.runs(self._context.renewed().scope, [agent_id], limit=_RUNS)
         others = self._of_others()
         return any(run.is_active and run.conversation_id == wanted and run.id not in others for run in runs)
@@ -121,22 +121,22 @@ class _Look:
         return (await self._context.renewed().access.conversation(conversation_id)).agent_id
 
     def _of_others(self) -> set[str]:
-        """The runs that are known to be of other messages: those that other keys have begun."""
+        """Return the runs of other messages: those that other keys have started."""
         mine = self._context.resources.streams.of(self._context.principal.user_id)
         return {
             stream.run_id for stream in mine if stream.run_id and stream.unknown and stream.key != self._attempt.key
         }
 
     async def _stored(self) -> MessageRecord | None:
-        """The message, looked for by its ``otid`` from the newest back to when it was first sent.
+        """Return the message, searched by its ``otid`` from the newest back to when it was first sent.
 
         Raises:
-            Conflict: reason ``OUTCOME_UNKNOWN``, where more has been said since than is looked through.
+            Conflict: reason ``OUTCOME_UNKNOWN``: there are too many newer messages.
         """
         before: str | None = None
         for _ in range(_PAGES):
             page = await self._letta.messages(
-                self._context.renewed().scope, self._scope, limit=_PAGE, newest_first=True, before=before
+                self._context.renewed().scope, self._conversation, limit=_PAGE, newest_first=True, before=before
             )
             for message in page:
                 if message.otid == self._sent.otid:

@@ -1,4 +1,4 @@
-"""The streams that can be read: those that run and, for a time and within a quota, those that have ended."""
+"""The streams that can be read: running ones and, within retention and a quota of memory, ended ones."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from resolvers.streams.limits import no_memory, over_quota, too_large_together, 
 from resolvers.streams.stream import Stream
 
 STREAM_BYTES = 4096
-"""What a stream takes in memory besides its log, about."""
+"""The bytes that a stream takes in memory besides its log, about."""
 
 WEIGHED_BYTES = 32 * 1024
-"""By how much the log of a running stream grows until it is counted anew."""
+"""The growth of a running stream's log, in bytes, after which it is counted again."""
 
 KEY_BYTES = 2048
-"""Memory of an ended stream whose answer was dropped: its key and outcome stay."""
+"""The bytes of an ended stream whose answer was evicted: its key and outcome stay."""
 
 
-class Shelf:
+class StreamRegistry:
     """Streams by id, by owner and by key. Their memory is counted in ``quotas``.
 
-    Where an owner is over its quota, the answers of its own oldest ended streams are dropped, unless they are being
-    read. Their keys stay taken for as long as they would have been.
+    If an owner is over the quota, the answers of the owner's oldest ended streams are evicted, unless they are being
+    read. Their keys stay taken until their retention ends.
     """
 
     def __init__(self, quotas: Quotas) -> None:
@@ -33,7 +33,7 @@ class Shelf:
         self._by_owner: defaultdict[str, dict[str, Stream]] = defaultdict(dict)
         self._by_key: dict[tuple[str, str], Stream] = {}
         self._running: defaultdict[str, set[str]] = defaultdict(set)
-        self._kept: Kept[Stream] = Kept(quotas, self._drop)
+        self._kept: Kept[Stream] = Kept(quotas, self._evict)
 
     def get(self, stream_id: str, owner_id: str) -> Stream:
         """The owner's stream of that id. Raises NotFound."""
@@ -51,18 +51,18 @@ class Shelf:
         return list(self._streams.values())
 
     def at_key(self, owner_id: str, key: str) -> Stream | None:
-        """What the owner's key has started, whatever with."""
+        """Return the stream that the owner's key has started, with any input."""
         return self._by_key.get((owner_id, key))
 
     def by_key(self, owner_id: str, key: str | None, fingerprint: str) -> Stream | None:
-        """What the owner's key has started. Raises Conflict (``KEY_REUSED``) where that was with other input."""
+        """Return the stream that the owner's key has started. Raises Conflict (``KEY_REUSED``) for other input."""
         stream = None if key is None else self.at_key(owner_id, key)
         if stream is not None and stream.fingerprint != fingerprint:
             raise Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
         return stream
 
     def add(self, stream: Stream) -> None:
-        """A stream begins."""
+        """Add a stream that begins to run."""
         self._streams[stream.id] = stream
         self._by_owner[stream.owner_id][stream.id] = stream
         self._running[stream.owner_id].add(stream.id)
@@ -70,8 +70,8 @@ class Shelf:
             self._by_key[stream.owner_id, stream.key] = stream
         self._weigh(stream)
 
-    def check_room(self, owner_id: str, holds: int, limit: int) -> None:
-        """Check that a stream of the owner's may begin whose request takes ``holds``; its ended ones make room.
+    def check_room(self, owner_id: str, request_bytes: int, limit: int) -> None:
+        """Check that the owner may start a stream, and evict the owner's ended ones to make room.
 
         Raises:
             RateLimited: reason ``STREAMS``, where ``limit`` of them run; ``STREAM_MEMORY``, where the owner has no
@@ -80,7 +80,7 @@ class Shelf:
         """
         if len(self._running.get(owner_id, ())) >= limit:
             raise too_many_streams(limit)
-        more = STREAM_BYTES + holds
+        more = STREAM_BYTES + request_bytes
         self._kept.fit(owner_id, more=more)
         if self._quotas.is_over(owner_id, more):
             raise over_quota()
@@ -88,10 +88,10 @@ class Shelf:
             raise no_memory()
 
     def grown(self, stream: Stream) -> None:
-        """Count what a running stream holds. Ended streams of its owner make room.
+        """Count the memory of a running stream. Ended streams of its owner are evicted to make room.
 
-        Where that is not enough, those that hold more than an equal part of the quota are too large: a small one is not
-        ended because of a large one.
+        If that is not enough, a stream that takes more than an equal part of the quota is too large: a small one does
+        not end because of a large one.
 
         Raises:
             RateLimited: reason ``STREAM_MEMORY``.
@@ -108,12 +108,12 @@ class Shelf:
         if stream.id not in self._streams:
             return
         stream.weighed = stream.log.weight
-        weight = STREAM_BYTES + stream.holds + stream.weighed
+        weight = STREAM_BYTES + stream.request_bytes + stream.weighed
         self._quotas.add(stream.owner_id, weight - stream.weight)
         stream.weight = weight
 
-    def ended(self, stream: Stream) -> bool:
-        """A stream has ended, and stays to be read. False for one that was forgotten."""
+    def retain(self, stream: Stream) -> bool:
+        """Keep a stream that has ended, to be read. Returns False for one that was removed before."""
         if stream.id not in self._streams:
             return False
         self._stopped(stream)
@@ -123,17 +123,17 @@ class Shelf:
         return True
 
     def packed(self, stream: Stream) -> None:
-        """Count an ended stream anew that has no readers: it takes less memory, and can be dropped."""
-        if self._kept.get(stream.owner_id, stream.id) is not None and not stream.dropped:
+        """Count an ended stream without readers again: it takes less memory, and can be evicted."""
+        if self._kept.get(stream.owner_id, stream.id) is not None and not stream.evicted:
             self._kept.reweigh(stream.owner_id, stream.id, STREAM_BYTES + stream.log.weight)
 
     def free(self, stream: Stream) -> None:
-        """A stream's key is free again; the stream stays to be read by its id."""
+        """Free a stream's key. The stream can still be read by its id."""
         if stream.key is not None and self._by_key.get((stream.owner_id, stream.key)) is stream:
             del self._by_key[stream.owner_id, stream.key]
 
-    def forget(self, stream: Stream) -> None:
-        """A stream is not there any more; its key is free again."""
+    def remove(self, stream: Stream) -> None:
+        """Remove a stream and free its key."""
         stream.stop_timer()
         self._unlist(stream)
         self.free(stream)
@@ -151,19 +151,19 @@ class Shelf:
             del self._by_owner[stream.owner_id]
 
     def _stopped(self, stream: Stream) -> None:
-        """A stream does not run any more; it may not have run."""
+        """Count a stream as not running, if it was."""
         running = self._running.get(stream.owner_id)
         if running is not None:
             running.discard(stream.id)
             if not running:
                 del self._running[stream.owner_id]
 
-    def _drop(self, stream: Stream) -> int | None:
-        """Drop an ended stream's answer. Returns what is left to keep: its key, where it is taken."""
+    def _evict(self, stream: Stream) -> int | None:
+        """Evict an ended stream's answer. Returns the bytes left, of its key if taken; ``None`` if it is read."""
         if stream.readers:
             return None
         self._unlist(stream)
-        stream.drop()
+        stream.evict()
         taken = stream.key is not None and self._by_key.get((stream.owner_id, stream.key)) is stream
         if not taken:
             stream.stop_timer()

@@ -1,0 +1,240 @@
+"""Follows a conversation: reads its turns as they come, wherever they were begun.
+
+Turns that this gateway has begun are read from their own streams. Turns begun elsewhere are found in Letta's list of
+runs (see ``watch``), and read by one stream for all followers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from clients.codes import Reason
+from clients.errors import BadUserInput, GatewayError, NotFound, RateLimited, UpstreamFailure
+from clients.letta.records import RunRecord
+from clients.letta.sending import FollowedRun
+from resolvers.context import RequestContext
+from resolvers.paging import decode_cursor, encode_cursor
+from resolvers.sources.turns import LettaSource
+from resolvers.streams.events import Delivery, Detached, Event, OnDisconnect, Started
+from resolvers.streams.stream import Stream, StreamRequest
+from resolvers.watch import Poll, Watch, again
+
+
+class _Position(msgspec.Struct, array_like=True):
+    """A cursor of a followed conversation: a stream, and a cursor of that."""
+
+    stream_id: str
+    cursor: str
+
+
+async def follow(
+    context: RequestContext, conversation: str, agent_id: str, after: str | None = None
+) -> AsyncIterator[Delivery[Event]]:
+    """Read the events of one turn after another, until the reader leaves or is detached.
+
+    Args:
+        context: the operation that follows.
+        conversation: ``conv-…`` or ``agent-…``. It has been proved to be the user's, and to be with the agent.
+        agent_id: the agent.
+        after: the cursor of the last event that was read. Without it, the active turn is read from its start.
+
+    Raises:
+        BadUserInput: reason ``CURSOR`` for a cursor of something else, ``CURSOR_EXPIRED`` for one of a turn that cannot
+            be read again: what came after it is in the messages.
+        RateLimited: reason ``FOLLOWS``, if the user follows too many conversations.
+    """
+    streams = context.resources.streams
+    reads = _Reads(context, agent_id)
+    with context.resources.watches.following(reads, conversation, streams.limits.look) as watch:
+        following = _Following(context, conversation, watch)
+        stream, cursor = await following.resumed(after)
+        await following.begin(stream)
+        while True:
+            async with AsyncExitStack() as stack:
+                if stream is None:
+                    stream, replayed = await following.next(stack)
+                else:
+                    replayed = True
+                    await stack.enter_async_context(streams.attached(stream))
+                if stream is None:
+                    if context.leave is not None and context.leave.reason is not None:
+                        yield Delivery("", after or "", Detached(reason=context.leave.reason))
+                    return
+                async for one in streams.events(stream, cursor, context.leave, replayed=replayed):
+                    after, event = encode_cursor(_Position(stream.id, one.cursor)), one.event
+                    # of a run that broke off here, the reader has had a part
+                    again = isinstance(event, Started) and following.broke_off(event.run_id)
+                    yield Delivery(stream.id, after, event, replayed or again)
+                    if isinstance(event, Detached):
+                        return
+            following.finished(stream)
+            stream = cursor = None
+
+
+class _Reads:
+    """The reads of a watch; see ``AgentReads``."""
+
+    def __init__(self, context: RequestContext, agent_id: str) -> None:
+        self.owner_id = context.principal.user_id
+        self.agent_id = agent_id
+        self._context = context
+
+    def renewed(self) -> _Reads:
+        return _Reads(self._context.renewed(), self.agent_id)
+
+    async def runs(self, limit: int) -> list[RunRecord]:
+        return await self._context.resources.letta.runs(self._context.scope, [self.agent_id], limit=limit)
+
+    async def prove(self, conversation: str) -> None:
+        await self._context.access.scope(conversation)
+
+
+class _Following:
+    """The turns of one conversation that one reader has read."""
+
+    def __init__(self, context: RequestContext, conversation: str, watch: Watch) -> None:
+        self._context = context
+        self._conversation = conversation
+        self._watch = watch
+        self._owner_id = context.principal.user_id
+        self._streams = context.resources.streams
+        self._finished = {stream.id for stream in self._mine() if stream.log.ended is not None}
+        self._came_to = {stream.id for stream in self._mine()}
+        self._runs: set[str] = set()
+        self._whole: set[str] = set()
+        self._unstreamed: set[str] = set()
+        self._since = 0.0
+
+    def _mine(self) -> list[Stream]:
+        return [stream for stream in self._streams.of(self._owner_id) if stream.conversation == self._conversation]
+
+    def finished(self, stream: Stream) -> None:
+        """Note that a stream was read to its end."""
+        self._finished.add(stream.id)
+        self._since = time.monotonic()
+        if stream.run_id is not None:
+            self._runs.add(stream.run_id)
+            if not stream.broke_off:
+                self._whole.add(stream.run_id)
+
+    def broke_off(self, run_id: str | None) -> bool:
+        """Whether a stream here was of this run and broke off: the run itself may go on."""
+        return run_id is not None and any(one.broke_off and one.run_id == run_id for one in self._mine())
+
+    async def resumed(self, after: str | None) -> tuple[Stream | None, str | None]:
+        """Return the stream that a cursor is of, and the cursor in it; what came before has been read."""
+        if not after:  # a reader that was detached before its first event has an empty cursor
+            return None, None
+        place = decode_cursor(after, _Position)
+        try:
+            stream = self._streams.get(place.stream_id, self._owner_id)
+        except NotFound as error:
+            raise BadUserInput(
+                "The turn of this cursor cannot be replayed any more. Read the conversation's messages.",
+                reason=Reason.CURSOR_EXPIRED,
+            ) from error
+        if stream.conversation != self._conversation:
+            raise BadUserInput("The cursor does not belong to this conversation.", reason=Reason.CURSOR)
+        await stream.log.position(place.cursor)
+        mine = self._mine()
+        self._finished = {earlier.id for earlier in mine[: mine.index(stream)]}
+        return stream, place.cursor
+
+    async def begin(self, resumed: Stream | None) -> None:
+        """Note the runs that are over as read, except those after the turn that a cursor is of.
+
+        Raises:
+            UpstreamFailure: Letta cannot be read. Later polls wait for it.
+        """
+        runs = await self._watch.fresh(self._conversation)
+        ids = [run.id for run in runs]
+        if resumed is not None and resumed.run_id in ids:
+            self._runs = set(ids[ids.index(resumed.run_id) + 1 :])
+        else:
+            self._runs = {run.id for run in runs if run.over}
+
+    async def next(self, stack: AsyncExitStack) -> tuple[Stream | None, bool]:
+        """Attach to the next turn.
+
+        Returns:
+            Its stream, and whether that began before this reader came; ``None`` when the reader has to leave.
+
+        Raises:
+            NotFound: the conversation is not the user's any more.
+        """
+        leave = self._context.leave
+        wakers = [self._watch.polled] if leave is None else [self._watch.polled, leave]
+        seen: Poll | None = None
+        with self._watch.waiting():
+            while leave is None or leave.reason is None:
+                stream = self._unread()
+                if stream is not None:
+                    replayed = stream.id in self._came_to
+                    return await stack.enter_async_context(self._streams.attached(stream)), replayed
+                poll = self._watch.newest
+                if poll is None or poll is seen or poll.began < self._since or self._is_opening():
+                    await self._streams.turn_begun(self._owner_id, self._conversation, *wakers)
+                    continue
+                seen = poll
+                run = self._elsewhere(poll)
+                taken = None if run is None else await self._take_up(run, stack)
+                if taken is not None:
+                    return taken, False
+        return None, False
+
+    def _unread(self) -> Stream | None:
+        """Return the oldest stream here that has begun and that this reader has not read."""
+        return next(
+            (one for one in self._mine() if one.begun and one.id not in self._finished and not self._old(one)), None
+        )
+
+    def _old(self, stream: Stream) -> bool:
+        """Whether a stream only repeats a turn that this reader has read, or that was over before it came."""
+        if stream.run_id in self._whole:
+            return True
+        return stream.restarted and stream.run_id in self._runs and not self.broke_off(stream.run_id)
+
+    def _is_opening(self) -> bool:
+        """Whether a turn may be about to begin here: a new run in Letta may be its own."""
+        return any(not stream.begun and stream.log.ended is None for stream in self._mine())
+
+    def _elsewhere(self, poll: Poll) -> RunRecord | None:
+        """Return the oldest run to read. Raises the poll's error, unless Letta only cannot answer now."""
+        if poll.failure is not None and not isinstance(poll.failure, UpstreamFailure | RateLimited):
+            raise again(poll.failure)
+        return next((run for run in reversed(self._watch.runs(self._conversation)) if self._is_news(run)), None)
+
+    def _is_news(self, run: RunRecord) -> bool:
+        """Whether a run is new and no stream here is of it, or it goes on although a stream of it broke off.
+
+        A run that is neither active nor over never ends in Letta.
+        """
+        if any(stream.run_id == run.id and not stream.broke_off for stream in self._mine()):
+            return False
+        if self.broke_off(run.id):
+            return run.is_active
+        return run.id not in self._runs and (run.is_active or run.over)
+
+    async def _take_up(self, run: RunRecord, stack: AsyncExitStack) -> Stream | None:
+        """Read a run by a stream here; ``None`` where Letta refuses. If it does not stream, poll it next."""
+        taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
+        request = StreamRequest(
+            owner_id=self._owner_id,
+            kind="turn",
+            source=lambda: LettaSource(self._context, self._conversation, taken),
+            on_disconnect=OnDisconnect.CONTINUE,
+            key=f"run:{run.id}",
+            conversation=self._conversation,
+            restarts=True,
+        )
+        try:
+            return await stack.enter_async_context(self._streams.start(request))
+        except BadUserInput:
+            self._unstreamed.add(run.id)
+        except GatewayError:
+            pass
+        return None

@@ -1,0 +1,1 @@
+"""Where the events of streams come from: turns of Letta, completions of LiteLLM."""

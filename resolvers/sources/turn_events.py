@@ -1,0 +1,54 @@
+"""The events that only turns have. The kernel keeps them as they are."""
+
+from __future__ import annotations
+
+from clients.letta.messages import MessageRecord
+from resolvers.sent import is_sent
+from resolvers.streams.events import Event, Started
+from resolvers.streams.stream import Stream
+
+
+class TurnStarted(Started, frozen=True, kw_only=True):
+    """The first event of a turn. ``user_message`` is what was sent to begin it, if that is a message."""
+
+    user_message: MessageRecord | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the message that was sent."""
+        return 0 if self.user_message is None else self.user_message.weight
+
+
+class MessageAdded(Event, frozen=True, kw_only=True):
+    """A message is complete and has its final id."""
+
+    message: MessageRecord
+
+    @property
+    def size(self) -> int:
+        """The bytes of the message."""
+        return self.message.weight
+
+
+class ApprovalRequested(MessageAdded, frozen=True, kw_only=True):
+    """The turn waits for a person's decision on tool calls."""
+
+    run_id: str | None = None
+
+
+def sent_message(started: Started | None) -> MessageRecord | None:
+    """Return the message that a turn began with; ``None`` where nothing was sent that is a message."""
+    return started.user_message if isinstance(started, TurnStarted) else None
+
+
+async def user_message(stream: Stream) -> MessageRecord | None:
+    """Return the message that a stream began with, as Letta has stored it if it has by now.
+
+    ``None`` before the upstream has begun, and where nothing was sent that is a message: in a completion, after a
+    decision, in a turn begun elsewhere.
+    """
+    sent = sent_message(stream.log.started)
+    if sent is None:
+        return None
+    added = (event.message for event in await stream.log.whole_events() if isinstance(event, MessageAdded))
+    return next((message for message in added if is_sent(message) and message.otid == sent.otid), sent)

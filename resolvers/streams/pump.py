@@ -1,0 +1,132 @@
+"""Copies sources into logs, and ends streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+
+from clients.codes import ErrorCode, Reason
+from clients.errors import GatewayError, UpstreamError
+from clients.outcome import outcome_unknown
+from resolvers.doubt import says_itself, settled_at
+from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
+from resolvers.streams.limits import StreamLimits, StreamMetrics
+from resolvers.streams.merging import MAX_FRAME_BYTES, split
+from resolvers.streams.registry import WEIGHED_BYTES, StreamRegistry
+from resolvers.streams.stream import Stream
+from resolvers.streams.waiters import KeyedWaiters
+
+_INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="The gateway had an internal error.")
+
+
+class Pump:
+    """Runs the streams of a registry. ``begun`` wakes when a turn begins, by its owner and conversation."""
+
+    def __init__(self, limits: StreamLimits, metrics: StreamMetrics, registry: StreamRegistry) -> None:
+        self.begun = KeyedWaiters()
+        self._limits = limits
+        self._metrics = metrics
+        self._registry = registry
+
+    def start(self, stream: Stream) -> None:
+        """Begin to copy the stream's source into its log."""
+        self._registry.add(stream)
+        self._metrics.stream_started(stream.kind)
+        stream.pump = asyncio.create_task(self._run(stream))
+        stream.pump.add_done_callback(lambda _: self._break_off(stream, StreamOutcome.CANCELLED))
+
+    async def _run(self, stream: Stream) -> None:
+        if stream.source is None:
+            return
+        try:
+            async with aclosing(stream.source.events()) as events:
+                await self._copy(stream, events)
+        except asyncio.CancelledError:
+            self._break_off(stream, StreamOutcome.CANCELLED)
+        except GatewayError as error:
+            self._fail(stream, error)
+        except Exception as error:  # noqa: BLE001 - whatever fails in a source is an end for its readers
+            self._metrics.source_broke(stream.kind, error)
+            self._break_off(stream, StreamOutcome.FAILED, _INTERNAL)
+
+    async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
+        loop, limits, log = asyncio.get_running_loop(), self._limits, stream.log
+        before, first = loop.time(), True
+        async for event, raw in events:
+            if isinstance(event, Ended):
+                self._end(stream, event, raw)
+                return
+            if isinstance(event, Started):
+                stream.headers = {} if stream.source is None else dict(stream.source.headers)
+            else:
+                now = loop.time()
+                (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
+                before, first = now, False
+            self._append(stream, event, raw if stream.keeps_raw else b"")
+            if not stream.begun:
+                stream.begun = True
+                if stream.conversation is not None:
+                    self.begun.wake((stream.owner_id, stream.conversation))
+            size, weight = log.size, log.weight
+            if weight > stream.weighed + WEIGHED_BYTES:
+                self._registry.grown(stream)
+            if size > limits.max_log or weight > limits.max_memory:
+                raise UpstreamError(
+                    "The answer is too large: its stream was ended.", reason=Reason.TOO_LARGE, can_retry=False
+                )
+            if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
+                await log.caught_up(limits.max_lead)
+                before = loop.time()
+        raise UpstreamError("The connection broke before the answer was complete.", reason=Reason.CUT)
+
+    def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
+        """Add an event to the log, a large delta in pieces. With the first one, the stream has opened."""
+        for piece in (event,) if event.size <= MAX_FRAME_BYTES else split(event):
+            stream.log.append(piece, raw)
+            raw = b""
+        if not stream.opened.done():
+            stream.opened.set_result(None)
+
+    def _fail(self, stream: Stream, error: GatewayError) -> None:
+        """End a stream that failed. If it had not opened, those who wait for that get the error.
+
+        A refusal frees the key. If it is not known what the upstream has done, the key stays taken.
+        """
+        opened = stream.opened.done()
+        stream.settled_at = settled_at(error)
+        if stream.unknown is not None and stream.leaves_open(error):
+            stream.unsure = True
+            if not opened and not says_itself(error, looks=stream.looks):
+                error = outcome_unknown(stream.unknown, error)
+        if not opened:
+            stream.opened.set_exception(error)
+            stream.opened.exception()  # retrieved: perhaps nobody waits any more
+            if not stream.unsure:
+                (self._registry.free if stream.late else self._registry.remove)(stream)
+        self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
+
+    def _break_off(self, stream: Stream, outcome: StreamOutcome, error: StreamFailure | None = None) -> None:
+        """End a stream that its source has not ended, unless it has ended."""
+        if stream.log.ended is None:
+            self._end(stream, stream.ending(outcome, error))
+
+    def _end(self, stream: Stream, ended: Ended, raw: bytes = b"") -> None:
+        if stream.log.started is None:
+            self._append(stream, Started(run_id=stream.run_id))
+        self._append(stream, ended, raw)
+        stream.source = None  # its request may be large
+        now = datetime.now(UTC)
+        stream.settled_at = stream.settled_at or settled_at(None)
+        stream.expires_at = now + timedelta(seconds=self._limits.retention)
+        if ended.usage is not None:
+            self._metrics.tokens_used(stream.kind, ended.usage.prompt_tokens, ended.usage.completion_tokens)
+        self._metrics.stream_ended(stream.kind, ended.outcome.value, (now - stream.started_at).total_seconds())
+        if not stream.retained:
+            self._registry.remove(stream)
+            return
+        if stream.readers == 0:
+            stream.log.pack()
+        if self._registry.retain(stream):
+            stream.start_timer(self._limits.retention, self._registry.remove)

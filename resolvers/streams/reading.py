@@ -1,0 +1,73 @@
+"""Reads a log for the graph: deltas joined, slow readers detached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from resolvers.streams.events import Delivery, Detached, DetachReason, Ended, Event, Raw
+from resolvers.streams.log import Leave, StreamLog
+
+
+async def read_events(
+    log: StreamLog,
+    after: str | None,
+    *,
+    coalesce: float,
+    max_waiting: int,
+    slow_after: float = 0.0,
+    leave: Leave | None = None,
+    replayed: bool = False,
+) -> AsyncIterator[Delivery[Event]]:
+    """Read the events after a cursor to the end, deltas that arrived together joined.
+
+    Leading edge: an event is delivered at once if ``coalesce`` seconds have passed since the last one. Otherwise it
+    waits for the rest of that time, and is joined with what arrives meanwhile, up to ``MAX_FRAME_BYTES``. With 0, every
+    event is delivered by itself. The event loop runs between events that are there already, so a long replay does not
+    block it. A reader that attaches after the end gets the end again.
+
+    If more than ``max_waiting`` bytes wait for a reader that was away for ``slow_after`` seconds, it is detached;
+    ``leave`` detaches it after what has arrived by then. ``replayed`` is passed on. Raises BadUserInput (``CURSOR``).
+    """
+    position = await log.position(after)
+    if log.ended is not None:
+        position = min(position, log.length - 1)
+    clock = asyncio.get_running_loop().time
+    away, sent = 0.0, clock() - coalesce
+    began, behind = position, False
+    with log.reading(position) as reader:
+        while True:
+            if position > began and away >= slow_after and log.size_after(position) > max_waiting:
+                yield _detached(log, position, DetachReason.SLOW)
+                return
+            await log.more(position, leave)
+            reason = None if leave is None else leave.reason
+            rest = sent + coalesce - clock()
+            if reason is None and coalesce and rest > 0 and log.ended is None and not behind:
+                await asyncio.sleep(rest)
+            if coalesce > 0:
+                entries, position = await log.frame(position)
+            else:
+                batch = await log.after(position)
+                entries, position = [entry for entry in batch if type(entry.event) is not Raw], position + len(batch)
+            log.moved(reader, position)
+            waits, behind = behind, position < log.length
+            away = 0.0
+            for entry in entries:
+                if waits:
+                    await asyncio.sleep(0)
+                waits = True
+                given = clock()
+                yield Delivery(log.stream_id, entry.cursor, entry.event, replayed)
+                if isinstance(entry.event, Ended):
+                    return
+                sent = clock()
+                away = max(away, sent - given)
+            if reason is not None and not behind:
+                yield _detached(log, position, reason)
+                return
+
+
+def _detached(log: StreamLog, position: int, reason: DetachReason) -> Delivery[Event]:
+    log.reader_may_return = True
+    return Delivery(log.stream_id, str(position), Detached(reason=reason))
