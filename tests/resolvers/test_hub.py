@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from clients.errors import (
     UpstreamUnavailable,
 )
 from clients.usage import Usage
+from resolvers.streams.attached import Starting
 from resolvers.streams.entries import PIECE
 from resolvers.streams.events import (
     Ended,
@@ -62,7 +64,7 @@ class Scripted:
     """A source that says what it is told, and remembers whether it was opened and closed."""
 
     def __init__(self, *script: Event | Exception | asyncio.Event, refuses: Exception | None = None) -> None:
-        self.run_id = None
+        self.run_id: str | None = None
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
         self.script = script
@@ -89,12 +91,12 @@ class Scripted:
                 yield line, b""
 
 
-def hub(**limits: float) -> tuple[StreamHub, Metrics]:
+def hub(**limits: Any) -> tuple[StreamHub, Metrics]:
     metrics = Metrics()
     return StreamHub(StreamLimits(**{"coalesce": 0, **limits}), metrics), metrics
 
 
-def starting(streams: StreamHub, source: Scripted, **more: object):
+def starting(streams: StreamHub, source: Scripted, **more: Any) -> Starting:
     options = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
     return streams.start(StreamRequest(owner_id="user", **options))
 
@@ -244,14 +246,8 @@ async def test_usage_is_kept_where_an_answer_outgrows_its_bound() -> None:
 async def test_a_log_begins_with_started_whatever_happened() -> None:
     streams, _ = hub(heartbeat=0.001)
     gate = asyncio.Event()
-
-    class Late(Scripted):
-        async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
-            await gate.wait()
-            raise RateLimited("Later.", retry_after_seconds=3)
-            yield Started(), b""
-
-    async with starting(streams, Late(), key="k") as refused:
+    late = Scripted(gate, RateLimited("Later.", retry_after_seconds=3))
+    async with starting(streams, late, key="k") as refused:
         gate.set()
         ended = await end_of(refused)
         assert [type(entry.event) for entry in await refused.log.after(0)] == [Started, Ended]

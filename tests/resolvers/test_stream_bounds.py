@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,7 @@ async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) ->
         assert "".join(event.arguments_delta for event in events) == delta.arguments_delta
         assert [(event.tool_call_id, event.name) for event in events] == [("c", "f")] + [(None, None)] * 2
     else:
+        assert isinstance(delta, TextDelta | ReasoningDelta)
         assert text_in(pieces) == delta.text
 
 
@@ -239,7 +241,7 @@ async def test_a_reader_that_was_detached_can_come_back() -> None:
     assert isinstance(rest[-1].event, Ended)
 
 
-async def run(streams: StreamHub, owner: str, size: int, key: str | None = None, **how: object) -> Stream:
+async def run(streams: StreamHub, owner: str, size: int, key: str | None = None, **how: Any) -> Stream:
     """A stream that has ended, with an answer of ``size`` bytes."""
     pieces = [TextDelta(text="x" * size)] if size else []
     source = Scripted(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
@@ -251,7 +253,7 @@ async def run(streams: StreamHub, owner: str, size: int, key: str | None = None,
     return stream
 
 
-def small(**more: float) -> StreamHub:
+def small(**more: Any) -> StreamHub:
     """Streams of which an owner's may hold a megabyte."""
     return hub(memory=OWNERS * MB, **more)[0]
 

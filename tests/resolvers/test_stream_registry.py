@@ -65,7 +65,7 @@ async def test_those_that_run_are_counted_and_those_that_ended_or_were_removed_a
     for one in (second, second, third, first):
         registry.remove(one)
     registry.check_room("ada", 0, 1)
-    assert not registry._running
+    assert registry.is_idle
 
 
 async def test_the_oldest_that_have_ended_make_room_and_those_that_run_stay() -> None:

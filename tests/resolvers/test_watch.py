@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -148,9 +150,9 @@ async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypat
     platform = Platform()
 
     async def interval(watch: Watch) -> float:
-        await watch._poll()
+        await watch.poll()
         assert watch.newest is not None
-        return round(watch._due - watch.newest.began, 6)
+        return round(watch.due - watch.newest.began, 6)
 
     with followed(platform, interval=3) as watch:
         intervals = [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN + 10)]
@@ -166,18 +168,20 @@ async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypat
 async def test_a_reader_who_waits_anew_is_served_at_the_full_rate() -> None:
     platform = Platform()
     with followed(platform, interval=0.001) as watch:
-        watch._quiet, watch._due = 1000, asyncio.get_running_loop().time() + 3600
+        for _ in range(BUSY_POLLS * MAX_SLOWDOWN):
+            await watch.poll()
+        watch.due += 3600
+        before = platform.polls
         with watch.waiting():
             async with asyncio.timeout(5):
-                while platform.polls < 3:
+                while platform.polls < before + 3:
                     await asyncio.sleep(0.001)
 
 
 def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
     platform, watches = Platform(), Watches()
     follows = [followed(platform, watches=watches) for _ in range(MAX_FOLLOWS)]
-    for one in follows:
-        one.__enter__()
+    watch = weakref.ref([one.__enter__() for one in follows][0])
     with pytest.raises(RateLimited) as refused, followed(platform, watches=watches):
         pass
     assert refused.value.reason == "FOLLOWS"
@@ -188,4 +192,8 @@ def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
         pass
     for one in follows[1:]:
         one.__exit__(None, None, None)
-    assert (watches._watches, watches._follows.total) == ({}, 0)
+    gc.collect()
+    assert watch() is None
+    with ExitStack() as stack:
+        for _ in range(MAX_FOLLOWS):
+            stack.enter_context(followed(platform, watches=watches))
