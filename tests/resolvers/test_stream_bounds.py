@@ -11,240 +11,25 @@ import pytest
 
 from clients.errors import Conflict, NotFound, Overloaded, RateLimited
 from resolvers.streams.events import (
-    Delivery,
-    Detached,
-    DetachReason,
     Ended,
-    Event,
     OnDisconnect,
-    Raw,
-    ReasoningDelta,
     Started,
     StreamOutcome,
     TextDelta,
-    ToolCallDelta,
 )
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import OWNERS
-from resolvers.streams.log import Leave
-from resolvers.streams.memory import MemoryLog
-from resolvers.streams.merging import MAX_FRAME_BYTES
-from resolvers.streams.reading import read_events
 from resolvers.streams.registry import STREAM_BYTES
 from resolvers.streams.stream import Stream, StreamRequest
-from tests.resolvers.test_hub import Scripted, end_of, hub, starting, upstream_bytes
+from tests.support.scripted_streams import ScriptedSource, end_of, hub, starting, text_in
 
 MB = 1024 * 1024
-
-
-class Flowing(Scripted):
-    """A source of ``count`` pieces of ``size`` characters, that counts how many were taken. ``go`` lets it begin."""
-
-    def __init__(self, count: int, size: int) -> None:
-        super().__init__()
-        self.count, self.size, self.taken = count, size, 0
-        self.go = asyncio.Event()
-        self.go.set()
-
-    async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
-        yield Started(), b""
-        await self.go.wait()
-        for _ in range(self.count):
-            self.taken += 1
-            yield TextDelta(text="x" * self.size), b""
-            await asyncio.sleep(0)
-        yield Ended(outcome=StreamOutcome.COMPLETED), b""
-
-
-async def settled(source: Flowing) -> int:
-    """How much of a source is taken once no more of it is."""
-    before = -1
-    async with asyncio.timeout(10):
-        while before != source.taken:
-            before = source.taken
-            for _ in range(50):
-                await asyncio.sleep(0)
-    return source.taken
-
-
-def text_in(heard: list[Delivery[Event]]) -> str:
-    return "".join(one.event.text for one in heard if isinstance(one.event, TextDelta))
-
-
-@pytest.mark.parametrize(
-    "delta",
-    [
-        TextDelta(text="x" * (MAX_FRAME_BYTES + 1)),
-        TextDelta(text="й" * MAX_FRAME_BYTES),
-        ReasoningDelta(message_id="m", text="😀" * MAX_FRAME_BYTES),
-        ToolCallDelta(index=1, tool_call_id="c", name="f", arguments_delta="y" * (3 * MAX_FRAME_BYTES)),
-    ],
-)
-async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) -> None:
-    streams, _ = hub(coalesce=0.001)
-    source = Scripted(Started(), delta, Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, source) as stream:
-        await end_of(stream)
-        heard = [one async for one in streams.events(stream, None)]
-        pieces = heard[1:-1]
-        assert all(0 < one.event.size <= MAX_FRAME_BYTES for one in pieces)
-        assert len(pieces) > 1
-        rest = [one async for one in streams.events(stream, pieces[0].cursor)]
-    assert [one.cursor for one in rest[:-1]] == [one.cursor for one in pieces[1:]]
-    if isinstance(delta, ToolCallDelta):
-        events = [one.event for one in pieces if isinstance(one.event, ToolCallDelta)]
-        assert "".join(event.arguments_delta for event in events) == delta.arguments_delta
-        assert [(event.tool_call_id, event.name) for event in events] == [("c", "f")] + [(None, None)] * 2
-    else:
-        assert isinstance(delta, TextDelta | ReasoningDelta)
-        assert text_in(pieces) == delta.text
-
-
-@pytest.mark.bound("delta")
-@pytest.mark.parametrize(("size", "frames"), [(MAX_FRAME_BYTES, 1), (MAX_FRAME_BYTES + 1, 2)])
-async def test_a_frame_holds_so_many_bytes(size: int, frames: int) -> None:
-    streams, _ = hub(coalesce=0.001)
-    source = Scripted(Started(), TextDelta(text="x" * size), Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, source) as stream:
-        await end_of(stream)
-        heard = [one async for one in streams.events(stream, None)]
-    assert sum(isinstance(one.event, TextDelta) for one in heard) == frames
-
-
-@pytest.mark.parametrize("size", [4, 6000])
-async def test_what_waits_for_a_reader_comes_a_frame_at_a_time(size: int) -> None:
-    log = MemoryLog("stream:1")
-    log.append(Started())
-    for _ in range(36_000 if size == 4 else 300):
-        log.append(TextDelta(text="x" * size), b"y" * size)
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    heard = [one async for one in read_events(log, None, coalesce=0.016, max_waiting=1 << 40)]
-    assert max(one.event.size for one in heard) <= MAX_FRAME_BYTES
-    assert len(heard) < 3 + 2 * log.size / MAX_FRAME_BYTES
-    assert text_in(heard) == log.text
-
-
-async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
-    log = MemoryLog("stream:1")
-    log.append(Started())
-    for number in range(3000):  # interleaved, so that nothing can be joined
-        log.append((ReasoningDelta if number % 2 else TextDelta)(text="x"))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    rounds = 0
-
-    async def others() -> None:
-        nonlocal rounds
-        while True:
-            rounds += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(others())
-    heard = [one async for one in read_events(log, None, coalesce=0.016, max_waiting=1 << 40)]
-    task.cancel()
-    assert len(heard) == 3002
-    assert rounds >= 3000
-
-
-@pytest.mark.bound("source-lead")
-@pytest.mark.parametrize(("lead", "taken"), [(999, 10), (1000, 11)])
-async def test_a_source_is_paused_one_byte_past_the_bound_on_its_lead(lead: int, taken: int) -> None:
-    """Ten pieces of a hundred bytes wait: as many as the bound, or one byte more than it."""
-    streams, _ = hub(coalesce=0.001, max_lead=lead, slow_after=3600)
-    source = Flowing(count=100, size=100)
-    source.go.clear()
-    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as heard:
-        assert isinstance((await anext(heard)).event, Started)
-        source.go.set()
-        assert await settled(source) == taken
-
-
-async def test_a_source_is_not_read_far_ahead_of_its_only_reader() -> None:
-    streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
-    source = Flowing(count=100, size=100_000)
-    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as heard:
-        first = await anext(heard)
-        assert isinstance(first.event, Started)
-        assert await settled(source) <= 12
-        rest = [one async for one in heard]
-    assert len(text_in(rest)) == 100 * 100_000
-    assert isinstance(rest[-1].event, Ended)
-
-
-@pytest.mark.parametrize("how", [OnDisconnect.CONTINUE, OnDisconnect.CANCEL])
-async def test_a_source_goes_on_for_another_reader_or_without_any(how: OnDisconnect) -> None:
-    streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
-    source = Flowing(count=100, size=100_000)
-    async with AsyncExitStack() as stack:
-        stream = await stack.enter_async_context(starting(streams, source, on_disconnect=how))
-        slow = await stack.enter_async_context(aclosing(streams.events(stream, None)))
-        await anext(slow)
-        if how is OnDisconnect.CANCEL:
-            assert await settled(source) < 100
-            reading = await stack.enter_async_context(streams.attached(stream))
-            fast = [one async for one in streams.events(reading, None)]
-            assert len(text_in(fast)) == 100 * 100_000
-        assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
-
-
-async def test_who_waits_for_the_end_is_not_held_up_by_a_slow_reader() -> None:
-    streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
-    source = Flowing(count=100, size=100_000)
-    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as slow:
-        await anext(slow)
-        assert await settled(source) < 100
-        async with asyncio.timeout(10):
-            assert (await stream.log.end()).outcome is StreamOutcome.COMPLETED
-
-
-async def test_a_paused_source_is_closed_when_its_reader_leaves() -> None:
-    streams, metrics = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
-    source = Flowing(count=100, size=100_000)
-    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as slow:
-        await anext(slow)
-        assert await settled(source) < 100
-    async with asyncio.timeout(10):
-        assert (await end_of(stream)).outcome is StreamOutcome.CANCELLED
-    assert source.closed == 1
-    assert metrics.ended == ["cancelled"]
-
-
-@pytest.mark.bound("reader-waiting")
-@pytest.mark.parametrize(("waiting", "last"), [(1000, Ended), (1001, Detached)])
-async def test_a_slow_reader_is_detached_past_the_bound_on_what_waits(waiting: int, last: type) -> None:
-    log = MemoryLog("stream:1")
-    log.append(Started())
-    log.append(TextDelta(text="y"))
-    heard = read_events(log, None, coalesce=0.001, max_waiting=1000, slow_after=0)
-    assert isinstance((await anext(heard)).event, Started)
-    assert isinstance((await anext(heard)).event, TextDelta)
-    log.append(TextDelta(text="x" * waiting))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    assert isinstance([one async for one in heard][-1].event, last)
-
-
-async def test_a_reader_that_was_detached_can_come_back() -> None:
-    streams, _ = hub(coalesce=0.001, max_waiting=1000, slow_after=0)
-    more = asyncio.Event()
-    script = [TextDelta(text="x" * 100_000) for _ in range(5)]
-    source = Scripted(Started(), *script, more, Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, source) as stream:
-        heard = [one async for one in streams.events(stream, None)]
-    assert heard[-1].event == Detached(reason=DetachReason.SLOW)
-    assert source.closed == 0
-    again = streams.get(stream.id, "user")
-    more.set()
-    async with streams.attached(again):
-        await end_of(again)
-        streams.limits = hub()[0].limits
-        rest = [one async for one in streams.events(again, heard[-1].cursor)]
-    assert len(text_in([*heard, *rest])) == 500_000
-    assert isinstance(rest[-1].event, Ended)
 
 
 async def run(streams: StreamHub, owner: str, size: int, key: str | None = None, **how: Any) -> Stream:
     """A stream that has ended, with an answer of ``size`` bytes."""
     pieces = [TextDelta(text="x" * size)] if size else []
-    source = Scripted(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
+    source = ScriptedSource(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
     request = StreamRequest(
         owner_id=owner, kind="turn", source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, key=key, **how
     )
@@ -261,7 +46,7 @@ def small(**more: Any) -> StreamHub:
 @asynccontextmanager
 async def holding(streams: StreamHub, owner: str, size: int) -> AsyncIterator[None]:
     """A stream that runs, and takes so many bytes with its request."""
-    source = Scripted(Started(), asyncio.Event())
+    source = ScriptedSource(Started(), asyncio.Event())
     request = StreamRequest(
         owner_id=owner,
         kind="turn",
@@ -324,9 +109,9 @@ async def test_a_key_whose_answer_was_evicted_begins_again_where_nothing_is_done
     """A turn is looked for first; what broke off begins again where that was asked for."""
     streams = small()
     end = None if looks else Overloaded("Failed.")
-    source = Scripted(Started(), TextDelta(text="x" * (MB // 2)), *([end] if end else []))
+    source = ScriptedSource(Started(), TextDelta(text="x" * (MB // 2)), *([end] if end else []))
     if looks:
-        source = Scripted(Started(), TextDelta(text="x" * (MB // 2)), Ended(outcome=StreamOutcome.COMPLETED))
+        source = ScriptedSource(Started(), TextDelta(text="x" * (MB // 2)), Ended(outcome=StreamOutcome.COMPLETED))
     request = StreamRequest(
         owner_id="ada",
         kind="turn",
@@ -362,8 +147,8 @@ async def test_running_streams_are_too_large_together_and_the_small_one_goes_on(
     streams = small()
     more = asyncio.Event()
     end = Ended(outcome=StreamOutcome.COMPLETED)
-    tiny = Scripted(Started(), more, TextDelta(text="x"), end)
-    large = [Scripted(Started(), TextDelta(text="x" * (MB // 2)), more, end) for _ in range(2)]
+    tiny = ScriptedSource(Started(), more, TextDelta(text="x"), end)
+    large = [ScriptedSource(Started(), TextDelta(text="x" * (MB // 2)), more, end) for _ in range(2)]
     async with AsyncExitStack() as stack:
         first, *others = [await stack.enter_async_context(starting(streams, source)) for source in (tiny, *large)]
         failed = await end_of(others[1])
@@ -378,7 +163,7 @@ async def test_running_streams_are_too_large_together_and_the_small_one_goes_on(
 async def test_a_request_counts_while_its_stream_runs() -> None:
     streams = small()
     more = asyncio.Event()
-    source = Scripted(Started(), more, Ended(outcome=StreamOutcome.COMPLETED))
+    source = ScriptedSource(Started(), more, Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, source, request_bytes=MB // 2) as stream:
         await run(streams, "user", 0)
         with pytest.raises(RateLimited):
@@ -437,58 +222,3 @@ async def test_a_user_reads_so_many_streams_at_a_time(bound: int, refused: bool)
         else:
             await run(streams, "ada", 0)
     await run(streams, "ada", 0)
-
-
-async def test_an_ended_stream_takes_little_and_reads_the_same() -> None:
-    streams, _ = hub(coalesce=0.001)
-    raw = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}\n\n'
-
-    class Talking(Scripted):
-        async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
-            yield Started(), b""
-            for number in range(300):
-                yield TextDelta(text=f"{number} "), raw
-            yield Ended(outcome=StreamOutcome.COMPLETED), b"data: [DONE]\n\n"
-
-    for key, least in ((None, 0), ("k", 300 * len(raw))):
-        async with starting(streams, Talking(), key=key) as stream:
-            await end_of(stream)
-            before = [one async for one in streams.events(stream, None)]
-            weight = stream.log.weight
-        assert stream.log.weight < weight / 5
-        async with streams.attached(stream):
-            assert text_in([one async for one in streams.events(stream, None)]) == text_in(before)
-            assert sum(map(len, await upstream_bytes(stream.log))) >= least
-            half = [one async for one in streams.events(stream, "150")]
-        assert text_in(half) == "".join(f"{number} " for number in range(149, 300))
-
-
-async def test_text_is_joined_once_for_all_who_hold_it() -> None:
-    log = MemoryLog("stream:1")
-    for _ in range(3000):
-        log.append(TextDelta(text="x" * 100))
-    texts = [log.text for _ in range(100)]
-    assert len({id(text) for text in texts}) == 1
-    log.append(TextDelta(text="y"))
-    assert log.text == texts[0] + "y"
-
-
-async def test_one_that_is_detached_between_frames_gets_a_cursor() -> None:
-    log, leave = MemoryLog("stream:1"), Leave()
-    for _ in range(100):
-        log.append(TextDelta(text="x" * 10_000))
-    events = read_events(log, None, coalesce=0.001, max_waiting=1 << 40, leave=leave)
-    heard = [await anext(events)]
-    leave.now(DetachReason.DRAINING)
-    heard += [one async for one in events]
-    assert isinstance(heard[-1].event, Detached)
-    assert len(text_in(heard)) == 100 * 10_000
-    assert heard[-1].cursor == "100"
-
-
-async def test_upstream_events_that_mean_nothing_are_no_frames() -> None:
-    log = MemoryLog("stream:1")
-    for _ in range(5000):
-        log.append(Raw(), b"data: x\n\n")
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    assert [type(one.event) async for one in read_events(log, None, coalesce=0.001, max_waiting=1)] == [Ended]
