@@ -181,7 +181,9 @@ async def test_a_reader_who_waits_anew_is_served_at_the_full_rate() -> None:
 def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
     platform, watches = Platform(), Watches()
     follows = [followed(platform, watches=watches) for _ in range(MAX_FOLLOWS)]
-    watch = weakref.ref([one.__enter__() for one in follows][0])
+    watch = weakref.ref(follows[0].__enter__())
+    for one in follows[1:]:
+        one.__enter__()
     with pytest.raises(RateLimited) as refused, followed(platform, watches=watches):
         pass
     assert refused.value.reason == "FOLLOWS"
