@@ -12,10 +12,10 @@ from strawberry.scalars import JSON
 from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.asking import checked
-from resolvers.streams.events import OnDisconnect
 from resolvers.vetting import Vetted
 from schema.base import enum
 from schema.parts import ContentPartInput
+from schema.stream_enums import OnDisconnect
 
 
 class ChatRole(StrEnum):

@@ -9,9 +9,9 @@ from strawberry import ID, UNSET
 
 from clients.codes import Reason
 from clients.errors import BadUserInput
-from resolvers.streams.events import OnDisconnect
 from resolvers.vetting import MAX_ADDRESSES
 from schema.parts import ContentPartInput
+from schema.stream_enums import OnDisconnect
 
 MAX_TEXT = 200_000
 

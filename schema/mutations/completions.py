@@ -12,7 +12,6 @@ from clients.litellm import EmbeddingRecord, ModelRecord
 from clients.usage import Usage as UsageRecord
 from resolvers import completing, models
 from resolvers.info import Info
-from resolvers.streams.events import FinishReason
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
 from schema.base import answered_by, described, reads
@@ -23,6 +22,7 @@ from schema.message import ToolCall
 from schema.model import Model
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.stream import Stream, Usage
+from schema.stream_enums import FinishReason
 
 
 @strawberry.input(description="The texts to embed.")

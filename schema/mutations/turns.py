@@ -16,7 +16,6 @@ from resolvers.info import Info
 from resolvers.messages import message_edge
 from resolvers.paging import Edge
 from resolvers.sources.turn_events import sent_message
-from resolvers.streams.events import OnDisconnect
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
 from schema.base import answered_by, described, enum, reads
@@ -26,6 +25,7 @@ from schema.message import MessageEdge
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.run import Run, RunEdge
 from schema.stream import Stream
+from schema.stream_enums import OnDisconnect
 
 
 class ApprovalDecision(StrEnum):
