@@ -81,7 +81,7 @@ async def test_the_page_itself_gets_a_token(dist: Path) -> None:
         ({}, "192.0.2.7"),
     ],
 )
-async def test_nobody_else_gets_one(dist: Path, headers: dict[str, str], client: str) -> None:
+async def test_other_clients_get_no_token(dist: Path, headers: dict[str, str], client: str) -> None:
     async with asking(served(dist), client) as asker:
         assert (await asker.get("/demo/token", headers=HOME | headers)).status_code == 404
 

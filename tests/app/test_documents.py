@@ -110,7 +110,7 @@ def test_every_document_is_judged_as_graphql_core_judges_it(seed: int, mistakes:
         "{ named(id: 1) { ... on Dog { a: name } a: self { name } } }",
     ],
 )
-def test_conflicts_are_told_in_graphql_cores_words(document: str) -> None:
+def test_conflicts_have_the_messages_of_graphql_core(document: str) -> None:
     parsed = parse(document)
     [ours] = merging.conflicts(SCHEMA, parsed)
     theirs = validate(SCHEMA, parsed, [OverlappingFieldsCanBeMergedRule])
@@ -413,7 +413,7 @@ def test_levels_of_lists_multiply_introspection_no_further_than_its_bound() -> N
         "{ viewer { " + " ".join(f"a: agents(first: {n}) {{ totalCount }}" for n in range(30)) + " } }",
     ],
 )
-def test_a_document_of_many_mistakes_is_told_of_the_first(text: str) -> None:
+def test_a_document_with_many_errors_reports_the_first(text: str) -> None:
     documents = Documents(GRAPH, max_tokens=2_000, max_depth=15)
     with pytest.raises(RequestError) as refused:
         documents.operation(text, None)

@@ -81,7 +81,7 @@ async def test_many_follows_of_one_agent_poll_letta_as_one_does(target: Target) 
 
 
 @pytest.mark.bound("follows")
-async def test_a_user_has_so_many_follows_and_one_that_ends_makes_room(target: Target) -> None:
+async def test_the_bound_on_the_follows_of_a_user(target: Target) -> None:
     conversation_id = await conversation(target)
     async with target.bystander(), AsyncExitStack() as stack:
         for _ in range(0, MAX_FOLLOWS, PER_SOCKET):

@@ -102,7 +102,7 @@ async def test_a_slug_that_would_lead_elsewhere_does_not_exist(slug: str) -> Non
     assert seen == []
 
 
-async def test_somebody_elses_facts_are_dropped() -> None:
+async def test_facts_of_another_user_are_dropped() -> None:
     rows = [
         {"agent_id": "a", "user_id": "u", "variables": {"x": 1}},
         {"agent_id": "b", "user_id": "v"},

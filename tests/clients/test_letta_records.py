@@ -64,7 +64,7 @@ def test_a_message_in_another_form_is_kept_whole(odd: dict[str, object]) -> None
 
 
 @pytest.mark.parametrize("raw", [b"7", b"null", b'{"id":'])
-def test_what_is_no_message_is_none(raw: bytes) -> None:
+def test_an_undecodable_message_is_an_error(raw: bytes) -> None:
     with pytest.raises(UpstreamError, match="cannot be decoded"):
         decode_message(raw, "agent-1")
 
@@ -130,7 +130,7 @@ async def test_an_answer_that_is_no_list_of_passages() -> None:
 
 
 @pytest.mark.parametrize("body", [b"[{}]", b'[{"error": "no"}]', b"{}", b'{"error": "no"}', b"[5]", b""])
-def test_what_is_no_message_makes_no_page(body: bytes) -> None:
+def test_an_undecodable_page_is_an_error(body: bytes) -> None:
     with pytest.raises(UpstreamError) as caught:
         decode_page(body, "conv-1", newest_first=True)
     assert caught.value.reason == "DECODE"

@@ -137,7 +137,7 @@ def test_choices_of_another_shape_are_none(choices: Any) -> None:
     assert decoded({"choices": choices, "usage": USAGE}).choices == []
 
 
-def test_choices_are_told_apart_by_index_or_place() -> None:
+def test_choices_are_distinguished_by_index_or_position() -> None:
     told = [{"delta": {"content": "a"}}, {"index": "x", "delta": {"content": "b"}}, {"index": 0, "delta": {}}]
     assert [choice.index for choice in decoded({"choices": told}).choices] == [0, 1, 0]
     assert [choice.text for choice in decoded({"choices": {"delta": {"content": "a"}}}).choices] == ["a"]
@@ -209,7 +209,7 @@ def test_what_is_no_chunk(data: bytes) -> None:
     assert decode_chunk(event(data)) is None
 
 
-def test_done_is_told_with_or_without_blanks() -> None:
+def test_done_is_recognized_with_or_without_spaces() -> None:
     assert [is_done(event(data)) for data in (b"[DONE]", b" [DONE] ", b'"[DONE]"', b"{}")] == [True, True, False, False]
 
 

@@ -248,7 +248,7 @@ async def test_a_slow_body_ends_at_the_deadline() -> None:
     assert caught.value.reason == "DEADLINE"
 
 
-async def test_a_refusal_whose_body_has_no_end_is_a_refusal() -> None:
+async def test_a_refusal_with_an_endless_body_is_a_refusal() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(429, headers={"retry-after": "7"}, stream=Endless())
 

@@ -87,7 +87,9 @@ async def test_several_agents_in_one_request_are_each_in_their_place(stack: Stac
         ({"idempotencyKey": "schlüssel"}, ("BAD_USER_INPUT", "KEY")),
     ],
 )
-async def test_what_makes_no_agent(stack: Stack, given: dict[str, Any], expected: tuple[str, str | None]) -> None:
+async def test_invalid_input_creates_no_agent(
+    stack: Stack, given: dict[str, Any], expected: tuple[str, str | None]
+) -> None:
     await publish(stack, agent_file(stack))
     stack.platform.state.calls.clear()
     answer = await stack.graphql(
@@ -158,7 +160,7 @@ async def test_what_changes_no_agent(stack: Stack, given: dict[str, Any], expect
     assert stack.calls("letta") == []
 
 
-async def test_somebody_elses_agent_cannot_be_touched(stack: Stack) -> None:
+async def test_an_agent_of_another_user_cannot_be_changed(stack: Stack) -> None:
     agent_id = await stack.make_agent(GRACE, "Hers")
     stack.platform.state.calls.clear()
     for query, given in (

@@ -129,7 +129,7 @@ async def test_a_conversation_is_started_once_under_a_key(stack: Stack) -> None:
     assert await listed(stack, agent_id) == ["once"]
 
 
-async def test_somebody_elses_key_is_another(stack: Stack) -> None:
+async def test_the_same_key_of_another_user_is_another_key(stack: Stack) -> None:
     key = str(uuid.uuid4())
     mine = await stack.graphql(CREATE_CONVERSATION, {"a": await stack.make_agent(), "k": key})
     graces = await stack.make_agent(GRACE)
@@ -201,7 +201,7 @@ async def test_a_default_conversation_is_part_of_its_agent(stack: Stack) -> None
     assert stack.calls("letta") == []
 
 
-async def test_somebody_elses_conversation_is_not_changed(stack: Stack) -> None:
+async def test_a_conversation_of_another_user_is_not_changed(stack: Stack) -> None:
     graces = await stack.make_agent(GRACE)
     conversation_id = await made(stack, graces, "Grace's own", user=GRACE)
     await stack.make_agent()

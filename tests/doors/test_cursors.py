@@ -90,7 +90,7 @@ async def test_a_place_that_no_page_has_shown_is_one(stack: Stack) -> None:
         assert (after, before) == (every[number + 1], every[number])
 
 
-async def test_a_passage_of_somebody_else_is_a_place_as_little_as_none_at_all(stack: Stack) -> None:
+async def test_a_cursor_of_another_users_passage_is_refused_like_an_unknown_one(stack: Stack) -> None:
     agent_id, hers = await stack.make_agent(), await stack.make_agent(GRACE)
     ids = await passages(stack, agent_id, "one", "two")
     [foreign] = await passages(stack, hers, "hers", user=GRACE)

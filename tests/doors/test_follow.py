@@ -38,7 +38,7 @@ async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack:
             ]
 
 
-async def test_who_comes_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) -> None:
+async def test_a_follow_that_begins_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
     await send(stack, conversation_id, "tokens=100 delay=0.03")
     async with following(stack, "websocket", conversation_id) as early:
@@ -95,7 +95,7 @@ async def test_the_default_conversation_is_followed_too(stack: Stack) -> None:
     ("cursor", "reason"),
     [("nonsense", "CURSOR"), ("WyJzdHJlYW06bm93aGVyZSIsIjEiXQ", "CURSOR_EXPIRED"), ("WyJhIl0", "CURSOR")],
 )
-async def test_a_cursor_that_is_none_is_said_to_be_none(stack: Stack, cursor: str, reason: str, door: str) -> None:
+async def test_an_invalid_cursor_is_refused_with_its_reason(stack: Stack, cursor: str, reason: str, door: str) -> None:
     _, conversation_id = await conversation(stack)
     with pytest.raises(Refused) as refused:
         async with following(stack, door, conversation_id, cursor) as follower:
@@ -103,7 +103,7 @@ async def test_a_cursor_that_is_none_is_said_to_be_none(stack: Stack, cursor: st
     assert (refused.value.code, refused.value.extensions["reason"]) == ("BAD_USER_INPUT", reason)
 
 
-async def test_a_cursor_of_another_conversation_is_not_one_of_this(stack: Stack) -> None:
+async def test_a_cursor_of_another_conversation_is_refused(stack: Stack) -> None:
     agent_id, conversation_id = await conversation(stack)
     async with following(stack, "websocket", conversation_id) as follower:
         heard = await joined(stack, follower, conversation_id)
@@ -113,7 +113,7 @@ async def test_a_cursor_of_another_conversation_is_not_one_of_this(stack: Stack)
     assert refused.value.extensions["reason"] == "CURSOR"
 
 
-async def test_somebody_elses_conversation_does_not_exist(stack: Stack, door: str) -> None:
+async def test_a_conversation_of_another_user_is_not_found(stack: Stack, door: str) -> None:
     _, conversation_id = await conversation(stack)
     with pytest.raises(Refused) as refused:
         async with following(stack, door, conversation_id, user=GRACE) as follower:
@@ -121,7 +121,7 @@ async def test_somebody_elses_conversation_does_not_exist(stack: Stack, door: st
     assert refused.value.code == "NOT_FOUND"
 
 
-async def test_a_follower_who_leaves_takes_no_turn_with_him(stack: Stack) -> None:
+async def test_a_follow_that_ends_cancels_no_turn(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
     sent = await send(stack, conversation_id, "tokens=60 delay=0.05")
     async with following(stack, "websocket", conversation_id) as follower:

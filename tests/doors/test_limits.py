@@ -158,7 +158,7 @@ async def test_a_header_asks_for_less_than_a_minute_and_the_body_has_the_true_wa
         assert '"retryAfterSeconds":' in stream.text
 
 
-async def test_whoever_subscribes_twice_at_once_under_a_key_has_started_one_thing() -> None:
+async def test_two_subscriptions_at_once_under_a_key_start_one_stream() -> None:
     async with any_stack(rate_limit_llm=10) as stack:
         asked = {"i": completion(stack, "tokens=5 delay=0"), "k": "one"}
 
@@ -208,7 +208,7 @@ async def test_every_way_to_put_a_model_to_work_counts() -> None:
         assert (await stack.client.get("/v1/models", headers=stack.headers())).status_code == 200
 
 
-async def test_an_openai_sdk_is_told_in_its_own_terms() -> None:
+async def test_an_openai_sdk_gets_rate_limit_errors_and_headers() -> None:
     async with (
         any_stack(rate_limit_llm=2) as stack,
         sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk,
@@ -230,7 +230,7 @@ async def test_an_openai_sdk_is_told_in_its_own_terms() -> None:
         assert models.headers["x-ratelimit-resource"] == "general"
 
 
-async def test_an_openai_sdk_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_openai_sdk_waits_for_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -298,7 +298,7 @@ async def test_a_turn_that_comes_back_through_the_proxy_is_one_start() -> None:
         assert (await standings(stack))["PROXY"]["remaining"] < 3000
 
 
-async def test_introspection_by_nobody_counts_for_nobody() -> None:
+async def test_introspection_without_a_token_counts_for_no_user() -> None:
     async with any_stack(rate_limit_general=1) as stack:
         for _ in range(3):
             answer = await stack.client.post("/graphql", json={"query": "{ __typename }"})

@@ -142,7 +142,7 @@ async def test_a_cursor_of_another_list(stack: Stack, cursor: str) -> None:
     assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
 
 
-async def test_somebody_elses_passages_do_not_exist(stack: Stack) -> None:
+async def test_passages_of_another_user_are_not_found(stack: Stack) -> None:
     graces, mine = await stack.make_agent(GRACE), await stack.make_agent()
     made = await stack.graphql(INSERT_PASSAGE, {"a": graces, "t": "Grace's own"}, user=GRACE)
     passage_id = made["data"]["insertPassage"]["passageEdges"][0]["node"]["id"]
@@ -199,7 +199,7 @@ async def test_a_block_that_is_shared_is_read_by_each_and_written_by_none(stack:
         assert {call.split()[0] for call in stack.calls("letta")} <= {"GET"}
 
 
-async def test_a_tool_is_read_by_who_has_an_agent_with_it(stack: Stack) -> None:
+async def test_a_tool_is_read_by_the_owner_of_an_agent_with_it(stack: Stack) -> None:
     graces = await stack.make_agent(GRACE)
     await stack.make_agent()
     async with stack.letta() as letta:

@@ -240,12 +240,12 @@ async def asked(stack: Stack, row: Row, thing: str, token: str | None) -> dict[s
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("row", READS)
-async def test_who_owns_it_reads_it_and_nobody_else(library: Library, row: Row) -> None:
+async def test_only_the_owner_reads_an_object(library: Library, row: Row) -> None:
     await it_is_its_owners_alone(library.stack, row, await library.thing(row.make), library.own)
 
 
 @pytest.mark.parametrize("row", CHANGES)
-async def test_to_its_owner_it_is_there_and_to_nobody_else(stack: Stack, row: Row) -> None:
+async def test_only_the_owner_changes_an_object(stack: Stack, row: Row) -> None:
     own = await stack.make_agent(GRACE)
     await it_is_its_owners_alone(stack, row, await row.make(stack), own)
 

@@ -126,7 +126,7 @@ def strangers(stack: Stack) -> list[tuple[str, str]]:
     ]
 
 
-async def test_whoever_does_not_belong_there_is_told_one_thing(stack: Stack) -> None:
+async def test_all_wrong_secrets_get_the_same_error(stack: Stack) -> None:
     for path, body in (("/chat/completions", asking(stack, "tokens=1")), ("/embeddings", EMBEDDING), ("", EMBEDDING)):
         answers = [await post(stack, path, secret, body, user) for user, secret in strangers(stack)]
         assert {answer.status_code for answer in answers} == {401}
@@ -140,7 +140,7 @@ async def test_whoever_does_not_belong_there_is_told_one_thing(stack: Stack) -> 
             await sdk.chat.completions.create(**asking(stack, "tokens=1"))
 
 
-async def test_any_key_of_openais_shape_is_nobodys(stack: Stack) -> None:
+async def test_a_key_of_openais_form_is_no_users(stack: Stack) -> None:
     users = stack.platform.state.users.values()
     keys = ["sk-", "sk-1234", "sk-proj-" + "a" * 48, *(user.litellm_key for user in users if user.litellm_key)]
     for key in keys:
@@ -165,7 +165,7 @@ async def test_a_secret_opens_nothing_else() -> None:
                 assert (await stack.client.post(path, json=body, headers=headers)).status_code == 401
 
 
-async def test_lettas_own_key_opens_the_proxy_of_whoever_ams_knows() -> None:
+async def test_lettas_own_key_opens_the_proxy_of_every_user_of_ams() -> None:
     async with any_stack(letta_proxy_key=LETTA_KEY) as stack:
         for user in (ADA, GRACE):
             assert (await post(stack, "/embeddings", LETTA_KEY, EMBEDDING, user)).status_code == 200
@@ -221,7 +221,7 @@ async def test_addresses_and_methods(stack: Stack) -> None:
     assert unknown.status_code == 404
 
 
-async def test_what_litellm_refuses(stack: Stack) -> None:
+async def test_refusals_of_litellm_keep_their_meaning(stack: Stack) -> None:
     for path, body in (("/embeddings", EMBEDDING), ("/chat/completions", asking(stack, "tokens=1"))):
         answer = await post(stack, path, stack.agent_secret(), {**body, "model": "nope"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
@@ -270,7 +270,7 @@ async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
     assert events[-1].startswith('data: {"error"')
 
 
-async def test_what_agents_are_told_is_no_stream_of_the_users(stack: Stack) -> None:
+async def test_completions_of_agents_are_not_in_the_users_streams(stack: Stack) -> None:
     body = asking(stack, "tokens=400 delay=0.05", stream=True)
     async with stack.client.stream(
         "POST", f"{stack.proxy()}/chat/completions", json=body, headers=bearer(stack.agent_secret())

@@ -27,7 +27,7 @@ async def test_one_query_across_agents_conversations_and_models(stack: Stack) ->
     assert agent["conversations"]["nodes"][0]["summary"] == "hello"
 
 
-async def test_somebody_elses_agent_does_not_exist(stack: Stack) -> None:
+async def test_an_agent_of_another_user_is_not_found(stack: Stack) -> None:
     agent_id = await stack.make_agent(GRACE)
     stack.platform.state.calls.clear()
     for field in ("agent", "node"):
@@ -47,7 +47,7 @@ async def test_somebody_elses_agent_does_not_exist(stack: Stack) -> None:
     assert stack.calls("letta") == []
 
 
-async def test_somebody_elses_conversation_run_and_message_do_not_exist(stack: Stack) -> None:
+async def test_a_conversation_run_and_message_of_another_user_are_not_found(stack: Stack) -> None:
     agent_id = await stack.make_agent(GRACE)
     made = await stack.graphql(
         "mutation($id: ID!) { createConversation(input: {agentId: $id}) { conversationEdge { node { id } } } }",

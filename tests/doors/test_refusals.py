@@ -82,7 +82,7 @@ async def test_a_refusal_in_a_stream_keeps_its_headers(stack: Stack, accept: str
         ({"content": b'{"extensions": {"persistedQuery": {}}}'}, "PERSISTED_QUERY_NOT_SUPPORTED"),
     ],
 )
-async def test_what_is_wrong_with_the_request_itself_is_told_in_the_stream_too(
+async def test_errors_of_the_request_itself_are_reported_in_the_stream(
     stack: Stack, changes: dict[str, Any], code: str
 ) -> None:
     headers = stack.headers() | {"accept": SSE, "content-type": "application/json", **changes.get("headers", {})}

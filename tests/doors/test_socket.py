@@ -109,7 +109,7 @@ async def test_a_socket_that_never_inits_is_closed() -> None:
 
 
 @pytest.mark.parametrize("offered", [None, ["graphql-ws"]], ids=["none", "the legacy one"])
-async def test_another_protocol_is_told(stack: Stack, offered: list[Any] | None) -> None:
+async def test_another_subprotocol_is_refused(stack: Stack, offered: list[Any] | None) -> None:
     url = stack.url.replace("http", "ws") + "/graphql"
     # the legacy one is accepted before it is refused: a browser shows a close code of no other socket
     async with connect(url, subprotocols=offered, proxy=None) as socket:

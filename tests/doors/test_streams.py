@@ -67,7 +67,7 @@ async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack,
     assert (await stack.model_stats())["total"] == before + 1
 
 
-async def test_a_page_opened_after_the_end_is_told_the_end(stack: Stack, door: str) -> None:
+async def test_a_stream_can_be_read_after_its_end(stack: Stack, door: str) -> None:
     variables = {"i": completion(stack, "tokens=2 delay=0"), "k": str(uuid.uuid4())}
     heard = [event async for event in events(stack, door, COMPLETION, variables)]
     stream_id = heard[0]["stream"]["id"]
@@ -154,7 +154,7 @@ async def test_a_mutation_starts_and_a_subscription_reads(stack: Stack, door: st
     assert read["data"]["stream"]["text"] == expected(5)
 
 
-async def test_a_busy_conversation_says_with_which_run(stack: Stack) -> None:
+async def test_a_busy_conversation_is_an_outcome_with_its_run(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     mutation = (
         "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } stream { id }"
@@ -205,7 +205,7 @@ async def test_operators_see_what_was_refused_under_200(stack: Stack) -> None:
     assert 'agentgraph_operations_total{outcome="error",type="subscription"} 1.0' in metrics
 
 
-async def test_somebody_elses_stream_and_agent_do_not_exist(stack: Stack, door: str) -> None:
+async def test_a_stream_and_an_agent_of_another_user_are_not_found(stack: Stack, door: str) -> None:
     agent_id = await stack.make_agent(GRACE)
     stack.platform.state.calls.clear()
     given = {"to": {"agentId": agent_id}, "content": [{"text": "hi"}]}

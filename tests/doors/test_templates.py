@@ -83,7 +83,7 @@ async def test_publishing_again_under_the_same_key(stack: Stack) -> None:
     assert refused(other) == ("CONFLICT", "KEY_REUSED")
 
 
-async def test_an_admin_sees_somebody_elses_private_template_no_more_than_others(stack: Stack) -> None:
+async def test_an_admin_does_not_see_private_templates_of_another_user(stack: Stack) -> None:
     private = agent_file(stack, "secret", template=", is_public: false")
     await publish(stack, private)
     stack.platform.state.templates["secret"]["owner"] = GRACE

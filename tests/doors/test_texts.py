@@ -39,7 +39,7 @@ async def test_half_a_character_is_refused_wherever_a_text_can_be_given(stack: S
     assert stack.platform.state.calls == before
 
 
-async def test_what_is_over_the_limit_is_refused_whole(stack: Stack) -> None:
+async def test_a_body_over_the_limit_is_refused(stack: Stack) -> None:
     answer = await ask(
         stack, "query($t: String!) { templateValidation(source: $t) { valid } }", {"t": "x" * 10_000_000}
     )

@@ -54,7 +54,7 @@ async def test_a_turn_goes_on_when_it_is_decided(stack: Stack, decision: str) ->
     assert other["errors"][0]["extensions"]["reason"] == "KEY_REUSED"
 
 
-async def test_what_has_a_default_may_be_null(stack: Stack) -> None:
+async def test_an_input_with_a_default_may_be_null(stack: Stack) -> None:
     """A client that fills in every field of an input has null for what its user did not choose."""
     request = await asked_for_leave(stack)
     decided = await stack.graphql(
@@ -132,7 +132,7 @@ async def test_a_run_is_seen_followed_and_stopped(stack: Stack) -> None:
         await until(quiet)
 
 
-async def test_a_page_loaded_in_mid_answer_is_told_what_was_asked(stack: Stack) -> None:
+async def test_a_page_loaded_during_an_answer_has_the_users_message(stack: Stack) -> None:
     """Letta lists a message when the turn's first step is over; the stream has it from the first event on."""
     agent_id = await stack.make_agent()
     text = "what was it? [[tokens=40 delay=0.05]]"
@@ -202,7 +202,7 @@ async def test_a_memory_block_is_written_by_its_owner_alone(stack: Stack) -> Non
     assert (await stack.graphql(read, {"a": agent_id}))["data"]["agent"]["memoryBlocks"] == [written["memoryBlock"]]
 
 
-async def test_a_message_to_somebody_elses_run_or_stream_is_refused_at_every_door(stack: Stack) -> None:
+async def test_a_message_to_a_run_or_stream_of_another_user_is_refused_at_every_endpoint(stack: Stack) -> None:
     variables = {"i": completion(stack, "tokens=1 delay=0"), "k": str(uuid.uuid4())}
     heard = [event async for event in events(stack, "event stream", COMPLETION, variables)]
     assert text_of(heard) == expected(1)

@@ -137,7 +137,7 @@ async def test_a_key_that_is_no_good_is_the_platforms_fault(stack: Stack, state:
     assert (refused["code"], refused["reason"]) == ("UPSTREAM_ERROR", "CREDENTIAL")
 
 
-async def test_a_key_of_no_user_is_told_nothing_of_its_usage(stack: Stack) -> None:
+async def test_a_key_without_a_user_has_no_usage(stack: Stack) -> None:
     await stack.own_key(litellm_user=None)
     answer = await stack.graphql(USAGE, these_days())
     facts = answer["errors"][0]["extensions"]

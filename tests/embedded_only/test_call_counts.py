@@ -162,7 +162,7 @@ async def test_a_turn_and_its_steps_cost_a_call_each_and_none_twice(stack: Stack
     assert len(set(stack.calls("letta"))) == len(stack.calls("letta"))
 
 
-async def test_what_a_list_has_told_is_not_read_again(stack: Stack) -> None:
+async def test_objects_of_a_list_are_not_read_again(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for _ in range(2):
         made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})

@@ -166,7 +166,7 @@ async def chat(stack: Stack, body: dict[str, Any], user: str = ADA) -> httpx.Res
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_model_that_fails_is_refused_to_its_caller_and_hurts_nobody_else(stack: Stack, stream: bool) -> None:
+async def test_a_failing_model_is_refused_to_its_caller_alone(stack: Stack, stream: bool) -> None:
     for _ in range(5):
         answer = await chat(stack, FAILING | {"stream": stream})
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "model")

@@ -218,7 +218,7 @@ async def test_a_prompt_changed_by_hand_is_warned_of() -> None:
         assert "changed by hand" in planned["warnings"][-1]
 
 
-async def test_somebody_elses_agent_is_not_there() -> None:
+async def test_an_agent_of_another_user_is_not_found() -> None:
     async with embedded() as services:
         agent_id = services.agent_ids()[0]
         assert (await services.ams_as_grace.post(f"/agents/{agent_id}/upgrade", json={})).status_code == 404

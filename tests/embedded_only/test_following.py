@@ -24,7 +24,7 @@ from tests.support.streaming import expected, text_of
 
 @pytest.mark.parametrize("grace", [0, 60], ids=["past its grace", "within its grace"])
 @pytest.mark.parametrize("with_cursor", [True, False])
-async def test_who_comes_back_in_the_middle_of_a_turn_hears_all_of_it(grace: int, with_cursor: bool) -> None:
+async def test_a_follow_that_comes_back_during_a_turn_gets_all_of_it(grace: int, with_cursor: bool) -> None:
     async with embedded_stack(stream_grace_seconds=grace, stream_look_seconds=0.1) as stack:
         _, conversation_id = await conversation(stack)
         async with following(stack, "websocket", conversation_id) as follower:
@@ -103,7 +103,7 @@ async def test_a_run_that_letta_does_not_stream_is_watched_and_not_asked_for_wit
     assert len([call for call in stack.calls("letta") if call.endswith("/stream")]) <= 1
 
 
-async def test_a_turn_begun_past_the_gateway_is_read_once_for_all_who_follow(
+async def test_a_turn_begun_past_the_gateway_is_read_once_for_all_follows(
     stack: Stack, waits: Callable[[int], Awaitable[None]]
 ) -> None:
     _, conversation_id = await conversation(stack)

@@ -77,7 +77,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("answer", "told"), REFUSALS.values(), ids=list(REFUSALS))
-async def test_an_answer_is_told_for_what_it_is(answer: Loss, told: tuple[Any, ...]) -> None:
+async def test_a_refusal_of_letta_has_its_code_and_reason(answer: Loss, told: tuple[Any, ...]) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose(SEND_PATH, answer)
@@ -160,7 +160,7 @@ async def test_a_run_that_no_frame_names_is_known_by_its_message() -> None:
     assert text_of(heard) == expected(3)
 
 
-async def test_frames_that_come_again_are_told_once() -> None:
+async def test_repeated_frames_are_delivered_once() -> None:
     def twice(data: bytes) -> bytes:
         frames = [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
         return b"".join(frame * 2 for frame in frames) + b"".join(frames[:1])

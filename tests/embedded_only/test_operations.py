@@ -124,7 +124,7 @@ async def test_a_head_that_is_too_large_or_does_not_come() -> None:
         writer.close()
 
 
-async def test_nobody_reads_the_schema_without_a_token_in_production() -> None:
+async def test_introspection_needs_a_token_in_production() -> None:
     secret = "s" * 40
     async with embedded_stack(
         environment="production", supabase_url="https://project.example", supabase_jwt_secret=secret
@@ -148,7 +148,7 @@ async def test_nobody_reads_the_schema_without_a_token_in_production() -> None:
         assert development.status_code == 401
 
 
-async def test_many_who_ask_for_health_at_once_cost_one_look() -> None:
+async def test_concurrent_requests_for_health_share_one_check() -> None:
     async with embedded_stack() as stack:
         stack.platform.faults["letta"] = Fault(latency=0.2)
         answers = await asyncio.gather(*(stack.client.get("/health") for _ in range(10)))

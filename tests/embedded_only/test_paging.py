@@ -116,7 +116,7 @@ async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conver
 
 
 @pytest.mark.parametrize(("kind", "type_"), [("unheard", "dream_message"), ("odd", "reasoning_message")])
-async def test_a_message_that_nobody_understands_is_given_whole(
+async def test_a_message_of_an_unknown_kind_is_returned_whole(
     stack: Stack, conversation: tuple[Agent, str], kind: str, type_: str
 ) -> None:
     """Listed, read by its id, and in the stream of the turn that made it."""
@@ -198,7 +198,7 @@ async def test_a_fork_goes_on_from_a_message_however_old(stack: Stack, conversat
     assert (await pages(stack, forked, first=100))["edges"][2]["cursor"] == sent["cursor"]
 
 
-async def test_a_cursor_of_somebody_elses_run_is_none_of_this_list(stack: Stack) -> None:
+async def test_a_cursor_of_another_users_run_is_refused(stack: Stack) -> None:
     agent_id, foreign = await stack.make_agent(), await stack.make_agent(user=GRACE)
     said = {"to": {"agentId": foreign}, "content": [{"text": "hi [[tokens=1 delay=0]]"}]}
     given = {**said, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}

@@ -107,7 +107,7 @@ async def test_waiting_for_an_answer_outlasts_the_time_of_a_request() -> None:
     assert answer == {"data": {"sendMessage": {"run": run, "stream": {"run": run}}}}
 
 
-async def test_a_key_is_free_again_when_nobody_was_left_to_hear_the_refusal() -> None:
+async def test_a_key_is_free_after_a_refusal_without_readers() -> None:
     async with embedded_stack() as stack:
         given = {
             "to": {"agentId": await stack.make_agent()},

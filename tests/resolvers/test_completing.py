@@ -32,7 +32,7 @@ def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None
         BadUserInput("Wrong.", details={"param": "max_tokens"}),
     ],
 )
-def test_an_error_comes_back_from_what_a_stream_keeps_of_it(error: RateLimited | UpstreamError) -> None:
+def test_an_error_is_restored_from_a_stream_failure(error: RateLimited | UpstreamError) -> None:
     again = StreamFailure.of(error).error()
     assert type(again) is type(error)
     for name in ("message", "reason", "service", "retry_after_seconds", "retryable", "details"):

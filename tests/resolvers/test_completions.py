@@ -107,7 +107,7 @@ def chunk(delta: Any = None, finish: Any = None, *, index: Any = 0, **more: Any)
         (chunk({"tool_calls": [{"index": None, "id": "c"}]}), [ToolCallDelta(tool_call_id="c")]),
     ],
 )
-async def test_what_a_chunk_says_in_the_graph(wire: Any, expected: list[Event]) -> None:
+async def test_the_events_of_a_chunk(wire: Any, expected: list[Event]) -> None:
     found = await heard(wire, END)
     assert found.events[1:-1] == expected
     assert found.raw == b"data: " + json.dumps(wire).encode() + b"\n\n" + DONE
@@ -201,7 +201,7 @@ async def test_a_body_that_ends_before_its_finish_reason_is_cut(body: list[Any])
     assert (found.error.reason, DONE in found.raw) == ("CUT", False)
 
 
-async def test_usage_told_before_the_end_is_known_to_who_keeps_it() -> None:
+async def test_usage_reported_before_the_end_is_kept() -> None:
     found = await heard(chunk({"content": "a"}, usage=USAGE), chunk({"content": "b"}, usage="later"))
     assert found.error is not None
     assert found.usage == READ_USAGE

@@ -53,7 +53,7 @@ async def test_a_source_that_just_stops_has_been_cut() -> None:
     assert ended.error.reason == "CUT"
 
 
-async def test_a_refusal_reaches_everybody_who_waits_and_leaves_the_key_free() -> None:
+async def test_a_refusal_reaches_all_waiting_requests_and_leaves_the_key_free() -> None:
     streams, _ = hub()
     refusing = ScriptedSource(refuses=NotFound("No."))
 
@@ -105,7 +105,7 @@ async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None
     assert source.opened == 1
 
 
-async def test_what_nobody_reads_again_is_removed_at_its_end() -> None:
+async def test_a_stream_that_cannot_be_read_again_is_removed_at_its_end() -> None:
     streams, _ = hub()
     said = (Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, ScriptedSource(*said), retained=False) as stream:
@@ -147,7 +147,7 @@ async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> Non
 
 
 @pytest.mark.parametrize("end", [ValueError("no"), UpstreamError("Cut.", reason=Reason.CUT), None], ids=repr)
-async def test_usage_told_before_a_failure_or_a_cancellation_is_kept(end: Exception | None) -> None:
+async def test_usage_reported_before_a_failure_or_a_cancellation_is_kept(end: Exception | None) -> None:
     streams, metrics = hub()
     source = ScriptedSource(Started(), TextDelta(text="a"), end or asyncio.Event())
     source.usage = Usage(prompt_tokens=7, completion_tokens=5)
@@ -222,7 +222,7 @@ async def test_a_key_begins_again_where_its_last_reader_left_and_not_where_it_wa
     assert done.opened == 1
 
 
-async def test_a_key_begins_again_while_what_its_reader_left_is_still_closing() -> None:
+async def test_a_key_starts_again_while_its_abandoned_stream_is_closing() -> None:
     streams, _ = hub()
     async with starting(streams, ScriptedSource(Started(), asyncio.Event()), key="k") as first:
         pass
@@ -233,7 +233,7 @@ async def test_a_key_begins_again_while_what_its_reader_left_is_still_closing() 
         assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
 
 
-async def test_only_what_somebody_else_began_is_a_replay() -> None:
+async def test_only_a_stream_that_another_operation_started_is_a_replay() -> None:
     streams, _ = hub()
     me, other = asyncio.Event(), asyncio.Event()
     source = ScriptedSource(Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
@@ -247,7 +247,7 @@ async def test_only_what_somebody_else_began_is_a_replay() -> None:
 
 
 @pytest.mark.parametrize("looks", [True, False])
-async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
+async def test_a_key_with_an_unknown_outcome_is_not_free(looks: bool) -> None:
     streams, _ = hub()
     lost = ScriptedSource(refuses=UpstreamError("Lost.", reason=Reason.CUT))
     sources = [lost, ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED))]

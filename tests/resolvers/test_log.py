@@ -180,7 +180,7 @@ async def detached(log: StreamLog, leave: Leave, **how: Any) -> list[Delivery[Ev
 
 
 @pytest.mark.parametrize("coalesce", [0, 30])
-async def test_a_reader_that_is_detached_gets_what_has_come_and_a_cursor_after_it(
+async def test_a_detached_reader_gets_the_events_so_far_and_their_last_cursor(
     adapter: type[StreamLog], coalesce: float
 ) -> None:
     log, leave = filled(adapter, TextDelta(text="a"), ended=False), Leave()

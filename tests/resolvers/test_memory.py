@@ -39,7 +39,7 @@ async def test_an_ended_stream_takes_little_and_reads_the_same() -> None:
         assert text_in(half) == "".join(f"{number} " for number in range(149, 300))
 
 
-async def test_text_is_joined_once_for_all_who_hold_it() -> None:
+async def test_text_is_joined_once_for_all_readers() -> None:
     log = MemoryLog("stream:1")
     for _ in range(3000):
         log.append(TextDelta(text="x" * 100))

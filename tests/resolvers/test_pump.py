@@ -92,7 +92,7 @@ async def test_a_source_goes_on_for_another_reader_or_without_any(how: OnDisconn
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
 
 
-async def test_who_waits_for_the_end_is_not_held_up_by_a_slow_reader() -> None:
+async def test_a_slow_reader_does_not_delay_a_request_that_waits_for_the_end() -> None:
     streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
     source = Flowing(count=100, size=100_000)
     async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as slow:

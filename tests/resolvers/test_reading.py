@@ -56,7 +56,7 @@ async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) ->
 
 @pytest.mark.bound("delta")
 @pytest.mark.parametrize(("size", "frames"), [(MAX_FRAME_BYTES, 1), (MAX_FRAME_BYTES + 1, 2)])
-async def test_a_frame_holds_so_many_bytes(size: int, frames: int) -> None:
+async def test_a_frame_has_at_most_its_bound_of_bytes(size: int, frames: int) -> None:
     streams, _ = hub(coalesce=0.001)
     source = ScriptedSource(Started(), TextDelta(text="x" * size), Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, source) as stream:
@@ -66,7 +66,7 @@ async def test_a_frame_holds_so_many_bytes(size: int, frames: int) -> None:
 
 
 @pytest.mark.parametrize("size", [4, 6000])
-async def test_what_waits_for_a_reader_comes_a_frame_at_a_time(size: int) -> None:
+async def test_unread_events_come_a_frame_at_a_time(size: int) -> None:
     log = MemoryLog("stream:1")
     log.append(Started())
     for _ in range(36_000 if size == 4 else 300):
@@ -101,7 +101,7 @@ async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
 
 @pytest.mark.bound("reader-waiting")
 @pytest.mark.parametrize(("waiting", "last"), [(1000, Ended), (1001, Detached)])
-async def test_a_slow_reader_is_detached_past_the_bound_on_what_waits(waiting: int, last: type) -> None:
+async def test_a_slow_reader_is_detached_past_the_bound_on_unread_events(waiting: int, last: type) -> None:
     log = MemoryLog("stream:1")
     log.append(Started())
     log.append(TextDelta(text="y"))

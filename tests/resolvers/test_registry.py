@@ -118,7 +118,7 @@ async def test_a_key_outlives_its_answer() -> None:
     assert quotas.total == 0
 
 
-async def test_what_is_being_read_is_not_evicted_and_takes_its_owners_room() -> None:
+async def test_a_stream_that_is_being_read_is_not_evicted_and_counts_for_its_owner() -> None:
     _, registry = registry_of()
     read = stream("read")
     registry.add(read)
@@ -167,7 +167,7 @@ steps = st.lists(st.tuples(st.sampled_from(["ada", "grace"]), st.integers(0, 2),
 
 @given(steps)
 @settings(deadline=None)
-def test_what_is_retained_of_one_owner_does_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
+def test_the_retained_streams_of_one_owner_do_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
     async def after(owners: set[str]) -> dict[str, list[tuple[str, bool]]]:
         """What each owner has after these steps of some owners."""
         _, registry = registry_of()
@@ -274,9 +274,7 @@ async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_another
 
 
 @pytest.mark.parametrize(("looks", "restarts"), [(True, False), (False, True)])
-async def test_a_key_whose_answer_was_evicted_begins_again_where_nothing_is_done_twice(
-    looks: bool, restarts: bool
-) -> None:
+async def test_a_key_with_an_evicted_answer_starts_again_if_that_repeats_nothing(looks: bool, restarts: bool) -> None:
     """A turn is looked for first; what broke off begins again where that was asked for."""
     streams = small()
     end = None if looks else Overloaded("Failed.")
@@ -379,7 +377,7 @@ async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay
 
 @pytest.mark.bound("readers")
 @pytest.mark.parametrize(("bound", "refused"), [(3, False), (2, True)])
-async def test_a_user_reads_so_many_streams_at_a_time(bound: int, refused: bool) -> None:
+async def test_the_bound_on_the_streams_that_a_user_reads_at_a_time(bound: int, refused: bool) -> None:
     streams = small(max_readers_per_user=bound)
     stream = await run(streams, "ada", 10)
     async with AsyncExitStack() as stack:

@@ -177,7 +177,7 @@ def test_directives_are_described() -> None:
     assert directive.args["levels"].description
 
 
-def test_what_is_not_described_is_seen() -> None:
+def test_a_missing_description_is_found() -> None:
     given = build_ast_schema(
         parse(
             '"A" type Query { "f" f("a" a: E, b: I): U } "E" enum E { "X" X Y } '
