@@ -1,4 +1,4 @@
-"""Admission of requests: identifies the caller, takes a place of the caller's share, and sheds load.
+"""Admission of requests: identifies the sender, takes a slot of its share, and sheds load.
 
 It runs before routing and all other middleware, so that a refusal stays cheap under overload.
 """
@@ -14,10 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import NO_SNIFF, header
 from app.callers import identified
-from app.gate import Gate
+from app.endpoints import Endpoints
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
-from app.places import Places
 from app.rest.secrets import ProxySecrets
+from app.slots import Slots
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
 
@@ -26,7 +26,7 @@ _NO_SNIFF = NO_SNIFF[0].lower().encode(), NO_SNIFF[1].encode()
 _BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
-"""How often the log says that requests are refused: a line for each would cost more than refusing it."""
+"""The interval of log lines about refused requests, in seconds: a line for each would cost more than refusing it."""
 
 
 class Admission:
@@ -34,8 +34,8 @@ class Admission:
 
     Args:
         app: serves admitted requests.
-        gate: has what authenticates callers, once the lifespan has begun.
-        places: the places of the process.
+        endpoints: have what authenticates senders, once the lifespan has begun.
+        slots: the slots of the process.
         secrets: authenticate calls to the proxies of agents.
         cors: the options of the ``CORSMiddleware`` that admitted requests pass.
     """
@@ -44,15 +44,15 @@ class Admission:
         self,
         app: ASGIApp,
         *,
-        gate: Gate,
-        places: Places,
+        endpoints: Endpoints,
+        slots: Slots,
         secrets: ProxySecrets,
         telemetry: Telemetry,
         cors: Mapping[str, Any],
     ) -> None:
         self._app = app
-        self._gate = gate
-        self._places = places
+        self._endpoints = endpoints
+        self._slots = slots
         self._secrets = secrets
         self._telemetry = telemetry
         self._cors = CORSMiddleware(app, **cors)
@@ -62,27 +62,27 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Sockets, health checks and preflights are always admitted."""
-        doors = self._gate.doors
-        if scope["type"] != "http" or doors is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
+        gateway = self._endpoints.gateway
+        if scope["type"] != "http" or gateway is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["caller"] = caller = identified(doors, self._secrets, scope)
+        state["caller"] = caller = identified(gateway, self._secrets, scope)
         try:
-            place = self._places.take(caller.kind, caller.owner)
+            slot = self._slots.take(caller.owner)
         except (RateLimited, Overloaded) as error:
             await self._refuse(scope, send, error)
             return
         try:
             try:
-                await place.enter()
+                await slot.enter()
             except Overloaded as error:
                 await self._refuse(scope, send, error)
                 return
-            state["place"] = place
+            state["slot"] = slot
             await self._app(scope, receive, send)
         finally:
-            place.leave()
+            slot.leave()
 
     async def _refuse(self, scope: Scope, send: Send, error: GatewayError) -> None:
         fields = self._fields(scope)
@@ -100,7 +100,7 @@ class Admission:
             self._logged, self._unlogged = now, 0
 
     def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """The headers that every answer has, and those that let a page of an allowed origin read it."""
+        """Return the headers of every response, and those of CORS if the page's origin is allowed."""
         request_id = scope["state"]["request_id"] = request_id_of(scope)
         fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF, _BY_ORIGIN]
         origin = header(scope, b"origin")

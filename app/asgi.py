@@ -1,4 +1,4 @@
-"""What the bare ASGI doors share: reading a bounded body, answering, noticing that the client has left."""
+"""What the bare ASGI endpoints share: reading a bounded body, responding, and detecting that the client has left."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLa
 T = TypeVar("T")
 
 NO_SNIFF = "X-Content-Type-Options", "nosniff"
-"""The header of every answer: browsers do not guess another type than its ``Content-Type``."""
+"""A header of every response: browsers do not guess another type than its ``Content-Type``."""
 
 
 class ClientLeft(Exception):
-    """The client closed the connection; there is nobody to answer."""
+    """The client has closed the connection."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """A request header, or ``None``."""
+    """Return the value of a request header, or ``None``."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value.decode("latin-1"))
@@ -36,17 +36,17 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def headers_of(scope: Scope, name: bytes) -> list[str]:
-    """The values of a request header that may be repeated."""
+    """Return the values of a request header that may be repeated."""
     return [str(value.decode("latin-1")) for key, value in scope["headers"] if key == name]
 
 
 def accept_of(scope: Scope) -> str | None:
-    """The ``Accept`` of a request, whose values may come in several headers (RFC 9110, 5.3)."""
+    """Return the ``Accept`` of a request, whose values may be in several headers (RFC 9110, 5.3)."""
     return ", ".join(headers_of(scope, b"accept")) or None
 
 
 _PIECE_BYTES = 64 * 1024
-"""A body is kept in pieces of about this size while it comes."""
+"""A body is kept in pieces of about this size while it arrives."""
 
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<fields>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<more>-.*)?"
@@ -54,7 +54,7 @@ _TRACEPARENT = re.compile(
 
 
 def traceparent_of(scope: Scope) -> str | None:
-    """The trace that a request belongs to, in version 00 (W3C Trace Context, 3.2); ``None`` where it names none.
+    """Return the ``traceparent`` of a request in version 00 (W3C Trace Context, 3.2), or ``None``.
 
     An invalid one is replaced by a new trace (4.2 of the same), and is not forwarded.
     """
@@ -70,7 +70,7 @@ def traceparent_of(scope: Scope) -> str | None:
 async def read_body(
     scope: Scope, receive: Receive, hold: Callable[[int], None], *, limit: int, seconds: float
 ) -> bytes:
-    """The request's body, without its content codings and without a UTF-8 byte order mark.
+    """Read the request's body, without its content codings and without a UTF-8 byte order mark.
 
     Args:
         scope: the request.
@@ -119,7 +119,7 @@ async def _decoded_body(receive: Receive, hold: Callable[[int], None], decoder: 
 
 
 class Pieces:
-    """Bytes that come little by little, kept in pieces.
+    """Bytes that arrive in parts, kept in pieces.
 
     One buffer that grows is moved each time, and leaves holes that take as much memory as the bytes themselves where
     many grow at a time.
@@ -142,7 +142,7 @@ class Pieces:
         self._pieces[-1] += data
 
     def joined(self) -> bytes:
-        """All of them."""
+        """Return all bytes."""
         return b"".join(self._pieces)
 
 
@@ -151,7 +151,7 @@ def _too_large(limit: int, when: str = "") -> PayloadTooLarge:
 
 
 def parse_object(text: bytes | str, what: str = "The body") -> dict[str, Any]:
-    """A JSON object. ``what`` names it in the error. Raises BadUserInput, PayloadTooLarge."""
+    """Parse a JSON object. ``what`` names it in the error. Raises BadUserInput, PayloadTooLarge."""
     if not text.strip():
         raise BadUserInput(f"{what} is empty.", reason=Reason.JSON)
     try:
@@ -168,7 +168,7 @@ def parse_object(text: bytes | str, what: str = "The body") -> dict[str, Any]:
 async def respond(
     send: Send, status: int, body: bytes, content_type: str, headers: dict[str, str] | None = None
 ) -> None:
-    """A whole answer."""
+    """Send a whole response."""
     raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
     raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -182,14 +182,14 @@ more, and come back at once; openai-python sleeps for up to two minutes. Error b
 
 
 def retry_after(seconds: float | None) -> dict[str, str]:
-    """The ``Retry-After`` header (RFC 9110, 10.2.3) of an answer that carries nothing but an error."""
+    """Return the ``Retry-After`` header (RFC 9110, 10.2.3) of an error."""
     if seconds is None:
         return {}
     return {"retry-after": str(min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(seconds))))}
 
 
 def refusal_headers(error: GatewayError) -> dict[str, str]:
-    """The headers of an answer that carries nothing but an error."""
+    """Return the headers of a response that is an error."""
     headers = retry_after(error.retry_after_seconds)
     if error.http_status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -199,23 +199,23 @@ def refusal_headers(error: GatewayError) -> dict[str, str]:
 
 
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-"""What keeps proxies from holding a stream back."""
+"""Headers that keep proxies from buffering a stream."""
 
 
 async def begin(send: Send, content_type: str, headers: dict[str, str] | None = None) -> None:
-    """The head of an answer whose body comes bit by bit."""
+    """Send the head of a streamed response."""
     fields = {"content-type": content_type, **STREAM_HEADERS, **(headers or {})}
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": 200, "headers": raw})
 
 
 async def write(send: Send, chunk: bytes, *, more: bool = True) -> None:
-    """A bit of a body."""
+    """Send a part of a body."""
     await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
 async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled when the client leaves. Raises ClientLeft."""
+    """Return the result of ``work``, which is cancelled if the client leaves. Raises ClientLeft."""
     task, has_left, is_over = asyncio.current_task(), False, False
     assert task is not None  # noqa: S101 - a coroutine runs in one
 
@@ -245,6 +245,6 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def left(receive: Receive) -> None:
-    """Returns when the client has left."""
+    """Return when the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass

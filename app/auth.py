@@ -1,7 +1,7 @@
-"""Sign-in: a bearer token becomes a principal, or nothing does.
+"""Sign-in: a bearer token becomes a principal.
 
-Supabase signs with HS256 and the project's secret; whatever ``kid`` stands in the header is no obstacle (Supabase
-contract). The algorithm, the type and the signature are checked here, the claims in ``app.claims``.
+Supabase signs with HS256 and the project's secret; the ``kid`` of the header is ignored (Supabase contract). The
+algorithm, the type and the signature are checked here, the claims in ``app.claims``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clients.errors import Unauthenticated
 from resolvers.principal import Principal
 
 LEEWAY_SECONDS = 5
-"""How long after its expiry a token is still taken."""
+"""How long after its expiry a token is still accepted."""
 
 MAX_TOKEN_CHARS = 8192
 _CACHE_SIZE = 10_000
@@ -31,11 +31,11 @@ _OURS: Options = {
     "verify_aud": False,
     "verify_iss": False,
 }
-"""PyJWT takes claims of other types than the standard's, such as times as text: ``app.claims`` checks them."""
+"""PyJWT accepts claims of other types than the standard's, such as times as text. ``app.claims`` checks them."""
 
 
 class Authenticator:
-    """Verifies tokens of one issuer. A verified token is remembered, by its digest, until it expires."""
+    """Verifies tokens of one issuer. A verified token is cached by its digest until it expires."""
 
     def __init__(self, *, secret: str, issuer: str) -> None:
         self._secret = secret
@@ -43,7 +43,7 @@ class Authenticator:
         self._known: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
 
     def principal(self, authorization: str | None) -> Principal:
-        """The principal of an ``Authorization`` value.
+        """Return the principal of an ``Authorization`` value.
 
         Raises:
             Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED`` or ``TOKEN_INVALID``.
@@ -63,27 +63,32 @@ class Authenticator:
         try:
             read = jwt.decode_complete(token, self._secret, algorithms=["HS256"], options=_OURS)
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            raise invalid() from error  # whatever a token is, it is no reason for a 500
+            raise invalid() from error  # no token causes a 500
         if not _is_jwt(read["header"]):
             raise invalid("its header has another typ than JWT")
         return principal_of(read["payload"], self._issuer)
 
 
 def _is_jwt(header: dict[str, Any]) -> bool:
-    """Whether a token says of itself that it is a plain one: others mean something else (RFC 8725, 3.11)."""
+    """Whether a token has the type of an access token: other types have other meanings (RFC 8725, 3.11)."""
     said = header.get("typ", "JWT")
     return isinstance(said, str) and said.upper() == "JWT"
 
 
 def bearer(authorization: str | None) -> str:
-    """The token of an ``Authorization`` value. Raises Unauthenticated (``TOKEN_MISSING``, ``TOKEN_INVALID``)."""
+    """Return the token of an ``Authorization`` value. Raises Unauthenticated (``TOKEN_MISSING``, ``TOKEN_INVALID``)."""
     if not authorization:
-        raise Unauthenticated("The request has no bearer token. Sign in.", reason=Reason.TOKEN_MISSING)
+        raise token_missing()
     scheme, _, token = authorization.strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_CHARS:
         raise invalid()
     return token
+
+
+def token_missing() -> Unauthenticated:
+    """Return the error of a request that needs a token and has none."""
+    return Unauthenticated("The request has no bearer token. Sign in.", reason=Reason.TOKEN_MISSING)
 
 
 def _expired() -> Unauthenticated:

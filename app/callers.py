@@ -1,4 +1,4 @@
-"""The caller of a request, identified before anything else: a user, Letta for a user's agents, or a client address."""
+"""The sender of a request, identified before anything else: a user, Letta for a user's agents, or a client address."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from app.asgi import header
-from app.doors import Doors
-from app.places import CallerKind
+from app.gateway import Gateway
 from app.rest.secrets import ProxySecrets
 from app.rest.table import is_rest, proxied_user
 from clients.errors import GatewayError
+from clients.origin import Origin, Owner
 from resolvers.principal import Principal
 
 _MAX_ADDRESS_CHARS = 64
@@ -25,49 +25,51 @@ class Caller:
     """The sender of a request.
 
     Attributes:
-        kind: whose places the request takes.
-        owner: whose share of them: a user id, or a client's address.
-        principal: the user, where the request is signed in.
-        refusal: why it is not, where it has to be.
+        owner: the owner of the slots that the request takes.
+        principal: the user, if the request is signed in.
+        refusal: the error of a request whose token or secret is wrong or missing.
     """
 
-    kind: CallerKind
-    owner: str
+    owner: Owner
     principal: Principal | None = None
     refusal: GatewayError | None = None
 
     def signed_in(self) -> Principal | None:
-        """The user; ``None`` only for a request without a token, where introspection is open. Raises GatewayError."""
+        """Return the user; ``None`` only for a request without a token, where introspection is open.
+
+        Raises:
+            GatewayError: the request has to be signed in, and is not.
+        """
         if self.refusal is not None:
             raise self.refusal
         return self.principal
 
 
-def identified(doors: Doors, secrets: ProxySecrets, scope: Scope) -> Caller:
-    """The sender of a request, by its token or secret where its address asks for one, else by the client's address."""
+def identified(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Caller:
+    """Identify the sender by the token or secret if the path needs one, else by the client's address."""
     path = scope["path"]
     proxied = proxied_user(path) if path.startswith("/api/") else None
     refusal = None
     if proxied is not None or path == "/graphql" or is_rest(path):
         try:
-            principal = _principal(doors, secrets, header(scope, b"authorization"), proxied, path)
+            principal = _principal(gateway, secrets, header(scope, b"authorization"), proxied, path)
         except GatewayError as error:
             refusal = error
         else:
             if principal is not None:
-                kind = CallerKind.USER if proxied is None else CallerKind.LETTA
-                return Caller(kind, principal.user_id, principal)
-    return Caller(CallerKind.STRANGER, address_of(scope), refusal=refusal)
+                origin = Origin.USER if proxied is None else Origin.LETTA
+                return Caller(Owner(principal.user_id, origin), principal)
+    return Caller(Owner(address_of(scope), Origin.ANONYMOUS), refusal=refusal)
 
 
 def caller_of(scope: Scope) -> Caller:
-    """The sender that ``identified`` has found."""
+    """Return the sender that ``identified`` has found."""
     found: Caller = scope["state"]["caller"]
     return found
 
 
 def address_of(scope: Scope) -> str:
-    """The client's address, as the server and its trusted proxies have it; of IPv6, the subscriber's network."""
+    """Return the client's address as the trusted proxies report it; of IPv6, the prefix of the subscriber's network."""
     client = scope.get("client")
     address = str(client[0])[:_MAX_ADDRESS_CHARS] if client else ""
     if ":" not in address:
@@ -80,8 +82,8 @@ def address_of(scope: Scope) -> str:
 
 
 def _principal(
-    doors: Doors, secrets: ProxySecrets, authorization: str | None, proxied: str | None, path: str
+    gateway: Gateway, secrets: ProxySecrets, authorization: str | None, proxied: str | None, path: str
 ) -> Principal | None:
     if proxied is not None:
         return secrets.principal(authorization, proxied)
-    return doors.principal(authorization) if path == "/graphql" else doors.authenticator.principal(authorization)
+    return gateway.principal(authorization) if path == "/graphql" else gateway.authenticator.principal(authorization)

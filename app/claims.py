@@ -1,4 +1,4 @@
-"""The claims of a token whose signature is good: each that is read is checked for its type and its range."""
+"""The claims of a token with a valid signature. The type and range of each claim that is read are checked."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from resolvers.principal import Principal, Role
 AUDIENCE = "authenticated"
 
 SKEW_SECONDS = 60
-"""How far the clock of whoever signs may be ahead: a fresh token's ``iat`` and ``nbf`` may lie in the future."""
+"""How far the issuer's clock may be ahead: ``iat`` and ``nbf`` of a new token may lie in the future."""
 
 MAX_EMAIL = 320
-"""The longest address (RFC 5321, 4.5.3.1). A longer text, or one that cannot be shown, is none."""
+"""The longest address (RFC 5321, 4.5.3.1). A longer text, or one that is not printable, is ignored."""
 
 _END_OF_TIME = 253_402_300_799.0
 """The end of the year 9999: a token that expires later cannot be given to a timer."""
 
 
 def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
-    """The principal of verified claims. Whether the token has expired is for the caller to check.
+    """Return the principal of verified claims. The caller checks whether the token has expired.
 
     ``user_metadata`` is set by the user and never authorizes; ``app_metadata`` is set by the server.
 
@@ -54,7 +54,7 @@ def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
 
 
 def invalid(why: str = "") -> Unauthenticated:
-    """The error for a token that is not taken. ``why`` may quote nothing of it unless its signature is good."""
+    """Return the error for an invalid token. ``why`` may quote the token only if its signature is valid."""
     return Unauthenticated(f"The token is not valid{why and ': '}{why}.", reason=Reason.TOKEN_INVALID)
 
 

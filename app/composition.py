@@ -1,4 +1,4 @@
-"""Composition: what the process owns, opened in order and closed backwards."""
+"""Composition: opens what the process owns, and closes it in reverse order."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from app import devtokens
 from app.auth import Authenticator
-from app.circle import gateway_of, letta_key
-from app.doors import Doors
 from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
+from app.gateway import Gateway
 from app.graphql.engine import Engine, EngineLimits
-from app.places import Places
 from app.probes import probes_of, report
+from app.proxy_settings import letta_key, proxy_target
 from app.settings import Settings
+from app.slots import Slots
 from app.telemetry import Telemetry
 from app.version import VERSION
 from clients.ams import Ams
@@ -40,20 +40,20 @@ from resolvers.streams.limits import StreamLimits
 from schema.build import build_schema
 
 HEALTH_SECONDS = 3.0
-"""How long a service may take to say that it is there."""
+"""The timeout of a health check, in seconds."""
 
 
-async def open_doors(
+async def open_gateway(
     settings: Settings,
     telemetry: Telemetry,
     drain: Drain,
-    places: Places,
+    slots: Slots,
     stack: AsyncExitStack,
     store: Store | None = None,
     *,
     check_services: bool = False,
-) -> Doors:
-    """Open everything, in the order that it will be closed backwards.
+) -> Gateway:
+    """Open everything, to be closed in reverse order.
 
     With ``check_services``, the services that are real are asked in the background whether they are there.
     """
@@ -85,13 +85,13 @@ async def open_doors(
     )
     if check_services:
         _probe(given, resources, checks, telemetry, stack)
-    return Doors(
+    return Gateway(
         engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
         authenticator=_authenticator(settings),
         resources=resources,
         telemetry=telemetry,
         drain=drain,
-        places=places,
+        slots=slots,
         open_introspection=not settings.is_production,
         open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,
@@ -103,7 +103,7 @@ async def open_doors(
 async def _with_embedded(
     settings: Settings, stack: AsyncExitStack, store: Store | None
 ) -> tuple[Settings, EmbeddedPlatform | None]:
-    """Settings whose every upstream has a URL: what is not set is embedded."""
+    """Return settings with a URL for each service. A service without one is embedded."""
     missing = settings.embedded_services
     if not missing:
         return settings, None
@@ -112,7 +112,7 @@ async def _with_embedded(
         letta_url=settings.letta_base_url,
         letta_api_key=_secret(settings.letta_api_key),
         litellm_is_real="litellm" not in missing,
-        gateway=gateway_of(settings),
+        gateway=proxy_target(settings),
         letta_own_key=letta_key(settings),
     )
     platform = EmbeddedPlatform(options, store)

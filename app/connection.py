@@ -12,7 +12,7 @@ a body that nobody reads  ``LINGER_SECONDS`` after the answer     ``LINGER_BYTES
 a request is answered     the application's own                   ``HELD_BYTES`` of what comes after it
 an answer is not taken    ``WRITE_TIMEOUT_SECONDS`` (``Unsent``)  ``MAX_UNSENT_BYTES`` of all connections
 kept alive                uvicorn's, ``KEEP_ALIVE_SECONDS``       one head, as above
-any                                                               ``MAX_CONNECTIONS``: see ``Crowd``
+any                                                               ``MAX_CONNECTIONS``: see ``IdleConnections``
 ========================  ======================================  ==========================================
 """
 
@@ -30,10 +30,10 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.asgi import NO_SNIFF
-from app.crowd import Crowd
 from app.flow import HoldingFlow
 from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head, head_too_large
 from app.http10 import Http10Protocol
+from app.idle_connections import IdleConnections
 from app.outgoing import Outgoing, Unsent
 from app.received import Received
 
@@ -72,25 +72,38 @@ _HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # local names: a look-up takes a third 
 
 
 class Connection(Http10Protocol):
-    """A connection. The next request is parsed when the one before has been answered.
+    """A connection. A request is parsed after the one before has been answered.
 
     Args:
-        head_seconds: how long a head may take to come.
-        unsent: looks at what waits to be taken by the client.
-        crowd: the connections that wait for a request.
+        head_seconds: the timeout of a request head.
+        unsent: checks the bytes that the client has not read.
+        idle: the connections that wait for a request.
     """
 
     # with these, uvicorn's own attributes are few enough for CPython to do without a dict for each connection
     __slots__ = (
-        "_chunk", "_clock", "_crowd", "_flow", "_head_seconds", "_keeps_alive", "_left", "_lingered", "_out", "_phase",
-        "_piece", "_received", "_refusal", "_spent", "_unsent",
+        "_chunk",
+        "_clock",
+        "_flow",
+        "_head_seconds",
+        "_idle",
+        "_keeps_alive",
+        "_left",
+        "_lingered",
+        "_out",
+        "_phase",
+        "_piece",
+        "_received",
+        "_refusal",
+        "_spent",
+        "_unsent",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, crowd: Crowd, **options: Any) -> None:
+    def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, idle: IdleConnections, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head_seconds = head_seconds
         self._unsent = unsent
-        self._crowd = crowd
+        self._idle = idle
         self._phase = _HEAD
         self._received = Received()
         self._spent = self._piece = self._left = self._chunk = 0
@@ -110,13 +123,13 @@ class Connection(Http10Protocol):
         self.transport = cast("asyncio.Transport", self._out)
         self._start_clock(self._head_seconds, self._no_head)
         self._unsent.watch()
-        self._crowd.join(self)
-        self._crowd.make_room()
+        self._idle.join(self)
+        self._idle.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. The application gets a disconnect."""
         self._stop_clock()
-        self._crowd.leave(self)
+        self._idle.leave(self)
         self._received.clear()
         self._out.on_close = self._out.inner.close  # no reference cycle: those wait for the garbage collector
         super().connection_lost(exc)
@@ -147,7 +160,7 @@ class Connection(Http10Protocol):
             return
         self._flow.hold(self._received.count > HELD_BYTES)
         if self._phase is _HEAD and self._spent and not self.transport.is_closing():
-            self._crowd.hold(self, self._spent)
+            self._idle.hold(self, self._spent)
             if self._clock is None:
                 self._start_clock(self._head_seconds, self._no_head)
 
@@ -197,7 +210,7 @@ class Connection(Http10Protocol):
     def on_headers_complete(self) -> None:
         """Check the head, and begin the request."""
         self._stop_clock()
-        self._crowd.leave(self)
+        self._idle.leave(self)
         upgrades = self.parser.should_upgrade()
         is_socket = upgrades and self._should_upgrade()
         try:
@@ -249,7 +262,7 @@ class Connection(Http10Protocol):
         super().on_response_complete()
         if self._phase is _ANSWER and not self.transport.is_closing():
             self._phase, self._spent = _HEAD, 0
-            self._crowd.join(self)
+            self._idle.join(self)
             if self._received.count:
                 self.loop.call_soon(self._feed_held)
 
@@ -294,7 +307,7 @@ class Connection(Http10Protocol):
         self.transport.write(head + _REFUSAL_HEADERS + length + text)
         self._linger()
 
-    def give_way(self) -> None:
+    def close_idle(self) -> None:
         """Close for a newer connection. No answer is under way, but one may wait to be taken."""
         if self._out.inner.get_write_buffer_size():
             self._out.reset()

@@ -1,4 +1,4 @@
-"""Draining: from the first signal on nothing new begins, and what is under way has the grace to end."""
+"""Draining: after the first signal no operation begins, and those under way have the grace period to end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from resolvers.streams.log import Leave
 from resolvers.streams.waiters import Waiters, woken
 
 RETRY_SECONDS = 1.0
-"""When a client that was refused may try again, in seconds: another replica, or the next process, answers then."""
+"""When a refused client may try again, in seconds: another replica, or the next process, will answer."""
 
 
 class Stage(IntEnum):
-    """How far the stop has come. A stage is never left for an earlier one."""
+    """The stages of the stop, in order."""
 
     OPEN = 0
     """Everything is accepted."""
@@ -29,7 +29,7 @@ class Stage(IntEnum):
 
 
 class Drain:
-    """The stage of this process, what is under way in it, and who must act when the stage changes.
+    """The stage of this process, its operations, and the watchers of the stage.
 
     Attributes:
         stage: how far the stop has come.
@@ -52,7 +52,7 @@ class Drain:
         return self.stage is Stage.OPEN
 
     def advance(self, stage: Stage) -> None:
-        """Go on to a stage and call the watchers; a stage that is past changes nothing."""
+        """Go on to a stage and call the watchers. An earlier stage changes nothing."""
         if stage <= self.stage:
             return
         self.stage = stage
@@ -68,15 +68,15 @@ class Drain:
         return _Counted(self, requests=1)
 
     def stream(self) -> _Counted:
-        """Within ``request``: its answer is a stream, and is counted as one."""
+        """Count the operation of ``request`` as a stream while the context lasts."""
         return _Counted(self, requests=-1, streams=1)
 
     def socket(self) -> _Counted:
-        """Count a socket while the context lasts, whatever runs on it."""
+        """Count a socket while the context lasts, even if no operation runs on it."""
         return _Counted(self, sockets=1)
 
     def leaving(self, leave: Leave) -> _Watched:
-        """Detach the readers that were given ``leave`` when the time for that comes, while the context lasts."""
+        """Detach the readers of ``leave`` at the stage ``DETACHING``, if the context still lasts."""
 
         def act(stage: Stage) -> None:
             if stage >= Stage.DETACHING:
@@ -86,7 +86,7 @@ class Drain:
         return self.watched(act)
 
     def count(self, requests: int, streams: int, sockets: int) -> None:
-        """Change the numbers of what is under way."""
+        """Change the numbers of operations."""
         self.requests += requests
         self.streams += streams
         self._sockets += sockets
@@ -144,17 +144,17 @@ class _Counted:
 
 
 def refusal() -> GatewayError:
-    """The error for an operation that comes while the process drains: nothing was done for it."""
+    """Return the error for an operation that is refused because the process drains."""
     return Overloaded("The gateway is stopping. Retry.", reason=Reason.DRAINING, retry_after_seconds=RETRY_SECONDS)
 
 
 def stream_cut() -> GatewayError:
-    """The error that ends a stream at the OpenAI door, which has no event for a reader that is detached."""
+    """Return the error that ends a stream of ``/v1``, which has no event for a detached reader."""
     return Overloaded("The gateway is stopping. Retry.", reason=Reason.DRAINING)
 
 
 def interruption() -> GatewayError:
-    """The error for an operation that the end of the grace cut short: how much of it was done is unknown."""
+    """Return the error for an operation that the end of the grace period cut short. Its outcome is unknown."""
     return Interrupted(
         "The gateway stopped before the answer was complete. A mutation may have been carried out.",
         reason=Reason.DRAINING,

@@ -1,7 +1,7 @@
-"""Rate limits at the HTTP doors: requests are counted before anything is done for them, and answers say how they stand.
+"""Rate limits of the HTTP endpoints. Requests are counted before they are served, and responses report the limits.
 
-``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` are of the limit that ``X-RateLimit-Resource`` names: the one that
-refused, else the one with the least left. ``Reset`` is in seconds from now, like ``Retry-After``.
+``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` describe the limit that ``X-RateLimit-Resource`` names: the one
+that refused the request, else the one with the least left. ``Reset`` is in seconds from now, like ``Retry-After``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X
 
 
 class CountedSend:
-    """A request's ``send``, which puts on the head of the answer, whatever it is, what the limiter has said."""
+    """The ``send`` of a request, which adds the headers of the rate limits to the response."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -42,6 +42,6 @@ class CountedSend:
 def _fields(standings: Sequence[Standing]) -> dict[str, str]:
     if not standings:
         return {}
-    told = max(standings, key=lambda standing: (standing.retry_after, -standing.remaining))
-    values = (told.budget.limit, told.remaining, math.ceil(told.resets_after), told.budget.name)
+    strictest = max(standings, key=lambda standing: (standing.retry_after, -standing.remaining))
+    values = (strictest.budget.limit, strictest.remaining, math.ceil(strictest.resets_after), strictest.budget.name)
     return {name: str(value) for name, value in zip(HEADERS, values, strict=True)}

@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: settings in, doors and middleware out. Nothing is opened before its lifespan."""
+"""The gateway as an ASGI application: made from settings; the lifespan opens what it needs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from starlette.types import ASGIApp
 
 from app import garbage
 from app.admission import Admission
-from app.circle import proxy_secrets
-from app.composition import open_doors
-from app.doors import Doors
-from app.doubts import announce_doubts
+from app.composition import open_gateway
 from app.drain import Drain
 from app.embedded.store import Store
-from app.gate import Gate, Handover, HotDoors
+from app.endpoints import Endpoints, Router
+from app.gateway import Gateway
 from app.graphql.http import GraphQLHttp
 from app.graphql.ws import GraphQLWebSocket
 from app.lag import LoopWatch
@@ -28,11 +26,13 @@ from app.operators import add_operators_routes
 from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
-from app.places import Places
+from app.proxy_settings import proxy_secrets
 from app.rest.door import RestDoor
 from app.restdocs import described_api
 from app.settings import Settings
+from app.settings_warnings import announce_warnings
 from app.shedding import Shedder
+from app.slots import Slots
 from app.sockets import Sockets
 from app.telemetry import Telemetry, make_logger
 
@@ -47,7 +47,7 @@ EXPOSED_HEADERS = [
     "Allow",
     "WWW-Authenticate",
 ]
-"""What a page of another origin may read, besides what CORS lets it read of every answer (Fetch, 3.3.4)."""
+"""The headers that a page of another origin may read, besides those that CORS always allows (Fetch, 3.3.4)."""
 
 
 def create_app(
@@ -75,33 +75,35 @@ def create_app(
     settings = settings or Settings.load()
     telemetry = telemetry or Telemetry(make_logger(settings.log_level))
     drain = drain or Drain()
-    gate, watch = Gate(), LoopWatch(telemetry)
+    endpoints, watch = Endpoints(), LoopWatch(telemetry)
     shedder = Shedder(settings.max_concurrent_requests, watch.overdue)
     watch.follow(shedder.tick)
     requests, streams = settings.max_concurrent_requests, settings.max_concurrent_streams
-    places = Places(requests, streams, shedder, settings.max_body_bytes)
-    places.watched_by(telemetry)
+    slots = Slots(requests, streams, shedder, settings.max_body_bytes)
+    slots.watched_by(telemetry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if announces:
-                announce_doubts(settings, telemetry)
-            doors = await open_doors(settings, telemetry, drain, places, stack, store, check_services=announces)
-            _open(gate, doors, settings)
+                announce_warnings(settings, telemetry)
+            gateway = await open_gateway(settings, telemetry, drain, slots, stack, store, check_services=announces)
+            _open(endpoints, gateway, settings)
             stack.enter_context(watch.running())
             if announces:
                 garbage.settle()
             yield
 
     api = described_api(settings, lifespan)
-    api.router.routes[:0] = [*page_routes(settings, gate), *demo_routes(settings)]
-    add_operators_routes(api, gate)
+    api.router.routes[:0] = [*page_routes(settings, endpoints), *demo_routes(settings)]
+    add_operators_routes(api, endpoints)
     cors = _cors(settings)
     # around FastAPI, not within: what it puts around its own middleware would be held by each stream to its end
-    app: ASGIApp = Shield(_hot_doors(api, gate, settings), telemetry=telemetry, drain=drain)
+    app: ASGIApp = Shield(_router(api, endpoints, settings), telemetry=telemetry, drain=drain)
     app = RequestScope(CORSMiddleware(HeadAsGet(app), **cors), telemetry=telemetry, drain=drain)
-    return Admission(app, gate=gate, places=places, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors)
+    return Admission(
+        app, endpoints=endpoints, slots=slots, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors
+    )
 
 
 def _cors(settings: Settings) -> dict[str, Any]:
@@ -115,19 +117,19 @@ def _cors(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _hot_doors(api: FastAPI, gate: Gate, settings: Settings) -> HotDoors:
-    graphql = GraphiQL(settings, Handover(gate, "graphql"))
-    return HotDoors(api, graphql=graphql, socket=Handover(gate, "socket"), rest=Handover(gate, "rest"))
+def _router(api: FastAPI, endpoints: Endpoints, settings: Settings) -> Router:
+    graphql = GraphiQL(settings, endpoints.graphql)
+    return Router(api, graphql=graphql, socket=endpoints.socket, rest=endpoints.rest)
 
 
-def _open(gate: Gate, doors: Doors, settings: Settings) -> None:
-    gate.doors = doors
-    gate.graphql, gate.rest = GraphQLHttp(doors), RestDoor(doors)
+def _open(endpoints: Endpoints, gateway: Gateway, settings: Settings) -> None:
+    endpoints.gateway = gateway
+    endpoints.graphql.app, endpoints.rest.app = GraphQLHttp(gateway), RestDoor(gateway)
     sockets = Sockets(
         total=settings.max_sockets,
         per_user=settings.max_sockets_per_user,
         messages_per_second=settings.max_socket_messages_per_second,
     )
-    gate.socket = GraphQLWebSocket(
-        doors, sockets, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
+    endpoints.socket.app = GraphQLWebSocket(
+        gateway, sockets, grace=settings.stream_grace_seconds, init_seconds=settings.socket_init_seconds
     )

@@ -1,6 +1,6 @@
 """Pure ASGI middleware behind ``Admission``. From the outside in: ``RequestScope``, CORS, ``HeadAsGet``, ``Shield``.
 
-So whatever refuses a request, the answer has an id, is logged, and can be read by a page of an allowed origin.
+Every response therefore has an id, is logged, and can be read by a page of an allowed origin.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from app.graphql import refusals
 from app.graphql.errors import INTERNAL_MESSAGE
 from app.graphql.media import accepted
 from app.rest import envelope
-from app.rest.table import Limit, is_rest, limit_of, template_of
+from app.rest.table import is_rest, origin_of, template_of
 from app.telemetry import Telemetry
 from clients.errors import GatewayError
+from clients.origin import Origin
 
 REQUEST_ID = "X-Request-ID"
 CLIENT_LEFT = 499
-"""The status in log and metrics of a request whose client left before an answer began."""
+"""The status, in log and metrics, of a request whose client left before the response began."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ROUTES = frozenset(
@@ -43,19 +44,19 @@ _ROUTES = frozenset(
 )
 _BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
-"""Health checks and metrics: they are answered whatever else is refused."""
+"""Health checks and metrics are always admitted."""
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id of a request: the client's own ``X-Request-ID`` if it is short and plain, else a new one."""
+    """Return the id of a request: the client's ``X-Request-ID`` if it is short and plain, else a new one."""
     given = header(scope, b"x-request-id")
     return given if given is not None and _ID.fullmatch(given) else str(uuid.uuid4())
 
 
 class RequestScope:
-    """Gives every request an id, puts it and ``nosniff`` on the answer, and reports it to the telemetry.
+    """Gives every request an id, adds it and ``nosniff`` to the response, and reports it to the telemetry.
 
-    What the server cancels at the end of the grace ends here, so that the server does not log it as an error.
+    A cancellation by the server, at the end of the grace period, stops here: the server would log it as an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
@@ -95,7 +96,7 @@ class RequestScope:
 
 
 def _named(message: Message, request_id: str) -> Message:
-    """The head of an answer, with the headers that every answer has."""
+    """Add the headers that every response has."""
     message.setdefault("headers", [])
     headers = MutableHeaders(scope=message)
     headers[REQUEST_ID] = request_id
@@ -104,10 +105,10 @@ def _named(message: Message, request_id: str) -> Message:
 
 
 class Shield:
-    """Refuses what is new while the process drains, and turns an error of ours into a 500 without a word of it.
+    """Refuses new requests while the process drains, and answers an internal error with a 500 that does not contain it.
 
-    What Letta sends back while it works on a turn is served all the same: the turn's own request waits for it. What the
-    end of the grace cuts short is answered with an error where its answer has not begun.
+    Letta's requests are served all the same: turns that are under way wait for them. At the end of the grace period,
+    requests without a response are answered with an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
@@ -124,7 +125,7 @@ class Shield:
         begun, task = False, asyncio.current_task()
 
         def cut(stage: Stage) -> None:
-            """Cancel a request whose answer has not begun; the server closes the connections of the others."""
+            """Cancel a request whose response has not begun; the server closes the connections of the others."""
             if stage is Stage.CUTTING and task is not None and not begun:
                 task.cancel()
 
@@ -143,27 +144,27 @@ class Shield:
             if begun or self._drain.stage is not Stage.CUTTING:
                 raise
             await refuse(scope, watched, refusal() if is_rest(scope["path"]) else interruption())
-        except Exception:  # the last place where an error of ours can still become an answer
+        except Exception:  # an internal error can become a response here, and nowhere further out
             self._telemetry.log.exception("internal error", request_id=scope["state"]["request_id"])
             if begun:
-                raise  # the server cuts the answer short: nothing else tells the client that it is not whole
+                raise  # the server cuts the response short: nothing else shows the client that it is incomplete
             await refuse(scope, watched, GatewayError(INTERNAL_MESSAGE))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
-        elif not self._accepts(limit_of(scope["path"])):
+        elif not self._accepts(origin_of(scope["path"])):
             await refuse(scope, send, refusal())
         else:
             with self._drain.request():
                 await self._app(scope, receive, send)
 
-    def _accepts(self, limit: Limit) -> bool:
-        return self._drain.stage < (Stage.DETACHING if limit is Limit.LETTA else Stage.DRAINING)
+    def _accepts(self, origin: Origin) -> bool:
+        return self._drain.stage < (Stage.DETACHING if origin is Origin.LETTA else Stage.DRAINING)
 
 
 async def refuse(scope: Scope, send: Send, error: GatewayError) -> None:
-    """An error in the form of the door it was asked at."""
+    """Send an error in the form of the endpoint."""
     if is_rest(scope["path"]):
         await envelope.refuse(send, error)
     else:
@@ -171,9 +172,9 @@ async def refuse(scope: Scope, send: Send, error: GatewayError) -> None:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET at every address, without the body (RFC 9110, 9.3.2).
+    """Answers HEAD as GET on every path, without the body (RFC 9110, 9.3.2).
 
-    ``scope["state"]["head"]`` tells what would begin a stream for GET that it must not.
+    ``scope["state"]["head"]`` is set, so that no stream is started.
     """
 
     def __init__(self, app: ASGIApp) -> None:

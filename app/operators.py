@@ -1,4 +1,4 @@
-"""What operators ask for: ``/ping``, ``/health``, ``/metrics``."""
+"""The routes for operators: ``/ping``, ``/health``, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import JSONResponse
 
 from app.composition import HEALTH_SECONDS
-from app.gate import Gate
+from app.endpoints import Endpoints
 from clients.calls import CallScope
 
 
-def add_operators_routes(api: FastAPI, gate: Gate) -> None:
-    """Add the routes to the application; they are open but for what ``METRICS_TOKEN`` guards."""
+def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
+    """Add the routes to the application. ``METRICS_TOKEN`` guards some of them."""
 
     def insider(request: Request) -> bool:
-        token = gate.doors.metrics_token if gate.doors else None
+        token = endpoints.gateway.metrics_token if endpoints.gateway else None
         given = request.headers.get("authorization", "")
         if token is None:
-            return gate.doors is not None and gate.doors.open_metrics
+            return endpoints.gateway is not None and endpoints.gateway.open_metrics
         return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
 
     @api.get("/ping", tags=["operations"], summary="Whether the process is there.")
@@ -32,13 +32,13 @@ def add_operators_routes(api: FastAPI, gate: Gate) -> None:
 
     @api.get("/health", tags=["operations"], summary="The gateway and each service behind it.")
     async def health(request: Request) -> JSONResponse:
-        doors = gate.doors
-        if doors is None:
+        gateway = endpoints.gateway
+        if gateway is None:
             return JSONResponse({"status": "starting"}, 503)
-        if not doors.drain.is_open:
+        if not gateway.drain.is_open:
             return JSONResponse({"status": "draining"}, 503)
         scope = CallScope(request.state.request_id, time.monotonic() + HEALTH_SECONDS)
-        seen = await doors.resources.health.look(scope)
+        seen = await gateway.resources.health.look(scope)
         body: dict[str, Any] = {"status": "degraded" if seen.degraded else "ok"}
         if insider(request):
             services = {
@@ -56,10 +56,10 @@ def add_operators_routes(api: FastAPI, gate: Gate) -> None:
 
     @api.get("/metrics", tags=["operations"], summary="Metrics in Prometheus' text format.")
     async def metrics(request: Request) -> Response:
-        doors = gate.doors
-        if doors is None or not insider(request):
-            unset = doors is not None and doors.metrics_token is None
+        gateway = endpoints.gateway
+        if gateway is None or not insider(request):
+            unset = gateway is not None and gateway.metrics_token is None
             text = "METRICS_TOKEN is not set: /metrics is closed" if unset else "a bearer token is needed"
             return Response(f"{text}\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
-        body = await asyncio.to_thread(doors.telemetry.exposition)
+        body = await asyncio.to_thread(gateway.telemetry.exposition)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")

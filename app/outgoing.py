@@ -1,4 +1,4 @@
-"""Unread output of connections: counted for each, with a write deadline and a bound for all together."""
+"""Unread output of connections, with a write deadline for each and a limit for all together."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 from app.callers import Caller, address_of
 
 MAX_UNSENT_BYTES = 256 * 2**20
-"""The most bytes that may wait for all clients together.
+"""The most unread bytes of all clients together.
 
 Past it, connections of the client that most waits for are reset, the largest first.
 """
 
 MIN_STEP_BYTES = 8 * 1024
-"""The least that a client must take within the deadline, unless less is waiting: about 270 bytes/s by default."""
+"""The bytes that a client must read within the deadline, unless fewer wait: about 270 bytes/s by default."""
 
 STEP_FRACTION = 10
-"""A client must take this fraction of what waits within the deadline, so that a slow one cannot hold megabytes long."""
+"""A client must read this fraction of the unread bytes within the deadline: a slow one cannot hold megabytes long."""
 
 SWEEP_SECONDS = 1.0
 
@@ -49,7 +49,7 @@ class Outgoing:
         return getattr(self.inner, name)
 
     def write(self, data: bytes) -> None:
-        """Send bytes, or keep them until they can be."""
+        """Send bytes, or keep them until they can be sent."""
         self._written += len(data)
         self.inner.write(data)
 
@@ -58,17 +58,17 @@ class Outgoing:
         self.on_close()
 
     def reset(self) -> None:
-        """Close at once. What waits is freed, in the kernel too, which would else try for minutes to send it."""
+        """Close at once and free the unread bytes, also in the kernel, which would try for minutes to send them."""
         connection: socket.socket = self.inner.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.inner.abort()
 
     def is_closing(self) -> bool:
-        """Whether nothing more may be written."""
+        """Whether writing is over."""
         return self.is_finishing or self.inner.is_closing()
 
     def stalled(self, now: float) -> tuple[int, float]:
-        """Look at what waits.
+        """Check the unread bytes.
 
         Args:
             now: the loop's time, in seconds.
@@ -88,7 +88,7 @@ class Outgoing:
 
 
 class Unsent:
-    """Looks every second at what waits on each connection of a server, and aborts those whose clients do not read.
+    """Checks the unread bytes of each connection every second, and aborts connections whose clients do not read.
 
     Aborting frees what waits, and the application gets a disconnect.
 
@@ -105,7 +105,7 @@ class Unsent:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
-        """Begin to look, until there are no connections any more."""
+        """Check every second until there are no connections."""
         if self._timer is None:
             period = min(SWEEP_SECONDS, self._seconds / 4)
             self._timer = asyncio.get_running_loop().call_later(period, self.sweep)
@@ -127,7 +127,7 @@ class Unsent:
             self.watch()
 
     def _shed(self, waiting: list[tuple[int, Any]]) -> None:
-        """Abort connections until what waits is within the limit: each time the largest of whom most waits for."""
+        """Abort connections until the total is within the limit, first the largest of the owner with most bytes."""
         held: Counter[str] = Counter()
         by_owner: dict[str, list[tuple[int, Any]]] = {}
         for unsent, connection in sorted(waiting, key=lambda one: one[0]):
@@ -142,8 +142,8 @@ class Unsent:
 
 
 def owner_of(connection: Any) -> str:
-    """Whose a connection is: the owner's of its newest request, else its client address's."""
+    """Return the owner of a connection: that of its newest request, else the client's address."""
     cycle = getattr(connection, "cycle", None)
     scope = (cycle.scope if cycle is not None else getattr(connection, "scope", None)) or {}
     caller: Caller | None = scope.get("state", {}).get("caller")
-    return address_of(scope) if caller is None else caller.owner
+    return address_of(scope) if caller is None else caller.owner.id

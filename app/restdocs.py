@@ -14,9 +14,10 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import Lifespan
 
 from app.rest.requests import Chat, Embeddings
-from app.rest.table import TABLE, Keys, Row, Work
+from app.rest.table import TABLE, Row, Work
 from app.settings import Settings
 from app.version import VERSION
+from clients.origin import Origin
 from resolvers.checks import MAX_KEY
 
 _ERROR = {
@@ -100,7 +101,7 @@ def _paths() -> dict[str, Any]:
 
 def _described(row: Row) -> dict[str, Any]:
     operation = _operation(_SUMMARIES[row.work] if "{model}" not in row.path else "Retrieve a model (OpenAI's API).")
-    if row.keys is Keys.AGENT_SECRET:
+    if row.origin is Origin.LETTA:
         operation |= {"tags": ["Calls from Letta"], "security": [{"agentSecret": []}]}
     names = re.findall(r"\{(\w+)\}", row.path)
     if names:

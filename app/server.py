@@ -1,4 +1,4 @@
-"""The HTTP server of ``agentgraph serve``: uvicorn, with bounds on what a client may send, hold and leave unread."""
+"""The HTTP server of ``agentgraph serve``: uvicorn with limits on what a client may send, hold and leave unread."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from app.connection import Connection
-from app.crowd import Crowd, connections_possible
+from app.idle_connections import IdleConnections, connections_possible
 from app.outgoing import Unsent
+from app.pacing import StepPacer
 from app.settings import Settings
-from app.turns import LoopTurns
 from app.wire import BoundedSocket
 
 KEEP_ALIVE_SECONDS = 5
@@ -27,7 +27,7 @@ def protocol(settings: Settings) -> type[Connection]:
             if "unsent" not in shared:
                 connections = server_state.connections
                 shared["unsent"] = Unsent(connections, seconds=settings.write_timeout_seconds)
-                shared["crowd"] = Crowd(connections, connections_possible(settings.max_connections))
+                shared["idle"] = IdleConnections(connections, connections_possible(settings.max_connections))
             options |= shared
             super().__init__(*args, server_state=server_state, **options)
 
@@ -38,13 +38,13 @@ def socket_protocol() -> type[BoundedSocket]:
     """The WebSocket protocol of one server."""
 
     class Socket(BoundedSocket):
-        turns = LoopTurns()
+        pacer = StepPacer()
 
     return Socket
 
 
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
-    """How the gateway is served."""
+    """Return the configuration of the server."""
     return uvicorn.Config(
         app,
         http=protocol(settings),

@@ -1,26 +1,24 @@
-"""Places, or bytes, with a limit for each owner and one for all owners together."""
+"""Counted slots or bytes, with a limit for each owner and one for all owners together."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from clients.codes import Reason
 from clients.errors import Overloaded, RateLimited
 
 RETRY_SECONDS = 1.0
-"""When a client that was refused for want of a place may try again, in seconds."""
+"""When a client may try again that was refused because no slot was free, in seconds."""
 
 
 class Shares:
-    """A count of places: ``total`` in all, ``per_owner`` for each owner.
+    """A count of slots: ``total`` in all, ``per_owner`` for each owner.
 
     Args:
-        total: places in all.
+        total: slots in all.
         per_owner: the most that one owner holds at a time.
-        what: what takes a place, in the plural, as error messages name it.
-        reason: the errors' ``reason``.
+        what: the plural of what takes a slot, for error messages.
+        reason: of the errors.
     """
 
     def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
@@ -33,19 +31,19 @@ class Shares:
 
     @property
     def taken(self) -> int:
-        """How many places are taken."""
+        """The number of slots in use."""
         return self._taken
 
     def held_by(self, owner: str) -> int:
-        """Return how many places an owner holds."""
+        """Return how many slots an owner holds."""
         return self._held.get(owner, 0)
 
     def take(self, owner: str, count: int = 1) -> None:
-        """Take so many places; ``give`` returns them.
+        """Take slots; ``give`` returns them.
 
         Raises:
             RateLimited: the owner's share has less room.
-            Overloaded: fewer places are free.
+            Overloaded: fewer slots are free.
         """
         if self._held.get(owner, 0) + count > self.per_owner:
             message = (
@@ -59,25 +57,16 @@ class Shares:
         self._held[owner] += count
 
     def give(self, owner: str, count: int = 1) -> None:
-        """Return places that the owner took."""
+        """Return slots that the owner took."""
         self._taken -= count
         if self._held[owner] > count:
             self._held[owner] -= count
         else:
             del self._held[owner]
 
-    @contextmanager
-    def held(self, owner: str) -> Iterator[None]:
-        """Hold a place while the context lasts. Raises as ``take`` does."""
-        self.take(owner)
-        try:
-            yield
-        finally:
-            self.give(owner)
-
 
 class Holding:
-    """What one request or socket holds of its owner's share. ``set(0)`` returns it all."""
+    """What one request or socket holds of its owner's share."""
 
     __slots__ = ("_owner", "_shares", "count")
 
@@ -87,7 +76,7 @@ class Holding:
         self.count = 0
 
     def set(self, count: int) -> None:
-        """Hold so much from now on. Raises as ``Shares.take`` does, and then holds as much as before."""
+        """Change what is held. Raises as ``Shares.take`` does, and then holds as much as before."""
         if count > self.count:
             self._shares.take(self._owner, count - self.count)
         elif count < self.count:

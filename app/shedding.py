@@ -1,7 +1,7 @@
 """Load shedding: admits requests as fast as the event loop keeps up, round-robin by owner, and refuses the others.
 
-Every admitted request adds to the work of one event loop. Without a bound, ten times the work that the loop can
-do makes all of it late; with one, the loop stays quick, and what it has no time for is refused while it is still cheap.
+All admitted requests share one event loop. Without a limit, ten times the work that the loop can do makes every request
+late. With a limit the loop stays quick, and excess requests are refused while that is cheap.
 
 Requests are counted by weight (``app.weights``), so that cheap requests neither wait for expensive ones of other owners
 nor hide them in an average. How many may be under way follows the loop (``app.concurrency``).
@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 from app.concurrency import LATE_SECONDS, ConcurrencyLimit, Tick
 from app.lag import INTERVAL_SECONDS
-from app.lines import Lines, Waiting
+from app.queues import Queues, Waiting
 from app.weights import MANY, REQUEST_WORK, Weights
 from clients.codes import Reason
 from clients.errors import Overloaded
 
 CHEAP = 0.5
-"""Requests of less weight have a place of their own: together they count as one request at most."""
+"""Requests of less weight have a slot of their own: together they count as one request at most."""
 
 MAX_WAIT_SECONDS = 1.0
 """How long a request waits to be admitted before it is refused, in seconds."""
@@ -59,7 +59,7 @@ class Shedder:
         self._under_way = 0
         self._load = self._cheap = self._entered = 0.0
         self._weights = Weights()
-        self._lines = Lines[Entered]()
+        self._queues = Queues[Entered]()
 
     @property
     def limit(self) -> int:
@@ -74,26 +74,26 @@ class Shedder:
     @property
     def waiting(self) -> int:
         """How many requests wait to be admitted."""
-        return len(self._lines)
+        return len(self._queues)
 
     async def enter(self, owner: str, *, favours_new: bool = True) -> Entered:
-        """Admit a request, after a wait where needed.
+        """Admit a request, after a wait if needed.
 
         Args:
-            owner: whose it is.
-            favours_new: whether an owner who is not known has a turn before others.
+            owner: of the request.
+            favours_new: whether an unknown owner is served before others.
 
         Returns:
-            What ``leave`` takes.
+            The argument of ``leave``.
 
         Raises:
-            Overloaded: reason ``BUSY``, when it was not admitted within ``MAX_WAIT_SECONDS``.
+            Overloaded: reason ``BUSY``, if the request was not admitted within ``MAX_WAIT_SECONDS``.
         """
-        if owner not in self._lines and self._overdue() <= LATE_SECONDS and self._has_room(owner):
+        if owner not in self._queues and self._overdue() <= LATE_SECONDS and self._has_room(owner):
             return self._take(owner)
-        waiting = self._lines.add(owner, self._clock(), is_new=favours_new and not self._weights.knows(owner))
+        waiting = self._queues.add(owner, self._clock(), is_new=favours_new and not self._weights.knows(owner))
         try:
-            entered = await waiting.turn
+            entered = await waiting.admitted
         except asyncio.CancelledError:
             self._give_up(owner, waiting)
             raise
@@ -102,7 +102,7 @@ class Shedder:
         return entered
 
     def leave(self, owner: str, entered: Entered, work: float = REQUEST_WORK) -> None:
-        """End an admitted request, and admit those that wait for its place. ``work`` is as in ``work_of``."""
+        """End an admitted request, and admit those that wait for its slot. ``work`` is as in ``work_of``."""
         self._under_way -= 1
         self._count(owner, entered, -1)
         if not self._under_way:
@@ -122,9 +122,9 @@ class Shedder:
         self._weights.fade()
         load = self._load + self._cheap
         age = self._clock() - self._entered / load if load else 0.0
-        self._limit.follow(Tick(lag, used, interval), load=self._load, age=age, is_wanted=bool(self._lines))
+        self._limit.follow(Tick(lag, used, interval), load=self._load, age=age, is_wanted=bool(self._queues))
         self._let_in()
-        self._lines.refuse(self._clock() - MAX_WAIT_SECONDS)
+        self._queues.refuse(self._clock() - MAX_WAIT_SECONDS)
 
     def _has_room(self, owner: str, few: int | None = None) -> bool:
         """Whether a request may be admitted.
@@ -166,20 +166,20 @@ class Shedder:
 
     def _let_in(self) -> None:
         """Admit requests that wait, while there is room."""
-        while self._lines:
+        while self._queues:
             few = self._few()
             if self._load >= self._limit.now and self._cheap >= 1 and few < 0:
                 return
-            found = self._lines.take(self._clock(), partial(self._has_room, few=few))
+            found = self._queues.take(self._clock(), partial(self._has_room, few=few))
             if found is None:
                 return
             owner, waiting = found
-            if not waiting.turn.done():  # it was cancelled
-                waiting.turn.set_result(self._take(owner))
+            if not waiting.admitted.done():  # it was cancelled
+                waiting.admitted.set_result(self._take(owner))
 
     def _give_up(self, owner: str, waiting: Waiting[Entered]) -> None:
         """Forget a request that was cancelled while it waited, or just as it was admitted."""
-        if waiting.turn.cancelled():
-            self._lines.remove(owner, waiting)
-        elif (entered := waiting.turn.result()) is not None:
+        if waiting.admitted.cancelled():
+            self._queues.remove(owner, waiting)
+        elif (entered := waiting.admitted.result()) is not None:
             self.leave(owner, entered)

@@ -1,4 +1,4 @@
-"""Limits that WebSockets share: places of sockets, messages a second, unread answers."""
+"""Limits that WebSockets share: slots of sockets, messages a second, unread answers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from app.shares import RETRY_SECONDS, Shares
 from clients.codes import Reason
 from clients.errors import GatewayError, Overloaded, RateLimited
 
-MAX_STRANGERS = 500
-"""The most sockets that have not signed in. One more closes the oldest."""
+MAX_ANONYMOUS = 500
+"""The most sockets that are not signed in. One more closes the oldest."""
 
-MAX_STRANGERS_PER_ADDRESS = 100
+MAX_ANONYMOUS_PER_ADDRESS = 100
 """The most of one address. One more closes the oldest of the address."""
 
 MAX_UNREAD = 32 * 2**20
@@ -27,18 +27,18 @@ BURST_SECONDS = 10
 """How many seconds' messages a user may send at once."""
 
 
-class Strangers:
-    """Sockets that have not signed in.
+class AnonymousSockets:
+    """Sockets that are not signed in.
 
-    Where there are too many, the oldest is closed, first the oldest of the same address, and the new one is accepted.
-    So a client that signs in at once is served, and one that holds sockets open without signing in loses them.
+    If there are too many, the oldest is closed, preferably one of the same address, and the new one is accepted: a
+    client that signs in at once is served, and one that holds sockets open without signing in loses them.
 
     Args:
-        total: places in all.
+        total: slots in all.
         per_address: the most that one address has.
     """
 
-    def __init__(self, total: int = MAX_STRANGERS, per_address: int = MAX_STRANGERS_PER_ADDRESS) -> None:
+    def __init__(self, total: int = MAX_ANONYMOUS, per_address: int = MAX_ANONYMOUS_PER_ADDRESS) -> None:
         self._total, self._per_address = total, per_address
         self._all: OrderedDict[object, str] = OrderedDict()
         self._of: dict[str, OrderedDict[object, Callable[[], None]]] = {}
@@ -47,70 +47,70 @@ class Strangers:
         return len(self._all)
 
     def join(self, address: str, give_up: Callable[[], None]) -> Callable[[], None]:
-        """Take a place.
+        """Take a slot.
 
         Args:
-            address: where the socket comes from.
-            give_up: called when the place is needed for a newer socket.
+            address: of the client.
+            give_up: called when the slot is needed for a newer socket.
 
         Returns:
-            What gives the place back; called twice, it does nothing.
+            A function that gives the slot back; the second call does nothing.
         """
         if len(self._of.get(address, ())) >= self._per_address:
             self._evict(next(iter(self._of[address])))
         elif len(self._all) >= self._total:
             self._evict(next(iter(self._all)))
-        place = object()
-        self._all[place] = address
-        self._of.setdefault(address, OrderedDict())[place] = give_up
-        return lambda: self._leave(place)
+        slot = object()
+        self._all[slot] = address
+        self._of.setdefault(address, OrderedDict())[slot] = give_up
+        return lambda: self._leave(slot)
 
-    def _evict(self, place: object) -> None:
-        give_up = self._of[self._all[place]][place]
-        self._leave(place)
+    def _evict(self, slot: object) -> None:
+        give_up = self._of[self._all[slot]][slot]
+        self._leave(slot)
         give_up()
 
-    def _leave(self, place: object) -> None:
-        address = self._all.pop(place, None)
+    def _leave(self, slot: object) -> None:
+        address = self._all.pop(slot, None)
         if address is None:
             return
-        del self._of[address][place]
+        del self._of[address][slot]
         if not self._of[address]:
             del self._of[address]
 
 
 class Sockets:
-    """What the process's WebSockets share.
+    """What the WebSockets of the process share.
 
     Args:
-        total: sockets that have signed in.
-        per_user: those of one user.
-        messages_per_second: what one user may send over all of them.
+        total: the most sockets that are signed in.
+        per_user: the most of one user.
+        messages_per_second: the rate limit of one user's messages, over all sockets.
 
     Attributes:
-        strangers: places of sockets before sign-in.
-        places: places of sockets after it.
-        meters: what each user may send.
+        anonymous: slots of sockets before sign-in.
+        slots: slots of sockets after it.
+        meters: the rates of users' messages.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
-        self.strangers = Strangers()
-        self.places = Shares(total, per_user, what="sockets", reason=Reason.SOCKETS)
+        self.anonymous = AnonymousSockets()
+        self.slots = Shares(total, per_user, what="sockets", reason=Reason.SOCKETS)
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
         self._unread: Counter[str] = Counter()
 
     def full(self) -> GatewayError:
-        """The error for a socket that comes when every place is taken."""
-        message = f"The gateway has reached its limit of {self.places.total:,} sockets at a time. Retry."
+        """Return the error for a socket that finds no slot free."""
+        message = f"The gateway has reached its limit of {self.slots.total:,} sockets at a time. Retry."
         return Overloaded(message, reason=Reason.SOCKETS, retry_after_seconds=RETRY_SECONDS)
 
     @contextmanager
     def unread(self, user_id: str, size: int) -> Iterator[None]:
-        """Hold an answer of ``size`` characters that waits to be read. One alone is always let through.
+        """Count an answer of ``size`` characters while it waits to be read. A user's only one is always accepted.
 
         Raises:
-            RateLimited: the user lets too much wait already.
-            Overloaded: too much waits for all users together.
+            RateLimited: the user's clients read too slowly.
+            Overloaded: the clients of all users together do.
         """
         held = self._unread[user_id]
         if held and held + size > MAX_UNREAD:

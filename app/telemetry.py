@@ -23,7 +23,7 @@ _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 
 def make_logger(level: str, out: TextIO | None = None) -> Any:
-    """A logger that writes one JSON object per line."""
+    """Make a logger that writes one JSON object per line."""
     return structlog.wrap_logger(
         structlog.WriteLogger(out or sys.stdout),
         processors=[
@@ -131,8 +131,8 @@ class _UpstreamMetrics:
 
 
 def _shed(registry: CollectorRegistry) -> Counter:
-    told = "Requests refused by load shedding before routing, by reason."
-    return Counter("agentgraph_requests_shed", told, ["reason"], registry=registry)
+    text = "Requests refused by load shedding before routing, by reason."
+    return Counter("agentgraph_requests_shed", text, ["reason"], registry=registry)
 
 
 class Telemetry:
@@ -271,19 +271,19 @@ class Telemetry:
             registry=self.registry,
         ).set_function(memory)
 
-    def watch_places(self, taken: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
+    def watch_slots(self, in_use: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
         """Expose the slots and memory in use.
 
         Args:
-            taken: the number of slots in use, by kind; called from another thread.
+            in_use: the number of slots in use, by kind; called from another thread.
             body_bytes: the bytes of bodies and messages in memory; called from another thread.
         """
-        told = "Slots of requests and streams in use, by kind."
-        places = Gauge("agentgraph_places_taken", told, ["kind"], registry=self.registry)
-        for kind, count in taken.items():
-            places.labels(kind).set_function(count)
-        told = "Bytes of bodies and WebSocket messages of requests in progress."
-        Gauge("agentgraph_body_bytes", told, registry=self.registry).set_function(body_bytes)
+        text = "Slots of requests and streams in use, by kind."
+        slots = Gauge("agentgraph_slots_in_use", text, ["kind"], registry=self.registry)
+        for kind, count in in_use.items():
+            slots.labels(kind).set_function(count)
+        text = "Bytes of bodies and WebSocket messages of requests in progress."
+        Gauge("agentgraph_body_bytes", text, registry=self.registry).set_function(body_bytes)
 
     def stream_started(self, kind: str) -> None:
         """Record the start of a stream."""

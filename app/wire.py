@@ -22,8 +22,8 @@ from websockets.typing import StatusLike
 from app.asgi import NO_SNIFF
 from app.flags import Flag, Inbox
 from app.meters import Meter
+from app.pacing import StepPacer
 from app.shares import Holding
-from app.turns import LoopTurns
 from clients.errors import Overloaded, RateLimited
 
 EXTENSION = "agentgraph.frames"
@@ -149,10 +149,10 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     """A WebSocket connection, with ``Frames``.
 
     Attributes:
-        turns: in which sockets parse what they receive, so that many that receive much at once do not hold the loop.
+        pacer: in which sockets parse what they receive, so that many that receive much at once do not hold the loop.
     """
 
-    turns: LoopTurns
+    pacer: StepPacer
 
     __slots__ = (
         "_complete",
@@ -196,16 +196,16 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         return await super().receive()
 
     def data_received(self, data: bytes) -> None:
-        """Read frames, in a turn where there are many."""
-        if self._delayed or (self.turns.is_over and self._lingering is None):
+        """Read frames, at once or when the pacer has time."""
+        if self._delayed or (self.pacer.is_full and self._lingering is None):
             if not self._delayed:
-                self.turns.later(self._read_delayed)
+                self.pacer.later(self._read_delayed)
             self._delayed += data
             self.transport.pause_reading()
         elif len(data) < _SMALL_BYTES:
             self._read(data)
         else:
-            self.turns.count(partial(self._read, data))
+            self.pacer.count(partial(self._read, data))
 
     def _read_delayed(self) -> None:
         data, self._delayed = self._delayed, b""

@@ -24,7 +24,7 @@ class Quotas:
     def __init__(self, in_all: int, each: int) -> None:
         self.each = each
         self._in_all = in_all
-        self._held: Counter[str] = Counter()
+        self._held: Counter[Hashable] = Counter()
         self._total = 0
 
     @property
@@ -32,11 +32,11 @@ class Quotas:
         """The amount that all owners hold."""
         return self._total
 
-    def held(self, owner: str) -> int:
+    def held(self, owner: Hashable) -> int:
         """The amount that an owner holds."""
         return self._held[owner]
 
-    def add(self, owner: str, amount: int) -> None:
+    def add(self, owner: Hashable, amount: int) -> None:
         """Add an amount; a negative one releases it."""
         self._total += amount
         held = self._held[owner] + amount
@@ -45,11 +45,11 @@ class Quotas:
         else:
             del self._held[owner]
 
-    def is_over(self, owner: str, more: int = 0) -> bool:
+    def is_over(self, owner: Hashable, more: int = 0) -> bool:
         """Whether an owner holds more than its quota, or would with ``more``."""
         return self._held[owner] + more > self.each
 
-    def has_room(self, owner: str, more: int = 1) -> bool:
+    def has_room(self, owner: Hashable, more: int = 1) -> bool:
         """Whether an owner may begin something that holds ``more``."""
         return not self.is_over(owner, more) and self._held[owner] + more <= self._in_all - self._total
 
@@ -66,24 +66,24 @@ class Kept(Generic[V]):
     def __init__(self, quotas: Quotas, reduce: Callable[[V], int | None]) -> None:
         self._quotas = quotas
         self._reduce = reduce
-        self._values: OrderedDict[tuple[str, str], tuple[V, int]] = OrderedDict()
-        self._whole: dict[str, dict[str, None]] = {}
+        self._values: OrderedDict[tuple[Hashable, str], tuple[V, int]] = OrderedDict()
+        self._whole: dict[Hashable, dict[str, None]] = {}
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def get(self, owner: str, key: str) -> V | None:
+    def get(self, owner: Hashable, key: str) -> V | None:
         """The value of a key."""
         found = self._values.get((owner, key))
         return None if found is None else found[0]
 
-    def oldest(self) -> tuple[str, str, V] | None:
+    def oldest(self) -> tuple[Hashable, str, V] | None:
         """The oldest value of all owners, with its owner and key."""
         for (owner, key), (value, _) in self._values.items():
             return owner, key, value
         return None
 
-    def put(self, owner: str, key: str, value: V, weight: int) -> None:
+    def put(self, owner: Hashable, key: str, value: V, weight: int) -> None:
         """Store a value of any size. Older values of the same owner are reduced to make room."""
         self.pop(owner, key)
         self._values[owner, key] = (value, weight)
@@ -91,14 +91,14 @@ class Kept(Generic[V]):
         self._quotas.add(owner, weight)
         self.fit(owner, spare_newest=True)
 
-    def reweigh(self, owner: str, key: str, weight: int) -> None:
+    def reweigh(self, owner: Hashable, key: str, weight: int) -> None:
         """Change the weight of a value."""
         value, before = self._values[owner, key]
         self._values[owner, key] = (value, weight)
         self._quotas.add(owner, weight - before)
         self.fit(owner, spare_newest=True)
 
-    def pop(self, owner: str, key: str) -> V | None:
+    def pop(self, owner: Hashable, key: str) -> V | None:
         """Remove a value."""
         found = self._values.pop((owner, key), None)
         if found is None:
@@ -107,7 +107,7 @@ class Kept(Generic[V]):
         self._exclude(owner, [key])
         return found[0]
 
-    def fit(self, owner: str, *, more: int = 0, spare_newest: bool = False) -> None:
+    def fit(self, owner: Hashable, *, more: int = 0, spare_newest: bool = False) -> None:
         """Reduce the oldest values of an owner until ``more`` fits into its quota, or none is left to reduce."""
         if not self._quotas.is_over(owner, more) or owner not in self._whole:
             return
@@ -119,7 +119,7 @@ class Kept(Generic[V]):
                 reduced.append(key)
         self._exclude(owner, reduced)
 
-    def _reduced(self, owner: str, key: str) -> bool:
+    def _reduced(self, owner: Hashable, key: str) -> bool:
         value, before = self._values[owner, key]
         after = self._reduce(value)
         if after is None:
@@ -131,7 +131,7 @@ class Kept(Generic[V]):
             del self._values[owner, key]
         return True
 
-    def _exclude(self, owner: str, keys: list[str]) -> None:
+    def _exclude(self, owner: Hashable, keys: list[str]) -> None:
         """Mark keys of an owner as not reducible."""
         whole = self._whole.get(owner)
         if whole is None:

@@ -12,6 +12,7 @@ import msgspec
 from clients.breaker import BreakerState
 from clients.codes import Reason
 from clients.errors import QueryTooComplex, Service
+from clients.origin import Origin
 
 MAX_NAME = 200
 """The characters of a model's name or an id that distinguish parts of a service."""
@@ -50,8 +51,7 @@ class CallScope:
         deadline: a ``time.monotonic()`` in seconds.
         traceparent: sent with the call.
         timeout_reason: the reason of the error if the deadline passes.
-        returning: whether Letta made the request, for a turn that already has a slot. Such calls have a bulkhead of
-            their own, so that turns that wait for them cannot block them.
+        origin: of the request that the call serves; it selects the bulkhead.
         caller: the user, who has a share of each bulkhead; empty for the process's own calls.
         budget: counts the calls of one operation.
     """
@@ -60,7 +60,7 @@ class CallScope:
     deadline: float
     traceparent: str | None = None
     timeout_reason: Reason = Reason.DEADLINE
-    returning: bool = False
+    origin: Origin = Origin.USER
     caller: str = ""
     budget: CallBudget | None = None
 
@@ -151,7 +151,7 @@ class UpstreamLimits:
 
     max_concurrent: int = 256
     max_model_calls: int = 1024
-    max_returning: int = 1024
+    max_letta_calls: int = 1024
     max_bytes: int = 32 * 1024 * 1024
     fair: float = 1.0
     connect: float = 5.0

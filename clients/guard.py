@@ -10,6 +10,7 @@ from clients.breakers import BreakerRefused, Breakers, Permit
 from clients.bulkhead import Bulkhead
 from clients.calls import Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
 from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable
+from clients.origin import Origin
 
 
 class Guard:
@@ -31,17 +32,17 @@ class Guard:
         self._queue_seconds = limits.queue
         self._calls = Bulkhead(limits.max_concurrent, brief=True)
         self._model_calls = Bulkhead(limits.max_model_calls)
-        self._returning = Bulkhead(limits.max_returning)
+        self._letta_calls = Bulkhead(limits.max_letta_calls)
 
     @property
     def is_idle(self) -> bool:
         """Whether no call is in progress or queued."""
-        return all(bulkhead.is_idle for bulkhead in (self._calls, self._model_calls, self._returning))
+        return all(bulkhead.is_idle for bulkhead in (self._calls, self._model_calls, self._letta_calls))
 
     def bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
         """The bulkhead that a call takes a slot of."""
-        if scope.returning:
-            return self._returning
+        if scope.origin is Origin.LETTA:
+            return self._letta_calls
         return self._model_calls if call.model_work else self._calls
 
     async def enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:

@@ -94,7 +94,7 @@ async def start_completion(
     request = msgspec.json.encode(payable(context, body, pays))
     source = CompletionSource(context, pays, request, wants_usage=True)
     stream_request = StreamRequest(
-        owner_id=context.principal.user_id,
+        owner=context.owner,
         kind="completion",
         source=lambda: source,
         on_disconnect=on_disconnect,

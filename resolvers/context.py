@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from clients.calls import CallBudget, CallScope
 from clients.codes import Reason
+from clients.origin import Origin, Owner
 from resolvers import checks
 from resolvers.access import Access
 from resolvers.doubt import Doubt, confirmed
@@ -29,10 +30,13 @@ V = TypeVar("V")
 class RequestContext:
     """One operation of one principal.
 
-    ``request_id`` ties its upstream calls and log lines together; ``scope`` is for the calls that answer it; ``leave``
-    tells its readers of streams when they are let go. One that came ``from_letta`` is a model call of the principal's
-    agents. ``on_long`` is called before the operation waits for a model; it raises GatewayError where too many wait.
-    ``calls`` counts its upstream calls.
+    Attributes:
+        request_id: ties its upstream calls and log lines together.
+        scope: for the upstream calls that answer it.
+        leave: detaches its readers of streams.
+        origin: where the request comes from.
+        on_long: called before the operation waits for a model; it raises GatewayError if too many wait.
+        calls: counts its upstream calls.
     """
 
     def __init__(
@@ -43,14 +47,14 @@ class RequestContext:
         traceparent: str | None = None,
         leave: Leave | None = None,
         *,
-        from_letta: bool = False,
+        origin: Origin = Origin.USER,
     ) -> None:
         self.resources = resources
         self._principal = principal
         self.request_id = request_id
         self.traceparent = traceparent
         self.leave = leave
-        self.from_letta = from_letta
+        self.origin = origin
         self.on_long: Callable[[], None] | None = None
         self.calls = CallBudget(resources.max_calls)
         self.scope = self._scope()
@@ -81,6 +85,11 @@ class RequestContext:
             raise PermissionError("an operation without a principal reached a resolver")
         return self._principal
 
+    @property
+    def owner(self) -> Owner:
+        """The owner of the streams that this operation starts."""
+        return Owner(self.principal.user_id, self.origin)
+
     def refresh(self) -> None:
         """Begin anew, after a wait that was asked for: fresh loaders, fresh deadline."""
         self.scope = self._scope()
@@ -97,7 +106,7 @@ class RequestContext:
             self.request_id,
             time.monotonic() + self.resources.clocks.request,
             self.traceparent,
-            returning=self.from_letta,
+            origin=self.origin,
             caller="" if self._principal is None else self._principal.user_id,
             budget=self.calls,
         )
@@ -110,7 +119,7 @@ class RequestContext:
             self.request_id,
             self.traceparent,
             self.leave,
-            from_letta=self.from_letta,
+            origin=self.origin,
         )
 
     def forget(self) -> None:

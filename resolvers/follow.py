@@ -100,7 +100,7 @@ class _Following:
         self._context = context
         self._conversation = conversation
         self._watch = watch
-        self._owner_id = context.principal.user_id
+        self._owner = context.owner
         self._streams = context.resources.streams
         self._finished = {stream.id for stream in self._mine() if stream.log.ended is not None}
         self._came_to = {stream.id for stream in self._mine()}
@@ -110,7 +110,7 @@ class _Following:
         self._since = 0.0
 
     def _mine(self) -> list[Stream]:
-        return [stream for stream in self._streams.of(self._owner_id) if stream.conversation == self._conversation]
+        return [stream for stream in self._streams.of(self._owner) if stream.conversation == self._conversation]
 
     def finished(self, stream: Stream) -> None:
         """Note that a stream was read to its end."""
@@ -131,7 +131,7 @@ class _Following:
             return None, None
         place = decode_cursor(after, _Position)
         try:
-            stream = self._streams.get(place.stream_id, self._owner_id)
+            stream = self._streams.get(place.stream_id, self._owner)
         except NotFound as error:
             raise BadUserInput(
                 "The turn of this cursor cannot be replayed any more. Read the conversation's messages.",
@@ -177,7 +177,7 @@ class _Following:
                     return await stack.enter_async_context(self._streams.attached(stream)), replayed
                 poll = self._watch.newest
                 if poll is None or poll is seen or poll.began < self._since or self._is_opening():
-                    await self._streams.turn_begun(self._owner_id, self._conversation, *wakers)
+                    await self._streams.turn_begun(self._owner, self._conversation, *wakers)
                     continue
                 seen = poll
                 run = self._elsewhere(poll)
@@ -223,7 +223,7 @@ class _Following:
         """Read a run by a stream here; ``None`` where Letta refuses. If it does not stream, poll it next."""
         taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
         request = StreamRequest(
-            owner_id=self._owner_id,
+            owner=self._owner,
             kind="turn",
             source=lambda: LettaSource(self._context, self._conversation, taken),
             on_disconnect=OnDisconnect.CONTINUE,

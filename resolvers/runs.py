@@ -100,7 +100,7 @@ async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | 
 
 def stream(record: Parent[RunRecord], info: Info) -> Stream | None:
     """The stream of the principal's that this gateway reads the run by."""
-    mine = info.context.resources.streams.of(info.context.principal.user_id)
+    mine = info.context.resources.streams.of(info.context.owner)
     return next((stream for stream in reversed(mine) if stream.run_id == record.id), None)
 
 

@@ -25,7 +25,7 @@ async def charge(context: RequestContext, key: str | None = None, *, restarts: b
     if context.on_long is not None:
         context.on_long()
     user_id = context.principal.user_id
-    if key is not None and context.resources.streams.attaches(user_id, key, restarts=restarts):
+    if key is not None and context.resources.streams.attaches(context.owner, key, restarts=restarts):
         return False
     await context.resources.limits.count(user_id, LimitKind.LLM)
     return True

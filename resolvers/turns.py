@@ -94,7 +94,7 @@ def _start(
 ) -> AbstractAsyncContextManager[Stream]:
     """Start a turn under a key. If the outcome of an earlier attempt is unknown, Letta is searched for it first."""
     request = StreamRequest(
-        owner_id=context.principal.user_id,
+        owner=context.owner,
         kind="turn",
         source=lambda: LettaSource(context, conversation, sent, _attempt(context, key)),
         on_disconnect=on_disconnect,
@@ -117,7 +117,7 @@ def _otid(context: RequestContext, key: str, input_print: str) -> str:
 
 def _attempt(context: RequestContext, key: str) -> Attempt | None:
     """Return the earlier attempt under a key that starts again."""
-    stream = context.resources.streams.earlier(context.principal.user_id, key)
+    stream = context.resources.streams.earlier(context.owner, key)
     if stream is None:
         return None
     settled = settled_at(None) if stream.settled_at is None else stream.settled_at

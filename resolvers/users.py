@@ -8,6 +8,7 @@ from strawberry import Parent
 
 from clients.ams import AgentRow
 from clients.litellm import KeyInfo
+from clients.origin import Owner
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.limits import RateLimitRecord
@@ -49,5 +50,5 @@ async def rate_limits(user: Parent[Principal], info: Info) -> list[RateLimitReco
 
 def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:
     """The user's streams in this gateway, oldest first."""
-    mine = info.context.resources.streams.of(user.user_id)
+    mine = info.context.resources.streams.of(Owner(user.user_id))
     return [stream for stream in mine if active is None or (stream.log.ended is None) is active]

@@ -76,7 +76,7 @@ def _stream(
     info: Info,
     id: Annotated[ID, strawberry.argument(description="The stream's id.")],  # noqa: A002 - the argument's name in the graph
 ) -> StreamRecord:
-    return info.context.resources.streams.get(id, info.context.principal.user_id)
+    return info.context.resources.streams.get(id, info.context.owner)
 
 
 async def _template(

@@ -138,7 +138,7 @@ class StreamEvent:
 
 def _stream(delivery: Parent[events.Delivery[events.Started]], info: Info) -> StreamRecord:
     context = info.context
-    return context.resources.streams.get(delivery.stream_id, context.principal.user_id)
+    return context.resources.streams.get(delivery.stream_id, context.owner)
 
 
 async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[RunRecord] | None:

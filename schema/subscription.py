@@ -39,7 +39,7 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Attach to a stream."""
         streams = info.context.resources.streams
-        stream = streams.get(id, info.context.principal.user_id)
+        stream = streams.get(id, info.context.owner)
         replayed = stream.restarted or stream.was_read
         return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 

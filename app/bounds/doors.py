@@ -6,18 +6,18 @@ from app import sockets, wire
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds.bound import Bound, bad, refused, size, too_complex
 from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
-from app.crowd import MAX_HEADS_BYTES
-from app.doors import LETTA_BODY_SECONDS
 from app.encodings import MAX_CODINGS
+from app.gateway import LETTA_BODY_SECONDS
 from app.graphql import introspection, lexer, merging, session, shape, subprotocol
 from app.graphql.answers import MAX_ERRORS
 from app.graphql.http import MAX_QUERY_FIELDS
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
+from app.idle_connections import MAX_HEADS_BYTES
 from app.json_text import MAX_CONTAINERS
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
-from app.places import BODIES
 from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
+from app.slots import BODIES
 from app.sockets import BURST_SECONDS
 from app.weights import MAX_OWNERS
 from clients.bulkhead import SHARES
@@ -45,7 +45,7 @@ REQUESTS = (
         f"{BODIES * SHARES} times `MAX_BODY_BYTES`",
     ),
     Bound(
-        "stranger-bodies",
+        "anonymous-bodies",
         "request bodies without a token, in bytes; one address gets a quarter",
         f"{refused(ErrorCode.OVERLOADED, Reason.BODIES)}; an address: {refused(ErrorCode.RATE_LIMITED, Reason.BODIES)}",
         f"{BODIES} times `MAX_BODY_BYTES`",
@@ -287,16 +287,16 @@ SLOTS = (
     ),
     Bound("user-sockets", "open sockets of one user", "closes: 4429", setting="max_sockets_per_user"),
     Bound(
-        "strangers",
+        "anonymous-sockets",
         "open sockets that have not signed in",
         "closes the oldest: 4408",
-        str(sockets.MAX_STRANGERS),
+        str(sockets.MAX_ANONYMOUS),
     ),
     Bound(
-        "strangers-per-address",
+        "anonymous-sockets-per-address",
         "those of one address",
         "closes the oldest: 4408",
-        str(sockets.MAX_STRANGERS_PER_ADDRESS),
+        str(sockets.MAX_ANONYMOUS_PER_ADDRESS),
     ),
     Bound(
         "requests",
@@ -311,7 +311,7 @@ SLOTS = (
         f"1/{SHARES} of `MAX_CONCURRENT_REQUESTS`",
     ),
     Bound(
-        "stranger-requests",
+        "anonymous-requests",
         "concurrent requests without a token; one address gets a quarter",
         f"{refused(ErrorCode.OVERLOADED, Reason.REQUESTS)}; "
         f"an address: {refused(ErrorCode.RATE_LIMITED, Reason.REQUESTS)}",

@@ -7,9 +7,9 @@ import asyncio
 import signal
 
 from app import garbage
-from app.circle import gateway_of, letta_key
 from app.commands.data import opened_store, store_path
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.proxy_settings import letta_key, proxy_target
 from app.settings import Settings
 from app.usage import UsageError
 
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
 
 async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Signals:
     store = None if options.memory else opened_store()
-    asked = EmbeddedOptions(port=options.port, gateway=gateway_of(settings), letta_own_key=letta_key(settings))
+    asked = EmbeddedOptions(port=options.port, gateway=proxy_target(settings), letta_own_key=letta_key(settings))
     platform = EmbeddedPlatform(asked, store)
     try:
         await platform.start()

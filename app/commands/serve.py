@@ -9,9 +9,9 @@ import socket
 from app.banner import banner
 from app.commands.data import opened_store, store_path
 from app.commands.tokens import development_token
-from app.crowd import open_more_files
 from app.drain import Drain
 from app.embedded.store import Store
+from app.idle_connections import open_more_files
 from app.main import create_app
 from app.server import server_config
 from app.settings import Settings

@@ -35,10 +35,6 @@ class Fault:
     path: str | None = None
 
 
-class Dropped(Exception):
-    """Raised to break a connection off."""
-
-
 class FaultSwitch:
     """A service behind its fault, each call noted."""
 

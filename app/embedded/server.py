@@ -16,9 +16,9 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.embedded import outward, seed
+from app.embedded import http_client, seed
 from app.embedded.ams import EmbeddedAms
-from app.embedded.ams.proxied import Gateway
+from app.embedded.ams.proxied import ProxyTarget
 from app.embedded.faults import TRANSPORT, Fault, FaultSwitch, routes
 from app.embedded.guard import OwnNameOnly
 from app.embedded.letta import EmbeddedLetta
@@ -48,7 +48,7 @@ class EmbeddedOptions:
 
     services: frozenset[str] = ALL
     port: int = 0
-    gateway: Gateway | None = None
+    gateway: ProxyTarget | None = None
     letta_url: str | None = None
     letta_api_key: str | None = None
     litellm_is_real: bool = False
@@ -189,7 +189,7 @@ class EmbeddedPlatform:
             own_key=options.letta_own_key,
         )
         self._seed()
-        self._to_letta = outward.client(timeout=30)
+        self._to_letta = http_client.client(timeout=30)
         self.ams = EmbeddedAms(
             self.state,
             key=options.ams_key,
@@ -225,7 +225,7 @@ class EmbeddedPlatform:
         """One service behind its fault switch, to be served by itself."""
         return FaultSwitch(self._apps[name], name, self.faults, self.state)
 
-    def reach_gateway(self, gateway: Gateway | None, letta_own_key: str | None = None) -> None:
+    def reach_gateway(self, gateway: ProxyTarget | None, letta_own_key: str | None = None) -> None:
         """Tell AMS where the model calls of agents come back to, and Letta the key it has for all of them."""
         self.ams.reach_gateway(gateway)
         if letta_own_key is not None:

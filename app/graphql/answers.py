@@ -1,4 +1,4 @@
-"""Bounds on an answer while it is built: bytes, errors, and how long it blocks the event loop."""
+"""Limits on an answer while it is built: its bytes, its errors, and how long it blocks the event loop."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 MAX_ERRORS = 1_000
-"""How many fields may fail before the whole answer is given up."""
+"""The most fields that may fail; one more, and the whole answer is given up."""
 
-HELD_FIELDS = 1_000
-"""How many fields are completed in one turn of the loop, which takes about 7 ms."""
+PACED_FIELDS = 1_000
+"""How many fields are completed in one iteration of the event loop, which takes about 7 ms."""
 
 _WOKEN = 16
-"""How many of those who wait for a turn have it at a time."""
+"""How many answers continue in one iteration."""
 
 _VALUE_BYTES = 8
-"""What a value that is no text is counted as."""
+"""The assumed size of a value that is not a text."""
 
 _PUNCTUATION_BYTES = 4
 """Of a field: the quotes of its name, the colon, the comma."""
@@ -48,7 +48,7 @@ _PLAIN = {GraphQLString.name: str, GraphQLID.name: str, GraphQLBoolean.name: boo
 
 
 class AnswerGivenUp(Exception):
-    """The whole answer is given up; ``error`` says why. No field keeps it: see ``Executor.handle_field_error``."""
+    """The whole answer is given up because of ``error``. See ``Executor.handle_field_error``."""
 
     def __init__(self, error: QueryTooComplex) -> None:
         super().__init__(error.message)
@@ -56,15 +56,15 @@ class AnswerGivenUp(Exception):
 
 
 class Kind(NamedTuple):
-    """A type, whether or not it may be null: for a value that is not, the two are the same.
+    """How values of a type are completed. Nullability does not matter for a value that is not null.
 
     Attributes:
-        kept: the type that is meant, whose ``id`` finds this.
+        kept: the type. The reference keeps its ``id`` valid, by which this is found.
         named: the type without its non-null.
-        plain: of a leaf, the class of values that are sent as they are.
-        coerce: of a leaf, makes others fit to send.
-        complete: of what is no leaf, the executor's method that completes a value.
-        is_float: whether it is a float that is never null.
+        plain: of a leaf type, the class of values that need no coercion.
+        coerce: of a leaf type, coerces other values.
+        complete: of other types, the name of the executor's method that completes a value.
+        is_float: whether it is a non-null float.
     """
 
     kept: Any
@@ -75,8 +75,8 @@ class Kind(NamedTuple):
     is_float: bool = False
 
 
-class Turns:
-    """Shares the turns of the loop among answers: how much of the present one is taken, and which wait."""
+class FieldPacer:
+    """Shares the iterations of the event loop among answers, so that none blocks it for long."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -84,22 +84,22 @@ class Turns:
         self._is_due = False
 
     def take(self, fields: int) -> None:
-        """Count fields that are completed in this turn."""
+        """Count fields that are completed in this iteration."""
         self._taken += fields
         self._call()
 
     async def wait(self) -> None:
-        """Wait until there is room in a turn: at once, where the present one has it."""
-        while self._taken > HELD_FIELDS:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+        """Return in an iteration that has room for more fields, at once if the current one has."""
+        while self._taken > PACED_FIELDS:
+            resumed = asyncio.get_running_loop().create_future()
+            self._waiting.append(resumed)
             self._call()
-            await turn
+            await resumed
 
     @property
-    def is_over(self) -> bool:
-        """Whether as much of the present turn is taken as may be."""
-        return self._taken > HELD_FIELDS
+    def is_full(self) -> bool:
+        """Whether the current iteration has no room for more fields."""
+        return self._taken > PACED_FIELDS
 
     def _call(self) -> None:
         if not self._is_due:
@@ -109,25 +109,25 @@ class Turns:
     def _next(self) -> None:
         self._taken, self._is_due = 0, False
         for _ in range(min(_WOKEN, len(self._waiting))):
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            resumed = self._waiting.popleft()
+            if not resumed.done():
+                resumed.set_result(None)
         if self._waiting:
             self._call()
 
 
 class AnswerLimits:
-    """The bound on answers of one schema, and what is computed once for it. ``max_bytes`` are those of its JSON."""
+    """The limit on answers of one schema, ``max_bytes`` of JSON, and what is computed once for the schema."""
 
     def __init__(self, schema: GraphQLSchema, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self.turns = Turns()
+        self.pacer = FieldPacer()
         self.kinds = _kinds_of(schema)
 
 
 @cache
 def _kinds_of(schema: GraphQLSchema) -> dict[int, Kind]:
-    """The type of every field, and of every item of a list, by the type's ``id``."""
+    """Return how to complete the values of every field and list item, by the ``id`` of the type."""
     kinds: dict[int, Kind] = {}
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType):
@@ -152,26 +152,26 @@ def _note(kind: Any, kinds: dict[int, Kind]) -> None:
 
 
 class Answer:
-    """One answer that is being built. ``left`` is how many bytes it may still have."""
+    """One answer that is being built. ``left`` is how many more bytes it can have."""
 
-    __slots__ = ("_names", "kinds", "left", "limits", "paced", "turns")
+    __slots__ = ("_names", "kinds", "left", "limits", "paced", "pacer")
 
     def __init__(self, limits: AnswerLimits, *, paced: bool) -> None:
         self.limits = limits
         self.kinds = limits.kinds
-        self.turns = limits.turns
+        self.pacer = limits.pacer
         self.paced = paced
         self.left = limits.max_bytes
         self._names: dict[int, tuple[GroupedFieldSet, int]] = {}
 
     @property
-    def is_held(self) -> bool:
-        """Whether it must wait for a turn before it goes on."""
-        return self.paced and self.turns.is_over
+    def must_wait(self) -> bool:
+        """Whether the answer must wait for the next iteration."""
+        return self.paced and self.pacer.is_full
 
-    async def turn(self) -> None:
-        """Wait for a turn."""
-        await self.turns.wait()
+    async def wait(self) -> None:
+        """Wait for an iteration with room for more fields."""
+        await self.pacer.wait()
 
     def count(self, size: int) -> None:
         """Count bytes. Raises AnswerGivenUp."""
@@ -186,11 +186,11 @@ class Answer:
             known = fields, _BRACES_BYTES + sum(map(len, fields)) + _PUNCTUATION_BYTES * len(fields)
             self._names[id(fields)] = known
         if self.paced:
-            self.turns.take(len(fields))
+            self.pacer.take(len(fields))
         self.count(known[1])
 
     def too_large(self) -> AnswerGivenUp:
-        """What says that the answer is too large."""
+        """Return the error for an answer that is too large."""
         message = (
             f"The response has more than {self.limits.max_bytes:,} bytes. Request smaller pages (`first`, `last`) or "
             "fewer fields with long texts, or use several operations."
@@ -199,10 +199,10 @@ class Answer:
 
 
 def json_size(value: object) -> int:
-    """How many bytes a leaf's value has as JSON, about."""
+    """Estimate the bytes of a leaf value in JSON."""
     if not isinstance(value, str | dict | list):
         return _VALUE_BYTES
     try:
         return len(orjson.dumps(value))
-    except TypeError:  # too deep, or a number that is too long: whoever writes it says so
+    except TypeError:  # nested too deeply, or a number that is too long: encoding the response fails
         return _VALUE_BYTES

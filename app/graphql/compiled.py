@@ -22,9 +22,9 @@ from graphql import (
 )
 from graphql.utilities.coerce_input_value import coerce_default_value
 
-from app.graphql.amounts import Amount, Program, Variables
+from app.graphql.arithmetic import Amount, Program, Variables
 from app.graphql.documents import Operation
-from app.graphql.given import has_variable, inside, value_of
+from app.graphql.values import has_variable, inside, value_of
 from clients.codes import Reason
 from clients.errors import QueryTooComplex
 

@@ -25,10 +25,10 @@ from graphql import (
     is_non_null_type,
 )
 
-from app.graphql.amounts import Variables
+from app.graphql.arithmetic import Variables
 from app.graphql.compiled import Compiler, Form, truth
 from app.graphql.documents import Operation
-from app.graphql.given import defaults
+from app.graphql.values import defaults
 from schema.costs import Costs, FieldCost
 
 _MAX_FORMS = 4

@@ -1,4 +1,4 @@
-"""Documents: parsed and validated once, remembered by their text."""
+"""Documents: parsed and validated once, and cached by their text."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from graphql import (
 from app.graphql.errors import RequestError, extensions, request_error, shaped
 from app.graphql.lexer import DocumentTooLargeError, parse_document
 from app.graphql.merging import TooManyError, conflicts
+from app.graphql.nul import nul_in_document
 from app.graphql.shape import excess
-from app.graphql.texts import nul_in_document
 from app.graphql.validation import invalid
 from clients.bounded import Lru
 from clients.codes import ErrorCode, Reason
@@ -35,7 +35,7 @@ _TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
 """Measured memory of a cached document: for each token, or, where it was refused, for each error."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
-"""What tells of the schema and of nothing else; ``_service`` is Apollo Federation's."""
+"""The fields of introspection; ``_service`` is Apollo Federation's."""
 
 _MAX_MESSAGE = 500
 
@@ -56,13 +56,14 @@ class Operation:
 
 
 class _Refusal(NamedTuple):
-    """Why a document is refused. Not an exception: one that is raised again and again keeps whatever raised it."""
+    """Why a document is refused. Not an exception: a cached one would keep the frames that it was raised in."""
 
+    code: ErrorCode
     errors: list[dict[str, Any]]
 
 
 class Documents:
-    """The documents this process knows. Limits are checked before anything that costs more than linear time."""
+    """The cache of documents. Limits are checked before everything that takes more than linear time."""
 
     def __init__(self, schema: GraphQLSchema, *, max_tokens: int, max_depth: int) -> None:
         self._schema = schema
@@ -76,7 +77,7 @@ class Documents:
         return self._known.weight
 
     def operation(self, source: str, name: str | None) -> Operation:
-        """The operation that a request asks for.
+        """Return the operation of a request.
 
         Raises:
             RequestError: for a document that does not parse or is not valid, and for a name it does not have.
@@ -87,7 +88,7 @@ class Documents:
             if (size := _kept_bytes(source, known)) <= _MAX_CACHED_BYTES:
                 self._known.put(source, known, size)
         if isinstance(known, _Refusal):
-            raise RequestError(known.errors, 400, well_formed=True)
+            raise RequestError(known.code, known.errors, 400, well_formed=True)
         return _named(known, name)
 
     def _checked(self, source: str) -> list[Operation] | _Refusal:
@@ -112,7 +113,7 @@ class Documents:
 
 
 def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
-    """About how much memory a document takes when it is remembered."""
+    """Estimate the memory of a cached document."""
     if isinstance(known, _Refusal):
         return len(source) + _ERROR_BYTES * len(known.errors)
     tokens: int = known[0].document.token_count if known else 0
@@ -120,17 +121,19 @@ def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
 
 
 def _too_complex(message: str, reason: Reason) -> _Refusal:
-    return _Refusal([shaped(message, extensions(ErrorCode.QUERY_TOO_COMPLEX, reason=reason))])
+    code = ErrorCode.QUERY_TOO_COMPLEX
+    return _Refusal(code, [shaped(message, extensions(code, reason=reason))])
 
 
 def _invalid(errors: list[GraphQLError], code: ErrorCode) -> _Refusal:
     return _Refusal(
-        [{**dict(error.formatted), "message": _message(error), "extensions": extensions(code)} for error in errors]
+        code,
+        [{**dict(error.formatted), "message": _message(error), "extensions": extensions(code)} for error in errors],
     )
 
 
 def _message(error: GraphQLError) -> str:
-    """What is wrong with the document. A literal that Python cannot take is told without Python's own words."""
+    """Return the message of an error, without Python's own text for a literal that it cannot convert."""
     message = error.message.partition(", but encountered error")[0]
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
 
@@ -155,7 +158,7 @@ def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 
 
 def _introspects_only(document: DocumentNode, operation: OperationDefinitionNode) -> bool:
-    """Whether an operation asks for nothing but the schema. Each fragment is looked at once."""
+    """Whether an operation selects only introspection. Each fragment is visited once."""
     fragments, seen = _fragments(document), set[str]()
 
     def only(selections: SelectionSetNode) -> bool:

@@ -1,4 +1,4 @@
-"""Execution: an operation and a context in, answers out."""
+"""Execution of operations: each event of a subscription, and each query or mutation, has one result."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
 from graphql.execution import create_source_event_stream
 
-from app.graphql.answers import HELD_FIELDS, AnswerGivenUp, AnswerLimits
+from app.graphql.answers import PACED_FIELDS, AnswerGivenUp, AnswerLimits
 from app.graphql.cost import CostModel
 from app.graphql.documents import Documents, Operation
 from app.graphql.errors import format_error, gateway_extensions, is_internal, shaped
 from app.graphql.executor import Executor
 from app.graphql.plain import PlainEvents
+from app.graphql.results import Error, Executed, Refused, Result
 from app.graphql.safe import is_safe
 from app.telemetry import Telemetry
 from clients.codes import Reason
-from clients.errors import QueryTooComplex
+from clients.errors import GatewayError, QueryTooComplex
 from resolvers.context import RequestContext
 from schema.costs import costs_of
 
-Payload = dict[str, Any]
-
 KEPT_ERRORS = 20
-"""How many errors of fields an answer that is given up has, and how many errors of ours are logged in full."""
+"""The most errors of fields in a result whose execution was given up, and the most internal errors that are logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineLimits:
-    """The bounds on one operation: its document, what it may cost, the bytes of each answer's JSON."""
+    """The limits of one operation: the size and depth of its document, its cost, the bytes of each result's JSON."""
 
     max_tokens: int
     max_depth: int
@@ -42,14 +41,14 @@ class EngineLimits:
 
 
 class _Started(NamedTuple):
-    """An operation that may be executed. ``reported`` is its cost, where the request asks for it."""
+    """An operation that may be executed. ``reported`` is its cost, if the request asks for it."""
 
     executor: Executor
     reported: int | None
 
 
 class Engine:
-    """Runs operations on the schema."""
+    """Executes operations of the schema."""
 
     def __init__(self, schema: strawberry.Schema, telemetry: Telemetry, limits: EngineLimits) -> None:
         self._schema = schema._schema
@@ -57,11 +56,11 @@ class Engine:
         self._max_cost = limits.max_cost
         self._costs = CostModel(self._schema, costs_of(schema))
         self._answer_limits = AnswerLimits(self._schema, limits.max_answer_bytes)
-        self.turns = self._answer_limits.turns
+        self.pacer = self._answer_limits.pacer
         self.documents = Documents(self._schema, max_tokens=limits.max_tokens, max_depth=limits.max_depth)
 
     def is_safe(self, operation: Operation) -> bool:
-        """Whether an operation may come by GET."""
+        """Whether an operation may be sent by GET."""
         return is_safe(self._schema, operation)
 
     async def execute(
@@ -71,33 +70,33 @@ class Engine:
         context: RequestContext,
         *,
         report_cost: bool = False,
-    ) -> Payload:
-        """The answer to a query or mutation. With ``report_cost``, its ``extensions`` say what the operation cost."""
+    ) -> Result:
+        """Execute a query or mutation. With ``report_cost``, ``extensions`` of the result has the operation's cost."""
         started = self._start(operation, variables, context, report_cost=report_cost)
-        payload = started if isinstance(started, dict) else await self._answer(started, context)
-        self._count(operation, payload)
-        return payload
+        result = started if isinstance(started, Refused) else await self._execute(started, context)
+        self._count(operation, failed=bool(result.errors))
+        return result
 
-    def answers(
+    def results(
         self,
         operation: Operation,
         variables: dict[str, Any] | None,
         context: RequestContext,
         *,
         report_cost: bool = False,
-    ) -> AsyncGenerator[Payload, None]:
-        """All the answers to any operation: one to a query or mutation. ``report_cost`` is as in ``execute``."""
-        answers = self.subscribe if operation.kind is OperationType.SUBSCRIPTION else self._one_answer
-        return answers(operation, variables, context, report_cost=report_cost)
+    ) -> AsyncGenerator[Result, None]:
+        """Execute any operation. A query or mutation has one result. ``report_cost`` is as in ``execute``."""
+        execute = self.subscribe if operation.kind is OperationType.SUBSCRIPTION else self._execute_once
+        return execute(operation, variables, context, report_cost=report_cost)
 
-    async def _one_answer(
+    async def _execute_once(
         self,
         operation: Operation,
         variables: dict[str, Any] | None,
         context: RequestContext,
         *,
         report_cost: bool = False,
-    ) -> AsyncGenerator[Payload, None]:
+    ) -> AsyncGenerator[Result, None]:
         yield await self.execute(operation, variables, context, report_cost=report_cost)
 
     async def subscribe(
@@ -107,11 +106,11 @@ class Engine:
         context: RequestContext,
         *,
         report_cost: bool = False,
-    ) -> AsyncGenerator[Payload, None]:
-        """The answers to a subscription, each with loaders of its own. A failure is the last of them."""
+    ) -> AsyncGenerator[Result, None]:
+        """Execute a subscription. Each event has a result and loaders of its own; a failure is the last result."""
         started = self._start(operation, variables, context, report_cost=report_cost)
-        if isinstance(started, dict):
-            self._count(operation, started)
+        if isinstance(started, Refused):
+            self._count(operation, failed=True)
             yield started
             return
         with closing(started.executor):
@@ -119,35 +118,34 @@ class Engine:
             if inspect.isawaitable(source):
                 source = await source
             if isinstance(source, ExecutionResult):
-                payload = self._payload(_refused(source), context)
-                self._count(operation, payload)
-                yield payload
+                self._count(operation, failed=True)
+                yield self._result(_without_paths(source), context)
                 return
-            payload, plain = {}, PlainEvents(started.executor, self._answer_limits)
+            failed, plain = False, PlainEvents(started.executor, self._answer_limits)
             try:
                 async with aclosing(cast("Any", source)):
                     async for event in source:
                         data = plain.data(event) if started.reported is None else None
-                        payload = await self._executed(started, event, context) if data is None else {"data": data}
-                        yield payload
-                        del event, data  # while it waits for the next one, nothing is kept of it
-                        payload = {"errors": True} if payload.get("errors") else {}
-            except Exception as error:  # noqa: BLE001 - whatever stops a source, its reader must be told
+                        result = await self._result_of(started, event, context) if data is None else Executed(data)
+                        failed = bool(result.errors)
+                        yield result
+                        del event, data, result  # nothing is kept of an event until the next one
+            except Exception as error:  # noqa: BLE001 - the reader gets an error whatever stops the source
                 failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
-                payload = self._payload(ExecutionResult(None, [failure]), context)
-                yield payload
-            self._count(operation, payload)
+                failed = True
+                yield self._result(ExecutionResult(None, [failure]), context)
+            self._count(operation, failed=failed)
 
-    async def _executed(self, started: _Started, event: object, context: RequestContext) -> Payload:
-        """The answer to one event, as the executor makes it."""
+    async def _result_of(self, started: _Started, event: object, context: RequestContext) -> Result:
+        """Execute the selection of a subscription for one event."""
         one = started.executor.build_per_event_executor(event)
         one.context_value = context.renewed()
-        return await self._answer(_Started(one, started.reported), one.context_value, serially=False)
+        return await self._execute(_Started(one, started.reported), one.context_value, serially=False)
 
     def _start(
         self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext, *, report_cost: bool
-    ) -> _Started | Payload:
-        """An operation ready to be executed, or the answer to one that is not executed.
+    ) -> _Started | Refused:
+        """Prepare an operation to be executed, unless it costs too much or its variables are wrong.
 
         Deletes variables that the operation does not declare, so that a subscription does not keep them in memory.
         """
@@ -158,10 +156,11 @@ class Engine:
         try:
             cost = self._costs.cost(operation, variables)
         except QueryTooComplex as error:
-            return {"errors": [_told(error, context)]}
+            return Refused.by(error, context.request_id)
         if cost > self._max_cost:
-            refusal: Payload = {"errors": [_told(self._too_costly(cost), context)]}
-            return refusal | (self._report(cost, context) if report_cost else {})
+            refused = Refused.by(self._too_costly(cost), context.request_id)
+            refused.extensions = self._report(cost, context) if report_cost else None
+            return refused
         executor = Executor.build(
             self._schema,
             operation.document,
@@ -170,8 +169,8 @@ class Engine:
             operation_name=operation.name,
         )
         if isinstance(executor, list):
-            return self._payload(ExecutionResult(None, executor), context)
-        bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > HELD_FIELDS)
+            return self._refused(executor, context)
+        bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > PACED_FIELDS)
         return _Started(bound, cost if report_cost else None)
 
     def _too_costly(self, cost: int) -> QueryTooComplex:
@@ -181,70 +180,68 @@ class Engine:
             reason=Reason.COST,
         )
 
-    def _report(self, cost: int, context: RequestContext) -> Payload:
-        """What ``extensions`` say of an operation's cost."""
+    def _report(self, cost: int, context: RequestContext) -> dict[str, Any]:
+        """Return the ``extensions`` of a result whose request asks for the cost."""
         calls = context.calls
         return {
-            "extensions": {
-                "cost": {
-                    "requested": cost,
-                    "limit": self._max_cost,
-                    "upstreamCalls": calls.made,
-                    "upstreamCallsLimit": calls.limit,
-                }
+            "cost": {
+                "requested": cost,
+                "limit": self._max_cost,
+                "upstreamCalls": calls.made,
+                "upstreamCallsLimit": calls.limit,
             }
         }
 
-    async def _answer(self, started: _Started, context: RequestContext, *, serially: bool | None = None) -> Payload:
+    async def _execute(self, started: _Started, context: RequestContext, *, serially: bool | None = None) -> Result:
         executor = started.executor
+        result: Result
         try:
-            result = executor.execute_operation(serially)
-            payload = self._payload(await result if inspect.isawaitable(result) else result, context)
+            executed = executor.execute_operation(serially)
+            result = self._result(await executed if inspect.isawaitable(executed) else executed, context)
         except AnswerGivenUp as given_up:
             executor.give_up()
-            kept = executor.collected_errors.errors[:KEPT_ERRORS]
-            payload = self._payload(ExecutionResult(None, kept), context)
-            payload = {"errors": [_told(given_up.error, context), *payload.get("errors", [])], "data": None}
+            first = shaped(given_up.error.message, gateway_extensions(given_up.error, context.request_id))
+            kept = self._sent(executor.collected_errors.errors[:KEPT_ERRORS], context)
+            result = Executed(None, [first, *kept])
         finally:
             executor.close()
-        return payload if started.reported is None else payload | self._report(started.reported, context)
+        if started.reported is not None:
+            result.extensions = self._report(started.reported, context)
+        return result
 
-    def _payload(self, result: Any, context: RequestContext) -> Payload:
-        payload: Payload = {}
-        if result.errors:
-            for error in [error for error in result.errors if is_internal(error)][:KEPT_ERRORS]:
-                self._log(error, context)
-            payload["errors"] = [format_error(error, context.request_id) for error in result.errors]
-        if result.data is not None or not _before_execution(result):
-            payload["data"] = result.data
-        return payload
+    def _result(self, result: Any, context: RequestContext) -> Result:
+        """Return graphql-core's result as it is sent. One without ``data`` is a request error (GraphQL, 7.1)."""
+        errors: list[GraphQLError] = result.errors
+        if not errors:
+            return Executed(result.data)
+        if result.data is None and all(error.path is None for error in errors):
+            return self._refused(errors, context)
+        return Executed(result.data, self._sent(errors, context))
 
-    def _log(self, error: GraphQLError, context: RequestContext) -> None:
-        """An error of ours, in full, for the log alone."""
-        self._telemetry.log.error(
-            "internal error",
-            request_id=context.request_id,
-            path=error.path,
-            exc_info=error.original_error or error,
-        )
+    def _refused(self, errors: list[GraphQLError], context: RequestContext) -> Refused:
+        original = errors[0].original_error
+        retry_after = original.retry_after_seconds if isinstance(original, GatewayError) else None
+        return Refused(self._sent(errors, context), retry_after_seconds=retry_after)
 
-    def _count(self, operation: Operation, payload: Payload) -> None:
-        self._telemetry.operation_ended(operation.kind.value, "error" if payload.get("errors") else "ok")
+    def _sent(self, errors: list[GraphQLError], context: RequestContext) -> list[Error]:
+        """Return errors as they are sent. The first internal ones are logged in full."""
+        for error in [error for error in errors if is_internal(error)][:KEPT_ERRORS]:
+            self._telemetry.log.error(
+                "internal error",
+                request_id=context.request_id,
+                path=error.path,
+                exc_info=error.original_error or error,
+            )
+        return [format_error(error, context.request_id) for error in errors]
+
+    def _count(self, operation: Operation, *, failed: bool) -> None:
+        self._telemetry.operation_ended(operation.kind.value, "error" if failed else "ok")
 
 
-def _told(error: QueryTooComplex, context: RequestContext) -> dict[str, Any]:
-    return shaped(error.message, gateway_extensions(error, context.request_id))
-
-
-def _refused(result: ExecutionResult) -> ExecutionResult:
-    """The result of a subscription that a resolver refused before its first event: a request error, without a path."""
+def _without_paths(result: ExecutionResult) -> ExecutionResult:
+    """Return the result of a subscription that was refused before its first event: its errors have no path."""
     errors = [
         error if error.original_error is None else GraphQLError(error.message, original_error=error.original_error)
         for error in result.errors or []
     ]
     return ExecutionResult(None, errors)
-
-
-def _before_execution(result: ExecutionResult) -> bool:
-    """Whether errors kept the operation from beginning; such an answer has no ``data`` (GraphQL, 7.1)."""
-    return bool(result.errors) and all(error.path is None for error in result.errors or [])

@@ -1,4 +1,4 @@
-"""GraphQL errors as clients see them: ``message``, ``locations``, ``path``, ``extensions``."""
+"""GraphQL errors as they are sent: ``message``, ``locations``, ``path``, ``extensions``."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ INTERNAL_MESSAGE = "The gateway had an internal error. Report the request id."
 
 
 class RequestError(Exception):
-    """A request that no operation came of. ``errors`` are ready to be sent; ``status`` is HTTP's.
+    """A request without an operation that can be executed.
 
-    ``well_formed`` requests failed as GraphQL, not as HTTP: plain ``application/json`` answers those with 200
-    (GraphQL over HTTP, 6.4.1).
+    Attributes:
+        code: of all its errors.
+        errors: as they are sent, without the request id.
+        http_status: for media types other than plain ``application/json``.
+        well_formed: whether the request is one by GraphQL over HTTP. If it is, the status for plain
+            ``application/json`` is 200 (GraphQL over HTTP, 6.4.1).
+        headers: of the response.
     """
 
     def __init__(
         self,
+        code: ErrorCode,
         errors: list[dict[str, Any]],
-        status: int,
+        http_status: int,
         *,
         well_formed: bool = False,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(errors[0]["message"])
+        self.code = code
         self.errors = errors
-        self.status = status
+        self.http_status = http_status
         self.well_formed = well_formed
         self.headers = headers or {}
 
@@ -37,23 +44,23 @@ class RequestError(Exception):
 def request_error(
     code: ErrorCode, message: str, status: int, *, well_formed: bool = False, reason: Reason | None = None
 ) -> RequestError:
-    """A request error of one message."""
-    return RequestError([shaped(message, extensions(code, reason=reason))], status, well_formed=well_formed)
+    """Make a request error of one message."""
+    return RequestError(code, [shaped(message, extensions(code, reason=reason))], status, well_formed=well_formed)
 
 
 def shaped(message: str, extensions_: dict[str, Any]) -> dict[str, Any]:
-    """An error without a place."""
+    """Make an error without a path."""
     return {"message": message, "extensions": extensions_}
 
 
 def extensions(code: ErrorCode, *, reason: Reason | None = None, request_id: str | None = None) -> dict[str, Any]:
-    """The extensions of an error that is none of the tree's."""
+    """Make the extensions of an error that is no ``GatewayError``."""
     facts = {"code": code.value, "reason": reason, "requestId": request_id, "retryable": False}
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def gateway_extensions(error: GatewayError, request_id: str) -> dict[str, Any]:
-    """The extensions of an error of the tree."""
+    """Make the extensions of a ``GatewayError``."""
     facts = {
         "code": error.code.value,
         "reason": error.reason,
@@ -66,15 +73,8 @@ def gateway_extensions(error: GatewayError, request_id: str) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def told(error: GatewayError | RequestError, request_id: str) -> list[dict[str, Any]]:
-    """The errors of a request that no operation came of, as they are sent."""
-    if isinstance(error, GatewayError):
-        return [shaped(error.message, gateway_extensions(error, request_id))]
-    return [{**one, "extensions": {**one["extensions"], "requestId": request_id}} for one in error.errors]
-
-
 def format_error(error: GraphQLError, request_id: str) -> dict[str, Any]:
-    """One error of an execution, as it is sent. What is not meant for the caller is INTERNAL_ERROR."""
+    """Return an error of an execution as it is sent. An internal error is sent without its message."""
     original = error.original_error
     if isinstance(original, GatewayError):
         message, facts = original.message, gateway_extensions(original, request_id)
@@ -84,14 +84,14 @@ def format_error(error: GraphQLError, request_id: str) -> dict[str, Any]:
         message, facts = error.message, extensions(ErrorCode.BAD_USER_INPUT, request_id=request_id)
     shape: dict[str, Any] = {"message": message}
     if error.locations:
-        shape["locations"] = [{"line": place.line, "column": place.column} for place in error.locations]
+        shape["locations"] = [{"line": one.line, "column": one.column} for one in error.locations]
     if error.path is not None:
         shape["path"] = error.path
     return {**shape, "extensions": facts}
 
 
 def is_internal(error: GraphQLError) -> bool:
-    """Whether the gateway, not the caller, is at fault: an exception of ours, or a record that breaks the schema."""
+    """Whether the gateway is at fault: an unexpected exception, or a value that the schema does not allow."""
     original = error.original_error
     if isinstance(original, GatewayError):
         return False

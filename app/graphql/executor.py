@@ -1,4 +1,4 @@
-"""graphql-core's executor, with bounds on bytes, errors and the time it holds the loop, and short ways for values."""
+"""graphql-core's executor, with limits on bytes, errors and the time it blocks the loop, and faster completion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLOAT_BYTES = 20
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    """Counts the bytes of an answer while it is built, and gives up where there are too many.
+    """Counts the bytes of an answer while it is built, and gives it up if there are too many.
 
     graphql-core 3.3.2 collects the root's fields for every event of a subscription, and memoises what it collects below
     them by the identity of that collection, for as long as the subscription lasts: a follower's memory grows with every
@@ -43,17 +43,17 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._root_fields: list[GroupedFieldSet] = []  # shared by the copies that graphql-core makes for the events
 
     def bound(self, limits: AnswerLimits, *, paced: bool) -> Self:
-        """Itself, within bounds. One that is ``paced`` yields to other operations; one with few values need not."""
+        """Limit its answer, and return itself. A ``paced`` answer yields to other operations; a small one need not."""
         self._answer = Answer(limits, paced=paced)
         return self
 
     @property
     def root_fields(self) -> GroupedFieldSet | None:
-        """The root's fields, once something was executed."""
+        """The root's fields; ``None`` before the first execution."""
         return self._root_fields[0] if self._root_fields else None
 
     def build_per_event_executor(self, payload: Any) -> Self:
-        """An executor for one event, whose answer is counted by itself."""
+        """Make the executor of one event, with limits of its own."""
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
         return one.bound(self._answer.limits, paced=self._answer.paced)
 
@@ -68,7 +68,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def execute_collected_root_fields(
         self, root_type: GraphQLObjectType, root_value: Any, grouped_field_set: GroupedFieldSet, *rest: Any
     ) -> Any:
-        """The values of the fields at the root. What is asked of the schema is answered at once."""
+        """Execute the root's fields. Fields of introspection are completed at once."""
         execute = super().execute_collected_root_fields
         return with_schema(
             self, root_type, grouped_field_set, lambda others: execute(root_type, root_value, others, *rest)
@@ -80,7 +80,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self.collected_errors.errors.clear()  # whose tracebacks refer to it
 
     def give_up(self) -> None:
-        """Stop what siblings of a field that was given up still do."""
+        """Cancel the siblings of the field that gave up the answer."""
         for future in list(self.background_futures):
             future.cancel()
 
@@ -93,7 +93,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """A value, as it is sent."""
+        """Complete a value."""
         answer = self._answer
         kind = answer.kinds.get(id(return_type))
         if kind is None or result is None or result is Undefined or isinstance(result, Exception):
@@ -124,11 +124,11 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """A value that is waited for. When it is there, it waits for a turn to be completed."""
+        """Complete a value that is awaited. It waits for the pacer before it is completed."""
         try:
             resolved = await result
-            if self._answer.is_held:
-                await self._answer.turn()
+            if self._answer.must_wait:
+                await self._answer.wait()
             completed = self.complete_value(return_type, field_details_list, info, path, resolved, position_context)
             if self.is_awaitable(completed):
                 completed = await completed
@@ -146,7 +146,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """A list's value, as it is sent.
+        """Complete a list.
 
         Finite floats are completed in one step: one by one, the 150,000 numbers of a hundred embeddings hold up
         the event loop for most of a second.
@@ -158,18 +158,18 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 answer.count(_FLOAT_BYTES * len(result))
                 return result
             if answer.paced and kind is not None and kind.coerce is None:
-                return self._in_turns(return_type.of_type, field_details_list, info, path, result)
+                return self._paced_list(return_type.of_type, field_details_list, info, path, result)
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    async def _in_turns(
+    async def _paced_list(
         self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
     ) -> list[Any]:
-        """A long list of objects, as ``complete_iterable_value`` completes it, yielding to other operations between."""
+        """Complete a long list of objects as ``complete_iterable_value`` does, but yield to other operations."""
         answer, done, waiting = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
         try:
             for index, item in enumerate(items):
-                if answer.is_held:
-                    await answer.turn()
+                if answer.must_wait:
+                    await answer.wait()
                 at = path.add_key(index, None)
                 if self.complete_list_item_value(item, done, item_type, field_details_list, info, at, None):
                     waiting[index] = asyncio.ensure_future(done[index])
@@ -184,19 +184,19 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         return done
 
     def collect_subfields(self, return_type: Any, field_details_list: FieldDetailsList) -> CollectedFields:
-        """The fields of an object, whose names are counted."""
+        """Collect the fields of an object, and count their names."""
         collected = self.fields_of(return_type, field_details_list)
         self._answer.count_fields(collected[0])
         return collected
 
     def fields_of(self, return_type: Any, field_details_list: FieldDetailsList) -> CollectedFields:
-        """The fields of an object, not counted."""
+        """Collect the fields of an object without counting them."""
         return super().collect_subfields(return_type, field_details_list)
 
     def handle_field_error(
         self, raw_error: Exception, return_type: Any, field_details_list: FieldDetailsList, path: Path
     ) -> None:
-        """An error of a field, unless the whole answer is given up."""
+        """Record the error of a field, unless it gives up the whole answer."""
         if isinstance(raw_error, AnswerGivenUp):
             raise raw_error
         super().handle_field_error(raw_error, return_type, field_details_list, path)

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: POST and GET, by the GraphQL-over-HTTP specification; subscriptions as streams."""
+"""``/graphql`` over HTTP: POST and GET by the GraphQL-over-HTTP specification, and subscriptions as streams."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ from app.asgi import (
     unless_left,
     write,
 )
+from app.auth import token_missing
 from app.callers import caller_of
-from app.doors import Doors
+from app.gateway import Gateway
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
+from app.graphql.nul import MESSAGE, nul_in_variables
 from app.graphql.refusals import refuse
+from app.graphql.results import Refused
 from app.graphql.streamed import relay
-from app.graphql.texts import MESSAGE, nul_in_variables
 from app.limits import CountedSend
-from app.places import Place
+from app.slots import Slot
 from clients.codes import ErrorCode, Reason
 from clients.errors import BadUserInput, GatewayError
 from resolvers.limits import LimitKind
@@ -44,16 +46,16 @@ from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 MAX_QUERY_FIELDS = 100
-"""How many parameters a query string may have."""
+"""The most parameters of a query string."""
 
 COST_HEADER = b"graphql-cost"
-"""``report`` asks for ``extensions.cost``, as Hot Chocolate has it; a request's own ``extensions`` can ask, too."""
+"""The header that requests ``extensions.cost`` if its value is ``report``, as in Hot Chocolate."""
 
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
 class GraphQLRequest(msgspec.Struct):
-    """What a client asks, however it came."""
+    """A GraphQL request, of any transport."""
 
     query: str
     operation_name: str | None
@@ -62,10 +64,10 @@ class GraphQLRequest(msgspec.Struct):
 
 
 class GraphQLHttp:
-    """The HTTP half of ``/graphql``, as bare ASGI: one answer in one body, or many as a stream."""
+    """``/graphql`` over HTTP, as bare ASGI: one result in one body, or many as a stream."""
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -82,9 +84,9 @@ class GraphQLHttp:
             raise _unacceptable(f"This address answers {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
         principal = caller_of(scope).signed_in()
         if principal is not None:
-            await send.count(self._doors.resources.limits, principal.user_id, LimitKind.GENERAL)
+            await send.count(self._gateway.resources.limits, principal.user_id, LimitKind.GENERAL)
         request = await self._request(scope, receive)
-        engine = self._doors.engine
+        engine = self._gateway.engine
         operation = engine.documents.operation(request.query, request.operation_name)
         media = accepts.choose(operation)
         self._allowed(scope, operation, principal)
@@ -92,37 +94,37 @@ class GraphQLHttp:
             raise _no_form(operation)
         report = request.report_cost or header(scope, COST_HEADER) == "report"
         leave = Leave()
-        context = self._doors.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
-        place: Place = scope["state"]["place"]
-        context.on_long, place.calls = place.lengthen, context.calls
+        context = self._gateway.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
+        slot: Slot = scope["state"]["slot"]
+        context.on_long, slot.calls = slot.lengthen, context.calls
         if (framing := FRAMINGS.get(media)) is not None:
-            if scope["state"].get("head"):  # what nobody will read is not begun: a model may be paid for it
+            if scope["state"].get("head"):  # nothing is started for HEAD: it could be paid
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
-            place.lengthen()
-            answers = engine.answers(operation, request.variables, context, report_cost=report)
+            slot.lengthen()
+            results = engine.results(operation, request.variables, context, report_cost=report)
             del request, context  # a subscription may run for hours
-            drain = self._doors.drain
+            drain = self._gateway.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
-                await unless_left(receive, relay(send, answers, framing, self._doors.heartbeat, leave))
+                await unless_left(receive, relay(send, results, framing, self._gateway.heartbeat, leave))
             return
-        with self._doors.drain.leaving(leave):
-            payload = await unless_left(
+        with self._gateway.drain.leaving(leave):
+            result = await unless_left(
                 receive, engine.execute(operation, request.variables, context, report_cost=report)
             )
-        status = 400 if "data" not in payload and media == RESPONSE_JSON else 200
-        body = orjson.dumps(payload)
-        place.size = len(body)
+        status = 400 if isinstance(result, Refused) and media == RESPONSE_JSON else 200
+        body = orjson.dumps(result.body())
+        slot.size = len(body)
         await respond(send, status, body, f"{media}; charset=utf-8")
 
     @contextmanager
     def _until_signed_out(self, principal: Principal | None, leave: Leave) -> Iterator[None]:
-        """Readers are let go when the token has expired and the grace is over, as on a socket."""
+        """Detach readers when the grace period after the token's expiry is over, as on a socket."""
         if principal is None:
             yield
             return
-        left = max(0.0, principal.expires_at - time.time()) + self._doors.resources.streams.limits.grace
+        left = max(0.0, principal.expires_at - time.time()) + self._gateway.resources.streams.limits.grace
         timer = asyncio.get_running_loop().call_later(left, leave.now, DetachReason.SIGNED_OUT)
         try:
             yield
@@ -131,8 +133,8 @@ class GraphQLHttp:
 
     def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:
-            self._doors.authenticator.principal(None)
-        if scope["method"] == "GET" and not self._doors.engine.is_safe(operation):
+            raise token_missing()
+        if scope["method"] == "GET" and not self._gateway.engine.is_safe(operation):
             what = (
                 "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that start a turn or stream"
             )
@@ -148,15 +150,15 @@ class GraphQLHttp:
             error.headers["Allow"] = "GET, POST"
             raise error
         _check_content_type(header(scope, b"content-type") or "")
-        return parse_request(parse_object(await self._doors.body(scope, receive)))
+        return parse_request(parse_object(await self._gateway.body(scope, receive)))
 
 
 def parse_request(body: dict[str, Any]) -> GraphQLRequest:
-    """A request from its JSON form, whichever transport it came by. Empties ``body``: a subscription may run for hours.
+    """Read a request from JSON, and empty ``body``: a subscription may run for hours.
 
     Raises:
-        BadUserInput: where a part is missing or of the wrong type.
-        RequestError: PERSISTED_QUERY_NOT_SUPPORTED, for a hash without its document; BAD_USER_INPUT, for NUL in a text.
+        BadUserInput: a part is missing or has the wrong type.
+        RequestError: PERSISTED_QUERY_NOT_SUPPORTED if there is no document, only its hash; BAD_USER_INPUT for NUL.
     """
     query, name, variables = body.get("query"), body.get("operationName"), body.get("variables")
     extensions = body.get("extensions")
@@ -171,15 +173,15 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
         raise BadUserInput("`variables` must be an object.", reason=Reason.REQUEST)
     if not isinstance(extensions, dict | None):
         raise BadUserInput("`extensions` must be an object.", reason=Reason.REQUEST)
-    if (place := nul_in_variables(variables)) is not None:
-        message = f"{MESSAGE} It is in variables.{place}." if place else MESSAGE
+    if (path := nul_in_variables(variables)) is not None:
+        message = f"{MESSAGE} It is in variables.{path}." if path else MESSAGE
         raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason=Reason.TEXT)
     body.clear()
     return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)
 
 
 def _names_a_document(body: dict[str, Any], extensions: object) -> bool:
-    """Whether a request names a document instead of having one: by a hash (Apollo), or by an id (urql, Relay)."""
+    """Whether a request names a persisted document, by a hash (Apollo) or by an id (urql, Relay)."""
     return body.get("documentId") is not None or (
         isinstance(extensions, dict) and extensions.get("persistedQuery") is not None
     )
@@ -218,13 +220,13 @@ def _from_query(query_string: bytes) -> GraphQLRequest:
 
 
 class Accepts:
-    """The media types that a client takes, its favourite first. Once the operation is known, the chosen one first."""
+    """The media types that a client accepts, the preferred one first; after ``choose``, the chosen one."""
 
     def __init__(self, media: list[str]) -> None:
         self.media = media
 
     def choose(self, operation: Operation) -> str | None:
-        """The form of an operation's answers; ``None`` where the client takes none of them."""
+        """Return the media type of an operation's results; ``None`` if the client accepts none that is possible."""
         subscribes = operation.kind is OperationType.SUBSCRIPTION
         forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
         possible = [media for media in self.media if media in forms]

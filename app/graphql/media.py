@@ -1,11 +1,13 @@
-"""What an answer looks like on the wire, and which of its forms a client takes (RFC 9110, 12.5.1)."""
+"""The media types of results: their encoding, and the choice by ``Accept`` (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
+
+from app.graphql.results import Result
 
 RESPONSE_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
@@ -14,10 +16,10 @@ MULTIPART = "multipart/mixed"
 HTML = "text/html"
 
 WHOLE = (RESPONSE_JSON, PLAIN_JSON)
-"""One answer in one body (GraphQL over HTTP)."""
+"""One result in one body (GraphQL over HTTP)."""
 
 _CACHED_CHARS = 256
-"""Clients send the same few headers again and again; a longer one is read each time, so that none fills the memory."""
+"""The longest header that is cached. Clients send the same few headers again and again."""
 
 _WILDCARDS = {"*/*": (PLAIN_JSON,), "application/*": (RESPONSE_JSON, PLAIN_JSON)}
 _KNOWN = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
@@ -28,7 +30,7 @@ MAX_ACCEPT_CHARS = 2048
 
 
 def accepted(accept: str | None) -> list[str]:
-    """The media types of ours that an ``Accept`` header takes, the client's favourite first."""
+    """Return the supported media types that an ``Accept`` header accepts, the preferred one first."""
     if not accept:
         return [PLAIN_JSON]
     read = _known if len(accept) <= _CACHED_CHARS else _known.__wrapped__
@@ -45,7 +47,7 @@ def _known(accept: str) -> tuple[str, ...]:
 
 
 def prefers_page(accept: str | None) -> bool:
-    """Whether a client names HTML, and likes nothing of ours as well or better: what a browser's address bar sends."""
+    """Whether a client prefers HTML to all supported media types, as a browser's address bar does."""
     for name, _ in _ranked(accept or ""):
         if name == HTML or name in _KNOWN or name in _WILDCARDS:
             return name == HTML
@@ -53,7 +55,7 @@ def prefers_page(accept: str | None) -> bool:
 
 
 def _ranked(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """What an ``Accept`` header takes of what there is here, with the parameters, the favourite first."""
+    """Return the known media types of an ``Accept`` header with their parameters, the preferred one first."""
     ranked: list[tuple[float, str, dict[str, str]]] = []
     for part in accept[:MAX_ACCEPT_CHARS].split(","):
         name, _, rest = part.partition(";")
@@ -85,15 +87,15 @@ def _is_subscription_spec(parameters: dict[str, str]) -> bool:
 
 
 class Framing(Protocol):
-    """How the answers of one operation follow one another in a body."""
+    """How the results of one operation follow one another in a body."""
 
     content_type: str
     begin: bytes
     heartbeat: bytes
     end: bytes
 
-    def answer(self, payload: dict[str, Any]) -> bytes:
-        """One answer."""
+    def result(self, result: Result) -> bytes:
+        """Encode one result."""
 
     def last(self, reason: str | None) -> bytes:
         """The end, with the reason why readers were detached where the framing has a place for it."""
@@ -107,9 +109,9 @@ class ServerSentEvents:
     heartbeat = b":\n\n"
     end = b"event: complete\ndata:\n\n"
 
-    def answer(self, payload: dict[str, Any]) -> bytes:
-        """A ``next`` event."""
-        return b"event: next\ndata: " + orjson.dumps(payload) + b"\n\n"
+    def result(self, result: Result) -> bytes:
+        """Encode a ``next`` event."""
+        return b"event: next\ndata: " + orjson.dumps(result.body()) + b"\n\n"
 
     def last(self, reason: str | None) -> bytes:
         """A ``complete`` event, with the reason as a comment."""
@@ -127,9 +129,9 @@ class MultipartSubscription:
     heartbeat = b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql"
     end = b"--\r\n"
 
-    def answer(self, payload: dict[str, Any]) -> bytes:
-        """A part with one payload."""
-        body = orjson.dumps({"payload": payload})
+    def result(self, result: Result) -> bytes:
+        """Encode a part with one payload."""
+        body = orjson.dumps({"payload": result.body()})
         return b"\r\nContent-Type: application/json\r\n\r\n" + body + b"\r\n--graphql"
 
     def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - there is no place for it
@@ -138,4 +140,4 @@ class MultipartSubscription:
 
 
 FRAMINGS: dict[str, Framing] = {EVENT_STREAM: ServerSentEvents(), MULTIPART: MultipartSubscription()}
-"""The media types that carry many answers."""
+"""The media types that carry many results."""

@@ -1,8 +1,8 @@
-"""Events of subscriptions whose selected fields are attributes: read in one step, without graphql-core's executor.
+"""A fast path for events of subscriptions whose selected fields are attributes.
 
-The executor takes 100 µs for an event of a text delta, this takes 3 µs. What it reads is what the executor would: the
-fields that the executor has collected, of the type that it would find, each coerced by its type. Whatever needs more
-than that, such as a resolver, a nested object, an error or a count of bytes near the bound, is left to the executor.
+graphql-core's executor takes 100 µs for an event with a text delta, this takes 3 µs. It reads the fields that the
+executor has collected, and coerces each by its type. The executor completes the event if that takes more: a resolver, a
+nested object, an error, or a size near the limit.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from resolvers.streams.events import Delivery, Event
 from schema.stream import EventField
 
 _MAX_CHAR_BYTES = 6
-"""What a character has at most as JSON: an escape."""
+"""The most bytes of a character in JSON: an escape."""
 
 _FIELD_CHARS = 32
-"""More than a field has besides its name and its text: punctuation, or a number."""
+"""More than the size of a field in JSON without its name and text: punctuation, or a number."""
 
 _SCALARS = frozenset({str, bool, int})
 
@@ -43,9 +43,9 @@ class _Form(NamedTuple):
 
     Attributes:
         key: the name of the field at the root.
-        names: every field in order, those that are ``__typename`` with the type's name.
-        fields: the others.
-        size: the characters of the answer, about, without the texts.
+        names: all fields in order, with the type's name for ``__typename``.
+        fields: those that are not ``__typename``.
+        size: the estimated characters of the result, without texts.
     """
 
     key: str
@@ -55,11 +55,11 @@ class _Form(NamedTuple):
 
 
 class PlainEvents:
-    """Answers events of one subscription, where nothing but attributes is selected of their type.
+    """Completes events of one subscription whose selected fields are all attributes.
 
     Args:
-        executor: the subscription's, which has executed an event before others are read here.
-        limits: the bound on an answer's bytes.
+        executor: of the subscription; it executes the first event.
+        limits: of the bytes of an answer.
     """
 
     def __init__(self, executor: Executor, limits: AnswerLimits) -> None:
@@ -87,7 +87,7 @@ class PlainEvents:
             if type(value) is not plain and not (value is None and nullable):
                 try:
                     value = coerce(value)
-                except Exception:  # noqa: BLE001 - the executor says what is wrong with it
+                except Exception:  # noqa: BLE001 - the executor reports the error
                     return None
                 if type(value) not in _SCALARS:
                     return None
@@ -97,7 +97,7 @@ class PlainEvents:
         return {form.key: data} if chars * _MAX_CHAR_BYTES < self._limits.max_bytes else None
 
     def _form(self, event: object, root: GroupedFieldSet) -> _Form | None:
-        """The form of the event's class, or ``None`` where a selected field is not an attribute."""
+        """Return the form of the event's class; ``None`` if a selected field is not an attribute."""
         if (kind := self._type_of(event, root)) is None:
             return None
         [(key, details)] = root.items()
@@ -116,7 +116,7 @@ class PlainEvents:
         return _Form(key, dict.fromkeys(selected, "") | names, tuple(fields), size)
 
     def _type_of(self, event: object, root: GroupedFieldSet) -> GraphQLObjectType | None:
-        """The event's type, where one field is at the root that has it."""
+        """Return the event's type if the root has one field."""
         schema = self._executor.schema
         if len(root) != 1 or schema.subscription_type is None:
             return None

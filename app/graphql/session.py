@@ -1,4 +1,4 @@
-"""A socket of the graphql-transport-ws protocol, from its sign-in to its end.
+"""A socket of the graphql-transport-ws protocol, from its sign-in to its close.
 
 A socket carries many operations; each runs as a task of its own with a context of its own. Pings on the wire, with a
 deadline for the pong, are uvicorn's (``ws_ping_interval``); those of the protocol are answered here.
@@ -19,39 +19,40 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, header, traceparent_of
 from app.callers import Caller, address_of
-from app.doors import Doors
 from app.drain import Stage, interruption, refusal
-from app.graphql.engine import Payload
-from app.graphql.errors import INTERNAL_MESSAGE, RequestError, told
+from app.gateway import Gateway
+from app.graphql.errors import INTERNAL_MESSAGE, RequestError
 from app.graphql.http import parse_request
+from app.graphql.results import Refused, Result
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
-from app.places import CallerKind, Place
 from app.shares import RETRY_SECONDS, Holding
+from app.slots import Slot
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.codes import Reason
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
+from clients.origin import Origin, Owner
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 MAX_OPERATIONS = 100
-"""Operations of one socket at a time."""
+"""The most operations of one socket at a time."""
 
 SMALL_CHARS = 128 * 1024
-"""An answer of more than this counts against its user while it waits to be read. A frame of a stream is smaller."""
+"""A larger result counts against its user while it waits to be read. A frame of a stream is smaller."""
 
 LAST_WORDS_SECONDS = 1.0
-"""How long a socket that closes waits until its readers have been detached."""
+"""How long a socket that closes waits until its readers are detached."""
 
 
 class Session:
-    """One socket: its sign-in, its operations, its end. ``GraphQLWebSocket`` has the meaning of the arguments."""
+    """One socket. ``GraphQLWebSocket`` documents the arguments."""
 
     def __init__(
         self,
-        doors: Doors,
+        gateway: Gateway,
         sockets: Sockets,
         scope: Scope,
         receive: Receive,
@@ -59,7 +60,7 @@ class Session:
         grace: float,
         init_seconds: float,
     ) -> None:
-        self._doors = doors
+        self._gateway = gateway
         self._sockets = sockets
         self._scope = scope
         self._request_id: str = scope["state"]["request_id"]
@@ -73,13 +74,13 @@ class Session:
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
         self._leave = Leave()
-        self._give_place: Callable[[], None] = sockets.strangers.join(address_of(scope), self._give_up)
+        self._give_slot: Callable[[], None] = sockets.anonymous.join(address_of(scope), self._give_up)
 
     async def run(self) -> None:
-        """Read until either side ends it; then stop every operation."""
+        """Read until either side closes the socket; then cancel every operation."""
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(self._left)
-        drain = self._doors.drain
+        drain = self._gateway.drain
         try:
             with drain.leaving(self._leave), drain.watched(self._draining):
                 if not drain.is_open:
@@ -88,7 +89,7 @@ class Session:
             if closed is not None:
                 await self._close(closed)
         finally:
-            self._give_place()
+            self._give_slot()
             if self._expiry is not None:
                 self._expiry.cancel()
             tasks = [reader, *self._operations.values()]
@@ -97,15 +98,15 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _left(self, reader: asyncio.Task[Closed | None]) -> None:
-        """Nothing more is read: the client has left, or is to be closed."""
+        """End the session: the client has left, or the socket has to close."""
         if not self._over.done() and not reader.cancelled():
             self._over.set_result(reader.result())
 
     async def _close(self, closed: Closed) -> None:
         """Close the socket.
 
-        Where the process is stopping, operations that the end of the grace cuts short get an error first, and a ping
-        says why the socket closes, which the close frame alone tells few clients.
+        If the process is stopping, operations that are cut short get an error first. A ping has the reason, since few
+        clients show that of the close frame.
         """
         if closed.code is Close.GOING_AWAY:
             for operation_id, task in list(self._operations.items()):
@@ -116,12 +117,12 @@ class Session:
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
     def _give_up(self) -> None:
-        """Newer sockets need the place, and this one has not signed in."""
+        """Close a socket that is not signed in, because a newer one needs its slot."""
         if not self._over.done():
             self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets wait for connection_init"))
 
     def _draining(self, stage: Stage) -> None:
-        """The process is stopping: close when the last operation has ended, or with the end of the grace."""
+        """Close when the last operation has ended, or at the end of the grace period, since the process is stopping."""
         if stage is Stage.CUTTING or not self._operations:
             self._go_away()
 
@@ -133,7 +134,7 @@ class Session:
         try:
             async with asyncio.timeout(self._init_seconds) as init:
                 while (text := await self._next()) is not None:
-                    await self._doors.turn(text)
+                    await self._gateway.pace(text)
                     await self._handle(message_of(text), len(text))
                     del text  # it may be large, and the next one may not come for hours
                     if self._principal is not None:
@@ -144,8 +145,8 @@ class Session:
             return closed
         except ClientLeft:
             return None
-        except Exception:  # an error of ours: the client gets a close code all the same
-            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+        except Exception:  # an internal error: the client gets a close code all the same
+            self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
 
@@ -186,7 +187,7 @@ class Session:
         parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
         given = parameters.get("authorization", header(self._scope, b"authorization"))
         try:
-            principal = self._doors.authenticator.principal(given if isinstance(given, str) else None)
+            principal = self._gateway.authenticator.principal(given if isinstance(given, str) else None)
         except (Unauthenticated, Forbidden) as error:
             raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
         self._admit(principal)
@@ -195,32 +196,32 @@ class Session:
         await self._tell({"type": "connection_ack"})
 
     def _admit(self, principal: Principal) -> None:
-        """Exchange the place of a stranger for one of the user's. Raises Closed."""
+        """Exchange the anonymous slot for one of the user's. Raises Closed."""
         try:
-            self._sockets.places.take(principal.user_id)
+            self._sockets.slots.take(principal.user_id)
         except RateLimited as error:
             raise Closed(Close.TOO_MANY, error.message) from error
         except Overloaded as error:
             raise Closed(Close.TRY_AGAIN_LATER, error.message) from error
-        self._give_place()
-        self._give_place = partial(self._sockets.places.give, principal.user_id)
+        self._give_slot()
+        self._give_slot = partial(self._sockets.slots.give, principal.user_id)
         self._principal = principal
-        self._scope["state"]["caller"] = Caller(CallerKind.USER, principal.user_id, principal)
+        self._scope["state"]["caller"] = Caller(Owner(principal.user_id), principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
         if frames is not None:
             meter = self._sockets.meters.of(principal.user_id)
-            frames.admit(meter, Holding(self._doors.places.bodies, principal.user_id))
+            frames.admit(meter, Holding(self._gateway.slots.pools[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
-        """The token has expired: nothing new begins, and the socket closes when its streams have ended."""
+        """Start no more operations since the token has expired, and close when the streams have ended."""
         self._expired = True
         if self._operations:
-            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._let_go)
+            self._expiry = asyncio.get_running_loop().call_later(self._grace, self._detach)
         else:
             self._sign_out()
 
-    def _let_go(self) -> None:
-        """The grace is over: readers are told so, with a cursor each, and the socket closes when they have heard it."""
+    def _detach(self) -> None:
+        """Detach the readers, each with a cursor, and then close: the grace period is over."""
         self._leave.now(DetachReason.SIGNED_OUT)
         self._expiry = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._sign_out)
 
@@ -236,7 +237,7 @@ class Session:
         if not isinstance(payload, dict):
             raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
         # refused here, not in a task: a client that does not read its refusals is not read any further
-        if not self._doors.drain.is_open:
+        if not self._gateway.drain.is_open:
             await self._fail(operation_id, refusal())
         elif self._expired:
             expired = Unauthenticated("The token has expired. Sign in again.", reason=Reason.TOKEN_EXPIRED)
@@ -246,84 +247,84 @@ class Session:
             await self._fail(
                 operation_id, RateLimited(message, reason=Reason.OPERATIONS, retry_after_seconds=RETRY_SECONDS)
             )
-        elif (place := await self._place(operation_id, self._principal, size)) is not None:
-            task = asyncio.create_task(self._operate(operation_id, self._principal, payload, place))
+        elif (slot := await self._slot(operation_id, self._principal, size)) is not None:
+            task = asyncio.create_task(self._operate(operation_id, self._principal, payload, slot))
             self._operations[operation_id] = task
-            task.add_done_callback(partial(self._done, operation_id, place))
+            task.add_done_callback(partial(self._done, operation_id, slot))
 
-    async def _place(self, operation_id: str, principal: Principal, size: int) -> Place | None:
-        """A place for an operation, which is counted; one over a limit is refused, and the socket lives on."""
-        place = None
+    async def _slot(self, operation_id: str, principal: Principal, size: int) -> Slot | None:
+        """Count an operation and take a slot for it, or refuse it if it exceeds a limit."""
+        slot = None
         try:
-            await self._doors.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-            place = self._doors.places.take(CallerKind.USER, principal.user_id)
-            place.hold_body(size)
+            await self._gateway.resources.limits.count(principal.user_id, LimitKind.GENERAL)
+            slot = self._gateway.slots.take(Owner(principal.user_id))
+            slot.hold_body(size)
         except (RateLimited, Overloaded) as error:
-            if place is not None:
-                place.leave()
+            if slot is not None:
+                slot.leave()
             await self._fail(operation_id, error)
             return None
-        return place
+        return slot
 
-    def _done(self, operation_id: str, place: Place, task: asyncio.Task[None]) -> None:
-        place.leave()
+    def _done(self, operation_id: str, slot: Slot, task: asyncio.Task[None]) -> None:
+        slot.leave()
         if not task.cancelled():
-            task.exception()  # seen: only a client that left in mid-refusal leaves one
+            task.exception()  # retrieved: only a client that left during a refusal causes one
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
         if self._operations:
             return
         if self._expired:
             self._sign_out()
-        elif not self._doors.drain.is_open:
+        elif not self._gateway.drain.is_open:
             self._go_away()
 
-    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
+    async def _operate(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
         try:
-            await place.enter()
-            with self._doors.drain.request():
-                await self._relay(operation_id, principal, payload, place)
+            await slot.enter()
+            with self._gateway.drain.request():
+                await self._relay(operation_id, principal, payload, slot)
         except ClientLeft:
             return
         except (GatewayError, RequestError) as error:
             await self._fail(operation_id, error)
-        except Exception:  # whatever went wrong, the client must not wait for ever
-            self._doors.telemetry.log.exception("internal error", request_id=self._request_id)
+        except Exception:  # an internal error: the client must not wait for ever
+            self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
-    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], place: Place) -> None:
+    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
         request = parse_request(payload)
-        operation = self._doors.engine.documents.operation(request.query, request.operation_name)
-        context = self._doors.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
-        context.on_long, place.calls = place.lengthen, context.calls
-        answers = self._doors.engine.answers(operation, request.variables, context, report_cost=request.report_cost)
+        operation = self._gateway.engine.documents.operation(request.query, request.operation_name)
+        context = self._gateway.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
+        context.on_long, slot.calls = slot.lengthen, context.calls
+        results = self._gateway.engine.results(operation, request.variables, context, report_cost=request.report_cost)
         del request, context  # a subscription may run for hours
         if operation.kind is OperationType.SUBSCRIPTION:
-            place.lengthen()
-            with self._doors.drain.stream():
-                await self._send_answers(operation_id, answers, place)
+            slot.lengthen()
+            with self._gateway.drain.stream():
+                await self._send_results(operation_id, results, slot)
         else:
-            await self._send_answers(operation_id, answers, place)
+            await self._send_results(operation_id, results, slot)
 
-    async def _send_answers(self, operation_id: str, answers: AsyncGenerator[Payload, None], place: Place) -> None:
+    async def _send_results(self, operation_id: str, results: AsyncGenerator[Result, None], slot: Slot) -> None:
         begun = False
-        async with aclosing(answers):
-            async for answer in answers:
-                if not begun and "data" not in answer:
-                    await self._tell({"id": operation_id, "type": "error", "payload": answer["errors"]})
+        async with aclosing(results):
+            async for result in results:
+                if not begun and isinstance(result, Refused):
+                    await self._tell({"id": operation_id, "type": "error", "payload": result.errors})
                     return
                 begun = True
-                text = _encoded({"id": operation_id, "type": "next", "payload": answer})
-                place.size += len(text)
-                del answer  # while it waits to be read, it is kept in one form
-                await self._put_answer(text)
+                text = _encoded({"id": operation_id, "type": "next", "payload": result.body()})
+                slot.size += len(text)
+                del result  # while it waits to be read, it is kept in one form
+                await self._put_result(text)
         await self._tell({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
-        await self._tell({"id": operation_id, "type": "error", "payload": told(error, self._request_id)})
+        await self._tell({"id": operation_id, "type": "error", "payload": Refused.by(error, self._request_id).errors})
 
-    async def _put_answer(self, text: str) -> None:
-        """Send an answer; a large one counts against its user until the client has read what is before it."""
+    async def _put_result(self, text: str) -> None:
+        """Send a result. A large one counts against its user until the client has read what precedes it."""
         if len(text) <= SMALL_CHARS or self._principal is None:
             await self._put(text)
             return

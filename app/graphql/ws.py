@@ -1,15 +1,12 @@
-"""GraphQL over WebSocket: the graphql-transport-ws protocol.
-
-Sockets begin here; ``Session`` serves each to its end.
-"""
+"""``/graphql`` over WebSocket, with the graphql-transport-ws protocol. ``Session`` serves each socket."""
 
 from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import retry_after
-from app.doors import Doors
 from app.drain import refusal
+from app.gateway import Gateway
 from app.graphql.session import Session
 from app.graphql.subprotocol import PROTOCOL, Close
 from app.sockets import Sockets
@@ -17,29 +14,29 @@ from clients.errors import GatewayError
 
 
 class GraphQLWebSocket:
-    """The WebSocket half of ``/graphql``, as bare ASGI.
+    """``/graphql`` over WebSocket, as bare ASGI.
 
     Args:
-        doors: the process.
-        sockets: what its sockets share.
+        gateway: what the endpoints share.
+        sockets: what the sockets share.
         grace: how long streams outlive their socket's token, in seconds.
-        init_seconds: how long a socket may take to sign in.
+        init_seconds: the timeout of the sign-in.
     """
 
-    def __init__(self, doors: Doors, sockets: Sockets, *, grace: float, init_seconds: float) -> None:
-        self._doors = doors
+    def __init__(self, gateway: Gateway, sockets: Sockets, *, grace: float, init_seconds: float) -> None:
+        self._gateway = gateway
         self._sockets = sockets
         self._grace = grace
         self._init_seconds = init_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket to its end; none begins while the process drains, or has all the sockets it takes."""
+        """Serve one socket. It is refused while the process drains, and if no slot is free."""
         await receive()
-        if not self._doors.drain.is_open:
-            await _turn_away(send, refusal())
+        if not self._gateway.drain.is_open:
+            await _refuse(send, refusal())
             return
-        if self._sockets.places.taken >= self._sockets.places.total:
-            await _turn_away(send, self._sockets.full())
+        if self._sockets.slots.taken >= self._sockets.slots.total:
+            await _refuse(send, self._sockets.full())
             return
         if PROTOCOL not in scope.get("subprotocols", []):
             # a browser shows the close code only where one of the protocols it offered was accepted
@@ -49,12 +46,12 @@ class GraphQLWebSocket:
             await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-        session = Session(self._doors, self._sockets, scope, receive, send, self._grace, self._init_seconds)
-        with self._doors.drain.socket():
+        session = Session(self._gateway, self._sockets, scope, receive, send, self._grace, self._init_seconds)
+        with self._gateway.drain.socket():
             await session.run()
 
 
-async def _turn_away(send: Send, error: GatewayError) -> None:
+async def _refuse(send: Send, error: GatewayError) -> None:
     """Refuse the handshake."""
     headers = {"content-type": "text/plain; charset=utf-8", **retry_after(error.retry_after_seconds)}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -8,7 +8,7 @@ import re
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import header
-from app.gate import Gate
+from app.endpoints import Endpoints
 from app.pages.local import is_local, local_token
 from app.pages.page import Markup, digest, filled, page, policy, read
 from app.pages.snippets import Snippet, snippets
@@ -31,9 +31,9 @@ _NO_PAGE = frozenset({"/v1"})
 class Landing:
     """Serves the landing page. In production it lists the endpoints only."""
 
-    def __init__(self, settings: Settings, gate: Gate) -> None:
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
         self._settings = settings
-        self._gate = gate
+        self._endpoints = endpoints
         style, script = read("landing.css"), read("landing.js")
         name = "landing-production.html" if settings.is_production else "landing.html"
         self._page = filled(read(name), _Kept({"style": Markup(style), "script": Markup(script)}))
@@ -62,7 +62,7 @@ class Landing:
 
     def _faults(self, scope: Scope) -> Markup:
         """Return a link to the embedded services' fault page, which only a browser on this machine can reach."""
-        url = self._gate.doors.fault_page if self._gate.doors else None
+        url = self._endpoints.gateway.fault_page if self._endpoints.gateway else None
         if url is None or not is_local(scope):
             return Markup()
         return Markup(f'<p>Make an embedded service fail: <a href="{html.escape(url)}">fault injection</a>.</p>')

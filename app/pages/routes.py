@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from app.gate import Gate
+from app.endpoints import Endpoints
 from app.pages.files import BUILT, PREFIX, SOURCES, Files, built
 from app.pages.landing import Landing
 from app.pages.page import page, policy
@@ -17,13 +17,13 @@ _DOCS_POLICY = policy(
 )
 
 
-def page_routes(settings: Settings, gate: Gate) -> list[BaseRoute]:
+def page_routes(settings: Settings, endpoints: Endpoints) -> list[BaseRoute]:
     """The routes. ``/docs`` is among them where it was built; FastAPI's own, which needs a CDN, stands in otherwise.
 
     In production there is none.
     """
     routes: list[BaseRoute] = [
-        Route("/", Landing(settings, gate), methods=["GET"]),
+        Route("/", Landing(settings, endpoints), methods=["GET"]),
         Mount(f"{PREFIX}/assets", Files(BUILT / "assets", hashed=True)),
         Mount(f"{PREFIX}/src", Files(SOURCES, hashed=False)),
     ]

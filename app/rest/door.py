@@ -1,4 +1,4 @@
-"""The REST door as bare ASGI: who comes in, which row of the table they ask, and what a refusal looks like."""
+"""REST as bare ASGI: sign-in, rate limits, routing and refusals."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import ClientLeft, traceparent_of
 from app.callers import caller_of
-from app.doors import Doors
+from app.gateway import Gateway
 from app.limits import CountedSend
-from app.places import CallerKind
 from app.rest.envelope import refuse
 from app.rest.idempotency import starts_nothing
 from app.rest.relay import Relay
@@ -16,15 +15,16 @@ from app.rest.secrets import refused
 from app.rest.table import counts_of, rows_at
 from clients.codes import Reason
 from clients.errors import BadUserInput, GatewayError, NotFound
+from clients.origin import Origin
 from resolvers.context import RequestContext
 from resolvers.limits import LimitKind
 
 
 class RestDoor:
-    """``/v1/*``, opened by a user's token, and ``/api/v1/agents/{user_id}/proxy*``, by that user's agents' secret."""
+    """``/v1/*``, with a user's token, and ``/api/v1/agents/{user_id}/proxy*``, with the secret of the user's agents."""
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -37,41 +37,42 @@ class RestDoor:
             await refuse(counted, error)
 
     async def _route(self, scope: Scope, receive: Receive, send: CountedSend) -> None:
-        context, counted = await self._let_in(scope, send)
+        context, counted = await self._sign_in(scope, send)
         found = rows_at(scope["path"])
         if not found:
             raise NotFound("This path does not exist.", reason=Reason.ROUTE)
         for row, named in found:
             if row.method == scope["method"]:
-                relay = Relay(self._doors, row, context, counted=counted)
+                relay = Relay(self._gateway, row, context, counted=counted)
                 await relay.answer(scope, receive, send, model=named.get("model"))
                 return
         allow = ", ".join(row.method for row, _ in found)
         await refuse(send, BadUserInput(f"This path allows only {allow}."), status=405, headers={"allow": allow})
 
-    async def _let_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
-        """The request's context, and whether it was counted as one that puts a model to work.
+    async def _sign_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
+        """Sign in and count a request, before any upstream call.
 
-        The secret is checked and the request counted before any upstream is called. A request that an earlier one
-        with its key will answer starts nothing.
+        A request is not counted as model work if an earlier one with the same idempotency key answers it.
+
+        Returns:
+            The context, and whether the request was counted as model work.
 
         Raises:
             Unauthenticated: the same for a wrong secret and for a user whom AMS does not know.
-            RateLimited: over one of the user's limits.
+            RateLimited: the request exceeds one of the user's rate limits.
         """
         context = self._opened(scope)
         kinds = counts_of(scope["path"], scope["method"])
         rows = (row for row, _ in rows_at(scope["path"]) if row.method == scope["method"])
         if any(starts_nothing(context, scope, row) for row in rows):
             kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
-        await send.count(self._doors.resources.limits, context.principal.user_id, *kinds)
-        if context.from_letta and not (await context.access.profile()).profile_exists:
+        await send.count(self._gateway.resources.limits, context.principal.user_id, *kinds)
+        if context.origin is Origin.LETTA and not (await context.access.profile()).profile_exists:
             raise refused()
         return context, LimitKind.LLM in kinds
 
     def _opened(self, scope: Scope) -> RequestContext:
-        """The context of a request whose secret is right. Raises Unauthenticated."""
+        """Return the context of a request that is signed in. Raises Unauthenticated."""
         caller = caller_of(scope)
-        principal, from_letta = caller.signed_in(), caller.kind is CallerKind.LETTA
-        request_id, traceparent = scope["state"]["request_id"], traceparent_of(scope)
-        return self._doors.context(principal, request_id, traceparent, from_letta=from_letta)
+        principal, request_id, traceparent = caller.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
+        return self._gateway.context(principal, request_id, traceparent, origin=caller.owner.origin)

@@ -1,7 +1,4 @@
-"""Errors in OpenAI's form: their statuses make its SDKs raise the right exception, and retry what a retry can help.
-
-An error has one body, whether it is an answer of its own or the last event of a stream.
-"""
+"""Errors in OpenAI's form. Their statuses make its SDKs raise the right exception, and retry if a retry can help."""
 
 from __future__ import annotations
 
@@ -37,11 +34,11 @@ _CODES: dict[str, str] = {
     Reason.CONTENT_FILTER: "content_filter",
 }
 _PATIENCE_SECONDS = 120
-"""What the two retries that OpenAI's SDKs make by default can wait out, a minute each."""
+"""The longest delay that the two default retries of OpenAI's SDKs cover, a minute each."""
 
 
 def envelope(error: GatewayError) -> dict[str, Any]:
-    """OpenAI's error body."""
+    """Return OpenAI's error body."""
     reason = error.reason or error.code.value
     body: dict[str, Any] = {
         "message": error.message,
@@ -55,7 +52,7 @@ def envelope(error: GatewayError) -> dict[str, Any]:
 
 
 def failure_event(ended: Ended) -> bytes:
-    """What the end of a stream that did not complete looks like: one error event, and no ``[DONE]``."""
+    """Encode the end of a stream that did not complete: one error event, and no ``[DONE]``."""
     if ended.outcome is StreamOutcome.COMPLETED:
         return b""
     error = (
@@ -65,21 +62,21 @@ def failure_event(ended: Ended) -> bytes:
 
 
 def error_event(error: GatewayError) -> bytes:
-    """The last event of a stream that an error ends."""
+    """Encode the last event of a stream that an error ends."""
     return b"data: " + orjson.dumps(envelope(error)) + b"\n\n"
 
 
 async def refuse(
     send: Send, error: GatewayError, *, status: int | None = None, headers: dict[str, str] | None = None
 ) -> None:
-    """An answer that carries nothing but an error.
+    """Send an error.
 
-    OpenAI's SDKs, Letta's among them, repeat 408, 409, 429 and every 5xx on their own, unless ``x-should-retry`` is
-    false: it is for an error that no retry helps, or none that comes so soon.
+    OpenAI's SDKs, and so Letta, repeat 408, 409, 429 and every 5xx unless ``x-should-retry`` is false: it is if no
+    retry helps within ``_PATIENCE_SECONDS``.
     """
-    told = {**refusal_headers(error), **(headers or {})}
+    fields = {**refusal_headers(error), **(headers or {})}
     status = status or error.http_status
     helps = error.retryable and (error.retry_after_seconds or 0) <= _PATIENCE_SECONDS
     if not helps and (status in {408, 409, 429} or status >= 500):
-        told["x-should-retry"] = "false"
-    await respond(send, status, orjson.dumps(envelope(error)), JSON, told)
+        fields["x-should-retry"] = "false"
+    await respond(send, status, orjson.dumps(envelope(error)), JSON, fields)

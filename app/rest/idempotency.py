@@ -1,7 +1,7 @@
-"""``Idempotency-Key`` at ``/v1``: a request that is sent again gets what the first one has begun or done.
+"""``Idempotency-Key`` of ``/v1``: a request that is sent again gets the stream or answer of the first one.
 
-A key is one of its user's. It stands for a stream, which is attached to, or for a whole answer, which is kept; what
-broke off or failed frees it.
+Keys are counted by user. A key names a stream, to which the request attaches, or a whole answer, which is kept. A
+request that failed frees its key.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from contextlib import suppress
 from starlette.types import Scope
 
 from app.asgi import header
-from app.rest.table import Keys, Row
+from app.rest.table import Row
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict
 from clients.litellm import ModelAnswer
+from clients.origin import Origin
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
@@ -23,15 +24,15 @@ from resolvers.once import OVERHEAD_BYTES, Act
 
 
 def key_of(scope: Scope, row: Row) -> str | None:
-    """The key of a request as the gateway keeps it, or ``None`` where the client sent none.
+    """Return the key of a request as the gateway keeps it; ``None`` if the client sent none.
 
-    The proxies take none: Letta does not send any.
+    The proxies ignore the header: Letta does not send it.
 
     Raises:
         BadUserInput: reason ``KEY``, unless it has 1 to 200 printable ASCII characters.
     """
     given = header(scope, b"idempotency-key")
-    if given is None or row.keys is not Keys.TOKEN:
+    if given is None or row.origin is Origin.LETTA:
         return None
     try:
         return f"v1:{header_key(given)}"
@@ -42,7 +43,7 @@ def key_of(scope: Scope, row: Row) -> str | None:
 
 
 def starts_nothing(context: RequestContext, scope: Scope, row: Row) -> bool:
-    """Whether an earlier request with the same key will answer this one."""
+    """Whether an earlier request with the same key answers this one."""
     key = None
     with suppress(BadUserInput):
         key = key_of(scope, row)
@@ -50,7 +51,7 @@ def starts_nothing(context: RequestContext, scope: Scope, row: Row) -> bool:
 
 
 async def counted_start(context: RequestContext, key: str | None, *, counted: bool) -> bool:
-    """Count a request as model work that was not counted when it came in, and that no earlier one answers any more.
+    """Count a request as model work if it was not counted before, and no earlier request answers it any more.
 
     Returns:
         Whether it has been counted.
@@ -72,10 +73,10 @@ async def once(
     Args:
         context: the request.
         key: as ``key_of`` gives it.
-        digest: of the request; another one under the same key is refused.
-        act: asks for the answer.
+        digest: of the request; a request with the same key and another digest is refused.
+        act: requests the answer.
         counted: whether the request was counted against the user's limit on model work.
-        doubt: for an answer that must not be paid for twice; without it, what fails frees the key.
+        doubt: for an answer that must not be paid twice; without it, a failure frees the key.
 
     Raises:
         Conflict: reason ``KEY_REUSED``, or ``OUTCOME_UNKNOWN`` with a ``doubt``.
@@ -99,13 +100,13 @@ async def once(
 
 
 def check_stream(context: RequestContext, key: str | None) -> None:
-    """Raises Conflict (``KEY_REUSED``) where the key stands for an answer that is not streamed."""
+    """Raises Conflict (``KEY_REUSED``) if the key names an answer that is not streamed."""
     if key is not None and _is_whole(context, key):
         raise _reused()
 
 
 def _is_streamed(context: RequestContext, key: str) -> bool:
-    return context.resources.streams.attaches(context.principal.user_id, key, restarts=True)
+    return context.resources.streams.attaches(context.owner, key, restarts=True)
 
 
 def _is_whole(context: RequestContext, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""The one relay between the REST door and LiteLLM: a checked request in, the answer's bytes on as they come."""
+"""The relay from REST to LiteLLM: the request is checked, and the answer's bytes are passed on as they arrive."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_left, write
-from app.doors import Doors
 from app.drain import stream_cut
+from app.gateway import Gateway
 from app.heartbeat import Beating
 from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, once
 from app.rest.requests import Chat, Embeddings, check
-from app.rest.table import Keys, Row, Work
+from app.rest.table import Row, Work
 from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import ModelAnswer
+from clients.origin import Origin
 from resolvers import starts
 from resolvers.completing import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 from resolvers.context import RequestContext
@@ -37,32 +38,29 @@ _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
 
 class Relay:
-    """Answers one request of somebody who has been let in.
+    """Answers one request that is signed in. ``counted`` says whether it was counted as model work."""
 
-    ``counted`` says whether it was counted against the user's limit on model work.
-    """
-
-    def __init__(self, doors: Doors, row: Row, context: RequestContext, *, counted: bool) -> None:
+    def __init__(self, gateway: Gateway, row: Row, context: RequestContext, *, counted: bool) -> None:
         self._counted = counted
-        self._doors = doors
+        self._gateway = gateway
         self._row = row
         self._context = context
         self._litellm = context.resources.litellm
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, *, model: str | None) -> None:
-        """Answer it. ``model`` is the one named in the address. Raises GatewayError, ClientLeft."""
+        """Answer the request. ``model`` is the one in the path. Raises GatewayError or ClientLeft."""
         if self._row.work is Work.MODELS:
             await respond(send, 200, await self._models(model), JSON)
             return
         if self._row.work is Work.NO_MODELS:
             await respond(send, 200, b'{"object":"list","data":[]}', JSON)
             return
-        raw = await self._doors.body(scope, receive, from_letta=self._context.from_letta)
+        raw = await self._gateway.body(scope, receive, origin=self._context.origin)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
         asked = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
         once_key = key_of(scope, self._row)
-        scope["state"]["place"].lengthen()
+        scope["state"]["slot"].lengthen()
         pays = await self._context.access.model_key()
         if work is Work.CHAT and body.get("stream") is True:
             del raw, body
@@ -88,7 +86,7 @@ class Relay:
         answer = await ask(self._context.model_scope(), pays, sent)
         if (usage := answer.usage) is not None:
             kind = "embedding" if work is Work.EMBEDDINGS else "completion"
-            kind = kind if self._row.keys is Keys.TOKEN else "proxied"
+            kind = "proxied" if self._context.origin is Origin.LETTA else kind
             self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
         return answer
 
@@ -104,43 +102,41 @@ class Relay:
     async def _stream(
         self, pays: str, body: Vetted, once_key: str | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        options = body.get("stream_options")
-        wants_usage = isinstance(options, dict) and options.get("include_usage") is True
+        wants_usage = (body.get("stream_options") or {}).get("include_usage") is True
         request = msgspec.json.encode(payable(self._context, body, pays))
-        for_user = self._row.keys is Keys.TOKEN
-        stays = for_user and header(scope, b"x-stream-continue") == "true"
+        by_letta = self._context.origin is Origin.LETTA
+        stays = not by_letta and header(scope, b"x-stream-continue") == "true"
         source = CompletionSource(self._context, pays, request, wants_usage=wants_usage)
         request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
         body.clear()  # a stream keeps its request in one form, until it is sent
         del request
-        leave, drain, user_id = Leave(), self._doors.drain, self._context.principal.user_id
+        leave, drain = Leave(), self._gateway.drain
 
         async def relay() -> None:
             self._counted = await counted_start(self._context, once_key, counted=self._counted)
             check_stream(self._context, once_key)
             stream_request = StreamRequest(
-                # the user's own streams do not count against what Letta may run for them
-                owner_id=user_id if for_user else f"{user_id} by Letta",
-                kind="completion" if for_user else "proxied",
+                owner=self._context.owner,
+                kind="proxied" if by_letta else "completion",
                 source=lambda: source,
                 on_disconnect=OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
                 key=once_key,
                 fingerprint=digest,
                 restarts=True,
                 starter=self._context,
-                on_reuse=starts.refund(self._context) if self._counted and for_user else None,
+                on_reuse=starts.refund(self._context) if self._counted and not by_letta else None,
                 unknown=None if once_key is None else MAY_BE_PAID,
-                retained=for_user,
+                retained=not by_letta,
                 request_bytes=request_bytes,
             )
             async with self._context.resources.streams.start(stream_request) as stream:
                 del stream_request  # it keeps what is sent
-                named = {"x-stream-id": stream.id} if for_user else {}
+                named = {} if by_letta else {"x-stream-id": stream.id}
                 with stream.log.reading(0):  # upstream bytes are kept until they are read
                     stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
                 self._context.forget()
-                await _copy(send, stream.log, self._doors.heartbeat, leave)
+                await _copy(send, stream.log, self._gateway.heartbeat, leave)
 
         with drain.stream(), drain.leaving(leave):
             await unless_left(receive, relay())
@@ -158,7 +154,7 @@ def _by_body(body: dict[str, Any]) -> Work:
 
 
 async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
-    """Each upstream event's bytes as they came, a comment when nothing comes for a heartbeat, to the end.
+    """Send each upstream event's bytes as they arrived, and a comment after a heartbeat interval without any.
 
     A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
     """
@@ -180,7 +176,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
 
 
 def _chunks(batch: list[Entry]) -> Iterator[bytes]:
-    """The bytes of some events, in chunks of ``MAX_FRAME_BYTES`` at most: a slow reader holds no more than one."""
+    """Yield the bytes of events in chunks of ``MAX_FRAME_BYTES`` at most: a slow reader holds no more than one."""
     waiting: list[bytes] = []
     size = 0
     for entry in batch:

@@ -1,7 +1,7 @@
-"""What a request to a model may say: OpenAI's parameters, each in its shape.
+"""The request bodies of ``/v1``: OpenAI's parameters and their types.
 
-LiteLLM takes its own parameters in the same place: where to call and with whose key, which answer to invent, what to
-log, whom to charge. So what is not named here is refused, not passed on (decision 0019).
+LiteLLM has parameters of its own in the same object: the URL and key to call, a mock answer, what to log, whom to
+charge. Parameters that are not named here are therefore refused, not passed on (decision 0019).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _Object = dict[str, Any]
 
 
 class ImageUrl(msgspec.Struct):
-    """Where an image is: its data URL or its address."""
+    """An image: its data URL or its address."""
 
     url: str
 
 
 class Part(msgspec.Struct):
-    """One part of what a message says."""
+    """One part of a message's content."""
 
     type: str
     text: str | None = None
@@ -71,7 +71,7 @@ class Format(msgspec.Struct):
 
 
 class Chat(msgspec.Struct, forbid_unknown_fields=True):
-    """A chat completion's body. Models have words of their own for how they think and choose: the last six."""
+    """The body of a chat completion. The last six parameters are those of single models or providers."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -118,7 +118,7 @@ class Chat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
-    """An embeddings request's body."""
+    """The body of an embeddings request."""
 
     model: str
     input: str | list[str | int | list[int]]
@@ -129,20 +129,19 @@ class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
-_PLACE = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
+_PARAM = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
 _SHOWN = 100
-"""How many characters of a caller's own words are given back."""
+"""How many characters of the request an error message repeats."""
 
 
 def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
-    """Let a body through that has this shape, and sends LiteLLM nowhere.
+    """Check the types of a body's parameters, and vet it.
 
     Returns:
-        The body without parameters that this API does not take and that say nothing: null ones, and empty ``metadata``.
+        The body without unknown parameters that have no effect: null ones, and empty ``metadata``.
 
     Raises:
-        BadUserInput: reason ``UNKNOWN_PARAMETER`` or ``REQUEST``, or one of ``vet_chat``'s; its ``param`` names the
-            place.
+        BadUserInput: reason ``UNKNOWN_PARAMETER`` or ``REQUEST``, or one of ``vet_chat``'s; ``param`` is the parameter.
     """
     silent = [name for name in body.keys() - set(shape.__struct_fields__) if _says_nothing(name, body[name])]
     if silent:
@@ -158,13 +157,13 @@ def _says_nothing(name: str, value: object) -> bool:
     return value is None or (name == "metadata" and value == {})
 
 
-def _refusal(told: str) -> BadUserInput:
-    if unknown := _UNKNOWN.match(told):
+def _refusal(message: str) -> BadUserInput:
+    if unknown := _UNKNOWN.match(message):
         name = unknown[1][:_SHOWN]
         return BadUserInput(f"Unknown parameter: {name!r}.", reason=Reason.UNKNOWN_PARAMETER, details={"param": name})
-    place = _PLACE.search(told) or _MISSING.match(told)
-    return _wrong(place[1][:_SHOWN] if place else None, f"{told[: 2 * _SHOWN]}.")
+    param = _PARAM.search(message) or _MISSING.match(message)
+    return _wrong(param[1][:_SHOWN] if param else None, f"{message[: 2 * _SHOWN]}.")
 
 
-def _wrong(place: str | None, message: str) -> BadUserInput:
-    return BadUserInput(message, reason=Reason.REQUEST, details={"param": place} if place else None)
+def _wrong(param: str | None, message: str) -> BadUserInput:
+    return BadUserInput(message, reason=Reason.REQUEST, details={"param": param} if param else None)

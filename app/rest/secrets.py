@@ -1,7 +1,7 @@
-"""Who may come in at a user's proxy: that user's agents, by their secret, and Letta, by the key it has for everybody.
+"""The secrets that a user's proxy accepts: the one of the user's agents, and Letta's own key.
 
 Letta 0.16.8 cannot send the agent's secret everywhere: with embeddings, and with chat through its base provider, it
-sends one server-wide key of its own (Supabase contract). Neither secret says anything at any other door.
+sends one server-wide key of its own (Supabase contract). Other endpoints accept neither.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from resolvers.principal import Principal, Role
 
 
 def agent_secret(master_key: str, user_id: str) -> str:
-    """The secret of a user's agents. One user's says nothing of another's."""
+    """Return the secret of a user's agents. It does not reveal any other user's."""
     digest = hmac.new(master_key.encode(), f"agent-secret:v1:{user_id}".encode(), hashlib.sha256).hexdigest()
     return f"ag-{user_id}-{digest}"
 
 
 def is_user_id(text: str) -> bool:
-    """Whether it is a user id as tokens and AMS write it: a UUID in its canonical form."""
+    """Whether a text is a user id as in tokens and AMS: a UUID in its canonical form."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:
@@ -31,19 +31,19 @@ def is_user_id(text: str) -> bool:
 
 
 def refused() -> Unauthenticated:
-    """The one answer for a wrong secret, somebody else's, and a user who does not exist."""
+    """Return the error for a wrong secret, another user's secret, and a user who does not exist."""
     return Unauthenticated("The secret is not valid.", reason=Reason.TOKEN_INVALID)
 
 
 class ProxySecrets:
-    """What opens the proxy. Without ``master_key`` no agent's secret does; without ``letta_key`` Letta's does not."""
+    """Verifies secrets. Without a ``master_key``, no agent's is valid; without a ``letta_key``, Letta's is not."""
 
     def __init__(self, *, master_key: str | None, letta_key: str | None) -> None:
         self._master_key = master_key
         self._letta_key = letta_key
 
     def principal(self, authorization: str | None, user_id: str) -> Principal:
-        """The user whose proxy it is. Whether AMS knows them is still to be asked.
+        """Return the user of the proxy. AMS has still to confirm that the user exists.
 
         Raises:
             Unauthenticated: reason ``TOKEN_MISSING`` or ``TOKEN_INVALID``.

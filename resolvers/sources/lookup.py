@@ -122,7 +122,7 @@ class _Look:
 
     def _of_others(self) -> set[str]:
         """Return the runs of other messages: those that other keys have started."""
-        mine = self._context.resources.streams.of(self._context.principal.user_id)
+        mine = self._context.resources.streams.of(self._context.owner)
         return {
             stream.run_id for stream in mine if stream.run_id and stream.unknown and stream.key != self._attempt.key
         }

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable
 
 from clients.bounded import Quotas
+from clients.origin import Owner
 from resolvers.streams.attached import Attached, Starting
 from resolvers.streams.events import Delivery, Event, OnDisconnect
 from resolvers.streams.limits import OWNERS, StreamLimits, StreamMetrics, evicted, too_many_readers
@@ -38,22 +39,22 @@ class StreamHub:
         """The bytes that all streams take, about."""
         return self._memory.total
 
-    def get(self, stream_id: str, owner_id: str) -> Stream:
+    def get(self, stream_id: str, owner: Owner) -> Stream:
         """Return the owner's stream of that id. Raises NotFound."""
-        return self._registry.get(stream_id, owner_id)
+        return self._registry.get(stream_id, owner)
 
-    def of(self, owner_id: str) -> list[Stream]:
+    def of(self, owner: Owner) -> list[Stream]:
         """Return the owner's streams, oldest first."""
-        return self._registry.of(owner_id)
+        return self._registry.of(owner)
 
-    def attaches(self, owner_id: str, key: str, *, restarts: bool = False) -> bool:
+    def attaches(self, owner: Owner, key: str, *, restarts: bool = False) -> bool:
         """Whether a request with the owner's key would attach to a stream, or look for what one has sent."""
-        stream = self._registry.at_key(owner_id, key)
+        stream = self._registry.at_key(owner, key)
         return stream is not None and (stream.looks or not stream.is_restarted_by(restarts=restarts))
 
-    def earlier(self, owner_id: str, key: str) -> Stream | None:
+    def earlier(self, owner: Owner, key: str) -> Stream | None:
         """Return the last stream of the owner's key, from which a source that starts again can continue."""
-        return self._registry.at_key(owner_id, key)
+        return self._registry.at_key(owner, key)
 
     def start(self, request: StreamRequest) -> Starting:
         """Start a stream, or attach to the one that its key has started, for as long as the context lasts.
@@ -72,14 +73,14 @@ class StreamHub:
 
     def find_or_start(self, request: StreamRequest) -> tuple[Stream, bool]:
         """Return the stream of the request's key, or a new one, and whether it is new. Raises as ``start``."""
-        owner_id = request.owner_id
-        earlier = self._registry.by_key(owner_id, request.key, request.fingerprint)
+        owner = request.owner
+        earlier = self._registry.by_key(owner, request.key, request.fingerprint)
         if earlier is not None and not earlier.is_restarted_by(restarts=request.restarts):
             if earlier.evicted:
                 raise evicted()
             return earlier, False
-        self._check_readers(owner_id)
-        self._registry.check_room(owner_id, request.request_bytes, self.limits.max_streams_per_user)
+        self._check_readers(owner)
+        self._registry.check_room(owner, request.request_bytes, self.limits.max_streams_per_user)
         stream_id = f"stream:{uuid.uuid4()}"
         stream = Stream.of(request, stream_id, self._new_log(stream_id))
         if earlier is not None:
@@ -107,8 +108,8 @@ class StreamHub:
 
     def attach(self, stream: Stream, *, reads: bool) -> None:
         """Count a reader. Raises RateLimited."""
-        self._check_readers(stream.owner_id)
-        self._readers.add(stream.owner_id, 1)
+        self._check_readers(stream.owner)
+        self._readers.add(stream.owner, 1)
         stream.readers += 1
         stream.was_read = stream.was_read or reads
         stream.log.reader_may_return = False
@@ -118,13 +119,13 @@ class StreamHub:
     def detach(self, stream: Stream) -> None:
         """Count a reader no longer."""
         stream.readers -= 1
-        self._readers.add(stream.owner_id, -1)
+        self._readers.add(stream.owner, -1)
         if stream.readers == 0:
             self._unread(stream)
 
-    async def turn_begun(self, owner_id: str, conversation: str, *others: Waiters) -> None:
+    async def turn_begun(self, owner: Owner, conversation: str, *others: Waiters) -> None:
         """Wait until a turn of the owner's conversation begins here, or one of the others wakes."""
-        await self._pump.begun.woken((owner_id, conversation), *others)
+        await self._pump.begun.woken((owner, conversation), *others)
 
     def is_replay(self, stream: Stream, reader: object) -> bool:
         """Whether a reader attaches to a stream that it has not started, or to a further attempt of its key."""
@@ -168,8 +169,8 @@ class StreamHub:
         for stream in streams:
             stream.stop_timer()
 
-    def _check_readers(self, owner_id: str) -> None:
-        if not self._readers.has_room(owner_id):
+    def _check_readers(self, owner: Owner) -> None:
+        if not self._readers.has_room(owner):
             raise too_many_readers(self.limits.max_readers_per_user)
 
     def _unread(self, stream: Stream) -> None:

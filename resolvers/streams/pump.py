@@ -68,7 +68,7 @@ class Pump:
             if not stream.begun:
                 stream.begun = True
                 if stream.conversation is not None:
-                    self.begun.wake((stream.owner_id, stream.conversation))
+                    self.begun.wake((stream.owner, stream.conversation))
             size, weight = log.size, log.weight
             if weight > stream.weighed + WEIGHED_BYTES:
                 self._registry.grown(stream)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from clients.bounded import Kept, Quotas
 from clients.codes import Reason
 from clients.errors import Conflict, NotFound
+from clients.origin import Owner
 from resolvers.streams.limits import no_memory, over_quota, too_large_together, too_many_streams
 from resolvers.streams.stream import Stream
 
@@ -30,33 +31,33 @@ class StreamRegistry:
     def __init__(self, quotas: Quotas) -> None:
         self._quotas = quotas
         self._streams: dict[str, Stream] = {}
-        self._by_owner: defaultdict[str, dict[str, Stream]] = defaultdict(dict)
-        self._by_key: dict[tuple[str, str], Stream] = {}
-        self._running: defaultdict[str, set[str]] = defaultdict(set)
+        self._by_owner: defaultdict[Owner, dict[str, Stream]] = defaultdict(dict)
+        self._by_key: dict[tuple[Owner, str], Stream] = {}
+        self._running: defaultdict[Owner, set[str]] = defaultdict(set)
         self._kept: Kept[Stream] = Kept(quotas, self._evict)
 
-    def get(self, stream_id: str, owner_id: str) -> Stream:
+    def get(self, stream_id: str, owner: Owner) -> Stream:
         """The owner's stream of that id. Raises NotFound."""
         stream = self._streams.get(stream_id)
-        if stream is None or stream.owner_id != owner_id:
+        if stream is None or stream.owner != owner:
             raise NotFound("The stream does not exist, or its retention has ended.")
         return stream
 
-    def of(self, owner_id: str) -> list[Stream]:
+    def of(self, owner: Owner) -> list[Stream]:
         """The owner's streams, oldest first."""
-        return list(self._by_owner[owner_id].values()) if owner_id in self._by_owner else []
+        return list(self._by_owner[owner].values()) if owner in self._by_owner else []
 
     def all(self) -> list[Stream]:
         """Every stream."""
         return list(self._streams.values())
 
-    def at_key(self, owner_id: str, key: str) -> Stream | None:
+    def at_key(self, owner: Owner, key: str) -> Stream | None:
         """Return the stream that the owner's key has started, with any input."""
-        return self._by_key.get((owner_id, key))
+        return self._by_key.get((owner, key))
 
-    def by_key(self, owner_id: str, key: str | None, fingerprint: str) -> Stream | None:
+    def by_key(self, owner: Owner, key: str | None, fingerprint: str) -> Stream | None:
         """Return the stream that the owner's key has started. Raises Conflict (``KEY_REUSED``) for other input."""
-        stream = None if key is None else self.at_key(owner_id, key)
+        stream = None if key is None else self.at_key(owner, key)
         if stream is not None and stream.fingerprint != fingerprint:
             raise Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
         return stream
@@ -64,10 +65,10 @@ class StreamRegistry:
     def add(self, stream: Stream) -> None:
         """Add a stream that begins to run."""
         self._streams[stream.id] = stream
-        self._by_owner[stream.owner_id][stream.id] = stream
-        self._running[stream.owner_id].add(stream.id)
+        self._by_owner[stream.owner][stream.id] = stream
+        self._running[stream.owner].add(stream.id)
         if stream.key is not None:
-            self._by_key[stream.owner_id, stream.key] = stream
+            self._by_key[stream.owner, stream.key] = stream
         self._weigh(stream)
 
     @property
@@ -75,7 +76,7 @@ class StreamRegistry:
         """Whether no stream is running."""
         return not self._running
 
-    def check_room(self, owner_id: str, request_bytes: int, limit: int) -> None:
+    def check_room(self, owner: Owner, request_bytes: int, limit: int) -> None:
         """Check that the owner may start a stream, and evict the owner's ended ones to make room.
 
         Raises:
@@ -83,13 +84,13 @@ class StreamRegistry:
                 memory left.
             Overloaded: reason ``STREAM_MEMORY``, where all owners together have too little left.
         """
-        if len(self._running.get(owner_id, ())) >= limit:
+        if len(self._running.get(owner, ())) >= limit:
             raise too_many_streams(limit)
         more = STREAM_BYTES + request_bytes
-        self._kept.fit(owner_id, more=more)
-        if self._quotas.is_over(owner_id, more):
+        self._kept.fit(owner, more=more)
+        if self._quotas.is_over(owner, more):
             raise over_quota()
-        if not self._quotas.has_room(owner_id, more):
+        if not self._quotas.has_room(owner, more):
             raise no_memory()
 
     def grown(self, stream: Stream) -> None:
@@ -102,11 +103,11 @@ class StreamRegistry:
             RateLimited: reason ``STREAM_MEMORY``.
         """
         self._weigh(stream)
-        owner_id = stream.owner_id
-        if not self._quotas.is_over(owner_id):
+        owner = stream.owner
+        if not self._quotas.is_over(owner):
             return
-        self._kept.fit(owner_id)
-        if self._quotas.is_over(owner_id) and stream.weight * len(self._running.get(owner_id, ())) > self._quotas.each:
+        self._kept.fit(owner)
+        if self._quotas.is_over(owner) and stream.weight * len(self._running.get(owner, ())) > self._quotas.each:
             raise too_large_together()
 
     def _weigh(self, stream: Stream) -> None:
@@ -114,7 +115,7 @@ class StreamRegistry:
             return
         stream.weighed = stream.log.weight
         weight = STREAM_BYTES + stream.request_bytes + stream.weighed
-        self._quotas.add(stream.owner_id, weight - stream.weight)
+        self._quotas.add(stream.owner, weight - stream.weight)
         stream.weight = weight
 
     def retain(self, stream: Stream) -> bool:
@@ -122,46 +123,46 @@ class StreamRegistry:
         if stream.id not in self._streams:
             return False
         self._stopped(stream)
-        self._quotas.add(stream.owner_id, -stream.weight)
+        self._quotas.add(stream.owner, -stream.weight)
         stream.weight = 0
-        self._kept.put(stream.owner_id, stream.id, stream, STREAM_BYTES + stream.log.weight)
+        self._kept.put(stream.owner, stream.id, stream, STREAM_BYTES + stream.log.weight)
         return True
 
     def packed(self, stream: Stream) -> None:
         """Count an ended stream without readers again: it takes less memory, and can be evicted."""
-        if self._kept.get(stream.owner_id, stream.id) is not None and not stream.evicted:
-            self._kept.reweigh(stream.owner_id, stream.id, STREAM_BYTES + stream.log.weight)
+        if self._kept.get(stream.owner, stream.id) is not None and not stream.evicted:
+            self._kept.reweigh(stream.owner, stream.id, STREAM_BYTES + stream.log.weight)
 
     def free(self, stream: Stream) -> None:
         """Free a stream's key. The stream can still be read by its id."""
-        if stream.key is not None and self._by_key.get((stream.owner_id, stream.key)) is stream:
-            del self._by_key[stream.owner_id, stream.key]
+        if stream.key is not None and self._by_key.get((stream.owner, stream.key)) is stream:
+            del self._by_key[stream.owner, stream.key]
 
     def remove(self, stream: Stream) -> None:
         """Remove a stream and free its key."""
         stream.stop_timer()
         self._unlist(stream)
         self.free(stream)
-        self._kept.pop(stream.owner_id, stream.id)
-        self._quotas.add(stream.owner_id, -stream.weight)
+        self._kept.pop(stream.owner, stream.id)
+        self._quotas.add(stream.owner, -stream.weight)
         stream.weight = 0
 
     def _unlist(self, stream: Stream) -> None:
         if self._streams.pop(stream.id, None) is None:
             return
         self._stopped(stream)
-        mine = self._by_owner[stream.owner_id]
+        mine = self._by_owner[stream.owner]
         del mine[stream.id]
         if not mine:
-            del self._by_owner[stream.owner_id]
+            del self._by_owner[stream.owner]
 
     def _stopped(self, stream: Stream) -> None:
         """Count a stream as not running, if it was."""
-        running = self._running.get(stream.owner_id)
+        running = self._running.get(stream.owner)
         if running is not None:
             running.discard(stream.id)
             if not running:
-                del self._running[stream.owner_id]
+                del self._running[stream.owner]
 
     def _evict(self, stream: Stream) -> int | None:
         """Evict an ended stream's answer. Returns the bytes left, of its key if taken; ``None`` if it is read."""
@@ -169,7 +170,7 @@ class StreamRegistry:
             return None
         self._unlist(stream)
         stream.evict()
-        taken = stream.key is not None and self._by_key.get((stream.owner_id, stream.key)) is stream
+        taken = stream.key is not None and self._by_key.get((stream.owner, stream.key)) is stream
         if not taken:
             stream.stop_timer()
         return KEY_BYTES if taken else 0

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from clients.codes import Reason
 from clients.errors import GatewayError, NotFound
+from clients.origin import Owner
 from clients.outcome import is_unconfirmed
 from clients.usage import Usage
 from resolvers.streams.events import Ended, Event, OnDisconnect, StreamFailure, StreamOutcome, StreamStatus
@@ -47,7 +48,7 @@ class StreamTerms:
     """The part of a request that its stream keeps.
 
     Attributes:
-        owner_id: the owner.
+        owner: the owner.
         kind: the label of the stream in metrics.
         on_disconnect: what happens upstream when the last reader leaves.
         key: the stream key; ``None`` for a request that cannot be repeated.
@@ -61,7 +62,7 @@ class StreamTerms:
         request_bytes: the bytes that the request takes in memory while the stream runs.
     """
 
-    owner_id: str
+    owner: Owner
     kind: str
     on_disconnect: OnDisconnect
     key: str | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from clients.origin import Owner
+
 
 class Waiters:
     """Futures that are woken together. A single one is kept without a set, which takes 216 bytes."""
@@ -47,9 +49,9 @@ class KeyedWaiters:
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
-        self._waiters: dict[tuple[str, str], Waiters] = {}
+        self._waiters: dict[tuple[Owner, str], Waiters] = {}
 
-    async def woken(self, key: tuple[str, str], *others: Waiters) -> None:
+    async def woken(self, key: tuple[Owner, str], *others: Waiters) -> None:
         """Wait until a key's waiters, or one of the others, wake."""
         waiters = self._waiters.setdefault(key, Waiters())
         try:
@@ -58,7 +60,7 @@ class KeyedWaiters:
             if not waiters:
                 self._waiters.pop(key, None)
 
-    def wake(self, key: tuple[str, str]) -> None:
+    def wake(self, key: tuple[Owner, str]) -> None:
         """Wake a key's waiters."""
         if (waiters := self._waiters.get(key)) is not None:
             waiters.wake()

@@ -179,7 +179,7 @@ async def _cancel_run(info: Info, input: CancelRunInput) -> _Payload:  # noqa: A
 
 async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:  # noqa: A002 - as above
     streams = info.context.resources.streams
-    stream = streams.get(input.stream_id, info.context.principal.user_id)
+    stream = streams.get(input.stream_id, info.context.owner)
     await streams.cancel_and_wait(stream)
     return _Payload(stream=stream)
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from starlette.types import Receive, Scope, Send
 
 from app import connection as connection_module
-from app import crowd
+from app import idle_connections
 from app.connection import HELD_BYTES, LINGER_BYTES
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
 from tests.support.rawhttp import Raw, raw, statuses_of
@@ -372,7 +372,7 @@ async def test_one_connection_too_many_closes_the_one_that_has_waited_longest() 
 async def test_heads_that_are_not_complete_have_so_many_bytes_together(
     past: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crowd, "MAX_HEADS_BYTES", 3 * 1000)
+    monkeypatch.setattr(idle_connections, "MAX_HEADS_BYTES", 3 * 1000)
     part = HEAD + b"X: " + b"x" * (1000 - len(HEAD) - 3)
     async with sited() as site, AsyncExitStack() as stack:
         idle, first, second, third = [await stack.enter_async_context(site.connected()) for _ in range(4)]

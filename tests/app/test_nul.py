@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.graphql.texts import nul_in_variables
+from app.graphql.nul import nul_in_variables
 
 
 def nested(depth: int, value: object) -> object:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.outgoing import MIN_STEP_BYTES, Outgoing, Unsent, owner_of
+from clients.origin import Owner
 
 bound = pytest.mark.bound
 MIB = 2**20
@@ -113,7 +114,7 @@ class Connection:
 
 def connection(waiting: int, owner: str | None, address: str = "192.0.2.1") -> Connection:
     out, _ = outgoing(waiting)
-    state = {} if owner is None else {"caller": SimpleNamespace(owner=owner)}
+    state = {} if owner is None else {"caller": SimpleNamespace(owner=Owner(owner))}
     return Connection(out, {"state": state, "client": (address, 1)})
 
 

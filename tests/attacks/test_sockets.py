@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from app.embedded.people import GRACE
 from app.graphql.session import MAX_OPERATIONS
-from app.sockets import MAX_STRANGERS_PER_ADDRESS
+from app.sockets import MAX_ANONYMOUS_PER_ADDRESS
 from app.wire import SIGN_IN_BYTES
 from tests.support.attack import Target, attacked
 from tests.support.rawsocket import Op, frame, raw_socket, text
@@ -141,7 +141,7 @@ async def test_nothing_is_compressed(target: Target) -> None:
 
 async def test_strangers_sockets_make_way_and_users_still_sign_in(target: Target) -> None:
     async with target.bystander(GRACE), AsyncExitStack() as stack:
-        held = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(MAX_STRANGERS_PER_ADDRESS)]
+        held = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(MAX_ANONYMOUS_PER_ADDRESS)]
         more = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(20)]
         for gone in held[: len(more)]:
             assert await gone.closed() == (4408, "Too many sockets wait for connection_init")
@@ -176,7 +176,7 @@ async def _settled(target: Target) -> None:
     counts: list[float] = []
     while len(counts) < 10 or max(counts[-10:]) - min(counts[-10:]) > 1:
         metrics = await target.metrics()
-        counts.append(sum(value for _, value in metrics["agentgraph_places_taken"]))
+        counts.append(sum(value for _, value in metrics["agentgraph_slots_in_use"]))
 
 
 async def test_sockets_that_nobody_reads_are_let_go(target: Target) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from app.crowd import MAX_HEADS_BYTES
 from app.embedded.people import ADA
-from app.places import BODIES
+from app.idle_connections import MAX_HEADS_BYTES
+from app.slots import BODIES
 from tests.support.attack import Target, attacked
 from tests.support.rawhttp import Raw, raw
 from tests.support.rawsocket import Op, frame, raw_socket
@@ -27,7 +27,7 @@ NO_LIMITS = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "MAX_SOCKET_MESSA
 BODY = 1_000_000
 MOST_HELD = BODIES * BODY
 MANY = 120
-"""More bodies than one user may have in memory, and fewer than the user has places."""
+"""More bodies than one user may have in memory, and fewer than the user has slots."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -43,11 +43,11 @@ def head(target: Target, length: int, user_id: str | None = ADA) -> bytes:
 
 
 async def places_free(target: Target) -> None:
-    """Wait until no place is taken but the bystander's, and no body is in memory."""
+    """Wait until no slot is taken but the bystander's, and no body is in memory."""
     async with asyncio.timeout(30):
         while True:
             metrics = await target.metrics()
-            taken = sum(value for _, value in metrics["agentgraph_places_taken"])
+            taken = sum(value for _, value in metrics["agentgraph_slots_in_use"])
             if taken <= 2 and metrics["agentgraph_body_bytes"][0][1] < 1000:
                 return
             await asyncio.sleep(0.05)

@@ -14,6 +14,7 @@ import pytest
 from clients.breaker import BreakerState
 from clients.calls import Call, UpstreamRejected
 from clients.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from clients.origin import Origin
 from tests.support.upstream_calls import (
     answering,
     ask,
@@ -159,23 +160,23 @@ async def test_one_caller_has_a_share_of_the_slots(model_work: bool) -> None:
 
 
 async def test_calls_of_letta_have_slots_of_their_own() -> None:
-    upstream, wire, _ = upstream_with(forever, max_concurrent=1, max_model_calls=1, max_returning=1)
+    upstream, wire, _ = upstream_with(forever, max_concurrent=1, max_model_calls=1, max_letta_calls=1)
     model = Call(operation="chat.completions", path="/", model_work=True)
     tasks = [asyncio.create_task(ask(upstream)), asyncio.create_task(upstream.request(scope(), model))]
     while wire.calls < 2:
         await asyncio.sleep(0)
     wire.act = answering(200)
-    returning = replace(scope(), returning=True)
+    from_letta = replace(scope(), origin=Origin.LETTA)
     for call in (model, Call(operation="me", path="/me")):
         with pytest.raises(UpstreamUnavailable):
             await upstream.request(scope(), call)
-        assert (await upstream.request(returning, call)).status == 200
+        assert (await upstream.request(from_letta, call)).status == 200
     wire.act = forever
-    tasks.append(asyncio.create_task(upstream.request(returning, model)))
+    tasks.append(asyncio.create_task(upstream.request(from_letta, model)))
     while wire.calls < 5:
         await asyncio.sleep(0)
     with pytest.raises(UpstreamUnavailable) as caught:  # bounded as well
-        await upstream.request(returning, model)
+        await upstream.request(from_letta, model)
     assert caught.value.reason == "BULKHEAD_FULL"
     for task in tasks:
         task.cancel()

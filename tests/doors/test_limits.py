@@ -10,7 +10,8 @@ import httpx
 import openai
 import pytest
 
-from app.rest.table import TABLE, Keys, Row
+from app.rest.table import TABLE, Row
+from clients.origin import Origin
 from tests.support import things
 from tests.support.documents import COMPLETION, MESSAGE
 from tests.support.doors import DOORS, Refused, events, refusal
@@ -251,7 +252,7 @@ async def test_an_openai_sdk_waits_for_retry_after(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.method} {row.path}")
 async def test_no_row_of_the_table_goes_uncounted(row: Row) -> None:
     async with any_stack(rate_limit_general=1, rate_limit_proxy=1) as stack:
-        of_user = row.keys is Keys.TOKEN
+        of_user = row.origin is Origin.USER
         path = row.path.format(user_id=ADA, model=stack.chat_model)
         headers = stack.headers() if of_user else {"authorization": f"Bearer {stack.agent_secret()}"}
         first = await stack.client.request(row.method, path, headers=headers)

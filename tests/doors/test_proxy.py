@@ -12,7 +12,8 @@ import pytest
 
 from app.embedded.litellm.keys import make_key
 from app.embedded.people import ADA, GRACE
-from app.rest.table import TABLE, Keys
+from app.rest.table import TABLE
+from clients.origin import Origin
 from tests.support.openai import EMBEDDING, asking, sdk_client
 from tests.support.stack import Stack, any_stack, until
 
@@ -297,5 +298,5 @@ async def test_each_row_of_the_table_is_in_the_rest_docs(stack: Stack) -> None:
     paths = (await stack.client.get("/openapi.json")).json()["paths"]
     for row in TABLE:
         described = paths[row.path][row.method.lower()]
-        assert described["security"] == [{"token" if row.keys is Keys.TOKEN else "agentSecret": []}]
+        assert described["security"] == [{"token" if row.origin is Origin.USER else "agentSecret": []}]
         assert described["summary"]

@@ -13,6 +13,7 @@ from app import composition, sockets
 from app.graphql import session
 from app.graphql.engine import Engine
 from app.graphql.session import MAX_OPERATIONS
+from clients.origin import Owner
 from resolvers.streams.events import TextDelta
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits, StreamMetrics
@@ -285,7 +286,7 @@ async def test_a_slow_reader_is_detached_with_a_cursor_and_the_socket_lives_on(m
             }
             await one.send(text(id="1", type="subscribe", payload=given))
             first = (await one.message())["payload"]["data"]["completion"]
-            [stream] = hubs[0].of(ADA)
+            [stream] = hubs[0].of(Owner(ADA))
             for letter in "abc":
                 for _ in range(100):
                     stream.log.append(TextDelta(message_id="m", text=letter * 10_000))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from app.embedded.ams.proxied import Gateway, provider_name
+from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.letta.shapes import ENDPOINT
 from app.embedded.people import ADA
 from app.embedded.store import open_store
@@ -14,7 +14,7 @@ from tests.support.embedded import embedded
 from tests.support.stack import Stack, embedded_stack
 
 LETTA_KEY = "letta-" + "k" * 32
-GATEWAY = Gateway(url="http://127.0.0.1:9", master_key="m" * 32)
+GATEWAY = ProxyTarget(url="http://127.0.0.1:9", master_key="m" * 32)
 
 
 def letta(stack: Stack) -> httpx.AsyncClient:
@@ -47,7 +47,7 @@ async def test_an_agent_carries_its_users_proxy_and_letta_keeps_the_secret() -> 
 
 
 async def test_a_new_master_key_reaches_the_provider_that_is_kept(tmp_path: Path) -> None:
-    path, other = tmp_path / "kept.sqlite3", Gateway(url=GATEWAY.url, master_key="n" * 32)
+    path, other = tmp_path / "kept.sqlite3", ProxyTarget(url=GATEWAY.url, master_key="n" * 32)
     for gateway in (GATEWAY, other):
         async with embedded(open_store(path), gateway=gateway) as services:
             await services.ams.post("/agents/create", json={"template_id": "researcher"})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app import devtokens, doors
+from app import devtokens, gateway
 from app.embedded.faults import Fault
 from app.embedded.people import ADA, GRACE
 from clients.bulkhead import SHARES
@@ -101,7 +101,7 @@ async def test_a_body_that_does_not_come_in_time() -> None:
 
 @pytest.mark.bound("letta-body-time")
 async def test_letta_is_near_and_has_less_time_for_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doors, "LETTA_BODY_SECONDS", 0.1)
+    monkeypatch.setattr(gateway, "LETTA_BODY_SECONDS", 0.1)
     async with embedded_stack() as stack:
         path = f"/api/v1/agents/{ADA}/proxy/chat/completions"
         assert await refusal_of_half_a_body(stack, path, stack.agent_secret()) == (408, "body_timeout")

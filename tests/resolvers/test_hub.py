@@ -31,7 +31,7 @@ from resolvers.streams.events import (
     ToolCallDelta,
 )
 from resolvers.streams.stream import Stream, StreamRequest
-from tests.support.scripted_streams import ScriptedSource, end_of, hub, starting, upstream_bytes
+from tests.support.scripted_streams import USER, ScriptedSource, end_of, hub, starting, upstream_bytes
 
 
 async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() -> None:
@@ -111,11 +111,11 @@ async def test_a_stream_that_cannot_be_read_again_is_removed_at_its_end() -> Non
     async with starting(streams, ScriptedSource(*said), retained=False) as stream:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
         assert stream.log.length == 3  # it is still there for who reads it now
-        assert streams.of("user") == []
+        assert streams.of(USER) == []
     async with starting(streams, ScriptedSource(Started(), asyncio.Event()), retained=False) as stream:
-        assert streams.of("user") == [stream]
+        assert streams.of(USER) == [stream]
     await end_of(stream)
-    assert streams.of("user") == []
+    assert streams.of(USER) == []
 
 
 async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for() -> None:
@@ -131,7 +131,7 @@ async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for
             assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
         async with starting(streams, done, key="k", restarts=True) as same:
             assert same is second
-    assert streams.get(first.id, "user") is first
+    assert streams.get(first.id, USER) is first
 
 
 async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> None:
@@ -178,7 +178,7 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
         gate.set()
         ended = await end_of(refused)
         assert [type(entry.event) for entry in await refused.log.after(0)] == [Started, Ended]
-        assert streams.get(refused.log.stream_id, "user") is refused  # a reader can ask for it
+        assert streams.get(refused.log.stream_id, USER) is refused  # a reader can ask for it
         assert ended.error == StreamFailure.of(RateLimited("Later.", retry_after_seconds=3))
     done = ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, done, key="k") as second:
@@ -190,7 +190,7 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
     opening = asyncio.create_task(opened(starting(streams, cancelled, kind="turn", key="c")))
     while not cancelled.opened:
         await asyncio.sleep(0)
-    [running] = [one for one in streams.of("user") if one.log.ended is None]
+    [running] = [one for one in streams.of(USER) if one.log.ended is None]
     streams.cancel(running)
     await opening
     for one in (stream, running):
@@ -254,12 +254,12 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(looks: bool) -> None:
     seen: list[Stream | None] = []
 
     def source() -> ScriptedSource:
-        seen.append(streams.earlier("user", "k"))
+        seen.append(streams.earlier(USER, "k"))
         return sources.pop(0)
 
     async def attempt() -> Stream:
         request = StreamRequest(
-            owner_id="user",
+            owner=USER,
             kind="turn",
             source=source,
             on_disconnect=OnDisconnect.CANCEL,
@@ -274,7 +274,7 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(looks: bool) -> None:
     with pytest.raises(Conflict) as unknown:
         await attempt()
     assert (unknown.value.reason, unknown.value.message) == ("OUTCOME_UNKNOWN", "Lost. Ask again.")
-    assert streams.attaches("user", "k")
+    assert streams.attaches(USER, "k")
     if not looks:
         for _ in range(2):
             with pytest.raises(Conflict):
@@ -311,7 +311,7 @@ async def test_a_failure_frees_the_key_where_nothing_can_have_been_done(
         async with starting(streams, ScriptedSource(refuses=error), key="k", unknown="Ask again.", looks=looks):
             pass
     assert raised.value.retry_after_seconds == error.retry_after_seconds
-    assert streams.attaches("user", "k") is sent
+    assert streams.attaches(USER, "k") is sent
 
 
 async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:

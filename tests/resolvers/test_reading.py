@@ -22,7 +22,7 @@ from resolvers.streams.log import Leave
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.reading import read_events
-from tests.support.scripted_streams import ScriptedSource, end_of, hub, starting, text_in
+from tests.support.scripted_streams import USER, ScriptedSource, end_of, hub, starting, text_in
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_a_reader_that_was_detached_can_come_back() -> None:
         heard = [one async for one in streams.events(stream, None)]
     assert heard[-1].event == Detached(reason=DetachReason.SLOW)
     assert source.closed == 0
-    again = streams.get(stream.id, "user")
+    again = streams.get(stream.id, USER)
     more.set()
     async with streams.attached(again):
         await end_of(again)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clients.bounded import Quotas
 from clients.errors import Conflict, NotFound, Overloaded, RateLimited
+from clients.origin import Owner
 from resolvers.streams.events import (
     Ended,
     OnDisconnect,
@@ -23,15 +24,15 @@ from resolvers.streams.limits import OWNERS
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.registry import KEY_BYTES, STREAM_BYTES, StreamRegistry
 from resolvers.streams.stream import Stream, StreamRequest
-from tests.support.scripted_streams import ScriptedSource, end_of, hub, starting, text_in
+from tests.support.scripted_streams import ADA, GRACE, USER, ScriptedSource, end_of, hub, starting, text_in
 
 EACH = 10 * STREAM_BYTES
 
 
-def stream(name: str, *, owner: str = "ada", key: str | None = None, fingerprint: str = "a") -> Stream:
+def stream(name: str, *, owner: Owner = ADA, key: str | None = None, fingerprint: str = "a") -> Stream:
     return Stream(
         id=name,
-        owner_id=owner,
+        owner=owner,
         kind="completion",
         source=None,
         on_disconnect=OnDisconnect.CANCEL,
@@ -46,7 +47,7 @@ def registry_of(quota: int = EACH, in_all: int = 100 * EACH) -> tuple[Quotas, St
     return quotas, StreamRegistry(quotas)
 
 
-def has_room(registry: StreamRegistry, owner: str = "ada") -> bool:
+def has_room(registry: StreamRegistry, owner: Owner = ADA) -> bool:
     try:
         registry.check_room(owner, 0, 100)
     except RateLimited as error:
@@ -64,18 +65,18 @@ async def test_those_that_run_are_counted_and_those_that_ended_or_were_removed_a
     _, registry = registry_of()
     first, second, third = (stream(name) for name in ("first", "second", "third"))
     for one in (first, second):
-        registry.check_room("ada", 0, 2)
+        registry.check_room(ADA, 0, 2)
         registry.add(one)
     with pytest.raises(RateLimited) as refused:
-        registry.check_room("ada", 0, 2)
+        registry.check_room(ADA, 0, 2)
     assert refused.value.reason == "STREAMS"
-    registry.check_room("grace", 0, 2)
+    registry.check_room(GRACE, 0, 2)
     end(registry, first, 1)
-    registry.check_room("ada", 0, 2)
+    registry.check_room(ADA, 0, 2)
     registry.add(third)
     for one in (second, second, third, first):
         registry.remove(one)
-    registry.check_room("ada", 0, 1)
+    registry.check_room(ADA, 0, 1)
     assert registry.is_idle
 
 
@@ -85,15 +86,15 @@ async def test_the_oldest_that_have_ended_make_room_and_those_that_run_stay() ->
     for one in (running, *others):
         registry.add(one)
     assert [end(registry, one, 3 * STREAM_BYTES) for one in others] == [True] * 3
-    kept = registry.of("ada")
+    kept = registry.of(ADA)
     assert kept[0] is running
     assert others[-1] in kept
     with pytest.raises(NotFound):
-        registry.get("first", "ada")
+        registry.get("first", ADA)
     end(registry, running, 2 * EACH)  # larger than the quota by itself, and still to be read
-    assert registry.of("ada") == [running]
+    assert registry.of(ADA) == [running]
     assert has_room(registry)  # it makes room for another
-    assert (registry.of("ada"), quotas.total) == ([], 0)
+    assert (registry.of(ADA), quotas.total) == ([], 0)
 
 
 async def test_a_key_outlives_its_answer() -> None:
@@ -104,17 +105,17 @@ async def test_a_key_outlives_its_answer() -> None:
     registry.add(second)
     end(registry, second, EACH)
     with pytest.raises(NotFound):
-        registry.get("first", "ada")
-    assert registry.by_key("ada", "k", "a") is first
+        registry.get("first", ADA)
+    assert registry.by_key(ADA, "k", "a") is first
     assert first.evicted
     with pytest.raises(NotFound):
         assert first.text == ""
-    assert quotas.held("ada") < EACH + 2 * STREAM_BYTES + KEY_BYTES
+    assert quotas.held(ADA) < EACH + 2 * STREAM_BYTES + KEY_BYTES
     with pytest.raises(Conflict):
-        registry.by_key("ada", "k", "b")
+        registry.by_key(ADA, "k", "b")
     registry.remove(first)
     registry.remove(second)
-    assert registry.by_key("ada", "k", "b") is None
+    assert registry.by_key(ADA, "k", "b") is None
     assert quotas.total == 0
 
 
@@ -127,7 +128,7 @@ async def test_a_stream_that_is_being_read_is_not_evicted_and_counts_for_its_own
     other = stream("other")
     registry.add(other)
     end(registry, other, EACH)
-    assert registry.get("read", "ada") is read
+    assert registry.get("read", ADA) is read
     assert not has_room(registry)
     read.readers = 0
     assert has_room(registry)
@@ -144,34 +145,34 @@ async def test_of_running_streams_the_large_ones_are_too_large() -> None:
     small.log.append(TextDelta(text="x"))
     registry.grown(small)
     assert not has_room(registry)
-    assert has_room(registry, "grace")
+    assert has_room(registry, GRACE)
 
 
 async def test_a_removed_stream_leaves_its_key_free_and_does_not_come_back() -> None:
     quotas, registry = registry_of()
     one = stream("one", key="k")
     registry.add(one)
-    assert registry.by_key("ada", "k", "a") is one
-    assert registry.by_key("grace", "k", "a") is None
+    assert registry.by_key(ADA, "k", "a") is one
+    assert registry.by_key(GRACE, "k", "a") is None
     with pytest.raises(Conflict):
-        registry.by_key("ada", "k", "b")
+        registry.by_key(ADA, "k", "b")
     registry.remove(one)
     registry.remove(one)
-    assert registry.by_key("ada", "k", "b") is None
+    assert registry.by_key(ADA, "k", "b") is None
     assert end(registry, one, 1) is False
-    assert (registry.of("ada"), registry.all(), quotas.total) == ([], [], 0)
+    assert (registry.of(ADA), registry.all(), quotas.total) == ([], [], 0)
 
 
-steps = st.lists(st.tuples(st.sampled_from(["ada", "grace"]), st.integers(0, 2), st.integers(0, EACH), st.booleans()))
+steps = st.lists(st.tuples(st.sampled_from([ADA, GRACE]), st.integers(0, 2), st.integers(0, EACH), st.booleans()))
 
 
 @given(steps)
 @settings(deadline=None)
-def test_the_retained_streams_of_one_owner_do_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
-    async def after(owners: set[str]) -> dict[str, list[tuple[str, bool]]]:
+def test_the_retained_streams_of_one_owner_do_not_depend_on_another(some: list[tuple[Owner, int, int, bool]]) -> None:
+    async def after(owners: set[Owner]) -> dict[Owner, list[tuple[str, bool]]]:
         """What each owner has after these steps of some owners."""
         _, registry = registry_of()
-        found: dict[str, list[tuple[str, bool]]] = {}
+        found: dict[Owner, list[tuple[str, bool]]] = {}
         for number, (owner, act, size, keyed) in enumerate(some):
             if owner not in owners:
                 continue
@@ -190,19 +191,19 @@ def test_the_retained_streams_of_one_owner_do_not_depend_on_another(some: list[t
             found[owner] += [(key, one.evicted) for key, one in keys if one is not None]
         return found
 
-    both = asyncio.run(after({"ada", "grace"}))
-    assert both == asyncio.run(after({"ada"})) | asyncio.run(after({"grace"}))
+    both = asyncio.run(after({ADA, GRACE}))
+    assert both == asyncio.run(after({ADA})) | asyncio.run(after({GRACE}))
 
 
 MB = 1024 * 1024
 
 
-async def run(streams: StreamHub, owner: str, size: int, key: str | None = None, **how: Any) -> Stream:
+async def run(streams: StreamHub, owner: Owner, size: int, key: str | None = None, **how: Any) -> Stream:
     """A stream that has ended, with an answer of ``size`` bytes."""
     pieces = [TextDelta(text="x" * size)] if size else []
     source = ScriptedSource(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
     request = StreamRequest(
-        owner_id=owner, kind="turn", source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, key=key, **how
+        owner=owner, kind="turn", source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, key=key, **how
     )
     async with streams.start(request) as stream:
         await end_of(stream)
@@ -215,11 +216,11 @@ def small(**more: Any) -> StreamHub:
 
 
 @asynccontextmanager
-async def holding(streams: StreamHub, owner: str, size: int) -> AsyncIterator[None]:
+async def holding(streams: StreamHub, owner: Owner, size: int) -> AsyncIterator[None]:
     """A stream that runs, and takes so many bytes with its request."""
     source = ScriptedSource(Started(), asyncio.Event())
     request = StreamRequest(
-        owner_id=owner,
+        owner=owner,
         kind="turn",
         source=lambda: source,
         on_disconnect=OnDisconnect.CANCEL,
@@ -233,43 +234,43 @@ async def holding(streams: StreamHub, owner: str, size: int) -> AsyncIterator[No
 @pytest.mark.parametrize("past", [0, 1])
 async def test_a_users_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
     streams = small()
-    async with holding(streams, "ada", MB // 2):
+    async with holding(streams, ADA, MB // 2):
         assert streams.memory == MB // 2
         if past:
             with pytest.raises(RateLimited) as refused:
-                await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES + past)
+                await run(streams, ADA, 0, request_bytes=MB // 2 - STREAM_BYTES + past)
             assert refused.value.reason == "STREAM_MEMORY"
-            await run(streams, "grace", 0, request_bytes=MB - STREAM_BYTES)
+            await run(streams, GRACE, 0, request_bytes=MB - STREAM_BYTES)
         else:
-            await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES)
+            await run(streams, ADA, 0, request_bytes=MB // 2 - STREAM_BYTES)
 
 
 @pytest.mark.bound("stream-memory-user")
 @pytest.mark.parametrize("past", [0, 1])
 async def test_an_answer_is_evicted_for_one_byte_past_its_owners_bound(past: int) -> None:
     streams = small()
-    first = await run(streams, "ada", MB // 2)
+    first = await run(streams, ADA, MB // 2)
     room = MB - streams.memory - STREAM_BYTES
-    async with holding(streams, "ada", STREAM_BYTES + room + past):
+    async with holding(streams, ADA, STREAM_BYTES + room + past):
         if past:
             with pytest.raises(NotFound):
-                streams.get(first.id, "ada")
+                streams.get(first.id, ADA)
         else:
-            assert streams.get(first.id, "ada") is first
+            assert streams.get(first.id, ADA) is first
 
 
 async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_anothers() -> None:
     streams = small()
-    first = await run(streams, "ada", MB // 2, key="k")
+    first = await run(streams, ADA, MB // 2, key="k")
     for _ in range(20):
-        await run(streams, "grace", MB // 2)
-    assert streams.get(first.id, "ada").text == "x" * (MB // 2)
-    await run(streams, "ada", MB // 2)
+        await run(streams, GRACE, MB // 2)
+    assert streams.get(first.id, ADA).text == "x" * (MB // 2)
+    await run(streams, ADA, MB // 2)
     with pytest.raises(NotFound):
-        streams.get(first.id, "ada")
-    assert streams.attaches("ada", "k")
+        streams.get(first.id, ADA)
+    assert streams.attaches(ADA, "k")
     with pytest.raises(Conflict) as dropped:
-        await run(streams, "ada", 0, key="k")
+        await run(streams, ADA, 0, key="k")
     assert dropped.value.reason == "ANSWER_DROPPED"
 
 
@@ -282,7 +283,7 @@ async def test_a_key_with_an_evicted_answer_starts_again_if_that_repeats_nothing
     if looks:
         source = ScriptedSource(Started(), TextDelta(text="x" * (MB // 2)), Ended(outcome=StreamOutcome.COMPLETED))
     request = StreamRequest(
-        owner_id="ada",
+        owner=ADA,
         kind="turn",
         source=lambda: source,
         on_disconnect=OnDisconnect.CONTINUE,
@@ -292,8 +293,8 @@ async def test_a_key_with_an_evicted_answer_starts_again_if_that_repeats_nothing
     )
     async with streams.start(request) as first:
         await end_of(first)
-    await run(streams, "ada", MB // 2)
-    again = await run(streams, "ada", 10, key="k", looks=looks, restarts=restarts)
+    await run(streams, ADA, MB // 2)
+    again = await run(streams, ADA, 10, key="k", looks=looks, restarts=restarts)
     assert first.evicted
     assert again.restarted
     assert again.text == "x" * 10
@@ -301,15 +302,15 @@ async def test_a_key_with_an_evicted_answer_starts_again_if_that_repeats_nothing
 
 async def test_a_stream_that_is_read_stays_and_takes_room() -> None:
     streams = small()
-    stream = await run(streams, "ada", MB)
+    stream = await run(streams, ADA, MB)
     async with streams.attached(stream), aclosing(streams.events(stream, None)) as heard:
         await anext(heard)
         with pytest.raises(RateLimited) as refused:
-            await run(streams, "ada", 0)
+            await run(streams, ADA, 0)
         assert refused.value.reason == "STREAM_MEMORY"
-        await run(streams, "grace", 0)
+        await run(streams, GRACE, 0)
         assert len(text_in([one async for one in heard])) == MB
-    await run(streams, "ada", 0)
+    await run(streams, ADA, 0)
 
 
 async def test_running_streams_are_too_large_together_and_the_small_one_goes_on() -> None:
@@ -323,7 +324,7 @@ async def test_running_streams_are_too_large_together_and_the_small_one_goes_on(
         failed = await end_of(others[1])
         assert failed.error is not None
         assert (failed.error.code.value, failed.error.reason) == ("RATE_LIMITED", "STREAM_MEMORY")
-        other = await run(streams, "grace", 0)
+        other = await run(streams, GRACE, 0)
         assert (await end_of(other)).outcome is StreamOutcome.COMPLETED
         more.set()
         assert [(await end_of(one)).outcome for one in (first, others[0])] == [StreamOutcome.COMPLETED] * 2
@@ -334,12 +335,12 @@ async def test_a_request_counts_while_its_stream_runs() -> None:
     more = asyncio.Event()
     source = ScriptedSource(Started(), more, Ended(outcome=StreamOutcome.COMPLETED))
     async with starting(streams, source, request_bytes=MB // 2) as stream:
-        await run(streams, "user", 0)
+        await run(streams, USER, 0)
         with pytest.raises(RateLimited):
-            await run(streams, "user", 0, request_bytes=MB // 2)
+            await run(streams, USER, 0, request_bytes=MB // 2)
         more.set()
         await end_of(stream)
-        await run(streams, "user", 0, request_bytes=MB // 2)
+        await run(streams, USER, 0, request_bytes=MB // 2)
 
 
 @pytest.mark.bound("stream-memory")
@@ -353,10 +354,10 @@ async def test_all_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: i
         assert streams.memory == OWNERS * MB - MB // 2
         if past:
             with pytest.raises(Overloaded) as refused:
-                await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES + past)
+                await run(streams, ADA, 0, request_bytes=MB // 2 - STREAM_BYTES + past)
             assert refused.value.reason == "STREAM_MEMORY"
         else:
-            await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES)
+            await run(streams, ADA, 0, request_bytes=MB // 2 - STREAM_BYTES)
 
 
 async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay() -> None:
@@ -365,29 +366,29 @@ async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay
 
     async def fill() -> None:
         while len(kept) < 100:
-            kept.append(await run(streams, f"user {len(kept)}", MB - 2 * STREAM_BYTES))
+            kept.append(await run(streams, Owner(f"user {len(kept)}"), MB - 2 * STREAM_BYTES))
 
     with pytest.raises(Overloaded) as refused:
         await fill()
     assert refused.value.reason == "STREAM_MEMORY"
     assert refused.value.retry_after_seconds is not None
     assert len(kept) >= OWNERS
-    assert all(len(streams.get(one.id, one.owner_id).text) == MB - 2 * STREAM_BYTES for one in kept)
+    assert all(len(streams.get(one.id, one.owner).text) == MB - 2 * STREAM_BYTES for one in kept)
 
 
 @pytest.mark.bound("readers")
 @pytest.mark.parametrize(("bound", "refused"), [(3, False), (2, True)])
 async def test_the_bound_on_the_streams_that_a_user_reads_at_a_time(bound: int, refused: bool) -> None:
     streams = small(max_readers_per_user=bound)
-    stream = await run(streams, "ada", 10)
+    stream = await run(streams, ADA, 10)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(streams.attached(stream))
         if refused:
             with pytest.raises(RateLimited) as error:
-                await run(streams, "ada", 0)
+                await run(streams, ADA, 0)
             assert error.value.reason == "READERS"
-            await run(streams, "grace", 0)
+            await run(streams, GRACE, 0)
         else:
-            await run(streams, "ada", 0)
-    await run(streams, "ada", 0)
+            await run(streams, ADA, 0)
+    await run(streams, ADA, 0)

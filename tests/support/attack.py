@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from app import devtokens
-from app.embedded import outward
+from app.embedded import http_client
 from app.embedded.people import ADA, GRACE
 from tests.support.process import Process, serving
 
@@ -87,7 +87,7 @@ class Target:
     def client(self, user_id: str | None = ADA, **options: Any) -> httpx.AsyncClient:
         """Return an HTTP client of a user, or without a token."""
         headers = {} if user_id is None else self.headers(user_id)
-        return outward.client(base_url=self.url, headers=headers, timeout=60, **options)
+        return http_client.client(base_url=self.url, headers=headers, timeout=60, **options)
 
     async def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """Every sample of ``/metrics``, by name."""

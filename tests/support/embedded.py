@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import orjson
 
-from app.embedded import outward
+from app.embedded import http_client
 from app.embedded.people import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
@@ -59,7 +59,7 @@ async def embedded(store: Store | None = None, **options: Any) -> AsyncIterator[
         stack.push_async_callback(platform.stop)
 
         async def client(url: str, **headers: str) -> httpx.AsyncClient:
-            made = outward.client(base_url=url, headers=headers, timeout=20)
+            made = http_client.client(base_url=url, headers=headers, timeout=20)
             return await stack.enter_async_context(made)
 
         service = {"authorization": f"Bearer {keys.ams_key}"}

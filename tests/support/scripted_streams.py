@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+from clients.origin import Owner
 from clients.usage import Usage
 from resolvers.streams.attached import Starting
 from resolvers.streams.events import (
@@ -19,6 +20,8 @@ from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
 from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Stream, StreamRequest
+
+ADA, GRACE, USER = Owner("ada"), Owner("grace"), Owner("user")
 
 
 class Metrics:
@@ -81,7 +84,7 @@ def hub(**limits: Any) -> tuple[StreamHub, Metrics]:
 
 def starting(streams: StreamHub, source: ScriptedSource, **more: Any) -> Starting:
     options = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
-    return streams.start(StreamRequest(owner_id="user", **options))
+    return streams.start(StreamRequest(owner=USER, **options))
 
 
 async def end_of(stream: Stream) -> Ended:

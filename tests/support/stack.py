@@ -18,8 +18,8 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
-from app.embedded import outward
-from app.embedded.ams.proxied import Gateway, provider_name
+from app.embedded import http_client
+from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.litellm.keys import make_key
 from app.embedded.people import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
@@ -62,7 +62,7 @@ class Stack:
     async def circle(self, letta_key: str | None = None) -> AsyncIterator[None]:
         """Let new agents call their models through the gateway until the context ends."""
         key = devtokens.master_key(settings_of()) or ""
-        gateway = Gateway(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
+        gateway = ProxyTarget(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
         self.platform.reach_gateway(gateway, letta_key)
         try:
             yield
@@ -254,7 +254,7 @@ async def _gateway(
     telemetry = Telemetry(make_logger("INFO", log))
     settings = settings_of(**given)
     url = await stack.enter_async_context(served(create_app(settings, telemetry), settings))
-    client = await stack.enter_async_context(outward.client(base_url=url, timeout=30))
+    client = await stack.enter_async_context(http_client.client(base_url=url, timeout=30))
     return Stack(url, platform, telemetry, log, client, chat_model, real)
 
 

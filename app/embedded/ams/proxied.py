@@ -21,19 +21,19 @@ _EMBEDDING = ("embedding_endpoint_type", "embedding_model", "embedding_dim", "em
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gateway:
-    """Where model calls come back to. ``takes_lettas_key`` is whether Letta's own key opens it."""
+class ProxyTarget:
+    """Where Letta sends model calls. ``takes_lettas_key`` says whether the proxy accepts Letta's own key."""
 
     url: str
     master_key: str
     takes_lettas_key: bool = False
 
     def proxy(self, user_id: str) -> str:
-        """Where the calls of a user's agents go."""
+        """Return the base URL for the calls of a user's agents."""
         return f"{self.url}/api/v1/agents/{user_id}/proxy"
 
     def secret(self, user_id: str) -> str:
-        """What opens it."""
+        """Return the secret of a user's agents."""
         digest = hmac.new(self.master_key.encode(), f"agent-secret:v1:{user_id}".encode(), hashlib.sha256)
         return f"ag-{user_id}-{digest.hexdigest()}"
 
@@ -49,7 +49,7 @@ class ProxiedModels:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._provided: set[str] = set()
-        self.gateway: Gateway | None = None
+        self.gateway: ProxyTarget | None = None
 
     async def of(self, user: User, model: str, embedding: str | None = None) -> Json:
         """The fields of an agent's body that say which models it has; plain handles without a gateway."""
@@ -70,7 +70,7 @@ class ProxiedModels:
             plain |= await self._embedding(gateway, user, embedding)
         return plain
 
-    async def _embedding(self, gateway: Gateway, user: User, handle: str) -> Json:
+    async def _embedding(self, gateway: ProxyTarget, user: User, handle: str) -> Json:
         known = await self._ask("GET", "/v1/models/embedding")
         found = next((one for one in known if one["handle"] == handle), None)
         if found is None:
@@ -78,7 +78,7 @@ class ProxiedModels:
         own = {name: found[name] for name in _EMBEDDING}
         return {"embedding": None, "embedding_config": {**own, "embedding_endpoint": gateway.proxy(user.id)}}
 
-    async def _provide(self, gateway: Gateway, user: User) -> None:
+    async def _provide(self, gateway: ProxyTarget, user: User) -> None:
         """See to it that Letta has the user's provider, with the secret of now."""
         if user.id in self._provided:
             return

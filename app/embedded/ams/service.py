@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from app.embedded.ams.agents import Agents
 from app.embedded.ams.answers import Handler, Refused, RequestHandler, ok
-from app.embedded.ams.proxied import Gateway
+from app.embedded.ams.proxied import ProxyTarget
 from app.embedded.ams.templates import Templates
 from app.embedded.state import Json, State, User
 
@@ -42,7 +42,7 @@ class EmbeddedAms:
         """Make an agent in Letta from a template's latest version, and its row."""
         return await self._agents.make(user, template, name)
 
-    def reach_gateway(self, gateway: Gateway | None) -> None:
+    def reach_gateway(self, gateway: ProxyTarget | None) -> None:
         """The models of agents that are made from now on are reached through a gateway."""
         self._agents.models.gateway = gateway
 

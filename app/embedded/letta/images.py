@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from app.embedded import outward
+from app.embedded import http_client
 from app.embedded.letta.answers import refused
 from app.embedded.state import Json, new_id
 
@@ -43,7 +43,7 @@ async def _part(part: Json) -> Json:
 
 async def _fetched(url: str) -> tuple[str, str]:
     try:
-        async with outward.client(timeout=_SECONDS) as client:
+        async with http_client.client(timeout=_SECONDS) as client:
             answer = (await client.get(url)).raise_for_status()
     except httpx.HTTPError as error:
         raise refused(400, f"INVALID_ARGUMENT: Failed to fetch image from {url}: {error}") from error

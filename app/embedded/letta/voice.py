@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import orjson
 
-from app.embedded import outward
+from app.embedded import http_client
 from app.embedded.letta.images import for_model
 from app.embedded.letta.shapes import ENDPOINT
 from app.embedded.model import Answer, ModelFailure, speak
@@ -25,7 +25,7 @@ class Voice:
         self._state = state
         self.key = key
         unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._client = outward.client(timeout=_SECONDS, limits=unlimited)
+        self._client = http_client.client(timeout=_SECONDS, limits=unlimited)
 
     async def aclose(self) -> None:
         """Close the way out."""

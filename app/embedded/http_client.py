@@ -1,4 +1,4 @@
-"""How the embedded services reach others."""
+"""The HTTP client of the embedded services."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def _tls() -> ssl.SSLContext:
 
 
 def client(**options: Any) -> httpx.AsyncClient:
-    """An HTTP client that takes nothing from the environment."""
+    """Make an HTTP client that reads no settings from the environment."""
     return httpx.AsyncClient(verify=_tls(), trust_env=False, **options)

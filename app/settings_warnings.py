@@ -23,13 +23,13 @@ _SHORTEST = 8
 """Names shorter than this are alike by chance."""
 
 
-def announce_doubts(settings: Settings, telemetry: Telemetry) -> None:
+def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
     """Say what may be wrong with the settings of this process, although they can be used."""
-    doubts = unread_names(os.environ, Path(ENV_FILE))
+    warnings = unread_names(os.environ, Path(ENV_FILE))
     if settings.is_production and settings.metrics_token is None:
-        doubts.append("METRICS_TOKEN is not set: /metrics is closed, and /health shows no details.")
-    for doubt in doubts:
-        telemetry.announce("settings", doubt, level="warning")
+        warnings.append("METRICS_TOKEN is not set: /metrics is closed, and /health shows no details.")
+    for warning in warnings:
+        telemetry.announce("settings", warning, level="warning")
 
 
 def unread_names(environment: Mapping[str, str], path: Path) -> list[str]:

@@ -1,11 +1,11 @@
-"""Turns of the loop, with a clock of their own."""
+"""The pacer of steps, with a clock of its own."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
 
-from app.turns import TURN_SECONDS, LoopTurns
+from app.pacing import PACED_SECONDS, StepPacer
 
 
 class Clock:
@@ -18,40 +18,40 @@ class Clock:
         return self.now
 
     def take(self) -> None:
-        """A step, of which three fit into a turn."""
-        self.now += TURN_SECONDS / 3 + 1e-9
+        """A step, of which three fit into an iteration."""
+        self.now += PACED_SECONDS / 3 + 1e-9
 
 
 async def test_what_does_not_fit_into_an_iteration_is_done_in_the_next_ones_in_order() -> None:
     clock, done = Clock(), list[int]()
-    turns = LoopTurns(clock)
+    pacer = StepPacer(clock)
 
     def step(number: int) -> None:
         done.append(number)
         clock.take()
 
     for number in range(3):
-        assert not turns.is_over
-        turns.count(partial(step, number))
-    assert turns.is_over
+        assert not pacer.is_full
+        pacer.count(partial(step, number))
+    assert pacer.is_full
     for number in range(3, 10):
-        turns.later(partial(step, number))
+        pacer.later(partial(step, number))
     seen = []
     while len(done) < 10:
-        assert turns.is_over
+        assert pacer.is_full
         await asyncio.sleep(0)
         seen.append(len(done))
     assert done == list(range(10))
     assert seen == [6, 9, 10]
     await asyncio.sleep(0)
-    assert not turns.is_over
+    assert not pacer.is_full
 
 
 async def test_a_step_that_fails_keeps_nobody_waiting() -> None:
-    turns, done = LoopTurns(Clock()), list[int]()
+    pacer, done = StepPacer(Clock()), list[int]()
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-    turns.later(lambda: 1 / 0)  # type: ignore[arg-type]
-    turns.later(lambda: done.append(1))
+    pacer.later(lambda: 1 / 0)  # type: ignore[arg-type]
+    pacer.later(lambda: done.append(1))
     for _ in range(3):
         await asyncio.sleep(0)
     assert done == [1]

@@ -1,4 +1,4 @@
-"""Turns of the event loop that connections share: what one iteration has no time for is done in a later one."""
+"""Pacing of the work of connections: what one iteration of the event loop has no time for is done in a later one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-TURN_SECONDS = 0.02
-"""How much time of one iteration of the loop is taken, and what one step takes beyond it."""
+PACED_SECONDS = 0.02
+"""How much of one iteration is used, in seconds, not counting the rest of the step that exceeds it."""
 
 
-class LoopTurns:
-    """Does steps in the order in which they come, at once or in a later iteration of the loop.
+class StepPacer:
+    """Runs steps in order, at once or in a later iteration of the event loop.
 
     Args:
-        clock: the time in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -25,12 +25,12 @@ class LoopTurns:
         self._is_due = False
 
     @property
-    def is_over(self) -> bool:
-        """Whether a step would wait."""
-        return self._spent >= TURN_SECONDS or bool(self._waiting)
+    def is_full(self) -> bool:
+        """Whether a step must wait."""
+        return self._spent >= PACED_SECONDS or bool(self._waiting)
 
     def count(self, step: Callable[[], None]) -> None:
-        """Do a step now, and count the time that it takes."""
+        """Run a step now, and count its time."""
         began = self._clock()
         try:
             step()
@@ -39,7 +39,7 @@ class LoopTurns:
             self._call()
 
     def later(self, step: Callable[[], None]) -> None:
-        """Do a step when there is time for it."""
+        """Run a step when there is time for it."""
         self._waiting.append(step)
         self._call()
 
@@ -50,7 +50,7 @@ class LoopTurns:
 
     def _next(self) -> None:
         self._is_due, self._spent = False, 0.0
-        while self._waiting and self._spent < TURN_SECONDS:
+        while self._waiting and self._spent < PACED_SECONDS:
             self.count(self._waiting.popleft())
         if self._waiting:
             self._call()

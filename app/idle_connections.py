@@ -1,4 +1,4 @@
-"""The limits on connections that wait for a request: past one, the connection that has waited longest is closed."""
+"""Limits on connections that wait for a request: past a limit, the one that has waited longest is closed."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ MAX_HEADS_BYTES = 64 * 2**20
 """The most bytes of incomplete heads, of all connections."""
 
 
-class Waiting(Protocol):
-    """A connection."""
+class Closable(Protocol):
+    """A connection that waits for a request or its head."""
 
-    def give_way(self) -> None:
-        """Close: no request of it is under way."""
+    def close_idle(self) -> None:
+        """Close the connection."""
 
 
-class Crowd:
+class IdleConnections:
     """The connections that wait for a request or its head, the longest first.
 
     Args:
-        connections: all of the server's.
-        limit: how many there may be.
-        heads: how many bytes of incomplete heads there may be; by default ``MAX_HEADS_BYTES``.
+        connections: all connections of the server.
+        limit: how many connections the server accepts.
+        heads: the limit on the bytes of incomplete heads; by default ``MAX_HEADS_BYTES``.
     """
 
     def __init__(self, connections: Collection[object], limit: int, heads: int | None = None) -> None:
         self._connections = connections
         self._limit = limit
         self._heads_limit = MAX_HEADS_BYTES if heads is None else heads
-        self._waiting: dict[Waiting, None] = {}
-        self._heads: dict[Waiting, int] = {}
+        self._waiting: dict[Closable, None] = {}
+        self._heads: dict[Closable, int] = {}
         self._held = 0
 
-    def join(self, one: Waiting) -> None:
-        """Wait from now on."""
+    def join(self, one: Closable) -> None:
+        """Add a connection that begins to wait."""
         self._waiting[one] = None
 
-    def leave(self, one: Waiting) -> None:
-        """Wait no longer."""
+    def leave(self, one: Closable) -> None:
+        """Remove a connection."""
         self._waiting.pop(one, None)
         self._held -= self._heads.pop(one, 0)
 
-    def hold(self, one: Waiting, size: int) -> None:
-        """Count the ``size`` bytes that have come of a head. Where there are too many in all, close the oldest."""
+    def hold(self, one: Closable, size: int) -> None:
+        """Count the ``size`` bytes received of a head. If all heads exceed the limit, close the oldest."""
         self._held += size - self._heads.get(one, 0)
         self._heads[one] = size
         while self._held > self._heads_limit:
             self._close(next(iter(self._heads)))
 
     def make_room(self) -> None:
-        """Close the connection that has waited longest where there are too many: the newest, if no other waits."""
+        """If there are too many connections, close the one that has waited longest."""
         if len(self._connections) > self._limit and self._waiting:
             self._close(next(iter(self._waiting)))
 
-    def _close(self, one: Waiting) -> None:
+    def _close(self, one: Closable) -> None:
         self.leave(one)
-        one.give_way()
+        one.close_idle()
 
 
 def connections_possible(wanted: int) -> int:

@@ -1,4 +1,4 @@
-"""What every door is given: who may come in, and what a request is answered with."""
+"""What all endpoints share: sign-in, slots, the engine and the resolvers' resources."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from app.auth import Authenticator
 from app.drain import Drain
 from app.graphql.engine import Engine
 from app.json_text import values_in
-from app.places import Places
+from app.slots import Slots
 from app.telemetry import Telemetry
+from clients.origin import Origin
 from resolvers.context import RequestContext
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 from resolvers.streams.log import Leave
 
 LETTA_BODY_SECONDS = 5.0
-"""How long Letta, which is near, may take to send a body: what one agent secret may begin in that time (see the proxy's
-rate limit) fills a fraction of the room for requests of Letta's."""
+"""How long Letta may take to send a body. Within this time, the proxy's rate limit lets one agent secret take only a
+fraction of Letta's slots."""
 
 SMALL_CHARS = 16 * 1024
 """A shorter JSON text is parsed in well under a millisecond."""
 
 VALUES_PER_FIELD = 50
-"""How many values of a JSON text are parsed in the time in which one field of an answer is completed, about."""
+"""How many values of a JSON text are parsed in the time that it takes to complete one field, about."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doors:
-    """The process as its doors see it.
+class Gateway:
+    """The process, as its endpoints use it.
 
-    ``open_introspection`` lets anybody read the schema (outside production); ``open_metrics`` lets anybody read metrics
-    and the details of health where there is no ``metrics_token``. ``fault_page`` is where the embedded services' fault
-    switch is, on this machine.
+    Attributes:
+        open_introspection: whether introspection needs no token; only outside production.
+        open_metrics: whether metrics and the details of health need no token if there is no ``metrics_token``.
+        fault_page: the URL of the embedded services' fault switch, on this machine.
     """
 
     engine: Engine
@@ -43,7 +45,7 @@ class Doors:
     resources: Resources
     telemetry: Telemetry
     drain: Drain
-    places: Places
+    slots: Slots
     open_introspection: bool
     open_metrics: bool
     max_body_bytes: int
@@ -52,27 +54,27 @@ class Doors:
 
     @property
     def heartbeat(self) -> float:
-        """How often a quiet connection shows that it is alive, in seconds."""
+        """The interval of heartbeats in seconds."""
         return self.resources.streams.limits.heartbeat
 
-    async def body(self, scope: Scope, receive: Receive, *, from_letta: bool = False) -> bytes:
-        """A request's body, within the bounds on size and time, when it may be parsed. See ``read_body``, ``turn``."""
+    async def body(self, scope: Scope, receive: Receive, *, origin: Origin = Origin.USER) -> bytes:
+        """Read a request's body within the limits on size and time. See ``read_body`` and ``pace``."""
         seconds = self.resources.clocks.request
-        if from_letta:
+        if origin is Origin.LETTA:
             seconds = min(seconds, LETTA_BODY_SECONDS)
-        hold = scope["state"]["place"].hold_body
+        hold = scope["state"]["slot"].hold_body
         body = await read_body(scope, receive, hold, limit=self.max_body_bytes, seconds=seconds)
-        await self.turn(body)
+        await self.pace(body)
         return body
 
-    async def turn(self, text: bytes | str) -> None:
-        """Wait until a JSON text may be parsed: many that arrive at once would hold the loop together."""
+    async def pace(self, text: bytes | str) -> None:
+        """Wait until a JSON text may be parsed: many that arrive at once would block the event loop together."""
         if len(text) > SMALL_CHARS:
-            await self.engine.turns.wait()
-            self.engine.turns.take(values_in(text) // VALUES_PER_FIELD)
+            await self.engine.pacer.wait()
+            self.engine.pacer.take(values_in(text) // VALUES_PER_FIELD)
 
     def principal(self, authorization: str | None) -> Principal | None:
-        """The principal of a request; ``None`` only without a token, where introspection is open to anybody.
+        """Return the principal of a request; ``None`` only without a token, if introspection needs none.
 
         Raises:
             Unauthenticated: see ``Authenticator.principal``.
@@ -88,7 +90,7 @@ class Doors:
         traceparent: str | None = None,
         leave: Leave | None = None,
         *,
-        from_letta: bool = False,
+        origin: Origin = Origin.USER,
     ) -> RequestContext:
-        """A context for one operation."""
-        return RequestContext(self.resources, principal, request_id, traceparent, leave, from_letta=from_letta)
+        """Make the context of one operation."""
+        return RequestContext(self.resources, principal, request_id, traceparent, leave, origin=origin)

@@ -1,4 +1,4 @@
-"""Places: one user's, one address's and all strangers' use never takes what the others have."""
+"""Slots: one user's, one address's and all strangers' use never takes what the others have."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
     settings = {"MAX_CONCURRENT_REQUESTS": str(REQUESTS), "MAX_CONCURRENT_STREAMS": str(STREAMS), "RATE_LIMIT_LLM": "0"}
-    async with attacked(tmp_path_factory.mktemp("places"), **settings) as running:
+    async with attacked(tmp_path_factory.mktemp("slots"), **settings) as running:
         yield running
 
 
 @asynccontextmanager
 async def slow_body(target: Target, *headers: str) -> AsyncIterator[None]:
-    """A request whose body does not come: the server has asked for it, so it has its place."""
+    """A request whose body does not come: the server has asked for it, so it has its slot."""
     reader, writer = await asyncio.open_connection(*target.address)
     fields = ("host: x", "content-type: application/json", "content-length: 9", "expect: 100-continue", *headers)
     writer.write("\r\n".join(("POST /graphql HTTP/1.1", *fields, "", "")).encode())
@@ -98,7 +98,7 @@ async def test_users_who_hold_every_place_make_the_gateway_shed_what_is_new(targ
     await until_free(target, GRACE)
 
 
-@pytest.mark.bound("stranger-requests")
+@pytest.mark.bound("anonymous-requests")
 async def test_strangers_take_no_places_of_users_and_an_address_takes_a_share_of_theirs(target: Target) -> None:
     schema = {"query": "{ __typename }"}
     async with target.bystander(), AsyncExitStack() as held:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.doubts import unread_names
+from app.settings_warnings import unread_names
 
 
 @pytest.mark.parametrize(

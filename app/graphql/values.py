@@ -1,4 +1,4 @@
-"""Values that an operation is given, as they are written and sent."""
+"""Argument values of an operation: literals of the document, and variables as the client sent them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from graphql import (
 
 
 def defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
-    """The defaults of an operation's variables."""
+    """Return the default values of an operation's variables."""
     return {
         one.variable.name.value: value_from_ast_untyped(one.default_value)
         for one in operation.variable_definitions or ()
@@ -35,7 +35,7 @@ def has_variable(node: ValueNode) -> bool:
 
 
 def value_of(node: ValueNode, variables: Mapping[str, Any]) -> Any:
-    """A value as it is written, with variables as they came: nothing is coerced."""
+    """Return the value of a literal or variable, without coercion."""
     if isinstance(node, VariableNode):
         return variables.get(node.name.value, Undefined)
     if isinstance(node, ListValueNode):
@@ -46,7 +46,7 @@ def value_of(node: ValueNode, variables: Mapping[str, Any]) -> Any:
 
 
 def inside(value: Any, path: list[str]) -> Any:
-    """What an input has at a path of names; ``None`` where it has nothing there."""
+    """Return the value at a path of names in an input; ``None`` if there is none."""
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return None if value is Undefined else value

@@ -1,7 +1,6 @@
-"""The one character that no text may have: NUL.
+"""Refusal of the character NUL, in every text of a document or of variables.
 
-The platform's databases refuse it, some by failing as a whole (tried on Letta 0.16.8), others drop it unsaid. So it is
-refused here, wherever a text can be given, now and in fields to come.
+Some databases of the platform fail on it (Letta 0.16.8), others drop it silently.
 """
 
 from __future__ import annotations
@@ -14,26 +13,26 @@ from graphql import DocumentNode, GraphQLError, Token, TokenKind
 
 NUL = "\0"
 MESSAGE = "A string contains the character NUL (U+0000), which is not allowed."
-_MAX_PLACE = 200
+_MAX_PATH = 200
 
 
 def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
     """Find a text with NUL.
 
     Returns:
-        Its place, such as ``input.tags[0]``, cut after 200 characters; of a name with NUL, the place of the object that
-        has the name, which is empty for ``variables`` itself. ``None`` where there is none.
+        Its path, such as ``input.tags[0]``, cut after 200 characters. If a name has NUL, the path of its object, which
+        is empty for ``variables`` itself. ``None`` if no text has NUL.
     """
     if not variables or not _may_have_nul(variables):
         return None
     if any(NUL in name for name in variables):
         return ""
-    # a place is written only when it is asked for: to write each value's own would cost their product
+    # the path is written for the found value alone: one for each value would take quadratic time
     steps, waiting = [""], [_parts(variables)]
     while waiting:
         for steps[-1], value in waiting[-1]:
             if _has_nul(value):
-                return _place(steps)
+                return _path(steps)
             if isinstance(value, dict | list):
                 waiting.append(_parts(value))
                 steps.append("")
@@ -45,7 +44,7 @@ def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
 
 
 def _parts(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
-    """What an object or a list has, each with the step to it."""
+    """Return the values of an object or list, each with its step in a path."""
     if isinstance(value, dict):
         return ((f".{name}", one) for name, one in value.items())
     return ((f"[{index}]", one) for index, one in enumerate(value))
@@ -58,13 +57,13 @@ def _has_nul(value: object) -> bool:
     return isinstance(value, str) and NUL in value
 
 
-def _place(steps: list[str]) -> str:
-    place = "".join(steps)[1:]
-    return place if len(place) <= _MAX_PLACE else f"{place[:_MAX_PLACE]}…"
+def _path(steps: list[str]) -> str:
+    path = "".join(steps)[1:]
+    return path if len(path) <= _MAX_PATH else f"{path[:_MAX_PATH]}…"
 
 
 def _may_have_nul(value: dict[str, Any]) -> bool:
-    """Whether it is worth looking where: as JSON that is told at once, but for what is nested too deeply to write."""
+    """Whether a search is needed. JSON shows it fast; what is nested too deeply to encode must be searched."""
     try:
         return b"\\u0000" in orjson.dumps(value)
     except TypeError:
@@ -72,7 +71,7 @@ def _may_have_nul(value: dict[str, Any]) -> bool:
 
 
 def nul_in_document(document: DocumentNode) -> GraphQLError | None:
-    """What is wrong with a document in which a text is written with an escaped NUL; nothing may have a bare one."""
+    """Return the error of a document with an escaped NUL in a string; the lexer refuses a bare one."""
     if document.loc is None or "\\u" not in document.loc.source.body:
         return None
     token: Token | None = document.loc.start_token

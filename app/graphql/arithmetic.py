@@ -1,4 +1,7 @@
-"""Amounts that may depend on variables: computed as far as they are known, the rest by one pass over the steps."""
+"""Arithmetic on amounts that may depend on variables.
+
+What depends on no variable is computed once, the rest for each request in one pass over the steps.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ Amount = int | Step
 
 
 class Program:
-    """Sums, products and maxima over variables. What depends on none is computed while it is written."""
+    """A program that computes sums, products and maxima of amounts."""
 
     def __init__(self) -> None:
         self._steps: list[Callable[[list[int], Variables], int]] = []
@@ -30,19 +33,19 @@ class Program:
         return self._step(lambda _, variables: read(variables))
 
     def sum(self, parts: Iterable[Amount]) -> Amount:
-        """The sum of some amounts."""
+        """Return the sum of amounts."""
         known, steps = _split(parts)
         total = sum(known)
         return self._step(lambda done, _: total + sum(done[at] for at in steps)) if steps else total
 
     def most(self, parts: Iterable[Amount]) -> Amount:
-        """The largest of some amounts; 0 of none."""
+        """Return the largest amount; 0 if there is none."""
         known, steps = _split(parts)
         least = max(known, default=0)
         return self._step(lambda done, _: max(least, *(done[at] for at in steps))) if steps else least
 
     def product(self, count: Amount, each: Amount) -> Amount:
-        """The product of two amounts."""
+        """Return the product of two amounts."""
         if isinstance(count, int):
             if isinstance(each, int):
                 return count * each
@@ -55,7 +58,7 @@ class Program:
         return self._step(lambda done, _: done[first] * done[second])
 
     def run(self, amount: Amount, variables: Variables) -> int:
-        """An amount under some variables. Every step is run once, however many places use it."""
+        """Compute an amount for the variables of a request. Every step is run once, however often it is used."""
         if isinstance(amount, int):
             return amount
         done: list[int] = []
@@ -69,7 +72,7 @@ class Program:
 
 
 def _split(parts: Iterable[Amount]) -> tuple[list[int], list[int]]:
-    """Amounts that are known, and the steps of the others."""
+    """Split amounts into known numbers and the indexes of steps."""
     known, steps = list[int](), list[int]()
     for part in parts:
         if isinstance(part, int):

@@ -2,35 +2,35 @@ from __future__ import annotations
 
 import asyncio
 
-from app.graphql.answers import HELD_FIELDS, Turns
+from app.graphql.answers import PACED_FIELDS, FieldPacer
 
 
 async def test_a_turn_with_room_is_not_waited_for() -> None:
-    turns = Turns()
-    turns.take(HELD_FIELDS)
-    waiting = asyncio.create_task(turns.wait())
+    pacer = FieldPacer()
+    pacer.take(PACED_FIELDS)
+    waiting = asyncio.create_task(pacer.wait())
     await asyncio.sleep(0)
     assert waiting.done()
 
 
 async def test_what_is_taken_is_forgotten_with_the_turn() -> None:
-    turns = Turns()
+    pacer = FieldPacer()
     for _ in range(3):
-        turns.take(HELD_FIELDS + 1)
-        assert turns.is_over
+        pacer.take(PACED_FIELDS + 1)
+        assert pacer.is_full
         await asyncio.sleep(0)
-        assert not turns.is_over
+        assert not pacer.is_full
 
 
 async def test_everybody_has_a_turn_and_no_turn_takes_much_more_than_its_share() -> None:
-    turns, taken, most = Turns(), 0, 0
+    pacer, taken, most = FieldPacer(), 0, 0
     over = asyncio.Event()
 
     async def answer() -> None:
         nonlocal taken
         for _ in range(10):
-            await turns.wait()
-            turns.take(1_000)
+            await pacer.wait()
+            pacer.take(1_000)
             taken += 1_000
 
     async def watch() -> None:
@@ -45,15 +45,15 @@ async def test_everybody_has_a_turn_and_no_turn_takes_much_more_than_its_share()
     over.set()
     await watching
     assert taken == 500_000
-    assert HELD_FIELDS <= most <= 2 * HELD_FIELDS + 2_000
+    assert PACED_FIELDS <= most <= 2 * PACED_FIELDS + 2_000
 
 
 async def test_who_leaves_while_waiting_keeps_nobody_waiting() -> None:
-    turns = Turns()
+    pacer = FieldPacer()
 
     async def answer() -> None:
-        turns.take(HELD_FIELDS + 1)
-        await turns.wait()
+        pacer.take(PACED_FIELDS + 1)
+        await pacer.wait()
 
     leaving, staying = (asyncio.create_task(answer()) for _ in range(2))
     await asyncio.sleep(0)

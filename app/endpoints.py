@@ -1,0 +1,65 @@
+"""What routes refer to before the lifespan has opened it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.gateway import Gateway
+from app.rest.table import is_rest
+
+
+class Deferred:
+    """An ASGI application that hands over to ``app``, which the lifespan sets."""
+
+    __slots__ = ("app",)
+
+    def __init__(self) -> None:
+        self.app: ASGIApp | None = None
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        if self.app is None:
+            raise RuntimeError("a request came before the lifespan has begun")
+        return self.app(scope, receive, send)
+
+
+class Endpoints:
+    """The endpoints, and what they share.
+
+    Attributes:
+        graphql: ``/graphql`` over HTTP.
+        socket: ``/graphql`` over WebSocket.
+        rest: ``/v1`` and the proxies of agents.
+        gateway: what the endpoints share; ``None`` before the lifespan.
+    """
+
+    def __init__(self) -> None:
+        self.graphql = Deferred()
+        self.socket = Deferred()
+        self.rest = Deferred()
+        self.gateway: Gateway | None = None
+
+
+class Router:
+    """Serves ``/graphql``, ``/v1/*`` and the proxies of agents; FastAPI serves every other path.
+
+    FastAPI's routing costs each request a dozen coroutines, which a stream would hold to its end.
+    """
+
+    def __init__(self, app: ASGIApp, *, graphql: ASGIApp, socket: ASGIApp, rest: ASGIApp) -> None:
+        self._app = app
+        self._graphql = {"http": graphql, "websocket": socket}
+        self._rest = rest
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request or socket."""
+        kind, app = scope["type"], self._app
+        if kind != "lifespan":
+            path = scope["path"]
+            if path == "/graphql":
+                app = self._graphql[kind]
+            elif kind == "http" and is_rest(path):
+                app = self._rest
+        return app(scope, receive, send)

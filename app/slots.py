@@ -1,0 +1,158 @@
+"""Slots: each request holds one while it is served, and a stream holds another kind.
+
+Slots and the bytes of request bodies are counted by origin, and within an origin by owner. A body counts from its first
+byte until the request has been served.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from app.shares import Holding, Shares
+from app.shedding import Entered, Shedder
+from app.telemetry import Telemetry
+from app.weights import work_of
+from clients.bulkhead import SHARES
+from clients.calls import CallBudget
+from clients.codes import Reason
+from clients.origin import Origin, Owner
+
+BODIES = 32
+"""How many bodies of the largest size one owner's requests may have at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What the requests of one origin share.
+
+    Attributes:
+        requests: slots of requests.
+        streams: slots of streams, and of requests that wait for a model.
+        bodies: bytes of request bodies.
+    """
+
+    requests: Shares
+    streams: Shares
+    bodies: Shares
+
+
+class Slot:
+    """The slot of one request or socket operation. It is entered once and left once.
+
+    Attributes:
+        calls: counts the upstream calls of the request, if it makes any.
+        size: the bytes of its answer, if they are many.
+    """
+
+    __slots__ = ("_body", "_entered", "_held", "_owner", "_pool", "_shedder", "calls", "size")
+
+    def __init__(self, pool: Pool, shedder: Shedder, owner: Owner) -> None:
+        self._pool = pool
+        self._shedder = shedder
+        self._owner = owner
+        self._entered: Entered | None = None
+        self.calls: CallBudget | None = None
+        self.size = 0
+        pool.requests.take(owner.id)
+        self._held: Shares | None = pool.requests
+        self._body = Holding(pool.bodies, owner.id)
+
+    def hold_body(self, size: int) -> None:
+        """Count a body of which ``size`` bytes have been received.
+
+        Raises:
+            RateLimited: reason ``BODIES``, if the owner's bodies are too large together.
+            Overloaded: reason ``BODIES``, if those of all owners are.
+        """
+        self._body.set(size)
+
+    async def enter(self) -> None:
+        """Wait until load shedding admits the request. Raises Overloaded (``BUSY``)."""
+        origin = self._owner.origin
+        if origin is not Origin.LETTA:
+            is_user = origin is Origin.USER  # there may be any number of addresses
+            self._entered = await self._shedder.enter(self._owner.id, favours_new=is_user)
+
+    def lengthen(self) -> None:
+        """Exchange the slot for a stream's: the request will wait for a model, or for as long as its client reads.
+
+        Raises:
+            RateLimited: reason ``STREAMS``, if the owner's share is used up.
+            Overloaded: reason ``STREAMS``, if no slot is free.
+        """
+        streams = self._pool.streams
+        if self._held is None or streams is self._held:
+            return
+        streams.take(self._owner.id)
+        self._leave_shedder()
+        self._held.give(self._owner.id)
+        self._held = streams
+
+    def leave(self) -> None:
+        """Give everything back."""
+        self._leave_shedder()
+        self._body.set(0)
+        if self._held is not None:
+            self._held.give(self._owner.id)
+            self._held = None
+
+    def _leave_shedder(self) -> None:
+        if (entered := self._entered) is not None:
+            self._entered = None
+            calls = 0 if self.calls is None else self.calls.made
+            self._shedder.leave(self._owner.id, entered, work_of(calls, self.size))
+
+
+class Slots:
+    """All slots of the process.
+
+    Args:
+        requests: slots of signed-in users' requests; Letta's requests have as many.
+        streams: slots of streams and of requests that wait for a model; Letta's have as many.
+        shedder: admits requests as the event loop keeps up.
+        largest_body: the size limit of one body, in bytes.
+
+    Attributes:
+        pools: the slots of each origin.
+    """
+
+    def __init__(self, requests: int, streams: int, shedder: Shedder, largest_body: int = 1_000_000) -> None:
+        self.shedder = shedder
+        each = BODIES * largest_body
+        user, letta = (
+            Pool(
+                Shares(requests, _part(requests)),
+                Shares(streams, _part(streams), what="streams", reason=Reason.STREAMS),
+                _bodies(SHARES * each, each),
+            )
+            for _ in range(2)
+        )
+        anonymous = Pool(Shares(_part(requests), _part(_part(requests))), user.streams, _bodies(each, _part(each)))
+        self.pools = {Origin.USER: user, Origin.LETTA: letta, Origin.ANONYMOUS: anonymous}
+
+    def take(self, owner: Owner) -> Slot:
+        """Take a slot for a request or a socket operation. Raises RateLimited or Overloaded (``REQUESTS``)."""
+        return Slot(self.pools[owner.origin], self.shedder, owner)
+
+    def watched_by(self, telemetry: Telemetry) -> None:
+        """Expose the slots in use and the bytes of bodies as metrics."""
+        kinds = {
+            "requests": self.pools[Origin.USER].requests,
+            "streams": self.pools[Origin.USER].streams,
+            "anonymous_requests": self.pools[Origin.ANONYMOUS].requests,
+            "letta_requests": self.pools[Origin.LETTA].requests,
+            "letta_streams": self.pools[Origin.LETTA].streams,
+        }
+        telemetry.watch_slots(
+            {kind: partial(getattr, shares, "taken") for kind, shares in kinds.items()},
+            lambda: sum(pool.bodies.taken for pool in self.pools.values()),
+        )
+
+
+def _part(total: int) -> int:
+    return max(1, total // SHARES)
+
+
+def _bodies(total: int, per_owner: int) -> Shares:
+    return Shares(total, per_owner, what="bytes of requests", reason=Reason.BODIES)
