@@ -82,21 +82,8 @@ class Connection(Http10Protocol):
 
     # with these, uvicorn's own attributes are few enough for CPython to do without a dict for each connection
     __slots__ = (
-        "_chunk",
-        "_clock",
-        "_flow",
-        "_head_seconds",
-        "_idle",
-        "_keeps_alive",
-        "_left",
-        "_lingered",
-        "_out",
-        "_phase",
-        "_piece",
-        "_received",
-        "_refusal",
-        "_spent",
-        "_unsent",
+        "_chunk", "_clock", "_flow", "_head_seconds", "_idle", "_keeps_alive", "_left", "_lingered", "_out", "_phase",
+        "_piece", "_received", "_refusal", "_spent", "_unsent",
     )  # fmt: skip
 
     def __init__(self, *args: Any, head_seconds: float, unsent: Unsent, idle: IdleConnections, **options: Any) -> None:

@@ -121,8 +121,8 @@ def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
 
 
 def _too_complex(message: str, reason: Reason) -> _Refusal:
-    code = ErrorCode.QUERY_TOO_COMPLEX
-    return _Refusal(code, [shaped(message, extensions(code, reason=reason))])
+    error = shaped(message, extensions(ErrorCode.QUERY_TOO_COMPLEX, reason=reason))
+    return _Refusal(ErrorCode.QUERY_TOO_COMPLEX, [error])
 
 
 def _invalid(errors: list[GraphQLError], code: ErrorCode) -> _Refusal:
