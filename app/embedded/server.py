@@ -60,7 +60,7 @@ class EmbeddedOptions:
     user_key: str = field(default_factory=lambda: f"sk-{_key()}")
 
 
-class _Server(uvicorn.Server):
+class StoppableServer(uvicorn.Server):
     """A uvicorn server that leaves signals to whoever runs the loop, says when it listens, and stops without delay."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -126,7 +126,7 @@ class LoopbackServer:
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
         self._port = port
-        self._server: _Server | None = None
+        self._server: StoppableServer | None = None
         self._task: asyncio.Task[None] | None = None
         self.url = ""
 
@@ -148,7 +148,7 @@ class LoopbackServer:
             interface="asgi3",
             http=_Protocol,
         )
-        self._server = _Server(config)
+        self._server = StoppableServer(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.is_up.wait()
 

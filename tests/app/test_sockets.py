@@ -106,5 +106,5 @@ def test_nothing_is_kept_of_users_that_have_left() -> None:
     held = shared()
     with held.unread("ada", 10):
         pass
-    assert not held._unread
+    assert not held.unread_chars
     assert sockets.MAX_ALL_UNREAD > sockets.MAX_UNREAD

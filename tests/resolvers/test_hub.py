@@ -31,7 +31,7 @@ from resolvers.streams.events import (
     ToolCallDelta,
 )
 from resolvers.streams.stream import Stream, StreamRequest
-from tests.support.scripted_streams import USER, ScriptedSource, end_of, hub, starting, upstream_bytes
+from tests.support.scripted_streams import GRACE, USER, ScriptedSource, end_of, hub, starting, upstream_bytes
 
 
 async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() -> None:
@@ -100,7 +100,7 @@ async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None
         async with starting(streams, source, key="k", fingerprint="a") as same:
             assert same is stream
         with pytest.raises(NotFound):
-            streams.get(stream.id, "somebody else")
+            streams.get(stream.id, GRACE)
     await streams.aclose()
     assert source.opened == 1
 

@@ -349,8 +349,8 @@ async def test_all_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: i
     streams = small()
     async with AsyncExitStack() as stack:
         for owner in range(OWNERS - 1):
-            await stack.enter_async_context(holding(streams, str(owner), MB))
-        await stack.enter_async_context(holding(streams, "small", MB // 2))
+            await stack.enter_async_context(holding(streams, Owner(str(owner)), MB))
+        await stack.enter_async_context(holding(streams, Owner("small"), MB // 2))
         assert streams.memory == OWNERS * MB - MB // 2
         if past:
             with pytest.raises(Overloaded) as refused:
