@@ -162,6 +162,7 @@ def _completion(model: str, stream: Stream, ended: Ended, events: list[Event]) -
 
 
 def tool_calls_of(events: list[Event]) -> list[ToolCall]:
+    """Join the pieces of tool calls, in the order of the calls."""
     return [
         ToolCall(tool_call_id=call.tool_call_id, name=call.name, arguments=call.arguments_delta)
         for call in joined_calls(events)

@@ -74,6 +74,7 @@ class StoppableServer(uvicorn.Server):
         self._wake.set()
 
     async def main_loop(self) -> None:
+        """Run until the server is stopped."""
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
@@ -82,6 +83,7 @@ class StoppableServer(uvicorn.Server):
                     await self._wake.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close listeners and connections, without the delay of uvicorn if none are open."""
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         if self.force_exit:
@@ -104,11 +106,13 @@ class StoppableServer(uvicorn.Server):
         await asyncio.gather(*answering, return_exceptions=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and set ``is_up``."""
         await super().startup(sockets)
         self.is_up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
         yield
 
 
