@@ -30,8 +30,8 @@ from clients.limiter import MemoryLimiter
 from clients.litellm import LiteLLM
 from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
+from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import LimitKind, RateLimits
-from resolvers.once import Once
 from resolvers.platform import Health
 from resolvers.resources import Resources
 from resolvers.streams.clocks import Clocks
@@ -65,9 +65,9 @@ async def open_gateway(
     streams = StreamHub(_stream_limits(settings), telemetry)
     telemetry.watch_streams(lambda: streams.memory)
     stack.push_async_callback(streams.aclose)
-    once = Once(settings.stream_retention_seconds)
-    stack.push_async_callback(once.aclose)
-    drain.background(once.settled)
+    keys = IdempotencyKeys(settings.stream_retention_seconds)
+    stack.push_async_callback(keys.aclose)
+    drain.background(keys.settled)
     ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
     checks = await _checks(settings, [ams, letta, litellm], platform, stack)
     resources = Resources(
@@ -75,7 +75,7 @@ async def open_gateway(
         letta=letta,
         litellm=litellm,
         streams=streams,
-        once=once,
+        keys=keys,
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
         health=Health(checks, VERSION),

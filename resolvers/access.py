@@ -1,31 +1,40 @@
-"""The one place that decides what a principal may see and touch.
+"""Decides which objects a user may read and change, and makes the owned ids that upstream calls take (decision 0047).
 
-AMS says who owns what. What is not yours does not exist: an agent, conversation or run of somebody else is NOT_FOUND,
-the same as one that was never made. Letta is asked for nothing before that is decided, but the one read that learns
-which agents a conversation, run, step or memory block belongs to.
+AMS says who owns which agent; everything else belongs to an agent. Objects of other users return ``NOT_FOUND``, exactly
+as missing ones do. Nothing is read from Letta before ownership is proved, except for the one read that learns which
+agent a conversation, run, step or memory block belongs to.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Hashable
+from typing import TypeVar, cast
 
-from clients.ams import AgentRow, Profile
+from clients.ams import Profile
 from clients.codes import Reason
 from clients.errors import NotFound, Service, UpstreamError
 from clients.letta.client import is_letta_id
-from clients.letta.records import ConversationRecord, RunRecord, StepRecord
+from clients.letta.records import StepRecord
+from clients.owned import ConversationRef, OwnedBlockId
 from resolvers.loaders import Loaders
 from resolvers.loading import Loader
+from resolvers.owned import (
+    DEFAULT_PREFIX,
+    OwnedAgent,
+    OwnedConversation,
+    OwnedRun,
+    default_conversation,
+    not_found,
+    ref_of,
+)
 from resolvers.principal import Principal
 
-DEFAULT_PREFIX = "conversation:"
-"""``conversation:<agent id>`` is the id of an agent's default conversation, which has no record in Letta."""
-
+K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 
 class Access:
-    """What one principal may see, within one operation."""
+    """What one user may see, within one operation."""
 
     def __init__(self, principal: Principal, loaders: Loaders, *, platform_key: str | None) -> None:
         self._principal = principal
@@ -33,53 +42,53 @@ class Access:
         self._platform_key = platform_key
 
     async def profile(self) -> Profile:
-        """The principal's own profile in AMS."""
+        """Return the user's own profile in AMS."""
         return await self._loaders.profile.load(self._principal.user_id)
 
-    async def agent(self, agent_id: str) -> AgentRow:
-        """The principal's agent of that id. Raises NotFound."""
-        if is_letta_id(agent_id, "agent"):
-            for row in (await self.profile()).agents:
-                if row.agent_id == agent_id:
-                    return row
-        raise not_found("agent")
+    async def agents(self) -> list[OwnedAgent]:
+        """Return all agents of the user."""
+        return cast("list[OwnedAgent]", (await self.profile()).agents)
 
-    async def conversation(self, conversation_id: str) -> ConversationRecord:
-        """The conversation of that id, with an agent of the principal's. Raises NotFound."""
+    async def agent(self, agent_id: str) -> OwnedAgent:
+        """Return the user's agent of an id. Raises NotFound."""
+        return await self._agent_or("agent", agent_id)
+
+    async def conversation(self, conversation_id: str) -> OwnedConversation:
+        """Return a conversation with an agent of the user's by its id in the graph. Raises NotFound."""
         if conversation_id.startswith(DEFAULT_PREFIX):
-            row = await self._agent_or("conversation", conversation_id.removeprefix(DEFAULT_PREFIX))
-            return default_conversation(row.agent_id)
+            agent = await self._agent_or("conversation", conversation_id.removeprefix(DEFAULT_PREFIX))
+            return default_conversation(agent.agent_id)
         record = await self._learned("conversation", "conv", conversation_id, self._loaders.conversation)
         await self._agent_or("conversation", record.agent_id)
-        return record
+        return cast("OwnedConversation", record)
 
-    async def run(self, run_id: str) -> RunRecord:
-        """The run of that id, by an agent of the principal's. Raises NotFound."""
+    async def conversation_ref(self, text: str) -> ConversationRef:
+        """Return the conversation whose ``ConversationRef`` has a text, ``conv-…`` or ``agent-…``. Raises NotFound."""
+        if text.startswith("agent-"):
+            return ConversationRef((await self._agent_or("message", text)).agent_id)
+        return ref_of(await self.conversation(text))
+
+    async def run(self, run_id: str) -> OwnedRun:
+        """Return a run of an agent of the user's. Raises NotFound."""
         record = await self._learned("run", "run", run_id, self._loaders.run)
         await self._agent_or("run", record.agent_id or "")
-        return record
+        return cast("OwnedRun", record)
 
     async def step(self, step_id: str) -> StepRecord:
-        """The step of that id, by an agent of the principal's. Raises NotFound."""
+        """Return a step of an agent of the user's. Raises NotFound."""
         record = await self._learned("step", "step", step_id, self._loaders.step)
         await self._agent_or("step", record.agent_id or "")
         return record
 
-    async def writable_block(self, block_id: str) -> None:
-        """Whether every agent that a memory block is attached to is the principal's. Raises NotFound."""
-        agents = await self._learned("memory block", "block", block_id, self._loaders.block_agents)
-        if not agents or not agents <= await self._mine():
+    async def block(self, block_id: str) -> OwnedBlockId:
+        """Prove that every agent that a memory block is attached to is the user's. Raises NotFound."""
+        attached = await self._learned("memory block", "block", block_id, self._loaders.block_agents)
+        if not attached or not attached <= {agent.agent_id for agent in await self.agents()}:
             raise not_found("memory block")
-
-    async def scope(self, scope: str) -> None:
-        """Whether a message scope (``conv-…`` or ``agent-…``) is the principal's. Raises NotFound."""
-        if scope.startswith("agent-"):
-            await self._agent_or("message", scope)
-        else:
-            await self.conversation(scope)
+        return cast("OwnedBlockId", block_id)
 
     async def model_key(self) -> str:
-        """The key that pays for the principal's model calls: their own, else the platform's."""
+        """Return the key that pays for the user's model calls: their own, else the platform's."""
         key = (await self.profile()).litellm_key or self._platform_key
         if key is None:
             raise UpstreamError(
@@ -90,35 +99,19 @@ class Access:
             )
         return key
 
-    async def _mine(self) -> set[str]:
-        return {row.agent_id for row in (await self.profile()).agents}
-
-    async def _learned(self, kind: str, prefix: str, key: str, loader: Loader[str, R]) -> R:
-        """The one read that learns whose something is; not even that for who has no agents. Raises NotFound."""
-        if not is_letta_id(key, prefix) or not (await self.profile()).agents:
+    async def _learned(self, kind: str, prefix: str, claimed: str, loader: Loader[K, R]) -> R:
+        """Read an object to learn its agent. Nothing is read for a user without agents. Raises NotFound."""
+        if not is_letta_id(claimed, prefix) or not await self.agents():
             raise not_found(kind)
         try:
-            return await loader.load(key)
+            return await loader.load(cast("K", claimed))
         except NotFound as error:
             raise not_found(kind) from error
 
-    async def _agent_or(self, kind: str, agent_id: str) -> AgentRow:
-        try:
-            return await self.agent(agent_id)
-        except NotFound as error:
-            raise not_found(kind) from error
-
-
-def not_found(kind: str) -> NotFound:
-    """The one answer for what does not exist and for what is somebody else's."""
-    return NotFound(f"The {kind} does not exist.")
-
-
-def default_conversation(agent_id: str) -> ConversationRecord:
-    """An agent's own conversation, which Letta keeps no record of."""
-    return ConversationRecord(id=f"{DEFAULT_PREFIX}{agent_id}", agent_id=agent_id)
-
-
-def scope_of(conversation: ConversationRecord) -> str:
-    """Where Letta keeps the conversation's messages: ``conv-…``, or ``agent-…`` for a default conversation."""
-    return conversation.agent_id if conversation.id.startswith(DEFAULT_PREFIX) else conversation.id
+    async def _agent_or(self, kind: str, agent_id: str) -> OwnedAgent:
+        """Return the user's agent of an id. Raises NotFound, which names ``kind``."""
+        if is_letta_id(agent_id, "agent"):
+            for agent in await self.agents():
+                if agent.agent_id == agent_id:
+                    return agent
+        raise not_found(kind)

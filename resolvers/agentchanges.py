@@ -1,6 +1,6 @@
-"""Making, changing, upgrading and deleting agents. Every change is the principal's own: ``access`` has decided before.
+"""Creating, changing, upgrading and deleting agents.
 
-AMS honours idempotency keys, so whatever comes of a call that was cut off, it can be sent again with the same one.
+AMS honours idempotency keys: a call whose outcome is unknown can be sent again with the same key.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from typing import Any
 from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import ModelMode, ModelRecord
+from clients.owned import OwnedAgentId
 from resolvers import checks
-from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.loaders import state_missing
 from resolvers.models import model_by_name
+from resolvers.owned import not_found
 
 _THINKING = frozenset({ModelMode.CHAT, ModelMode.UNKNOWN})
-"""What a model must be for, so that an agent can think with it."""
+"""The modes of models that an agent can use."""
 
 
 async def create(
@@ -29,7 +30,7 @@ async def create(
     name: str | None,
     key: str,
 ) -> str:
-    """Make an agent of a template's version, or of its latest. Answers its id.
+    """Create an agent of a template's version, or of its latest. Returns its id.
 
     Raises:
         NotFound: no such template or version.
@@ -47,7 +48,7 @@ async def create(
 
 
 async def upgrade(context: RequestContext, agent_id: str, *, to: str | None, queue: bool, key: str | None) -> bool:
-    """Upgrade an agent of the principal's. Whether that is done; else it is queued.
+    """Upgrade an agent of the user's. Returns whether it is done; otherwise it is queued.
 
     Raises:
         NotFound: no such agent, or no such version.
@@ -70,7 +71,7 @@ async def update(
     tags: list[str] | None,
     model: str | None,
 ) -> None:
-    """Change what Letta keeps of an agent of the principal's; ``None`` leaves it as it is. Raises NotFound."""
+    """Change what Letta keeps of an agent of the user's; ``None`` changes nothing. Raises NotFound."""
     called, about, own_tags = checks.agent_name(name), checks.description(description), checks.tags(tags)
     changes: dict[str, Any] = {"name": called, "description": about}
     changes = {field: value for field, value in changes.items() if value is not None}
@@ -97,9 +98,9 @@ async def _thinking_model(context: RequestContext, name: str) -> ModelRecord:
 
 
 async def _further(
-    context: RequestContext, agent_id: str, tags: list[str] | None, model: ModelRecord | None
+    context: RequestContext, agent_id: OwnedAgentId, tags: list[str] | None, model: ModelRecord | None
 ) -> dict[str, Any]:
-    """The changes that start from what is there: the platform's own tags stay, and so does the model's endpoint."""
+    """Return the changes that keep a part of the present state: the platform's tags, and the model's endpoint."""
     before = await context.resources.letta.agent_to_change(context.scope, agent_id)
     changes: dict[str, Any] = {}
     if tags is not None:
@@ -112,9 +113,9 @@ async def _further(
 
 
 async def delete(context: RequestContext, agent_id: str, key: str | None) -> str:
-    """Delete an agent of the principal's with all that was said to it. Answers its id. Raises NotFound.
+    """Delete an agent of the user's with its messages. Returns its id. Raises NotFound.
 
-    An AMS without this endpoint has the agent deleted in Letta; its row goes with AMS's own clean-up.
+    If AMS lacks this endpoint, the agent is deleted in Letta, and AMS's own clean-up removes its row.
     """
     sent = checks.header_key(key)
     row = await context.access.agent(agent_id)
@@ -122,7 +123,7 @@ async def delete(context: RequestContext, agent_id: str, key: str | None) -> str
     deleted = await ams.delete_agent(context.scope, user_id, row.agent_id, sent)
     context.forget()
     if deleted is False:
-        await context.access.agent(agent_id)  # not found here too: somebody else was faster
+        await context.access.agent(agent_id)  # not found if another request has deleted it
         ams.deletes_no_agents()
     if not deleted:
         try:

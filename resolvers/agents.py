@@ -7,45 +7,46 @@ from typing import Any
 import msgspec
 from strawberry import Parent
 
-from clients.ams import AgentRow, TemplateRecord, UpgradePlan
+from clients.ams import TemplateRecord, UpgradePlan
 from clients.codes import Reason
 from clients.errors import GatewayError
 from clients.letta.client import is_letta_id
-from clients.letta.records import AgentState, ConversationRecord, MemoryBlockRecord, ToolRecord
+from clients.letta.records import AgentState, MemoryBlockRecord, ToolRecord
 from clients.litellm import ModelRecord
 from resolvers import checks
-from resolvers.access import default_conversation, not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loader_keys import AgentSearch, UpgradeKey
 from resolvers.loading import settled
 from resolvers.models import model_if_callable
+from resolvers.owned import OwnedAgent, OwnedConversation, default_conversation, not_found
 from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, page
 from resolvers.principal import Principal
 
 _KINDS = {"block": "memory block", "tool": "tool"}
 
 
-class _Place(msgspec.Struct, array_like=True):
-    """A place in the list of agents; it holds even when the agent is deleted meanwhile."""
+class _AgentCursor(msgspec.Struct, array_like=True):
+    """A position in the list of agents; it stays valid when the agent is deleted."""
 
     created_at: Moment
     agent_id: str
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which agents are asked for: of a template, with a tag, with a text in the name. ``None`` is any."""
+    """A filter of agents: of a template, with a tag, with a text in the name. ``None`` is any."""
 
     template_slug: str | None = None
     tag: str | None = None
     search: str | None = None
 
 
-async def agent_page(context: RequestContext, asked: Window, wanted: Wanted) -> Page[AgentRow]:
-    """The principal's agents, newest first; those that are wanted."""
-    place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
+async def agent_page(context: RequestContext, asked: Window, wanted: Wanted) -> Page[OwnedAgent]:
+    """Read a page of the user's agents that pass a filter, newest first."""
+    cursor = None if asked.cursor is None else decode_cursor(asked.cursor, _AgentCursor)
     fitting = rows = sorted(await _rows(context, wanted), key=_newest_first)
-    if place is not None:
-        mark = (-place.created_at.timestamp(), place.agent_id)
+    if cursor is not None:
+        mark = (-cursor.created_at.timestamp(), cursor.agent_id)
         rows = [row for row in rows if (_newest_first(row) < mark if asked.backward else _newest_first(row) > mark)]
     chosen = rows[max(0, len(rows) - asked.size) :] if asked.backward else rows[: asked.size]
     edges = [_edge(row) for row in chosen]
@@ -53,79 +54,78 @@ async def agent_page(context: RequestContext, asked: Window, wanted: Wanted) -> 
     return page(edges, asked, more=more, beyond=beyond, total=len(fitting))
 
 
-async def _rows(context: RequestContext, wanted: Wanted) -> list[AgentRow]:
+async def _rows(context: RequestContext, wanted: Wanted) -> list[OwnedAgent]:
     tag, search = checks.tag(wanted.tag), checks.search(wanted.search)
-    rows = (await context.access.profile()).agents
+    rows = await context.access.agents()
     if wanted.template_slug is not None:
         rows = [row for row in rows if row.template_id == wanted.template_slug]
     if not rows or (tag is None and search is None):
         return rows
-    found = await context.loaders.agents_found.load((tag, search))
+    found = await context.loaders.agents_found.load(AgentSearch(tag, search))
     rows = [row for row in rows if row.agent_id in found]
     for row in rows:
         context.loaders.agent_state.prime(row.agent_id, found[row.agent_id])
     return rows
 
 
-async def agent_edge(context: RequestContext, agent_id: str) -> Edge[AgentRow]:
-    """The principal's agent in its place in the list. Raises NotFound."""
+async def agent_edge(context: RequestContext, agent_id: str) -> Edge[OwnedAgent]:
+    """Return the edge of the user's agent in the list. Raises NotFound."""
     return _edge(await context.access.agent(agent_id))
 
 
-def _edge(row: AgentRow) -> Edge[AgentRow]:
-    return Edge(row, encode_cursor(_Place(moment(row.created_at), row.agent_id)))
+def _edge(row: OwnedAgent) -> Edge[OwnedAgent]:
+    return Edge(row, encode_cursor(_AgentCursor(moment(row.created_at), row.agent_id)))
 
 
-def _newest_first(row: AgentRow) -> tuple[float, str]:
+def _newest_first(row: OwnedAgent) -> tuple[float, str]:
     return (-moment(row.created_at).timestamp(), row.agent_id)
 
 
-async def _state(row: AgentRow, context: RequestContext) -> AgentState:
+async def _state(row: OwnedAgent, context: RequestContext) -> AgentState:
     return await context.loaders.agent_state.load(row.agent_id)
 
 
-async def name(row: Parent[AgentRow], info: Info) -> str | None:
-    """The agent's name, from Letta."""
+async def name(row: Parent[OwnedAgent], info: Info) -> str | None:
+    """Return the agent's name in Letta."""
     return (await _state(row, info.context)).name
 
 
-async def description(row: Parent[AgentRow], info: Info) -> str | None:
-    """What the agent is for, from Letta."""
+async def description(row: Parent[OwnedAgent], info: Info) -> str | None:
+    """Return the agent's description in Letta."""
     return (await _state(row, info.context)).description
 
 
-async def tags(row: Parent[AgentRow], info: Info) -> list[str]:
-    """The agent's tags in Letta, without those that the platform keeps for itself."""
+async def tags(row: Parent[OwnedAgent], info: Info) -> list[str]:
+    """Return the agent's tags in Letta, without the platform's own."""
     return [tag for tag in (await _state(row, info.context)).tags if not tag.startswith(checks.PLATFORM_TAG)]
 
 
-async def tools(row: Parent[AgentRow], info: Info) -> list[ToolRecord]:
-    """The tools attached to the agent."""
+async def tools(row: Parent[OwnedAgent], info: Info) -> list[ToolRecord]:
+    """Return the tools that are attached to the agent."""
     return (await _state(row, info.context)).tools
 
 
-async def memory_blocks(row: Parent[AgentRow], info: Info, labels: list[str] | None = None) -> list[MemoryBlockRecord]:
-    """The agent's core memory, all of it or the blocks of some labels."""
+async def memory_blocks(
+    row: Parent[OwnedAgent], info: Info, labels: list[str] | None = None
+) -> list[MemoryBlockRecord]:
+    """Return the agent's core memory, all blocks or those with some labels."""
     blocks = (await _state(row, info.context)).blocks
     return blocks if labels is None else [block for block in blocks if block.label in labels]
 
 
 async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord | ToolRecord:
-    """The memory block or tool of that id, as one of the principal's agents has it. Raises NotFound.
-
-    It is looked for among what their agents have, so nothing of anybody else's is ever read.
-    """
+    """Find the memory block or tool of an id among those of the user's agents. Raises NotFound."""
     kind = "block" if node_id.startswith("block") else "tool"
     if not is_letta_id(node_id, kind):
         raise not_found(_KINDS[kind])
-    rows = (await context.access.profile()).agents
+    rows = await context.access.agents()
     states = await settled(_state(row, context) for row in rows)
     for state in states:
         if isinstance(state, AgentState) and (one := _attached_to(state, node_id)) is not None:
             return one
     for state in states:
         if isinstance(state, GatewayError) and state.reason is not Reason.STATE_MISSING:
-            raise state  # what is asked for may be there
+            raise state  # this agent may have it
     raise not_found(_KINDS[kind])
 
 
@@ -134,37 +134,37 @@ def _attached_to(state: AgentState, node_id: str) -> MemoryBlockRecord | ToolRec
     return block or next((tool for tool in state.tools if tool.id == node_id), None)
 
 
-async def model(row: Parent[AgentRow], info: Info) -> ModelRecord | None:
-    """The model the agent thinks with, if the owner's key may call it."""
+async def model(row: Parent[OwnedAgent], info: Info) -> ModelRecord | None:
+    """Return the agent's model, if the owner's key has permission to call it."""
     return await model_if_callable(info.context, (await _state(row, info.context)).model_name)
 
 
-async def model_name(row: Parent[AgentRow], info: Info) -> str | None:
-    """The name of the model the agent thinks with, whoever may call it."""
+async def model_name(row: Parent[OwnedAgent], info: Info) -> str | None:
+    """Return the name of the agent's model, with or without permission to call it."""
     return (await _state(row, info.context)).model_name
 
 
-async def template(row: Parent[AgentRow], info: Info) -> TemplateRecord | None:
-    """The template the agent was made from."""
+async def template(row: Parent[OwnedAgent], info: Info) -> TemplateRecord | None:
+    """Return the template that the agent was created from."""
     return await info.context.loaders.template.load(row.template_id) if row.template_id else None
 
 
-def owner(row: Parent[AgentRow], info: Info) -> Principal:  # noqa: ARG001 - whoever sees an agent owns it
-    """Whose agent it is."""
+def owner(row: Parent[OwnedAgent], info: Info) -> Principal:  # noqa: ARG001 - the parent is the user's own
+    """Return the agent's owner."""
     return info.context.principal
 
 
-async def variables(row: Parent[AgentRow], info: Info) -> dict[str, Any] | None:
-    """What the template's variables were filled with; ``None`` where AMS does not tell."""
+async def variables(row: Parent[OwnedAgent], info: Info) -> dict[str, Any] | None:
+    """Return the values of the template's variables; ``None`` where AMS has none."""
     facts = await info.context.loaders.agent_facts.load(row.agent_id)
     return None if facts is None else facts.variables
 
 
-async def upgrade_plan(row: Parent[AgentRow], info: Info, to: str | None = None) -> UpgradePlan:
-    """What an upgrade would do."""
-    return await info.context.loaders.upgrade_plan.load((row.agent_id, checks.version(to)))
+async def upgrade_plan(row: Parent[OwnedAgent], info: Info, to: str | None = None) -> UpgradePlan:
+    """Return what an upgrade would do."""
+    return await info.context.loaders.upgrade_plan.load(UpgradeKey(row.agent_id, checks.version(to)))
 
 
-def conversation_of(row: Parent[AgentRow]) -> ConversationRecord:
-    """The agent's own conversation."""
+def conversation_of(row: Parent[OwnedAgent]) -> OwnedConversation:
+    """Return the agent's default conversation."""
     return default_conversation(row.agent_id)

@@ -15,7 +15,7 @@ from clients.outcome import outcome_unknown
 from clients.usage import Usage
 from resolvers import checks, starts
 from resolvers.context import RequestContext
-from resolvers.once import OVERHEAD_BYTES, fingerprint
+from resolvers.idempotency import OVERHEAD_BYTES, fingerprint
 from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import (
     Ended,
@@ -181,7 +181,7 @@ async def embed(
     """
     _check(inputs, dimensions)
     parts = (model, inputs, dimensions)
-    embedded = await context.once(key, "embed", parts, lambda: _embedded(context, *parts), _weight)
+    embedded = await context.idempotent(key, "embed", parts, lambda: _embedded(context, *parts), _weight)
     context.refresh()
     return embedded
 

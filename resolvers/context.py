@@ -18,8 +18,8 @@ from clients.origin import Origin, Owner
 from resolvers import checks
 from resolvers.access import Access
 from resolvers.doubt import Doubt, confirmed
+from resolvers.idempotency import OVERHEAD_BYTES, Act, fingerprint
 from resolvers.loaders import Loaders
-from resolvers.once import OVERHEAD_BYTES, Act, fingerprint
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 from resolvers.streams.log import Leave
@@ -59,7 +59,7 @@ class RequestContext:
         self.calls = CallBudget(resources.max_calls)
         self.scope = self._scope()
 
-    async def once(
+    async def idempotent(
         self,
         key: str | None,
         what: str,
@@ -68,15 +68,15 @@ class RequestContext:
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
         doubt: Doubt | None = None,
     ) -> V:
-        """The answer of ``act``; with a key, what that key of the principal's has begun or done before.
+        """Do ``act``, once per key of the user, and return its answer. See ``IdempotencyKeys.done``.
 
-        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. ``doubt`` is for what must not
-        be done twice. See ``Once.done``.
+        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. ``doubt`` is for an action that
+        must not be repeated.
         """
         if key is None:
             return await confirmed(act, doubt, keyed=False)
         name = f"{what}:{checks.key(key)}"
-        return await self.resources.once.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, doubt)
+        return await self.resources.keys.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, doubt)
 
     @property
     def principal(self) -> Principal:

@@ -16,7 +16,9 @@ from clients.codes import Reason
 from clients.errors import BadUserInput, GatewayError, NotFound, RateLimited, UpstreamFailure
 from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun
+from clients.owned import ConversationRef, OwnedAgentId
 from resolvers.context import RequestContext
+from resolvers.owned import OwnedRun
 from resolvers.paging import decode_cursor, encode_cursor
 from resolvers.sources.turns import LettaSource
 from resolvers.streams.events import Delivery, Detached, Event, OnDisconnect, Started
@@ -24,7 +26,7 @@ from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.watch import Poll, Watch, again
 
 
-class _Position(msgspec.Struct, array_like=True):
+class _FollowCursor(msgspec.Struct, array_like=True):
     """A cursor of a followed conversation: a stream, and a cursor of that."""
 
     stream_id: str
@@ -32,14 +34,13 @@ class _Position(msgspec.Struct, array_like=True):
 
 
 async def follow(
-    context: RequestContext, conversation: str, agent_id: str, after: str | None = None
+    context: RequestContext, conversation: ConversationRef, after: str | None = None
 ) -> AsyncIterator[Delivery[Event]]:
     """Read the events of one turn after another, until the reader leaves or is detached.
 
     Args:
         context: the operation that follows.
-        conversation: ``conv-…`` or ``agent-…``. It has been proved to be the user's, and to be with the agent.
-        agent_id: the agent.
+        conversation: the conversation.
         after: the cursor of the last event that was read. Without it, the active turn is read from its start.
 
     Raises:
@@ -48,7 +49,7 @@ async def follow(
         RateLimited: reason ``FOLLOWS``, if the user follows too many conversations.
     """
     streams = context.resources.streams
-    reads = _Reads(context, agent_id)
+    reads = _Reads(context, conversation.agent_id)
     with context.resources.watches.following(reads, conversation, streams.limits.look) as watch:
         following = _Following(context, conversation, watch)
         stream, cursor = await following.resumed(after)
@@ -65,7 +66,7 @@ async def follow(
                         yield Delivery("", after or "", Detached(reason=context.leave.reason))
                     return
                 async for one in streams.events(stream, cursor, context.leave, replayed=replayed):
-                    after, event = encode_cursor(_Position(stream.id, one.cursor)), one.event
+                    after, event = encode_cursor(_FollowCursor(stream.id, one.cursor)), one.event
                     # of a run that broke off here, the reader has had a part
                     again = isinstance(event, Started) and following.broke_off(event.run_id)
                     yield Delivery(stream.id, after, event, replayed or again)
@@ -78,7 +79,7 @@ async def follow(
 class _Reads:
     """The reads of a watch; see ``AgentReads``."""
 
-    def __init__(self, context: RequestContext, agent_id: str) -> None:
+    def __init__(self, context: RequestContext, agent_id: OwnedAgentId) -> None:
         self.owner_id = context.principal.user_id
         self.agent_id = agent_id
         self._context = context
@@ -89,14 +90,14 @@ class _Reads:
     async def runs(self, limit: int) -> list[RunRecord]:
         return await self._context.resources.letta.runs(self._context.scope, [self.agent_id], limit=limit)
 
-    async def prove(self, conversation: str) -> None:
-        await self._context.access.scope(conversation)
+    async def prove(self, conversation: ConversationRef) -> None:
+        await self._context.access.conversation_ref(conversation)
 
 
 class _Following:
     """The turns of one conversation that one reader has read."""
 
-    def __init__(self, context: RequestContext, conversation: str, watch: Watch) -> None:
+    def __init__(self, context: RequestContext, conversation: ConversationRef, watch: Watch) -> None:
         self._context = context
         self._conversation = conversation
         self._watch = watch
@@ -129,7 +130,7 @@ class _Following:
         """Return the stream that a cursor is of, and the cursor in it; what came before has been read."""
         if not after:  # a reader that was detached before its first event has an empty cursor
             return None, None
-        place = decode_cursor(after, _Position)
+        place = decode_cursor(after, _FollowCursor)
         try:
             stream = self._streams.get(place.stream_id, self._owner)
         except NotFound as error:
@@ -151,7 +152,7 @@ class _Following:
             UpstreamFailure: Letta cannot be read. Later polls wait for it.
         """
         runs = await self._watch.fresh(self._conversation)
-        ids = [run.id for run in runs]
+        ids: list[str] = [run.id for run in runs]
         if resumed is not None and resumed.run_id in ids:
             self._runs = set(ids[ids.index(resumed.run_id) + 1 :])
         else:
@@ -202,13 +203,13 @@ class _Following:
         """Whether a turn may be about to begin here: a new run in Letta may be its own."""
         return any(not stream.begun and stream.log.ended is None for stream in self._mine())
 
-    def _elsewhere(self, poll: Poll) -> RunRecord | None:
+    def _elsewhere(self, poll: Poll) -> OwnedRun | None:
         """Return the oldest run to read. Raises the poll's error, unless Letta only cannot answer now."""
         if poll.failure is not None and not isinstance(poll.failure, UpstreamFailure | RateLimited):
             raise again(poll.failure)
         return next((run for run in reversed(self._watch.runs(self._conversation)) if self._is_news(run)), None)
 
-    def _is_news(self, run: RunRecord) -> bool:
+    def _is_news(self, run: OwnedRun) -> bool:
         """Whether a run is new and no stream here is of it, or it goes on although a stream of it broke off.
 
         A run that is neither active nor over never ends in Letta.
@@ -219,7 +220,7 @@ class _Following:
             return run.is_active
         return run.id not in self._runs and (run.is_active or run.over)
 
-    async def _take_up(self, run: RunRecord, stack: AsyncExitStack) -> Stream | None:
+    async def _take_up(self, run: OwnedRun, stack: AsyncExitStack) -> Stream | None:
         """Read a run by a stream here; ``None`` where Letta refuses. If it does not stream, poll it next."""
         taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
         request = StreamRequest(

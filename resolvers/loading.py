@@ -1,8 +1,8 @@
 """The loader under every batched or repeated read of one operation.
 
 aiodataloader shares one future per key: cancelling one waiter cancels them all, and the cancelled future stays
-cached. Here every waiter waits behind a shield, a key that failed is forgotten, and so is a batch that nobody waits for
-any more: it is cancelled, with its calls.
+cached. Here every waiter waits behind a shield, and a key that failed is removed. A batch without waiters is cancelled,
+with its calls, and removed too.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MAX_BATCH = 100
-"""How many keys are asked for together, unless an upstream takes fewer."""
+"""The most keys in a batch, unless a service accepts fewer."""
 
 
 class _Abandoned(Exception):
-    """What becomes of a key that nobody waits for."""
+    """The result of a key without waiters."""
 
 
 @dataclass(eq=False, slots=True)
 class _Wanted(Generic[V]):
-    """A key that is being loaded, and how many wait for it; ``batch`` once it has been asked for."""
+    """A key that is being loaded, and its number of waiters; ``batch`` once its batch has begun."""
 
     shared: asyncio.Future[V]
     waiters: int = 0
@@ -37,7 +37,7 @@ class _Wanted(Generic[V]):
 
 @dataclass(eq=False, slots=True)
 class _Batch(Generic[V]):
-    """What was asked for together, by which task."""
+    """The keys of one read, and the task that makes it."""
 
     task: asyncio.Task[Any] | None
     wanted: list[_Wanted[V]]
@@ -50,8 +50,8 @@ class _Batch(Generic[V]):
 class _Batches(DataLoader[K, Any]):
     """aiodataloader's part of a loader, which an operation keeps.
 
-    It refers to the loader's ``batch``, and so to the operation's loaders, only while keys are being loaded: reference
-    cycles wait for the garbage collector.
+    It refers to the loader's ``batch``, and so to the operation's loaders, only while keys are being loaded: otherwise
+    the operation would be in a reference cycle, which only the garbage collector frees.
     """
 
     def __init__(self, max_batch: int) -> None:
@@ -60,16 +60,16 @@ class _Batches(DataLoader[K, Any]):
         self._batch: Callable[[list[K]], Awaitable[list[Any]]] | None = None
 
     def want(self, key: K, wanted: _Wanted[Any], batch: Callable[[list[K]], Awaitable[list[Any]]]) -> None:
-        """Load a key that is queued by ``batch``."""
+        """Load a queued key by ``batch``."""
         self.wanted[key] = wanted
         self._batch = batch
 
     def get_cache_key(self, key: K) -> K:
-        """The key itself. Without this method, aiodataloader makes a function for each loader."""
+        """Return the key itself. Without this method, aiodataloader makes a function for each loader."""
         return key
 
     async def batch_load_fn(self, keys: list[K]) -> list[Any]:
-        """Load what was asked for together."""
+        """Load the keys of one batch."""
         wanted = [self.wanted[key] for key in keys]
         batch = _Batch(asyncio.current_task(), wanted)
         if batch.is_abandoned:
@@ -82,13 +82,13 @@ class _Batches(DataLoader[K, Any]):
         return await self._batch(keys)
 
     def unwant(self, key: K) -> None:
-        """A key is being loaded no longer."""
+        """End the loading of a key."""
         del self.wanted[key]
         if not self.wanted:
             self._batch = None
 
     def forget(self, key: K) -> None:
-        """Load the key anew when it is asked for again."""
+        """Remove a key, so that its next use loads it again."""
         self.unwant(key)
         self.clear(key)
 
@@ -96,8 +96,8 @@ class _Batches(DataLoader[K, Any]):
 class Loader(Generic[K, V]):
     """Loads each key once per operation, keys of the same tick together.
 
-    ``batch`` answers one value, or one exception, per key and in their order. ``inner`` is what another loader of the
-    same ``batch`` has loaded.
+    ``batch`` returns one value, or one exception, per key and in their order. ``inner`` has the values that another
+    loader of the same ``batch`` has loaded.
     """
 
     __slots__ = ("_batch", "_inner", "_wanted")
@@ -114,7 +114,7 @@ class Loader(Generic[K, V]):
         self._wanted: dict[K, _Wanted[V]] = self._inner.wanted
 
     async def load(self, key: K) -> V:
-        """The value of ``key``; raises what the batch answered for it."""
+        """Return the value of ``key``, or raise the batch's exception for it."""
         shared: asyncio.Future[V] = self._inner.load(key)
         if shared.done():
             return shared.result()
@@ -131,7 +131,7 @@ class Loader(Generic[K, V]):
             del shared, wanted  # an error refers to this frame, and the future to the error
 
     def prime(self, key: K, value: V) -> None:
-        """Keep a value that came by another way, if there is none yet."""
+        """Keep a value from another read, if there is none yet."""
         self._inner.prime(key, value)
 
     def _give_up(self, batch: _Batch[V] | None) -> None:
@@ -163,9 +163,9 @@ class Loader(Generic[K, V]):
 
 
 class Lazy(Generic[K, V]):
-    """A loader of each instance of a class, made when it is asked for: an operation uses few of them.
+    """A loader of each instance of a class, made at its use: an operation uses few of them.
 
-    The instance keeps what was loaded, and not the loader, which refers to the instance. ``batch`` is a method of the
+    The instance keeps the loaded values, and not the loader, which refers to the instance. ``batch`` is a method of the
     class.
     """
 
@@ -178,7 +178,7 @@ class Lazy(Generic[K, V]):
         self._name = f"{name} loaded"
 
     def __get__(self, instance: Any, owner: type) -> Loader[K, V]:
-        """Make it. All loaders of one instance load a key once."""
+        """Make the loader. All loaders of one instance load a key once."""
         inner = instance.__dict__.get(self._name)
         if inner is None:
             inner = instance.__dict__[self._name] = _Batches(self._max_batch)
@@ -188,12 +188,12 @@ class Lazy(Generic[K, V]):
 def batched(
     batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
 ) -> Lazy[K, V]:
-    """A loader of a method that takes many keys."""
+    """Make a loader of a method that takes many keys."""
     return Lazy(batch, max_batch)
 
 
 def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
-    """A loader of a method that takes one key."""
+    """Make a loader of a method that takes one key."""
 
     async def batch(instance: Any, keys: list[K]) -> list[V | Exception]:
         return await settled(load(instance, key) for key in keys)
@@ -202,7 +202,7 @@ def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
 
 
 async def settled(calls: Iterable[Awaitable[V]]) -> list[V | Exception]:
-    """All results, failures in their place; anything that is no ``Exception`` (a cancellation) goes up."""
+    """Return all results in order, failures included. Raise what is not an ``Exception``, such as a cancellation."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, Exception):

@@ -7,6 +7,6 @@ from resolvers.context import RequestContext
 
 
 async def write(context: RequestContext, block_id: str, value: str) -> MemoryBlockRecord:
-    """Write a memory block, every agent on which is the principal's. Raises NotFound."""
-    await context.access.writable_block(block_id)
-    return await context.resources.letta.update_block(context.scope, block_id, value)
+    """Write a memory block that only agents of the user's have. Raises NotFound."""
+    owned = await context.access.block(block_id)
+    return await context.resources.letta.update_block(context.scope, owned, value)

@@ -1,45 +1,46 @@
-"""Messages: their ids, their pages, and reading one again."""
+"""Messages: their ids, pages of them, and one by its id."""
 
 from __future__ import annotations
 
 from clients.errors import NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
-from resolvers.access import not_found
+from clients.owned import ConversationRef, Position
 from resolvers.context import RequestContext
+from resolvers.loader_keys import MessageWindow
+from resolvers.message_cursors import MessageCursor, cursor_of, resolved_cursor, sent_message
+from resolvers.owned import not_found
 from resolvers.paging import Edge, Page, Window, not_of_this_list, page
-from resolvers.places import Place, cursor_of, place_at, sent_message
-from resolvers.sent import is_sent
 
 PREFIX = "message:"
 _LETTA = "message-"
 _NEAR = 3
-"""How many of Letta's messages are looked at where one is to be: some are none in its lists, such as empty ones."""
+"""How many messages are read where one must be: some, such as empty ones, are not in Letta's lists."""
 
 
 def message_node_id(message: MessageRecord) -> str:
-    """The message's id in the graph: ``message:<scope>:<letta id>:<otid>``.
+    """Return the message's id in the graph: ``message:<conversation>:<letta id>:<otid>``.
 
-    A user message is known by its ``otid`` alone (``message:<scope>::<otid>``): its sender chose that before Letta
-    had stored the message, so the id in the stream is the id read back later. Without an ``otid``, the type and the
-    place within the group tell messages apart.
+    A user message is identified by its ``otid`` alone (``message:<conversation>::<otid>``): its sender chose that
+    before Letta stored the message, so the id in the stream is the id that is read later. Without an ``otid``, the type
+    and the index within the group tell messages apart.
     """
-    if is_sent(message):
-        return f"{PREFIX}{message.scope}::{message.otid}"
+    if message.is_known_by_otid:
+        return f"{PREFIX}{message.conversation}::{message.otid}"
     mark = message.otid or f"{message.message_type}.{message.ordinal}"
-    return f"{PREFIX}{message.scope}:{message.letta_id.removeprefix(_LETTA)}:{mark}"
+    return f"{PREFIX}{message.conversation}:{message.letta_id.removeprefix(_LETTA)}:{mark}"
 
 
 def message_edge(message: MessageRecord) -> Edge[MessageRecord]:
-    """The message in its place."""
+    """Return the message's edge in its conversation."""
     return Edge(message, cursor_of(message))
 
 
-async def message_page(context: RequestContext, scope: str, asked: Window) -> Page[MessageRecord]:
-    """A page of a conversation, oldest first."""
-    place = None if asked.cursor is None else await place_at(context, scope, asked.cursor)
+async def message_page(context: RequestContext, conversation: ConversationRef, asked: Window) -> Page[MessageRecord]:
+    """Read a page of a conversation, oldest first."""
+    cursor = None if asked.cursor is None else await resolved_cursor(context, conversation, asked.cursor)
     try:
-        found = await (_backward if asked.backward else _forward)(context, scope, asked.size, place)
+        found = await (_backward if asked.backward else _forward)(context, conversation, asked.size, cursor)
     except NotFound as error:
         raise not_of_this_list() from error
     chosen = found[max(0, len(found) - asked.size) :] if asked.backward else found[: asked.size]
@@ -49,11 +50,11 @@ async def message_page(context: RequestContext, scope: str, asked: Window) -> Pa
 
 
 async def message_by_id(context: RequestContext, node_id: str) -> MessageRecord:
-    """The message of a node id, read again within its conversation. Raises NotFound."""
-    scope, letta_part, mark = _parsed(node_id)
-    await context.access.scope(scope)
+    """Read the message of a node id within its conversation. Raises NotFound."""
+    text, letta_part, mark = _parsed(node_id)
+    conversation = await context.access.conversation_ref(text)
     if not letta_part:
-        if (message := await sent_message(context, scope, mark)) is None:
+        if (message := await sent_message(context, conversation, mark)) is None:
             raise not_found("message")
         return message
     letta_id = f"{_LETTA}{letta_part}"
@@ -61,10 +62,10 @@ async def message_by_id(context: RequestContext, node_id: str) -> MessageRecord:
         raise not_found("message")
     load = context.loaders.messages.load
     try:
-        before = await load((scope, 1, True, letta_id, None))
+        before = await load(MessageWindow(conversation, 1, before=Position(letta_id)))
     except NotFound as error:
         raise not_found("message") from error
-    group = await load((scope, 1, False, None, before[-1].letta_id if before else None))
+    group = await load(MessageWindow(conversation, 1, newest_first=False, after=_end(before)))
     for message in group:
         if message_node_id(message) == node_id:
             return message
@@ -78,42 +79,52 @@ def _parsed(node_id: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-async def _backward(context: RequestContext, scope: str, size: int, place: Place | None) -> list[MessageRecord]:
-    """What stands before a place, as many as are asked for and at least one more, if there are."""
+def _end(messages: list[MessageRecord]) -> Position | None:
+    """Return the position of the last message, if there is one."""
+    return Position(messages[-1].letta_id) if messages else None
+
+
+async def _backward(
+    context: RequestContext, conversation: ConversationRef, size: int, cursor: MessageCursor | None
+) -> list[MessageRecord]:
+    """Read the messages before a cursor: ``size`` of them, and at least one more if there are more."""
     load = context.loaders.messages.load
-    found = await load((scope, size + 1, True, place.letta_id if place else None, None))
-    if place is None or (place.ordinal == 0 and _is_shown(context, scope, place)):
+    found = await load(MessageWindow(conversation, size + 1, before=cursor.position if cursor else None))
+    if cursor is None or (cursor.ordinal == 0 and _is_shown(context, conversation, cursor)):
         return found
-    there = await load((scope, _NEAR, False, None, found[-1].letta_id if found else None))
-    return [*found, *(message for message in _group(there, place) if message.ordinal < place.ordinal)]
+    there = await load(MessageWindow(conversation, _NEAR, newest_first=False, after=_end(found)))
+    return [*found, *(message for message in _group(there, cursor) if message.ordinal < cursor.ordinal)]
 
 
-async def _forward(context: RequestContext, scope: str, size: int, place: Place | None) -> list[MessageRecord]:
-    """What stands after a place. Where that cuts a group in two, the rest of it comes first."""
+async def _forward(
+    context: RequestContext, conversation: ConversationRef, size: int, cursor: MessageCursor | None
+) -> list[MessageRecord]:
+    """Read the messages after a cursor. If the cursor divides a group, the rest of the group comes first."""
     load = context.loaders.messages.load
-    if place is None or (place.last and _is_shown(context, scope, place)):
-        return await load((scope, size + 1, False, None, place.letta_id if place else None))
-    before = await load((scope, _NEAR, True, place.letta_id, None))
-    found = await load((scope, size + _NEAR, False, None, before[-1].letta_id if before else None))
-    [*_, last] = _group(found, place)
+    if cursor is None or (cursor.last and _is_shown(context, conversation, cursor)):
+        after = cursor.position if cursor else None
+        return await load(MessageWindow(conversation, size + 1, newest_first=False, after=after))
+    before = await load(MessageWindow(conversation, _NEAR, before=cursor.position))
+    found = await load(MessageWindow(conversation, size + _NEAR, newest_first=False, after=_end(before)))
+    [*_, last] = _group(found, cursor)
     rest = found[found.index(last) + 1 :]
-    return [*(message for message in _group(found, place) if message.ordinal > place.ordinal), *rest]
+    return [*(message for message in _group(found, cursor) if message.ordinal > cursor.ordinal), *rest]
 
 
-def _is_shown(context: RequestContext, scope: str, place: Place) -> bool:
-    return context.resources.shown_ids.has(context.principal.user_id, scope, place.letta_id)
+def _is_shown(context: RequestContext, conversation: ConversationRef, cursor: MessageCursor) -> bool:
+    return context.resources.shown_ids.has(context.principal.user_id, conversation, cursor.letta_id)
 
 
-def _group(there: list[MessageRecord], place: Place) -> list[MessageRecord]:
-    """The messages at a place, among those where they must be if they are of this conversation.
+def _group(there: list[MessageRecord], cursor: MessageCursor) -> list[MessageRecord]:
+    """Return the messages at a cursor, from a page that contains them if they are in this conversation.
 
-    Letta takes any message's id for a place in a default conversation, whoever's it is, and in another one passes over
-    what it does not know (tried on 0.16.8).
+    In a default conversation, Letta accepts the id of any message as a position, also of other users' messages. In
+    another conversation it ignores an id that it does not know (tried on 0.16.8).
 
     Raises:
         BadUserInput: reason ``CURSOR``.
     """
-    group = [message for message in there if message.letta_id == place.letta_id]
+    group = [message for message in there if message.letta_id == cursor.letta_id]
     if not group:
         raise not_of_this_list()
     return group

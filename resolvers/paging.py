@@ -16,10 +16,10 @@ from clients.timestamps import in_utc
 
 DEFAULT_PAGE = 20
 MAX_CURSOR = 1000
-"""How many characters a cursor of this gateway's has at most, by far."""
+"""The most characters of a cursor: the gateway's own are much shorter."""
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A time within a cursor: one without a zone is none of ours."""
+"""A time in a cursor. It has a time zone, as in all cursors of the gateway."""
 
 MAX_PAGE = 100
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,14 +29,14 @@ C = TypeVar("C")
 
 
 class Edge(msgspec.Struct, Generic[T], frozen=True):
-    """A node in its place in a list."""
+    """A node of a list, and its cursor."""
 
     node: T
     cursor: str
 
 
 class PageInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies on either side of a page."""
+    """Whether there are nodes on either side of a page."""
 
     has_next_page: bool
     has_previous_page: bool
@@ -45,7 +45,7 @@ class PageInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a connection. ``total_count`` only where the upstream can tell it."""
+    """A page of a connection. ``total_count`` is ``None`` if the service does not count."""
 
     edges: list[Edge[T]]
     page_info: PageInfo
@@ -53,12 +53,12 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def nodes(self) -> list[T]:
-        """The nodes without their edges."""
+        """Return the nodes without their edges."""
         return [edge.node for edge in self.edges]
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """Which part of a list is asked for: ``size`` items after or before ``cursor``."""
+    """The requested part of a list: ``size`` items after or before ``cursor``."""
 
     size: int
     backward: bool = False
@@ -68,9 +68,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 def window(
     first: int | None, after: str | None, last: int | None = None, before: str | None = None, *, newest: bool = False
 ) -> Window:
-    """The window that a connection's arguments ask for.
+    """Return the window of a connection's arguments.
 
-    ``newest`` makes a connection without arguments start from its end.
+    With ``newest``, a connection without arguments starts from its end.
 
     Raises:
         BadUserInput: ``first`` with ``last``, a cursor of the wrong side, or a size outside 0 to ``MAX_PAGE``.
@@ -94,10 +94,10 @@ def window(
 def page(
     edges: Sequence[Edge[T]], asked: Window, *, more: bool, beyond: bool | None = None, total: int | None = None
 ) -> Page[T]:
-    """A page from its edges.
+    """Make a page of edges.
 
-    ``more`` says whether the list goes on in the direction of paging, ``beyond`` whether there is anything on the
-    side it came from; unknown, that is whether a cursor was given.
+    ``more`` says whether there are items further in the direction of paging, ``beyond`` whether there are items on the
+    other side. If that is unknown, a cursor counts as one.
     """
     behind = asked.cursor is not None if beyond is None else beyond
     info = PageInfo(
@@ -110,17 +110,17 @@ def page(
 
 
 def moment(told: datetime | None) -> datetime:
-    """The time of a place in a list; what an upstream tells no time of comes from long ago."""
+    """Return the time that an item is sorted by. An item without a time sorts as the oldest."""
     return _LONG_AGO if told is None else in_utc(told)
 
 
 def encode_cursor(value: object) -> str:
-    """An opaque cursor from a small record."""
+    """Encode a small record as an opaque cursor."""
     return base64.urlsafe_b64encode(msgspec.json.encode(value)).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str, type_: type[C]) -> C:
-    """The record in a cursor this gateway made.
+    """Decode the record in a cursor that the gateway made.
 
     Raises:
         BadUserInput: for anything else.
@@ -135,5 +135,5 @@ def decode_cursor(cursor: str, type_: type[C]) -> C:
 
 
 def not_of_this_list() -> BadUserInput:
-    """A cursor that leads nowhere in the list it is given to."""
+    """Return the error for a cursor that is not of the list."""
     return BadUserInput("The cursor does not belong to this list.", reason=Reason.CURSOR)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from clients.ams import Ams
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
+from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import RateLimits
-from resolvers.once import Once
 from resolvers.platform import Health
-from resolvers.sent import MadeIds, ShownIds
+from resolvers.recent_ids import CreatedIds, ShownIds
 from resolvers.streams.clocks import Clocks
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamMetrics
@@ -29,7 +29,7 @@ class Resources:
     letta: Letta
     litellm: LiteLLM
     streams: StreamHub
-    once: Once
+    keys: IdempotencyKeys
     limits: RateLimits
     metrics: StreamMetrics
     health: Health
@@ -37,5 +37,5 @@ class Resources:
     platform_key: str | None
     max_calls: int = 500
     shown_ids: ShownIds = field(default_factory=ShownIds)
-    made_ids: MadeIds = field(default_factory=MadeIds)
+    created_ids: CreatedIds = field(default_factory=CreatedIds)
     watches: Watches = field(default_factory=Watches)

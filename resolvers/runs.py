@@ -1,4 +1,4 @@
-"""Runs: an agent's, the one a conversation is busy with, what they used and did, and stopping one."""
+"""Runs: an agent's, a conversation's active one, their usage and steps, and cancelling one."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from enum import StrEnum
 import msgspec
 from strawberry import Parent
 
-from clients.ams import AgentRow
 from clients.errors import NotFound
 from clients.letta.client import is_letta_id
-from clients.letta.records import ConversationRecord, RunRecord, RunStatus, StepRecord
+from clients.letta.records import RunRecord, RunStatus, StepRecord
+from clients.owned import OwnedAgentId, Position
 from clients.usage import Usage
-from resolvers.access import DEFAULT_PREFIX
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loader_keys import RunWindow
+from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun, ref_of, runs_of
 from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, not_of_this_list, page
 from resolvers.streams.stream import Stream
 
 
 class AgentStatus(StrEnum):
-    """Whether an agent is at work.
+    """Whether an agent has an active run, by Letta's runs.
 
-    Letta's runs tell it. AMS has an ``agent_status`` too, but in the profile, for the user's first agent alone, and it
-    says that the agent is registered: whoever has an agent in the graph knows that.
+    AMS has an ``agent_status`` too, but only for the user's first agent, and it says that the agent is registered.
     """
 
     IDLE = "idle"
@@ -31,82 +31,84 @@ class AgentStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
-class _Place(msgspec.Struct, array_like=True):
-    """A place in a list of runs."""
+class _RunCursor(msgspec.Struct, array_like=True):
+    """A position in a list of runs."""
 
     created_at: Moment
     run_id: str
 
 
-async def run_page(context: RequestContext, agent_id: str, asked: Window, active: bool | None) -> Page[RunRecord]:
-    """An agent's runs, newest first. The caller has proved that the agent is the principal's."""
-    place = None if asked.cursor is None else decode_cursor(asked.cursor, _Place)
-    if place is not None and not is_letta_id(place.run_id, "run"):
+async def run_page(
+    context: RequestContext, agent_id: OwnedAgentId, asked: Window, active: bool | None
+) -> Page[OwnedRun]:
+    """Read a page of an agent's runs, newest first."""
+    cursor = None if asked.cursor is None else decode_cursor(asked.cursor, _RunCursor)
+    if cursor is not None and not is_letta_id(cursor.run_id, "run"):
         raise not_of_this_list()
     if active:
-        found = _older(await context.loaders.active_runs.load(agent_id), place)
+        found = _older(await context.loaders.active_runs.load(agent_id), cursor)
     else:
-        before = None if place is None else place.run_id
-        found = await context.loaders.runs.load((agent_id, asked.size + 1, active is False, before))
-        if len(_older(found, place)) < len(found):  # Letta begins anew before a run that it does not know
+        before = None if cursor is None else Position(cursor.run_id)
+        found = await context.loaders.runs.load(RunWindow(agent_id, asked.size + 1, active is False, before))
+        if len(_older(found, cursor)) < len(found):  # Letta starts from the top for a run that it does not know
             raise not_of_this_list()
-    edges = [run_edge(run) for run in found[: asked.size] if run.agent_id == agent_id]
+    edges = [run_edge(run) for run in runs_of(agent_id, found[: asked.size])]
     return page(edges, asked, more=len(found) > asked.size)
 
 
-def _older(runs: list[RunRecord], place: _Place | None) -> list[RunRecord]:
-    if place is None:
+def _older(runs: list[RunRecord], cursor: _RunCursor | None) -> list[RunRecord]:
+    if cursor is None:
         return runs
-    return [r for r in runs if moment(r.created_at) <= place.created_at and r.id != place.run_id]
+    return [run for run in runs if moment(run.created_at) <= cursor.created_at and run.id != cursor.run_id]
 
 
-def run_edge(run: RunRecord) -> Edge[RunRecord]:
-    """The edge of a run in its agent's list."""
-    return Edge(run, encode_cursor(_Place(moment(run.created_at), run.id)))
+def run_edge(run: OwnedRun) -> Edge[OwnedRun]:
+    """Return the run's edge in its agent's list."""
+    return Edge(run, encode_cursor(_RunCursor(moment(run.created_at), run.id)))
 
 
-async def agent_status(row: Parent[AgentRow], info: Info) -> AgentStatus:
-    """Whether the agent is at work, in any of its conversations."""
-    statuses = {run.status for run in await info.context.loaders.active_runs.load(row.agent_id)}
+async def agent_status(agent: Parent[OwnedAgent], info: Info) -> AgentStatus:
+    """Return whether the agent has an active run, in any of its conversations."""
+    statuses = {run.status for run in await info.context.loaders.active_runs.load(agent.agent_id)}
     if not statuses:
         return AgentStatus.IDLE
     return AgentStatus.UNKNOWN if statuses == {RunStatus.UNKNOWN} else AgentStatus.RUNNING
 
 
-async def active_run(record: Parent[ConversationRecord], info: Info) -> RunRecord | None:
-    """The run that the conversation is busy with."""
-    runs = await info.context.loaders.active_runs.load(record.agent_id)
-    wanted = None if record.id.startswith(DEFAULT_PREFIX) else record.id
+async def active_run(record: Parent[OwnedConversation], info: Info) -> OwnedRun | None:
+    """Return the conversation's active run."""
+    wanted = ref_of(record).conversation_id
+    runs = runs_of(record.agent_id, await info.context.loaders.active_runs.load(record.agent_id))
     return next((run for run in runs if run.conversation_id == wanted), None)
 
 
-async def usage(record: Parent[RunRecord], info: Info) -> Usage:
-    """The tokens of all of a run's steps so far."""
+async def usage(record: Parent[OwnedRun], info: Info) -> Usage:
+    """Return the tokens of all of a run's steps so far."""
     return await info.context.loaders.run_usage.load(record.id)
 
 
-async def steps(record: Parent[RunRecord], info: Info) -> list[StepRecord]:
-    """A run's steps, oldest first. The run has been proved to be the principal's, and they are its own."""
+async def steps(record: Parent[OwnedRun], info: Info) -> list[StepRecord]:
+    """Return a run's steps, oldest first."""
     return await info.context.loaders.run_steps.load(record.id)
 
 
 async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | None:
-    """The step that made a message of the principal's; ``None`` where Letta keeps none."""
+    """Return the step that made a message of the user's; ``None`` where Letta keeps none."""
     try:
         return None if step_id is None else await context.access.step(step_id)
     except NotFound:
         return None
 
 
-def stream(record: Parent[RunRecord], info: Info) -> Stream | None:
-    """The stream of the principal's that this gateway reads the run by."""
+def stream(record: Parent[OwnedRun], info: Info) -> Stream | None:
+    """Return the user's stream through which this gateway reads the run."""
     mine = info.context.resources.streams.of(info.context.owner)
     return next((stream for stream in reversed(mine) if stream.run_id == record.id), None)
 
 
-async def cancel(context: RequestContext, run_id: str) -> RunRecord:
-    """Stop a run of the principal's; one that is over already stays as it is. Answers the run as it is then."""
+async def cancel(context: RequestContext, run_id: str) -> OwnedRun:
+    """Cancel a run of the user's, and return it as it is then. A run that has ended stays as it is."""
     run = await context.access.run(run_id)
-    await context.resources.letta.cancel(context.scope, run)
+    await context.resources.letta.cancel(context.scope, run.agent_id, run.id)
     context.forget()
     return await context.access.run(run_id)

@@ -1,4 +1,4 @@
-"""Templates that agents are made from."""
+"""Templates of agents."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from clients.ams import PublishedVersion, TemplateRecord, TemplateValidation, Te
 from clients.codes import Reason
 from clients.errors import Forbidden, NotFound
 from resolvers import checks
-from resolvers.access import not_found
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loader_keys import VersionKey
 from resolvers.loaders import kept
+from resolvers.owned import not_found
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.principal import Role
 
 
 async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
-    """One template. Where AMS tells nothing of templates, those of the principal's agents exist. Raises NotFound."""
+    """Return a template. If AMS has no list of templates, those of the user's agents exist. Raises NotFound."""
     record = await context.loaders.template.load(slug)
     if record is not None and not record.described and slug not in await _used(context):
         record = None
@@ -27,7 +28,7 @@ async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
 
 
 async def template_page(context: RequestContext, asked: Window, search: str | None) -> Page[TemplateRecord]:
-    """The templates that the principal may use."""
+    """Read a page of the templates that the user has permission to use."""
     after = None if asked.cursor is None else decode_cursor(asked.cursor, str)
     search = checks.search(search)
     if after is not None and not checks.is_slug(after):
@@ -44,22 +45,22 @@ async def template_page(context: RequestContext, asked: Window, search: str | No
 
 
 def template_edge(record: TemplateRecord) -> Edge[TemplateRecord]:
-    """The template in its place."""
+    """Return the template's edge."""
     return Edge(record, encode_cursor(record.id))
 
 
 async def version(record: Parent[TemplateRecord], info: Info, number: str) -> TemplateVersionRecord | None:
-    """One version; ``None`` where AMS keeps it to itself. Raises NotFound."""
+    """Return one version; ``None`` if AMS does not serve versions. Raises NotFound."""
     return await _version(info.context, record, checks.version(number) or number)
 
 
 async def template_of(record: Parent[TemplateVersionRecord], info: Info) -> TemplateRecord:
-    """The template it is a version of: whoever sees the one sees the other."""
+    """Return the version's template."""
     return await _named(info.context, record.template_id)
 
 
 async def version_by_number(context: RequestContext, slug: str, number: str) -> TemplateVersionRecord:
-    """One version of a template that the principal may use. Raises NotFound."""
+    """Return one version of a template that the user has permission to use. Raises NotFound."""
     record = await _version(context, await by_slug(context, slug), number)
     if record is None:
         raise not_found("version of the template")
@@ -70,11 +71,11 @@ async def _version(context: RequestContext, record: TemplateRecord, number: str)
     if record.described and number not in record.versions:
         raise not_found("version of the template")
     exists = record.described or number in await _used_versions(context, record.id)
-    return await context.loaders.template_version.load((record.id, number, exists))
+    return await context.loaders.template_version.load(VersionKey(record.id, number, exists))
 
 
 async def validation(context: RequestContext, source: str) -> TemplateValidation:
-    """What AMS finds in an Agent File."""
+    """Return AMS's validation of an Agent File."""
     ams, user_id = context.resources.ams, context.principal.user_id
     return await ams.validate_template(context.scope, user_id, checks.source(source))
 
@@ -83,7 +84,7 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
     """Publish an Agent File, as an admin.
 
     Raises:
-        Forbidden: to anybody else, before AMS is asked.
+        Forbidden: to other users, without a call to AMS.
         Invalid: reason ``TEMPLATE_INVALID``.
         Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
     """
@@ -97,15 +98,15 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
 
 
 async def published_template(context: RequestContext, published: PublishedVersion) -> TemplateRecord:
-    """The template that a version has been published of."""
+    """Return the template of a published version."""
     return await _named(context, published.template_id)
 
 
 async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
-    """The version as AMS keeps it; as it was published, where AMS keeps that to itself."""
+    """Return the version in AMS; as it was published, if AMS does not serve versions."""
     try:
-        key = (published.template_id, published.version, True)
-        found = await context.loaders.template_version.load(key)
+        version_key = VersionKey(published.template_id, published.version, exists=True)
+        found = await context.loaders.template_version.load(version_key)
     except NotFound:
         found = None
     return found or TemplateVersionRecord(
@@ -118,15 +119,15 @@ async def published_version(context: RequestContext, published: PublishedVersion
 
 
 async def _named(context: RequestContext, slug: str) -> TemplateRecord:
-    """A template that there is; its name alone, where AMS keeps the rest to itself."""
+    """Return a template that exists; only its slug, if AMS does not serve templates."""
     return await context.loaders.template.load(slug) or TemplateRecord(id=slug, described=False)
 
 
 async def _used_versions(context: RequestContext, slug: str) -> set[str | None]:
-    """The versions of a template that the principal's agents run."""
+    """Return the versions of a template that the user's agents run."""
     return {row.version for row in (await context.access.profile()).agents if row.template_id == slug}
 
 
 async def _used(context: RequestContext) -> list[str]:
-    """The slugs of the templates that the principal's agents were made from."""
+    """Return the slugs of the templates of the user's agents."""
     return sorted({row.template_id for row in (await context.access.profile()).agents if row.template_id})

@@ -12,15 +12,15 @@ from typing import Any
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, Service, UpstreamTimeout
 from clients.letta.messages import ApprovalRequestMessage
-from clients.letta.records import RunRecord
 from clients.letta.sending import SentDecision, SentMessage
 from clients.outcome import outcome_unknown
+from clients.owned import ConversationRef
 from resolvers import checks, starts
-from resolvers.access import default_conversation, scope_of
 from resolvers.context import RequestContext
 from resolvers.doubt import settled_at
+from resolvers.idempotency import fingerprint
 from resolvers.messages import message_by_id
-from resolvers.once import fingerprint
+from resolvers.owned import OwnedRun, ref_of, run_named_in
 from resolvers.paging import Edge
 from resolvers.runs import run_edge
 from resolvers.sources.lookup import Attempt
@@ -38,13 +38,13 @@ UNCONFIRMED = (
 )
 
 
-async def recipient(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> str:
-    """Return the conversation that a message is for, once it is proved to be the user's. Raises NotFound."""
+async def recipient(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> ConversationRef:
+    """Return the user's conversation that a message is for: an agent's default one, or another. Raises NotFound."""
     if agent_id is not None:
-        return scope_of(default_conversation((await context.access.agent(agent_id)).agent_id))
+        return ConversationRef((await context.access.agent(agent_id)).agent_id)
     if conversation_id is None:
         raise BadUserInput("The message has no destination. Give an agent or a conversation.")
-    return scope_of(await context.access.conversation(conversation_id))
+    return ref_of(await context.access.conversation(conversation_id))
 
 
 async def send_message(
@@ -67,7 +67,7 @@ async def send_message(
     key = f"message:{key}"
     charged = await starts.charge(context, key)
     conversation = await recipient(context, agent_id, conversation_id)
-    input_print = fingerprint(conversation, content)
+    input_print = fingerprint(str(conversation), content)
     sent = SentMessage(content=content, otid=_otid(context, key, input_print))
     return _start(
         context,
@@ -83,7 +83,7 @@ async def send_message(
 
 def _start(
     context: RequestContext,
-    conversation: str,
+    conversation: ConversationRef,
     sent: SentMessage | SentDecision,
     *,
     charged: bool,
@@ -96,7 +96,7 @@ def _start(
     request = StreamRequest(
         owner=context.owner,
         kind="turn",
-        source=lambda: LettaSource(context, conversation, sent, _attempt(context, key)),
+        source=lambda: LettaSource(context, conversation, sent, _attempt(context, key, conversation)),
         on_disconnect=on_disconnect,
         key=key,
         fingerprint=input_print,
@@ -115,13 +115,14 @@ def _otid(context: RequestContext, key: str, input_print: str) -> str:
     return str(uuid.uuid5(_OTIDS, f"{context.principal.user_id}\n{key}\n{input_print}"))
 
 
-def _attempt(context: RequestContext, key: str) -> Attempt | None:
+def _attempt(context: RequestContext, key: str, conversation: ConversationRef) -> Attempt | None:
     """Return the earlier attempt under a key that starts again."""
     stream = context.resources.streams.earlier(context.owner, key)
     if stream is None:
         return None
     settled = settled_at(None) if stream.settled_at is None else stream.settled_at
-    return Attempt(key=key, run_id=stream.run_id, began=stream.first_began, settled_at=settled)
+    run_id = None if stream.run_id is None else run_named_in(conversation, stream.run_id)
+    return Attempt(key=key, run_id=run_id, began=stream.first_began, settled_at=settled)
 
 
 async def respond_to_approval(
@@ -155,7 +156,7 @@ async def respond_to_approval(
     otid = _otid(context, stream_key, input_print)
     return _start(
         context,
-        request.scope,
+        request.conversation,
         SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid),
         charged=charged,
         on_disconnect=on_disconnect,
@@ -225,12 +226,12 @@ async def wait_ended(stream: Stream, seconds: float, leave: Leave | None = None)
     return stream.log.ended
 
 
-async def run_of(context: RequestContext, run_id: str | None) -> RunRecord | None:
+async def run_of(context: RequestContext, run_id: str | None) -> OwnedRun | None:
     """Return the run of a stream of the user's."""
     return None if run_id is None else await context.access.run(run_id)
 
 
-async def run_edge_of(context: RequestContext, run_id: str | None) -> Edge[RunRecord] | None:
+async def run_edge_of(context: RequestContext, run_id: str | None) -> Edge[OwnedRun] | None:
     """Return the run of a stream as an edge of its agent's runs."""
     run = await run_of(context, run_id)
     return None if run is None else run_edge(run)

@@ -14,6 +14,7 @@ from clients.codes import Reason
 from clients.errors import BadUserInput
 from clients.litellm import Counts, UsageLine, dollars, summed
 from resolvers.context import RequestContext
+from resolvers.loader_keys import UsageKey
 
 MAX_DAYS = 366
 
@@ -71,7 +72,7 @@ async def usage(
     key = (await context.access.profile()).litellm_key
     if key is None:
         return None
-    lines = await context.loaders.usage.load((key, first, last))
+    lines = await context.loaders.usage.load(UsageKey(key, first, last))
     totals = UsageTotals(**_sums(line.counts for line in lines))
     return UsageReport(first=first, last=last, rows=_rows(lines, frozenset(dimensions)), totals=totals)
 

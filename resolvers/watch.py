@@ -18,6 +18,8 @@ from clients.bounded import Quotas
 from clients.codes import Reason
 from clients.errors import GatewayError, NotFound, RateLimited
 from clients.letta.records import RunRecord, RunStatus
+from clients.owned import ConversationRef, OwnedAgentId, OwnedRunId
+from resolvers.owned import OwnedRun, runs_of
 from resolvers.streams.events import StreamFailure
 from resolvers.streams.waiters import Waiters, woken
 
@@ -54,7 +56,7 @@ class AgentReads(Protocol):
     """
 
     owner_id: str
-    agent_id: str
+    agent_id: OwnedAgentId
 
     def renewed(self) -> Self:
         """Return the same reads with a new deadline and without what was loaded before."""
@@ -62,7 +64,7 @@ class AgentReads(Protocol):
     async def runs(self, limit: int) -> list[RunRecord]:
         """Read the newest runs of the agent, newest first."""
 
-    async def prove(self, conversation: str) -> None:
+    async def prove(self, conversation: ConversationRef) -> None:
         """Check that the user still has a conversation with the agent. Raises NotFound."""
 
 
@@ -70,7 +72,7 @@ class Poll(NamedTuple):
     """The result of one poll. ``began`` is a ``time.monotonic()``; ``runs`` are newest first, of all conversations."""
 
     began: float
-    runs: list[RunRecord]
+    runs: list[OwnedRun]
     failure: Exception | None = None
 
 
@@ -81,9 +83,9 @@ class _Followed:
         self.follows = 0
         self.proved = 0.0
         self.is_gone = False
-        self.state: list[tuple[str, RunStatus]] | None = None
+        self.state: list[tuple[OwnedRunId, RunStatus]] | None = None
 
-    async def prove(self, reads: AgentReads, conversation: str) -> None:
+    async def prove(self, reads: AgentReads, conversation: ConversationRef) -> None:
         """Record whether it exists and is the user's."""
         try:
             await reads.prove(conversation)
@@ -100,12 +102,12 @@ class Watches:
         self._follows = Quotas(sys.maxsize, MAX_FOLLOWS)
 
     @contextmanager
-    def following(self, reads: AgentReads, conversation: str, interval: float) -> Iterator[Watch]:
-        """Follow a conversation, whose ownership has just been proved, for as long as the context lasts.
+    def following(self, reads: AgentReads, conversation: ConversationRef, interval: float) -> Iterator[Watch]:
+        """Follow a conversation for as long as the context lasts.
 
         Args:
             reads: reads about the conversation's agent, for the user who follows.
-            conversation: ``conv-…``, or ``agent-…`` for the agent's default conversation.
+            conversation: the conversation.
             interval: the time from one poll to the next, in seconds.
 
         Raises:
@@ -146,7 +148,7 @@ class Watch:
         self.polled = Waiters()
         self._reads = reads
         self._interval = interval
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[ConversationRef, _Followed] = {}
         self._quiet = self._waiting = 0
         self.due = 0.0
         self._sooner = Waiters()
@@ -157,13 +159,13 @@ class Watch:
         """Whether there are follows."""
         return bool(self._followed)
 
-    def join(self, conversation: str) -> None:
-        """Add a follow of a conversation, whose ownership has just been proved."""
+    def join(self, conversation: ConversationRef) -> None:
+        """Add a follow of a conversation."""
         known = self._followed.setdefault(conversation, _Followed())
         known.follows += 1
         known.proved, known.is_gone = time.monotonic(), False
 
-    def leave(self, conversation: str) -> None:
+    def leave(self, conversation: ConversationRef) -> None:
         """Remove a follow of a conversation."""
         known = self._followed[conversation]
         known.follows -= 1
@@ -186,7 +188,7 @@ class Watch:
                 self._task.cancel()
                 self._task = None
 
-    async def fresh(self, conversation: str) -> list[RunRecord]:
+    async def fresh(self, conversation: ConversationRef) -> list[OwnedRun]:
         """Return the newest runs, of a poll at most ``FRESH_SECONDS`` old. Raises the error of that poll."""
         since = time.monotonic() - min(FRESH_SECONDS, self._interval)
         with self.waiting():
@@ -197,7 +199,7 @@ class Watch:
             raise again(self.newest.failure)
         return self.runs(conversation)
 
-    def runs(self, conversation: str) -> list[RunRecord]:
+    def runs(self, conversation: ConversationRef) -> list[OwnedRun]:
         """Return a conversation's runs in the newest poll, newest first.
 
         Raises:
@@ -238,10 +240,10 @@ class Watch:
         spread = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 - it only spreads the load
         self.due = began + self._interval * slowdown * spread
 
-    async def _read(self, began: float) -> list[RunRecord]:
+    async def _read(self, began: float) -> list[OwnedRun]:
         """Read the agent's runs. Prove changed conversations and, every ``PROVED_SECONDS``, all of them."""
         reads = self._reads.renewed()
-        runs = [run for run in await reads.runs(NEWEST_RUNS) if run.agent_id == reads.agent_id]
+        runs = runs_of(reads.agent_id, await reads.runs(NEWEST_RUNS))
         have_changed = False
         for conversation, known in list(self._followed.items()):
             state = [(run.id, run.status) for run in self._of(runs, conversation)]
@@ -253,9 +255,8 @@ class Watch:
         self._quiet = 0 if have_changed else self._quiet + 1
         return runs
 
-    def _of(self, runs: list[RunRecord], conversation: str) -> list[RunRecord]:
-        wanted = None if conversation == self._reads.agent_id else conversation
-        return [run for run in runs if run.conversation_id == wanted]
+    def _of(self, runs: list[OwnedRun], conversation: ConversationRef) -> list[OwnedRun]:
+        return [run for run in runs if run.conversation_id == conversation.conversation_id]
 
 
 def again(failure: Exception) -> Exception:

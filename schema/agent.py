@@ -12,9 +12,11 @@ from strawberry.scalars import JSON
 from clients.ams import AgentRow, UpgradeChange, UpgradePlan, UpgradeStep
 from clients.letta import records
 from clients.letta.messages import MessageRecord
-from clients.letta.records import ConversationRecord, MemoryBlockRecord, PassageRecord, RunRecord, ToolRecord
+from clients.letta.records import MemoryBlockRecord, PassageRecord, ToolRecord
+from clients.owned import ConversationRef
 from resolvers import agents, conversations, messages, passages, runs
 from resolvers.info import Info
+from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun
 from resolvers.paging import DEFAULT_PAGE, Page, window
 from resolvers.runs import AgentStatus
 from schema.arguments import After, Before, First, Last
@@ -128,7 +130,7 @@ class UpgradePlanType:
 
 
 async def _conversations(
-    row: Parent[AgentRow],
+    row: Parent[OwnedAgent],
     info: Info,
     first: First = None,
     after: After = None,
@@ -136,16 +138,18 @@ async def _conversations(
         str | None,
         strawberry.argument(description="Return conversations whose summary contains this text, matching case."),
     ] = None,
-) -> Page[ConversationRecord]:
+) -> Page[OwnedConversation]:
     return await conversations.conversation_page(info.context, row.agent_id, window(first, after), search)
 
 
-async def _passages(row: Parent[AgentRow], info: Info, first: First = None, after: After = None) -> Page[PassageRecord]:
+async def _passages(
+    row: Parent[OwnedAgent], info: Info, first: First = None, after: After = None
+) -> Page[PassageRecord]:
     return await passages.passage_page(info.context, row.agent_id, window(first, after))
 
 
 async def _search_memory(
-    row: Parent[AgentRow],
+    row: Parent[OwnedAgent],
     info: Info,
     query: Annotated[
         str, strawberry.argument(description="The search text, in natural language, at most 2,000 characters.")
@@ -158,7 +162,7 @@ async def _search_memory(
 
 
 async def _runs(
-    row: Parent[AgentRow],
+    row: Parent[OwnedAgent],
     info: Info,
     active: Annotated[
         bool | None,
@@ -168,19 +172,20 @@ async def _runs(
     ] = None,
     first: First = None,
     after: After = None,
-) -> Page[RunRecord]:
+) -> Page[OwnedRun]:
     return await runs.run_page(info.context, row.agent_id, window(first, after), active)
 
 
 async def _messages(
-    row: Parent[AgentRow],
+    row: Parent[OwnedAgent],
     info: Info,
     first: First = None,
     after: After = None,
     last: Last = None,
     before: Before = None,
 ) -> Page[MessageRecord]:
-    return await messages.message_page(info.context, row.agent_id, window(first, after, last, before, newest=True))
+    asked = window(first, after, last, before, newest=True)
+    return await messages.message_page(info.context, ConversationRef(row.agent_id), asked)
 
 
 @entity(description="An agent of the signed-in user. AMS records its owner; Letta stores its state.")

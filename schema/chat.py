@@ -11,7 +11,7 @@ from strawberry.scalars import JSON
 
 from clients.codes import Reason
 from clients.errors import BadUserInput
-from resolvers.asking import checked
+from resolvers.completion_input import checked
 from resolvers.vetting import Vetted
 from schema.base import enum
 from schema.parts import ContentPartInput

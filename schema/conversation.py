@@ -11,8 +11,8 @@ from strawberry import Parent
 from clients.letta.messages import MessageRecord
 from clients.letta.records import ConversationRecord
 from resolvers import conversations, messages, runs
-from resolvers.access import scope_of
 from resolvers.info import Info
+from resolvers.owned import OwnedConversation, ref_of
 from resolvers.paging import Page, window
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, described, entity, reads
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def _messages(
-    record: Parent[ConversationRecord],
+    record: Parent[OwnedConversation],
     info: Info,
     first: First = None,
     after: After = None,
@@ -35,7 +35,7 @@ async def _messages(
     before: Before = None,
 ) -> Page[MessageRecord]:
     asked = window(first, after, last, before, newest=True)
-    return await messages.message_page(info.context, scope_of(record), asked)
+    return await messages.message_page(info.context, ref_of(record), asked)
 
 
 @entity(description="A sequence of messages with an agent. A conversation runs one turn at a time.")

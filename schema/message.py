@@ -13,10 +13,10 @@ from clients.letta import messages as records
 from clients.letta import tools
 from clients.letta.content import MessageImage as ImageRecord
 from clients.letta.messages import MessageRole
-from clients.letta.records import ConversationRecord, RunRecord, StepRecord
-from resolvers import runs, turns
-from resolvers.access import default_conversation
+from clients.letta.records import StepRecord
+from resolvers import conversations, runs, turns
 from resolvers.info import Info
+from resolvers.owned import OwnedConversation, OwnedRun
 from schema.base import answered_by, described, entity, enum, reads
 from schema.connections import TwoWayConnection, TwoWayEdge
 from schema.costs import assumed, calls
@@ -46,13 +46,11 @@ enum(
 )
 
 
-async def _conversation(record: Parent[records.MessageRecord], info: Info) -> ConversationRecord:
-    if record.scope.startswith("agent-"):
-        return default_conversation(record.scope)
-    return await info.context.access.conversation(record.scope)
+async def _conversation(record: Parent[records.MessageRecord], info: Info) -> OwnedConversation:
+    return await conversations.by_ref(info.context, record.conversation)
 
 
-async def _run(record: Parent[records.MessageRecord], info: Info) -> RunRecord | None:
+async def _run(record: Parent[records.MessageRecord], info: Info) -> OwnedRun | None:
     return await turns.run_of(info.context, record.run_id)
 
 

@@ -12,10 +12,10 @@ import strawberry
 from strawberry import Parent
 
 from clients.errors import GatewayError
-from clients.letta.records import RunRecord
 from resolvers import outcomes, turns, users
 from resolvers.info import Info
 from resolvers.outcomes import Outcome, outcome_of
+from resolvers.owned import OwnedRun
 from schema import costs
 from schema.base import answered_by, described, reads
 
@@ -77,7 +77,7 @@ class Payload:
     )
 
 
-async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> RunRecord | None:
+async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> OwnedRun | None:
     return await turns.run_of(info.context, record.run_id)
 
 

@@ -7,11 +7,11 @@ from typing import Annotated
 import strawberry
 from strawberry import ID
 
-from clients.ams import AgentRow, TemplateRecord, TemplateValidation
-from clients.letta.records import ConversationRecord, RunRecord
+from clients.ams import TemplateRecord, TemplateValidation
 from clients.litellm import ModelMode, ModelRecord
 from resolvers import models, templates
 from resolvers.info import Info
+from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun
 from resolvers.paging import Page, window
 from resolvers.platform import PlatformRecord
 from resolvers.principal import Principal
@@ -54,21 +54,21 @@ async def _nodes(
 async def _agent(
     info: Info,
     id: Annotated[ID, strawberry.argument(description="The agent's id.")],  # noqa: A002 - the argument's name in the graph
-) -> AgentRow:
+) -> OwnedAgent:
     return await info.context.access.agent(id)
 
 
 async def _conversation(
     info: Info,
     id: Annotated[ID, strawberry.argument(description="The conversation's id.")],  # noqa: A002 - as above
-) -> ConversationRecord:
+) -> OwnedConversation:
     return await info.context.access.conversation(id)
 
 
 async def _run(
     info: Info,
     id: Annotated[ID, strawberry.argument(description="The run's id.")],  # noqa: A002 - the argument's name in the graph
-) -> RunRecord:
+) -> OwnedRun:
     return await info.context.access.run(id)
 
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 from strawberry import Parent
 
-from clients.ams import AgentRow
-from clients.letta.records import ConversationRecord, RunRecord, RunStatus, StepRecord, StepStatus
+from clients.letta.records import RunRecord, RunStatus, StepRecord, StepStatus
 from clients.litellm import ModelRecord
 from resolvers import models, runs, turns
-from resolvers.access import default_conversation
 from resolvers.info import Info
+from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun, default_conversation
 from schema.base import answered_by, described, entity, enum, reads
 from schema.connections import Connection, Edge
 from schema.costs import SHARED, assumed, calls
@@ -46,17 +45,17 @@ enum(
 )
 
 
-async def _agent(record: Parent[RunRecord], info: Info) -> AgentRow:
-    return await info.context.access.agent(record.agent_id or "")
+async def _agent(record: Parent[OwnedRun], info: Info) -> OwnedAgent:
+    return await info.context.access.agent(record.agent_id)
 
 
-async def _conversation(record: Parent[RunRecord], info: Info) -> ConversationRecord:
+async def _conversation(record: Parent[OwnedRun], info: Info) -> OwnedConversation:
     if record.conversation_id is None:
-        return default_conversation(record.agent_id or "")
+        return default_conversation(record.agent_id)
     return await info.context.access.conversation(record.conversation_id)
 
 
-async def _step_run(record: Parent[StepRecord], info: Info) -> RunRecord | None:
+async def _step_run(record: Parent[StepRecord], info: Info) -> OwnedRun | None:
     return await turns.run_of(info.context, record.run_id)
 
 

@@ -12,12 +12,12 @@ from strawberry import ID, Parent
 from strawberry.types.field import StrawberryField
 
 from clients.letta.messages import MessageRecord
-from clients.letta.records import ConversationRecord, RunRecord
+from clients.owned import ConversationRef
 from clients.usage import Usage as UsageRecord
 from resolvers import conversations, turns
-from resolvers.access import default_conversation
 from resolvers.info import Info
 from resolvers.messages import message_edge
+from resolvers.owned import OwnedConversation, OwnedRun
 from resolvers.paging import Edge
 from resolvers.sources.turn_events import ApprovalRequested as ApprovalRequestedEvent
 from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=type)
 
 
-async def _run(stream: Parent[StreamRecord], info: Info) -> RunRecord | None:
+async def _run(stream: Parent[StreamRecord], info: Info) -> OwnedRun | None:
     return await turns.run_of(info.context, stream.run_id)
 
 
@@ -123,7 +123,7 @@ def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
 
 async def _event_run(
     delivery: Parent[events.Delivery[events.Started | ApprovalRequestedEvent | events.Ended]], info: Info
-) -> RunRecord | None:
+) -> OwnedRun | None:
     return await turns.run_of(info.context, delivery.event.run_id)
 
 
@@ -141,7 +141,7 @@ def _stream(delivery: Parent[events.Delivery[events.Started]], info: Info) -> St
     return context.resources.streams.get(delivery.stream_id, context.owner)
 
 
-async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[RunRecord] | None:
+async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[OwnedRun] | None:
     return await turns.run_edge_of(info.context, delivery.event.run_id)
 
 
@@ -227,13 +227,11 @@ class ApprovalRequested(StreamEvent):
     run: Run | None = answered_by(_event_run, "The run that waits.", costs=[calls()])
 
 
-async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> ConversationRecord | None:
+async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> OwnedConversation | None:
     conversation = delivery.event.conversation
-    if conversation is None:
+    if not isinstance(conversation, ConversationRef):
         return None
-    if conversation.startswith("agent-"):
-        return default_conversation(conversation)
-    return await conversations.still_there(info.context, conversation)
+    return await conversations.by_ref_if_kept(info.context, conversation)
 
 
 @strawberry.type(description="The last event of every stream. It is sent exactly once.")

@@ -9,9 +9,9 @@ import strawberry
 from strawberry import ID
 
 from resolvers import completing, turns
-from resolvers.access import scope_of
 from resolvers.follow import follow
 from resolvers.info import Info
+from resolvers.owned import ref_of
 from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
 from schema.costs import SHARED, calls
@@ -100,5 +100,4 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Follow the turns of a conversation."""
         conversation = await info.context.access.conversation(id)
-        scope = scope_of(conversation)
-        return follow(info.context, scope, conversation.agent_id, after)  # type: ignore[return-value]
+        return follow(info.context, ref_of(conversation), after)  # type: ignore[return-value]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 from strawberry import Parent
 
-from clients.ams import AgentRow
 from resolvers import agents, users
 from resolvers import usage as usages
 from resolvers.info import Info
+from resolvers.owned import OwnedAgent
 from resolvers.paging import Page, window
 from resolvers.principal import Principal, Role
 from resolvers.usage import UsageDimension
@@ -45,7 +45,7 @@ async def _agents(
     last: Last = None,
     before: Before = None,
     filter: Annotated[AgentFilter, strawberry.lazy("schema.agent")] | None = None,  # noqa: A002 - the name in the graph
-) -> Page[AgentRow]:
+) -> Page[OwnedAgent]:
     wanted = agents.Wanted() if filter is None else filter.wanted()
     return await agents.agent_page(info.context, window(first, after, last, before), wanted)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from app.bounds.bound import Bound, bad
 from clients.codes import Reason
-from resolvers import asking, checks, completing, images, passages, public_urls, vetting
+from resolvers import checks, completing, completion_input, images, passages, public_urls, vetting
 from schema.inputs import MAX_TEXT
 
 COMPLETIONS = (
     Bound("message", "the text of a message", bad(Reason.TOO_LONG), f"{MAX_TEXT:,} characters"),
-    Bound("completion-messages", "messages of a completion", bad(Reason.RANGE), f"{asking.MAX_MESSAGES:,}"),
-    Bound("completion-tools", "tools of a completion", bad(Reason.TOOLS), str(asking.MAX_TOOLS)),
-    Bound("completion-stops", "stop sequences of a completion", bad(Reason.STOP), str(asking.MAX_STOPS)),
+    Bound("completion-messages", "messages of a completion", bad(Reason.RANGE), f"{completion_input.MAX_MESSAGES:,}"),
+    Bound("completion-tools", "tools of a completion", bad(Reason.TOOLS), str(completion_input.MAX_TOOLS)),
+    Bound("completion-stops", "stop sequences of a completion", bad(Reason.STOP), str(completion_input.MAX_STOPS)),
     Bound("embed-inputs", "inputs of `embed`", bad(Reason.RANGE), str(completing.MAX_INPUTS)),
     Bound(
         "embed-text",

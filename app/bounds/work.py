@@ -10,8 +10,8 @@ from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
 from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
 from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
-from resolvers import once
-from resolvers.sent import MADE_FOR, MAX_ALL_MADE, MAX_MADE
+from resolvers import idempotency
+from resolvers.recent_ids import CREATED_KEPT_FOR, MAX_ALL_CREATED, MAX_CREATED
 from resolvers.streams.limits import OWNERS, StreamLimits
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.watch import MAX_FOLLOWS
@@ -95,24 +95,24 @@ STREAMS = (
     ),
     Bound(
         "answers-kept",
-        f"answers under idempotency keys without a stream; one user gets 1/{once.OWNERS}",
+        f"answers under idempotency keys without a stream; one user gets 1/{idempotency.OWNERS}",
         "evicts the user's oldest, whose keys are then "
         f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; else {refused(ErrorCode.RATE_LIMITED, Reason.KEYS)}; "
         f"for all users: {refused(ErrorCode.OVERLOADED, Reason.KEYS)}",
-        size(once.MAX_KEPT_BYTES),
+        size(idempotency.MAX_KEPT_BYTES),
     ),
     Bound(
         "keys-under-way",
         "requests in progress with such a key, of one user",
         refused(ErrorCode.RATE_LIMITED, Reason.KEYS),
-        str(once.MAX_UNDER_WAY),
+        str(idempotency.MAX_UNDER_WAY),
     ),
     Bound(
         "made",
         "recent conversations and passages of one user, kept for "
-        f"{MADE_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
+        f"{CREATED_KEPT_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
         f"evicts the user's oldest; a retry of an older one is {refused(ErrorCode.CONFLICT, Reason.OUTCOME_UNKNOWN)}",
-        f"{MAX_MADE:,}; of all users, {MAX_ALL_MADE:,}",
+        f"{MAX_CREATED:,}; of all users, {MAX_ALL_CREATED:,}",
     ),
 )
 

@@ -19,8 +19,8 @@ from clients.origin import Origin
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
+from resolvers.idempotency import OVERHEAD_BYTES, Act
 from resolvers.limits import LimitKind
-from resolvers.once import OVERHEAD_BYTES, Act
 
 
 def key_of(scope: Scope, row: Row) -> str | None:
@@ -91,7 +91,7 @@ async def once(
         began = True
         return await act()
 
-    answer = await resources.once.done(
+    answer = await resources.keys.done(
         user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.raw), doubt=doubt
     )
     if counted and not began:
@@ -110,7 +110,7 @@ def _is_streamed(context: RequestContext, key: str) -> bool:
 
 
 def _is_whole(context: RequestContext, key: str) -> bool:
-    return context.resources.once.knows(context.principal.user_id, key)
+    return context.resources.keys.knows(context.principal.user_id, key)
 
 
 def _reused() -> Conflict:

@@ -26,7 +26,7 @@ from resolvers import starts
 from resolvers.completing import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 from resolvers.context import RequestContext
 from resolvers.doubt import Doubt
-from resolvers.once import fingerprint
+from resolvers.idempotency import fingerprint
 from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog

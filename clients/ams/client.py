@@ -30,6 +30,7 @@ from clients.ams.records import (
 from clients.calls import AnswerSize, Call, CallScope, Translation, UpstreamRejected
 from clients.decode import Records
 from clients.errors import GatewayError, NotFound, Service
+from clients.owned import OwnedAgentId
 from clients.service import ServiceClient
 from clients.upstream import Upstream
 
@@ -93,7 +94,7 @@ class Ams(ServiceClient):
         call = _of_user(user_id, Call(operation="me", path="/me", refused=refusals.of_profile))
         return decode_profile((await self.upstream.request(scope, call)).body, user_id)
 
-    async def agent_facts(self, scope: CallScope, user_id: str, ids: list[str]) -> list[AgentFacts | None]:
+    async def agent_facts(self, scope: CallScope, user_id: str, ids: list[OwnedAgentId]) -> list[AgentFacts | None]:
         """Read more about agents than their rows have, in the order of ``ids``; ``None`` for an agent without facts."""
         call = Call(operation="agents", path="/agents", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _AGENTS, _of_user(user_id, call))
@@ -113,13 +114,22 @@ class Ams(ServiceClient):
         call = replace(_keyed(call, key), refused=refusals.of_creating)
         return (await self.read(scope, _CREATED, _of_user(user_id, call))).agent.id
 
-    async def upgrade_plan(self, scope: CallScope, user_id: str, agent_id: str, version: str | None) -> UpgradePlan:
+    async def upgrade_plan(
+        self, scope: CallScope, user_id: str, agent_id: OwnedAgentId, version: str | None
+    ) -> UpgradePlan:
         """Plan an upgrade to a version, or to the latest. Raises as ``upgrade_agent`` does."""
         call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True), agent_id)
         return await self.read(scope, _PLAN, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
 
     async def upgrade_agent(
-        self, scope: CallScope, user_id: str, agent_id: str, *, version: str | None, queue: bool, key: str | None
+        self,
+        scope: CallScope,
+        user_id: str,
+        agent_id: OwnedAgentId,
+        *,
+        version: str | None,
+        queue: bool,
+        key: str | None,
     ) -> bool:
         """Upgrade an agent to a version, or to the latest. Returns false if the upgrade is queued.
 
@@ -132,7 +142,9 @@ class Ams(ServiceClient):
         answer = await self.read(scope, _APPLIED, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
         return bool(answer.applied)
 
-    async def delete_agent(self, scope: CallScope, user_id: str, agent_id: str, key: str | None) -> bool | None:
+    async def delete_agent(
+        self, scope: CallScope, user_id: str, agent_id: OwnedAgentId, key: str | None
+    ) -> bool | None:
         """Delete an agent.
 
         Returns:

@@ -9,6 +9,7 @@ import msgspec
 from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.records import AgentState, AgentToChange
+from clients.owned import OwnedAgentId, Position
 from clients.service import ServiceClient
 
 _AGENT = msgspec.json.Decoder(AgentState)
@@ -20,13 +21,13 @@ _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include"
 class AgentCalls(ServiceClient):
     """The calls of ``Letta`` for agents."""
 
-    async def agent(self, scope: CallScope, agent_id: str) -> AgentState:
+    async def agent(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentState:
         """Read an agent's state, with blocks, tools and tags. Raises NotFound."""
         call = Call(operation="agent", path=f"/v1/agents/{agent_id}", params=_INCLUDES, subject=agent_id)
         return await self.read(scope, _AGENT, call)
 
     async def agents_by_tag(
-        self, scope: CallScope, tag: str, *, limit: int, after: str | None = None
+        self, scope: CallScope, tag: str, *, limit: int, after: Position | None = None
     ) -> list[AgentState]:
         """Read a page of the agents with a tag, newest first. Letta ignores an unknown ``after``."""
         params = [("tags", tag), ("limit", str(limit)), ("order", "desc"), *_INCLUDES]
@@ -35,7 +36,7 @@ class AgentCalls(ServiceClient):
         return await self.read(scope, _AGENTS, Call(operation="agents", path="/v1/agents/", params=params))
 
     async def search_agents(
-        self, scope: CallScope, tags: list[str], *, search: str | None, limit: int, after: str | None = None
+        self, scope: CallScope, tags: list[str], *, search: str | None, limit: int, after: Position | None = None
     ) -> list[AgentState]:
         """Read a page of the agents that have all tags and whose names match a search, newest first.
 
@@ -47,20 +48,20 @@ class AgentCalls(ServiceClient):
         params += [("after", after)] if after else []
         return await self.read(scope, _AGENTS, Call(operation="agents.search", path="/v1/agents/", params=params))
 
-    async def agent_to_change(self, scope: CallScope, agent_id: str) -> AgentToChange:
+    async def agent_to_change(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentToChange:
         """Read the parts of an agent that a change needs. Raises NotFound."""
         call = Call(
             operation="agent", path=f"/v1/agents/{agent_id}", params=[("include", "agent.tags")], subject=agent_id
         )
         return await self.read(scope, _TO_CHANGE, call)
 
-    async def update_agent(self, scope: CallScope, agent_id: str, changes: dict[str, Any]) -> None:
+    async def update_agent(self, scope: CallScope, agent_id: OwnedAgentId, changes: dict[str, Any]) -> None:
         """Change fields of an agent. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
         call = Call(operation="agent.update", method="PATCH", path=path, json=changes, subject=agent_id)
         await self.tell(scope, call)
 
-    async def delete_agent(self, scope: CallScope, agent_id: str) -> None:
+    async def delete_agent(self, scope: CallScope, agent_id: OwnedAgentId) -> None:
         """Delete an agent and its messages. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
         await self.tell(scope, Call(operation="agent.delete", method="DELETE", path=path, subject=agent_id))

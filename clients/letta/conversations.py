@@ -1,7 +1,4 @@
-"""Calls for conversations and their messages.
-
-A conversation's id is ``conv-…``, or ``agent-…`` for the default conversation of that agent.
-"""
+"""Calls for conversations and their messages."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import ConversationRecord
+from clients.owned import ClaimedConversationId, ConversationRef, OwnedAgentId, OwnedConversationId, Position
 from clients.service import ServiceClient
 
 _CONVERSATION = msgspec.json.Decoder(ConversationRecord)
@@ -20,7 +18,7 @@ _CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])
 class ConversationCalls(ServiceClient):
     """The calls of ``Letta`` for conversations and messages."""
 
-    async def conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+    async def conversation(self, scope: CallScope, conversation_id: ClaimedConversationId) -> ConversationRecord:
         """Read a conversation. Raises NotFound."""
         call = Call(operation="conversation", path=f"/v1/conversations/{conversation_id}", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
@@ -28,10 +26,10 @@ class ConversationCalls(ServiceClient):
     async def conversations(
         self,
         scope: CallScope,
-        agent_id: str,
+        agent_id: OwnedAgentId,
         *,
         limit: int,
-        after: str | None = None,
+        after: Position | None = None,
         search: str | None = None,
     ) -> list[ConversationRecord]:
         """Read a page of an agent's conversations, newest first; with ``search``, those whose summary contains it.
@@ -44,7 +42,9 @@ class ConversationCalls(ServiceClient):
         call = Call(operation="conversations", path="/v1/conversations/", params=params, subject=agent_id)
         return await self.read(scope, _CONVERSATIONS, call)
 
-    async def create_conversation(self, scope: CallScope, agent_id: str, summary: str | None) -> ConversationRecord:
+    async def create_conversation(
+        self, scope: CallScope, agent_id: OwnedAgentId, summary: str | None
+    ) -> ConversationRecord:
         """Create a conversation with an agent."""
         call = Call(
             operation="conversation.create",
@@ -56,7 +56,9 @@ class ConversationCalls(ServiceClient):
         )
         return await self.read(scope, _CONVERSATION, call)
 
-    async def update_conversation(self, scope: CallScope, conversation_id: str, summary: str) -> ConversationRecord:
+    async def update_conversation(
+        self, scope: CallScope, conversation_id: OwnedConversationId, summary: str
+    ) -> ConversationRecord:
         """Change the summary of a conversation. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call(
@@ -68,13 +70,13 @@ class ConversationCalls(ServiceClient):
         )
         return await self.read(scope, _CONVERSATION, call)
 
-    async def fork_conversation(self, scope: CallScope, conversation_id: str) -> ConversationRecord:
+    async def fork_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> ConversationRecord:
         """Create a conversation with the messages of another one. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}/fork"
         call = Call(operation="conversation.fork", method="POST", path=path, subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
-    async def delete_conversation(self, scope: CallScope, conversation_id: str) -> None:
+    async def delete_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> None:
         """Delete a conversation. A run in it is not cancelled (Letta 0.16.8). Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call(operation="conversation.delete", method="DELETE", path=path, subject=conversation_id)
@@ -83,12 +85,12 @@ class ConversationCalls(ServiceClient):
     async def messages(
         self,
         scope: CallScope,
-        conversation: str,
+        conversation: ConversationRef,
         *,
         limit: int,
         newest_first: bool,
-        before: str | None = None,
-        after: str | None = None,
+        before: Position | None = None,
+        after: Position | None = None,
     ) -> list[MessageRecord]:
         """Read a page of a conversation's messages. They are returned oldest first.
 
@@ -97,21 +99,18 @@ class ConversationCalls(ServiceClient):
 
         Args:
             scope: on whose behalf.
-            conversation: its id.
+            conversation: the conversation.
             limit: the most messages of Letta, each of which can be several records.
             newest_first: whether the page is taken from the newest end.
             before: the Letta id of a message; the page has older ones.
             after: the Letta id of a message; the page has newer ones.
         """
-        params = [("limit", str(limit)), ("order", "desc" if newest_first else "asc")]
+        params = [*conversation.agent_parameter.items(), ("limit", str(limit))]
+        params.append(("order", "desc" if newest_first else "asc"))
         params += [("before", before)] if before else []
         params += [("after", after)] if after else []
-        if conversation.startswith("agent-"):
-            path, params = "/v1/conversations/default/messages", [("agent_id", conversation), *params]
-        else:
-            path = f"/v1/conversations/{conversation}/messages"
         answer = await self.upstream.request(
-            scope, Call(operation="messages", path=path, params=params, subject=conversation)
+            scope, Call(operation="messages", path=conversation.messages_path, params=params, subject=conversation)
         )
         return decode_page(answer.body, conversation, newest_first=newest_first)
 

@@ -15,6 +15,7 @@ from clients.errors import Service
 from clients.letta.ids import is_letta_id
 from clients.letta.messages import MessageRecord, decode_message
 from clients.overflow import is_too_long
+from clients.owned import ConversationRef
 from clients.sse import SseEvent
 from clients.usage import Usage
 
@@ -106,7 +107,7 @@ def seq_id_of(event: SseEvent) -> int | None:
     return _count(decode(Service.LETTA, _HEAD, event.data).seq_id)
 
 
-def decode_frame(event: SseEvent, scope: str) -> Frame:
+def decode_frame(event: SseEvent, conversation: ConversationRef) -> Frame:
     """Decode an event to a frame.
 
     Raises:
@@ -116,7 +117,7 @@ def decode_frame(event: SseEvent, scope: str) -> Frame:
         return Done()
     kind = decode(Service.LETTA, _HEAD, event.data).message_type
     if kind not in _OURS:
-        return MessageFrame(decode_message(event.data, scope))
+        return MessageFrame(decode_message(event.data, conversation))
     wire = decode(Service.LETTA, _WIRE, event.data)
     match kind:
         case "ping":

@@ -7,6 +7,7 @@ import msgspec
 from clients.calls import Call, CallScope
 from clients.decode import Page
 from clients.letta.records import MAX_PAGE, MemoryBlockRecord, MemoryHit, PassageRecord
+from clients.owned import ClaimedBlockId, OwnedAgentId, OwnedBlockId, OwnedPassageId, Position
 from clients.service import ServiceClient
 
 
@@ -28,7 +29,7 @@ _HITS = msgspec.json.Decoder(Page[_Hit])
 class MemoryCalls(ServiceClient):
     """The calls of ``Letta`` for memory blocks and passages."""
 
-    async def block_agents(self, scope: CallScope, block_id: str) -> set[str]:
+    async def block_agents(self, scope: CallScope, block_id: ClaimedBlockId) -> set[str]:
         """Read the ids of the agents that share a memory block. Raises NotFound."""
         found: set[str] = set()
         after: list[tuple[str, str]] = []
@@ -42,7 +43,7 @@ class MemoryCalls(ServiceClient):
             found.update(agents)
             after = [("after", agents[-1])]
 
-    async def update_block(self, scope: CallScope, block_id: str, value: str) -> MemoryBlockRecord:
+    async def update_block(self, scope: CallScope, block_id: OwnedBlockId, value: str) -> MemoryBlockRecord:
         """Write a memory block. Raises NotFound, and BadUserInput if the value is too long."""
         path = f"/v1/blocks/{block_id}"
         call = Call(operation="block.update", method="PATCH", path=path, json={"value": value}, subject=block_id)
@@ -51,12 +52,12 @@ class MemoryCalls(ServiceClient):
     async def passages(
         self,
         scope: CallScope,
-        agent_id: str,
+        agent_id: OwnedAgentId,
         *,
         limit: int,
         newest_first: bool,
-        before: str | None = None,
-        after: str | None = None,
+        before: Position | None = None,
+        after: Position | None = None,
     ) -> list[PassageRecord]:
         """Read a page of an agent's passages: those older than ``before`` and newer than ``after``, in both orders.
 
@@ -69,7 +70,9 @@ class MemoryCalls(ServiceClient):
         call = Call(operation="passages", path=path, params=params, subject=agent_id)
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
-    async def search_passages(self, scope: CallScope, agent_id: str, query: str, limit: int) -> list[MemoryHit]:
+    async def search_passages(
+        self, scope: CallScope, agent_id: OwnedAgentId, query: str, limit: int
+    ) -> list[MemoryHit]:
         """Search an agent's passages, best first.
 
         Letta 0.16.8 on Postgres reports the score 0 for every passage: then the hits have no score.
@@ -88,7 +91,7 @@ class MemoryCalls(ServiceClient):
         return [MemoryHit(passage=_of(agent_id, hit.passage), score=hit.score if scored else None) for hit in hits]
 
     async def insert_passage(
-        self, scope: CallScope, agent_id: str, text: str, tags: list[str] | None
+        self, scope: CallScope, agent_id: OwnedAgentId, text: str, tags: list[str] | None
     ) -> list[PassageRecord]:
         """Store a text in an agent's archival memory. Letta can split it into several passages."""
         call = Call(
@@ -101,16 +104,16 @@ class MemoryCalls(ServiceClient):
         )
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
-    async def delete_passage(self, scope: CallScope, passage: PassageRecord) -> None:
+    async def delete_passage(self, scope: CallScope, agent_id: OwnedAgentId, passage_id: OwnedPassageId) -> None:
         """Delete a passage. Raises NotFound.
 
-        Letta 0.16.8 does not check that the passage is that agent's, so it must have been read from the agent.
+        Letta 0.16.8 does not check that the passage is that agent's.
         """
-        path = f"/v1/agents/{passage.agent_id}/archival-memory/{passage.id}"
-        call = Call(operation="passage.delete", method="DELETE", path=path, subject=passage.agent_id)
+        path = f"/v1/agents/{agent_id}/archival-memory/{passage_id}"
+        call = Call(operation="passage.delete", method="DELETE", path=path, subject=agent_id)
         await self.tell(scope, call)
 
 
-def _of(agent_id: str, passage: PassageRecord) -> PassageRecord:
+def _of(agent_id: OwnedAgentId, passage: PassageRecord) -> PassageRecord:
     passage.agent_id = agent_id
     return passage

@@ -20,6 +20,7 @@ from clients.decode import UNREADABLE, Page, decode, undecodable
 from clients.errors import Service
 from clients.letta.content import Content, MessageImage, text_of
 from clients.letta.tools import Approval, ToolCall, ToolReturn
+from clients.owned import ConversationRef
 
 
 class MessageRole(StrEnum):
@@ -38,7 +39,7 @@ class MessageRecord(msgspec.Struct, kw_only=True):
     Attributes:
         letta_id: ``message-…``; shared by the messages of one group.
         otid: distinguishes the messages of a group; for a user message, the id that its sender chose.
-        scope: the conversation: ``conv-…``, or ``agent-…`` for an agent's default conversation.
+        read_in: the conversation that it was read in or sent to; Letta does not send it.
         ordinal: index in its group, from 0.
         group_size: the number of messages that share its Letta id.
     """
@@ -51,9 +52,21 @@ class MessageRecord(msgspec.Struct, kw_only=True):
     step_id: str | None = None
     run_id: str | None = None
     message_type: str = ""
-    scope: str = ""
+    read_in: ConversationRef | None = msgspec.field(default=None, name="agentgraph.read_in")
     ordinal: int = 0
     group_size: int = 1
+
+    @property
+    def conversation(self) -> ConversationRef:
+        """The conversation it is in."""
+        if self.read_in is None:
+            raise TypeError("a message of no conversation")
+        return self.read_in
+
+    @property
+    def is_known_by_otid(self) -> bool:
+        """Whether its ``otid`` identifies it: its sender chose that before Letta stored the message."""
+        return False
 
     @property
     def created_at(self) -> datetime | None:
@@ -84,6 +97,11 @@ class UserMessage(_Spoken, kw_only=True):
     """A message of the user."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
+
+    @property
+    def is_known_by_otid(self) -> bool:
+        """Whether its sender chose its ``otid``."""
+        return bool(self.otid)
 
     @property
     def images(self) -> list[MessageImage]:
@@ -239,12 +257,12 @@ _RAWS = msgspec.json.Decoder(Page[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
-_COMMON = [field for field in fields(MessageRecord) if field.name not in {"scope", "ordinal", "group_size"}]
+_COMMON = [field for field in fields(MessageRecord) if field.name not in {"read_in", "ordinal", "group_size"}]
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for kind, cls in _CLASSES.items()}
 
 
-def decode_message(raw: bytes, scope: str) -> MessageRecord:
-    """Decode a message, listed or streamed, of the conversation ``scope``.
+def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:
+    """Decode a message, listed or streamed, of the conversation ``conversation``.
 
     Raises:
         UpstreamError: reason ``DECODE``.
@@ -257,7 +275,7 @@ def decode_message(raw: bytes, scope: str) -> MessageRecord:
         raise undecodable(Service.LETTA) from error
     if isinstance(record, UserMessage) and (alert := _system_alert(record.text)) is not None:
         record = _as_system(record, alert)
-    record.scope = scope
+    record.read_in = conversation
     return record
 
 
@@ -293,17 +311,17 @@ def _as_system(record: UserMessage, alert: str) -> SystemMessage:
     )
 
 
-def decode_page(body: bytes, scope: str, *, newest_first: bool) -> list[MessageRecord]:
+def decode_page(body: bytes, conversation: ConversationRef, *, newest_first: bool) -> list[MessageRecord]:
     """Decode a page of messages. They are returned oldest first.
 
     Letta returns messages of a ``default`` conversation oldest first even with ``order=desc``; the dates show it.
     Messages of one group have the same order in both cases, so the groups are reversed, and not the messages.
     """
-    records = [decode_message(bytes(raw), scope) for raw in decode(Service.LETTA, _RAWS, body)]
+    records = [decode_message(bytes(raw), conversation) for raw in decode(Service.LETTA, _RAWS, body)]
     if any(isinstance(record, OpaqueMessage) and record.json.keys().isdisjoint(_ANY_OF) for record in records):
         raise undecodable(Service.LETTA)
     groups = [_numbered(group) for _, group in groupby(records, key=lambda record: record.letta_id)]
-    if newest_first and not _ascending(records):
+    if newest_first and not (conversation.conversation_id is None and _ascending(records)):
         groups.reverse()
     return [record for group in groups for record in group]
 
@@ -320,7 +338,5 @@ def _ascending(records: list[MessageRecord]) -> bool:
 
     The dates are not compared in other conversations: a fork's first message is newer than those it inherits.
     """
-    if not records or not records[0].scope.startswith("agent-"):
-        return False
     dates = [record.date for record in records if record.date is not None]
     return len(dates) < 2 or dates[0] <= dates[-1]

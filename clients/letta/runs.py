@@ -13,6 +13,7 @@ from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import MAX_PAGE, RunRecord, Spent, StepRecord
 from clients.letta.refusals import translate
+from clients.owned import ClaimedRunId, ClaimedStepId, ConversationRef, OwnedAgentId, OwnedRunId, Position
 from clients.service import ServiceClient
 from clients.timestamps import in_utc
 from clients.usage import Usage
@@ -45,11 +46,13 @@ _OVER = [("statuses", status) for status in ("completed", "failed", "cancelled")
 class RunCalls(ServiceClient):
     """The calls of ``Letta`` for runs and steps."""
 
-    async def run(self, scope: CallScope, run_id: str) -> RunRecord:
+    async def run(self, scope: CallScope, run_id: OwnedRunId | ClaimedRunId) -> RunRecord:
         """Read a run. Raises NotFound."""
         return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}", subject=run_id))
 
-    async def run_messages(self, scope: CallScope, run_id: str, conversation: str) -> list[MessageRecord]:
+    async def run_messages(
+        self, scope: CallScope, run_id: OwnedRunId, conversation: ConversationRef
+    ) -> list[MessageRecord]:
         """Read the first messages of a run of a conversation, oldest first. Raises NotFound."""
         params = [("limit", str(RUN_START)), ("order", "asc")]
         answer = await self.upstream.request(
@@ -57,7 +60,7 @@ class RunCalls(ServiceClient):
         )
         return decode_page(answer.body, conversation, newest_first=False)
 
-    async def active_runs(self, scope: CallScope, agent_ids: list[str]) -> list[RunRecord]:
+    async def active_runs(self, scope: CallScope, agent_ids: list[OwnedAgentId]) -> list[RunRecord]:
         """Read the active runs of agents, newest first. The list can have runs that are not active.
 
         Letta leaves runs whose answers were not streamed ``created`` (see ``RunRecord.is_active``). If they fill a
@@ -71,12 +74,12 @@ class RunCalls(ServiceClient):
         )
         return sorted((run for runs in going for run in runs), key=_age, reverse=True)
 
-    async def runs(self, scope: CallScope, agent_ids: list[str], *, limit: int) -> list[RunRecord]:
+    async def runs(self, scope: CallScope, agent_ids: list[OwnedAgentId], *, limit: int) -> list[RunRecord]:
         """Read the newest runs of agents, newest first."""
         return await self._of_agents(scope, agent_ids, [], limit)
 
     async def agent_runs(
-        self, scope: CallScope, agent_id: str, *, limit: int, over: bool, before: str | None = None
+        self, scope: CallScope, agent_id: OwnedAgentId, *, limit: int, over: bool, before: Position | None = None
     ) -> list[RunRecord]:
         """Read a page of an agent's runs, newest first: all, or those that have ended (``over``).
 
@@ -86,7 +89,7 @@ class RunCalls(ServiceClient):
         return await self._of_agents(scope, [agent_id], which, limit)
 
     async def _of_agents(
-        self, scope: CallScope, agent_ids: list[str], which: list[tuple[str, str]], limit: int
+        self, scope: CallScope, agent_ids: list[OwnedAgentId], which: list[tuple[str, str]], limit: int
     ) -> list[RunRecord]:
         """Read the newest runs of agents that match the parameters ``which``."""
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
@@ -94,30 +97,30 @@ class RunCalls(ServiceClient):
         subject = agent_ids[0] if len(agent_ids) == 1 else ""
         return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params, subject=subject))
 
-    async def run_usage(self, scope: CallScope, run_id: str) -> Usage:
+    async def run_usage(self, scope: CallScope, run_id: OwnedRunId) -> Usage:
         """Read the tokens of all of a run's steps so far. Raises NotFound."""
         call = Call(operation="run.usage", path=f"/v1/runs/{run_id}/usage", subject=run_id)
         spent = await self.read(scope, _SPENT, call)
         return spent.usage
 
-    async def run_steps(self, scope: CallScope, run_id: str) -> list[StepRecord]:
+    async def run_steps(self, scope: CallScope, run_id: OwnedRunId) -> list[StepRecord]:
         """Read a run's first 100 steps, oldest first. Raises NotFound."""
         params = [("order", "asc"), ("limit", str(MAX_PAGE))]
         call = Call(operation="run.steps", path=f"/v1/runs/{run_id}/steps", params=params, subject=run_id)
         return await self.read(scope, _STEPS, call)
 
-    async def step(self, scope: CallScope, step_id: str) -> StepRecord:
+    async def step(self, scope: CallScope, step_id: ClaimedStepId) -> StepRecord:
         """Read a step. Raises NotFound."""
         return await self.read(scope, _STEP, Call(operation="step", path=f"/v1/steps/{step_id}", subject=step_id))
 
-    async def cancel(self, scope: CallScope, run: RunRecord) -> None:
+    async def cancel(self, scope: CallScope, agent_id: OwnedAgentId, run_id: OwnedRunId) -> None:
         """Cancel a run. It is not an error if the run has ended."""
         call = Call(
             operation="run.cancel",
             method="POST",
-            path=f"/v1/agents/{run.agent_id}/messages/cancel",
-            json={"run_ids": [run.id]},
-            subject=run.id,
+            path=f"/v1/agents/{agent_id}/messages/cancel",
+            json={"run_ids": [run_id]},
+            subject=run_id,
             refused=_refused_cancel,
         )
         with suppress(_HasEnded):

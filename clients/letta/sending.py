@@ -8,6 +8,7 @@ import msgspec
 
 from clients.letta.content import ContentPart
 from clients.letta.messages import UserMessage
+from clients.owned import ConversationRef, OwnedRunId
 
 
 class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,10 +21,10 @@ class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
         """The JSON for Letta."""
         return {"role": "user", "content": self.content, "otid": self.otid}
 
-    def record(self, scope: str, run_id: str | None) -> UserMessage:
+    def record(self, conversation: ConversationRef, run_id: str | None) -> UserMessage:
         """The message as it will be read in ``scope``, before Letta has stored it."""
         content = msgspec.convert(self.content, list[ContentPart])
-        return UserMessage(otid=self.otid, scope=scope, content=content, run_id=run_id)
+        return UserMessage(otid=self.otid, read_in=conversation, content=content, run_id=run_id)
 
 
 class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +41,7 @@ class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
         approvals = [{**decision, "tool_call_id": call_id} for call_id in self.tool_call_ids]
         return {"type": "approval", "approvals": approvals, "otid": self.otid}
 
-    def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
+    def record(self, conversation: ConversationRef, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
         """It is not shown before Letta has stored it."""
         return
 
@@ -48,11 +49,11 @@ class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
 class FollowedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A turn that began elsewhere: nothing is sent. Letta can stream a ``background`` run again."""
 
-    run_id: str
+    run_id: OwnedRunId
     background: bool
     otid: str = ""
 
-    def record(self, scope: str, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
+    def record(self, conversation: ConversationRef, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
         """The message that started it is in the list of messages."""
         return
 

@@ -14,6 +14,7 @@ from clients.errors import Service, UpstreamError
 from clients.letta.frames import Frame, decode_frame, seq_id_of
 from clients.letta.refusals import translate
 from clients.letta.sending import Sent
+from clients.owned import ConversationRef, OwnedRunId
 from clients.service import ServiceClient
 from clients.sse import sse_events
 from clients.upstream import StreamedAnswer, StreamedCall, Upstream
@@ -48,7 +49,7 @@ class TurnCalls(ServiceClient):
     async def send(
         self,
         scope: CallScope,
-        conversation: str,
+        conversation: ConversationRef,
         sent: Sent,
         *,
         opens_within: float,
@@ -61,13 +62,11 @@ class TurnCalls(ServiceClient):
         Raises:
             Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
         """
-        path, body = f"/v1/conversations/{conversation}/messages", _body(sent)
-        if conversation.startswith("agent-"):
-            path, body["agent_id"] = "/v1/conversations/default/messages", conversation
+        body = _body(sent) | conversation.agent_parameter
         call = Call(
             operation="send",
             method="POST",
-            path=path,
+            path=conversation.messages_path,
             subject=conversation,
             model_work=True,
             is_refusal=_lacks_redis,
@@ -91,7 +90,7 @@ class TurnCalls(ServiceClient):
 
     @asynccontextmanager
     async def taken_up(
-        self, scope: CallScope, conversation: str, run_id: str, *, opens_within: float
+        self, scope: CallScope, conversation: ConversationRef, run_id: OwnedRunId, *, opens_within: float
     ) -> AsyncIterator[LettaTurn]:
         """Open the stream of a background run from its start. Raises BadUserInput for another run."""
         call = Call(
@@ -141,7 +140,7 @@ class _Seen:
         return True
 
 
-async def _frames(answer: StreamedAnswer, conversation: str) -> AsyncIterator[Frame]:
+async def _frames(answer: StreamedAnswer, conversation: ConversationRef) -> AsyncIterator[Frame]:
     """The frames. One with the ``seq_id`` of an earlier frame is dropped.
 
     A frame that cannot be read is dropped too: at the end of the turn its messages are read in full.

@@ -18,9 +18,11 @@ from clients.letta.messages import MessageRecord
 from clients.letta.records import RunRecord
 from clients.letta.sending import FollowedRun, Sent
 from clients.outcome import outcome_unknown
+from clients.owned import ConversationRef, OwnedRunId, Position
 from clients.timestamps import in_utc
 from resolvers.context import RequestContext
 from resolvers.doubt import SETTLE_SECONDS
+from resolvers.owned import run_named_in
 
 LOOK_SECONDS = 0.5
 """The time between two searches while the outcome is unknown."""
@@ -45,12 +47,14 @@ class Attempt:
     """
 
     key: str
-    run_id: str | None
+    run_id: OwnedRunId | None
     began: datetime
     settled_at: float
 
 
-async def taken(context: RequestContext, conversation: str, sent: Sent, attempt: Attempt) -> FollowedRun | None:
+async def taken(
+    context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt
+) -> FollowedRun | None:
     """Return the run of an earlier attempt; ``None`` if Letta does not have it.
 
     Raises:
@@ -64,7 +68,9 @@ async def taken(context: RequestContext, conversation: str, sent: Sent, attempt:
             busy = await look.is_busy()  # first: a run that ends in between has stored its message by then
             run = await look.run()
             if run is not None:
-                return FollowedRun(run_id=run.id, background=run.background is True, otid=sent.otid)
+                return FollowedRun(
+                    run_id=run_named_in(conversation, run.id), background=run.background is True, otid=sent.otid
+                )
             if settled and not busy:
                 return None
             if time.monotonic() >= ends:
@@ -86,7 +92,7 @@ _AWAY = (
 class _Look:
     """A search for one message."""
 
-    def __init__(self, context: RequestContext, conversation: str, sent: Sent, attempt: Attempt) -> None:
+    def __init__(self, context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt) -> None:
         self._context = context
         self._letta = context.resources.letta
         self._conversation = conversation
@@ -103,7 +109,7 @@ class _Look:
                 return None
             if message.run_id is None:
                 raise outcome_unknown(_NO_RUN)
-            run_id = message.run_id
+            run_id = run_named_in(self._conversation, message.run_id)
         try:
             return await self._letta.run(self._context.renewed().scope, run_id)
         except NotFound as error:
@@ -111,14 +117,10 @@ class _Look:
 
     async def is_busy(self) -> bool:
         """Whether a run is active in the conversation that may be that of the message."""
-        wanted = None if self._conversation.startswith("agent-") else self._conversation
-        agent_id = self._conversation if wanted is None else (await self._agent_of(self._conversation))
-        runs = await self._letta.runs(self._context.renewed().scope, [agent_id], limit=_RUNS)
+        wanted = self._conversation.conversation_id
+        runs = await self._letta.runs(self._context.renewed().scope, [self._conversation.agent_id], limit=_RUNS)
         others = self._of_others()
         return any(run.is_active and run.conversation_id == wanted and run.id not in others for run in runs)
-
-    async def _agent_of(self, conversation_id: str) -> str:
-        return (await self._context.renewed().access.conversation(conversation_id)).agent_id
 
     def _of_others(self) -> set[str]:
         """Return the runs of other messages: those that other keys have started."""
@@ -133,7 +135,7 @@ class _Look:
         Raises:
             Conflict: reason ``OUTCOME_UNKNOWN``: there are too many newer messages.
         """
-        before: str | None = None
+        before: Position | None = None
         for _ in range(_PAGES):
             page = await self._letta.messages(
                 self._context.renewed().scope, self._conversation, limit=_PAGE, newest_first=True, before=before
@@ -144,7 +146,7 @@ class _Look:
             dates = [in_utc(message.date) for message in page if message.date is not None]
             if len(page) < _PAGE or (dates and min(dates) < self._since):
                 return None
-            before = page[0].letta_id
+            before = Position(page[0].letta_id)
         raise outcome_unknown(_TOO_MANY)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from clients.letta.messages import MessageRecord
-from resolvers.sent import is_sent
 from resolvers.streams.events import Event, Started
 from resolvers.streams.stream import Stream
 
@@ -51,4 +50,4 @@ async def user_message(stream: Stream) -> MessageRecord | None:
     if sent is None:
         return None
     added = (event.message for event in await stream.log.whole_events() if isinstance(event, MessageAdded))
-    return next((message for message in added if is_sent(message) and message.otid == sent.otid), sent)
+    return next((message for message in added if message.is_known_by_otid and message.otid == sent.otid), sent)

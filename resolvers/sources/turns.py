@@ -26,6 +26,7 @@ from clients.letta.sending import FollowedRun, Sent
 from clients.letta.stops import StopKind, stop_kind
 from clients.letta.turns import LettaTurn
 from clients.outcome import outcome_unknown
+from clients.owned import ConversationRef, OwnedRunId
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
@@ -57,13 +58,17 @@ READ_BACK_SECONDS = 5.0
 
 
 class LettaSource:
-    """One turn of one conversation. ``conversation`` is ``conv-…`` or ``agent-…``.
+    """One turn of one conversation.
 
     If there was an ``earlier`` attempt, it is looked for first, and the message is sent only if Letta does not have it.
     """
 
     def __init__(
-        self, context: RequestContext, conversation: str, sent: Sent | FollowedRun, earlier: Attempt | None = None
+        self,
+        context: RequestContext,
+        conversation: ConversationRef,
+        sent: Sent | FollowedRun,
+        earlier: Attempt | None = None,
     ) -> None:
         self._context = context
         self._conversation = conversation
@@ -128,7 +133,7 @@ class LettaSource:
             raise TypeError("a run that is followed sends nothing")
         return letta.send(self._context.model_scope(), self._conversation, sent, opens_within=clocks.first_token)
 
-    async def _watched(self, run_id: str) -> AsyncIterator[Frame]:
+    async def _watched(self, run_id: OwnedRunId) -> AsyncIterator[Frame]:
         """Poll a run that Letta does not stream again until it is over."""
         yield Ping(run_id)
         try:
@@ -143,7 +148,7 @@ class LettaSource:
             ) from error
         yield StopReason(run.stop_reason or _STOP_OF[run.status])
 
-    async def _look(self, run_id: str) -> RunRecord:
+    async def _look(self, run_id: OwnedRunId) -> RunRecord:
         return await self._context.resources.letta.run(self._context.renewed().scope, run_id)
 
     async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncGenerator[tuple[Event, bytes]]:

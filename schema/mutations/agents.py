@@ -8,9 +8,9 @@ import strawberry
 from strawberry import ID, Parent
 from strawberry.scalars import JSON
 
-from clients.ams import AgentRow
 from resolvers import agentchanges, agents
 from resolvers.info import Info
+from resolvers.owned import OwnedAgent
 from resolvers.paging import Edge
 from schema import outcomes
 from schema.agent import Agent, AgentEdge
@@ -119,11 +119,11 @@ class _Payload(PayloadRecord, kw_only=True):
     deleted_agent_id: str | None = None
 
 
-async def _agent(record: Parent[_Payload], info: Info) -> AgentRow | None:
+async def _agent(record: Parent[_Payload], info: Info) -> OwnedAgent | None:
     return None if record.agent_id is None else await info.context.access.agent(record.agent_id)
 
 
-async def _edge(record: Parent[_Payload], info: Info) -> Edge[AgentRow] | None:
+async def _edge(record: Parent[_Payload], info: Info) -> Edge[OwnedAgent] | None:
     return None if record.agent_id is None else await agents.agent_edge(info.context, record.agent_id)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import strawberry
 from strawberry import ID
 
-from clients.letta.records import ConversationRecord
 from resolvers import conversations
 from resolvers.info import Info
+from resolvers.owned import OwnedConversation
 from resolvers.paging import Edge
 from schema.base import described, reads
 from schema.conversation import Conversation, ConversationEdge
@@ -57,8 +57,8 @@ class DeleteConversationInput:
 
 
 class _Payload(PayloadRecord, kw_only=True):
-    conversation_edge: Edge[ConversationRecord] | None = None
-    conversation: ConversationRecord | None = None
+    conversation_edge: Edge[OwnedConversation] | None = None
+    conversation: OwnedConversation | None = None
     deleted_conversation_id: str | None = None
 
 

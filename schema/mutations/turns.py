@@ -9,11 +9,11 @@ import strawberry
 from strawberry import ID, Parent
 
 from clients.letta.messages import MessageRecord
-from clients.letta.records import RunRecord
 from resolvers import runs, turns
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.messages import message_edge
+from resolvers.owned import OwnedRun
 from resolvers.paging import Edge
 from resolvers.sources.turn_events import sent_message
 from resolvers.streams.stream import Stream as StreamRecord
@@ -80,15 +80,15 @@ class CancelStreamInput:
 class _Payload(PayloadRecord, kw_only=True):
     stream: StreamRecord | None = None
     run_id: str | None = None
-    run: RunRecord | None = None
+    run: OwnedRun | None = None
     user_message_edge: Edge[MessageRecord] | None = None
 
 
-async def _run(record: Parent[_Payload], info: Info) -> RunRecord | None:
+async def _run(record: Parent[_Payload], info: Info) -> OwnedRun | None:
     return await turns.run_of(info.context, record.run_id)
 
 
-async def _run_edge(record: Parent[_Payload], info: Info) -> Edge[RunRecord] | None:
+async def _run_edge(record: Parent[_Payload], info: Info) -> Edge[OwnedRun] | None:
     return await turns.run_edge_of(info.context, record.run_id)
 
 

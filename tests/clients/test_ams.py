@@ -22,9 +22,11 @@ from clients.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
+from clients.owned import OwnedAgentId
+from tests.support.owned import owned
 from tests.support.upstream_calls import ScriptedTransport, scope, upstream_with
 
-AGENT = "agent-00000000-0000-4000-8000-000000000001"
+AGENT = owned(OwnedAgentId, "agent-00000000-0000-4000-8000-000000000001")
 
 
 def ams_answering(
@@ -109,7 +111,7 @@ async def test_facts_of_another_user_are_dropped() -> None:
         {"agent_id": "c"},
     ]
     ams, _, _ = ams_answering(200, {"agents": rows})
-    found = await ams.agent_facts(scope(), "u", ["b", "c", "a", "d"])
+    found = await ams.agent_facts(scope(), "u", [owned(OwnedAgentId, letter) for letter in "bcad"])
     assert [facts and facts.variables for facts in found] == [None, None, {"x": 1}, None]
     assert [facts is None for facts in found] == [True, False, False, True]
 

@@ -12,8 +12,10 @@ from clients.letta import frames, messages
 from clients.letta.client import Letta
 from clients.letta.messages import OpaqueMessage, decode_message, decode_page
 from clients.letta.records import AgentToChange, RunRecord, StepRecord
+from clients.owned import OwnedAgentId
 from clients.sse import SseEvent
 from clients.usage import Usage
+from tests.support.owned import conversation, owned
 from tests.support.upstream_calls import scope, upstream_with
 
 KINDS: dict[str, type] = {
@@ -42,7 +44,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_of_message_has_its_record(kind: str) -> None:
     wire = {"id": "message-1", "date": "2026-11-25T10:00:00+00:00", "message_type": kind, **FIELDS.get(kind, {})}
-    record = decode_message(msgspec.json.encode(wire), "agent-1")
+    record = decode_message(msgspec.json.encode(wire), conversation())
     assert type(record) is KINDS[kind]
     assert record.letta_id == "message-1"
     assert record.text == FIELDS.get(kind, {}).get("summary")
@@ -53,7 +55,7 @@ def test_each_kind_of_message_has_its_record(kind: str) -> None:
 )
 def test_a_message_in_another_form_is_kept_whole(odd: dict[str, object]) -> None:
     wire = {"id": "message-1", "run_id": "run-1", "message_type": "reasoning_message", "reasoning": "hm", **odd}
-    record = decode_message(msgspec.json.encode(wire), "agent-1")
+    record = decode_message(msgspec.json.encode(wire), conversation())
     assert isinstance(record, messages.OpaqueMessage)
     assert record.json == wire
     kept = {"letta_id": "message-1", "run_id": "run-1", "type": "reasoning_message"}
@@ -66,7 +68,7 @@ def test_a_message_in_another_form_is_kept_whole(odd: dict[str, object]) -> None
 @pytest.mark.parametrize("raw", [b"7", b"null", b'{"id":'])
 def test_an_undecodable_message_is_an_error(raw: bytes) -> None:
     with pytest.raises(UpstreamError, match="cannot be decoded"):
-        decode_message(raw, "agent-1")
+        decode_message(raw, conversation())
 
 
 def test_calls_made_at_once_come_back_in_one_message() -> None:
@@ -75,7 +77,7 @@ def test_calls_made_at_once_come_back_in_one_message() -> None:
         {"type": "tool", "tool_call_id": "call_2", "status": "error", "tool_return": [{"type": "text", "text": "two"}]},
     ]
     wire = {"id": "message-1", "message_type": "tool_return_message", **returns[0], "tool_returns": returns}
-    record = decode_message(msgspec.json.encode(wire), "agent-1")
+    record = decode_message(msgspec.json.encode(wire), conversation())
     assert isinstance(record, messages.ToolReturnMessage)
     assert [(one.tool_call_id, one.status) for one in record.tool_returns] == [
         ("call_1", "success"),
@@ -115,7 +117,7 @@ async def test_a_search_has_scores_where_letta_has_them(told: tuple[float, ...],
         assert asked == {"query": "what", "agent_id": "agent-1", "limit": 5}
         return httpx.Response(200, content=msgspec.json.encode(hits))
 
-    found = await Letta(upstream_with(act)[0]).search_passages(scope(), "agent-1", "what", 5)
+    found = await Letta(upstream_with(act)[0]).search_passages(scope(), owned(OwnedAgentId, "agent-1"), "what", 5)
     assert [hit.score for hit in found] == shown
     assert {hit.passage.agent_id for hit in found} <= {"agent-1"}
 
@@ -125,24 +127,26 @@ async def test_an_answer_that_is_no_list_of_passages() -> None:
         return httpx.Response(200, content=b'{"detail": "secret of the upstream"}')
 
     with pytest.raises(UpstreamError) as caught:
-        await Letta(upstream_with(act)[0]).passages(scope(), "agent-1", limit=1, newest_first=True)
+        await Letta(upstream_with(act)[0]).passages(scope(), owned(OwnedAgentId, "agent-1"), limit=1, newest_first=True)
     assert (caught.value.reason, "secret" in caught.value.message) == ("DECODE", False)
 
 
 @pytest.mark.parametrize("body", [b"[{}]", b'[{"error": "no"}]', b"{}", b'{"error": "no"}', b"[5]", b""])
 def test_an_undecodable_page_is_an_error(body: bytes) -> None:
     with pytest.raises(UpstreamError) as caught:
-        decode_page(body, "conv-1", newest_first=True)
+        decode_page(body, conversation("conv-1"), newest_first=True)
     assert caught.value.reason == "DECODE"
 
 
 def test_a_message_in_a_form_of_its_own_is_one() -> None:
-    [first, second] = decode_page(b'[{"id": 5, "x": 1}, {"message_type": "new"}]', "conv-1", newest_first=False)
+    [first, second] = decode_page(
+        b'[{"id": 5, "x": 1}, {"message_type": "new"}]', conversation("conv-1"), newest_first=False
+    )
     assert (type(first), type(second)) == (OpaqueMessage, OpaqueMessage)
 
 
 def frame(**wire: object) -> frames.Frame:
-    return frames.decode_frame(SseEvent(b"", "message", msgspec.json.encode(wire)), "agent-1")
+    return frames.decode_frame(SseEvent(b"", "message", msgspec.json.encode(wire)), conversation())
 
 
 def test_a_frame_with_a_field_of_another_type_is_read_without_it() -> None:

@@ -23,20 +23,29 @@ from clients.errors import GatewayError, UpstreamError
 from clients.letta import turns
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import MessageRecord, OpaqueMessage, decode_page
-from clients.letta.records import RunRecord
 from clients.letta.sending import SentMessage
 from clients.litellm import ModelAnswer, Piece, UsageLine
 from clients.litellm.activity import ACTIVITY, lines
+from clients.owned import (
+    ClaimedBlockId,
+    ClaimedConversationId,
+    OwnedAgentId,
+    OwnedBlockId,
+    OwnedConversationId,
+    OwnedRunId,
+)
 from clients.usage import Usage
+from tests.support.owned import conversation, owned
 from tests.support.replay import Replay, replayed
 from tests.support.samples import Sample, samples
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
-AGENT = "agent-00000000-0000-4000-8000-000000000001"
-CONVERSATION = "conv-00000000-0000-4000-8000-000000000001"
-RUN = "run-00000000-0000-4000-8000-000000000001"
-BLOCK = "block-00000000-0000-4000-8000-000000000001"
+_NUMBER = "00000000-0000-4000-8000-000000000001"
+AGENT = owned(OwnedAgentId, f"agent-{_NUMBER}")
+DEFAULT = conversation(agent_id=AGENT)
+CONVERSATION = conversation(f"conv-{_NUMBER}", AGENT)
+RUN = owned(OwnedRunId, f"run-{_NUMBER}")
 HELLO = SentMessage(content=[{"type": "text", "text": "hi"}], otid="o")
 KEY, DAY = "sk-x", date(2026, 11, 23)
 
@@ -48,7 +57,19 @@ def agent(at: Replay, _: Sample) -> Awaitable[Any]:
 
 
 def block(at: Replay, _: Sample) -> Awaitable[Any]:
-    return at.letta.update_block(at.scope, BLOCK, "v")
+    return at.letta.update_block(at.scope, owned(OwnedBlockId, f"block-{_NUMBER}"), "v")
+
+
+def block_agents(at: Replay, _: Sample) -> Awaitable[Any]:
+    return at.letta.block_agents(at.scope, owned(ClaimedBlockId, f"block-{_NUMBER}"))
+
+
+def read_conversation(at: Replay, _: Sample) -> Awaitable[Any]:
+    return at.letta.conversation(at.scope, owned(ClaimedConversationId, CONVERSATION))
+
+
+def delete_conversation(at: Replay, _: Sample) -> Awaitable[Any]:
+    return at.letta.delete_conversation(at.scope, owned(OwnedConversationId, CONVERSATION))
 
 
 async def turn(at: Replay, sample: Sample) -> list[Frame]:
@@ -68,7 +89,7 @@ async def whole_turn(_: Replay, sample: Sample) -> list[MessageRecord]:
 
 async def page(at: Replay, sample: Sample) -> list[MessageRecord]:
     """A conversation's messages, or an agent's, which come oldest first whatever the order."""
-    newest, whose = "order=asc" not in sample.path, AGENT if "/agents/" in sample.path else CONVERSATION
+    newest, whose = "order=asc" not in sample.path, DEFAULT if "/agents/" in sample.path else CONVERSATION
     return await at.letta.messages(at.scope, whose, limit=100, newest_first=newest)
 
 
@@ -88,7 +109,7 @@ async def usage(at: Replay, sample: Sample) -> list[UsageLine]:
 
 
 async def cancel(at: Replay, _: Sample) -> None:
-    return await at.letta.cancel(at.scope, RunRecord(id=RUN, agent_id=AGENT))
+    return await at.letta.cancel(at.scope, AGENT, RUN)
 
 
 async def with_error(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -112,7 +133,7 @@ READS: list[tuple[str, str, str, Read]] = [
     ("letta", "GET", r"/v1/agents/(\?.*)?", lambda at, _: at.letta.agents_by_tag(at.scope, "t", limit=50)),
     ("letta", "GET", r"/v1/conversations/\?.*", lambda at, _: at.letta.conversations(at.scope, AGENT, limit=50)),
     ("letta", "POST", r"/v1/conversations/\?.*", lambda at, _: at.letta.create_conversation(at.scope, AGENT, "s")),
-    ("letta", "GET|PATCH", r"/v1/conversations/[\w-]+", lambda at, _: at.letta.conversation(at.scope, CONVERSATION)),
+    ("letta", "GET|PATCH", r"/v1/conversations/[\w-]+", read_conversation),
     ("letta", "POST", r"/v1/(conversations|runs)/[\w-]+/stream", turn_again),
     ("letta", "POST", r"/v1/(agents|conversations)/[\w-]+/messages(/stream)?", turn),
     ("letta", "GET", r"/v1/(agents|conversations)/[\w-]+/messages(\?.*)?|/v1/messages/message-.*", page),
@@ -120,14 +141,14 @@ READS: list[tuple[str, str, str, Read]] = [
     ("letta", "GET", r"/v1/runs/(\?.*|active)", lambda at, _: at.letta.active_runs(at.scope, [AGENT])),
     ("letta", "GET", r"/v1/runs/run-[\w-]+", lambda at, _: at.letta.run(at.scope, RUN)),
     ("letta", "GET", r"/v1/runs/[\w-]+/messages", lambda at, _: at.letta.run_messages(at.scope, RUN, CONVERSATION)),
-    ("letta", "GET", r"/v1/blocks/[\w-]+/agents", lambda at, _: at.letta.block_agents(at.scope, BLOCK)),
+    ("letta", "GET", r"/v1/blocks/[\w-]+/agents", block_agents),
     ("letta", "GET|PATCH|POST", r"/v1/blocks/([\w-]+)?", block),
     ("letta", "GET", PASSAGES, lambda at, _: at.letta.passages(at.scope, AGENT, limit=9, newest_first=True)),
     ("letta", "POST", PASSAGES, lambda at, _: at.letta.insert_passage(at.scope, AGENT, "text", None)),
     ("letta", "GET", r"/v1/runs/[\w-]+/steps", lambda at, _: at.letta.run_steps(at.scope, RUN)),
     ("letta", "GET", r"/v1/runs/[\w-]+/usage", lambda at, _: at.letta.run_usage(at.scope, RUN)),
     ("letta", "DELETE", r"/v1/agents/[\w-]+", lambda at, _: at.letta.delete_agent(at.scope, AGENT)),
-    ("letta", "DELETE", r"/v1/conversations/[\w-]+", lambda at, _: at.letta.delete_conversation(at.scope, AGENT)),
+    ("letta", "DELETE", r"/v1/conversations/[\w-]+", delete_conversation),
     ("letta", "GET|PATCH", r"/v1/agents/[\w-]+/core-memory/blocks/\w+", block),
     ("litellm", "POST", r"/v1/chat/completions", chat),
     ("litellm", "POST", r"/v1/embeddings", lambda at, _: at.litellm.embeddings(at.scope, KEY, b"{}")),

@@ -19,7 +19,7 @@ WHOLE = {"stream_tokens": True, "background": True}
 
 
 @dataclass
-class Place:
+class Subjects:
     """An agent with a conversation in which something was said, and a key."""
 
     up: Upstreams
@@ -41,7 +41,7 @@ class Place:
         return {"model": self.up.chat_model, "messages": [{"role": "user", "content": text}], **more}
 
 
-Call = Callable[[Place], Awaitable[Any]]
+Call = Callable[[Subjects], Awaitable[Any]]
 
 
 def said(text: str, **more: Any) -> Call:
@@ -53,13 +53,13 @@ def completed(text: str, **more: Any) -> Call:
     return lambda at: at.litellm("/v1/chat/completions", at.ask(text, **more))
 
 
-async def activity(at: Place) -> Any:
+async def activity(at: Subjects) -> Any:
     today = datetime.now(UTC).date()
     days = f"start_date={today - timedelta(days=1)}&end_date={today + timedelta(days=1)}"
     return await at.litellm(f"/user/daily/activity?{days}")
 
 
-async def bad_key(at: Place) -> Any:
+async def bad_key(at: Subjects) -> Any:
     return (await at.up.litellm.get("/v1/models", headers={"authorization": "Bearer sk-nobody"})).json()
 
 
@@ -119,7 +119,7 @@ def by_kind(events: list[Any]) -> Json:
 
 
 @pytest.fixture
-async def place(up: Upstreams) -> Place:
+async def subjects(up: Upstreams) -> Subjects:
     [tool] = await up.get("/v1/tools/?names=conversation_search")
     agent = (await up.agent(tool_ids=[tool["id"]]))["id"]
     await up.letta.post(f"/v1/agents/{agent}/archival-memory", json={"text": "the sky"})
@@ -128,13 +128,13 @@ async def place(up: Upstreams) -> Place:
     events = await up.events(f"/v1/conversations/{conversation}/messages", body)
     asked = {"model": up.chat_model, "messages": [{"role": "user", "content": "[[tokens=1]]"}]}
     await up.litellm.post("/v1/chat/completions", json=asked, headers=key)
-    return Place(up, agent, conversation, events[0]["run_id"], key)
+    return Subjects(up, agent, conversation, events[0]["run_id"], key)
 
 
-async def test_answers_have_the_form_of_the_recorded_ones(place: Place) -> None:
+async def test_answers_have_the_form_of_the_recorded_ones(subjects: Subjects) -> None:
     found = {}
     for name, call in CALLS.items():
-        sample, answer = SAMPLES[name], await call(place)
+        sample, answer = SAMPLES[name], await call(subjects)
         theirs = by_kind(sample.events) if sample.streams else sample.json
         ours = by_kind(answer) if sample.streams else answer
         if missing := differences(ours, theirs, null_is_left_out=sample.service == "litellm"):

@@ -17,7 +17,7 @@ from app import devtokens
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds import page
 from app.graphql import subprotocol
-from resolvers import asking, checks, completing, paging, passages, public_urls, usage
+from resolvers import checks, completing, completion_input, paging, passages, public_urls, usage
 from resolvers.streams.limits import StreamLimits
 from schema.inputs import MAX_TEXT
 from schema.node import MAX_NODES
@@ -122,19 +122,19 @@ INPUTS: list[Any] = [
     pytest.param(
         COMPLETE,
         lambda _, n: completion(messages=[{"role": "USER", "content": "a"}] * n),
-        (asking.MAX_MESSAGES, ("BAD_USER_INPUT", "RANGE")),
+        (completion_input.MAX_MESSAGES, ("BAD_USER_INPUT", "RANGE")),
         marks=bound("completion-messages"),
     ),
     pytest.param(
         COMPLETE,
         lambda _, n: completion(tools=tools(n)),
-        (asking.MAX_TOOLS, ("BAD_USER_INPUT", "TOOLS")),
+        (completion_input.MAX_TOOLS, ("BAD_USER_INPUT", "TOOLS")),
         marks=bound("completion-tools"),
     ),
     pytest.param(
         COMPLETE,
         lambda _, n: completion(stop=["a"] * n),
-        (asking.MAX_STOPS, ("BAD_USER_INPUT", "STOP")),
+        (completion_input.MAX_STOPS, ("BAD_USER_INPUT", "STOP")),
         marks=bound("completion-stops"),
     ),
     pytest.param(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.embedded.letta.shapes import RUN
 from app.embedded.state import Agent, Json, Run, new_id, now, now_of_message
-from resolvers.sent import ShownIds
+from resolvers.recent_ids import ShownIds
 from tests.support.stack import GRACE, Stack, opened_socket
 
 PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: String) { conversation(id: $c) {

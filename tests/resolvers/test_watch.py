@@ -11,14 +11,17 @@ import pytest
 from clients.codes import Reason
 from clients.errors import NotFound, RateLimited, UpstreamUnavailable
 from clients.letta.records import RunRecord
+from clients.owned import ConversationRef, OwnedAgentId
 from resolvers import watch as watching
 from resolvers.watch import BUSY_POLLS, MAX_FOLLOWS, MAX_SLOWDOWN, Watch, Watches
+from tests.support.owned import conversation, owned
 
-AGENT = "agent-1"
+AGENT = owned(OwnedAgentId, "agent-1")
+DEFAULT, OTHER = conversation(), conversation("conv-1")
 
 
-def run(number: int, conversation: str | None = None, status: str = "running") -> RunRecord:
-    return RunRecord(id=f"run-{number}", agent_id=AGENT, conversation_id=conversation, raw_status=status)
+def run(number: int, conversation_id: str | None = None, status: str = "running") -> RunRecord:
+    return RunRecord(id=f"run-{number}", agent_id=AGENT, conversation_id=conversation_id, raw_status=status)
 
 
 class Platform:
@@ -52,7 +55,7 @@ class Reads:
             raise self.platform.failure
         return self.platform.runs
 
-    async def prove(self, conversation: str) -> None:
+    async def prove(self, conversation: ConversationRef) -> None:
         self.platform.proofs.append(conversation)
         if conversation in self.platform.gone:
             raise NotFound("The conversation does not exist.")
@@ -61,22 +64,22 @@ class Reads:
 @contextmanager
 def followed(
     platform: Platform,
-    conversation: str = AGENT,
+    followed_conversation: ConversationRef = DEFAULT,
     *,
     user: str = "ada",
     watches: Watches | None = None,
     interval: float = 60,
 ) -> Iterator[Watch]:
-    with (watches or Watches()).following(platform.reads(user), conversation, interval) as watch:
+    with (watches or Watches()).following(platform.reads(user), followed_conversation, interval) as watch:
         yield watch
 
 
 async def test_follows_that_begin_together_share_a_poll_and_see_their_own_conversation() -> None:
     platform, watches = Platform(), Watches()
     platform.runs = [run(1), run(2, "conv-1"), RunRecord(id="run-3", agent_id="agent-2")]
-    with followed(platform, watches=watches) as one, followed(platform, "conv-1", watches=watches) as other:
+    with followed(platform, watches=watches) as one, followed(platform, OTHER, watches=watches) as other:
         assert one is other
-        found = await asyncio.gather(*(one.fresh(AGENT) for _ in range(20)), other.fresh("conv-1"))
+        found = await asyncio.gather(*(one.fresh(DEFAULT) for _ in range(20)), other.fresh(OTHER))
     assert [[each.id for each in runs] for runs in found] == [["run-1"]] * 20 + [["run-2"]]
     assert platform.polls == 1
 
@@ -85,7 +88,7 @@ async def test_users_share_nothing() -> None:
     platform, watches = Platform(), Watches()
     with followed(platform, watches=watches) as ada, followed(platform, user="grace", watches=watches) as grace:
         assert ada is not grace
-        await asyncio.gather(ada.fresh(AGENT), grace.fresh(AGENT))
+        await asyncio.gather(ada.fresh(DEFAULT), grace.fresh(DEFAULT))
     assert platform.polls == 2
 
 
@@ -93,7 +96,7 @@ async def test_polls_stop_without_waiting_readers_and_a_new_follow_starts_them()
     platform, watches = Platform(), Watches()
     for _ in range(2):
         with followed(platform, watches=watches, interval=0.001) as watch:
-            await watch.fresh(AGENT)
+            await watch.fresh(DEFAULT)
             polls = platform.polls
             await asyncio.sleep(0.05)
             assert platform.polls == polls
@@ -104,45 +107,45 @@ async def test_a_failed_poll_fails_new_follows_and_is_repeated() -> None:
     platform = Platform()
     platform.failure = UpstreamUnavailable("The gateway cannot connect to Letta.", reason=Reason.CONNECT)
     with followed(platform, interval=0.01) as watch:
-        failures = await asyncio.gather(*(watch.fresh(AGENT) for _ in range(3)), return_exceptions=True)
+        failures = await asyncio.gather(*(watch.fresh(DEFAULT) for _ in range(3)), return_exceptions=True)
         assert [(type(one), one.reason) for one in failures] == [(UpstreamUnavailable, "CONNECT")] * 3  # type: ignore[union-attr]
         assert len(set(map(id, failures))) == 3
         platform.failure, platform.runs = None, [run(1)]
         await asyncio.sleep(0.02)
-        assert await watch.fresh(AGENT) == [run(1)]
+        assert await watch.fresh(DEFAULT) == [run(1)]
 
 
 async def test_a_conversation_is_proved_once_for_all_its_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
     platform, watches = Platform(), Watches()
     with followed(platform, watches=watches) as watch, followed(platform, watches=watches):
-        await asyncio.gather(*(watch.fresh(AGENT) for _ in range(5)))
-    assert platform.proofs == [AGENT]
+        await asyncio.gather(*(watch.fresh(DEFAULT) for _ in range(5)))
+    assert platform.proofs == [DEFAULT]
 
 
 async def test_ownership_is_proved_before_changed_runs_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
     platform = Platform()
     with followed(platform) as watch:
-        await watch.fresh(AGENT)
-        await watch.fresh(AGENT)
-        assert platform.proofs == [AGENT]
+        await watch.fresh(DEFAULT)
+        await watch.fresh(DEFAULT)
+        assert platform.proofs == [DEFAULT]
         platform.runs = [run(1)]
-        await watch.fresh(AGENT)
-        assert platform.proofs == [AGENT] * 2
+        await watch.fresh(DEFAULT)
+        assert platform.proofs == [DEFAULT] * 2
         platform.runs = [run(1, status="completed")]
-        await watch.fresh(AGENT)
-    assert platform.proofs == [AGENT] * 3
+        await watch.fresh(DEFAULT)
+    assert platform.proofs == [DEFAULT] * 3
 
 
 async def test_a_conversation_that_is_gone_is_gone_for_its_own_followers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
     platform, watches = Platform(), Watches()
     platform.gone.add("conv-1")
-    with followed(platform, watches=watches) as watch, followed(platform, "conv-1", watches=watches):
-        assert await watch.fresh(AGENT) == []
+    with followed(platform, watches=watches) as watch, followed(platform, OTHER, watches=watches):
+        assert await watch.fresh(DEFAULT) == []
         with pytest.raises(NotFound):
-            await watch.fresh("conv-1")
+            await watch.fresh(OTHER)
 
 
 async def test_polls_of_an_idle_agent_become_rarer_until_its_runs_change(monkeypatch: pytest.MonkeyPatch) -> None:

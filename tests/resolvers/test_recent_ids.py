@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from resolvers.sent import MadeIds, ShownIds
+from resolvers.recent_ids import CreatedIds, ShownIds
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ class Clock:
 @pytest.mark.parametrize(("count", "knows"), [(3, True), (4, False)])
 @pytest.mark.parametrize("bound", ["each", "in_all"])
 def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: str, count: int, knows: bool) -> None:
-    made = MadeIds(**{bound: 3}, clock=Clock())
+    made = CreatedIds(**{bound: 3}, clock=Clock())
     for number in range(count):
         made.add("ada", str(number))
     assert made.has("ada", str(count - 1))
@@ -37,7 +37,7 @@ def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: str, count:
 
 @pytest.mark.parametrize("bound", ["each", "in_all"])
 def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: str) -> None:
-    made = MadeIds(**{bound: 3}, clock=Clock())
+    made = CreatedIds(**{bound: 3}, clock=Clock())
     made.add("ada", "mine")
     for number in range(100):
         made.add("grace", str(number))
@@ -49,7 +49,7 @@ def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: str) -> N
 
 def test_what_was_made_long_ago_is_not_known() -> None:
     clock = Clock()
-    made = MadeIds(each=3, kept_for=timedelta(minutes=1), clock=clock)
+    made = CreatedIds(each=3, kept_for=timedelta(minutes=1), clock=clock)
     made.add("ada", "early")
     clock.now += timedelta(minutes=2)
     made.add("grace", "late")
@@ -59,8 +59,8 @@ def test_what_was_made_long_ago_is_not_known() -> None:
 
 
 def test_while_something_is_made_not_all_is_known() -> None:
-    made = MadeIds(clock=Clock())
-    with made.making("agent-1"):
+    made = CreatedIds(clock=Clock())
+    with made.creating("agent-1"):
         assert not made.knows_all("ada", "agent-1", BEGAN)
         assert made.knows_all("ada", "agent-2", BEGAN)
     assert made.knows_all("ada", "agent-1", BEGAN)

@@ -13,7 +13,7 @@ from clients.codes import Reason
 from clients.errors import Conflict, Overloaded, RateLimited, UpstreamError, UpstreamUnavailable
 from resolvers import doubt
 from resolvers.doubt import Doubt
-from resolvers.once import KEY_BYTES, OVERHEAD_BYTES, OWNERS, Once, fingerprint
+from resolvers.idempotency import KEY_BYTES, OVERHEAD_BYTES, OWNERS, IdempotencyKeys, fingerprint
 
 
 class Acting:
@@ -52,17 +52,17 @@ async def begun(act: Acting, times: int = 1) -> None:
 
 
 async def test_a_key_does_it_once_and_each_key_and_owner_for_itself() -> None:
-    once, act = Once(60), Acting()
-    assert [await once.done("ada", "k", "a", act) for _ in range(2)] == ["answer 1", "answer 1"]
-    assert await once.done("ada", "other", "a", act) == "answer 2"
-    assert await once.done("grace", "k", "b", act) == "answer 3"
+    keys, act = IdempotencyKeys(60), Acting()
+    assert [await keys.done("ada", "k", "a", act) for _ in range(2)] == ["answer 1", "answer 1"]
+    assert await keys.done("ada", "other", "a", act) == "answer 2"
+    assert await keys.done("grace", "k", "b", act) == "answer 3"
     assert act.begun == 3
 
 
 async def test_those_who_come_while_it_is_under_way_wait_for_it() -> None:
-    once, act = Once(60), Acting()
+    keys, act = IdempotencyKeys(60), Acting()
     act.may_end.clear()
-    waiting = [asyncio.create_task(once.done("ada", "k", "a", act)) for _ in range(5)]
+    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(5)]
     await begun(act)
     act.may_end.set()
     assert await asyncio.gather(*waiting) == ["answer 1"] * 5
@@ -70,13 +70,13 @@ async def test_those_who_come_while_it_is_under_way_wait_for_it() -> None:
 
 
 async def test_a_key_with_other_input_is_a_conflict_under_way_and_afterwards() -> None:
-    once, act = Once(60), Acting()
+    keys, act = IdempotencyKeys(60), Acting()
     act.may_end.clear()
-    waiting = asyncio.create_task(once.done("ada", "k", "a", act))
+    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
     await begun(act)
     for _ in range(2):
         with pytest.raises(Conflict) as refused:
-            await once.done("ada", "k", "b", act)
+            await keys.done("ada", "k", "b", act)
         assert refused.value.reason == "KEY_REUSED"
         act.may_end.set()
         assert await waiting == "answer 1"
@@ -84,159 +84,159 @@ async def test_a_key_with_other_input_is_a_conflict_under_way_and_afterwards() -
 
 @pytest.mark.parametrize("leaving", [1, 2])
 async def test_whoever_leaves_stops_nothing(leaving: int) -> None:
-    once, act = Once(60), Acting()
+    keys, act = IdempotencyKeys(60), Acting()
     act.may_end.clear()
-    waiting = [asyncio.create_task(once.done("ada", "k", "a", act)) for _ in range(2)]
+    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(2)]
     await begun(act)
     for one in waiting[:leaving]:
         one.cancel()
     await asyncio.wait(waiting[:leaving])
     act.may_end.set()
     assert await asyncio.gather(*waiting[leaving:]) == ["answer 1"] * (2 - leaving)
-    assert await once.done("ada", "k", "a", act) == "answer 1"
+    assert await keys.done("ada", "k", "a", act) == "answer 1"
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_frees_the_key() -> None:
-    once, act = Once(60), Acting()
+    keys, act = IdempotencyKeys(60), Acting()
     act.may_end.clear()
     act.fails = UpstreamError("down", reason=Reason.CONNECT)
-    waiting = [asyncio.create_task(once.done("ada", "k", "a", act)) for _ in range(2)]
+    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(2)]
     await begun(act)
     act.may_end.set()
     assert await asyncio.gather(*waiting, return_exceptions=True) == [act.fails] * 2
     act.fails = None
-    assert await once.done("ada", "k", "with other input", act) == "answer 2"
+    assert await keys.done("ada", "k", "with other input", act) == "answer 2"
 
 
 async def test_an_answer_is_kept_for_its_time() -> None:
     clock = Time()
-    once, act = Once(60, clock=clock), Acting()
-    await once.done("ada", "k", "a", act)
+    keys, act = IdempotencyKeys(60, clock=clock), Acting()
+    await keys.done("ada", "k", "a", act)
     clock.now = 59.9
-    assert await once.done("ada", "k", "a", act) == "answer 1"
+    assert await keys.done("ada", "k", "a", act) == "answer 1"
     clock.now = 60
-    assert await once.done("ada", "k", "b", act) == "answer 2"
+    assert await keys.done("ada", "k", "b", act) == "answer 2"
 
 
 async def test_what_takes_long_is_kept_from_its_end() -> None:
     clock = Time()
-    once, act = Once(60, clock=clock), Acting()
+    keys, act = IdempotencyKeys(60, clock=clock), Acting()
     act.may_end.clear()
-    waiting = asyncio.create_task(once.done("ada", "k", "a", act))
+    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
     await begun(act)
     clock.now = 100
     act.may_end.set()
     await waiting
     clock.now = 159
-    assert await once.done("ada", "k", "a", act) == "answer 1"
+    assert await keys.done("ada", "k", "a", act) == "answer 1"
 
 
 def large(_: str) -> int:
     return 6 * OVERHEAD_BYTES
 
 
-def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> Once:
+def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> IdempotencyKeys:
     """One in which an owner may keep one large answer, and four small ones."""
-    return Once(60, memory=OWNERS * each, **more)
+    return IdempotencyKeys(60, memory=OWNERS * each, **more)
 
 
 @pytest.mark.bound("answers-kept")
 @pytest.mark.parametrize("past", [0, 1])
 async def test_an_owner_keeps_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
-    once, act = bounded(), Acting()
+    keys, act = bounded(), Acting()
     for key, weight in (("a", 5 * OVERHEAD_BYTES), ("b", 5 * OVERHEAD_BYTES + past)):
-        await once.done("ada", key, "", act, lambda _, weight=weight: weight)
-    assert once.knows("ada", "b")
-    assert once.knows("ada", "a") is not bool(past)
+        await keys.done("ada", key, "", act, lambda _, weight=weight: weight)
+    assert keys.knows("ada", "b")
+    assert keys.knows("ada", "a") is not bool(past)
 
 
 @pytest.mark.bound("answers-kept")
 @pytest.mark.parametrize("past", [0, 1])
 async def test_all_owners_keep_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
-    once, act = bounded(), Acting()
+    keys, act = bounded(), Acting()
     each = 10 * OVERHEAD_BYTES
     for owner in range(OWNERS - 1):
-        await once.done(str(owner), "k", "", act, lambda _: each)
-    await once.done("almost", "k", "", act, lambda _: each - OVERHEAD_BYTES + past)
+        await keys.done(str(owner), "k", "", act, lambda _: each)
+    await keys.done("almost", "k", "", act, lambda _: each - OVERHEAD_BYTES + past)
     if past:
         with pytest.raises(Overloaded) as refused:
-            await once.done("ada", "k", "", act)
+            await keys.done("ada", "k", "", act)
         assert refused.value.reason == "KEYS"
     else:
-        await once.done("ada", "k", "", act)
-    assert all(once.knows(str(owner), "k") for owner in range(OWNERS - 1))
+        await keys.done("ada", "k", "", act)
+    assert all(keys.knows(str(owner), "k") for owner in range(OWNERS - 1))
 
 
 async def test_an_owners_oldest_answers_make_room() -> None:
-    once, act = bounded(), Acting()
+    keys, act = bounded(), Acting()
     for key in "abc":
-        await once.done("ada", key, "", act, large)
-    assert await once.done("ada", "c", "", act, large) == "answer 3"
-    assert not once.knows("ada", "a")
-    assert await once.done("ada", "a", "", act, large) == "answer 4"
+        await keys.done("ada", key, "", act, large)
+    assert await keys.done("ada", "c", "", act, large) == "answer 3"
+    assert not keys.knows("ada", "a")
+    assert await keys.done("ada", "a", "", act, large) == "answer 4"
 
 
 async def test_what_must_not_be_done_twice_is_not_where_its_answer_has_made_room() -> None:
-    once, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
     for key in "abc":
-        await once.done("ada", key, "", act, large, doubt)
-    assert once.knows("ada", "a")
+        await keys.done("ada", key, "", act, large, doubt)
+    assert keys.knows("ada", "a")
     with pytest.raises(Conflict) as dropped:
-        await once.done("ada", "a", "", act, large, doubt)
+        await keys.done("ada", "a", "", act, large, doubt)
     assert dropped.value.reason == "ANSWER_DROPPED"
     with pytest.raises(Conflict) as reused:
-        await once.done("ada", "a", "other input", act, large, doubt)
+        await keys.done("ada", "a", "other input", act, large, doubt)
     assert reused.value.reason == "KEY_REUSED"
     assert act.begun == 3
-    assert await once.done("ada", "c", "", act, large, doubt) == "answer 3"
+    assert await keys.done("ada", "c", "", act, large, doubt) == "answer 3"
 
 
 async def test_a_key_whose_outcome_is_unknown_outlives_any_answer() -> None:
-    once, act = bounded(), Acting()
+    keys, act = bounded(), Acting()
     act.fails = LOST
     with pytest.raises(Conflict):
-        await once.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
+        await keys.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
     act.fails = None
     for key in "abcdef":
-        await once.done("ada", key, "", act, large)
+        await keys.done("ada", key, "", act, large)
     with pytest.raises(Conflict) as unknown:
-        await once.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
+        await keys.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
     assert unknown.value.reason == "OUTCOME_UNKNOWN"
 
 
 async def test_another_owners_answers_evict_none() -> None:
-    once, act = bounded(), Acting()
-    await once.done("ada", "k", "", act, large)
+    keys, act = bounded(), Acting()
+    await keys.done("ada", "k", "", act, large)
     for number in range(100):
-        await once.done("grace", str(number), "", act, large)
-    assert await once.done("ada", "k", "", act, large) == "answer 1"
+        await keys.done("grace", str(number), "", act, large)
+    assert await keys.done("ada", "k", "", act, large) == "answer 1"
 
 
 async def test_an_owner_begins_nothing_where_keys_alone_fill_the_quota() -> None:
-    once, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
     fitting = 10 * OVERHEAD_BYTES // KEY_BYTES
 
     async def fill() -> None:
         for number in range(2 * fitting):
-            await once.done("ada", str(number), "", act, doubt=doubt)
+            await keys.done("ada", str(number), "", act, doubt=doubt)
 
     with pytest.raises(RateLimited) as refused:
         await fill()
     assert refused.value.reason == "KEYS"
     assert act.begun == fitting - 1
-    assert all(once.knows("ada", str(number)) for number in range(act.begun))
-    await once.done("grace", "k", "", act, doubt=doubt)
+    assert all(keys.knows("ada", str(number)) for number in range(act.begun))
+    await keys.done("grace", "k", "", act, doubt=doubt)
 
 
 async def test_nobody_begins_anything_where_the_keys_of_all_owners_fill_the_memory() -> None:
-    once, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
     for owner in range(OWNERS):
-        await once.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
+        await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
     begun_before = act.begun
 
     async def fill() -> None:
         for owner in range(OWNERS, 100):
-            await once.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
+            await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
 
     with pytest.raises(Overloaded) as refused:
         await fill()
@@ -246,19 +246,19 @@ async def test_nobody_begins_anything_where_the_keys_of_all_owners_fill_the_memo
 
 @pytest.mark.bound("keys-under-way")
 async def test_an_owner_has_so_many_under_way() -> None:
-    once, act = bounded(max_under_way=3), Acting()
+    keys, act = bounded(max_under_way=3), Acting()
     act.may_end.clear()
-    waiting = [asyncio.create_task(once.done("ada", key, "", act)) for key in "abc"]
+    waiting = [asyncio.create_task(keys.done("ada", key, "", act)) for key in "abc"]
     await begun(act, 3)
     with pytest.raises(RateLimited) as refused:
-        await once.done("ada", "d", "", act)
+        await keys.done("ada", "d", "", act)
     assert refused.value.reason == "KEYS"
-    again = asyncio.create_task(once.done("ada", "a", "", act))
-    others = asyncio.create_task(once.done("grace", "a", "", act))
+    again = asyncio.create_task(keys.done("ada", "a", "", act))
+    others = asyncio.create_task(keys.done("grace", "a", "", act))
     await begun(act, 4)
     act.may_end.set()
     await asyncio.gather(*waiting, again, others)
-    assert await once.done("ada", "d", "", act) == "answer 5"
+    assert await keys.done("ada", "d", "", act) == "answer 5"
 
 
 acts = st.lists(
@@ -272,7 +272,7 @@ acts = st.lists(
 def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
     async def told(owners: set[str]) -> list[tuple[str, str]]:
         """What each act of some owners comes to."""
-        once, found = bounded(), []
+        keys, found = bounded(), []
         for owner, key, weight, only_once in some:
             if owner not in owners:
                 continue
@@ -282,7 +282,7 @@ def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple
 
             doubt = Doubt(message="Unknown.") if only_once else None
             try:
-                came = await once.done(owner, key, "", act, lambda _, weight=weight: weight * OVERHEAD_BYTES, doubt)
+                came = await keys.done(owner, key, "", act, lambda _, weight=weight: weight * OVERHEAD_BYTES, doubt)
             except (Conflict, RateLimited, Overloaded) as error:
                 came = str(error.reason)
             found.append((owner, came))
@@ -294,15 +294,15 @@ def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple
 
 
 async def test_when_the_process_goes_so_does_what_is_under_way() -> None:
-    once, act = Once(60), Acting()
+    keys, act = IdempotencyKeys(60), Acting()
     act.may_end.clear()
-    waiting = asyncio.create_task(once.done("ada", "k", "a", act))
+    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
     await begun(act)
-    await once.aclose()
+    await keys.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     act.may_end.set()
-    assert await once.done("ada", "k", "a", act) == "answer 2"
+    assert await keys.done("ada", "k", "a", act) == "answer 2"
 
 
 def test_a_fingerprint_tells_inputs_apart() -> None:
@@ -335,57 +335,57 @@ LOST = UpstreamError("Cut.", reason=Reason.CUT)
 
 
 async def test_what_may_have_been_done_is_looked_for_before_it_is_done_again() -> None:
-    once, act, look = Once(60), Acting(), Looking("found")
+    keys, act, look = IdempotencyKeys(60), Acting(), Looking("found")
     act.fails = LOST
     doubts = Doubt(message="Look in the list.", look=look)
     before = datetime.now(UTC) - doubt.CLOCK_SKEW
     with pytest.raises(Conflict) as unknown:
-        await once.done("ada", "k", "a", act, doubt=doubts)
+        await keys.done("ada", "k", "a", act, doubt=doubts)
     assert (unknown.value.reason, unknown.value.details, unknown.value.retryable) == (
         "OUTCOME_UNKNOWN",
         {"cause": "CUT"},
         False,
     )
     with pytest.raises(Conflict) as reused:
-        await once.done("ada", "k", "b", act, doubt=doubts)
+        await keys.done("ada", "k", "b", act, doubt=doubts)
     assert reused.value.reason == "KEY_REUSED"
-    assert [await once.done("ada", "k", "a", act, doubt=doubts) for _ in range(2)] == ["found", "found"]
+    assert [await keys.done("ada", "k", "a", act, doubt=doubts) for _ in range(2)] == ["found", "found"]
     assert act.begun == len(look.since) == 1
     assert look.since[0] >= before
 
 
 async def test_what_was_not_done_is_done_and_what_cannot_be_told_is_not() -> None:
-    once, act = Once(60), Acting()
+    keys, act = IdempotencyKeys(60), Acting()
     act.fails = LOST
     look = Looking(UpstreamError("Down.", reason=Reason.CONNECT), None)
     doubts = Doubt(message="Look in the list.", look=look)
     for begun_then in (1, 1):
         with pytest.raises(Conflict):
-            await once.done("ada", "k", "a", act, doubt=doubts)
+            await keys.done("ada", "k", "a", act, doubt=doubts)
         assert act.begun == begun_then
     act.fails = None
-    assert await once.done("ada", "k", "a", act, doubt=doubts) == "answer 2"
+    assert await keys.done("ada", "k", "a", act, doubt=doubts) == "answer 2"
     assert look.since[0] == look.since[1]  # since the first attempt, not the last
 
 
 async def test_without_a_look_the_key_stays_taken_and_what_is_refused_frees_it() -> None:
-    once, act = Once(60), Acting()
+    keys, act = IdempotencyKeys(60), Acting()
     act.fails = LOST
     for _ in range(2):
         with pytest.raises(Conflict):
-            await once.done("ada", "k", "a", act, doubt=Doubt(message="Look in the list."))
+            await keys.done("ada", "k", "a", act, doubt=Doubt(message="Look in the list."))
     assert act.begun == 1
     act.fails = UpstreamUnavailable("Down.", reason=Reason.CONNECT)
     for attempt in (2, 3):
         with pytest.raises(UpstreamUnavailable):
-            await once.done("ada", "free", "a", act, doubt=Doubt(message="Look in the list."))
+            await keys.done("ada", "free", "a", act, doubt=Doubt(message="Look in the list."))
         assert act.begun == attempt
 
 
 async def test_a_refusal_for_now_is_told_as_it_is_and_looked_for_all_the_same() -> None:
-    once, act, look = Once(60), Acting(), Looking("found")
+    keys, act, look = IdempotencyKeys(60), Acting(), Looking("found")
     act.fails = UpstreamError("Busy.", reason=Reason.STATUS, retry_after_seconds=3)
     doubts = Doubt(message="Look in the list.", look=look)
     with pytest.raises(UpstreamError):
-        await once.done("ada", "k", "a", act, doubt=doubts)
-    assert await once.done("ada", "k", "a", act, doubt=doubts) == "found"
+        await keys.done("ada", "k", "a", act, doubt=doubts)
+    assert await keys.done("ada", "k", "a", act, doubt=doubts) == "found"

@@ -1,7 +1,6 @@
-"""What is asked for twice under one key is done once: for calls whose upstreams keep no keys themselves.
+"""Idempotency keys of mutations whose services keep no keys themselves: the same key never repeats an action.
 
-Streams keep their own, and so does AMS; this is for the rest. Answers are in memory, so a key is known to
-the replica that took it, as a stream's is.
+Streams and AMS have keys of their own. Answers are kept in memory, so only the replica that received a key knows it.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from resolvers.doubt import Attempted, Doubt, confirmed, settled_at
 
 V = TypeVar("V")
 Act = Callable[[], Coroutine[Any, Any, V]]
-"""What is to be done once."""
+"""An action to do once."""
 
 OVERHEAD_BYTES = 1024
-"""What a small answer takes in memory, about."""
+"""The approximate memory of a small answer, in bytes."""
 
 KEY_BYTES = 512
-"""What a key takes whose answer was dropped, about."""
+"""The approximate memory of a key without an answer, in bytes."""
 
 OWNERS = 8
-"""How many owners it takes to use up the memory of answers."""
+"""The number of owners that can use up the memory of answers."""
 
 MAX_KEPT_BYTES = 128 * 1024 * 1024
-"""What the answers of all owners take, about."""
+"""The approximate memory of the answers of all owners, in bytes."""
 
 MAX_UNDER_WAY = 100
-"""How many of an owner's may be under way."""
+"""The most actions of one owner that run at a time."""
 
 _RETRY_SECONDS = 10.0
 
@@ -48,7 +47,7 @@ _Name = tuple[str, str]
 
 
 def fingerprint(*parts: object) -> str:
-    """A digest of an input, to tell a repeated request from another one under the same key."""
+    """Return a digest of an input, compared when its key comes again."""
     try:
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
     except RecursionError as error:
@@ -57,15 +56,15 @@ def fingerprint(*parts: object) -> str:
 
 @dataclass(eq=False, kw_only=True)
 class _Done:
-    """What a key stands for.
+    """A key's action.
 
     Attributes:
         fingerprint: of its input.
-        task: has the answer; ``None`` once that was dropped to make room.
+        task: has the answer; ``None`` once the answer was evicted.
         began: when the first attempt began.
-        only_once: whether it must not be done twice: the key then outlives its answer.
-        attempted: set where it is not known whether it was carried out.
-        ended_at: when it ended, on the clock of ``Once``.
+        only_once: whether it must not be repeated: the key is then kept longer than its answer.
+        attempted: set if its outcome is unknown.
+        ended_at: when it ended, on the clock of ``IdempotencyKeys``.
     """
 
     fingerprint: str
@@ -76,17 +75,17 @@ class _Done:
     ended_at: float = 0.0
 
 
-class Once:
+class IdempotencyKeys:
     """The answers of this process, by owner and key.
 
-    An owner over its quota loses its own oldest answers. The key of what must not be done twice stays taken all the
-    same, for as long as it would have been.
+    Past an owner's quota its oldest answers are evicted. The key of an action that must not be repeated stays taken for
+    the whole retention.
 
     Args:
         retention: how long an answer is kept, in seconds.
-        memory: how many bytes all answers take, about; an owner's take an ``OWNERS``th part of it.
-        max_under_way: how many of an owner's may be under way.
-        clock: in seconds; never goes back.
+        memory: the approximate memory of all answers, in bytes; an owner's quota is an ``OWNERS``th part of it.
+        max_under_way: the most actions of one owner that run at a time.
+        clock: in seconds, monotonic.
     """
 
     def __init__(
@@ -113,16 +112,16 @@ class Once:
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
         doubt: Doubt | None = None,
     ) -> V:
-        """The answer of ``act``: done now, or what the owner's key has begun or done before.
+        """Do ``act`` once per key of an owner, and return its answer.
 
-        Whoever waits may leave: what was begun goes on to its end, within its own deadline. What fails frees the key.
-        With a ``doubt``, what may have been carried out all the same does not: the same key then looks for it first.
+        An action continues to its end, within its own deadline, when the requests that wait for it are cancelled. A
+        failure frees the key, except with a ``doubt`` where the outcome is unknown: the same key then looks first.
 
         Raises:
-            Conflict: reason ``KEY_REUSED``, when the key was used with other input; ``ANSWER_DROPPED``, when it was
-                done and the answer has made room for others; ``OUTCOME_UNKNOWN``.
-            RateLimited: reason ``KEYS``, when the owner has too many under way, or keeps too much already.
-            Overloaded: reason ``KEYS``, when all owners together keep too much already.
+            Conflict: reason ``KEY_REUSED``, if the key was used with other input; ``ANSWER_DROPPED``, if the action is
+                done and its answer was evicted; ``OUTCOME_UNKNOWN``.
+            RateLimited: reason ``KEYS``, if too many actions of the owner run, or its answers fill its quota.
+            Overloaded: reason ``KEYS``, if the answers of all owners fill the memory.
         """
         self._drop_old()
         name = (owner_id, key)
@@ -137,17 +136,17 @@ class Once:
         return answer
 
     def knows(self, owner_id: str, key: str) -> bool:
-        """Whether the owner's key has begun or done something that is still kept."""
+        """Whether an action of the owner's key is running, or kept."""
         self._drop_old()
         return (owner_id, key) in self._under_way or self._ended.get(owner_id, key) is not None
 
     async def settled(self) -> None:
-        """Wait until what is under way now has ended."""
+        """Wait until the actions that run now have ended."""
         if tasks := self._tasks():
             await asyncio.wait(tasks)
 
     async def aclose(self) -> None:
-        """Cancel what is under way; the process is going."""
+        """Cancel the running actions at shutdown."""
         tasks = self._tasks()
         for task in tasks:
             task.cancel()
@@ -157,7 +156,7 @@ class Once:
         return [one.task for one in self._under_way.values() if one.task is not None]
 
     def _check_room(self, owner_id: str) -> None:
-        """Raises RateLimited or Overloaded, before anything is done."""
+        """Raise RateLimited or Overloaded before an action begins."""
         if not self._places.has_room(owner_id):
             message = (
                 f"You have {self._places.each} requests with idempotency keys under way. Wait until one has ended."
@@ -194,7 +193,7 @@ class Once:
     ) -> V:
         try:
             answer = await confirmed(act, doubt, attempted)
-        except BaseException as error:  # a cancellation too: the key is free for another try, or looks first
+        except BaseException as error:  # also a cancellation: the key is free for another attempt, or looks first
             one = self._over(name)
             if doubt is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
                 one.attempted = Attempted(began=one.began, settled_at=settled_at(error))
@@ -204,7 +203,7 @@ class Once:
         return answer
 
     def _over(self, name: _Name) -> _Done:
-        """It is not under way any more."""
+        """Remove an action from the running ones."""
         self._places.add(name[0], -1)
         return self._under_way.pop(name)
 
@@ -237,6 +236,6 @@ def _reduced(one: _Done) -> int:
 
 
 def _seen(task: asyncio.Task[Any]) -> None:
-    """There may be nobody left who waits for a failure."""
+    """Retrieve a failure, since no request may wait for it any more."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a completion before it is sent. A model may still refuse what stands here."""
+"""Checks of a completion's input before it is sent. A model may still refuse input that passes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RANGES = {"temperature": (0, 2), "top_p": (0, 1)}
 
 
 def checked(body: dict[str, Any]) -> Vetted:
-    """OpenAI's request, as it came.
+    """Check OpenAI's request, and return it unchanged.
 
     Raises:
         BadUserInput: with a reason (``EMPTY``, ``RANGE``, ``STOP``, ``TOOLS``, ``TOOL_CHOICE``, ``RESPONSE_FORMAT``,
@@ -65,7 +65,7 @@ def _check_message(index: int, message: dict[str, Any]) -> None:
 
 
 def _tool_names(tools: list[Any] | None) -> set[str]:
-    """The names of the functions among the tools."""
+    """Return the names of the functions among the tools."""
     if tools is None:
         return set()
     if not 1 <= len(tools) <= MAX_TOOLS:
