@@ -112,7 +112,7 @@ def agrees_whole(shown: Any, held: Any) -> bool:
         return shown.extensions["strawberry-definition"].wrapped_cls is origin
     kinds = [shown] if isinstance(shown, GraphQLObjectType) else SCHEMA._schema.get_possible_types(shown)
     records = {record for kind in kinds for record in kind.extensions["strawberry-definition"].origin.records}
-    return any(issubclass(record, origin) for record in records)
+    return any(issubclass(record, origin) or issubclass(origin, record) for record in records)
 
 
 def nullable(held: Any) -> bool:
