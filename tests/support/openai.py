@@ -20,7 +20,7 @@ def asking(stack: Stack, directive: str, **more: Any) -> dict[str, Any]:
 
 def sdk_client(base_url: str, api_key: str, **options: Any) -> openai.AsyncOpenAI:
     """Return a client of OpenAI's SDK that uses no proxy."""
-    http: Any = httpx.AsyncClient(trust_env=False, timeout=30)  # accepted, though not in the type of the parameter
+    http = httpx.AsyncClient(trust_env=False, timeout=30)
     return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http, **options)
 
 
