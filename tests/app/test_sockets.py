@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import sockets
-from app.sockets import (
-    MAX_ALL_UNREAD,
-    MAX_ANONYMOUS,
-    MAX_ANONYMOUS_PER_ADDRESS,
-    MAX_UNREAD,
-    AnonymousSockets,
-    Sockets,
-)
+from app.sockets import MAX_ALL_UNREAD, MAX_ANONYMOUS, MAX_ANONYMOUS_PER_ADDRESS, MAX_UNREAD, AnonymousSockets, Sockets
 from clients.errors import Overloaded, RateLimited
 
 

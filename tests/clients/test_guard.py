@@ -15,15 +15,7 @@ from clients.breaker import BreakerState
 from clients.calls import Call, UpstreamRejected
 from clients.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.origin import Origin
-from tests.support.upstream_calls import (
-    answering,
-    ask,
-    forever,
-    parts,
-    read_stream,
-    scope,
-    upstream_with,
-)
+from tests.support.upstream_calls import answering, ask, forever, parts, read_stream, scope, upstream_with
 
 
 async def test_no_call_is_made_after_the_deadline() -> None:

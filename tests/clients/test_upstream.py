@@ -6,13 +6,7 @@ import pytest
 from clients.calls import Answer, Call, UpstreamRejected
 from clients.errors import UpstreamError
 from clients.transport import FRESH, IdleConnectionDropped
-from tests.support.upstream_calls import (
-    answering,
-    ask,
-    parts,
-    scope,
-    upstream_with,
-)
+from tests.support.upstream_calls import answering, ask, parts, scope, upstream_with
 
 
 async def test_the_scope_and_the_credential_are_sent() -> None:

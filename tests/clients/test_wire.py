@@ -12,14 +12,7 @@ import pytest
 from clients.calls import AnswerSize, Call, UpstreamRejected
 from clients.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.wire import MAX_REFUSAL_BYTES
-from tests.support.upstream_calls import (
-    answering,
-    ask,
-    parts,
-    read_stream,
-    scope,
-    upstream_with,
-)
+from tests.support.upstream_calls import answering, ask, parts, read_stream, scope, upstream_with
 
 
 @pytest.mark.parametrize(

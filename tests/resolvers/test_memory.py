@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from resolvers.streams.events import (
-    Ended,
-    Event,
-    Started,
-    StreamOutcome,
-    TextDelta,
-)
+from resolvers.streams.events import Ended, Event, Started, StreamOutcome, TextDelta
 from resolvers.streams.memory import MemoryLog
 from tests.support.scripted_streams import ScriptedSource, end_of, hub, starting, text_in, upstream_bytes
 

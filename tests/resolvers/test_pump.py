@@ -8,14 +8,7 @@ from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
-from resolvers.streams.events import (
-    Ended,
-    Event,
-    OnDisconnect,
-    Started,
-    StreamOutcome,
-    TextDelta,
-)
+from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamOutcome, TextDelta
 from tests.support.scripted_streams import ScriptedSource, end_of, hub, starting, text_in
 
 MB = 1024 * 1024

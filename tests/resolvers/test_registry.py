@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 from clients.bounded import Quotas
 from clients.errors import Conflict, NotFound, Overloaded, RateLimited
 from clients.origin import Owner
-from resolvers.streams.events import (
-    Ended,
-    OnDisconnect,
-    Started,
-    StreamOutcome,
-    TextDelta,
-)
+from resolvers.streams.events import Ended, OnDisconnect, Started, StreamOutcome, TextDelta
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import OWNERS
 from resolvers.streams.memory import MemoryLog

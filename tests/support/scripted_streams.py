@@ -9,13 +9,7 @@ from typing import Any
 from clients.origin import Owner
 from clients.usage import Usage
 from resolvers.streams.attached import Starting
-from resolvers.streams.events import (
-    Delivery,
-    Ended,
-    Event,
-    OnDisconnect,
-    TextDelta,
-)
+from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, TextDelta
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
 from resolvers.streams.log import StreamLog
