@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from tests.support import things
-from tests.support.documents import PASSAGES
+from tests.support.documents import CREATE_CONVERSATION, PASSAGES
 from tests.support.stack import GRACE, Stack
 from tests.support.things import passages
 
@@ -17,7 +17,6 @@ PAGE = """query($id: ID!, $first: Int, $after: String, $last: Int, $before: Stri
     edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage }
   } }
 }"""
-CREATE = "mutation($a: ID!) { createConversation(input: {agentId: $a}) { conversation { id } } }"
 WHATEVER = "message-" + str(uuid.uuid4())
 
 
@@ -58,7 +57,7 @@ def told(answer: dict[str, Any]) -> list[tuple[str, Any]]:
 
 async def test_a_message_elsewhere_is_a_place_as_little_as_none_at_all(stack: Stack) -> None:
     agent_id, hers = await stack.make_agent(), await stack.make_agent(GRACE)
-    made = await things.done(stack, CREATE, {"a": agent_id})
+    made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
     default, other = f"conversation:{agent_id}", made["conversation"]["id"]
     await talked(stack, {"agentId": agent_id})
     [foreign, *_] = await letta_ids(stack, hers)

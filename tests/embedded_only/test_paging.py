@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.embedded.letta.shapes import RUN
 from app.embedded.state import Agent, Json, Run, new_id, now, now_of_message
 from resolvers.recent_ids import ShownIds
+from tests.support.documents import CREATE_CONVERSATION
 from tests.support.stack import GRACE, Stack, opened_socket
 
 PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: String) { conversation(id: $c) {
@@ -20,8 +21,6 @@ PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: Strin
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   userMessageEdge { cursor node { id createdAt } } errors { message } } }"""
 
-CREATE = """mutation($a: ID!) {
-  createConversation(input: {agentId: $a}) { conversation { id } } }"""
 RUN_OF = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } } }"
 GOING = """query($a: ID!) { agent(id: $a) { status
   runs(active: true) { nodes { id status } pageInfo { hasNextPage } }
@@ -211,7 +210,7 @@ async def test_a_cursor_of_another_users_run_is_refused(stack: Stack) -> None:
 
 async def test_runs_that_never_end_hide_none_that_is_going(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    made = await stack.graphql(CREATE, {"a": agent_id})
+    made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id})
     conversation_id = made["data"]["createConversation"]["conversation"]["id"]
     say = {"to": {"conversationId": conversation_id}, "content": [{"text": "[[tokens=400 delay=0.1]]"}]}
     sent = await stack.graphql(RUN_OF, {"i": say | {"idempotencyKey": "k"}})

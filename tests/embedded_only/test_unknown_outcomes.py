@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.documents import COMPLETION, MESSAGE, SEND_MESSAGE
+from tests.support.documents import COMPLETION, CREATE_CONVERSATION, MESSAGE, SEND_MESSAGE
 from tests.support.doors import DOORS, Refused, events
 from tests.support.lossy import (
     CUT,
@@ -222,8 +222,6 @@ async def test_a_decision_is_taken_once(loss: Loss) -> None:
         assert runs(stack, agent_id) == 2
 
 
-CREATE = """mutation($a: ID!, $s: String, $k: String) {
-  createConversation(input: {agentId: $a, summary: $s, idempotencyKey: $k}) { conversation { id summary } } }"""
 FORK = """mutation($c: ID!, $k: String) {
   forkConversation(input: {conversationId: $c, idempotencyKey: $k}) { conversation { id } } }"""
 INSERT = """mutation($a: ID!, $t: String!, $k: String) {
@@ -238,12 +236,12 @@ def conversations(stack: Stack, agent_id: str) -> list[str]:
 async def test_a_conversation_whose_answer_is_lost_is_found_under_its_key(loss: Loss) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        other = await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "other"})
+        other = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "other"})
         proxy.lose("/v1/conversations/", loss)
-        extensions = unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "k"}))
+        extensions = unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "k"}))
         assert extensions["service"] == "letta"
-        found = await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "k"})
-        again = await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "k"})
+        found = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "k"})
+        again = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "k"})
         made = found["data"]["createConversation"]["conversation"]
         assert found == again
         assert made["summary"] == "tea"
@@ -255,8 +253,8 @@ async def test_a_conversation_that_letta_never_had_is_made_under_the_same_key() 
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose("/v1/conversations/", Loss(asks=False))
-        unknown(await stack.graphql(CREATE, {"a": agent_id, "k": "k"}))
-        made = await stack.graphql(CREATE, {"a": agent_id, "k": "k"})
+        unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": "k"}))
+        made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": "k"})
         assert conversations(stack, agent_id) == [made["data"]["createConversation"]["conversation"]["id"]]
 
 
@@ -265,7 +263,7 @@ async def test_without_a_key_it_is_not_known_either(loss: Loss) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose("/v1/conversations/", loss)
-        extensions = unknown(await stack.graphql(CREATE, {"a": agent_id}))
+        extensions = unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id}))
         assert extensions.get("retryAfterSeconds") == (None if loss is CUT else 7)
 
 
@@ -274,14 +272,14 @@ async def test_where_several_could_be_the_conversation_it_is_not_known() -> None
         agent_id = await stack.make_agent()
         proxy.lose("/v1/conversations/", CUT, times=2)
         for key in ("one", "two"):
-            unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": key}))
-        unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "one"}))
+            unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": key}))
+        unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "one"}))
         assert len(conversations(stack, agent_id)) == 2
 
 
 @pytest.mark.parametrize(
     ("path", "query", "given"),
-    [("/v1/conversations/", CREATE, {"s": "tea"}), ("/archival-memory", INSERT, {"t": "tea"})],
+    [("/v1/conversations/", CREATE_CONVERSATION, {"s": "tea"}), ("/archival-memory", INSERT, {"t": "tea"})],
     ids=["createConversation", "insertPassage"],
 )
 async def test_what_a_request_under_way_has_made_is_not_taken_for_that_of_another_key(
@@ -307,7 +305,7 @@ async def test_what_a_request_under_way_has_made_is_not_taken_for_that_of_anothe
 async def test_a_fork_whose_answer_is_lost_is_not_made_twice() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        made = await stack.graphql(CREATE, {"a": agent_id, "s": "tea"})
+        made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea"})
         origin = made["data"]["createConversation"]["conversation"]["id"]
         proxy.lose("/fork", CUT)
         for _ in range(2):
@@ -316,7 +314,7 @@ async def test_a_fork_whose_answer_is_lost_is_not_made_twice() -> None:
         proxy.lose("/fork", Loss(asks=False))
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        made = await stack.graphql(CREATE, {"a": agent_id, "s": "tea"})
+        made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea"})
         origin = made["data"]["createConversation"]["conversation"]["id"]
         proxy.lose("/fork", Loss(asks=False))
         unknown(await stack.graphql(FORK, {"c": origin, "k": "k"}))
