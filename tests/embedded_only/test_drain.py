@@ -575,7 +575,7 @@ async def test_the_embedded_platform_alone_stops_at_once_without_a_traceback(
 ) -> None:
     async with running("embedded", "--memory", "--port", "0", folder=tmp_path, environment=os.environ) as process:
         assert process.stdout is not None
-        printed = (await process.stdout.readuntil(b"To make a service fail")).decode()
+        printed = (await process.stdout.readuntil(b"Page for injecting faults")).decode()
         given = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
         headers = {"authorization": f"Bearer {given['LETTA_API_KEY']}"}
         said = {"messages": [{"role": "user", "content": LONG}], "streaming": True, "stream_tokens": True}

@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_used_is_one_line_that_says_what_helps(
     assert len(said.splitlines()) == 1
     assert said.endswith("Start afresh with: agentgraph reset\n")
     assert main(["reset", "--yes"]) == 0
-    assert capsys.readouterr().out == f"Removed {store_path()}\n"
+    assert capsys.readouterr().out == f"Deleted {store_path()}\n"
     assert list(store_path().parent.iterdir()) == []
     open_store(store_path()).close()
 
@@ -113,7 +113,7 @@ async def test_reset_asks_first() -> None:
     assert main(["reset"]) == 0
     open_store(store_path()).close()
     status, said = await command("reset")
-    assert (status, "add --yes" in said) == (1, True)
+    assert (status, "confirm with --yes" in said) == (1, True)
     assert store_path().exists()
 
 
@@ -263,7 +263,7 @@ async def embedded_process() -> AsyncIterator[tuple[Process, httpx.AsyncClient]]
     async with running("embedded", "--port", "0", folder=Path.cwd(), environment=os.environ) as process:
         assert process.stdout is not None
         said: dict[str, str] = {}
-        while "# To make a service fail, and to see it" not in said:
+        while "# Page for injecting faults" not in said:
             line = (await process.stdout.readline()).decode().strip()
             name, _, value = line.partition(": " if line.startswith("#") else "=")
             said[name] = value
