@@ -64,7 +64,7 @@ class Compiler:
         self._steps = 0
 
     def form(self) -> Form:
-        """Compile the operation under the conditions that hold. Raises QueryTooComplex if it has too many selections."""
+        """Compile the operation under these conditions. Raises QueryTooComplex if it has too many selections."""
         root = self._model.schema.get_root_type(self._operation.operation)
         if root is None:
             raise TypeError("an operation of a kind that the schema does not have passed validation")

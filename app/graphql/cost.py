@@ -119,7 +119,7 @@ class CostModel:
         return isinstance(named, GraphQLInputObjectType) and self.has_weights(named)
 
     def of_value(self, kind: Any, value: Any, weight: int) -> int:
-        """Return the cost of an argument's value: the weight of each list item, and the weights of an input's fields."""
+        """Return the cost of an argument's value: the weights of each list item and of an input's fields."""
         if value is None or value is Undefined:
             return 0
         named = get_named_type(kind)
