@@ -62,7 +62,7 @@ class EmbeddedOptions:
     user_key: str = field(default_factory=lambda: f"sk-{_key()}")
 
 
-class _Server(uvicorn.Server):
+class StoppableServer(uvicorn.Server):
     """A uvicorn server without signal handlers, with an event for its start, that stops without delay."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -76,6 +76,7 @@ class _Server(uvicorn.Server):
         self._wake.set()
 
     async def main_loop(self) -> None:
+        """Run until the server is stopped."""
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
@@ -84,6 +85,7 @@ class _Server(uvicorn.Server):
                     await self._wake.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close listeners and connections, without the delay of uvicorn if none are open."""
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         if self.force_exit:
@@ -106,11 +108,13 @@ class _Server(uvicorn.Server):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and set ``is_up``."""
         await super().startup(sockets)
         self.is_up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
         yield
 
 
@@ -128,7 +132,7 @@ class LoopbackServer:
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
         self._port = port
-        self._server: _Server | None = None
+        self._server: StoppableServer | None = None
         self._task: asyncio.Task[None] | None = None
         self.url = ""
 
@@ -150,7 +154,7 @@ class LoopbackServer:
             interface="asgi3",
             http=_Protocol,
         )
-        self._server = _Server(config)
+        self._server = StoppableServer(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.is_up.wait()
 
