@@ -201,7 +201,7 @@ class Upstream:
         """Check that the service is available. The breakers do not count it. Raises GatewayError."""
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                answer = await self._wire.whole(scope, Call(operation="ping", path=path, size=AnswerSize.RECORD))
+                answer = await self._wire.whole(scope, Call("ping", path, size=AnswerSize.RECORD))
         except (TimeoutError, httpx.TransportError) as error:
             raise failures.of_wire(self.service, error, scope.timeout_reason) from error
         except EncodingUnreadable as error:

@@ -91,12 +91,12 @@ class Ams(ServiceClient):
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """Read the user's profile and agents. ``profile_exists`` is false for a user that AMS does not know."""
-        call = _of_user(user_id, Call(operation="me", path="/me", refused=refusals.of_profile))
+        call = _of_user(user_id, Call("me", "/me", refused=refusals.of_profile))
         return decode_profile((await self.upstream.request(scope, call)).body, user_id)
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[OwnedAgentId]) -> list[AgentFacts | None]:
         """Read more about agents than their rows have, in the order of ``ids``; ``None`` for an agent without facts."""
-        call = Call(operation="agents", path="/agents", params=[("ids", ",".join(ids))])
+        call = Call("agents", "/agents", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _AGENTS, _of_user(user_id, call))
         known = [] if answer is None else answer.agents
         found = {facts.agent_id: facts for facts in known if facts.user_id in {None, user_id}}
@@ -173,7 +173,7 @@ class Ams(ServiceClient):
 
         Without this endpoint, every record has its slug alone, whether the template exists or not.
         """
-        call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))])
+        call = Call("templates", "/templates", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))
         if answer is None:
             return [TemplateRecord(id=slug, described=False) for slug in ids]
@@ -187,7 +187,7 @@ class Ams(ServiceClient):
         params = [("limit", str(limit))]
         params += [("after", after)] if after else []
         params += [("search", search)] if search else []
-        call = _of_user(user_id, Call(operation="templates", path="/templates", params=params))
+        call = _of_user(user_id, Call("templates", "/templates", params=params))
         answer = await self._optional(scope, _TEMPLATES, call)
         return None if answer is None else answer.templates
 
@@ -201,7 +201,7 @@ class Ams(ServiceClient):
         if slug in _DOTS:
             raise NotFound("The version of the template does not exist.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
-        call = _of_user(user_id, Call(operation="template.version", path=path, subject=slug))
+        call = _of_user(user_id, Call("template.version", path, subject=slug))
         try:
             return await self._optional(scope, _VERSION, call, absent=_ABSENT if exists else frozenset({405}))
         except NotFound as error:

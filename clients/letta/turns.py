@@ -64,9 +64,9 @@ class TurnCalls(ServiceClient):
         """
         body = _body(sent) | conversation.agent_parameter
         call = Call(
-            operation="send",
-            method="POST",
-            path=conversation.messages_path,
+            "send",
+            conversation.messages_path,
+            "POST",
             subject=conversation,
             model_work=True,
             is_refusal=_lacks_redis,
@@ -94,9 +94,9 @@ class TurnCalls(ServiceClient):
     ) -> AsyncIterator[LettaTurn]:
         """Open the stream of a background run from its start. Raises BadUserInput for another run."""
         call = Call(
-            operation="run.stream",
-            method="POST",
-            path=f"/v1/runs/{run_id}/stream",
+            "run.stream",
+            f"/v1/runs/{run_id}/stream",
+            "POST",
             json={"starting_after": 0},
             subject=run_id,
             model_work=True,

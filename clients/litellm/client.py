@@ -34,21 +34,17 @@ class LiteLLM(ServiceClient):
 
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """Read the models that the key may call."""
-        answer = await self.upstream.request(
-            scope, Call(operation="models", path="/model_group/info", headers=_bearer(key))
-        )
+        answer = await self.upstream.request(scope, Call("models", "/model_group/info", headers=_bearer(key)))
         return decode_models(answer.body)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
         """Read the details of those models, by name. The answer is long: call it only if they are needed."""
-        answer = await self.upstream.request(
-            scope, Call(operation="model.details", path="/model/info", headers=_bearer(key))
-        )
+        answer = await self.upstream.request(scope, Call("model.details", "/model/info", headers=_bearer(key)))
         return decode_details(answer.body)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
         """Read the spend and the limits of the key."""
-        call = Call(operation="key", path="/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
+        call = Call("key", "/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
         return (await self.read(scope, KEY, call)).info
 
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
@@ -75,8 +71,8 @@ class LiteLLM(ServiceClient):
         days = [("start_date", first.isoformat()), ("end_date", last.isoformat())]
         params = [*days, ("api_key", key_hash), ("page", str(page)), ("page_size", str(_ACTIVITY_PAGE))]
         call = Call(
-            operation="usage",
-            path="/user/daily/activity",
+            "usage",
+            "/user/daily/activity",
             params=params,
             headers=_bearer(key),
             refused=_refused_activity,
@@ -85,7 +81,7 @@ class LiteLLM(ServiceClient):
 
     async def openai_models(self, scope: CallScope, key: str) -> bytes:
         """Read the body of ``GET /v1/models``: an object whose ``data`` are models with ids."""
-        call = Call(operation="v1.models", path="/v1/models", headers=_bearer(key), check=MODELS)
+        call = Call("v1.models", "/v1/models", headers=_bearer(key), check=MODELS)
         return (await self.upstream.request(scope, call)).body
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:

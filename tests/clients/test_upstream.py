@@ -87,7 +87,7 @@ async def forever(_: httpx.Request) -> httpx.Response:
 
 
 async def ask(upstream: Upstream, seconds: float = 5, caller: str | None = None) -> None:
-    await upstream.request(scope(seconds, caller), Call(operation="me", path="/me"))
+    await upstream.request(scope(seconds, caller), Call("me", "/me"))
 
 
 async def read_stream(upstream: Upstream, call: Call, caller: str | None = None) -> bytes:
@@ -108,7 +108,7 @@ async def test_the_scope_and_the_credential_are_sent() -> None:
         return httpx.Response(200, content=b"{}", headers={"Set-Cookie": "a=b"})
 
     upstream, _, observer = guard(act)
-    call = Call(operation="x", method="POST", path="/x", params=[("a", "1"), ("a", "2")], json={"b": 1})
+    call = Call("x", "/x", "POST", params=[("a", "1"), ("a", "2")], json={"b": 1})
     await upstream.request(scope(), call)
     await ask(upstream)
     assert seen[0].headers["x-request-id"] == "request-1"
@@ -149,7 +149,7 @@ async def test_a_timeout_shorter_than_fair_does_not_count() -> None:
 
 async def test_a_timeout_of_a_model_counts_for_its_caller_alone() -> None:
     upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
-    call = Call(operation="complete", path="/complete", model="slow", model_work=True)
+    call = Call("complete", "/complete", model="slow", model_work=True)
     for caller in ("a", "b", "c", "d"):
         with pytest.raises(UpstreamTimeout) as caught:
             async with upstream.stream(scope(5, caller), call, opens_within=0.05):
@@ -164,7 +164,7 @@ async def test_a_timeout_of_a_model_counts_for_its_caller_alone() -> None:
 
 async def test_a_5xx_that_refuses_the_call_is_a_refusal() -> None:
     upstream, _, observer = guard(answering(503), breaker_failures=1)
-    call = Call(operation="x", path="/x", is_refusal=lambda answer: answer.body == b"{}")
+    call = Call("x", "/x", is_refusal=lambda answer: answer.body == b"{}")
     with pytest.raises(UpstreamRejected) as caught:
         await upstream.request(scope(), call)
     with pytest.raises(UpstreamRejected):
@@ -173,14 +173,14 @@ async def test_a_5xx_that_refuses_the_call_is_a_refusal() -> None:
     assert caught.value.status == 503
     assert parts(upstream) == {}
     with pytest.raises(UpstreamError):
-        await upstream.request(scope(), Call(operation="x", path="/x", is_refusal=lambda _: False))
+        await upstream.request(scope(), Call("x", "/x", is_refusal=lambda _: False))
     assert parts(upstream) == {"x": "open"}
     assert observer.outcomes[:2] == ["rejected", "rejected"]
 
 
 async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_nothing_else() -> None:
     upstream, wire, _ = guard(answering(500), breaker_failures=2)
-    gone = Call(operation="chat", path="/", model="gone", model_work=True, is_models_failure=lambda _: True)
+    gone = Call("chat", "/", model="gone", model_work=True, is_models_failure=lambda _: True)
     for caller in ("a", "b"):
         with pytest.raises(UpstreamRejected):
             await upstream.request(scope(5, caller), gone)
@@ -197,7 +197,7 @@ async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_n
 
 async def test_model_calls_and_other_calls_have_slots_of_their_own() -> None:
     upstream, wire, _ = guard(forever, max_model_calls=1)
-    model = Call(operation="complete", path="/complete", model_work=True)
+    model = Call("complete", "/complete", model_work=True)
     waiting = asyncio.create_task(upstream.request(scope(), model))
     while wire.calls < 1:
         await asyncio.sleep(0)
@@ -231,7 +231,7 @@ async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
 async def test_one_caller_has_a_share_of_the_slots(model_work: bool) -> None:
     upstream, wire, _ = guard(forever, max_concurrent=8, max_model_calls=8)
     greedy, modest = replace(scope(), caller="greedy"), replace(scope(), caller="modest")
-    call = Call(operation="me", path="/me", model_work=model_work)
+    call = Call("me", "/me", model_work=model_work)
     tasks = [asyncio.create_task(upstream.request(greedy, call)) for _ in range(2)]
     while wire.calls < 2:
         await asyncio.sleep(0)
@@ -256,13 +256,13 @@ async def test_one_caller_has_a_share_of_the_slots(model_work: bool) -> None:
 
 async def test_calls_of_letta_have_slots_of_their_own() -> None:
     upstream, wire, _ = guard(forever, max_concurrent=1, max_model_calls=1, max_letta_calls=1)
-    model = Call(operation="chat.completions", path="/", model_work=True)
+    model = Call("chat.completions", "/", model_work=True)
     tasks = [asyncio.create_task(ask(upstream)), asyncio.create_task(upstream.request(scope(), model))]
     while wire.calls < 2:
         await asyncio.sleep(0)
     wire.act = answering(200)
     from_letta = replace(scope(), origin=Origin.LETTA)
-    for call in (model, Call(operation="me", path="/me")):
+    for call in (model, Call("me", "/me")):
         with pytest.raises(UpstreamUnavailable):
             await upstream.request(scope(), call)
         assert (await upstream.request(from_letta, call)).status == 200
@@ -366,7 +366,7 @@ async def test_failed_connections_open_the_breaker_for_all_callers(error: Except
         with pytest.raises(UpstreamUnavailable):
             await ask(upstream, caller="a")
     with pytest.raises(UpstreamUnavailable) as caught:
-        await upstream.request(scope(5, "b"), Call(operation="other", path="/"))
+        await upstream.request(scope(5, "b"), Call("other", "/"))
     assert caught.value.reason == "BREAKER_OPEN"
     assert caught.value.message == "AMS keeps failing: its breaker is open. Retry in 1000 s."
     assert wire.calls == 5
@@ -387,7 +387,7 @@ async def test_a_stream_that_breaks_off_counts_as_a_failure() -> None:
         return httpx.Response(200, stream=Cut(), headers={"content-type": "text/event-stream"})
 
     upstream, _, observer = guard(act, breaker_failures=3)
-    call = Call(operation="send", method="POST", path="/", model_work=True, subject="agent-1")
+    call = Call("send", "/", "POST", model_work=True, subject="agent-1")
     for _ in range(3):
         with pytest.raises(UpstreamError) as caught:
             await read_stream(upstream, call, "a")
@@ -404,7 +404,7 @@ async def test_a_redirect_is_an_error_that_names_the_setting(status: int) -> Non
     assert caught.value.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
     assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
     with pytest.raises(UpstreamError) as streamed:
-        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
+        async with upstream.stream(scope(), Call("x", "/"), opens_within=1):
             pass
     assert streamed.value.message == caught.value.message
     with pytest.raises(UpstreamError) as pinged:
@@ -461,7 +461,7 @@ async def test_an_answer_that_is_not_a_stream_of_events_is_an_error(
 
     upstream, _, _ = guard(act, breaker_failures=1)
     with pytest.raises(UpstreamError) as caught:
-        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
+        async with upstream.stream(scope(), Call("x", "/"), opens_within=1):
             pass
     assert (caught.value.reason, caught.value.retryable) == ("DECODE", False)
     assert parts(upstream) == {"x": "open"}
@@ -469,7 +469,7 @@ async def test_an_answer_that_is_not_a_stream_of_events_is_an_error(
 
 async def test_a_check_finds_an_error_with_status_200() -> None:
     upstream, _, _ = guard(answering(200), breaker_failures=1)
-    call = Call(operation="x", path="/", check=lambda answer: Answer(429, answer.headers, answer.body))
+    call = Call("x", "/", check=lambda answer: Answer(429, answer.headers, answer.body))
     with pytest.raises(UpstreamRejected) as caught:
         await upstream.request(scope(), call)
     assert caught.value.status == 429
@@ -482,8 +482,8 @@ async def test_a_compressed_answer_is_decoded_whole_and_streamed() -> None:
         return httpx.Response(200, stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers)
 
     upstream, _, _ = guard(act)
-    assert (await upstream.request(scope(), Call(operation="x", path="/"))).body == b"data: {}\n\n"
-    assert await read_stream(upstream, Call(operation="x", path="/")) == b"data: {}\n\n"
+    assert (await upstream.request(scope(), Call("x", "/"))).body == b"data: {}\n\n"
+    assert await read_stream(upstream, Call("x", "/")) == b"data: {}\n\n"
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -508,7 +508,7 @@ async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> Non
         await ask(upstream)
     assert caught.value.reason == "DECODE"
     with pytest.raises(UpstreamError) as streamed:
-        await read_stream(upstream, Call(operation="x", path="/"))
+        await read_stream(upstream, Call("x", "/"))
     assert streamed.value.reason == "DECODE"
     with pytest.raises(UpstreamError) as pinged:
         await upstream.ping(scope(), "/health")
@@ -526,7 +526,7 @@ async def test_only_a_read_is_repeated_after_a_dropped_connection(method: str) -
         return httpx.Response(200, content=b"{}")
 
     upstream, _, observer = guard(act, breaker_failures=1)
-    call = Call(operation="x", method=method, path="/")
+    call = Call("x", "/", method)
     if method == "GET":
         await upstream.request(scope(), call)
         assert (fresh, observer.repeated, observer.outcomes) == ([False, True], ["x"], ["ok"])
@@ -582,7 +582,7 @@ async def answered(
 
     upstream, _, _ = guard(act, max_bytes=MOST)
     try:
-        return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body, stream.sent
+        return (await upstream.request(scope(30), Call("x", "/", size=size))).body, stream.sent
     except UpstreamError as error:
         return error.reason, stream.sent
 
@@ -615,7 +615,7 @@ async def test_an_answer_has_as_many_values_as_its_bound_and_no_more(size: Answe
 
         upstream, _, _ = guard(act, **bounds)
         try:
-            return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body
+            return (await upstream.request(scope(30), Call("x", "/", size=size))).body
         except UpstreamError as error:
             return error.reason
 
@@ -631,7 +631,7 @@ async def test_a_refusals_body_is_read_at_its_bound_and_not_past_it() -> None:
 
         upstream, _, _ = guard(act)
         with pytest.raises(UpstreamRejected) as rejected:
-            await upstream.request(scope(30), Call(operation="x", path="/"))
+            await upstream.request(scope(30), Call("x", "/"))
         return rejected.value.body
 
     assert await refused(MAX_REFUSAL_BYTES) == b"x" * MAX_REFUSAL_BYTES
@@ -655,7 +655,7 @@ async def test_too_large_answers_do_not_open_a_breaker() -> None:
     upstream, wire, observer = guard(act, max_bytes=MOST)
     for _ in range(12):
         with pytest.raises(UpstreamError) as caught:
-            await upstream.request(scope(30), Call(operation="x", path="/"))
+            await upstream.request(scope(30), Call("x", "/"))
         assert caught.value.reason == "TOO_LARGE"
         assert caught.value.unconfirmed
     assert (wire.calls, observer.states) == (12, [])
@@ -673,7 +673,7 @@ async def test_a_slow_body_ends_at_the_deadline() -> None:
 
     upstream, _, _ = guard(act)
     with pytest.raises(UpstreamTimeout) as caught:
-        await upstream.request(scope(0.2), Call(operation="x", path="/"))
+        await upstream.request(scope(0.2), Call("x", "/"))
     assert caught.value.reason == "DEADLINE"
 
 
@@ -682,7 +682,7 @@ async def test_a_refusal_whose_body_has_no_end_is_a_refusal() -> None:
         return httpx.Response(429, headers={"retry-after": "7"}, stream=Endless())
 
     upstream, _, _ = guard(act)
-    call = Call(operation="x", path="/")
+    call = Call("x", "/")
     with pytest.raises(UpstreamRejected) as whole:
         await upstream.request(scope(30), call)
     with pytest.raises(UpstreamRejected) as streamed:
