@@ -132,12 +132,7 @@ class UpstreamFailure(GatewayError, can_retry=True):
     """
 
     def __init__(
-        self,
-        message: str,
-        *,
-        unconfirmed: bool | None = None,
-        can_retry: bool | None = None,
-        **facts: Unpack[_Facts],
+        self, message: str, *, unconfirmed: bool | None = None, can_retry: bool | None = None, **facts: Unpack[_Facts]
     ) -> None:
         super().__init__(message, can_retry=can_retry, **facts)
         self.unconfirmed = self._may_be_done() if unconfirmed is None else unconfirmed

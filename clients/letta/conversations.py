@@ -61,13 +61,7 @@ class ConversationCalls(ServiceClient):
     ) -> ConversationRecord:
         """Change the summary of a conversation. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
-        call = Call(
-            "conversation.update",
-            path,
-            "PATCH",
-            json={"summary": summary},
-            subject=conversation_id,
-        )
+        call = Call("conversation.update", path, "PATCH", json={"summary": summary}, subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def fork_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> ConversationRecord:

@@ -47,12 +47,7 @@ class TurnCalls(ServiceClient):
 
     @asynccontextmanager
     async def send(
-        self,
-        scope: CallScope,
-        conversation: ConversationRef,
-        sent: Sent,
-        *,
-        opens_within: float,
+        self, scope: CallScope, conversation: ConversationRef, sent: Sent, *, opens_within: float
     ) -> AsyncIterator[LettaTurn]:
         """Send a message or a decision, and open the stream of its turn.
 

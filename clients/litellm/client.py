@@ -70,13 +70,7 @@ class LiteLLM(ServiceClient):
     ) -> Activity:
         days = [("start_date", first.isoformat()), ("end_date", last.isoformat())]
         params = [*days, ("api_key", key_hash), ("page", str(page)), ("page_size", str(_ACTIVITY_PAGE))]
-        call = Call(
-            "usage",
-            "/user/daily/activity",
-            params=params,
-            headers=_bearer(key),
-            refused=_refused_activity,
-        )
+        call = Call("usage", "/user/daily/activity", params=params, headers=_bearer(key), refused=_refused_activity)
         return await self.read(scope, ACTIVITY, call)
 
     async def openai_models(self, scope: CallScope, key: str) -> bytes:

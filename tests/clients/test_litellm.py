@@ -179,10 +179,7 @@ def refused(message: Any, status: int = 400, headers: dict[str, str] | None = No
     [
         ("litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens.", 8192),
         ("This model's maximum context length is 128,000 tokens. However, you requested 130000 tokens", 128000),
-        (
-            "AnthropicException - prompt is too long: 208310 tokens > 200000 maximum",
-            200000,
-        ),
+        ("AnthropicException - prompt is too long: 208310 tokens > 200000 maximum", 200000),
         ("Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens", 272000),
         ("VertexAI - The input token count (9) exceeds the maximum number of tokens allowed (1048576).", 1048576),
         ("the request exceeds the available context size (4096 tokens), try increasing it", 4096),

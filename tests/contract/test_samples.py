@@ -168,11 +168,7 @@ UNREAD: list[tuple[str, str, str]] = [
         "never asked for",
     ),
     ("letta", r"POST /v1/chat/completions|POST /v1/.*/messages/async|POST /v1/tools/", "never asked for"),
-    (
-        "letta",
-        r"GET /v1/agents/(count|[^/]+/(context|tools))",
-        "tools come with the agent",
-    ),
+    ("letta", r"GET /v1/agents/(count|[^/]+/(context|tools))", "tools come with the agent"),
     ("letta", r"GET /v1/health/?", "its status alone is read"),
     ("letta", r"PATCH .*/tools/.*", "its status alone is read"),
     ("letta", r"GET .*/archival-memory/search\?.*", "POST /v1/passages/search tells more"),
@@ -192,11 +188,7 @@ ERRORS = {
     ("letta", "BAD_USER_INPUT", None): "conv_bad conv_stream_resume err_422_agent_create err_422_bad_agent_id "
     "err_bad_json err_msg_422 err_msg_empty run_stream_nonbg",
     ("letta", "CONFLICT", "RUN_BUSY"): "conv_busy_second",
-    (
-        "letta",
-        "NOT_FOUND",
-        None,
-    ): "agent_delete_404 agent_get_as_user_b agent_patch_404 block_by_label_404 conv_404 "
+    ("letta", "NOT_FOUND", None): "agent_delete_404 agent_get_as_user_b agent_patch_404 block_by_label_404 conv_404 "
     "err_404_agent err_agent_bad_model err_msg_404 err_msg_stream_404 msg_by_id msgs_list_bad_after run_404",
     ("letta", "UPSTREAM_ERROR", "CREDENTIAL"): "err_401 err_401_wrong",
     ("letta", "RATE_LIMITED", None): "msg_send_err_429",
