@@ -47,13 +47,10 @@ class BreakerRefused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """A part whose breakers are not all closed.
+    """A part whose breakers are not all closed. It is ``open`` if one of them is.
 
-    Attributes:
-        part: its name.
-        state: ``open`` if any of its breakers is.
-        retry_after_seconds: time until the last of them admits a call.
-        callers: number of callers that are refused; ``None`` if all are.
+    ``retry_after_seconds`` is the time until all admit a call, ``callers`` the number of refused callers, or ``None``
+    for all.
     """
 
     part: str
@@ -63,13 +60,9 @@ class PartState:
 
 
 class Breakers:
-    """The breakers of one service.
+    """The breakers of one service. The arguments are those of ``OpeningRule`` and ``Breaker``.
 
-    Args:
-        failures: the least number of failures in ``window_seconds`` that opens one.
-        reset_seconds: how long an open one refuses.
-        on_change: called with the part (``None`` for the service) and its new state.
-        clock: in seconds; never goes back.
+    ``on_change`` is called with the part, or ``None`` for the service, and its new state.
     """
 
     def __init__(

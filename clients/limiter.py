@@ -1,8 +1,5 @@
 """Rate limits, by user and budget.
 
-``Limiter`` is the interface of a store of counters: one call, and so one round trip, checks and charges several
-budgets, all or none. ``MemoryLimiter`` keeps the counters in this process.
-
 The algorithm is a sliding window counter: the charges of the previous window count with a weight that falls to 0 during
 the current one. Even traffic is admitted up to the limit. A window that is aligned with the clock never has more than
 the limit; any other period of the same length has at most twice the limit.
@@ -40,7 +37,6 @@ class Standing(msgspec.Struct, frozen=True):
     """The state of one budget after a call. Times are in seconds from now, and assume no further charges.
 
     Attributes:
-        budget: which one.
         remaining: the largest charge that is admitted now; never negative.
         resets_after: until the whole limit is available; 0 if nothing is used.
         retry_after: until the refused charge is admitted; 0 if this budget did not refuse.
@@ -60,13 +56,12 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Limiter(Protocol):
-    """A store of counters."""
+    """A store of counters. One call, and so one round trip, checks and charges several budgets."""
 
     async def take(self, who: str, charges: Sequence[Charge]) -> Verdict:
         """Charge all budgets of a user; none, if one of them has not enough left.
 
-        Raises:
-            ValueError: a cost is over its limit, so that it would never be admitted.
+        Raises ValueError for a cost that is over its limit, and so would never be admitted.
         """
 
 
@@ -149,7 +144,7 @@ class _Counter:
         """
         limit, cost, window, left = charge.budget.limit, charge.cost, self._window, self._left(now)
         if cost > limit:
-            raise ValueError(f"{cost} is more than {charge.budget.name} ever lets through")
+            raise ValueError(f"{cost} is over the limit of {charge.budget.name}")
         if cost <= 0 or self._before * left + (self._now + cost) * window <= limit * window:
             return 0
         room = limit - cost - self._now

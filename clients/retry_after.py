@@ -14,10 +14,6 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = No
     ``retry-after-ms`` (milliseconds, OpenAI and Azure) has precedence over ``retry-after``, which is in seconds or an
     HTTP-date (RFC 9110, 10.2.3).
 
-    Args:
-        headers: names in lower case.
-        now: the time that an HTTP-date is compared with; the present if ``None``.
-
     Returns:
         Seconds, never negative; ``None`` if there is no such header or its value cannot be read.
     """

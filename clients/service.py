@@ -16,13 +16,7 @@ T = TypeVar("T")
 
 
 class ServiceClient:
-    """A client of one service.
-
-    Attributes:
-        service: which one.
-        translate: makes the error for a refusal by the service; for its ``Upstream``.
-        upstream: the service behind its guard.
-    """
+    """A client of one service."""
 
     service: ClassVar[Service]
 
@@ -35,7 +29,7 @@ class ServiceClient:
         self.upstream = upstream
 
     def note(self) -> str | None:
-        """A sentence for operators on what the service cannot do although it is available; ``None`` if nothing."""
+        """See ``HealthCheck``."""
         return None
 
     async def read(self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call) -> T:

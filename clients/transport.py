@@ -1,10 +1,7 @@
 """A transport for httpx that sends requests with aiohttp.
 
 httpx's own pool does not free the slots of cancelled requests, and sends a twentieth of the requests per CPU-second.
-The modules that use this transport know httpx alone.
-
-The transport has no cookies, redirects, decompression, proxies or retries: one request is one attempt. It does not
-bound requests: ``Bulkhead`` does.
+The transport has no cookies, redirects, decompression, proxies, retries or bound on requests (``Bulkhead`` has it).
 """
 
 from __future__ import annotations

@@ -91,13 +91,8 @@ class ConversationCalls(ServiceClient):
         A default conversation accepts the id of any message, also of another conversation, and raises NotFound for an
         unknown one. Other conversations ignore an unknown id (Letta 0.16.8).
 
-        Args:
-            scope: on whose behalf.
-            conversation: the conversation.
-            limit: the most messages of Letta, each of which can be several records.
-            newest_first: whether the page is taken from the newest end.
-            before: the Letta id of a message; the page has older ones.
-            after: the Letta id of a message; the page has newer ones.
+        ``limit`` counts Letta's messages, each of which can be several records. The page is taken from the newest or
+        the oldest end of the messages older than ``before`` and newer than ``after``.
         """
         params = [*conversation.agent_parameter.items(), ("limit", str(limit))]
         params.append(("order", "desc" if newest_first else "asc"))

@@ -262,11 +262,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cl
 
 
 def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:
-    """Decode a message, listed or streamed, of the conversation ``conversation``.
-
-    Raises:
-        UpstreamError: reason ``DECODE``.
-    """
+    """Decode a message of a conversation, listed or streamed. Raises UpstreamError (``DECODE``)."""
     try:
         record: MessageRecord = _DECODERS[_HEAD.decode(raw).message_type].decode(raw)
     except (KeyError, msgspec.ValidationError):

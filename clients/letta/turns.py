@@ -53,9 +53,7 @@ class TurnCalls(ServiceClient):
 
         The run is requested in the background, so that its stream can be opened again. If Letta has no Redis it
         refuses that before the turn begins. Then this message, and others for a while, are sent in the foreground.
-
-        Raises:
-            Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
+        Raises Conflict (``RUN_BUSY``, with the busy run's id in ``details``).
         """
         body = _body(sent) | conversation.agent_parameter
         call = Call(
@@ -138,10 +136,8 @@ class _Seen:
 async def _frames(answer: StreamedAnswer, conversation: ConversationRef) -> AsyncIterator[Frame]:
     """The frames. One with the ``seq_id`` of an earlier frame is dropped.
 
-    A frame that cannot be read is dropped too: at the end of the turn its messages are read in full.
-
-    Raises:
-        UpstreamError: reason ``DECODE``: there are bytes, and no frame can be read.
+    A frame that cannot be read is dropped too: at the end of the turn its messages are read in full. Raises
+    UpstreamError (``DECODE``) if there are bytes, and no frame can be read.
     """
     seen, readable, number = _Seen(), False, 0
 

@@ -18,13 +18,7 @@ _PASSED_HEADERS = re.compile(
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A completion or embeddings.
-
-    Attributes:
-        raw: the body as LiteLLM sent it.
-        headers: the response headers to pass on.
-        usage: tokens and cost; ``None`` if the body reports none.
-    """
+    """A completion or embeddings: the body as LiteLLM sent it, and the response headers to pass on."""
 
     raw: bytes
     headers: dict[str, str]

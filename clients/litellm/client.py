@@ -50,17 +50,14 @@ class LiteLLM(ServiceClient):
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
         """Read the daily usage of the key, from the first to the last day (UTC).
 
-        LiteLLM can return the usage of other keys too. Only this key is requested, and others are dropped.
-
-        Raises:
-            UpstreamError: reason ``CREDENTIAL``: the key has no user, and LiteLLM refuses to report its usage.
-            BadUserInput: reason ``RANGE``: there is more usage than the gateway reads.
+        LiteLLM can return the usage of other keys too, which is dropped. Raises UpstreamError (``CREDENTIAL``) for a
+        key without a user, and BadUserInput (``RANGE``) for more usage than the gateway reads.
         """
-        mine = hashed(key)
+        key_hash = hashed(key)
         found: list[UsageLine] = []
         for page in range(1, MAX_ACTIVITY_PAGES + 1):
-            activity = await self._activity(scope, key, mine, first, last, page)
-            found += lines(activity, mine)
+            activity = await self._activity(scope, key, key_hash, first, last, page)
+            found += lines(activity, key_hash)
             if not activity.metadata.has_more:
                 return found
         raise BadUserInput("There is too much usage in this period. Request fewer days.", reason=Reason.RANGE)
@@ -98,12 +95,8 @@ class LiteLLM(ServiceClient):
     ) -> CompletionStream:
         """Stream a chat completion. Leaving the context closes the connection to LiteLLM.
 
-        Args:
-            scope: for whom it is made.
-            key: the virtual key that pays.
-            body: OpenAI's request, which asks for usage.
-            opens_within: the time until the answer begins, in seconds.
-            wants_usage: whether the client asked for usage; if not, a chunk with nothing else is not passed on.
+        ``body`` is OpenAI's request and requests usage. If the client did not (``wants_usage``), a chunk with nothing
+        else is not passed on.
         """
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
         return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within), wants_usage=wants_usage)

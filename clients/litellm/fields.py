@@ -33,13 +33,10 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 def json_object(data: bytes) -> Object | None:
-    """Parse a JSON object leniently.
+    """Parse a JSON object leniently; ``None`` for anything else.
 
     ``NaN``, ``Infinity``, numbers out of range, half a surrogate pair, a byte order mark, control characters in strings
     and bytes that are not UTF-8 are accepted.
-
-    Returns:
-        The object; ``None`` for anything else.
     """
     try:
         value = msgspec.json.decode(data)
@@ -71,8 +68,7 @@ def _parsed_integer(digits: str) -> int | float:
 def tolerant(kind: type[S], wire: Object) -> S:
     """Convert an object to a struct. A field whose value cannot be read has its default.
 
-    Raises:
-        UpstreamError: reason ``DECODE``: a field without a default is missing or cannot be read.
+    Raises UpstreamError (``DECODE``) if a field without a default is missing or cannot be read.
     """
     kept: Object = {}
     for field in msgspec.structs.fields(kind):

@@ -29,17 +29,12 @@ from clients.retry_after import retry_after_seconds
 class WireError(msgspec.Struct, frozen=True, kw_only=True):
     """An error that LiteLLM sent.
 
-    Attributes:
-        text: all of it. It is searched, and never passed on.
-        type: its type.
-        code: its code.
-        param: the name of a parameter, which can be passed on.
-        status: the HTTP status of its code, status or type.
+    ``text`` is all of it: it is searched, and never passed on. ``param`` can be passed on. ``status`` is the HTTP
+    status of its code, status or type.
     """
 
     text: str = ""
     type: str | None = None
-    code: str | None = None
     param: str | None = None
     status: int | None = None
 
@@ -113,7 +108,6 @@ def wire_error(value: object) -> WireError:
     return WireError(
         text=text[:_SEARCHED],
         type=word(wire.get("type")),
-        code=word(wire.get("code")),
         param=param if param not in {None, "None"} and _SHOWN.fullmatch(param or "") else None,
         status=next((status for sent in words if sent and (status := _status(sent))), None),
     )
