@@ -49,7 +49,7 @@ class GatewayError(Exception):
     def __init_subclass__(
         cls, *, code: ErrorCode | None = None, http_status: int | None = None, can_retry: bool | None = None
     ) -> None:
-        """Set what differs from the class above."""
+        """Set the attributes that differ from the parent's."""
         cls.code = code or cls.code
         cls.http_status = http_status or cls.http_status
         cls.can_retry = cls.can_retry if can_retry is None else can_retry

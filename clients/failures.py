@@ -26,7 +26,7 @@ def _setting(service: Service) -> str:
 def of_wire(
     service: Service, error: Exception, timeout_reason: Reason = Reason.DEADLINE, *, sent: bool = True
 ) -> GatewayError:
-    """The error for a timeout or an error of the transport; ``sent``: the service may have got the request."""
+    """The error for a timeout or an error of the transport; ``sent``: the service may have received the request."""
     name = display_name(service)
     match error:
         case BulkheadFull():
@@ -89,13 +89,13 @@ def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> Upstrea
     """The error for a call that a breaker refused. It names the model, if any, and no other id."""
     name, seconds = display_name(service), math.ceil(refused.retry_after_seconds)
     if refused.part is not None and call.model:
-        what, reason = f"Model {call.model[:MAX_NAME]}", Reason.MODEL
+        subject, reason = f"Model {call.model[:MAX_NAME]}", Reason.MODEL
     elif refused.part is not None:
-        what, reason = f"{name} ({call.operation})", Reason.BREAKER_OPEN
+        subject, reason = f"{name} ({call.operation})", Reason.BREAKER_OPEN
     else:
-        what, reason = name, Reason.BREAKER_OPEN
+        subject, reason = name, Reason.BREAKER_OPEN
     return UpstreamUnavailable(
-        f"{what} keeps failing: its breaker is open. Retry in {seconds} s.",
+        f"{subject} keeps failing: its breaker is open. Retry in {seconds} s.",
         reason=reason,
         service=service,
         retry_after_seconds=round(refused.retry_after_seconds, 3),

@@ -12,6 +12,8 @@ from clients.calls import Call, CallScope, UpstreamLimits, UpstreamObserver, Ups
 from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable
 from clients.origin import Origin
 
+_OUTCOMES: dict[type[GatewayError], str] = {UpstreamTimeout: "timeout", UpstreamUnavailable: "unavailable"}
+
 
 class Guard:
     """The bulkheads and breakers of one service."""
@@ -106,20 +108,9 @@ class GuardedCall:
         if isinstance(error, UpstreamRejected):
             self.outcome, self.status = "rejected", error.status
         elif isinstance(error, GatewayError):
-            self.outcome = _outcome(error)
+            self.outcome = _OUTCOMES.get(type(error), "error")
         seconds = time.monotonic() - self._began
         guard = self._guard
         guard.observer.call_ended(
             guard.service, self._operation, self.outcome, seconds, self.status, self.scope.request_id
         )
-
-
-def _outcome(error: GatewayError) -> str:
-    """The observer's name for an error."""
-    match error:
-        case UpstreamTimeout():
-            return "timeout"
-        case UpstreamUnavailable():
-            return "unavailable"
-        case _:
-            return "error"

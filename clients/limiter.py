@@ -58,7 +58,7 @@ class Verdict(msgspec.Struct, frozen=True):
 class Limiter(Protocol):
     """A store of counters. One call, and so one round trip, checks and charges several budgets."""
 
-    async def take(self, who: str, charges: Sequence[Charge]) -> Verdict:
+    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
         """Charge all budgets of a user; none, if one of them has not enough left.
 
         Raises ValueError for a cost that is over its limit, and so would never be admitted.
@@ -77,16 +77,16 @@ class MemoryLimiter:
         """The number of counters."""
         return len(self._counters)
 
-    async def take(self, who: str, charges: Sequence[Charge]) -> Verdict:
+    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
         """See ``Limiter``. It awaits nothing, so it is atomic."""
         now = self._clock() // 1_000_000
-        counters = [self._counter(who, charge.budget, now) for charge in charges]
+        counters = [self._counter(user, charge.budget, now) for charge in charges]
         waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
         if allowed := not any(waits):
             for counter, charge in zip(counters, charges, strict=True):
                 counter.add(charge.cost)
                 if charge.cost > 0:
-                    self._keep(who, charge.budget, counter)
+                    self._keep(user, charge.budget, counter)
         self._sweep(now)
         standings = (
             counter.standing(charge.budget, now, wait)
@@ -94,16 +94,16 @@ class MemoryLimiter:
         )
         return Verdict(allowed, tuple(standings))
 
-    def _counter(self, who: str, budget: Budget, now: int) -> _Counter:
+    def _counter(self, user: str, budget: Budget, now: int) -> _Counter:
         """The counter, advanced to the current window; a new one if there is none."""
         window = budget.window * 1000
-        counter = self._counters.get((who, budget.name)) or _Counter(window, now // window)
+        counter = self._counters.get((user, budget.name)) or _Counter(window, now // window)
         counter.move(now)
         return counter
 
-    def _keep(self, who: str, budget: Budget, counter: _Counter) -> None:
-        self._counters[who, budget.name] = counter
-        self._counters.move_to_end((who, budget.name))
+    def _keep(self, user: str, budget: Budget, counter: _Counter) -> None:
+        self._counters[user, budget.name] = counter
+        self._counters.move_to_end((user, budget.name))
 
     def _sweep(self, now: int) -> None:
         """Remove counters at 0, the least recently used first."""

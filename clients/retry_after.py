@@ -1,4 +1,4 @@
-"""The wait that a refusal's headers ask for."""
+"""The time to wait before a retry, from a refusal's headers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import isfinite
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Read the wait that an answer asks for.
+    """Read the time to wait before a retry.
 
     ``retry-after-ms`` (milliseconds, OpenAI and Azure) has precedence over ``retry-after``, which is in seconds or an
     HTTP-date (RFC 9110, 10.2.3).

@@ -36,7 +36,7 @@ class ServiceClient:
         """Make a call and decode its answer."""
         return decode(self.service, decoder, (await self.upstream.request(scope, call)).body)
 
-    async def tell(self, scope: CallScope, call: Call) -> None:
+    async def write(self, scope: CallScope, call: Call) -> None:
         """Make a call whose answer is not read."""
         check = acknowledged(self.service)
         await self.upstream.request(scope, replace(call, check=check, size=AnswerSize.RECORD))

@@ -26,7 +26,7 @@ MAX_HEADERS, MAX_HEADER_BYTES = 128, 8190
 """The most headers of an answer, and the most bytes of one."""
 
 PIECE_BYTES = 64 * 1024
-"""A body is written in pieces of this size, about what a connection's buffer takes at once."""
+"""A body is written in pieces of this size, about the size of a connection's buffer."""
 
 _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (ce.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -150,7 +150,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 )
         except TimeoutError as error:
             if writing.expired():
-                raise httpx.WriteTimeout("the body was not taken", request=request) from error
+                raise httpx.WriteTimeout("the body was not written in time", request=request) from error
             raise
 
     def _session(self, *, fresh: bool) -> aiohttp.ClientSession:

@@ -1,4 +1,4 @@
-"""Calls to one service, each behind its guard. The breakers and the observer get the outcome.
+"""Calls to one service, each behind its guard. The breakers and the observer receive the outcome.
 
 Each call is one attempt. Only a read whose idle connection was dropped before an answer began is repeated.
 """
@@ -161,7 +161,7 @@ class Upstream:
     async def opened(
         self, guarded: GuardedCall, call: Call, opens_within: float
     ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
-        """Open a stream of events for ``StreamedCall``. Returns the answer, and what closes it."""
+        """Open a stream of events for ``StreamedCall``. The second value closes the answer."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
         timeout_reason = Reason.FIRST_TOKEN if opening < scope.deadline else scope.timeout_reason

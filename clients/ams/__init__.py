@@ -1,4 +1,4 @@
-"""AMS, the Agent Management Service: agent templates, and who owns which agent."""
+"""AMS, the Agent Management Service: agent templates, and the owners of agents."""
 
 from clients.ams.client import MAX_IDS_PER_CALL, Ams
 from clients.ams.records import (

@@ -150,7 +150,7 @@ class Ams(ServiceClient):
         call = _of_agents("agent.delete", f"/agents/{agent_id}", None, agent_id, method="DELETE")
         call = replace(_keyed(call, key), refused=_absent_if(_ABSENT))
         try:
-            await self.tell(scope, _of_user(user_id, call))
+            await self.write(scope, _of_user(user_id, call))
         except _Absent as absent:
             if absent.status == 405:
                 self.deletes_no_agents()

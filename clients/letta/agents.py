@@ -57,9 +57,9 @@ class AgentCalls(ServiceClient):
         """Change fields of an agent. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
         call = Call("agent.update", path, "PATCH", json=changes, subject=agent_id)
-        await self.tell(scope, call)
+        await self.write(scope, call)
 
     async def delete_agent(self, scope: CallScope, agent_id: OwnedAgentId) -> None:
         """Delete an agent and its messages. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
-        await self.tell(scope, Call("agent.delete", path, "DELETE", subject=agent_id))
+        await self.write(scope, Call("agent.delete", path, "DELETE", subject=agent_id))

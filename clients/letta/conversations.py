@@ -74,7 +74,7 @@ class ConversationCalls(ServiceClient):
         """Delete a conversation. A run in it is not cancelled (Letta 0.16.8). Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call("conversation.delete", path, "DELETE", subject=conversation_id)
-        await self.tell(scope, call)
+        await self.write(scope, call)
 
     async def messages(
         self,

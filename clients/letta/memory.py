@@ -77,8 +77,8 @@ class MemoryCalls(ServiceClient):
 
         Letta 0.16.8 on Postgres reports the score 0 for every passage: then the hits have no score.
         """
-        asked = {"query": query, "agent_id": agent_id, "limit": limit}
-        call = Call("passages.search", "/v1/passages/search", "POST", json=asked, subject=agent_id, model_work=True)
+        body = {"query": query, "agent_id": agent_id, "limit": limit}
+        call = Call("passages.search", "/v1/passages/search", "POST", json=body, subject=agent_id, model_work=True)
         hits = await self.read(scope, _HITS, call)
         scored = any(hit.score for hit in hits)
         return [MemoryHit(passage=_of(agent_id, hit.passage), score=hit.score if scored else None) for hit in hits]
@@ -104,7 +104,7 @@ class MemoryCalls(ServiceClient):
         """
         path = f"/v1/agents/{agent_id}/archival-memory/{passage_id}"
         call = Call("passage.delete", path, "DELETE", subject=agent_id)
-        await self.tell(scope, call)
+        await self.write(scope, call)
 
 
 def _of(agent_id: OwnedAgentId, passage: PassageRecord) -> PassageRecord:

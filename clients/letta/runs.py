@@ -69,10 +69,10 @@ class RunCalls(ServiceClient):
         page = await self._of_agents(scope, agent_ids, _ACTIVE, MAX_PAGE)
         if len(page) < MAX_PAGE:
             return page
-        going = await asyncio.gather(
+        active = await asyncio.gather(
             *(self._of_agents(scope, agent_ids, which, MAX_ACTIVE) for which in (_RUNNING, _BEGINNING))
         )
-        return sorted((run for runs in going for run in runs), key=_age, reverse=True)
+        return sorted((run for runs in active for run in runs), key=_age, reverse=True)
 
     async def runs(self, scope: CallScope, agent_ids: list[OwnedAgentId], *, limit: int) -> list[RunRecord]:
         """Read the newest runs of agents, newest first."""

@@ -1,4 +1,4 @@
-"""LiteLLM: models, completions, embeddings and what they cost. The user's own virtual key pays for each call.
+"""LiteLLM: models, completions, embeddings and their cost. The user's own virtual key pays for each call.
 
 The modules of this package decode what LiteLLM sends. Other packages import from here alone.
 """

@@ -1,4 +1,4 @@
-"""Whole answers of models, as OpenAI clients get them."""
+"""Whole answers of models, in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embeddings(msgspec.Struct, frozen=True):
-    """Vectors in the order of their inputs, and what they cost."""
+    """Vectors in the order of their inputs, with tokens and cost."""
 
     records: list[EmbeddingRecord]
     usage: Usage

@@ -22,7 +22,7 @@ class _Envelope(msgspec.Struct):
     error: _Error
 
 
-class _Asked(msgspec.Struct):
+class _Request(msgspec.Struct):
     model: Any = None
 
 
@@ -42,7 +42,7 @@ class _Model(msgspec.Struct):
     id: str
 
 
-_ASKED = msgspec.json.Decoder(_Asked)
+_REQUEST = msgspec.json.Decoder(_Request)
 _WHOLE = msgspec.json.Decoder(_Whole)
 _VECTORS = msgspec.json.Decoder(_Vectors)
 _LISTED = msgspec.json.Decoder(_Listed)
@@ -54,7 +54,7 @@ _BOM = b"\xef\xbb\xbf"
 def model_of(body: bytes) -> str:
     """The model in a request, or empty."""
     try:
-        model = _ASKED.decode(body).model
+        model = _REQUEST.decode(body).model
     except UNREADABLE:
         return ""
     return model if isinstance(model, str) else ""

@@ -45,7 +45,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a complete answer. ``finish`` is the model's finish reason, in OpenAI's words where known."""
+    """The end of a complete answer. ``finish`` is the model's finish reason, in OpenAI's words if known."""
 
     finish: str | None
     raw: bytes = b"data: [DONE]\n\n"

@@ -40,6 +40,10 @@ class World:
         permit.release()
         return True
 
+    def calls(self, count: int, verdict: Verdict, caller: str = "a", part: str = "p") -> None:
+        for _ in range(count):
+            self.call(verdict, caller, part)
+
     def admits(self, caller: str = "a", part: str = "p") -> bool:
         return self.call(None, caller, part)
 
@@ -73,18 +77,15 @@ def test_failures_of_two_callers_open_the_part_for_all(verdict: Verdict) -> None
 def test_many_failures_of_one_caller_and_one_of_another_do_not_open_the_part_for_all() -> None:
     world = World()
     world.call(Verdict.FAILED, "b")
-    for _ in range(9):
-        world.call(Verdict.OK, "b")
-    for _ in range(50):
-        world.call(Verdict.FAILED, "a")
+    world.calls(9, Verdict.OK, "b")
+    world.calls(50, Verdict.FAILED, "a")
     assert world.admits("b")
     assert world.admits("c")
 
 
 def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed() -> None:
     world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED, "a")
+    world.calls(5, Verdict.FAILED, "a")
     world.call(Verdict.FAILED, "b")
     assert world.admits("b")
     assert world.admits("c")
@@ -95,8 +96,7 @@ def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed()
 def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone() -> None:
     world = World()
     for caller in "abcdef":
-        for _ in range(5):
-            world.call(Verdict.SLOW, caller)
+        world.calls(5, Verdict.SLOW, caller)
     assert not world.admits("a")
     assert world.admits("g")
     assert world.breakers.service_state is BreakerState.CLOSED
@@ -157,11 +157,9 @@ def test_a_failure_rate_opens_and_one_success_does_not_reset_it(failing: int, op
 
 def test_failures_expire() -> None:
     world = World()
-    for _ in range(4):
-        world.call(Verdict.FAILED)
+    world.calls(4, Verdict.FAILED)
     world.now += WINDOW + 1
-    for _ in range(4):
-        world.call(Verdict.FAILED)
+    world.calls(4, Verdict.FAILED)
     assert world.admits()
 
 
@@ -177,8 +175,7 @@ def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> Non
 
 def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
     world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED)
+    world.calls(5, Verdict.FAILED)
     world.now += RESET
     assert world.breakers.parts()[0].state is BreakerState.HALF_OPEN
     assert world.breakers.open_parts() == 0
@@ -192,8 +189,7 @@ def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
 
 def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one() -> None:
     world = World()
-    for _ in range(5):
-        world.call(Verdict.UNREACHABLE)
+    world.calls(5, Verdict.UNREACHABLE)
     world.now += RESET
     slow = world.enter()
     assert not world.admits("b")
@@ -205,11 +201,9 @@ def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one(
 
 def test_a_call_that_another_breaker_refuses_is_no_trial_call() -> None:
     world = World()
-    for _ in range(5):
-        world.call(Verdict.UNREACHABLE)
+    world.calls(5, Verdict.UNREACHABLE)
     world.now += RESET
-    for _ in range(20):
-        world.call(Verdict.FAILED)  # lets itself in: no answer closes the service's breaker, and none opens it
+    world.calls(20, Verdict.FAILED)  # none is admitted
     assert not world.admits()
     assert world.call(Verdict.OK, "b")
     assert world.breakers.service_state is BreakerState.CLOSED
@@ -227,8 +221,7 @@ def test_one_caller_does_not_reopen_a_breaker_for_all() -> None:
 
 def test_breakers_of_unused_parts_expire() -> None:
     world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED)
+    world.calls(5, Verdict.FAILED)
     world.now += RESET + WINDOW + 1
     assert world.breakers.parts() == []
     assert len(world.breakers) == 0
@@ -238,8 +231,7 @@ def test_breakers_of_unused_parts_expire() -> None:
 def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
     world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED, part="open")
+    world.calls(5, Verdict.FAILED, part="open")
     for number in range(100):
         world.call(Verdict.FAILED, part=f"agent:{number}")
         world.call(Verdict.OK, part=f"fine:{number}")
@@ -251,11 +243,9 @@ def test_open_breakers_of_one_caller_do_not_evict_those_of_another(monkeypatch: 
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
     world = World()
     for number in range(4):
-        for _ in range(5):
-            world.call(Verdict.SLOW, "ada", f"model:{number}")
+        world.calls(5, Verdict.SLOW, "ada", f"model:{number}")
     for number in range(100):
-        for _ in range(5):
-            world.call(Verdict.SLOW, "grace", f"model:other {number}")
+        world.calls(5, Verdict.SLOW, "grace", f"model:other {number}")
     assert len(world.breakers) == 10
     assert not any(world.admits("ada", f"model:{number}") for number in range(4))
 

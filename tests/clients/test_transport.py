@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,14 @@ import trustme
 
 from clients.transport import FRESH, AiohttpTransport, IdleConnectionDropped
 from tests.support.oddserver import Scripted, odd_server
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve, **options: Any) -> AsyncIterator[str]:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @asynccontextmanager
@@ -33,9 +42,8 @@ async def slow_server(tls: ssl.SSLContext | None) -> AsyncIterator[str]:
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve, ssl=tls) as url:
+        yield url.replace("http://127.0.0.1", f"{'https' if tls else 'http'}://localhost")
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -88,8 +96,8 @@ async def raw_server(answer: bytes, *, hold: bool = False) -> AsyncIterator[str]
             await left.wait()
         writer.transport.abort() if not answer else writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve) as url:
+        yield url
         left.set()
 
 
@@ -123,8 +131,7 @@ async def test_a_large_body_goes_out_whole() -> None:
         writer.close()
 
     transport = AiohttpTransport()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve) as url:
         assert (await httpx.AsyncClient(transport=transport).post(url, content=body)).status_code == 204
         await transport.aclose()
     assert b"content-length: 512000" in seen[0].lower()
@@ -140,8 +147,7 @@ async def test_a_body_that_the_server_does_not_read_is_a_write_timeout() -> None
         writer.transport.abort()
 
     transport = AiohttpTransport()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve, limit=1024) as url:
         client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(30, write=0.1))
         with pytest.raises(httpx.WriteTimeout):
             await client.post(url, content=b"x" * 64_000_000)
@@ -162,19 +168,14 @@ async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_call() -> None:
     seen: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            seen.append(head.lower())
-            writer.write(b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n")
-
-    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except asyncio.IncompleteReadError:
-            writer.close()
+        with suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                seen.append(head.lower())
+                writer.write(b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
 
     transport = AiohttpTransport()
-    async with await asyncio.start_server(quiet, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with listening(serve) as url:
         for _ in range(2):
             await transport.handle_async_request(httpx.Request("GET", url))
         await transport.aclose()
@@ -298,10 +299,8 @@ async def test_bytes_after_a_204_do_not_fail_it_and_its_connection_is_not_used_a
         writer.close()
 
     transport = AiohttpTransport()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        client = httpx.AsyncClient(
-            transport=transport, base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        )
+    async with listening(serve) as url:
+        client = httpx.AsyncClient(transport=transport, base_url=url)
         for _ in range(2):
             response = await client.delete("/")
             assert (response.status_code, response.content) == (204, b"")

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -20,6 +21,9 @@ from clients.origin import Origin
 from clients.transport import FRESH, IdleConnectionDropped
 from clients.upstream import Upstream
 from clients.wire import MAX_REFUSAL_BYTES
+
+Act = Callable[[httpx.Request], Awaitable[httpx.Response]]
+E = TypeVar("E", bound=BaseException)
 
 
 class Observer:
@@ -43,7 +47,7 @@ class Observer:
 class Wire(httpx.AsyncBaseTransport):
     """A transport that does what the test says."""
 
-    def __init__(self, act: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
+    def __init__(self, act: Act) -> None:
         self.act = act
         self.calls = 0
 
@@ -52,9 +56,7 @@ class Wire(httpx.AsyncBaseTransport):
         return await self.act(request)
 
 
-def guard(
-    act: Callable[[httpx.Request], Awaitable[httpx.Response]], **limits: float
-) -> tuple[Upstream, Wire, Observer]:
+def guard(act: Act, **limits: float) -> tuple[Upstream, Wire, Observer]:
     wire, observer = Wire(act), Observer()
     bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
     upstream = Upstream(
@@ -74,9 +76,16 @@ def scope(seconds: float = 5, caller: str | None = None) -> CallScope:
     return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=caller or str(uuid.uuid4()))
 
 
-def answering(status: int) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
+def answering(status: int = 200, **parts: Any) -> Act:
     async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=b"{}")
+        return httpx.Response(status, **(parts or {"content": b"{}"}))
+
+    return act
+
+
+def failing(error: Exception) -> Act:
+    async def act(_: httpx.Request) -> httpx.Response:
+        raise error
 
     return act
 
@@ -90,8 +99,27 @@ async def ask(upstream: Upstream, seconds: float = 5, caller: str | None = None)
     await upstream.request(scope(seconds, caller), Call("me", "/me"))
 
 
-async def read_stream(upstream: Upstream, call: Call, caller: str | None = None) -> bytes:
-    async with upstream.stream(scope(5, caller), call, opens_within=1) as answer:
+async def raised(kind: type[E] | tuple[type[E], ...], call: Awaitable[object]) -> E:
+    """The error of a call."""
+    with pytest.raises(kind) as caught:
+        await call
+    return caught.value
+
+
+async def made(wire: Wire, calls: int) -> None:
+    """Wait for calls."""
+    while wire.calls < calls:
+        await asyncio.sleep(0)
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read_stream(upstream: Upstream, call: Call, caller: str | None = None, *, opens_within: float = 1) -> bytes:
+    async with upstream.stream(scope(opens_within + 5, caller), call, opens_within=opens_within) as answer:
         return b"".join([chunk async for chunk in answer.chunks])
 
 
@@ -122,18 +150,16 @@ async def test_the_scope_and_the_credential_are_sent() -> None:
 
 
 async def test_no_call_is_made_after_the_deadline() -> None:
-    upstream, wire, observer = guard(answering(200))
-    with pytest.raises(UpstreamTimeout) as caught:
-        await ask(upstream, -1)
-    assert caught.value.reason == "DEADLINE"
+    upstream, wire, observer = guard(answering())
+    caught = await raised(UpstreamTimeout, ask(upstream, -1))
+    assert caught.reason == "DEADLINE"
     assert wire.calls == 0
     assert observer.outcomes == ["timeout"]
 
 
 async def test_a_timeout_counts_as_a_failure_of_the_part() -> None:
     upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
-    with pytest.raises(UpstreamTimeout):
-        await ask(upstream, 0.02)
+    await raised(UpstreamTimeout, ask(upstream, 0.02))
     assert parts(upstream) == {"me": "open"}
     assert observer.states == [("me", BreakerState.OPEN)]
     assert upstream.breakers.service_state is BreakerState.CLOSED
@@ -142,8 +168,7 @@ async def test_a_timeout_counts_as_a_failure_of_the_part() -> None:
 
 async def test_a_timeout_shorter_than_fair_does_not_count() -> None:
     upstream, _, _ = guard(forever, breaker_failures=1, fair=10)
-    with pytest.raises(UpstreamTimeout):
-        await ask(upstream, 0.02)
+    await raised(UpstreamTimeout, ask(upstream, 0.02))
     assert parts(upstream) == {}
 
 
@@ -151,12 +176,9 @@ async def test_a_timeout_of_a_model_counts_for_its_caller_alone() -> None:
     upstream, _, observer = guard(forever, breaker_failures=1, fair=0.01)
     call = Call("complete", "/complete", model="slow", model_work=True)
     for caller in ("a", "b", "c", "d"):
-        with pytest.raises(UpstreamTimeout) as caught:
-            async with upstream.stream(scope(5, caller), call, opens_within=0.05):
-                pass
-        assert caught.value.reason == "FIRST_TOKEN"
-    with pytest.raises(UpstreamTimeout):
-        await upstream.request(scope(0.05), call)
+        caught = await raised(UpstreamTimeout, read_stream(upstream, call, caller, opens_within=0.05))
+        assert caught.reason == "FIRST_TOKEN"
+    await raised(UpstreamTimeout, upstream.request(scope(0.05), call))
     [part] = upstream.breakers.parts()
     assert (part.part, part.callers) == ("model:slow", 5)
     assert (None, BreakerState.OPEN) not in observer.states
@@ -165,15 +187,11 @@ async def test_a_timeout_of_a_model_counts_for_its_caller_alone() -> None:
 async def test_a_5xx_that_refuses_the_call_is_a_refusal() -> None:
     upstream, _, observer = guard(answering(503), breaker_failures=1)
     call = Call("x", "/x", is_refusal=lambda answer: answer.body == b"{}")
-    with pytest.raises(UpstreamRejected) as caught:
-        await upstream.request(scope(), call)
-    with pytest.raises(UpstreamRejected):
-        async with upstream.stream(scope(), call, opens_within=1):
-            pass
-    assert caught.value.status == 503
+    caught = await raised(UpstreamRejected, upstream.request(scope(), call))
+    await raised(UpstreamRejected, read_stream(upstream, call))
+    assert caught.status == 503
     assert parts(upstream) == {}
-    with pytest.raises(UpstreamError):
-        await upstream.request(scope(), Call("x", "/x", is_refusal=lambda _: False))
+    await raised(UpstreamError, upstream.request(scope(), Call("x", "/x", is_refusal=lambda _: False)))
     assert parts(upstream) == {"x": "open"}
     assert observer.outcomes[:2] == ["rejected", "rejected"]
 
@@ -182,15 +200,13 @@ async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_n
     upstream, wire, _ = guard(answering(500), breaker_failures=2)
     gone = Call("chat", "/", model="gone", model_work=True, is_models_failure=lambda _: True)
     for caller in ("a", "b"):
-        with pytest.raises(UpstreamRejected):
-            await upstream.request(scope(5, caller), gone)
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await upstream.request(scope(5, "c"), gone)
-    assert (caught.value.reason, caught.value.http_status) == ("MODEL", 503)
-    assert caught.value.message == "Model gone keeps failing: its breaker is open. Retry in 1000 s."
-    assert caught.value.retry_after_seconds == pytest.approx(1000, abs=1)
+        await raised(UpstreamRejected, upstream.request(scope(5, caller), gone))
+    caught = await raised(UpstreamUnavailable, upstream.request(scope(5, "c"), gone))
+    assert (caught.reason, caught.http_status) == ("MODEL", 503)
+    assert caught.message == "Model gone keeps failing: its breaker is open. Retry in 1000 s."
+    assert caught.retry_after_seconds == pytest.approx(1000, abs=1)
     assert parts(upstream) == {"model:gone": "open"}
-    wire.act = answering(200)
+    wire.act = answering()
     await upstream.request(scope(5, "a"), replace(gone, model="alive"))
     await ask(upstream, caller="a")
 
@@ -199,31 +215,24 @@ async def test_model_calls_and_other_calls_have_slots_of_their_own() -> None:
     upstream, wire, _ = guard(forever, max_model_calls=1)
     model = Call("complete", "/complete", model_work=True)
     waiting = asyncio.create_task(upstream.request(scope(), model))
-    while wire.calls < 1:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable):
-        await upstream.request(scope(), model)
-    wire.act = answering(200)
+    await made(wire, 1)
+    await raised(UpstreamUnavailable, upstream.request(scope(), model))
+    wire.act = answering()
     await ask(upstream)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
+    await cancelled(waiting)
 
 
 async def test_a_full_bulkhead_refuses_and_cancelled_calls_leave_it() -> None:
     upstream, wire, observer = guard(forever, max_concurrent=2, breaker_failures=1)
     tasks = [asyncio.create_task(ask(upstream)) for _ in range(2)]
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await ask(upstream)
-    assert caught.value.reason == "BULKHEAD_FULL"
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await made(wire, 2)
+    caught = await raised(UpstreamUnavailable, ask(upstream))
+    assert caught.reason == "BULKHEAD_FULL"
+    await cancelled(*tasks)
     assert upstream.is_idle
     assert parts(upstream) == {}
     assert observer.outcomes == ["unavailable", "cancelled", "cancelled"]
-    wire.act = answering(200)
+    wire.act = answering()
     await asyncio.gather(ask(upstream), ask(upstream))
 
 
@@ -233,24 +242,21 @@ async def test_one_caller_has_a_share_of_the_slots(model_work: bool) -> None:
     greedy, modest = replace(scope(), caller="greedy"), replace(scope(), caller="modest")
     call = Call("me", "/me", model_work=model_work)
     tasks = [asyncio.create_task(upstream.request(greedy, call)) for _ in range(2)]
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    wire.act = answering(200)
+    await made(wire, 2)
+    wire.act = answering()
     late = asyncio.create_task(upstream.request(greedy, call))
     assert (await upstream.request(modest, call)).status == 200
     if model_work:
-        with pytest.raises(UpstreamUnavailable) as caught:
-            await late
-        assert caught.value.reason == "BULKHEAD_FULL"
+        caught = await raised(UpstreamUnavailable, late)
+        assert caught.reason == "BULKHEAD_FULL"
     else:  # waits for its own, past the time that it would wait for others
-        with pytest.raises(UpstreamTimeout) as out_of_time:
-            await upstream.request(replace(greedy, deadline=time.monotonic() + 0.2), call)
-        assert out_of_time.value.reason == "DEADLINE"
+        out_of_time = await raised(
+            UpstreamTimeout, upstream.request(replace(greedy, deadline=time.monotonic() + 0.2), call)
+        )
+        assert out_of_time.reason == "DEADLINE"
         tasks[0].cancel()
         assert (await late).status == 200
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancelled(*tasks)
     assert upstream.is_idle
 
 
@@ -258,24 +264,18 @@ async def test_calls_of_letta_have_slots_of_their_own() -> None:
     upstream, wire, _ = guard(forever, max_concurrent=1, max_model_calls=1, max_letta_calls=1)
     model = Call("chat.completions", "/", model_work=True)
     tasks = [asyncio.create_task(ask(upstream)), asyncio.create_task(upstream.request(scope(), model))]
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    wire.act = answering(200)
+    await made(wire, 2)
+    wire.act = answering()
     from_letta = replace(scope(), origin=Origin.LETTA)
     for call in (model, Call("me", "/me")):
-        with pytest.raises(UpstreamUnavailable):
-            await upstream.request(scope(), call)
+        await raised(UpstreamUnavailable, upstream.request(scope(), call))
         assert (await upstream.request(from_letta, call)).status == 200
     wire.act = forever
     tasks.append(asyncio.create_task(upstream.request(from_letta, model)))
-    while wire.calls < 5:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable) as caught:  # bounded as well
-        await upstream.request(from_letta, model)
-    assert caught.value.reason == "BULKHEAD_FULL"
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await made(wire, 5)
+    caught = await raised(UpstreamUnavailable, upstream.request(from_letta, model))  # bounded as well
+    assert caught.reason == "BULKHEAD_FULL"
+    await cancelled(*tasks)
 
 
 @pytest.mark.parametrize(("status", "counts"), [(500, True), (503, True), (404, False), (401, False), (408, False)])
@@ -297,21 +297,17 @@ async def test_what_does_not_count_as_a_failure(status: int) -> None:
 
 async def test_half_open_admits_one_trial_call_and_another_after_a_cancelled_one() -> None:
     upstream, wire, _ = guard(answering(500), breaker_failures=1, breaker_reset=0.001)
-    with pytest.raises(UpstreamError):
-        await ask(upstream, caller="a")
+    await raised(UpstreamError, ask(upstream, caller="a"))
     await asyncio.sleep(0.002)
     wire.act = forever
     trial = asyncio.create_task(ask(upstream, caller="a"))
-    while wire.calls < 2:
-        await asyncio.sleep(0)
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await ask(upstream, caller="a")
-    assert caught.value.reason == "BREAKER_OPEN"
-    assert caught.value.message == "AMS (me) keeps failing: its breaker is open. Retry in 1 s."
-    trial.cancel()
-    await asyncio.gather(trial, return_exceptions=True)
+    await made(wire, 2)
+    caught = await raised(UpstreamUnavailable, ask(upstream, caller="a"))
+    assert caught.reason == "BREAKER_OPEN"
+    assert caught.message == "AMS (me) keeps failing: its breaker is open. Retry in 1 s."
+    await cancelled(trial)
     assert parts(upstream) == {"me": "half-open"}
-    wire.act = answering(200)
+    wire.act = answering()
     await ask(upstream, caller="a")
     assert parts(upstream) == {}
 
@@ -325,11 +321,9 @@ async def test_an_outcome_from_before_a_change_of_state_does_not_count() -> None
 
     upstream, wire, _ = guard(late, breaker_failures=1)
     slow = asyncio.create_task(ask(upstream, caller="a"))
-    while wire.calls < 1:
-        await asyncio.sleep(0)
+    await made(wire, 1)
     wire.act = answering(500)
-    with pytest.raises(UpstreamError):
-        await ask(upstream, caller="a")
+    await raised(UpstreamError, ask(upstream, caller="a"))
     release.set()
     await slow
     assert parts(upstream) == {"me": "open"}
@@ -345,30 +339,21 @@ async def test_an_outcome_from_before_a_change_of_state_does_not_count() -> None
     ],
 )
 async def test_each_transport_error_has_its_reason_and_a_safe_message(error: Exception, reason: str) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise error
-
-    upstream, _, _ = guard(act)
-    with pytest.raises((UpstreamError, UpstreamTimeout, UpstreamUnavailable)) as caught:
-        await ask(upstream)
-    assert caught.value.reason == reason
-    assert "secret" not in caught.value.message
-    assert "their words" not in caught.value.message
+    upstream, _, _ = guard(failing(error))
+    caught = await raised((UpstreamError, UpstreamTimeout, UpstreamUnavailable), ask(upstream))
+    assert caught.reason == reason
+    assert "secret" not in caught.message
+    assert "their words" not in caught.message
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError(""), httpx.ConnectTimeout("")])
 async def test_failed_connections_open_the_breaker_for_all_callers(error: Exception) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise error
-
-    upstream, wire, observer = guard(act)
+    upstream, wire, observer = guard(failing(error))
     for _ in range(5):
-        with pytest.raises(UpstreamUnavailable):
-            await ask(upstream, caller="a")
-    with pytest.raises(UpstreamUnavailable) as caught:
-        await upstream.request(scope(5, "b"), Call("other", "/"))
-    assert caught.value.reason == "BREAKER_OPEN"
-    assert caught.value.message == "AMS keeps failing: its breaker is open. Retry in 1000 s."
+        await raised(UpstreamUnavailable, ask(upstream, caller="a"))
+    caught = await raised(UpstreamUnavailable, upstream.request(scope(5, "b"), Call("other", "/")))
+    assert caught.reason == "BREAKER_OPEN"
+    assert caught.message == "AMS keeps failing: its breaker is open. Retry in 1000 s."
     assert wire.calls == 5
     assert parts(upstream) == {}
     assert observer.states == [(None, BreakerState.OPEN)]
@@ -383,15 +368,13 @@ class Cut(httpx.AsyncByteStream):
 
 
 async def test_a_stream_that_breaks_off_counts_as_a_failure() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Cut(), headers={"content-type": "text/event-stream"})
-
-    upstream, _, observer = guard(act, breaker_failures=3)
+    upstream, _, observer = guard(
+        answering(stream=Cut(), headers={"content-type": "text/event-stream"}), breaker_failures=3
+    )
     call = Call("send", "/", "POST", model_work=True, subject="agent-1")
     for _ in range(3):
-        with pytest.raises(UpstreamError) as caught:
-            await read_stream(upstream, call, "a")
-        assert caught.value.reason == "CUT"
+        caught = await raised(UpstreamError, read_stream(upstream, call, "a"))
+        assert caught.reason == "CUT"
     assert parts(upstream) == {"send:agent-1": "open"}
     assert observer.outcomes == ["error"] * 3
 
@@ -399,49 +382,36 @@ async def test_a_stream_that_breaks_off_counts_as_a_failure() -> None:
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 async def test_a_redirect_is_an_error_that_names_the_setting(status: int) -> None:
     upstream, _, observer = guard(answering(status))
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert caught.value.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
-    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
-    with pytest.raises(UpstreamError) as streamed:
-        async with upstream.stream(scope(), Call("x", "/"), opens_within=1):
-            pass
-    assert streamed.value.message == caught.value.message
-    with pytest.raises(UpstreamError) as pinged:
-        await upstream.ping(scope(), "/health")
-    assert pinged.value.message == caught.value.message
+    caught = await raised(UpstreamError, ask(upstream))
+    assert caught.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
+    assert (caught.reason, caught.retryable) == ("STATUS", False)
+    streamed = await raised(UpstreamError, read_stream(upstream, Call("x", "/")))
+    assert streamed.message == caught.message
+    pinged = await raised(UpstreamError, upstream.ping(scope(), "/health"))
+    assert pinged.message == caught.message
     assert observer.outcomes == ["error", "error"]
 
 
 @pytest.mark.parametrize("status", [101, 304])
 async def test_an_unexpected_status_is_an_error(status: int) -> None:
     upstream, _, _ = guard(answering(status))
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
+    caught = await raised(UpstreamError, ask(upstream))
+    assert (caught.reason, caught.retryable) == ("STATUS", False)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_5xx_keeps_its_retry_after(status: int) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, headers={"Retry-After": "7"})
-
-    upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert (caught.value.retry_after_seconds, caught.value.retryable) == (7, True)
+    upstream, _, _ = guard(answering(status, headers={"Retry-After": "7"}))
+    caught = await raised(UpstreamError, ask(upstream))
+    assert (caught.retry_after_seconds, caught.retryable) == (7, True)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b"not json", b"\xff"])
 async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=body)
-
-    upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamError) as caught:
-        await upstream.ping(scope(), "/health")
-    assert caught.value.reason == "DECODE"
-    assert "AMS_BASE_URL" in caught.value.message
+    upstream, _, _ = guard(answering(content=body))
+    caught = await raised(UpstreamError, upstream.ping(scope(), "/health"))
+    assert caught.reason == "DECODE"
+    assert "AMS_BASE_URL" in caught.message
 
 
 @pytest.mark.parametrize(
@@ -456,32 +426,25 @@ async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None
 async def test_an_answer_that_is_not_a_stream_of_events_is_an_error(
     status: int, media_type: str | None, body: bytes
 ) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=body, headers={"content-type": media_type} if media_type else {})
-
-    upstream, _, _ = guard(act, breaker_failures=1)
-    with pytest.raises(UpstreamError) as caught:
-        async with upstream.stream(scope(), Call("x", "/"), opens_within=1):
-            pass
-    assert (caught.value.reason, caught.value.retryable) == ("DECODE", False)
+    upstream, _, _ = guard(
+        answering(status, content=body, headers={"content-type": media_type} if media_type else {}), breaker_failures=1
+    )
+    caught = await raised(UpstreamError, read_stream(upstream, Call("x", "/")))
+    assert (caught.reason, caught.retryable) == ("DECODE", False)
     assert parts(upstream) == {"x": "open"}
 
 
 async def test_a_check_finds_an_error_with_status_200() -> None:
-    upstream, _, _ = guard(answering(200), breaker_failures=1)
+    upstream, _, _ = guard(answering(), breaker_failures=1)
     call = Call("x", "/", check=lambda answer: Answer(429, answer.headers, answer.body))
-    with pytest.raises(UpstreamRejected) as caught:
-        await upstream.request(scope(), call)
-    assert caught.value.status == 429
+    caught = await raised(UpstreamRejected, upstream.request(scope(), call))
+    assert caught.status == 429
     assert parts(upstream) == {}
 
 
 async def test_a_compressed_answer_is_decoded_whole_and_streamed() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
-        return httpx.Response(200, stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers)
-
-    upstream, _, _ = guard(act)
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    upstream, _, _ = guard(answering(stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers))
     assert (await upstream.request(scope(), Call("x", "/"))).body == b"data: {}\n\n"
     assert await read_stream(upstream, Call("x", "/")) == b"data: {}\n\n"
 
@@ -499,20 +462,14 @@ class Pieces(httpx.AsyncByteStream):
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip", "deflate"])
 async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        headers = {"content-type": "text/event-stream", "content-encoding": encoding}
-        return httpx.Response(200, stream=Pieces(b"\xff\xff\xff\xff"), headers=headers)
-
-    upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert caught.value.reason == "DECODE"
-    with pytest.raises(UpstreamError) as streamed:
-        await read_stream(upstream, Call("x", "/"))
-    assert streamed.value.reason == "DECODE"
-    with pytest.raises(UpstreamError) as pinged:
-        await upstream.ping(scope(), "/health")
-    assert pinged.value.reason == "DECODE"
+    headers = {"content-type": "text/event-stream", "content-encoding": encoding}
+    upstream, _, _ = guard(answering(stream=Pieces(b"\xff\xff\xff\xff"), headers=headers))
+    caught = await raised(UpstreamError, ask(upstream))
+    assert caught.reason == "DECODE"
+    streamed = await raised(UpstreamError, read_stream(upstream, Call("x", "/")))
+    assert streamed.reason == "DECODE"
+    pinged = await raised(UpstreamError, upstream.ping(scope(), "/health"))
+    assert pinged.reason == "DECODE"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
@@ -531,19 +488,14 @@ async def test_only_a_read_is_repeated_after_a_dropped_connection(method: str) -
         await upstream.request(scope(), call)
         assert (fresh, observer.repeated, observer.outcomes) == ([False, True], ["x"], ["ok"])
         return
-    with pytest.raises(UpstreamError) as caught:
-        await upstream.request(scope(), call)
-    assert caught.value.reason == "CUT"
+    caught = await raised(UpstreamError, upstream.request(scope(), call))
+    assert caught.reason == "CUT"
     assert (fresh, observer.repeated) == ([False], [])
 
 
 async def test_a_read_is_repeated_once() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise IdleConnectionDropped("")
-
-    upstream, wire, _ = guard(act)
-    with pytest.raises(UpstreamError):
-        await ask(upstream)
+    upstream, wire, _ = guard(failing(IdleConnectionDropped("")))
+    await raised(UpstreamError, ask(upstream))
     assert wire.calls == 2
 
 
@@ -577,10 +529,7 @@ async def answered(
     stream = Counted(body)
     headers = {"content-encoding": encoding} | ({"content-length": str(len(body))} if length else {})
 
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers=headers, stream=stream)
-
-    upstream, _, _ = guard(act, max_bytes=MOST)
+    upstream, _, _ = guard(answering(headers=headers, stream=stream), max_bytes=MOST)
     try:
         return (await upstream.request(scope(30), Call("x", "/", size=size))).body, stream.sent
     except UpstreamError as error:
@@ -610,10 +559,7 @@ async def test_an_answer_has_as_many_values_as_its_bound_and_no_more(size: Answe
     bounds = {"max_bytes": 10 * most * size.share}
 
     async def read(count: int) -> bytes | str | None:
-        async def act(_: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, stream=Counted((mark * count).ljust(100_000)))
-
-        upstream, _, _ = guard(act, **bounds)
+        upstream, _, _ = guard(answering(stream=Counted((mark * count).ljust(100_000))), **bounds)
         try:
             return (await upstream.request(scope(30), Call("x", "/", size=size))).body
         except UpstreamError as error:
@@ -626,13 +572,9 @@ async def test_an_answer_has_as_many_values_as_its_bound_and_no_more(size: Answe
 @pytest.mark.bound("upstream-refusal")
 async def test_a_refusals_body_is_read_at_its_bound_and_not_past_it() -> None:
     async def refused(length: int) -> bytes:
-        async def act(_: httpx.Request) -> httpx.Response:
-            return httpx.Response(400, stream=Counted(b"x" * length))
-
-        upstream, _, _ = guard(act)
-        with pytest.raises(UpstreamRejected) as rejected:
-            await upstream.request(scope(30), Call("x", "/"))
-        return rejected.value.body
+        upstream, _, _ = guard(answering(400, stream=Counted(b"x" * length)))
+        rejected = await raised(UpstreamRejected, upstream.request(scope(30), Call("x", "/")))
+        return rejected.body
 
     assert await refused(MAX_REFUSAL_BYTES) == b"x" * MAX_REFUSAL_BYTES
     assert await refused(MAX_REFUSAL_BYTES + 1) == b""
@@ -649,15 +591,11 @@ def test_a_list_has_as_many_records_as_its_bound_and_no_more() -> None:
 
 
 async def test_too_large_answers_do_not_open_a_breaker() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Endless())
-
-    upstream, wire, observer = guard(act, max_bytes=MOST)
+    upstream, wire, observer = guard(answering(stream=Endless()), max_bytes=MOST)
     for _ in range(12):
-        with pytest.raises(UpstreamError) as caught:
-            await upstream.request(scope(30), Call("x", "/"))
-        assert caught.value.reason == "TOO_LARGE"
-        assert caught.value.unconfirmed
+        caught = await raised(UpstreamError, upstream.request(scope(30), Call("x", "/")))
+        assert caught.reason == "TOO_LARGE"
+        assert caught.unconfirmed
     assert (wire.calls, observer.states) == (12, [])
 
 
@@ -668,25 +606,15 @@ async def test_a_slow_body_ends_at_the_deadline() -> None:
                 yield b" "
                 await asyncio.sleep(0.001)
 
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Dripping())
-
-    upstream, _, _ = guard(act)
-    with pytest.raises(UpstreamTimeout) as caught:
-        await upstream.request(scope(0.2), Call("x", "/"))
-    assert caught.value.reason == "DEADLINE"
+    upstream, _, _ = guard(answering(stream=Dripping()))
+    caught = await raised(UpstreamTimeout, upstream.request(scope(0.2), Call("x", "/")))
+    assert caught.reason == "DEADLINE"
 
 
 async def test_a_refusal_whose_body_has_no_end_is_a_refusal() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, headers={"retry-after": "7"}, stream=Endless())
-
-    upstream, _, _ = guard(act)
+    upstream, _, _ = guard(answering(429, headers={"retry-after": "7"}, stream=Endless()))
     call = Call("x", "/")
-    with pytest.raises(UpstreamRejected) as whole:
-        await upstream.request(scope(30), call)
-    with pytest.raises(UpstreamRejected) as streamed:
-        async with upstream.stream(scope(30), call, opens_within=30):
-            pass
-    for refused in (whole.value, streamed.value):
+    whole = await raised(UpstreamRejected, upstream.request(scope(30), call))
+    streamed = await raised(UpstreamRejected, read_stream(upstream, call, opens_within=30))
+    for refused in (whole, streamed):
         assert (refused.status, refused.headers["retry-after"], refused.body) == (429, "7", b"")
