@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from clients.breaker import Breaker, BreakerState, Entry
 from clients.window import OpeningRule, Outcome
@@ -75,13 +76,10 @@ class Breakers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures = failures
-        self._window_seconds = window_seconds
-        self._reset_seconds = reset_seconds
         self._on_change = on_change
-        self._clock = clock
-        self._service = self._make(
-            None, OpeningRule(failures=failures, callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS)
-        )
+        self._new = partial(Breaker, window_seconds=window_seconds, reset_seconds=reset_seconds, clock=clock)
+        of_service = OpeningRule(failures=failures, callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS)
+        self._service = self._make(None, of_service)
         self._parts: dict[_Key, Breaker] = {}
 
     @property
@@ -144,13 +142,7 @@ class Breakers:
         del self._parts[next(closed, None) or next(own, None) or next(iter(self._parts))]
 
     def _make(self, part: str | None, rule: OpeningRule) -> Breaker:
-        return Breaker(
-            rule,
-            window_seconds=self._window_seconds,
-            reset_seconds=self._reset_seconds,
-            clock=self._clock,
-            on_change=lambda state: self._on_change(part, state),
-        )
+        return self._new(rule, on_change=lambda state: self._on_change(part, state))
 
 
 class Permit:

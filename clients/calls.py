@@ -84,8 +84,7 @@ class Call:
         operation: its name in metrics, from a closed set.
         path: from the service's base URL; ids in it have been checked.
         json: a body to encode; ``content`` is a body in bytes.
-        subject: the id of the agent, conversation, run or template that it concerns, or empty.
-        model: the name of the model that it concerns, or empty.
+        subject, model: the id of the object, and the name of the model, that it concerns, or empty.
         model_work: whether it waits for a model. Such calls have a bulkhead of their own, and a timeout of one does not
             count as a failure of the service.
         is_refusal: whether a 5xx refuses this call and does not report a failure of the service.
@@ -133,7 +132,6 @@ class UpstreamLimits:
         write: to write one piece of a body.
         queue: how long a call queues while no other call of its caller is admitted.
         breaker_failures: the least failures, and half of all calls at least, that open a breaker.
-        breaker_window: how long a failure counts.
     """
 
     max_concurrent: int = 256

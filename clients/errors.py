@@ -35,9 +35,7 @@ class GatewayError(Exception):
 
     Attributes:
         http_status: the status of an HTTP answer that carries nothing but this error.
-        message: a sentence that is safe to show.
         reason: the cause within the code.
-        service: the upstream concerned.
         retryable: whether the same request can succeed later; by default the class decides.
         details: further safe facts for ``extensions`` (``{"runId": …}``).
     """

@@ -19,10 +19,6 @@ from clients.retry_after import retry_after_seconds
 _JSON = msgspec.json.Decoder()
 
 
-def _setting(service: Service) -> str:
-    return f"{service.value.upper()}_BASE_URL"
-
-
 def of_wire(
     service: Service, error: Exception, timeout_reason: Reason = Reason.DEADLINE, *, sent: bool = True
 ) -> GatewayError:
@@ -64,7 +60,7 @@ def of_status(service: Service, answer: Answer) -> UpstreamError:
         message, wait = f"{name} failed with status {answer.status}.", retry_after_seconds(answer.headers)
         return UpstreamError(message, reason=Reason.STATUS, service=service, retry_after_seconds=wait)
     happened = "redirects with" if is_redirect(answer.status) else "answers with the unexpected"
-    message = f"{name} {happened} status {answer.status}. Check {_setting(service)}."
+    message = f"{name} {happened} status {answer.status}. Check {service.value.upper()}_BASE_URL."
     return UpstreamError(message, reason=Reason.STATUS, service=service, can_retry=False)
 
 
@@ -75,7 +71,9 @@ def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
     try:
         _JSON.decode(answer.body)
     except UNREADABLE:
-        message = f"{display_name(service)}'s answer to the health check is not JSON. Check {_setting(service)}."
+        message = (
+            f"The health check of {display_name(service)} returns no JSON. Check {service.value.upper()}_BASE_URL."
+        )
         return UpstreamError(message, reason=Reason.DECODE, service=service, can_retry=False)
     return None
 

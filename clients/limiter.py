@@ -86,7 +86,8 @@ class MemoryLimiter:
             for counter, charge in zip(counters, charges, strict=True):
                 counter.add(charge.cost)
                 if charge.cost > 0:
-                    self._keep(user, charge.budget, counter)
+                    self._counters[user, charge.budget.name] = counter
+                    self._counters.move_to_end((user, charge.budget.name))
         self._sweep(now)
         standings = (
             counter.standing(charge.budget, now, wait)
@@ -100,10 +101,6 @@ class MemoryLimiter:
         counter = self._counters.get((user, budget.name)) or _Counter(window, now // window)
         counter.move(now)
         return counter
-
-    def _keep(self, user: str, budget: Budget, counter: _Counter) -> None:
-        self._counters[user, budget.name] = counter
-        self._counters.move_to_end((user, budget.name))
 
     def _sweep(self, now: int) -> None:
         """Remove counters at 0, the least recently used first."""

@@ -45,7 +45,6 @@ class ErrorFrame(msgspec.Struct, frozen=True):
         waits_for_approval: the message was not processed, since the agent waits for a decision (Letta 0.16.8).
         lost_image: the message was not processed, since an image's URL cannot be read.
         unpaid: the model answered 402.
-        too_long: the messages are longer than the model's context.
     """
 
     error_type: str

@@ -88,7 +88,7 @@ class _Spoken(MessageRecord, kw_only=True):
 
     @property
     def text(self) -> str | None:
-        """The text of the message, if it has any."""
+        """See ``MessageRecord``."""
         return text_of(self.content)
 
 

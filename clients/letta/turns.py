@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable
@@ -23,12 +23,11 @@ NO_REDIS_SECONDS = 60.0
 """How long no background run is requested after Letta reported that it has no Redis."""
 
 
-class LettaTurn:
+class LettaTurn(NamedTuple):
     """An opened stream of one turn. ``background``: Letta can stream it again by ``seq_id``."""
 
-    def __init__(self, frames: AsyncIterator[Frame], *, background: bool) -> None:
-        self.frames = frames
-        self.background = background
+    frames: AsyncIterator[Frame]
+    background: bool
 
 
 class TurnCalls(ServiceClient):

@@ -4,7 +4,7 @@ The modules of this package decode what LiteLLM sends. Other packages import fro
 """
 
 from clients.litellm.activity import Counts, UsageLine, summed
-from clients.litellm.answers import Embeddings, ModelAnswer
+from clients.litellm.answers import ModelAnswer
 from clients.litellm.client import LiteLLM
 from clients.litellm.completions import CompletionStream, Done, Piece, Unreadable
 from clients.litellm.embeddings import EmbeddingRecord
@@ -17,7 +17,6 @@ __all__ = [
     "Counts",
     "Done",
     "EmbeddingRecord",
-    "Embeddings",
     "KeyInfo",
     "LiteLLM",
     "ModelAnswer",

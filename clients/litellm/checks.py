@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from clients.calls import Answer
-from clients.decode import UNREADABLE, Records, undecodable
+from clients.decode import UNREADABLE, undecodable
 from clients.errors import Service
-from clients.litellm.fields import with_whole_pairs
+from clients.litellm.fields import Listed, with_whole_pairs
 from clients.litellm.refusals import error_in
 
 
@@ -34,10 +34,6 @@ class _Vectors(msgspec.Struct):
     data: list[dict[str, msgspec.Raw]]
 
 
-class _Listed(msgspec.Struct):
-    data: Records[msgspec.Raw]
-
-
 class _Model(msgspec.Struct):
     id: str
 
@@ -45,7 +41,7 @@ class _Model(msgspec.Struct):
 _REQUEST = msgspec.json.Decoder(_Request)
 _WHOLE = msgspec.json.Decoder(_Whole)
 _VECTORS = msgspec.json.Decoder(_Vectors)
-_LISTED = msgspec.json.Decoder(_Listed)
+_LISTED = msgspec.json.Decoder(Listed[msgspec.Raw])
 _MODEL = msgspec.json.Decoder(_Model)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _BOM = b"\xef\xbb\xbf"

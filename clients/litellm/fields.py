@@ -10,11 +10,11 @@ import json
 import re
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from clients.decode import UNREADABLE, undecodable
+from clients.decode import UNREADABLE, Records, undecodable
 from clients.errors import Service
 from clients.litellm.money import dollars
 
@@ -30,6 +30,13 @@ _ESCAPED_PAIR = re.compile(
 
 Object = dict[str, Any]
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
+
+
+class Listed(msgspec.Struct, Generic[T]):
+    """A list in OpenAI's form, which LiteLLM's own lists have too."""
+
+    data: Records[T]
 
 
 def json_object(data: bytes) -> Object | None:

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import msgspec
 
-from clients.decode import UNREADABLE, OpenEnum, Records, decode
+from clients.decode import UNREADABLE, OpenEnum, decode
 from clients.errors import Service
-from clients.litellm.fields import Object, as_object, count, tolerant
+from clients.litellm.fields import Listed, Object, as_object, count, tolerant
 from clients.litellm.money import per_million
 
 
@@ -123,21 +123,9 @@ class _WireDeployment(msgspec.Struct):
     model_info: ModelDetails = msgspec.field(default_factory=ModelDetails)
 
 
-class _WireGroups(msgspec.Struct):
-    data: Records[ModelRecord]
-
-
-class _WireDeployments(msgspec.Struct):
-    data: Records[_WireDeployment]
-
-
-class _WireObjects(msgspec.Struct):
-    data: Records[Object]
-
-
-GROUPS = msgspec.json.Decoder(_WireGroups)
-DETAILS = msgspec.json.Decoder(_WireDeployments)
-_OBJECTS = msgspec.json.Decoder(_WireObjects)
+GROUPS = msgspec.json.Decoder(Listed[ModelRecord])
+DETAILS = msgspec.json.Decoder(Listed[_WireDeployment])
+_OBJECTS = msgspec.json.Decoder(Listed[Object])
 
 
 def decode_models(body: bytes) -> list[ModelRecord]:

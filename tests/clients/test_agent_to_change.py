@@ -30,6 +30,6 @@ def test_another_model_in_a_config(config: dict[str, Any], expected: dict[str, A
     assert AgentToChange(llm_config=config).with_model("new/er", context=800, output=90) == expected
 
 
-def test_a_model_that_tells_no_limits_leaves_them() -> None:
+def test_a_model_without_limits_leaves_them() -> None:
     config = AgentToChange(llm_config={"context_window": 9000}).with_model("new", context=None, output=None)
     assert config["context_window"] == 9000

@@ -48,8 +48,12 @@ class World:
         return self.call(None, caller, part)
 
 
-def test_five_failures_open_the_part_for_their_caller_alone() -> None:
-    world = World()
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_five_failures_open_the_part_for_their_caller_alone(world: World) -> None:
     for verdict in (Verdict.FAILED, Verdict.PART_FAILED) * 2:
         assert world.call(verdict)
     assert world.admits()
@@ -65,8 +69,7 @@ def test_five_failures_open_the_part_for_their_caller_alone() -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.PART_FAILED])
-def test_failures_of_two_callers_open_the_part_for_all(verdict: Verdict) -> None:
-    world = World()
+def test_failures_of_two_callers_open_the_part_for_all(world: World, verdict: Verdict) -> None:
     for caller in ("a", "b", "a", "b", "a"):
         assert world.call(verdict, caller)
     assert not world.admits("c")
@@ -74,8 +77,7 @@ def test_failures_of_two_callers_open_the_part_for_all(verdict: Verdict) -> None
     assert world.breakers.parts()[0].callers is None
 
 
-def test_many_failures_of_one_caller_and_one_of_another_do_not_open_the_part_for_all() -> None:
-    world = World()
+def test_many_failures_of_one_caller_and_one_of_another_do_not_open_the_part_for_all(world: World) -> None:
     world.call(Verdict.FAILED, "b")
     world.calls(9, Verdict.OK, "b")
     world.calls(50, Verdict.FAILED, "a")
@@ -83,8 +85,7 @@ def test_many_failures_of_one_caller_and_one_of_another_do_not_open_the_part_for
     assert world.admits("c")
 
 
-def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed() -> None:
-    world = World()
+def test_one_caller_counts_for_about_half_of_the_failures_if_two_are_required(world: World) -> None:
     world.calls(5, Verdict.FAILED, "a")
     world.call(Verdict.FAILED, "b")
     assert world.admits("b")
@@ -93,8 +94,7 @@ def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed()
     assert not world.admits("c")
 
 
-def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone() -> None:
-    world = World()
+def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone(world: World) -> None:
     for caller in "abcdef":
         world.calls(5, Verdict.SLOW, caller)
     assert not world.admits("a")
@@ -102,8 +102,7 @@ def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone() -> None:
     assert world.breakers.service_state is BreakerState.CLOSED
 
 
-def test_failed_connections_of_one_caller_open_the_service() -> None:
-    world = World()
+def test_failed_connections_of_one_caller_open_the_service(world: World) -> None:
     for _ in range(5):
         assert world.call(Verdict.UNREACHABLE)
     assert not world.admits("b", part="q")
@@ -111,8 +110,7 @@ def test_failed_connections_of_one_caller_open_the_service() -> None:
     assert len(world.breakers) == 0
 
 
-def test_failures_of_three_callers_in_two_operations_open_the_service() -> None:
-    world = World()
+def test_failures_of_three_callers_in_two_operations_open_the_service(world: World) -> None:
     for caller in "abcdef":
         world.call(Verdict.FAILED, caller, part=f"agent:{caller}", operation="agent")
     assert world.breakers.service_state is BreakerState.CLOSED
@@ -122,10 +120,9 @@ def test_failures_of_three_callers_in_two_operations_open_the_service() -> None:
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_a_working_operation_keeps_the_service_closed(works: bool) -> None:
-    world = World()
+def test_a_working_operation_keeps_the_service_closed(world: World, works: bool) -> None:
     for caller in "abc":
-        world.call(Verdict.OK, caller, part="chat")  # before anything failed: says nothing of the present
+        world.call(Verdict.OK, caller, part="chat")  # before the first failure: does not count
     for caller in "abcdef":
         for part in ("models", "model.details"):
             world.call(Verdict.FAILED, caller, part=part)
@@ -135,8 +132,7 @@ def test_a_working_operation_keeps_the_service_closed(works: bool) -> None:
     assert not world.admits("z", part="models")
 
 
-def test_failures_of_one_model_do_not_open_the_service() -> None:
-    world = World()
+def test_failures_of_one_model_do_not_open_the_service(world: World) -> None:
     for caller in "abcdef" * 3:
         world.call(Verdict.FAILED, caller, part="model:m")
     assert world.breakers.service_state is BreakerState.CLOSED
@@ -144,7 +140,7 @@ def test_failures_of_one_model_do_not_open_the_service() -> None:
 
 @pytest.mark.parametrize(("failing", "opens"), [(10, True), (6, True), (5, True), (4, False)])
 def test_a_failure_rate_opens_and_one_success_does_not_reset_it(failing: int, opens: bool) -> None:
-    """So many of each ten calls fail, spread evenly."""
+    """``failing`` of each ten calls fail, spread evenly."""
     for verdict in (Verdict.FAILED, Verdict.UNREACHABLE):
         world = World()
         admitted = 0
@@ -155,16 +151,14 @@ def test_a_failure_rate_opens_and_one_success_does_not_reset_it(failing: int, op
         assert (admitted < 100) is opens
 
 
-def test_failures_expire() -> None:
-    world = World()
+def test_failures_expire(world: World) -> None:
     world.calls(4, Verdict.FAILED)
     world.now += WINDOW + 1
     world.calls(4, Verdict.FAILED)
     assert world.admits()
 
 
-def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> None:
-    world = World()
+def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success(world: World) -> None:
     for _ in range(5):
         permit = world.enter()
         permit.report(Verdict.OK)
@@ -173,8 +167,7 @@ def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> Non
     assert not world.admits()
 
 
-def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
-    world = World()
+def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again(world: World) -> None:
     world.calls(5, Verdict.FAILED)
     world.now += RESET
     assert world.breakers.parts()[0].state is BreakerState.HALF_OPEN
@@ -187,8 +180,7 @@ def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
     assert world.changes == [("p", state) for state in ("open", "half-open", "open", "half-open", "closed")]
 
 
-def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one() -> None:
-    world = World()
+def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one(world: World) -> None:
     world.calls(5, Verdict.UNREACHABLE)
     world.now += RESET
     slow = world.enter()
@@ -199,8 +191,7 @@ def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one(
     assert world.admits("b")
 
 
-def test_a_call_that_another_breaker_refuses_is_no_trial_call() -> None:
-    world = World()
+def test_a_call_that_another_breaker_refuses_is_not_a_trial_call(world: World) -> None:
     world.calls(5, Verdict.UNREACHABLE)
     world.now += RESET
     world.calls(20, Verdict.FAILED)  # none is admitted
@@ -209,8 +200,7 @@ def test_a_call_that_another_breaker_refuses_is_no_trial_call() -> None:
     assert world.breakers.service_state is BreakerState.CLOSED
 
 
-def test_one_caller_does_not_reopen_a_breaker_for_all() -> None:
-    world = World()
+def test_one_caller_does_not_reopen_a_breaker_for_all(world: World) -> None:
     for caller in ("a", "b", "a", "b", "a"):
         world.call(Verdict.FAILED, caller)
     world.now += RESET
@@ -219,8 +209,7 @@ def test_one_caller_does_not_reopen_a_breaker_for_all() -> None:
     assert world.breakers.parts() == []
 
 
-def test_breakers_of_unused_parts_expire() -> None:
-    world = World()
+def test_breakers_of_unused_parts_expire(world: World) -> None:
     world.calls(5, Verdict.FAILED)
     world.now += RESET + WINDOW + 1
     assert world.breakers.parts() == []
@@ -228,9 +217,10 @@ def test_breakers_of_unused_parts_expire() -> None:
 
 
 @pytest.mark.bound("breaker-parts")
-def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
-    world = World()
     world.calls(5, Verdict.FAILED, part="open")
     for number in range(100):
         world.call(Verdict.FAILED, part=f"agent:{number}")
@@ -239,9 +229,10 @@ def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(mon
     assert not world.admits(part="open")
 
 
-def test_open_breakers_of_one_caller_do_not_evict_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_breakers_of_one_caller_do_not_evict_those_of_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
-    world = World()
     for number in range(4):
         world.calls(5, Verdict.SLOW, "ada", f"model:{number}")
     for number in range(100):
@@ -250,8 +241,7 @@ def test_open_breakers_of_one_caller_do_not_evict_those_of_another(monkeypatch: 
     assert not any(world.admits("ada", f"model:{number}") for number in range(4))
 
 
-def test_a_success_makes_no_breaker() -> None:
-    world = World()
+def test_a_success_makes_no_breaker(world: World) -> None:
     world.call(Verdict.OK)
     world.call(Verdict.UNREACHABLE)
     assert len(world.breakers) == 0
@@ -269,9 +259,9 @@ steps = st.lists(
 
 
 @given(steps)
-def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(taken: list) -> None:
+def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(calls: list) -> None:
     world = World()
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         if caller == "a" and verdict is not Verdict.UNREACHABLE:
             world.call(verdict, caller, part)
@@ -280,9 +270,9 @@ def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(tak
 
 
 @given(steps)
-def test_a_trial_call_is_admitted_after_the_reset(taken: list) -> None:
+def test_a_trial_call_is_admitted_after_the_reset(calls: list) -> None:
     world = World()
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         world.call(verdict, caller, part)
     for caller in "abcde":
@@ -292,20 +282,20 @@ def test_a_trial_call_is_admitted_after_the_reset(taken: list) -> None:
 
 
 @given(steps, st.randoms(use_true_random=False))
-def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance) -> None:  # type: ignore[no-untyped-def]
+def test_calls_under_way_free_everything_when_they_end(calls: list, chance) -> None:  # type: ignore[no-untyped-def]
     world = World()
     under_way: list[tuple[Permit, Verdict | None]] = []
     waits: list[float] = []
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         try:
             under_way.append((world.enter(caller, part), verdict))
         except BreakerRefused as refused:
             waits.append(refused.retry_after_seconds)
         while under_way and chance.random() < 0.5:
-            permit, told = under_way.pop(chance.randrange(len(under_way)))
-            if told is not None:
-                permit.report(told)
+            permit, reported = under_way.pop(chance.randrange(len(under_way)))
+            if reported is not None:
+                permit.report(reported)
             permit.release()
     for permit, _ in under_way:
         permit.release()
@@ -317,16 +307,16 @@ def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance)
 
 
 @given(steps)
-def test_only_failures_of_two_others_refuse_a_caller_without_failures(taken: list) -> None:
+def test_only_failures_of_two_others_refuse_a_caller_without_failures(calls: list) -> None:
     """Failed connections, and failures of the whole service, refuse it too."""
     world = World()
     failed: dict[str, set[str]] = {}
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         verdict_ = Verdict.PART_FAILED if verdict in SENT else verdict
         if verdict_ is Verdict.UNREACHABLE:
             continue
         if world.call(verdict_, caller, part) and verdict_ is Verdict.PART_FAILED:
             failed.setdefault(part, set()).add(caller)
-        if not world.admits("somebody", part):
+        if not world.admits("other", part):
             assert len(failed[part]) >= 2
