@@ -168,8 +168,8 @@ class Reason(StrEnum):
     )
     STREAMS = (
         "STREAMS",
-        (_LIMITED, "The user has too many streams."),
-        (_OVERLOADED, "The gateway has too many of them."),
+        (_LIMITED, "The user has too many streams running."),
+        (_OVERLOADED, "The gateway has too many streams running."),
     )
     STREAM_MEMORY = (
         "STREAM_MEMORY",

@@ -164,7 +164,7 @@ class Ams(ServiceClient):
     async def templates(self, scope: CallScope, user_id: str, ids: list[str]) -> list[TemplateRecord | None]:
         """Read templates by slug, in the order of ``ids``; ``None`` for a missing one.
 
-        Without this endpoint, every record has its slug alone, whether the template exists or not.
+        Without this endpoint, every id has a record with its slug alone.
         """
         call = Call("templates", "/templates", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))

@@ -98,10 +98,7 @@ class MemoryCalls(ServiceClient):
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
     async def delete_passage(self, scope: CallScope, agent_id: OwnedAgentId, passage_id: OwnedPassageId) -> None:
-        """Delete a passage. Raises NotFound.
-
-        Letta 0.16.8 does not check that the passage is that agent's.
-        """
+        """Delete a passage. Raises NotFound. Letta 0.16.8 does not check that the passage is that agent's."""
         path = f"/v1/agents/{agent_id}/archival-memory/{passage_id}"
         call = Call("passage.delete", path, "DELETE", subject=agent_id)
         await self.write(scope, call)

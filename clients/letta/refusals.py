@@ -60,7 +60,7 @@ def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
     text, codes = " ".join(str(one) for one in texts if one), [one.get("code") for one in objects]
     named = _RUN_ID.search(text)
     ids = [*(one.get("run_id") for one in objects), named and named[1]]
-    run_id = next((one for one in ids if _is_run(one)), None)
+    run_id = next((one for one in ids if isinstance(one, str) and is_letta_id(one, "run")), None)
     if "PENDING_APPROVAL" in codes or "waiting for approval" in text:
         return Conflict(APPROVAL_PENDING, reason=Reason.APPROVAL_PENDING, service=Service.LETTA)
     if run_id or "Another request" in text or "CONVERSATION_BUSY" in codes:
@@ -68,13 +68,9 @@ def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
             "The conversation is busy with another run. Wait for the run, or cancel it.",
             reason=Reason.RUN_BUSY,
             service=Service.LETTA,
-            details={"runId": str(run_id)} if run_id else None,
+            details={"runId": run_id} if run_id else None,
             retry_after_seconds=wait,
         )
     if "locked" in text or wait is not None:
         return refusals.locked(Service.LETTA, wait)
     return Conflict("Letta refused the request: it conflicts with the present state.", service=Service.LETTA)
-
-
-def _is_run(value: object) -> bool:
-    return isinstance(value, str) and is_letta_id(value, "run")

@@ -81,10 +81,7 @@ class RunCalls(ServiceClient):
     async def agent_runs(
         self, scope: CallScope, agent_id: OwnedAgentId, *, limit: int, over: bool, before: Position | None = None
     ) -> list[RunRecord]:
-        """Read a page of an agent's runs, newest first: all, or those that have ended (``over``).
-
-        The runs are older than ``before``. Letta ignores an unknown id.
-        """
+        """Read a page of an agent's runs, newest first; with ``over``, only ended ones. Letta ignores an unknown id."""
         which = [*(_OVER if over else []), *([("before", before)] if before else [])]
         return await self._of_agents(scope, [agent_id], which, limit)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable
@@ -54,7 +54,7 @@ class TurnCalls(ServiceClient):
         refuses that before the turn begins. Then this message, and others for a while, are sent in the foreground.
         Raises Conflict (``RUN_BUSY``, with the busy run's id in ``details``).
         """
-        body = _body(sent) | conversation.agent_parameter
+        body = {"messages": [sent.wire()], "streaming": True, "stream_tokens": True} | conversation.agent_parameter
         call = Call(
             "send",
             conversation.messages_path,
@@ -108,10 +108,6 @@ def _refused_turn(rejected: UpstreamRejected) -> Exception:
 def _lacks_redis(answer: Answer) -> bool:
     """Whether a 503 refuses a background run (Letta contract)."""
     return answer.status == 503 and b"requires Redis" in answer.body
-
-
-def _body(sent: Sent) -> dict[str, Any]:
-    return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
 
 
 class _Seen:

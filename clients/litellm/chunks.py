@@ -137,13 +137,10 @@ def _content(value: object) -> tuple[str, str]:
     return text, joined_text(thoughts, _THOUGHTS)
 
 
-def _part(part: object) -> str:
+def _part(part: Object | str) -> str:
     if isinstance(part, str):
         return clean(part)
-    wire = as_object(part)
-    if wire.get("type") in _TEXT_TYPES:
-        return joined_text(wire, _TEXT)
-    return ""
+    return joined_text(part, _TEXT) if part.get("type") in _TEXT_TYPES else ""
 
 
 def _refusal(delta: Object) -> str:
