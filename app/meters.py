@@ -1,4 +1,4 @@
-"""Token buckets: how much a connection or a user may send in a second, with room for bursts."""
+"""Token buckets, which limit the rate of a connection or user and allow bursts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 _KEPT = 1_000
-"""Up to this number of meters none is dropped."""
+"""Up to this number, no meter is evicted."""
 
 
 class Meter:
     """A token bucket.
 
     Args:
-        burst: how many units it holds, and holds at first.
-        per_second: how many it gets back in a second, 0 for none.
-        clock: the time in seconds.
+        burst: the units in a full bucket. It is full at first.
+        per_second: the units refilled per second; 0 for none.
+        clock: returns the time in seconds.
     """
 
     __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_left", "_per_second")
@@ -26,7 +26,7 @@ class Meter:
         self._left, self._at = burst, clock()
 
     def take(self, units: float = 1) -> bool:
-        """Take units; whether there were enough. What is refused takes none."""
+        """Take units if there are enough. Returns whether there were."""
         if self._left < units:
             self._refill()
             if self._left < units:
@@ -36,7 +36,7 @@ class Meter:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether the bucket is full."""
         self._refill()
         return self._left >= self._burst
 
@@ -49,8 +49,8 @@ class Meter:
 class Meters:
     """A meter for each user, which outlives the user's connections.
 
-    Meters that are full, and so remember nothing, are dropped each time their number has doubled: a new user's meter
-    costs the same however many there are. One that a connection still has in use is found again all the same.
+    Full meters, which have no state to lose, are evicted each time the number of meters has doubled, so that the
+    amortized cost is constant. An evicted meter that a connection still uses remains the user's meter.
     """
 
     def __init__(self, burst: float, per_second: float) -> None:
@@ -60,7 +60,7 @@ class Meters:
         self._most = _KEPT
 
     def of(self, user_id: str) -> Meter:
-        """The user's meter."""
+        """Return the user's meter."""
         meter = self._in_use.get(user_id)
         if meter is None:
             meter = self._in_use[user_id] = Meter(self._burst, self._per_second)

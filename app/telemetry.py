@@ -38,7 +38,7 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
 
 
 def _json(value: Any, **_: Any) -> str:
-    """Return a log line; a text may contain half a surrogate pair, which orjson refuses."""
+    """Encode a log line. json accepts half a surrogate pair in a text, which orjson refuses."""
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:
@@ -46,11 +46,7 @@ def _json(value: Any, **_: Any) -> str:
 
 
 def log_everything(log: Any) -> None:
-    """Write the messages of libraries and of Python itself to the JSON log instead of standard error.
-
-    Args:
-        log: the logger that ``make_logger`` makes.
-    """
+    """Write the messages of libraries and of Python itself to the JSON log, not to standard error."""
     logging.basicConfig(handlers=[LogHandler(log)], level=logging.WARNING)
     logging.captureWarnings(capture=True)
 
@@ -70,11 +66,7 @@ def log_everything(log: Any) -> None:
 
 
 class LogHandler(logging.Handler):
-    """Writes the records of Python's ``logging`` to the JSON log.
-
-    Args:
-        log: the logger that ``make_logger`` makes.
-    """
+    """Writes the records of Python's ``logging`` to the JSON log."""
 
     def __init__(self, log: Any) -> None:
         super().__init__(logging.WARNING)
@@ -85,7 +77,7 @@ class LogHandler(logging.Handler):
         level = "error" if record.levelno >= logging.ERROR else "warning"
         try:
             message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - a fault in the library's own log call, logged as well
+        except Exception as error:  # noqa: BLE001 - a bug in the library's log call
             message = f"{record.msg} ({error!r})"
         getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
 
