@@ -35,7 +35,7 @@ class Caller:
     refusal: GatewayError | None = None
 
     def signed_in(self) -> Principal | None:
-        """Return the user; ``None`` only for a request without a token, where introspection is open.
+        """Return the user; ``None`` only for a request without a token, if introspection is open.
 
         Raises:
             GatewayError: the request must be signed in and is not.

@@ -47,7 +47,7 @@ HELD_BYTES = 64 * 1024
 """The bytes of further requests that are read ahead of an answer; then reading pauses."""
 
 UNSENT_BYTES = 128 * 1024
-"""The bytes that the kernel buffers for sending: to ``Unsent``, they look as if the client had read them."""
+"""The bytes that the kernel buffers for sending, which ``Unsent`` counts as read."""
 
 _MAX_PIECE = 64 * 1024
 _CHUNK_LINE = 16
@@ -68,7 +68,7 @@ class _Phase(Enum):
     """The request is complete and its answer is not: further bytes wait unparsed."""
 
 
-_HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # local names: a look-up takes a third of the time
+_HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # local names: access takes a third of the time
 
 
 class Connection(Http10Protocol):
@@ -310,7 +310,7 @@ class Connection(Http10Protocol):
             self._out.inner.close()
 
     def _close(self) -> None:
-        """Close when everything is sent; if the request is not complete, linger."""
+        """Close when everything is sent; linger if bytes of the client are unread or still to come."""
         if self._discarded is None and not self._out.inner.is_closing():
             if self._received.count or self._phase in {_BODY, _CHUNKS}:
                 self._linger()

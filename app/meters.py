@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
-_KEPT = 1_000
+_MIN_METERS = 1_000
 """Up to this number, no meter is evicted."""
 
 
@@ -55,18 +55,18 @@ class Meters:
 
     def __init__(self, burst: float, per_second: float) -> None:
         self._burst, self._per_second = burst, per_second
-        self._kept: dict[str, Meter] = {}
+        self._meters: dict[str, Meter] = {}
         self._in_use: WeakValueDictionary[str, Meter] = WeakValueDictionary()
-        self._most = _KEPT
+        self._most = _MIN_METERS
 
     def of(self, user_id: str) -> Meter:
         """Return the user's meter."""
         meter = self._in_use.get(user_id)
         if meter is None:
             meter = self._in_use[user_id] = Meter(self._burst, self._per_second)
-        if user_id not in self._kept:
-            if len(self._kept) >= self._most:
-                self._kept = {user: kept for user, kept in self._kept.items() if not kept.is_full}
-                self._most = max(_KEPT, 2 * len(self._kept))
-            self._kept[user_id] = meter
+        if user_id not in self._meters:
+            if len(self._meters) >= self._most:
+                self._meters = {user: one for user, one in self._meters.items() if not one.is_full}
+                self._most = max(_MIN_METERS, 2 * len(self._meters))
+            self._meters[user_id] = meter
         return meter

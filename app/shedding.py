@@ -99,7 +99,7 @@ class Shedder:
         return entered
 
     def leave(self, owner: str, entered: Entered, work: float = REQUEST_WORK) -> None:
-        """End an admitted request of so much ``work`` (``work_of``), and admit queued ones."""
+        """End an admitted request, whose ``work`` is from ``work_of``, and admit queued ones."""
         self._under_way -= 1
         self._count(owner, entered, -1)
         if not self._under_way:

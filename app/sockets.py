@@ -30,8 +30,8 @@ BURST_SECONDS = 10
 class AnonymousSockets:
     """Sockets that are not signed in.
 
-    A new socket is always accepted. If there are then too many of its address or in all, the oldest is closed, so that
-    clients that sign in at once are served, and clients that hold sockets without signing in lose them.
+    A new socket is always accepted. If its address, or the process, has no slot free, the oldest is closed.
+    Clients that sign in at once are therefore served, and clients that only hold sockets lose them.
     """
 
     def __init__(self, total: int = MAX_ANONYMOUS, per_address: int = MAX_ANONYMOUS_PER_ADDRESS) -> None:

@@ -89,15 +89,15 @@ class Server(uvicorn.Server):
 
     async def _idle_within(self, seconds: float) -> bool:
         """Wait until no operation is under way; not as long after a second signal. Returns whether none is."""
-        idle, hurry = asyncio.create_task(self._drain.idle()), asyncio.create_task(self._second_signal.wait())
+        idle, second = asyncio.create_task(self._drain.idle()), asyncio.create_task(self._second_signal.wait())
         try:
-            done, _ = await asyncio.wait({idle, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if idle not in done and hurry in done:
+            done, _ = await asyncio.wait({idle, second}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if idle not in done and second in done:
                 done, _ = await asyncio.wait({idle}, timeout=min(seconds, LAST_SECONDS))
             return idle in done
         finally:
             idle.cancel()
-            hurry.cancel()
+            second.cancel()
 
     def _announce(self) -> None:
         streams, requests = self._drain.streams, self._drain.requests

@@ -27,7 +27,7 @@ MAX_OWNERS = 4_096
 
 
 def work_of(calls: int, size: int) -> float:
-    """Return the work of a request with so many upstream calls and so many bytes of answer."""
+    """Return the work of a request by its upstream calls and the bytes of its answer."""
     return REQUEST_WORK + CALL_WORK * calls + size / BYTES_PER_WORK
 
 
