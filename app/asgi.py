@@ -146,18 +146,18 @@ def _too_large(limit: int, when: str = "") -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {limit} bytes{when}. Send less.")
 
 
-def parse_object(text: bytes | str, what: str = "The body") -> dict[str, Any]:
-    """Parse a JSON object. ``what`` names it in the error. Raises BadUserInput, PayloadTooLarge."""
+def parse_object(text: bytes | str, name: str = "The body") -> dict[str, Any]:
+    """Parse a JSON object. ``name`` is its name in errors. Raises BadUserInput, PayloadTooLarge."""
     if not text.strip():
-        raise BadUserInput(f"{what} is empty.", reason=Reason.JSON)
+        raise BadUserInput(f"{name} is empty.", reason=Reason.JSON)
     try:
         value = loads(text)
     except InvalidJson as error:
-        raise BadUserInput(f"{what} is not valid JSON: {error}.", reason=Reason.JSON) from error
+        raise BadUserInput(f"{name} is not valid JSON: {error}.", reason=Reason.JSON) from error
     except TooManyContainers as error:
-        raise PayloadTooLarge(f"{what} {error}.", reason=Reason.CONTAINERS) from error
+        raise PayloadTooLarge(f"{name} {error}.", reason=Reason.CONTAINERS) from error
     if not isinstance(value, dict):
-        raise BadUserInput(f"{what} must be a JSON object.", reason=Reason.JSON)
+        raise BadUserInput(f"{name} must be a JSON object.", reason=Reason.JSON)
     return value
 
 

@@ -58,9 +58,9 @@ def invalid(why: str = "") -> Unauthenticated:
     return Unauthenticated(f"The token is not valid{why and ': '}{why}.", reason=Reason.TOKEN_INVALID)
 
 
-def _check(name: str, what: str, holds: bool) -> None:
+def _check(name: str, rule: str, holds: bool) -> None:
     if not holds:
-        raise invalid(f"its claim {name} {what}")
+        raise invalid(f"its claim {name} {rule}")
 
 
 def _numeric_date(claims: dict[str, Any], name: str, *, needed: bool = False) -> float:

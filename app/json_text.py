@@ -83,15 +83,15 @@ def _mark(data: bytes) -> str:
 
 def _located(text: str, error: orjson.JSONDecodeError) -> str:
     """Describe the first error in a decoded text, with its line and column: from 1, in characters."""
-    what, position = error.msg, error.pos
+    problem, position = error.msg, error.pos
     if text[position : position + 1] == _BOM or text.startswith(_BOM):
-        what = "a byte order mark (BOM)"
-    elif what.endswith("surrogate in string"):
-        what = "an escape that is half of a surrogate pair"
+        problem = "a byte order mark (BOM)"
+    elif problem.endswith("surrogate in string"):
+        problem = "an escape that is half of a surrogate pair"
     else:
         signed = position - 1 if text[max(0, position - 1) : position] == "-" else position
         if number := _NO_NUMBER.match(text, signed):
-            what, position = f"{number[0]}, which is not a JSON number,", signed
+            problem, position = f"{number[0]}, which is not a JSON number,", signed
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return f"{what} at line {line}, column {column}"
+    return f"{problem} at line {line}, column {column}"

@@ -19,30 +19,30 @@ class Meter:
         clock: returns the time in seconds.
     """
 
-    __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_left", "_per_second")
+    __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_per_second", "_units")
 
     def __init__(self, burst: float, per_second: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._per_second, self._clock = burst, per_second, clock
-        self._left, self._at = burst, clock()
+        self._units, self._at = burst, clock()
 
     def take(self, units: float = 1) -> bool:
         """Take units if there are enough. Returns whether there were."""
-        if self._left < units:
+        if self._units < units:
             self._refill()
-            if self._left < units:
+            if self._units < units:
                 return False
-        self._left -= units
+        self._units -= units
         return True
 
     @property
     def is_full(self) -> bool:
         """Whether the bucket is full."""
         self._refill()
-        return self._left >= self._burst
+        return self._units >= self._burst
 
     def _refill(self) -> None:
         now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._units = min(self._burst, self._units + (now - self._at) * self._per_second)
         self._at = now
 
 

@@ -17,17 +17,17 @@ class Shares:
     Args:
         total: slots in all.
         per_owner: the most that one owner holds at a time.
-        what: the plural of what takes a slot, for error messages.
+        unit: the noun in error messages, in the plural.
         reason: of the errors.
 
     Attributes:
         taken: the slots in use.
     """
 
-    def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
+    def __init__(self, total: int, per_owner: int, *, unit: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
         self.total = total
         self.per_owner = min(per_owner, total)
-        self._what = what
+        self._unit = unit
         self._reason = reason
         self.taken = 0
         self._held: Counter[str] = Counter()
@@ -44,11 +44,11 @@ class Shares:
             Overloaded: all owners together would exceed ``total``.
         """
         if self.held_by(owner) + count > self.per_owner:
-            limit = f"{self.per_owner:,} {self._what}"
+            limit = f"{self.per_owner:,} {self._unit}"
             message = f"You have reached the limit of {limit} at a time. Retry when some have ended."
             raise RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         if self.taken + count > self.total:
-            message = f"The gateway has reached its limit of {self.total:,} {self._what} at a time. Retry."
+            message = f"The gateway has reached its limit of {self.total:,} {self._unit} at a time. Retry."
             raise Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         self.taken += count
         self._held[owner] += count

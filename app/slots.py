@@ -44,7 +44,7 @@ class Slot:
         size: the bytes of its answer; 0 if they are few.
     """
 
-    __slots__ = ("_body", "_entered", "_held", "_owner", "_pool", "_shedder", "calls", "size")
+    __slots__ = ("_body", "_entered", "_owner", "_pool", "_shares", "_shedder", "calls", "size")
 
     def __init__(self, pool: Pool, shedder: Shedder, owner: Owner) -> None:
         self._pool = pool
@@ -54,7 +54,7 @@ class Slot:
         self.calls: CallBudget | None = None
         self.size = 0
         pool.requests.take(owner.id)
-        self._held: Shares | None = pool.requests
+        self._shares: Shares | None = pool.requests
         self._body = Holding(pool.bodies, owner.id)
 
     def hold_body(self, size: int) -> None:
@@ -81,20 +81,20 @@ class Slot:
             Overloaded: reason ``STREAMS``: no slot is free.
         """
         streams = self._pool.streams
-        if self._held is None or streams is self._held:
+        if self._shares is None or streams is self._shares:
             return
         streams.take(self._owner.id)
         self._leave_shedder()
-        self._held.give(self._owner.id)
-        self._held = streams
+        self._shares.give(self._owner.id)
+        self._shares = streams
 
     def leave(self) -> None:
         """Return the slot and the bytes of the body."""
         self._leave_shedder()
         self._body.set(0)
-        if self._held is not None:
-            self._held.give(self._owner.id)
-            self._held = None
+        if self._shares is not None:
+            self._shares.give(self._owner.id)
+            self._shares = None
 
     def _leave_shedder(self) -> None:
         if (entered := self._entered) is not None:
@@ -122,7 +122,7 @@ class Slots:
         user, letta = (
             Pool(
                 Shares(requests, _part(requests)),
-                Shares(streams, _part(streams), what="streams", reason=Reason.STREAMS),
+                Shares(streams, _part(streams), unit="streams", reason=Reason.STREAMS),
                 _bodies(SHARES * each, each),
             )
             for _ in range(2)
@@ -154,4 +154,4 @@ def _part(total: int) -> int:
 
 
 def _bodies(total: int, per_owner: int) -> Shares:
-    return Shares(total, per_owner, what="bytes of requests", reason=Reason.BODIES)
+    return Shares(total, per_owner, unit="bytes of requests", reason=Reason.BODIES)

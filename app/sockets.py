@@ -91,7 +91,7 @@ class Sockets:
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
         self.anonymous = AnonymousSockets()
-        self.slots = Shares(total, per_user, what="sockets", reason=Reason.SOCKETS)
+        self.slots = Shares(total, per_user, unit="sockets", reason=Reason.SOCKETS)
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
         self._unread: Counter[str] = Counter()
 

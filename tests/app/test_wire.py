@@ -127,7 +127,7 @@ def test_the_outcome_is_one_however_the_bytes_come(sent: list[bytes], cuts: list
 @pytest.mark.parametrize(("size", "code"), [(50_000, None), (50_001, Breach.TOO_MANY)])
 def test_what_is_kept_of_a_users_messages_counts_against_the_user(*, whole: bool, size: int, code: int | None) -> None:
     """Two sockets, each with a message that is not complete: fragments, or a frame whose end has not come."""
-    shares = Shares(10**6, 100_000, what="bytes of requests", reason=Reason.BODIES)
+    shares = Shares(10**6, 100_000, unit="bytes of requests", reason=Reason.BODIES)
     sockets = [opened(Meter(500), kept=shares) for _ in range(2)]
     for one, count in zip(sockets, (50_000, size), strict=True):
         frame_of = frame(Op.TEXT, b"x" * count, fin=False) if whole else frame(Op.TEXT, b"x" * (count + 9))[:-9]
