@@ -60,7 +60,7 @@ class Meters:
         self._most = _MIN_METERS
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._meters)
 
     def of(self, user_id: str) -> Meter:
         """Return the user's meter."""

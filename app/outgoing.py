@@ -96,7 +96,7 @@ class Unsent:
             self._timer = asyncio.get_running_loop().call_later(period, self.sweep)
 
     def sweep(self) -> None:
-        """Reset the connections whose clients do not read, and look again later."""
+        """Check all connections now, and reset those whose clients do not read."""
         self._timer = None
         now, waiting = asyncio.get_running_loop().time(), []
         connections = [one for one in self._connections if isinstance(one.transport, Outgoing)]

@@ -87,7 +87,7 @@ class Sockets:
         anonymous: slots of sockets before sign-in.
         slots: slots of sockets after it.
         meters: the rates of users' messages.
-        unread_chars: the characters of large answers that wait to be read, by user.
+        unread_chars: the characters of unread large answers, by user.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
