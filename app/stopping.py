@@ -21,7 +21,7 @@ from app.drain import Drain, Stage
 from app.telemetry import Telemetry
 
 DETACH_SECONDS = 1.0
-"""How long before the end of the grace period readers are detached: a fifth of it, at most this, in seconds."""
+"""Readers are detached this long before the end of the grace period, in seconds; a fifth of it if that is less."""
 
 LAST_SECONDS = 0.15
 """How long cancelled operations and closed connections have to end, in seconds."""

@@ -62,7 +62,7 @@ async def counted_start(context: RequestContext, key: str | None, *, counted: bo
 async def keyed_answer(
     context: RequestContext, key: str, digest: str, act: Act[ModelAnswer], *, counted: bool, doubt: Doubt | None
 ) -> ModelAnswer:
-    """Return the answer of ``act``, or the one stored under the key, for which the rate limit is given back.
+    """Return the answer of ``act``, or the one stored under the key. For that, the rate limit is given back.
 
     Args:
         context: the context of the request.
