@@ -13,7 +13,7 @@ NEW_IN_A_ROW = 4
 """The number of new owners served before one of the others, so that neither group starves."""
 
 STANDING_SECONDS = 0.5
-"""If an owner's oldest request has waited for longer, in seconds, the newest is admitted first."""
+"""If an owner's oldest request has waited longer (seconds), the newest is admitted first: the others are too late."""
 
 
 class Waiting(NamedTuple, Generic[T]):
