@@ -1,1 +1,1 @@
-"""The process and its doors: settings, composition, sign-in, limits, GraphQL transports, REST, health, metrics."""
+"""The process and its endpoints: settings, composition, sign-in, limits, GraphQL transports, REST, health, metrics."""

@@ -1,4 +1,4 @@
-"""``agentgraph``, and ``python -m app``: nothing is imported before an interrupt can be told from an error."""
+"""``agentgraph`` and ``python -m app``. Imports come late, so that Ctrl-C during them ends without a traceback."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def main() -> int:
-    """Run the command. Returns its exit status, which is 130 where Ctrl-C comes before it has begun."""
+    """Run the command and return its exit status: 130 after Ctrl-C."""
     try:
-        gc.disable()  # what is imported stays; ``app.garbage`` sets the collector up for what is made later
+        gc.disable()  # imported objects are never garbage; ``app.garbage`` enables the collector later
         from app import cli  # noqa: PLC0415 - takes a while
 
         return cli.main()

@@ -1,7 +1,7 @@
-"""Accepts connections that wait while the event loop is busy.
+"""Accepts waiting connections in batches while the event loop is busy.
 
-libuv, and so uvloop, accepts one connection in each iteration of the loop. A busy loop has few iterations in a second,
-so new connections, a probe's among them, would wait for seconds behind others.
+uvloop accepts one connection per iteration of the loop. A busy loop has few iterations per second, so that new
+connections, such as a health probe, would wait for seconds.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import socket
 from collections.abc import Callable
 
 INTERVAL_SECONDS = 0.05
-"""How often it is looked for connections that wait."""
+"""The interval of the batches, in seconds."""
 
 MAX_ACCEPTED = 64
-"""The most connections that are accepted at a time."""
+"""The most connections of a batch."""
 
 
 class Acceptor:
-    """Accepts what waits at listeners which an event loop's server accepts from as well.
+    """Accepts connections at listeners, besides the event loop's server.
 
     Args:
-        listeners: sockets that listen and do not block.
+        listeners: listening, non-blocking sockets.
         make_protocol: makes the protocol of a connection.
     """
 
@@ -36,7 +36,7 @@ class Acceptor:
         self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._accept)
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -47,7 +47,7 @@ class Acceptor:
             for _ in range(MAX_ACCEPTED):
                 try:
                     accepted, _ = listener.accept()
-                except OSError:  # none waits; or it is gone again, or descriptors ran out, which the loop's server logs
+                except OSError:  # none waits, or no descriptor is free, which the loop's server logs
                     break
                 accepted.setblocking(False)
                 task = loop.create_task(_connect(loop, self._make_protocol, accepted))

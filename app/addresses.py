@@ -12,7 +12,7 @@ _OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agent
 _SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 ANY = frozenset({"*", "null"})
-"""Values that match many origins: any origin, and the opaque origin of files and sandboxed frames."""
+"""Values that match more than one origin: all, and the opaque origin of files and sandboxed frames."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _PORTS = {"http": 80, "https": 443}
@@ -69,8 +69,8 @@ def _without(parts: SplitResult, ending: re.Pattern[str]) -> str | None:
     found = ending.search(parts.path)
     if found is None:
         return None
-    cure = parts._replace(path=parts.path[: found.start()]).geturl()
-    return f"must be the base URL, without {found[0]}: the gateway appends paths itself. Write {cure}"
+    base = parts._replace(path=parts.path[: found.start()]).geturl()
+    return f"must be the base URL, without {found[0]}: the gateway appends paths itself. Write {base}"
 
 
 def _function(parts: SplitResult) -> str | None:
@@ -89,7 +89,7 @@ def redis_url(value: str | None) -> str | None:
     """Validate the URL of Redis. Raises ValueError for parts that redis-py ignores or fails at."""
     if value is None:
         return None
-    from clients.redis import is_usable  # noqa: PLC0415 - redis-py is imported where there is a Redis
+    from clients.redis import is_usable  # noqa: PLC0415 - redis-py is imported only if it is used
 
     if not is_url(value, {"redis", "rediss"}) and not value.startswith("unix:///"):
         raise ValueError(f"must be a redis://, rediss:// or unix:// URL{_hint(value)}")
@@ -138,8 +138,8 @@ def host(value: str | None) -> str | None:
 
 def origins(value: str | None) -> tuple[str, ...]:
     """Parse origins that are separated by commas, in the form that browsers send (RFC 6454, 6.2). Raises ValueError."""
-    given = [one.strip() for one in (value or "").split(",") if one.strip()]
-    return tuple(dict.fromkeys(one if one in ANY else _origin(one) for one in given))
+    texts = [text.strip() for text in (value or "").split(",") if text.strip()]
+    return tuple(dict.fromkeys(text if text in ANY else _origin(text) for text in texts))
 
 
 def _origin(text: str) -> str:
@@ -147,15 +147,20 @@ def _origin(text: str) -> str:
     shown = text.rpartition("@")[2][:80]
     if text.startswith("[") or set(text) & set(" ;\"'"):
         raise ValueError(f"{shown!r} is not an origin: separate origins by commas, without spaces, quotes or brackets")
-    scheme, separator, place = text.lower().partition("://")
+    scheme, separator, authority = text.lower().partition("://")
     if not separator:
         raise ValueError(f"{shown!r} has no scheme. Write {_with_scheme(shown)}")
     if "*" in text:
         raise ValueError(f"{shown!r}: patterns are not supported: list each origin")
-    place = place.removesuffix("/")
-    if not _SCHEME.fullmatch(scheme) or not place.isascii() or set(place) & set("/?#@\\") or not _is_place(place):
+    authority = authority.removesuffix("/")
+    if (
+        not _SCHEME.fullmatch(scheme)
+        or not authority.isascii()
+        or set(authority) & set("/?#@\\")
+        or not _is_authority(authority)
+    ):
         raise ValueError(f"{shown!r} is not an origin. Write scheme://host or scheme://host:port, with no path")
-    return f"{scheme}://{place.removesuffix(f':{_PORTS.get(scheme)}')}"
+    return f"{scheme}://{authority.removesuffix(f':{_PORTS.get(scheme)}')}"
 
 
 def _with_scheme(text: str) -> str:
@@ -163,9 +168,9 @@ def _with_scheme(text: str) -> str:
     return f"{'http' if local else 'https'}://{text.rstrip('/')}"
 
 
-def _is_place(place: str) -> bool:
+def _is_authority(authority: str) -> bool:
     try:
-        parts = urlsplit(f"//{place}")
+        parts = urlsplit(f"//{authority}")
         return bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

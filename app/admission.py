@@ -1,6 +1,6 @@
-"""Admission of requests: identifies the sender, takes a slot of its share, and sheds load.
+"""Admission of requests: identifies the sender, takes a slot, and sheds load.
 
-It runs before routing and all other middleware, so that a refusal stays cheap under overload.
+It runs before routing and all other middleware, so that refusals stay cheap under overload.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NO_SNIFF = NO_SNIFF[0].lower().encode(), NO_SNIFF[1].encode()
 _BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
-"""The interval of log lines about refused requests, in seconds: a line for each would cost more than refusing it."""
+"""The interval of log lines about refused requests, in seconds: a line for each would cost more than the refusal."""
 
 
 class Admission:
@@ -34,7 +34,7 @@ class Admission:
 
     Args:
         app: serves admitted requests.
-        endpoints: have what authenticates senders, once the lifespan has begun.
+        endpoints: have the gateway, which authenticates users, after the lifespan has begun.
         slots: the slots of the process.
         secrets: authenticate calls to the proxies of agents.
         cors: the options of the ``CORSMiddleware`` that admitted requests pass.
@@ -100,7 +100,7 @@ class Admission:
             self._logged, self._unlogged = now, 0
 
     def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Return the headers of every response, and those of CORS if the page's origin is allowed."""
+        """Return the headers of every response, and those of CORS if the origin is allowed."""
         request_id = scope["state"]["request_id"] = request_id_of(scope)
         fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF, _BY_ORIGIN]
         origin = header(scope, b"origin")

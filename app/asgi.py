@@ -1,4 +1,4 @@
-"""What the bare ASGI endpoints share: reading a bounded body, responding, and detecting that the client has left."""
+"""Functions of the bare ASGI endpoints: read a bounded body, respond, and detect that the client has left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLa
 T = TypeVar("T")
 
 NO_SNIFF = "X-Content-Type-Options", "nosniff"
-"""A header of every response: browsers do not guess another type than its ``Content-Type``."""
+"""A header of every response: browsers must not guess another type than its ``Content-Type``."""
 
 
 class ClientLeft(Exception):
@@ -58,10 +58,10 @@ def traceparent_of(scope: Scope) -> str | None:
 
     An invalid one is replaced by a new trace (4.2 of the same), and is not forwarded.
     """
-    given = headers_of(scope, b"traceparent")
-    if not given:
+    values = headers_of(scope, b"traceparent")
+    if not values:
         return None
-    found = _TRACEPARENT.fullmatch(given[0]) if len(given) == 1 else None
+    found = _TRACEPARENT.fullmatch(values[0]) if len(values) == 1 else None
     if found is None or (found["version"] == "00" and found["more"] is not None):
         return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
     return f"00-{found['fields']}"
@@ -74,17 +74,17 @@ async def read_body(
 
     Args:
         scope: the request.
-        receive: where its body comes from.
-        hold: called with how many bytes of it are in memory, whenever there are more.
-        limit: the most bytes of the body, as it is sent and as it decodes.
-        seconds: how long it may take to come.
+        receive: receives its body.
+        hold: called with the number of decoded bytes in memory after each piece.
+        limit: the most bytes of the body, as sent and as decoded.
+        seconds: the timeout.
 
     Raises:
-        UnsupportedEncoding: for a coding that is not decoded here, before the body is read.
-        PayloadTooLarge: for more than ``limit`` bytes, before they are read where the length is declared.
-        BadUserInput: for data that is not what its coding says.
-        BodyTimeout: when it has not come within ``seconds``.
-        ClientLeft: when the client goes before the end.
+        UnsupportedEncoding: the gateway does not decode a coding. Raised before the body is read.
+        PayloadTooLarge: more than ``limit`` bytes. Raised before they are read if the length is declared.
+        BadUserInput: the data is not valid in its coding.
+        BodyTimeout: the body has not arrived within ``seconds``.
+        ClientLeft: the client has left before the end.
         RateLimited, Overloaded: from ``hold``.
     """
     decoder = Decoder(headers_of(scope, b"content-encoding"), limit=limit)
@@ -119,13 +119,9 @@ async def _decoded_body(receive: Receive, hold: Callable[[int], None], decoder: 
 
 
 class Pieces:
-    """Bytes that arrive in parts, kept in pieces.
+    """Bytes that arrive in parts, kept in pieces. ``size`` is the number of bytes.
 
-    One buffer that grows is moved each time, and leaves holes that take as much memory as the bytes themselves where
-    many grow at a time.
-
-    Attributes:
-        size: how many there are.
+    A single growing buffer is moved each time. If many grow at a time, the holes take as much memory as the bytes.
     """
 
     __slots__ = ("_pieces", "size")
@@ -150,18 +146,18 @@ def _too_large(limit: int, when: str = "") -> PayloadTooLarge:
     return PayloadTooLarge(f"The body is larger than {limit} bytes{when}. Send less.")
 
 
-def parse_object(text: bytes | str, what: str = "The body") -> dict[str, Any]:
-    """Parse a JSON object. ``what`` names it in the error. Raises BadUserInput, PayloadTooLarge."""
+def parse_object(text: bytes | str, name: str = "The body") -> dict[str, Any]:
+    """Parse a JSON object. ``name`` is its name in errors. Raises BadUserInput, PayloadTooLarge."""
     if not text.strip():
-        raise BadUserInput(f"{what} is empty.", reason=Reason.JSON)
+        raise BadUserInput(f"{name} is empty.", reason=Reason.JSON)
     try:
         value = loads(text)
     except InvalidJson as error:
-        raise BadUserInput(f"{what} is not valid JSON: {error}.", reason=Reason.JSON) from error
+        raise BadUserInput(f"{name} is not valid JSON: {error}.", reason=Reason.JSON) from error
     except TooManyContainers as error:
-        raise PayloadTooLarge(f"{what} {error}.", reason=Reason.CONTAINERS) from error
+        raise PayloadTooLarge(f"{name} {error}.", reason=Reason.CONTAINERS) from error
     if not isinstance(value, dict):
-        raise BadUserInput(f"{what} must be a JSON object.", reason=Reason.JSON)
+        raise BadUserInput(f"{name} must be a JSON object.", reason=Reason.JSON)
     return value
 
 
@@ -176,8 +172,8 @@ async def respond(
 
 
 MAX_RETRY_AFTER_SECONDS = 59
-"""The longest wait that a ``Retry-After`` header asks for. The AI SDK and older versions of openai-node ignore 60 s and
-more, and come back at once; openai-python sleeps for up to two minutes. Error bodies have the true wait.
+"""The longest wait in a ``Retry-After`` header. The AI SDK and older versions of openai-node ignore 60 s and more, and
+retry at once; openai-python sleeps for up to two minutes. Error bodies have the true wait.
 """
 
 
@@ -222,7 +218,7 @@ async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     def leave(watch: asyncio.Task[None]) -> None:
         nonlocal has_left
         if not watch.cancelled():
-            watch.exception()  # where it cannot be told any more, the client has left
+            watch.exception()  # a ``receive`` that fails means as well that the client has left
             if not is_over:
                 has_left = True
                 task.cancel()

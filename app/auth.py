@@ -20,11 +20,11 @@ from clients.errors import Unauthenticated
 from resolvers.principal import Principal
 
 LEEWAY_SECONDS = 5
-"""How long after its expiry a token is still accepted."""
+"""How long a token is accepted after its expiry, in seconds."""
 
 MAX_TOKEN_CHARS = 8192
 _CACHE_SIZE = 10_000
-_OURS: Options = {
+_OPTIONS: Options = {
     "verify_exp": False,
     "verify_nbf": False,
     "verify_iat": False,
@@ -61,18 +61,18 @@ class Authenticator:
 
     def _verified(self, token: str) -> Principal:
         try:
-            read = jwt.decode_complete(token, self._secret, algorithms=["HS256"], options=_OURS)
+            read = jwt.decode_complete(token, self._secret, algorithms=["HS256"], options=_OPTIONS)
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise invalid() from error  # no token causes a 500
         if not _is_jwt(read["header"]):
-            raise invalid("its header has another typ than JWT")
+            raise invalid("the typ of its header must be JWT")
         return principal_of(read["payload"], self._issuer)
 
 
 def _is_jwt(header: dict[str, Any]) -> bool:
     """Whether a token has the type of an access token: other types have other meanings (RFC 8725, 3.11)."""
-    said = header.get("typ", "JWT")
-    return isinstance(said, str) and said.upper() == "JWT"
+    kind = header.get("typ", "JWT")
+    return isinstance(kind, str) and kind.upper() == "JWT"
 
 
 def bearer(authorization: str | None) -> str:
@@ -87,7 +87,7 @@ def bearer(authorization: str | None) -> str:
 
 
 def token_missing() -> Unauthenticated:
-    """Return the error of a request that needs a token and has none."""
+    """Return the error for a request without a token that needs one."""
     return Unauthenticated("The request has no bearer token. Sign in.", reason=Reason.TOKEN_MISSING)
 
 

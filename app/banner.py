@@ -7,7 +7,7 @@ from app.settings import Settings
 FIRST_QUERY = "{ viewer { email agents(first: 3) { nodes { name model { name } } } } }"
 
 
-def banner(settings: Settings, *, version: str, port: int, token: str | None, kept_in: str | None = None) -> str:
+def banner(settings: Settings, *, version: str, port: int, token: str | None, data_path: str | None = None) -> str:
     """Return the start-up text.
 
     Args:
@@ -15,7 +15,7 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, ke
         version: the gateway's version.
         port: the port that the gateway listens on.
         token: a development token, if those are accepted.
-        kept_in: the path of the embedded platform's data; ``None`` if it is in memory.
+        data_path: the path of the embedded platform's data; ``None`` if it is in memory.
     """
     host = "127.0.0.1" if settings.bind_host in {"0.0.0.0", "::"} else settings.bind_host  # noqa: S104 - compared only
     base = f"http://{host}:{port}"
@@ -24,16 +24,18 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, ke
     lines += [f"  {name:<8} {url or 'embedded'}" for name, url in urls.items()]
     if settings.embedded_services:
         lines.append(
-            f"  data     {kept_in}" if kept_in else "  Embedded data is in memory and is lost when the gateway stops."
+            f"  data     {data_path}"
+            if data_path
+            else "  Embedded data is in memory and is lost when the gateway stops."
         )
-    places = {
+    addresses = {
         "Start here": f"{base}/",
         "GraphQL": f"{base}/graphql" + ("" if settings.is_production else "  (GraphiQL in a browser)"),
         "OpenAI": f"{base}/v1",
         **({} if settings.is_production else {"REST docs": f"{base}/docs"}),
         "Health": f"{base}/health  {base}/metrics",
     }
-    lines += ["", *(f"  {name:<10} {place}" for name, place in places.items())]
+    lines += ["", *(f"  {name:<10} {address}" for name, address in addresses.items())]
     if token is not None:
         lines += [
             "",

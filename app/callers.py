@@ -1,4 +1,4 @@
-"""The sender of a request, identified before anything else: a user, Letta for a user's agents, or a client address."""
+"""The sender of a request: a user, Letta for a user's agents, or a client address."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Caller:
     refusal: GatewayError | None = None
 
     def signed_in(self) -> Principal | None:
-        """Return the user; ``None`` only for a request without a token, where introspection is open.
+        """Return the user; ``None`` only for a request without a token, if introspection is open.
 
         Raises:
-            GatewayError: the request has to be signed in, and is not.
+            GatewayError: the request must be signed in and is not.
         """
         if self.refusal is not None:
             raise self.refusal
@@ -46,7 +46,7 @@ class Caller:
 
 
 def identified(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Caller:
-    """Identify the sender by the token or secret if the path needs one, else by the client's address."""
+    """Identify the sender by token or secret if the path requires one, else by the client's address."""
     path = scope["path"]
     proxied = proxied_user(path) if path.startswith("/api/") else None
     refusal = None
@@ -63,13 +63,13 @@ def identified(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Caller:
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Return the sender that ``identified`` has found."""
-    found: Caller = scope["state"]["caller"]
-    return found
+    """Return the sender that ``identified`` returned for the request."""
+    caller: Caller = scope["state"]["caller"]
+    return caller
 
 
 def address_of(scope: Scope) -> str:
-    """Return the client's address as the trusted proxies report it; of IPv6, the prefix of the subscriber's network."""
+    """Return the client's address as trusted proxies report it; for IPv6, the prefix of the subscriber's network."""
     client = scope.get("client")
     address = str(client[0])[:_MAX_ADDRESS_CHARS] if client else ""
     if ":" not in address:

@@ -20,7 +20,7 @@ MAX_EMAIL = 320
 """The longest address (RFC 5321, 4.5.3.1). A longer text, or one that is not printable, is ignored."""
 
 _END_OF_TIME = 253_402_300_799.0
-"""The end of the year 9999: a token that expires later cannot be given to a timer."""
+"""The end of the year 9999. Timers cannot represent a later expiry."""
 
 
 def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
@@ -32,12 +32,12 @@ def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
         Unauthenticated: reason ``TOKEN_INVALID``; its message names the claim.
         Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
     """
-    expires_at = min(_moment(claims, "exp", needed=True), _END_OF_TIME)
+    expires_at = min(_numeric_date(claims, "exp", needed=True), _END_OF_TIME)
     latest = time.time() + SKEW_SECONDS
     for name in ("iat", "nbf"):
-        _check(name, "must not lie in the future", _moment(claims, name) <= latest)
+        _check(name, "must not lie in the future", _numeric_date(claims, name) <= latest)
     _check("iss", "is not this project's", claims.get("iss") == issuer)
-    _check("aud", f"must be {AUDIENCE!r}", _is_for_us(claims.get("aud")))
+    _check("aud", f"must be {AUDIENCE!r}", _is_audience(claims.get("aud")))
     _check("role", f"must be {AUDIENCE!r}", claims.get("role") == AUDIENCE)
     user_id = claims.get("sub")
     _check("sub", "must be a UUID in lower case, with hyphens", _is_uuid(user_id))
@@ -58,13 +58,13 @@ def invalid(why: str = "") -> Unauthenticated:
     return Unauthenticated(f"The token is not valid{why and ': '}{why}.", reason=Reason.TOKEN_INVALID)
 
 
-def _check(name: str, what: str, holds: bool) -> None:
+def _check(name: str, rule: str, holds: bool) -> None:
     if not holds:
-        raise invalid(f"its claim {name} {what}")
+        raise invalid(f"its claim {name} {rule}")
 
 
-def _moment(claims: dict[str, Any], name: str, *, needed: bool = False) -> float:
-    """A NumericDate (RFC 7519, 2): seconds since 1970, not necessarily whole."""
+def _numeric_date(claims: dict[str, Any], name: str, *, needed: bool = False) -> float:
+    """Return a NumericDate claim (RFC 7519, 2): seconds since 1970, possibly with a fraction."""
     value = claims.get(name)
     if value is None and not needed:
         return 0.0
@@ -76,7 +76,7 @@ def _moment(claims: dict[str, Any], name: str, *, needed: bool = False) -> float
     return seconds
 
 
-def _is_for_us(audience: object) -> bool:
+def _is_audience(audience: object) -> bool:
     if isinstance(audience, list):
         return AUDIENCE in audience and all(isinstance(one, str) for one in audience)
     return audience == AUDIENCE

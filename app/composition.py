@@ -1,4 +1,4 @@
-"""Composition: opens what the process owns, and closes it in reverse order."""
+"""Composition: opens the gateway's parts, and closes them in reverse order."""
 
 from __future__ import annotations
 
@@ -53,11 +53,8 @@ async def open_gateway(
     *,
     check_services: bool = False,
 ) -> Gateway:
-    """Open everything, to be closed in reverse order.
-
-    With ``check_services``, the services that are real are asked in the background whether they are there.
-    """
-    given = settings
+    """Open the gateway. ``check_services`` probes the real services in the background."""
+    configured = settings
     settings, platform = await _with_embedded(settings, stack, store)
     clients = {service: _client(settings, service, telemetry) for service in _URLS}
     for upstream in clients.values():
@@ -84,7 +81,7 @@ async def open_gateway(
         max_calls=settings.max_upstream_calls,
     )
     if check_services:
-        _probe(given, resources, checks, telemetry, stack)
+        _probe(configured, resources, checks, telemetry, stack)
     return Gateway(
         engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
         authenticator=_authenticator(settings),
@@ -171,7 +168,7 @@ async def _checks(
             )
         )
     if settings.redis_url is not None:
-        from clients.redis import redis_check  # noqa: PLC0415 - redis-py is imported where there is a Redis
+        from clients.redis import redis_check  # noqa: PLC0415 - redis-py is imported only if it is used
 
         checks.append(await redis_check(settings.redis_url, _secret(settings.redis_password), stack))
     return checks

@@ -1,11 +1,10 @@
-"""How many requests may be under way, so that the event loop keeps up with them.
+"""An adaptive limit on concurrent requests, so that the event loop keeps up with them.
 
-A loop that falls behind lowers the limit. A loop that keeps up raises it by as many requests as it had the time for,
-going by the CPU time that a request has cost lately. So requests that only wait, such as for a slow service, are
-admitted at the rate that the loop can serve them.
+The limit falls when the loop is late. When the loop keeps up, the limit rises by the number of requests that the loop
+had time for, estimated from their recent CPU time. Requests that wait for a slow service therefore do not use it up.
 
-While the loop has no idle time, more requests under way make each of them later, and none of them sooner. The limit
-then follows the mean age of the requests under way, which is half of the time from their admission to their answer.
+While the loop has no idle time, more concurrent requests only make each of them slower. The limit then follows the
+mean age of the requests under way, which is half of the time from admission to answer.
 """
 
 from __future__ import annotations
@@ -19,34 +18,34 @@ PROMPT_SECONDS = 0.05
 """The lag below which the limit may rise."""
 
 BACKLOG_SECONDS = 0.5
-"""The most CPU time that the requests under way may need together, while the loop has no idle time."""
+"""The maximum CPU time of all requests under way together, while the loop has no idle time."""
 
 OLD_SECONDS = 0.25
-"""The mean age of the requests under way above which there are too many, while the loop has no idle time."""
+"""The mean age of the requests under way above which the limit falls, while the loop has no idle time."""
 
 YOUNG_SECONDS = 0.1
-"""The mean age below which there may be more."""
+"""The mean age below which the limit may rise."""
 
 BUSY = 0.9
-"""The share of time at work above which the loop counts as having no idle time."""
+"""The share of CPU time in elapsed time above which the loop has no idle time."""
 
 FLOOR = 2
-"""The fewest requests under way: one keeps the loop busy while another waits for a service."""
+"""The lowest limit: one request uses the loop while another waits for a service."""
 
 _FADING = 0.95
 """The decay of the CPU time and the number of past requests at each tick, of which there are 20 a second."""
 
 _NEWEST = 0.7
-"""The weight of the newest tick in the moving average of the share of time at work."""
+"""The weight of the newest tick in the moving average of the busy share."""
 
 _ENOUGH = 0.5
-"""The fewest recent requests from which the cost of one is computed."""
+"""The fewest recent requests from which the CPU time of one is estimated."""
 
 _LEAST_COST = 0.0001
 
 
 class Tick(NamedTuple):
-    """A measurement of the loop, in seconds: its lag, the CPU time since the last one, the time between two."""
+    """A measurement of the loop, in seconds: its lag, the CPU time since the last tick, the interval of ticks."""
 
     lag: float
     used: float
@@ -54,7 +53,7 @@ class Tick(NamedTuple):
 
 
 class ConcurrencyLimit:
-    """The limit, which is ``now``: between ``FLOOR`` and ``most``, in requests by weight."""
+    """The limit ``now``, in requests by weight: between ``FLOOR`` and ``most``."""
 
     def __init__(self, most: int) -> None:
         self.now = most
@@ -69,12 +68,12 @@ class ConcurrencyLimit:
         self._done += weight
 
     def follow(self, tick: Tick, *, load: float, age: float, is_wanted: bool) -> None:
-        """Change the limit by how the loop does.
+        """Adapt the limit to a measurement of the loop.
 
         Args:
             tick: the newest measurement.
             load: the requests under way, by weight.
-            age: how long ago they were admitted, in seconds: the mean, by weight.
+            age: the mean time since their admission, by weight, in seconds.
             is_wanted: whether requests wait to be admitted.
         """
         self._estimate(tick)
@@ -94,7 +93,7 @@ class ConcurrencyLimit:
             self._room %= 1
 
     def _estimate(self, tick: Tick) -> None:
-        """Follow how busy the loop is, and the CPU time of a request: the last second's, by the requests that ended."""
+        """Update the busy share of the loop and the CPU time of a request, over about the last second."""
         self._busy += (tick.used / (tick.interval + tick.lag) - self._busy) * _NEWEST
         self._used, self._done = self._used * _FADING + tick.used, self._done * _FADING
         if self._done >= _ENOUGH:

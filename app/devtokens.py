@@ -1,6 +1,6 @@
-"""Development tokens: a signed-in user without Supabase, on one's own machine only; and the secrets of their agents.
+"""Development tokens, which sign users in without Supabase, and the generated keys of development.
 
-What they are made with lies in the user's data folder, so that the commands and a running gateway agree on it.
+The keys are files in the user's data folder, so that the commands and a running gateway use the same ones.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ LIFETIME_SECONDS = 24 * 3600
 
 
 class DataFolderError(UsageError):
-    """The user's data folder cannot be used; the text says which, why, and what to do."""
+    """The user's data folder cannot be used."""
 
     def __init__(self, folder: Path, error: OSError) -> None:
         super().__init__(f"cannot use the data folder {folder}: {error.strerror}. Set XDG_DATA_HOME.")
 
 
 def data_dir() -> Path:
-    """Where the gateway keeps a user's things (XDG Base Directory Specification)."""
+    """Return the user's data folder of the gateway (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "agentgraph"
 
 
 def dev_secret() -> str:
-    """The secret that development tokens are signed with. Raises DataFolderError."""
+    """Return the secret that signs development tokens. Raises DataFolderError."""
     return _kept_secret("dev-secret")
 
 
 def master_key(settings: Settings) -> str | None:
-    """The key that agents' secrets are derived from: the one set or, where development tokens sign in, one's own.
+    """Return the key that agent secrets are derived from: the setting, or a generated one in development.
 
     Raises:
-        DataFolderError: where that one cannot be kept.
+        DataFolderError: the generated key cannot be stored.
     """
     if settings.agent_secret_master_key is not None:
         return settings.agent_secret_master_key.get_secret_value()
@@ -51,9 +51,9 @@ def master_key(settings: Settings) -> str | None:
 
 
 def _kept_secret(name: str) -> str:
-    """A secret made at first use and readable by its owner alone.
+    """Return a stored secret, generated at first use. Raises DataFolderError.
 
-    Of several processes that start at once, one makes it and all read it. Raises DataFolderError.
+    If several processes start at once, all return the same one.
     """
     path = data_dir() / name
     try:
@@ -66,7 +66,7 @@ def _kept_secret(name: str) -> str:
 
 
 def _publish(path: Path, text: str) -> None:
-    """Give the file its name only once it is whole, so that no reader sees it empty; the first one stays."""
+    """Create a complete file atomically, so that no process reads it empty; keep an existing one."""
     handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w") as file:
@@ -86,7 +86,7 @@ def make_token(
     lifetime_seconds: float = LIFETIME_SECONDS,
     admin: bool = False,
 ) -> str:
-    """A token as Supabase would sign it with HS256."""
+    """Return a token with Supabase's claims, signed with HS256."""
     now = time.time()
     claims = {
         "sub": user_id,

@@ -1,4 +1,4 @@
-"""Draining: after the first signal no operation begins, and those under way have the grace period to end."""
+"""Draining: after the first signal, new operations are refused, and those under way have the grace period to end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from resolvers.streams.log import Leave
 from resolvers.streams.waiters import Waiters, woken
 
 RETRY_SECONDS = 1.0
-"""When a refused client may try again, in seconds: another replica, or the next process, will answer."""
+"""When a refused client may retry, in seconds: another replica or the next process answers then."""
 
 
 class Stage(IntEnum):
@@ -32,8 +32,7 @@ class Drain:
     """The stage of this process, its operations, and the watchers of the stage.
 
     Attributes:
-        stage: how far the stop has come.
-        requests: operations under way whose answer is one whole.
+        requests: operations under way whose answer is not a stream.
         streams: operations under way whose answer is a stream.
     """
 
@@ -52,7 +51,7 @@ class Drain:
         return self.stage is Stage.OPEN
 
     def advance(self, stage: Stage) -> None:
-        """Go on to a stage and call the watchers. An earlier stage changes nothing."""
+        """Begin a stage and call the watchers. An earlier stage changes nothing."""
         if stage <= self.stage:
             return
         self.stage = stage
@@ -60,7 +59,7 @@ class Drain:
             act(stage)
 
     def watched(self, act: Callable[[Stage], None]) -> _Watched:
-        """Call ``act`` with each stage that begins while the context lasts."""
+        """Return a context in which ``act`` is called with each stage that begins."""
         return _Watched(self._watchers, act)
 
     def request(self) -> _Counted:
@@ -93,11 +92,11 @@ class Drain:
         self._ended.wake()
 
     def background(self, settled: Callable[[], Awaitable[None]]) -> None:
-        """Wait for further work before the process counts as idle: ``settled`` returns when that has ended."""
+        """Make ``idle`` wait for background work as well: ``settled`` returns when it has ended."""
         self._background.append(settled)
 
     async def idle(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no operation is under way."""
         while True:
             while self._is_busy():
                 await woken(self._ended)
@@ -111,7 +110,7 @@ class Drain:
 
 
 class _Watched:
-    """A context that reports each stage of the drain as it begins. A class takes less memory than a generator."""
+    """The context of ``Drain.watched``. A class takes less memory than a generator."""
 
     __slots__ = ("_act", "_watchers")
 
@@ -127,7 +126,7 @@ class _Watched:
 
 
 class _Counted:
-    """A context in which something is counted as under way."""
+    """A context in which operations or sockets are counted as under way."""
 
     __slots__ = ("_drain", "_numbers")
 
@@ -149,12 +148,12 @@ def refusal() -> GatewayError:
 
 
 def stream_cut() -> GatewayError:
-    """Return the error that ends a stream of ``/v1``, which has no event for a detached reader."""
+    """Return the error that ends a stream of ``/v1``, whose format has no event for a detached reader."""
     return Overloaded("The gateway is stopping. Retry.", reason=Reason.DRAINING)
 
 
 def interruption() -> GatewayError:
-    """Return the error for an operation that the end of the grace period cut short. Its outcome is unknown."""
+    """Return the error for an operation that the end of the grace period cancelled. Its outcome is unknown."""
     return Interrupted(
         "The gateway stopped before the answer was complete. A mutation may have been carried out.",
         reason=Reason.DRAINING,

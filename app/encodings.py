@@ -9,15 +9,15 @@ from clients.codes import Reason
 from clients.errors import BadUserInput, UnsupportedEncoding
 
 ACCEPTED = "gzip, deflate"
-"""The codings that are decoded, as ``Accept-Encoding`` names them."""
+"""The supported codings, as a value of ``Accept-Encoding``."""
 
 MAX_CODINGS = 3
-"""How many codings one body may have; each needs a window of 32 KiB."""
+"""The most codings of one body; each needs a window of 32 KiB."""
 
 _ALIASES = {"x-gzip": "gzip"}
 
 _SLICE = 4096
-"""How much zlib is given at a time: at the end of each gzip member it copies all that follows."""
+"""The most bytes that zlib decodes at a time: at the end of each gzip member it copies the rest."""
 
 
 class DecodedTooLarge(Exception):
@@ -29,10 +29,10 @@ class Decoder:
 
     Args:
         codings: the values of ``Content-Encoding``, in the order of their headers.
-        limit: the bytes that each coding may decode to.
+        limit: the most bytes that each coding may decode to.
 
     Raises:
-        UnsupportedEncoding: for a coding that is not decoded here, and for more than ``MAX_CODINGS``.
+        UnsupportedEncoding: a coding is not supported, or there are more than ``MAX_CODINGS``.
     """
 
     def __init__(self, codings: Iterable[str], *, limit: int) -> None:
@@ -52,19 +52,19 @@ class Decoder:
         return data
 
     def close(self) -> None:
-        """Check that the data is complete; a body without any bytes is. Raises BadUserInput."""
+        """Check that the data is complete or empty. Raises BadUserInput."""
         for stage in self._stages:
             stage.close()
 
 
 class _Stage:
-    """One coding. gzip may have several members, and zeros behind them."""
+    """Decodes one coding. gzip may have several members, and padding zeros after them."""
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._left = limit
         self._inflate: zlib._Decompress | None = None
-        self._held = b""
+        self._undecided = b""
         self._members = 0
 
     def feed(self, data: bytes) -> bytes:
@@ -74,11 +74,11 @@ class _Stage:
         return bytes(decoded)
 
     def _decode(self, data: bytes, decoded: bytearray) -> None:
-        data, self._held = self._held + data, b""
+        data, self._undecided = self._undecided + data, b""
         while data:
             if self._inflate is None:
-                if len(data) < 2:  # the first two bytes tell the format
-                    self._held = data
+                if len(data) < 2:  # the first two bytes determine the format
+                    self._undecided = data
                     break
                 if self._members and self._is_padding(data):
                     break
@@ -86,13 +86,13 @@ class _Stage:
             data = self._inflated(self._inflate, data, decoded)
 
     def close(self) -> None:
-        if self._inflate is not None or (self._held and not self._members):
+        if self._inflate is not None or (self._undecided and not self._members):
             raise self._corrupt("ends too early")
-        if self._held:
-            self._is_padding(self._held)
+        if self._undecided:
+            self._is_padding(self._undecided)
 
     def _inflated(self, inflate: zlib._Decompress, data: bytes, decoded: bytearray) -> bytes:
-        """Decode into ``decoded``. Returns what comes after the member's end."""
+        """Append to ``decoded``. Returns the bytes after the member's end."""
         try:
             piece = inflate.decompress(data, self._left + 1)
         except zlib.error as error:
@@ -108,7 +108,7 @@ class _Stage:
         return inflate.unused_data
 
     def _is_padding(self, data: bytes) -> bool:
-        """Whether what follows a member is padding; if not, it begins another. Raises BadUserInput."""
+        """Whether the bytes after a member are padding, not another member. Raises BadUserInput."""
         if self._name == "gzip":
             if not data.strip(b"\0"):
                 return True
@@ -121,7 +121,7 @@ class _Stage:
 
 
 def _window_bits(name: str, data: bytes) -> int:
-    """How zlib is to read the data. Some clients send deflate without the zlib header that RFC 9110 asks for."""
+    """Return zlib's ``wbits``. Some clients send deflate without the zlib header that RFC 9110 requires."""
     if name == "gzip":
         return 16 + zlib.MAX_WBITS
     has_header = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0

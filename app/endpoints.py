@@ -1,4 +1,4 @@
-"""What routes refer to before the lifespan has opened it."""
+"""The endpoints that routes refer to before the lifespan has opened them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.rest.table import is_rest
 
 
 class Deferred:
-    """An ASGI application that hands over to ``app``, which the lifespan sets."""
+    """An ASGI application that calls ``app``, which the lifespan sets."""
 
     __slots__ = ("app",)
 
@@ -21,18 +21,18 @@ class Deferred:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         if self.app is None:
-            raise RuntimeError("a request came before the lifespan has begun")
+            raise RuntimeError("a request arrived before the lifespan has begun")
         return self.app(scope, receive, send)
 
 
 class Endpoints:
-    """The endpoints, and what they share.
+    """The endpoints and their gateway.
 
     Attributes:
         graphql: ``/graphql`` over HTTP.
         socket: ``/graphql`` over WebSocket.
         rest: ``/v1`` and the proxies of agents.
-        gateway: what the endpoints share; ``None`` before the lifespan.
+        gateway: ``None`` before the lifespan.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Endpoints:
 class Router:
     """Serves ``/graphql``, ``/v1/*`` and the proxies of agents; FastAPI serves every other path.
 
-    FastAPI's routing costs each request a dozen coroutines, which a stream would hold to its end.
+    FastAPI's routing costs each request a dozen coroutines, which a stream would keep until its end.
     """
 
     def __init__(self, app: ASGIApp, *, graphql: ASGIApp, socket: ASGIApp, rest: ASGIApp) -> None:

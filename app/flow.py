@@ -1,4 +1,4 @@
-"""Flow control of a connection: when reading is paused and resumed."""
+"""Flow control of a connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.flags import Flag
 class HoldingFlow(FlowControl):
     """uvicorn's flow control, but reading stays paused while ``hold`` is set.
 
-    Without it, an application that awaits a body or a disconnect resumes reading.
+    In uvicorn's, an application that awaits a body or a disconnect resumes reading.
     """
 
     _holds = False

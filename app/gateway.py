@@ -1,4 +1,4 @@
-"""What all endpoints share: sign-in, slots, the engine and the resolvers' resources."""
+"""The parts that all endpoints share: sign-in, slots, the engine and the resolvers' resources."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from resolvers.resources import Resources
 from resolvers.streams.log import Leave
 
 LETTA_BODY_SECONDS = 5.0
-"""How long Letta may take to send a body. Within this time, the proxy's rate limit lets one agent secret take only a
+"""The timeout of a body from Letta, in seconds. Within it, the proxy's rate limit allows one agent secret only a
 fraction of Letta's slots."""
 
 SMALL_CHARS = 16 * 1024
-"""A shorter JSON text is parsed in well under a millisecond."""
+"""The characters of a JSON text that is parsed in well under a millisecond, without pacing."""
 
 VALUES_PER_FIELD = 50
-"""How many values of a JSON text are parsed in the time that it takes to complete one field, about."""
+"""The number of JSON values that are parsed in about the time of completing one field."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """The process, as its endpoints use it.
+    """The parts of the process that its endpoints use.
 
     Attributes:
-        open_introspection: whether introspection needs no token; only outside production.
-        open_metrics: whether metrics and the details of health need no token if there is no ``metrics_token``.
-        fault_page: the URL of the embedded services' fault switch, on this machine.
+        open_introspection: whether introspection needs no token.
+        open_metrics: whether, without a ``metrics_token``, metrics and the details of health need none.
+        fault_page: the URL of the embedded services' fault page, on this machine.
     """
 
     engine: Engine
@@ -68,7 +68,7 @@ class Gateway:
         return body
 
     async def pace(self, text: bytes | str) -> None:
-        """Wait until a JSON text may be parsed: many that arrive at once would block the event loop together."""
+        """Wait until a JSON text may be parsed: parsing many at once would block the event loop."""
         if len(text) > SMALL_CHARS:
             await self.engine.pacer.wait()
             self.engine.pacer.take(values_in(text) // VALUES_PER_FIELD)

@@ -1,22 +1,22 @@
-"""Checks on the head of a request, before any header is read."""
+"""Checks of the head of a request, before any header is parsed."""
 
 from __future__ import annotations
 
 import re
 
 MAX_HEAD_BYTES = 64 * 1024
-"""The request line and headers; with a chunked body, its chunk lines beyond their least length, and its trailers."""
+"""The request line and headers; of a chunked body, also trailers and chunk lines beyond their minimal length."""
 
 MAX_HEADERS = 128
-"""How many header lines a request may have."""
+"""The most header lines of a request."""
 
 MAX_READ_HEADER_BYTES = 2048
-"""A header that is read as a list or by its parameters, all its lines together."""
+"""A header that is parsed as a list or for its parameters, all its lines together."""
 
 MAX_SOCKET_LINE_BYTES = 8192
-"""A line of a WebSocket handshake: the library that reads it takes no longer ones."""
+"""A line of a WebSocket handshake: the limit of the websockets library."""
 
-_READ = frozenset(
+_PARSED = frozenset(
     {
         b"accept",
         b"access-control-request-headers",
@@ -40,12 +40,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class HeadRefused(Exception):
-    """A head that is not served.
-
-    Attributes:
-        status: of the answer.
-        text: what is wrong, and what to do.
-    """
+    """A head that is refused, with the status and text of the answer."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -54,7 +49,7 @@ class HeadRefused(Exception):
 
 
 def head_too_large() -> HeadRefused:
-    """The refusal of a head of more than ``MAX_HEAD_BYTES``."""
+    """Return the refusal of a head of more than ``MAX_HEAD_BYTES``."""
     return HeadRefused(431, f"The request line and headers, with any trailers, are longer than {MAX_HEAD_BYTES} bytes.")
 
 
@@ -64,11 +59,11 @@ def check_head(headers: Headers, *, version: str, size: int) -> None:
     Args:
         headers: names in lower case.
         version: of HTTP.
-        size: of the head, in bytes, as far as it is known.
+        size: an upper bound of the head's size, in bytes.
 
     Raises:
-        HeadRefused: 400 for a ``Host`` that is missing, repeated or no host (RFC 9112, 3.2), 431 for too many headers
-            and for one that is too long.
+        HeadRefused: 400 for a missing, repeated or invalid ``Host`` (RFC 9112, 3.2); 431 for too many or too long
+            headers.
     """
     if len(headers) > MAX_HEADERS:
         raise HeadRefused(431, f"The request has more than {MAX_HEADERS} headers.")
@@ -82,7 +77,7 @@ def check_head(headers: Headers, *, version: str, size: int) -> None:
 
 
 def _check_lengths(headers: Headers) -> None:
-    lengths = dict.fromkeys(_READ, 0)
+    lengths = dict.fromkeys(_PARSED, 0)
     for name, value in headers:
         if name in lengths:
             lengths[name] += len(value) + 2

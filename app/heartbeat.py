@@ -1,4 +1,4 @@
-"""The body of a stream at an HTTP door: what is written to it, and heartbeats whenever nothing is."""
+"""The body of a streamed HTTP response, with heartbeats while it is silent."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Self
 
 
 class Beating:
-    """Writes chunks, and a heartbeat whenever nothing was written for a time; the heartbeats end with the context.
+    """Writes chunks, and a heartbeat after each silent interval, until the context ends.
 
-    One timer lasts as long as the stream: a chunk costs no timer and no task. While a chunk or a heartbeat waits for a
-    client that does not read, no other is written.
+    One timer serves the whole stream, so that a chunk costs no timer and no task. While a chunk or heartbeat waits for
+    a client that does not read, no other is written.
 
     Args:
         write: writes a chunk.
-        seconds: the time without a chunk before a heartbeat.
-        heartbeat: the chunk that is written then; it may be changed.
+        seconds: the silent interval before a heartbeat.
+        heartbeat: the chunk of a heartbeat; the attribute may be changed.
     """
 
     def __init__(self, write: Callable[[bytes], Awaitable[None]], seconds: float, heartbeat: bytes) -> None:
@@ -33,7 +33,7 @@ class Beating:
         self._is_over = False
 
     async def write(self, chunk: bytes) -> None:
-        """Write a chunk, after a heartbeat that is being written. Raises what writing either of them raises."""
+        """Write a chunk, after a heartbeat in progress. Raises the errors of both writes."""
         if self._beat is not None:
             await self._beat
         self._silent_since = None

@@ -1,4 +1,4 @@
-"""HTTP/1.0 on uvicorn, which answers it as if it were HTTP/1.1. nginx speaks it to upstreams by default."""
+"""HTTP/1.0 for uvicorn, which would answer it as HTTP/1.1. nginx uses it for upstreams by default."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.lean import LeanProtocol
 
 
 class Http10Protocol(LeanProtocol):
-    """Uvicorn's HTTP protocol, but an HTTP/1.0 client gets neither chunks nor interim answers."""
+    """uvicorn's HTTP protocol, without chunks and interim answers for HTTP/1.0 clients."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["http_version"] == "1.0":
@@ -21,7 +21,7 @@ class Http10Protocol(LeanProtocol):
 
 
 class _Unchunked:
-    """Lets a body without a length end with its connection (RFC 9112, 6.1 and 6.3)."""
+    """Ends a body without a length by closing its connection (RFC 9112, 6.1 and 6.3)."""
 
     def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Limits on connections that wait for a request: past a limit, the one that has waited longest is closed."""
+"""Limits on idle connections. Beyond a limit, the connection that has waited longest is closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 _WANTED_FILES = 65_536
 
 MAX_HEADS_BYTES = 64 * 2**20
-"""The most bytes of incomplete heads, of all connections."""
+"""The most bytes of incomplete heads of all connections."""
 
 
 class Closable(Protocol):
@@ -21,12 +21,12 @@ class Closable(Protocol):
 
 
 class IdleConnections:
-    """The connections that wait for a request or its head, the longest first.
+    """The connections that wait for a request or its head, in the order of waiting.
 
     Args:
         connections: all connections of the server.
-        limit: how many connections the server accepts.
-        heads: the limit on the bytes of incomplete heads; by default ``MAX_HEADS_BYTES``.
+        limit: the most connections.
+        heads: the most bytes of incomplete heads; by default ``MAX_HEADS_BYTES``.
     """
 
     def __init__(self, connections: Collection[object], limit: int, heads: int | None = None) -> None:
@@ -37,16 +37,16 @@ class IdleConnections:
         self._heads: dict[Closable, int] = {}
         self._held = 0
 
-    def join(self, one: Closable) -> None:
+    def add(self, one: Closable) -> None:
         """Add a connection that begins to wait."""
         self._waiting[one] = None
 
-    def leave(self, one: Closable) -> None:
-        """Remove a connection."""
+    def remove(self, one: Closable) -> None:
+        """Remove a connection that has received a head or closes."""
         self._waiting.pop(one, None)
         self._held -= self._heads.pop(one, 0)
 
-    def hold(self, one: Closable, size: int) -> None:
+    def hold_head(self, one: Closable, size: int) -> None:
         """Count the ``size`` bytes received of a head. If all heads exceed the limit, close the oldest."""
         self._held += size - self._heads.get(one, 0)
         self._heads[one] = size
@@ -54,23 +54,23 @@ class IdleConnections:
             self._close(next(iter(self._heads)))
 
     def make_room(self) -> None:
-        """If there are too many connections, close the one that has waited longest."""
+        """If there are too many connections, close the one that has waited longest for a request."""
         if len(self._connections) > self._limit and self._waiting:
             self._close(next(iter(self._waiting)))
 
     def _close(self, one: Closable) -> None:
-        self.leave(one)
+        self.remove(one)
         one.close_idle()
 
 
 def connections_possible(wanted: int) -> int:
-    """Return ``wanted``, or three quarters of the files that the process may open where that is less."""
+    """Return ``wanted``, but at most three quarters of the limit on open files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files * 3 // 4))
 
 
 def open_more_files() -> None:
-    """Raise the soft limit on open files towards the hard one: many systems have 1,024 for the sake of ``select``."""
+    """Raise the soft limit on open files towards the hard one. Many systems set 1,024, for ``select``."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED_FILES if most == resource.RLIM_INFINITY else min(most, _WANTED_FILES)
     if files != resource.RLIM_INFINITY and files < wanted:

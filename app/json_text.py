@@ -1,4 +1,4 @@
-"""JSON that a client has sent: decoded, or refused with the place of what is wrong."""
+"""JSON from clients: decoded, or refused with the position of the error."""
 
 from __future__ import annotations
 
@@ -12,26 +12,20 @@ import orjson
 _BOM = "\N{BYTE ORDER MARK}"
 _NO_NUMBER = re.compile(r"-?(?:NaN|Infinity)")
 
-
 MAX_CONTAINERS = 50_000
-"""The objects and arrays of one JSON text. Each takes up to 30 times as much memory as it has characters."""
+"""The most objects and arrays of one JSON text. Each takes up to 30 times as much memory as its characters."""
 
 
 class TooManyContainers(ValueError):
-    """A text has more than ``MAX_CONTAINERS`` objects and arrays. The exception's text says so."""
+    """A text has more than ``MAX_CONTAINERS`` objects and arrays."""
 
 
 class InvalidJson(ValueError):
-    """A text is not JSON. The exception's text says what is wrong and where, without quoting it."""
+    """A text is not JSON. The message has the error and its position, and quotes nothing."""
 
 
 def loads(data: bytes | str) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        InvalidJson: where it is none. Lines and columns are counted from one, in characters.
-        TooManyContainers: where it has more than ``MAX_CONTAINERS`` objects and arrays.
-    """
+    """Parse a JSON text. Raises InvalidJson, TooManyContainers."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -44,21 +38,21 @@ def loads(data: bytes | str) -> Any:
 
 
 def _opening(data: bytes | str) -> int:
-    """The opening brackets of a text, those in strings included."""
+    """Count the opening brackets of a text, including those in strings."""
     if isinstance(data, bytes):
         return data.count(b"{") + data.count(b"[")
     return data.count("{") + data.count("[")
 
 
 def values_in(data: bytes | str) -> int:
-    """About how many values a text has: its opening brackets and commas, those in strings included."""
+    """Estimate the number of values: opening brackets and commas, including those in strings."""
     return _opening(data) + (data.count(b",") if isinstance(data, bytes) else data.count(","))
 
 
 def _has_too_many(value: Any) -> bool:
-    """Whether a value has more than ``MAX_CONTAINERS`` objects and arrays, itself included."""
+    """Whether a value has more than ``MAX_CONTAINERS`` objects and arrays, including itself."""
     found = [value]
-    for one in found:  # which grows
+    for one in found:  # ``found`` grows meanwhile
         within = one.values() if isinstance(one, dict) else one
         found += [inner for inner in within if isinstance(inner, dict | list)]
         if len(found) > MAX_CONTAINERS:
@@ -70,34 +64,34 @@ def _explained(data: bytes | str, error: orjson.JSONDecodeError) -> str:
     if not data.strip():
         return "it is empty"
     if isinstance(data, str):
-        return _placed(data, error)
+        return _located(data, error)
     encoding = json.detect_encoding(data)
     if not encoding.startswith("utf-8"):
         return f"it is encoded in {encoding[:6].upper()} ({_mark(data)}), and must be UTF-8"
     try:
-        return _placed(data.decode(), error)
+        return _located(data.decode(), error)
     except UnicodeDecodeError as undecodable:
         return f"the byte at offset {undecodable.start} is not valid UTF-8"
 
 
 def _mark(data: bytes) -> str:
-    """Describe what shows that a text is in UTF-16 or UTF-32."""
+    """Describe the evidence that a text is in UTF-16 or UTF-32."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
         return "a byte order mark at offset 0"
     return f"a NUL byte at offset {data.index(0)}"
 
 
-def _placed(text: str, error: orjson.JSONDecodeError) -> str:
-    """Describe the first error in a decoded text, with its line and column."""
-    what, position = error.msg, error.pos
+def _located(text: str, error: orjson.JSONDecodeError) -> str:
+    """Describe the first error in a decoded text, with its line and column: from 1, in characters."""
+    problem, position = error.msg, error.pos
     if text[position : position + 1] == _BOM or text.startswith(_BOM):
-        what = "a byte order mark (BOM)"
-    elif what.endswith("surrogate in string"):
-        what = "an escape that is half of a surrogate pair"
+        problem = "a byte order mark (BOM)"
+    elif problem.endswith("surrogate in string"):
+        problem = "an escape that is half of a surrogate pair"
     else:
         signed = position - 1 if text[max(0, position - 1) : position] == "-" else position
         if number := _NO_NUMBER.match(text, signed):
-            what, position = f"{number[0]}, which is not a JSON number,", signed
+            problem, position = f"{number[0]}, which is not a JSON number,", signed
     line = text.count("\n", 0, position) + 1
     column = position - text.rfind("\n", 0, position)
-    return f"{what} at line {line}, column {column}"
+    return f"{problem} at line {line}, column {column}"

@@ -1,4 +1,4 @@
-"""Measures how late the event loop runs, what holds it, and how long garbage collections take."""
+"""Measures the lag of the event loop, and the duration of full garbage collections."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 INTERVAL_SECONDS = 0.05
-"""How often the loop is measured: often enough that one long step is seen, at under 0.1% of a core."""
+"""The interval of measurements, in seconds: a long step is noticed, and they cost less than 0.1% of a core."""
 
 _FULL = 2
-"""The oldest generation of Python's garbage collector: its collections visit every container object."""
+"""Python's oldest generation, whose collections visit every container object."""
 
 
 class LagMetrics(Protocol):
@@ -27,11 +27,11 @@ class LagMetrics(Protocol):
 
 
 class LoopWatch:
-    """Schedules a tick every ``INTERVAL_SECONDS`` and measures how late it comes.
+    """Schedules a tick every ``INTERVAL_SECONDS`` and measures how late it runs.
 
-    ``lag`` is the lateness of the newest tick, in seconds of wall-clock time: what every callback of the loop waits.
-    ``held`` is the part of it that this process caused: at most the CPU time that the loop's thread has used since the
-    tick before, so that a busy machine does not count.
+    ``lag`` is the delay of the newest tick in seconds. Every callback of the loop has about this delay. ``held`` is the
+    part that this process caused: at most the CPU time of the loop's thread since the previous tick, so that a busy
+    machine does not count.
 
     Args:
         metrics: receives the measurements.
@@ -68,11 +68,11 @@ class LoopWatch:
                 self._timer.cancel()
 
     def follow(self, act: Callable[[float, float], None]) -> None:
-        """Call ``act`` at every tick, with ``held`` and the CPU time of the loop's thread since the tick before."""
+        """Call ``act`` at every tick, with ``held`` and the CPU time of the loop's thread since the previous tick."""
         self._followers.append(act)
 
     def overdue(self) -> float:
-        """Return how late the pending tick is now, in seconds: the lag as far as it is known in mid-step."""
+        """Return the delay of the pending tick so far, in seconds."""
         return max(0.0, self._clock() - self._due)
 
     def _schedule(self) -> None:
@@ -91,7 +91,7 @@ class LoopWatch:
             act(self.held, used)
 
     def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
-        """Time a full collection. The metrics get it at the next tick: a collection may begin while they are locked."""
+        """Time a full collection. The next tick records it: a collection can begin while the metrics are locked."""
         if info["generation"] < _FULL:
             return
         if phase == "start":

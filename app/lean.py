@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, with less memory for each connection that serves a stream."""
+"""uvicorn's HTTP protocol with less memory for each connection."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from app.flags import Flag
 
 
 class _NoPipeline(deque[Any]):
-    """Refuses every request."""
+    """A queue that accepts no item."""
 
     def appendleft(self, _: Any) -> None:
-        """Raises RuntimeError: a request that nobody serves must not be lost without a word."""
-        raise RuntimeError("a pipelined request was parsed before the answer to the one before it")
+        """Raise RuntimeError: a queued request would never be served."""
+        raise RuntimeError("a pipelined request was parsed before the previous answer")
 
 
 _NO_PIPELINE = _NoPipeline()
-"""uvicorn's queue of requests that wait for the answer before: ``Connection`` parses the next one only then."""
+"""Replaces uvicorn's queue of pipelined requests: ``Connection`` parses a request only after the previous answer."""
 
 
 class LeanProtocol(HttpToolsProtocol):
-    """Replaces a queue that stays empty and an event, of which each takes 760 bytes."""
+    """Replaces an unused queue and an event, which take 760 bytes each."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -1,7 +1,7 @@
-"""Rate limits of the HTTP endpoints. Requests are counted before they are served, and responses report the limits.
+"""Rate limits of the HTTP endpoints: requests are counted before they are served, and responses report the limits.
 
 ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` describe the limit that ``X-RateLimit-Resource`` names: the one
-that refused the request, else the one with the least left. ``Reset`` is in seconds from now, like ``Retry-After``.
+that refused the request, else the one with the least remaining. ``Reset`` is in seconds from now.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X
 
 
 class CountedSend:
-    """The ``send`` of a request, which adds the headers of the rate limits to the response."""
+    """A request's ``send`` that adds the headers of the rate limits to the response."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: made from settings; the lifespan opens what it needs."""
+"""The gateway as an ASGI application."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.proxy_settings import proxy_secrets
-from app.rest.door import RestDoor
+from app.rest.endpoint import RestEndpoint
 from app.restdocs import described_api
 from app.settings import Settings
 from app.settings_warnings import announce_warnings
@@ -58,18 +58,18 @@ def create_app(
     drain: Drain | None = None,
     announces: bool | None = None,
 ) -> ASGIApp:
-    """The gateway as an ASGI application.
+    """Make the gateway, which the lifespan opens.
 
     Args:
-        settings: without them, those of the environment and ``.env``.
-        telemetry: without one, metrics of its own and a log on standard output.
-        store: keeps what is embedded; without one, it is in memory.
-        drain: what the server advances when it is to stop.
-        announces: whether the log says at the start what may be wrong with the settings and with the services that are
-            real. By default it does where ``settings`` is not given: a server's own process.
+        settings: by default, those of the environment and ``.env``.
+        telemetry: by default, its own metrics and a log on standard output.
+        store: the embedded platform's data; by default, in memory.
+        drain: advanced by the server when it stops.
+        announces: whether to log warnings about the settings and the real services at the start; by default, if
+            ``settings`` is not given.
 
     Raises:
-        SettingsError: when the environment's settings cannot be used.
+        SettingsError: the environment's settings are invalid.
     """
     announces = settings is None if announces is None else announces
     settings = settings or Settings.load()
@@ -98,7 +98,7 @@ def create_app(
     api.router.routes[:0] = [*page_routes(settings, endpoints), *demo_routes(settings)]
     add_operators_routes(api, endpoints)
     cors = _cors(settings)
-    # around FastAPI, not within: what it puts around its own middleware would be held by each stream to its end
+    # outside FastAPI, whose own wrappers of middleware each stream would keep until its end
     app: ASGIApp = Shield(_router(api, endpoints, settings), telemetry=telemetry, drain=drain)
     app = RequestScope(CORSMiddleware(HeadAsGet(app), **cors), telemetry=telemetry, drain=drain)
     return Admission(
@@ -124,7 +124,7 @@ def _router(api: FastAPI, endpoints: Endpoints, settings: Settings) -> Router:
 
 def _open(endpoints: Endpoints, gateway: Gateway, settings: Settings) -> None:
     endpoints.gateway = gateway
-    endpoints.graphql.app, endpoints.rest.app = GraphQLHttp(gateway), RestDoor(gateway)
+    endpoints.graphql.app, endpoints.rest.app = GraphQLHttp(gateway), RestEndpoint(gateway)
     sockets = Sockets(
         total=settings.max_sockets,
         per_user=settings.max_sockets_per_user,

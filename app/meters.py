@@ -1,4 +1,4 @@
-"""Token buckets: how much a connection or a user may send in a second, with room for bursts."""
+"""Token buckets, which limit the rate of a connection or user and allow bursts."""
 
 from __future__ import annotations
 
@@ -6,70 +6,70 @@ import time
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
-_KEPT = 1_000
-"""Up to this number of meters none is dropped."""
+_MIN_METERS = 1_000
+"""Up to this number, no meter is evicted."""
 
 
 class Meter:
     """A token bucket.
 
     Args:
-        burst: how many units it holds, and holds at first.
-        per_second: how many it gets back in a second, 0 for none.
-        clock: the time in seconds.
+        burst: the units in a full bucket. It is full at first.
+        per_second: the units refilled per second; 0 for none.
+        clock: returns the time in seconds.
     """
 
-    __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_left", "_per_second")
+    __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_per_second", "_units")
 
     def __init__(self, burst: float, per_second: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._burst, self._per_second, self._clock = burst, per_second, clock
-        self._left, self._at = burst, clock()
+        self._units, self._at = burst, clock()
 
     def take(self, units: float = 1) -> bool:
-        """Take units; whether there were enough. What is refused takes none."""
-        if self._left < units:
+        """Take units if there are enough. Returns whether there were."""
+        if self._units < units:
             self._refill()
-            if self._left < units:
+            if self._units < units:
                 return False
-        self._left -= units
+        self._units -= units
         return True
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether the bucket is full."""
         self._refill()
-        return self._left >= self._burst
+        return self._units >= self._burst
 
     def _refill(self) -> None:
         now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._units = min(self._burst, self._units + (now - self._at) * self._per_second)
         self._at = now
 
 
 class Meters:
     """A meter for each user, which outlives the user's connections.
 
-    Meters that are full, and so remember nothing, are dropped each time their number has doubled: a new user's meter
-    costs the same however many there are. One that a connection still has in use is found again all the same.
+    Full meters, which have no state to lose, are evicted each time the number of meters has doubled, so that the
+    amortized cost is constant. An evicted meter that a connection still uses remains the user's meter.
     """
 
     def __init__(self, burst: float, per_second: float) -> None:
         self._burst, self._per_second = burst, per_second
-        self._kept: dict[str, Meter] = {}
+        self._meters: dict[str, Meter] = {}
         self._in_use: WeakValueDictionary[str, Meter] = WeakValueDictionary()
-        self._most = _KEPT
+        self._most = _MIN_METERS
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._meters)
 
     def of(self, user_id: str) -> Meter:
-        """The user's meter."""
+        """Return the user's meter."""
         meter = self._in_use.get(user_id)
         if meter is None:
             meter = self._in_use[user_id] = Meter(self._burst, self._per_second)
-        if user_id not in self._kept:
-            if len(self._kept) >= self._most:
-                self._kept = {user: kept for user, kept in self._kept.items() if not kept.is_full}
-                self._most = max(_KEPT, 2 * len(self._kept))
-            self._kept[user_id] = meter
+        if user_id not in self._meters:
+            if len(self._meters) >= self._most:
+                self._meters = {user: one for user, one in self._meters.items() if not one.is_full}
+                self._most = max(_MIN_METERS, 2 * len(self._meters))
+            self._meters[user_id] = meter
         return meter

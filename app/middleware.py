@@ -30,18 +30,7 @@ CLIENT_LEFT = 499
 """The status, in log and metrics, of a request whose client left before the response began."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_ROUTES = frozenset(
-    {
-        "/",
-        "/graphql",
-        "/ping",
-        "/health",
-        "/metrics",
-        "/docs",
-        "/redoc",
-        "/openapi.json",
-    }
-)
+_ROUTES = frozenset({"/", "/graphql", "/ping", "/health", "/metrics", "/docs", "/redoc", "/openapi.json"})
 _BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
 """Health checks and metrics are always admitted."""
@@ -49,8 +38,8 @@ ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
 
 def request_id_of(scope: Scope) -> str:
     """Return the id of a request: the client's ``X-Request-ID`` if it is short and plain, else a new one."""
-    given = header(scope, b"x-request-id")
-    return given if given is not None and _ID.fullmatch(given) else str(uuid.uuid4())
+    request_id = header(scope, b"x-request-id")
+    return request_id if request_id is not None and _ID.fullmatch(request_id) else str(uuid.uuid4())
 
 
 class RequestScope:
@@ -96,7 +85,7 @@ class RequestScope:
 
 
 def _named(message: Message, request_id: str) -> Message:
-    """Add the headers that every response has."""
+    """Add the headers of every response."""
     message.setdefault("headers", [])
     headers = MutableHeaders(scope=message)
     headers[REQUEST_ID] = request_id
@@ -105,10 +94,10 @@ def _named(message: Message, request_id: str) -> Message:
 
 
 class Shield:
-    """Refuses new requests while the process drains, and answers an internal error with a 500 that does not contain it.
+    """Refuses new requests while the process drains, and answers an internal error with a 500 without details.
 
-    Letta's requests are served all the same: turns that are under way wait for them. At the end of the grace period,
-    requests without a response are answered with an error.
+    Letta's requests are served until the readers are detached, because turns under way wait for them. At the end of the
+    grace period, requests without a response get an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
@@ -144,10 +133,10 @@ class Shield:
             if begun or self._drain.stage is not Stage.CUTTING:
                 raise
             await refuse(scope, watched, refusal() if is_rest(scope["path"]) else interruption())
-        except Exception:  # an internal error can become a response here, and nowhere further out
+        except Exception:  # nothing further out can send a response
             self._telemetry.log.exception("internal error", request_id=scope["state"]["request_id"])
             if begun:
-                raise  # the server cuts the response short: nothing else shows the client that it is incomplete
+                raise  # the server cuts the response short, so that the client sees that it is incomplete
             await refuse(scope, watched, GatewayError(INTERNAL_MESSAGE))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,16 +17,16 @@ from clients.calls import CallScope
 
 
 def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
-    """Add the routes to the application. ``METRICS_TOKEN`` guards some of them."""
+    """Add the routes to the application. ``METRICS_TOKEN`` protects metrics and the details of health."""
 
-    def insider(request: Request) -> bool:
+    def is_operator(request: Request) -> bool:
         token = endpoints.gateway.metrics_token if endpoints.gateway else None
-        given = request.headers.get("authorization", "")
+        authorization = request.headers.get("authorization", "")
         if token is None:
             return endpoints.gateway is not None and endpoints.gateway.open_metrics
-        return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+        return hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
 
-    @api.get("/ping", tags=["operations"], summary="Whether the process is there.")
+    @api.get("/ping", tags=["operations"], summary="Whether the process responds.")
     async def ping() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -38,9 +38,9 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
         if not gateway.drain.is_open:
             return JSONResponse({"status": "draining"}, 503)
         scope = CallScope(request.state.request_id, time.monotonic() + HEALTH_SECONDS)
-        seen = await gateway.resources.health.look(scope)
-        body: dict[str, Any] = {"status": "degraded" if seen.degraded else "ok"}
-        if insider(request):
+        report = await gateway.resources.health.look(scope)
+        body: dict[str, Any] = {"status": "degraded" if report.degraded else "ok"}
+        if is_operator(request):
             services = {
                 one.service.value: {
                     "status": one.status.value,
@@ -49,15 +49,15 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
                     "note": one.note,
                     "breakers": [asdict(part) for part in one.parts],
                 }
-                for one in seen.services
+                for one in report.services
             }
-            body |= {"version": seen.version, "services": services}
+            body |= {"version": report.version, "services": services}
         return JSONResponse(body)
 
     @api.get("/metrics", tags=["operations"], summary="Metrics in Prometheus' text format.")
     async def metrics(request: Request) -> Response:
         gateway = endpoints.gateway
-        if gateway is None or not insider(request):
+        if gateway is None or not is_operator(request):
             unset = gateway is not None and gateway.metrics_token is None
             text = "METRICS_TOKEN is not set: /metrics is closed" if unset else "a bearer token is needed"
             return Response(f"{text}\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")

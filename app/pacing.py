@@ -1,4 +1,4 @@
-"""Pacing of the work of connections: what one iteration of the event loop has no time for is done in a later one."""
+"""Pacing of connections' work over the iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from collections import deque
 from collections.abc import Callable
 
 PACED_SECONDS = 0.02
-"""How much of one iteration is used, in seconds, not counting the rest of the step that exceeds it."""
+"""The time budget of one iteration, in seconds. The step that exceeds it is completed."""
 
 
 class StepPacer:
-    """Runs steps in order, at once or in a later iteration of the event loop.
-
-    Args:
-        clock: returns the time in seconds.
-    """
+    """Runs steps in order, at once or in a later iteration of the event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -39,7 +35,7 @@ class StepPacer:
             self._call()
 
     def later(self, step: Callable[[], None]) -> None:
-        """Run a step when there is time for it."""
+        """Queue a step for a later iteration."""
         self._waiting.append(step)
         self._call()
 

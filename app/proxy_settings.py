@@ -14,7 +14,7 @@ def proxy_secrets(settings: Settings) -> ProxySecrets:
 
 
 def letta_key(settings: Settings) -> str | None:
-    """Return the key that Letta sends where it cannot send an agent's secret."""
+    """Return the key that Letta sends if it cannot send an agent's secret."""
     return None if settings.letta_proxy_key is None else settings.letta_proxy_key.get_secret_value()
 
 

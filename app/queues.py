@@ -10,10 +10,10 @@ from typing import Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 NEW_IN_A_ROW = 4
-"""New owners served in a row before one of the others, so that neither group starves the other."""
+"""The number of new owners served before one of the others, so that neither group starves."""
 
 STANDING_SECONDS = 0.5
-"""If the oldest request of an owner has waited for longer, the newest is admitted first: the others come too late."""
+"""If an owner's oldest request has waited longer (seconds), the newest is admitted first: the others are too late."""
 
 
 class Waiting(NamedTuple, Generic[T]):
@@ -32,19 +32,19 @@ class Queues(Generic[T]):
         self._new_in_a_row = 0
 
     def __len__(self) -> int:
-        """How many requests wait."""
+        """The number of queued requests."""
         return sum(len(queue) for queues in (self._new, self._others) for queue in queues.values())
 
     def __bool__(self) -> bool:
-        """Whether any request waits."""
+        """Whether a request is queued."""
         return bool(self._new or self._others)
 
     def __contains__(self, owner: str) -> bool:
-        """Whether a request of an owner waits."""
+        """Whether a request of the owner is queued."""
         return owner in self._new or owner in self._others
 
     def add(self, owner: str, now: float, *, is_new: bool) -> Waiting[T]:
-        """Add a request. If the owner has no queue, ``is_new`` says whether it gets one of a new owner."""
+        """Queue a request. If the owner has no queue yet, ``is_new`` decides to which group it is added."""
         waiting = Waiting[T](asyncio.get_running_loop().create_future(), now)
         queue = self._new.get(owner) or self._others.get(owner)
         if queue is None:
@@ -53,7 +53,7 @@ class Queues(Generic[T]):
         return waiting
 
     def take(self, now: float, has_room: Callable[[str], bool]) -> tuple[str, Waiting[T]] | None:
-        """Remove the next request of the owners for whom ``has_room`` holds."""
+        """Remove the next request among the owners for whom ``has_room`` is true."""
         first_new = self._new_in_a_row < NEW_IN_A_ROW
         for queues in (self._new, self._others) if first_new else (self._others, self._new):
             for owner in queues:
@@ -66,7 +66,7 @@ class Queues(Generic[T]):
         queue = queues.pop(owner)
         waiting = queue.pop() if now - queue[0].since > STANDING_SECONDS else queue.popleft()
         if queue:
-            self._others[owner] = queue  # at the end: an owner that was served is not new
+            self._others[owner] = queue  # at the end, as the owner was just served
         return waiting
 
     def refuse(self, until: float) -> None:

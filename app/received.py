@@ -1,20 +1,16 @@
-"""Bytes received and not yet parsed."""
+"""Received bytes that are not parsed."""
 
 from __future__ import annotations
 
 _END_OF_HEAD = b"\r\n\r\n"
-"""Ends a head, and every chunked body, with trailers and without."""
+"""Ends a head, and every chunked body, with or without trailers."""
 
 _OVERLAP = len(_END_OF_HEAD) - 1
 _SMALL_BYTES = 4096
 
 
 class Received:
-    """Bytes in the order in which they came.
-
-    Attributes:
-        count: how many wait.
-    """
+    """Bytes in the order of arrival; ``count`` is the number of unparsed ones."""
 
     __slots__ = ("_at", "_before", "_data", "count")
 
@@ -29,22 +25,22 @@ class Received:
         self._at, self.count = 0, len(self._data)
 
     def take(self, count: int) -> memoryview:
-        """Return the next ``count`` bytes, which wait no longer."""
+        """Remove and return the next ``count`` bytes."""
         begin, self._at = self._at, self._at + count
         self.count -= count
         taken = memoryview(self._data)[begin : self._at]
-        if not self.count and self._at > _SMALL_BYTES:  # a connection that waits for more keeps nothing large
+        if not self.count and self._at > _SMALL_BYTES:  # an idle connection keeps no large buffer
             self._before, self._data, self._at = self._data[-_OVERLAP:], b"", 0
         return taken
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Discard all bytes."""
         self._data, self._at, self.count = b"", 0, 0
 
     def to_end_of_head(self) -> int:
-        """Return how many bytes there are up to the end of the next empty line; all that wait where there is none.
+        """Return the number of bytes up to the end of the next empty line; if there is none, ``count``.
 
-        The empty line may have begun in what was taken.
+        The line may begin in bytes that were taken before.
         """
         at, before = self._at, len(self._before)
         if at < _OVERLAP:

@@ -1,6 +1,6 @@
 """The OpenAPI document of ``/v1`` and of the agents' proxy: ``/openapi.json``, ``/docs`` and ``/redoc``.
 
-None of them exists in production. The documented routes are plain ASGI.
+They do not exist in production. The documented routes are plain ASGI.
 """
 
 from __future__ import annotations

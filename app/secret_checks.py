@@ -1,4 +1,4 @@
-"""Checks of pasted secrets: unusable ones are refused at start-up, without showing the value."""
+"""Checks of pasted secrets at the start. No message contains the value."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import re
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
+PADDED = "has whitespace at its start or end: remove it"
 _INSTEAD = "set the project's HS256 secret (its legacy JWT secret) instead"
 _PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
 _SSH = re.compile(r"(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+\s")
 _JSON = re.compile(r"[{\[]\s*([{\"]|\Z)")
-"""JSON, or its first line alone. One random secret in thousands begins with two such characters."""
+"""JSON, or its first line. One random secret in thousands begins like this."""
 
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 
 
 def pasted(text: str) -> str | None:
-    """Describe whitespace or quotation marks that were pasted along with a secret; ``None`` if there are none."""
+    """Describe whitespace or quotation marks around a secret; ``None`` if there are none."""
     if text != text.strip():
-        return "has whitespace at its start or end: remove it"
+        return PADDED
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
         return "has quotation marks around it: remove them"
     return None
@@ -55,7 +56,7 @@ def _other_material(text: str) -> str | None:
 
 
 def _is_der(text: str) -> bool:
-    """Whether it is an ASN.1 SEQUENCE in base64: a key or certificate without its PEM lines."""
+    """Whether a text is an ASN.1 SEQUENCE in base64: a key or certificate without its PEM lines."""
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""The HTTP server of ``agentgraph serve``: uvicorn with limits on what a client may send, hold and leave unread."""
+"""The HTTP server of ``agentgraph serve``: uvicorn with limits on clients' connections, requests and unread data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.settings import Settings
 from app.wire import BoundedSocket
 
 KEEP_ALIVE_SECONDS = 5
-"""How long a connection may be idle after an answer."""
+"""How long a connection may be idle after an answer, in seconds."""
 
 
 def protocol(settings: Settings) -> type[Connection]:
-    """The HTTP protocol of one server."""
+    """Make the HTTP protocol of one server, whose connections share limits."""
     shared: dict[str, Any] = {"head_seconds": settings.request_timeout}
 
     class BoundedConnection(Connection):
@@ -35,7 +35,7 @@ def protocol(settings: Settings) -> type[Connection]:
 
 
 def socket_protocol() -> type[BoundedSocket]:
-    """The WebSocket protocol of one server."""
+    """Make the WebSocket protocol of one server, whose sockets share a pacer."""
 
     class Socket(BoundedSocket):
         pacer = StepPacer()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from app import addresses
-from app.secret_checks import hs256_secret, pasted
+from app.secret_checks import PADDED, hs256_secret, pasted
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
@@ -20,6 +20,13 @@ def _header(value: SecretStr | None) -> SecretStr | None:
     if not text.isascii() or (text and not text.isprintable()):
         raise ValueError("must be printable ASCII")
     return _as_pasted(value)
+
+
+def _unpadded(value: SecretStr | None) -> SecretStr | None:
+    """Refuse surrounding whitespace, as ``echo`` adds it."""
+    if value is not None and value.get_secret_value() != value.get_secret_value().strip():
+        raise ValueError(PADDED)
+    return value
 
 
 def _as_pasted(value: SecretStr | None) -> SecretStr | None:
@@ -40,7 +47,7 @@ def _origins(value: str | None) -> str | None:
 
 
 def _number(value: Any) -> Any:
-    """Refuse a number with a unit: the unit is part of the variable's name or description."""
+    """Refuse a number with a unit: the variable's name or description has the unit."""
     if isinstance(value, str) and _WITH_UNIT.fullmatch(value):
         raise ValueError("must be a plain number, without a unit")
     return value
@@ -63,6 +70,7 @@ def _log_level(value: str) -> str:
 HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
 Hs256Secret = Annotated[SecretStr | None, AfterValidator(_hs256)]
 Secret = Annotated[SecretStr | None, AfterValidator(_as_pasted)]
+Password = Annotated[SecretStr | None, AfterValidator(_unpadded)]
 Number = BeforeValidator(_number)
 Seconds = Annotated[float, Number, Field(gt=0, le=10_000_000)]
 Count = Annotated[int, Number, Field(gt=0)]

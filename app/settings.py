@@ -22,6 +22,7 @@ from app.setting_kinds import (
     Lowered,
     Number,
     Origins,
+    Password,
     Seconds,
     Secret,
 )
@@ -201,7 +202,7 @@ class Settings(BaseSettings):
     """Rate limit of model calls that a user's agents make through the proxy, per minute. 0: unlimited."""
     redis_url: Annotated[str | None, AfterValidator(addresses.redis_url)] = None
     """URL of Redis or Valkey. /health checks it; state is still kept in the memory of each process."""
-    redis_password: SecretStr | None = None
+    redis_password: Password = None
     """The Redis password, if REDIS_URL has none."""
 
     @classmethod
@@ -262,7 +263,6 @@ class Settings(BaseSettings):
         found = [*self._production_problems()] if self.is_production else []
         secret = self.supabase_jwt_secret
         found += self._short_secrets()
-        found += self._padded_secrets()
         if (self.supabase_url is None) != (secret is None) and not self.is_production:
             missing = "SUPABASE_URL" if self.supabase_url is None else "SUPABASE_JWT_SECRET"
             found.append(f"{missing}: required, because SUPABASE_URL and SUPABASE_JWT_SECRET must be set together")
@@ -282,20 +282,11 @@ class Settings(BaseSettings):
     def _short_secrets(self) -> list[str]:
         """Return secrets that are too short."""
         names = ("supabase_jwt_secret", "agent_secret_master_key", "letta_proxy_key")
-        given: dict[str, SecretStr | None] = {name: getattr(self, name) for name in names}
+        secrets: dict[str, SecretStr | None] = {name: getattr(self, name) for name in names}
         return [
             f"{name.upper()}: must have at least {MIN_SECRET_BYTES} bytes"
-            for name, value in given.items()
+            for name, value in secrets.items()
             if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES
-        ]
-
-    def _padded_secrets(self) -> list[str]:
-        """Return secrets with surrounding whitespace, as ``echo`` adds it: no signature and no key would match."""
-        given = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return [
-            f"{name.upper()}: has whitespace at its start or end: remove it"
-            for name, value in given
-            if isinstance(value, SecretStr) and value.get_secret_value() != value.get_secret_value().strip()
         ]
 
     def _production_problems(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Warnings about the settings at the start: unknown names, and routes that stay closed without a setting."""
+"""Warnings about the settings at the start: unknown names, and routes that a missing setting closes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from app.settings import ENV_FILE, Settings
 from app.telemetry import Telemetry
 
 _NEAR = 0.9
-"""How alike a variable of the environment must be to a setting, by difflib's ratio; others' are there too."""
+"""The least similarity (difflib's ratio) of a misspelt variable; the environment has variables of others as well."""
 
 _LIKE = 0.75
-"""How alike a key of ``.env`` must be for its neighbour to be named."""
+"""The least similarity of a misspelt key in ``.env``."""
 
 _SHORTEST = 8
-"""Names shorter than this are alike by chance."""
+"""The least length of a misspelt variable: shorter names are similar by chance."""
 
 
 def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
-    """Say what may be wrong with the settings of this process, although they can be used."""
+    """Log possible mistakes in valid settings."""
     warnings = unread_names(os.environ, Path(ENV_FILE))
     if settings.is_production and settings.metrics_token is None:
         warnings.append("METRICS_TOKEN is not set: /metrics is closed, and /health shows no details.")
@@ -33,22 +33,17 @@ def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
 
 
 def unread_names(environment: Mapping[str, str], path: Path) -> list[str]:
-    """A sentence for each name that looks like a setting and is none.
-
-    Args:
-        environment: the process's environment.
-        path: the ``.env`` that the settings were read from, if there is one.
-    """
+    """Return a sentence for each misspelt name in the environment and in the ``.env`` at ``path``, if it exists."""
     if path.is_dir():
         return [f"{path} is a folder, not a file: no setting is read from it."]
     known = [name.upper() for name in Settings.model_fields]
-    kept, unreadable = _read(path)
-    given = {name.upper() for name in (*environment, *kept)}
-    return [*unreadable, *_unknown_keys(path, kept, known), *_near_misses(environment, known, given)]
+    keys, unreadable = _read(path)
+    present = {name.upper() for name in (*environment, *keys)}
+    return [*unreadable, *_unknown_keys(path, keys, known), *_near_misses(environment, known, present)]
 
 
 class _Records(logging.Handler):
-    """Keeps what is logged."""
+    """Collects log records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +54,7 @@ class _Records(logging.Handler):
 
 
 def _read(path: Path) -> tuple[Mapping[str, str | None], list[str]]:
-    """The file's keys and values (a key without ``=`` has none), and a sentence for each line that cannot be read."""
+    """Return the file's keys and values (none without ``=``), and a sentence for each unreadable line."""
     logger, records = logging.getLogger("dotenv.main"), _Records()
     logger.addHandler(records)
     propagates, logger.propagate = logger.propagate, False
@@ -72,8 +67,8 @@ def _read(path: Path) -> tuple[Mapping[str, str | None], list[str]]:
     return values, [f"{path}: line {line} cannot be read. Write NAME=value." for line in lines]
 
 
-def _unknown_keys(path: Path, kept: Mapping[str, str | None], known: list[str]) -> Iterator[str]:
-    for key, value in kept.items():
+def _unknown_keys(path: Path, keys: Mapping[str, str | None], known: list[str]) -> Iterator[str]:
+    for key, value in keys.items():
         if value is None:
             yield f"{path}: {key.upper()!r} has no value. Write NAME=value."
         elif key.upper() not in known:
@@ -85,11 +80,11 @@ def _did_you_mean(key: str, known: list[str]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def _near_misses(environment: Mapping[str, str], known: list[str], given: set[str]) -> Iterator[str]:
-    """Variables that differ in a letter or two from a setting which is not given."""
+def _near_misses(environment: Mapping[str, str], known: list[str], present: set[str]) -> Iterator[str]:
+    """Yield a sentence for each variable that is similar to a setting which is not set."""
     for name in environment:
         if len(name) < _SHORTEST or "_" not in name or name.upper() in known:
             continue
         near = difflib.get_close_matches(name.upper(), known, 1, _NEAR)
-        if near and near[0] not in given:
+        if near and near[0] not in present:
             yield f"{name} is set in the environment and is not a setting of the gateway. Did you mean {near[0]}?"

@@ -8,7 +8,7 @@ from clients.codes import Reason
 from clients.errors import Overloaded, RateLimited
 
 RETRY_SECONDS = 1.0
-"""When a client may try again that was refused because no slot was free, in seconds."""
+"""When a client that found no free slot may retry, in seconds."""
 
 
 class Shares:
@@ -17,22 +17,20 @@ class Shares:
     Args:
         total: slots in all.
         per_owner: the most that one owner holds at a time.
-        what: the plural of what takes a slot, for error messages.
+        unit: the noun in error messages, in the plural.
         reason: of the errors.
+
+    Attributes:
+        taken: the slots in use.
     """
 
-    def __init__(self, total: int, per_owner: int, *, what: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
+    def __init__(self, total: int, per_owner: int, *, unit: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
         self.total = total
         self.per_owner = min(per_owner, total)
-        self._what = what
+        self._unit = unit
         self._reason = reason
+        self.taken = 0
         self._held: Counter[str] = Counter()
-        self._taken = 0
-
-    @property
-    def taken(self) -> int:
-        """The number of slots in use."""
-        return self._taken
 
     def held_by(self, owner: str) -> int:
         """Return how many slots an owner holds."""
@@ -42,23 +40,22 @@ class Shares:
         """Take slots; ``give`` returns them.
 
         Raises:
-            RateLimited: the owner's share has less room.
-            Overloaded: fewer slots are free.
+            RateLimited: the owner would exceed ``per_owner``.
+            Overloaded: all owners together would exceed ``total``.
         """
-        if self._held.get(owner, 0) + count > self.per_owner:
-            message = (
-                f"You have reached the limit of {self.per_owner:,} {self._what} at a time. Retry when some have ended."
-            )
+        if self.held_by(owner) + count > self.per_owner:
+            limit = f"{self.per_owner:,} {self._unit}"
+            message = f"You have reached the limit of {limit} at a time. Retry when some have ended."
             raise RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
-        if self._taken + count > self.total:
-            message = f"The gateway has reached its limit of {self.total:,} {self._what} at a time. Retry."
+        if self.taken + count > self.total:
+            message = f"The gateway has reached its limit of {self.total:,} {self._unit} at a time. Retry."
             raise Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
-        self._taken += count
+        self.taken += count
         self._held[owner] += count
 
     def give(self, owner: str, count: int = 1) -> None:
         """Return slots that the owner took."""
-        self._taken -= count
+        self.taken -= count
         if self._held[owner] > count:
             self._held[owner] -= count
         else:
@@ -66,7 +63,7 @@ class Shares:
 
 
 class Holding:
-    """What one request or socket holds of its owner's share."""
+    """The slots that one request or socket holds, as a count that changes."""
 
     __slots__ = ("_owner", "_shares", "count")
 
@@ -76,7 +73,7 @@ class Holding:
         self.count = 0
 
     def set(self, count: int) -> None:
-        """Change what is held. Raises as ``Shares.take`` does, and then holds as much as before."""
+        """Change the count. Raises as ``Shares.take`` does, and the count then stays."""
         if count > self.count:
             self._shares.take(self._owner, count - self.count)
         elif count < self.count:

@@ -1,10 +1,10 @@
 """Load shedding: admits requests as fast as the event loop keeps up, round-robin by owner, and refuses the others.
 
-All admitted requests share one event loop. Without a limit, ten times the work that the loop can do makes every request
-late. With a limit the loop stays quick, and excess requests are refused while that is cheap.
+All requests share one event loop. Without a limit, overload makes every request late. With a limit, the loop stays
+responsive and the gateway refuses excess requests at little cost.
 
-Requests are counted by weight (``app.weights``), so that cheap requests neither wait for expensive ones of other owners
-nor hide them in an average. How many may be under way follows the loop (``app.concurrency``).
+Requests are counted by weight (``app.weights``), so that cheap requests do not wait for expensive ones of other owners.
+The limit on concurrent requests follows the loop (``app.concurrency``).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from clients.codes import Reason
 from clients.errors import Overloaded
 
 CHEAP = 0.5
-"""Requests of less weight have a slot of their own: together they count as one request at most."""
+"""Requests below this weight are counted apart: one slot is theirs, whatever the expensive requests take."""
 
 MAX_WAIT_SECONDS = 1.0
-"""How long a request waits to be admitted before it is refused, in seconds."""
+"""How long a request waits in the queue before it is refused, in seconds."""
 
 RETRY_SECONDS = 1.0
 
 
 class Entered(NamedTuple):
-    """An admitted request: when it was admitted, by the clock of its ``Shedder``, and as how many it counts."""
+    """An admitted request: when it was admitted, by the shedder's clock, and its weight."""
 
     since: float
     weight: float
@@ -43,9 +43,9 @@ class Shedder:
     """Decides which requests are admitted, and when.
 
     Args:
-        most: the most requests under way, however well the loop keeps up.
-        overdue: how late the loop is at this moment, in seconds.
-        clock: in seconds; it never goes back.
+        most: the maximum of concurrent requests.
+        overdue: returns how late the loop is now, in seconds.
+        clock: returns monotonic time in seconds.
     """
 
     def __init__(
@@ -63,28 +63,25 @@ class Shedder:
 
     @property
     def limit(self) -> int:
-        """The most requests under way, by weight."""
+        """The limit on concurrent requests, by weight."""
         return self._limit.now
 
     @property
     def under_way(self) -> int:
-        """How many admitted requests have not left."""
+        """The number of admitted requests that have not ended."""
         return self._under_way
 
     @property
     def waiting(self) -> int:
-        """How many requests wait to be admitted."""
+        """The number of queued requests."""
         return len(self._queues)
 
     async def enter(self, owner: str, *, favours_new: bool = True) -> Entered:
-        """Admit a request, after a wait if needed.
+        """Admit a request, or queue it.
 
         Args:
             owner: of the request.
             favours_new: whether an unknown owner is served before others.
-
-        Returns:
-            The argument of ``leave``.
 
         Raises:
             Overloaded: reason ``BUSY``, if the request was not admitted within ``MAX_WAIT_SECONDS``.
@@ -95,42 +92,42 @@ class Shedder:
         try:
             entered = await waiting.admitted
         except asyncio.CancelledError:
-            self._give_up(owner, waiting)
+            self._cancel(owner, waiting)
             raise
         if entered is None:
             raise Overloaded("The gateway is overloaded. Retry.", reason=Reason.BUSY, retry_after_seconds=RETRY_SECONDS)
         return entered
 
     def leave(self, owner: str, entered: Entered, work: float = REQUEST_WORK) -> None:
-        """End an admitted request, and admit those that wait for its slot. ``work`` is as in ``work_of``."""
+        """End an admitted request, whose ``work`` is from ``work_of``, and admit queued ones."""
         self._under_way -= 1
         self._count(owner, entered, -1)
         if not self._under_way:
             self._load = self._cheap = self._entered = 0.0  # without what rounding left
         self._weights.add(owner, work)
         self._limit.add(entered.weight)
-        self._let_in()
+        self._admit_queued()
 
     def tick(self, lag: float, used: float, interval: float = INTERVAL_SECONDS) -> None:
-        """Follow the loop's lag. It is called at every tick of the loop's watch.
+        """Adapt the limit, and admit or refuse queued requests. Called at every tick of the loop's watch.
 
         Args:
             lag: how late the loop is, in seconds.
             used: the CPU time of the loop since the last call, in seconds.
-            interval: the time between two calls of a loop that keeps up, in seconds.
+            interval: the interval of ticks without lag, in seconds.
         """
         self._weights.fade()
         load = self._load + self._cheap
         age = self._clock() - self._entered / load if load else 0.0
         self._limit.follow(Tick(lag, used, interval), load=self._load, age=age, is_wanted=bool(self._queues))
-        self._let_in()
+        self._admit_queued()
         self._queues.refuse(self._clock() - MAX_WAIT_SECONDS)
 
     def _has_room(self, owner: str, few: int | None = None) -> bool:
         """Whether a request may be admitted.
 
-        Past the limit there is room for owners who have ``few`` expensive requests under way (``_few``): when the limit
-        has just fallen, one owner's load does not hold up the few requests of others.
+        Beyond the limit, owners with at most ``few`` (``_few``) expensive requests under way are admitted as well: when
+        the limit has just fallen, the load of one owner does not delay the few requests of others.
         """
         load, limit = self._load, self._limit.now
         if load + self._cheap < limit:
@@ -140,7 +137,7 @@ class Shedder:
         return load < limit or self._expensive[owner] <= (self._few() if few is None else few)
 
     def _few(self) -> int:
-        """How many expensive requests of one owner are few next to those of another, or -1 where nobody has many."""
+        """Return how many expensive requests of an owner are few compared with another's; -1 if no owner has many."""
         return max(self._expensive.values(), default=0) // MANY - 1
 
     def _weight(self, owner: str) -> float:
@@ -164,8 +161,8 @@ class Shedder:
             del self._held[owner]
             del self._expensive[owner]
 
-    def _let_in(self) -> None:
-        """Admit requests that wait, while there is room."""
+    def _admit_queued(self) -> None:
+        """Admit queued requests while there is room."""
         while self._queues:
             few = self._few()
             if self._load >= self._limit.now and self._cheap >= 1 and few < 0:
@@ -174,11 +171,11 @@ class Shedder:
             if found is None:
                 return
             owner, waiting = found
-            if not waiting.admitted.done():  # it was cancelled
+            if not waiting.admitted.done():  # else it was cancelled
                 waiting.admitted.set_result(self._take(owner))
 
-    def _give_up(self, owner: str, waiting: Waiting[Entered]) -> None:
-        """Forget a request that was cancelled while it waited, or just as it was admitted."""
+    def _cancel(self, owner: str, waiting: Waiting[Entered]) -> None:
+        """Remove a request that was cancelled in the queue, or just as it was admitted."""
         if waiting.admitted.cancelled():
             self._queues.remove(owner, waiting)
         elif (entered := waiting.admitted.result()) is not None:

@@ -1,7 +1,6 @@
-"""Slots: each request holds one while it is served, and a stream holds another kind.
+"""Slots of requests and of streams, and the bytes of request bodies.
 
-Slots and the bytes of request bodies are counted by origin, and within an origin by owner. A body counts from its first
-byte until the request has been served.
+All are counted by origin, and within an origin by owner. A body counts from its first byte until the request ends.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from clients.codes import Reason
 from clients.origin import Origin, Owner
 
 BODIES = 32
-"""How many bodies of the largest size one owner's requests may have at a time."""
+"""The most bodies of the largest size that one owner's requests have at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What the requests of one origin share.
+    """The slots and bytes that the requests of one origin share.
 
     Attributes:
         requests: slots of requests.
@@ -38,14 +37,14 @@ class Pool:
 
 
 class Slot:
-    """The slot of one request or socket operation. It is entered once and left once.
+    """The slot of one request or socket operation.
 
     Attributes:
         calls: counts the upstream calls of the request, if it makes any.
-        size: the bytes of its answer, if they are many.
+        size: the bytes of its answer; 0 if they are few.
     """
 
-    __slots__ = ("_body", "_entered", "_held", "_owner", "_pool", "_shedder", "calls", "size")
+    __slots__ = ("_body", "_entered", "_owner", "_pool", "_shares", "_shedder", "calls", "size")
 
     def __init__(self, pool: Pool, shedder: Shedder, owner: Owner) -> None:
         self._pool = pool
@@ -55,47 +54,47 @@ class Slot:
         self.calls: CallBudget | None = None
         self.size = 0
         pool.requests.take(owner.id)
-        self._held: Shares | None = pool.requests
+        self._shares: Shares | None = pool.requests
         self._body = Holding(pool.bodies, owner.id)
 
     def hold_body(self, size: int) -> None:
         """Count a body of which ``size`` bytes have been received.
 
         Raises:
-            RateLimited: reason ``BODIES``, if the owner's bodies are too large together.
-            Overloaded: reason ``BODIES``, if those of all owners are.
+            RateLimited: reason ``BODIES``: the owner's bodies are too large together.
+            Overloaded: reason ``BODIES``: the bodies of all owners are.
         """
         self._body.set(size)
 
     async def enter(self) -> None:
-        """Wait until load shedding admits the request. Raises Overloaded (``BUSY``)."""
+        """Wait until the shedder admits the request. Raises Overloaded (``BUSY``)."""
         origin = self._owner.origin
         if origin is not Origin.LETTA:
-            is_user = origin is Origin.USER  # there may be any number of addresses
+            is_user = origin is Origin.USER  # the number of addresses is unbounded
             self._entered = await self._shedder.enter(self._owner.id, favours_new=is_user)
 
     def lengthen(self) -> None:
-        """Exchange the slot for a stream's: the request will wait for a model, or for as long as its client reads.
+        """Exchange the slot for a stream's, because the request waits for a model or for its client to read.
 
         Raises:
-            RateLimited: reason ``STREAMS``, if the owner's share is used up.
-            Overloaded: reason ``STREAMS``, if no slot is free.
+            RateLimited: reason ``STREAMS``: the owner's share is used up.
+            Overloaded: reason ``STREAMS``: no slot is free.
         """
         streams = self._pool.streams
-        if self._held is None or streams is self._held:
+        if self._shares is None or streams is self._shares:
             return
         streams.take(self._owner.id)
         self._leave_shedder()
-        self._held.give(self._owner.id)
-        self._held = streams
+        self._shares.give(self._owner.id)
+        self._shares = streams
 
     def leave(self) -> None:
-        """Give everything back."""
+        """Return the slot and the bytes of the body."""
         self._leave_shedder()
         self._body.set(0)
-        if self._held is not None:
-            self._held.give(self._owner.id)
-            self._held = None
+        if self._shares is not None:
+            self._shares.give(self._owner.id)
+            self._shares = None
 
     def _leave_shedder(self) -> None:
         if (entered := self._entered) is not None:
@@ -108,9 +107,9 @@ class Slots:
     """All slots of the process.
 
     Args:
-        requests: slots of signed-in users' requests; Letta's requests have as many.
-        streams: slots of streams and of requests that wait for a model; Letta's have as many.
-        shedder: admits requests as the event loop keeps up.
+        requests: slots of signed-in users' requests; as many again for Letta's.
+        streams: slots of streams and of requests that wait for a model; as many again for Letta's.
+        shedder: admits requests.
         largest_body: the size limit of one body, in bytes.
 
     Attributes:
@@ -123,7 +122,7 @@ class Slots:
         user, letta = (
             Pool(
                 Shares(requests, _part(requests)),
-                Shares(streams, _part(streams), what="streams", reason=Reason.STREAMS),
+                Shares(streams, _part(streams), unit="streams", reason=Reason.STREAMS),
                 _bodies(SHARES * each, each),
             )
             for _ in range(2)
@@ -155,4 +154,4 @@ def _part(total: int) -> int:
 
 
 def _bodies(total: int, per_owner: int) -> Shares:
-    return Shares(total, per_owner, what="bytes of requests", reason=Reason.BODIES)
+    return Shares(total, per_owner, unit="bytes of requests", reason=Reason.BODIES)

@@ -1,4 +1,4 @@
-"""Limits that WebSockets share: slots of sockets, messages a second, unread answers."""
+"""Limits that WebSockets share: slots of sockets, messages per second, unread answers."""
 
 from __future__ import annotations
 
@@ -12,30 +12,26 @@ from clients.codes import Reason
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 MAX_ANONYMOUS = 500
-"""The most sockets that are not signed in. One more closes the oldest."""
+"""The most sockets that are not signed in. A further one closes the oldest."""
 
 MAX_ANONYMOUS_PER_ADDRESS = 100
-"""The most of one address. One more closes the oldest of the address."""
+"""The most of one address. A further one closes the oldest of the address."""
 
 MAX_UNREAD = 32 * 2**20
-"""The characters of large answers of one user, over all sockets, that wait until the client reads."""
+"""The most characters in unread large answers of one user, over all sockets."""
 
 MAX_ALL_UNREAD = 8 * MAX_UNREAD
-"""Those of all users."""
+"""The most of all users."""
 
 BURST_SECONDS = 10
-"""How many seconds' messages a user may send at once."""
+"""The seconds whose messages a user may send at once."""
 
 
 class AnonymousSockets:
     """Sockets that are not signed in.
 
-    If there are too many, the oldest is closed, preferably one of the same address, and the new one is accepted: a
-    client that signs in at once is served, and one that holds sockets open without signing in loses them.
-
-    Args:
-        total: slots in all.
-        per_address: the most that one address has.
+    A new socket is always accepted. If its address, or the process, has no slot free, the oldest is closed.
+    Clients that sign in at once are therefore served, and clients that only hold sockets lose them.
     """
 
     def __init__(self, total: int = MAX_ANONYMOUS, per_address: int = MAX_ANONYMOUS_PER_ADDRESS) -> None:
@@ -51,10 +47,10 @@ class AnonymousSockets:
 
         Args:
             address: of the client.
-            give_up: called when the slot is needed for a newer socket.
+            give_up: called if the slot is needed for a newer socket.
 
         Returns:
-            A function that gives the slot back; the second call does nothing.
+            A function that returns the slot; a second call does nothing.
         """
         if len(self._of.get(address, ())) >= self._per_address:
             self._evict(next(iter(self._of[address])))
@@ -80,10 +76,10 @@ class AnonymousSockets:
 
 
 class Sockets:
-    """What the WebSockets of the process share.
+    """The limits that the WebSockets of the process share.
 
     Args:
-        total: the most sockets that are signed in.
+        total: the most signed-in sockets.
         per_user: the most of one user.
         messages_per_second: the rate limit of one user's messages, over all sockets.
 
@@ -91,27 +87,27 @@ class Sockets:
         anonymous: slots of sockets before sign-in.
         slots: slots of sockets after it.
         meters: the rates of users' messages.
-        unread_chars: the characters of large answers that wait to be read, by user.
+        unread_chars: the characters of unread large answers, by user.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
         self.anonymous = AnonymousSockets()
-        self.slots = Shares(total, per_user, what="sockets", reason=Reason.SOCKETS)
+        self.slots = Shares(total, per_user, unit="sockets", reason=Reason.SOCKETS)
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
         self.unread_chars: Counter[str] = Counter()
 
     def full(self) -> GatewayError:
-        """Return the error for a socket that finds no slot free."""
+        """Return the error for a socket without a free slot."""
         message = f"The gateway has reached its limit of {self.slots.total:,} sockets at a time. Retry."
         return Overloaded(message, reason=Reason.SOCKETS, retry_after_seconds=RETRY_SECONDS)
 
     @contextmanager
     def unread(self, user_id: str, size: int) -> Iterator[None]:
-        """Count an answer of ``size`` characters while it waits to be read. A user's only one is always accepted.
+        """Count an answer of ``size`` characters as unread in the context. A user's first one is always accepted.
 
         Raises:
-            RateLimited: the user's clients read too slowly.
-            Overloaded: the clients of all users together do.
+            RateLimited: the user has too many unread characters.
+            Overloaded: all users together have.
         """
         held = self.unread_chars[user_id]
         if held and held + size > MAX_UNREAD:

@@ -1,4 +1,4 @@
-"""The server's way out: a signal, the grace, a last word to every reader, and an end without a traceback.
+"""A graceful stop of the server: drain, detach the readers, cut the rest, exit.
 
 uvicorn alone closes sockets with 1012 at once, cuts streams at its timeout, and logs a traceback for each of them.
 """
@@ -21,20 +21,17 @@ from app.drain import Drain, Stage
 from app.telemetry import Telemetry
 
 DETACH_SECONDS = 1.0
-"""How long before the end of the grace readers are detached: a fifth of the grace, and this at most."""
+"""Readers are detached this long before the end of the grace period, in seconds; a fifth of it if that is less."""
 
 LAST_SECONDS = 0.15
-"""How long what was just told to end has for it, once the grace is over or a second signal has come."""
+"""How long cancelled operations and closed connections have to end, in seconds."""
 
 CLOSE_SECONDS = 0.5
-"""How long what the process owns has to close."""
+"""The timeout of closing the application, in seconds."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn with a drain: the first signal begins it, the second one ends it.
-
-    A third signal ends the process as if nothing handled it.
-    """
+    """uvicorn with a drain. The first signal begins it, the second ends it; a third has its default effect."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, telemetry: Telemetry, *, grace: float) -> None:
         super().__init__(config)
@@ -42,24 +39,24 @@ class Server(uvicorn.Server):
         self._telemetry = telemetry
         self._grace = grace
         self._signals = 0
-        self._hurry = asyncio.Event()
+        self._second_signal = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
         self._acceptor: Acceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the listeners, and accept what waits at them while the loop is busy."""
+        """Open the listeners, and accept connections that wait at them while the loop is busy."""
         await super().startup(sockets)
         self._acceptor = Acceptor(list(sockets or ()), self._protocol)
         self._acceptor.start()
 
     def _protocol(self) -> asyncio.Protocol:
-        """A connection's protocol, as uvicorn makes it."""
+        """Make the protocol of a connection as uvicorn does."""
         kind: Any = self.config.http_protocol_class
         made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         return made
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        """Count a signal; the main loop acts on it at its next tick."""
+        """Count a signal. The next tick acts on it."""
         self._captured_signals.append(sig)
         self._signals += 1
         if self._signals > 1:
@@ -69,15 +66,15 @@ class Server(uvicorn.Server):
                 os._exit(128 + sig)  # nothing is open yet, and a default handler does nothing for PID 1
 
     async def on_tick(self, counter: int) -> bool:
-        """Uvicorn's tick, ten times a second."""
+        """Act on signals. uvicorn calls it ten times a second."""
         if self._signals and self._draining is None:
             self._draining = asyncio.create_task(self._drained())
         if self._signals > 1:
-            self._hurry.set()
+            self._second_signal.set()
         return await super().on_tick(counter)
 
     async def _drained(self) -> None:
-        """Go through the stages, each as long as something is under way and the grace lasts."""
+        """Advance through the stages. Skip the later ones as soon as no operation is under way."""
         try:
             notice = min(DETACH_SECONDS, self._grace / 5)
             self._drain.advance(Stage.DRAINING)
@@ -91,16 +88,16 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
     async def _idle_within(self, seconds: float) -> bool:
-        """Wait until nothing is under way, for a time; little of it once there is a hurry. Whether it came to that."""
-        idle, hurry = asyncio.create_task(self._drain.idle()), asyncio.create_task(self._hurry.wait())
+        """Wait until no operation is under way; not as long after a second signal. Returns whether none is."""
+        idle, second = asyncio.create_task(self._drain.idle()), asyncio.create_task(self._second_signal.wait())
         try:
-            done, _ = await asyncio.wait({idle, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if idle not in done and hurry in done:
+            done, _ = await asyncio.wait({idle, second}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if idle not in done and second in done:
                 done, _ = await asyncio.wait({idle}, timeout=min(seconds, LAST_SECONDS))
             return idle in done
         finally:
             idle.cancel()
-            hurry.cancel()
+            second.cancel()
 
     def _announce(self) -> None:
         streams, requests = self._drain.streams, self._drain.requests
@@ -112,31 +109,31 @@ class Server(uvicorn.Server):
         self._telemetry.announce("stopping", text, grace_seconds=self._grace, streams=streams, requests=requests)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close listeners, connections and what the application owns, within a time."""
+        """Close listeners, connections and the application, each within its timeout."""
         if self._acceptor is not None:
             self._acceptor.stop()
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
-        await _wait(self._goodbyes, LAST_SECONDS)
+        await _wait(self._closes_sockets, LAST_SECONDS)
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        await _wait(self._busy, LAST_SECONDS)
+        await _wait(self._is_busy, LAST_SECONDS)
         self._drain.advance(Stage.CUTTING)
-        await self._break_off()
+        await self._abort()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.lifespan.shutdown()
         self._telemetry.announce("stopped", "Stopped.")
 
-    def _goodbyes(self) -> bool:
-        """Whether a socket waits for its client to answer a close frame."""
+    def _closes_sockets(self) -> bool:
+        """Whether a client still has to answer a close frame."""
         return any(getattr(one, "close_sent", False) for one in self.server_state.connections)
 
-    def _busy(self) -> bool:
+    def _is_busy(self) -> bool:
         return bool(self.server_state.connections or self.server_state.tasks)
 
-    async def _break_off(self) -> None:
-        """Abort what does not end by itself, such as a connection whose client does not read."""
+    async def _abort(self) -> None:
+        """Abort the remaining connections, such as those whose clients do not read, and their requests."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
@@ -148,10 +145,10 @@ class Server(uvicorn.Server):
 
 
 async def _wait(goes_on: Callable[[], bool], seconds: float) -> None:
-    """Wait while something goes on, for a time: uvicorn tells nobody when a connection is gone."""
+    """Poll until ``goes_on`` returns false, or for ``seconds``."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    while goes_on() and loop.time() < end:  # noqa: ASYNC110 - uvicorn sets no event
+    while goes_on() and loop.time() < end:  # noqa: ASYNC110 - uvicorn has no event for a closed connection
         await asyncio.sleep(0.01)
 
 

@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -38,7 +39,7 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
 
 
 def _json(value: Any, **_: Any) -> str:
-    """Return a log line; a text may contain half a surrogate pair, which orjson refuses."""
+    """Encode a log line. json accepts half a surrogate pair in a text, which orjson refuses."""
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:
@@ -46,11 +47,7 @@ def _json(value: Any, **_: Any) -> str:
 
 
 def log_everything(log: Any) -> None:
-    """Write the messages of libraries and of Python itself to the JSON log instead of standard error.
-
-    Args:
-        log: the logger that ``make_logger`` makes.
-    """
+    """Write the messages of libraries and of Python itself to the JSON log, not to standard error."""
     logging.basicConfig(handlers=[LogHandler(log)], level=logging.WARNING)
     logging.captureWarnings(capture=True)
 
@@ -70,11 +67,7 @@ def log_everything(log: Any) -> None:
 
 
 class LogHandler(logging.Handler):
-    """Writes the records of Python's ``logging`` to the JSON log.
-
-    Args:
-        log: the logger that ``make_logger`` makes.
-    """
+    """Writes the records of Python's ``logging`` to the JSON log."""
 
     def __init__(self, log: Any) -> None:
         super().__init__(logging.WARNING)
@@ -85,7 +78,7 @@ class LogHandler(logging.Handler):
         level = "error" if record.levelno >= logging.ERROR else "warning"
         try:
             message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - a fault in the library's own log call, logged as well
+        except Exception as error:  # noqa: BLE001 - a bug in the library's log call
             message = f"{record.msg} ({error!r})"
         getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
 
@@ -94,16 +87,13 @@ class _UpstreamMetrics:
     """Metrics of upstream calls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.calls = Counter(
-            "agentgraph_upstream_calls",
-            "Upstream calls by outcome.",
-            ["service", "operation", "outcome"],
-            registry=registry,
-        )
+        counter = partial(Counter, registry=registry)
+        call = ["service", "operation"]
+        self.calls = counter("agentgraph_upstream_calls", "Upstream calls by outcome.", [*call, "outcome"])
         self.seconds = Histogram(
             "agentgraph_upstream_seconds",
             "Duration of upstream calls, in seconds.",
-            ["service", "operation"],
+            call,
             buckets=_BUCKETS,
             registry=registry,
         )
@@ -114,25 +104,12 @@ class _UpstreamMetrics:
             states=[state.value for state in BreakerState],
             registry=registry,
         )
-        self.open_parts = Gauge(
-            "agentgraph_open_part_breakers",
-            "Number of open breakers for single models and kinds of call of a service.",
-            ["service"],
-            registry=registry,
-        )
-        self.repeats = Counter(
-            "agentgraph_upstream_repeats",
-            "Reads repeated because an idle connection had been closed.",
-            ["service", "operation"],
-            registry=registry,
-        )
+        text = "Number of open breakers for single models and kinds of call of a service."
+        self.open_parts = Gauge("agentgraph_open_part_breakers", text, ["service"], registry=registry)
+        text = "Reads repeated because an idle connection had been closed."
+        self.repeats = counter("agentgraph_upstream_repeats", text, call)
         for service in (Service.AMS, Service.LETTA, Service.LITELLM):
             self.breaker.labels(service.value).state(BreakerState.CLOSED.value)
-
-
-def _shed(registry: CollectorRegistry) -> Counter:
-    text = "Requests refused by load shedding before routing, by reason."
-    return Counter("agentgraph_requests_shed", text, ["reason"], registry=registry)
 
 
 class Telemetry:
@@ -141,59 +118,28 @@ class Telemetry:
     def __init__(self, log: Any) -> None:
         self.log = log
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "agentgraph_requests", "Requests answered.", ["route", "method", "status"], registry=self.registry
-        )
-        self._request_seconds = Histogram(
-            "agentgraph_request_seconds", "Time to the last byte.", ["route"], buckets=_BUCKETS, registry=self.registry
-        )
-        self._operations = Counter(
-            "agentgraph_operations", "GraphQL operations.", ["type", "outcome"], registry=self.registry
-        )
-        self._limited = Counter(
-            "agentgraph_rate_limited", "Requests over a rate limit.", ["limit"], registry=self.registry
-        )
-        self._shed = _shed(self.registry)
         self._upstreams = _UpstreamMetrics(self.registry)
-        self._streams = Counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"], registry=self.registry)
-        self._tokens = Counter(
-            "agentgraph_tokens", "Input and output tokens of models.", ["kind", "direction"], registry=self.registry
-        )
-        self._unreadable = Counter(
-            "agentgraph_unreadable_events",
-            "Upstream stream events that are not JSON objects.",
-            ["kind"],
-            registry=self.registry,
-        )
-        self._first = Histogram(
-            "agentgraph_first_token_seconds", "Time to first token.", ["kind"], buckets=_BUCKETS, registry=self.registry
-        )
-        self._gaps = Histogram(
-            "agentgraph_frame_gap_seconds",
-            "Time between two frames of an answer, in seconds.",
-            ["kind"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
+        counter = partial(Counter, registry=self.registry)
+        self._requests = counter("agentgraph_requests", "Requests answered.", ["route", "method", "status"])
+        self._operations = counter("agentgraph_operations", "GraphQL operations.", ["type", "outcome"])
+        self._limited = counter("agentgraph_rate_limited", "Requests over a rate limit.", ["limit"])
+        text = "Requests refused by load shedding before routing, by reason."
+        self._shed = counter("agentgraph_requests_shed", text, ["reason"])
+        self._streams = counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"])
+        self._tokens = counter("agentgraph_tokens", "Input and output tokens of models.", ["kind", "direction"])
+        text = "Upstream stream events that are not JSON objects."
+        self._unreadable = counter("agentgraph_unreadable_events", text, ["kind"])
+        seconds = partial(Histogram, buckets=_BUCKETS, registry=self.registry)
+        self._request_seconds = seconds("agentgraph_request_seconds", "Time to the last byte.", ["route"])
+        self._first = seconds("agentgraph_first_token_seconds", "Time to first token.", ["kind"])
+        text = "Time between two frames of an answer, in seconds."
+        self._gaps = seconds("agentgraph_frame_gap_seconds", text, ["kind"])
         self._gap: dict[str, Histogram] = {}
-        self._lag = Histogram(
-            "agentgraph_loop_lag_seconds",
-            "Delay of a due timer in the event loop, in seconds.",
-            buckets=_LAG_BUCKETS,
-            registry=self.registry,
-        )
-        self._held = Histogram(
-            "agentgraph_loop_held_seconds",
-            "Part of the event loop's delay that the gateway's own code caused, in seconds.",
-            buckets=_LAG_BUCKETS,
-            registry=self.registry,
-        )
-        self._collections = Histogram(
-            "agentgraph_gc_seconds",
-            "Duration of full garbage collections, in seconds.",
-            buckets=_LAG_BUCKETS,
-            registry=self.registry,
-        )
+        lag = partial(Histogram, buckets=_LAG_BUCKETS, registry=self.registry)
+        self._lag = lag("agentgraph_loop_lag_seconds", "Delay of a due timer in the event loop, in seconds.")
+        text = "Part of the event loop's delay that the gateway's own code caused, in seconds."
+        self._held = lag("agentgraph_loop_held_seconds", text)
+        self._collections = lag("agentgraph_gc_seconds", "Duration of full garbage collections, in seconds.")
         for limit in LimitKind:
             self._limited.labels(limit.value)
 
@@ -265,11 +211,8 @@ class Telemetry:
 
     def watch_streams(self, memory: Callable[[], int]) -> None:
         """Expose the memory of streams, in bytes; ``memory`` is called from another thread."""
-        Gauge(
-            "agentgraph_stream_memory_bytes",
-            "Estimated memory of running and retained streams, in bytes.",
-            registry=self.registry,
-        ).set_function(memory)
+        text = "Estimated memory of running and retained streams, in bytes."
+        Gauge("agentgraph_stream_memory_bytes", text, registry=self.registry).set_function(memory)
 
     def watch_slots(self, in_use: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
         """Expose the slots and memory in use.

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UsageError(Exception):
-    """A command cannot be carried out. The text is the message to print."""
+    """A command cannot be carried out. The message is printed."""

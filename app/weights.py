@@ -1,17 +1,17 @@
-"""How much a request counts under overload: by what its owner's requests have cost lately."""
+"""The weights of requests under load, from the recent cost of their owners' requests."""
 
 from __future__ import annotations
 
 from clients.bounded import Lru
 
 REQUEST_WORK = 1.0
-"""The work of any request, in milliseconds of CPU time, about."""
+"""The work of a request without calls, roughly in milliseconds of CPU time."""
 
 CALL_WORK = 1.0
-"""The work of one call to a service."""
+"""The work of one upstream call."""
 
 BYTES_PER_WORK = 3_000
-"""The bytes of an answer that are as much work as one call."""
+"""The bytes of an answer that take as much work as one call."""
 
 FADING = 0.95
 """The decay of the work of past requests at each tick of the loop's watch, of which there are 20 a second."""
@@ -20,23 +20,22 @@ NEWEST = 0.2
 """The weight of an owner's newest request in the mean of its requests."""
 
 MANY = 8
-"""So many requests of one owner at a time are not counted as cheap, whatever the ones before them cost."""
+"""From this number of concurrent requests on, an owner's requests have the weight 1."""
 
 MAX_OWNERS = 4_096
-"""The owners whose requests are remembered; the least recently seen one is forgotten first."""
+"""The owners whose mean work is kept; the least recently seen is evicted first."""
 
 
 def work_of(calls: int, size: int) -> float:
-    """The work of a request that made so many calls and was answered in so many bytes."""
+    """Return the work of a request by its upstream calls and the bytes of its answer."""
     return REQUEST_WORK + CALL_WORK * calls + size / BYTES_PER_WORK
 
 
 class Weights:
-    """The weights of owners' requests. A request of the kind that most of the work is for has the weight 1.
+    """The weights of owners' requests: 1 for those that cause most of the work, and for unknown owners.
 
-    The weight of an owner's request is the mean work of their last requests, against the mean work of all requests by
-    their work: of ten requests of work 100 and a thousand of work 1, each of the ten counts as one, and each of the
-    thousand as a hundredth. Requests of owners who are not known have the weight 1.
+    A weight is the mean work of the owner's last requests, divided by the work-weighted mean of all requests. Of ten
+    requests of work 100 and a thousand of work 1, each of the ten counts as 1 and each of the thousand as 1/100.
     """
 
     def __init__(self) -> None:
@@ -51,17 +50,17 @@ class Weights:
         self._means.put(owner, work if mean is None else mean + (work - mean) * NEWEST)
 
     def knows(self, owner: str) -> bool:
-        """Whether requests of the owner are remembered."""
+        """Whether the mean work of the owner's requests is known."""
         return owner in self._means
 
     def of(self, owner: str, held: int) -> float:
-        """Return the weight of an owner's next request, who has ``held`` under way."""
+        """Return the weight of the next request of an owner with ``held`` requests under way."""
         mean = self._means.get(owner)
         if mean is None or not self._work or held >= MANY:
             return 1.0
         return min(1.0, mean * self._work / self._squares)
 
     def fade(self) -> None:
-        """Let past requests count less. It is called at every tick."""
+        """Reduce the influence of past requests. Called at every tick."""
         self._work *= FADING
         self._squares *= FADING

@@ -27,7 +27,7 @@ from app.shares import Holding
 from clients.errors import Overloaded, RateLimited
 
 EXTENSION = "agentgraph.frames"
-"""The ASGI extension by which the application lifts the bounds of a socket that has signed in: a ``Frames``."""
+"""The ASGI extension with the socket's ``Frames``, whose bounds the application lifts after sign-in."""
 
 SIGN_IN_BYTES = 64 * 1024
 """The payload of all frames before sign-in. A token has at most 8 KiB."""
@@ -39,25 +39,24 @@ MAX_FRAGMENTS = 1_000
 """The frames of one message."""
 
 UNIT_BYTES = 16 * 1024
-"""A frame counts once, and once more for each of these."""
+"""A frame counts as one message, plus one for each of these."""
 
 CLOSE_SECONDS = 1.0
-"""How long a client has to answer a close frame."""
+"""How long a client has to answer a close frame, in seconds."""
 
 _LINGER_BYTES = 16 * 1024 * 1024
-"""How many bytes are read and discarded after the close frame. Closing at once, with bytes unread, would reset the
-connection, and the client might never see the close frame.
+"""The bytes that are read and discarded after the close frame. Closing with unread bytes would reset the connection,
+and the client might lose the close frame.
 """
 
-
 _SMALL_BYTES = 256
-"""Shorter data is read at once and not counted: it has few frames."""
+"""Shorter data is parsed at once and not paced: it has few frames."""
 
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY})
 
 
 class Breach(IntEnum):
-    """The close codes of a client that sends too much."""
+    """The close codes for a client that sends too much."""
 
     TOO_BIG = 1009
     INVALID = 4400
@@ -71,53 +70,53 @@ class _TooMuch(Exception):
 class Frames(ServerProtocol):
     """The frames of one socket, each counted before it is processed."""
 
-    __slots__ = ("_bytes", "_fragments", "_frames", "_kept", "_max_size", "_meter")
+    __slots__ = ("_bytes", "_fragments", "_frames", "_max_size", "_memory", "_meter")
 
     def __init__(self, max_size: int, logger: logging.Logger) -> None:
         super().__init__(max_size=min(max_size, SIGN_IN_BYTES), logger=logger)
         self._max_size = max_size
         self._meter: Meter | None = None
-        self._kept: Holding | None = None
+        self._memory: Holding | None = None
         self._frames = self._bytes = self._fragments = 0
 
-    def admit(self, meter: Meter, kept: Holding) -> None:
-        """Lift the bounds on what comes before sign-in: from now on frames count against the user's meter.
+    def admit(self, meter: Meter, memory: Holding) -> None:
+        """Replace the bounds before sign-in by those of the user.
 
         Args:
-            meter: of the user's messages.
-            kept: the user's share of the memory of requests, for messages that are not complete or not processed.
+            meter: the rate of the user's messages.
+            memory: the user's share of the memory of requests; incomplete and unprocessed messages count.
         """
-        self._meter, self._kept = meter, kept
+        self._meter, self._memory = meter, memory
         self.max_message_size = self._max_size
 
-    def keep(self, complete: int) -> None:
-        """Count what is in memory of messages, or close the socket.
+    def count_memory(self, complete: int) -> None:
+        """Count the memory of messages, or close the socket.
 
         Args:
-            complete: the bytes of messages that have come whole and are not processed yet.
+            complete: the bytes of complete messages that are not processed.
         """
-        if self._kept is None:
+        if self._memory is None:
             return
         size = len(self.reader.buffer) + (self.current_size or 0) + complete
         try:
-            self._kept.set(size if size > UNIT_BYTES else 0)
+            self._memory.set(size if size > UNIT_BYTES else 0)
         except (RateLimited, Overloaded):
             self._close(Breach.TOO_MANY, "Too many bytes of messages and requests at a time")
 
     def release(self) -> None:
-        """The connection is over: return what ``keep`` counted."""
-        if self._kept is not None:
-            self._kept.set(0)
-            self._kept = None
+        """Return the counted memory at the end of the connection."""
+        if self._memory is not None:
+            self._memory.set(0)
+            self._memory = None
 
     def reject(self, status: StatusLike, text: str) -> Response:
-        """A refusal of the handshake, with the header that every answer has."""
+        """Refuse the handshake, with the header of every response."""
         response = super().reject(status, text)
         response.headers[NO_SNIFF[0]] = NO_SNIFF[1]
         return response
 
     def recv_frame(self, frame: Frame) -> None:
-        """Process a frame, or close the socket for it."""
+        """Process a frame, or close the socket if it exceeds a bound."""
         size = len(frame.data)
         if self._meter is None:
             self._frames += 1
@@ -149,7 +148,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     """A WebSocket connection, with ``Frames``.
 
     Attributes:
-        pacer: in which sockets parse what they receive, so that many that receive much at once do not hold the loop.
+        pacer: paces the parsing of all sockets, so that much data at once does not block the event loop.
     """
 
     pacer: StepPacer
@@ -169,7 +168,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         "request",
         "response",
         "scope",
-    )  # uvicorn's own attributes among them: of more than 30, CPython makes a dict for each socket
+    )  # includes uvicorn's attributes: of more than 30 outside slots, CPython makes a dict for each socket
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -183,20 +182,20 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._delayed = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End. The application gets a disconnect."""
+        """End the connection. The application gets a disconnect."""
         self._delayed = b""
         self.frames_in.release()
         super().connection_lost(exc)
 
     async def receive(self) -> Any:
-        """Hand on the next message: those before have been processed."""
+        """Return the next message. The earlier ones have been processed."""
         if self._complete and self.queue.empty():
             self._complete = 0
-            self.frames_in.keep(0)
+            self.frames_in.count_memory(0)
         return await super().receive()
 
     def data_received(self, data: bytes) -> None:
-        """Read frames, at once or when the pacer has time."""
+        """Parse frames, now or when the pacer has time."""
         if self._delayed or (self.pacer.is_full and self._lingering is None):
             if not self._delayed:
                 self.pacer.later(self._read_delayed)
@@ -209,20 +208,20 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     def _read_delayed(self) -> None:
         data, self._delayed = self._delayed, b""
-        if data:  # the connection is not lost
+        if data:  # else the connection is lost
             try:
                 self._read(data)
-            except BaseException:  # as the loop does where data_received fails: the connection must not stay paused
+            except BaseException:  # as the loop does if data_received fails: the connection must not stay paused
                 self.transport.abort()
                 raise
             if not (self.read_paused or self.transport.is_closing()):
                 self.transport.resume_reading()
 
     def _read(self, data: bytes) -> None:
-        """Read frames; data after a breach is discarded."""
+        """Parse frames. Data after a breach is discarded."""
         if self._lingering is None:
             super().data_received(data)
-            self.frames_in.keep(self._complete)
+            self.frames_in.count_memory(self._complete)
             if self.conn.parser_exc is not None and self._lingering is None:
                 self.handle_parser_exception()
             return
@@ -231,54 +230,54 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def handle_connect(self, event: Request) -> None:
-        """Begin the application, with the extension."""
+        """Start the application, with the extension in its scope."""
         super().handle_connect(event)
-        event.headers.clear()  # the parser keeps the request for as long as the socket lasts
+        event.headers.clear()  # the parser keeps the request until the socket closes
         if self.response.status_code == 101:
             cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self.frames_in
 
     def handle_text(self, event: Frame) -> None:
-        """Take a frame of text. The parser keeps it until the next frame comes: for hours, of a socket that reads."""
+        """Take a text frame, and free its data: the parser keeps the frame until the next one, possibly for hours."""
         super().handle_text(event)
         event.data = b""
 
     def handle_bytes(self, event: Frame) -> None:
-        """Take a frame of bytes."""
+        """Take a binary frame, and free its data."""
         super().handle_bytes(event)
         event.data = b""
 
     def send_receive_event_to_app(self) -> None:
-        """Hand on a message. Text that is not UTF-8 closes the socket with 1007 (RFC 6455, 8.1), and is not logged."""
+        """Pass a message to the application. Text that is not UTF-8 closes the socket: 1007 (RFC 6455, 8.1)."""
         size = sum(map(len, self.frames))
         if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(b"".join(self.frames)):
             self._complete += size
             super().send_receive_event_to_app()
             return
         self.frames = []
-        if self.conn.state is State.OPEN:  # the client may have sent its close frame right behind
+        if self.conn.state is State.OPEN:  # the client may have sent its close frame already
             self.conn.send_close(CloseCode.INVALID_DATA, "A text message that is not UTF-8")
         self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Send the pong, except while unread messages fill the buffer, and after a breach."""
+        """Send the pong, except while unread messages fill the buffer and after a breach."""
         if self.writable.is_set() and self._lingering is None:
             super().handle_ping()
         else:
             self.conn.data_to_send()
 
     def handle_close(self, event: Frame) -> None:
-        """Answer a close frame, except after a breach: the connection is closing already."""
+        """Answer a close frame, except after a breach, when the connection is closing already."""
         if self._lingering is None:
             super().handle_close(event)
 
     def handle_parser_exception(self) -> None:
-        """Close, and read on until the client has received the close frame."""
+        """Close, and discard further data until the client has received the close frame."""
         closed = self.conn.close_sent
         code, reason = (1006, "") if closed is None else (closed.code, closed.reason)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.close_sent, self._lingering = True, _LINGER_BYTES
         self.stop_keepalive()
-        if closed is None:  # the handshake is not over
+        if closed is None:  # the handshake has not ended
             self.transport.abort()
             return
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -299,23 +298,23 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.schedule_ping()
 
     def keepalive_timeout(self) -> None:
-        """Cut off a client that does not answer.
+        """Abort the connection of a client that does not answer a ping.
 
-        The close frame for this (1011) keeps graphql-ws from retrying, and a device that slept gets it when it wakes.
+        uvicorn would send a close frame (1011), after which graphql-ws does not reconnect, even on a device that slept.
         """
         if self.writable.is_set():
             self.transport.abort()
-        else:  # the pong may wait behind messages that are not read yet: the write deadline runs
+        else:  # the ping may wait behind unread messages: the write deadline applies
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0.0, self.keepalive_timeout)
 
     async def send(self, message: Any) -> None:
-        """Send one message. Raises ClientDisconnected when the socket closes."""
+        """Send a message. Raises ClientDisconnected if the socket is closing."""
         await self.writable.wait()
         if self.close_sent:
             raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.accept":
-            self.response.headers.clear()  # it is sent
+            self.response.headers.clear()  # they are sent
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -13,11 +13,11 @@ class Bound:
     """A bound on requests, resources or answers of a client.
 
     Attributes:
-        key: the name in tests; a test at the bound and one past it are marked ``bound(key)``.
-        what: what is bounded.
-        past: what happens beyond the bound.
+        key: the name in tests: a test at the bound and one beyond it are marked ``bound(key)``.
+        what: the bounded quantity.
+        past: the effect beyond the bound.
         amount: the bound as text; empty if ``setting`` has it.
-        setting: the field of ``Settings`` that sets it.
+        setting: the field of ``Settings`` that sets the bound.
     """
 
     key: str

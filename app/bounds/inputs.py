@@ -13,19 +13,9 @@ COMPLETIONS = (
     Bound("completion-tools", "tools of a completion", bad(Reason.TOOLS), str(completion_input.MAX_TOOLS)),
     Bound("completion-stops", "stop sequences of a completion", bad(Reason.STOP), str(completion_input.MAX_STOPS)),
     Bound("embed-inputs", "inputs of `embed`", bad(Reason.RANGE), str(completing.MAX_INPUTS)),
-    Bound(
-        "embed-text",
-        "all inputs of `embed` together",
-        bad(Reason.TOO_LONG),
-        f"{completing.MAX_INPUT:,} characters",
-    ),
+    Bound("embed-text", "all inputs of `embed` together", bad(Reason.TOO_LONG), f"{completing.MAX_INPUT:,} characters"),
     Bound("embed-dimensions", "`dimensions` of `embed`", bad(Reason.RANGE), f"{completing.MAX_DIMENSIONS:,}"),
-    Bound(
-        "image-address",
-        "an image's address",
-        bad(Reason.IMAGE),
-        f"{public_urls.MAX_URL:,} characters",
-    ),
+    Bound("image-address", "an image's address", bad(Reason.IMAGE), f"{public_urls.MAX_URL:,} characters"),
     Bound("image-data", "an image's data URL", bad(Reason.IMAGE), f"{images.MAX_DATA_URL:,} characters"),
     Bound(
         "addresses",
@@ -54,23 +44,10 @@ AGENTS = (
     Bound("search", "a search by name", bad(Reason.TEXT), f"{checks.MAX_SEARCH} characters"),
     Bound("summary", "a conversation's summary", bad(Reason.TEXT), f"{checks.MAX_SUMMARY:,} characters"),
     Bound("passage", "a passage's text", bad(Reason.TOO_LONG), f"{passages.MAX_TEXT:,} characters"),
-    Bound(
-        "memory-query",
-        "a query of `searchMemory`",
-        bad(Reason.TOO_LONG),
-        f"{passages.MAX_QUERY:,} characters",
-    ),
+    Bound("memory-query", "a query of `searchMemory`", bad(Reason.TOO_LONG), f"{passages.MAX_QUERY:,} characters"),
     Bound("agent-file", "an Agent File", bad(Reason.TOO_LONG), f"{checks.MAX_SOURCE_BYTES:,} bytes"),
+    Bound("variables", "an agent's variables as JSON", bad(Reason.TOO_LONG), f"{checks.MAX_VARIABLES_BYTES:,} bytes"),
     Bound(
-        "variables",
-        "an agent's variables as JSON",
-        bad(Reason.TOO_LONG),
-        f"{checks.MAX_VARIABLES_BYTES:,} bytes",
-    ),
-    Bound(
-        "variables-depth",
-        "the depth of an agent's variables",
-        bad(Reason.VARIABLES),
-        f"{checks.MAX_NESTING} levels",
+        "variables-depth", "the depth of an agent's variables", bad(Reason.VARIABLES), f"{checks.MAX_NESTING} levels"
     ),
 )

@@ -144,10 +144,7 @@ UPSTREAM_CALLS = (
         f"{MAX_RECORDS:,}",
     ),
     Bound(
-        "upstream-refusal",
-        "the body of an upstream error",
-        "is not read; the status decides",
-        size(MAX_REFUSAL_BYTES),
+        "upstream-refusal", "the body of an upstream error", "is not read; the status decides", size(MAX_REFUSAL_BYTES)
     ),
     Bound(
         "upstream-headers",

@@ -1,1 +1,1 @@
-"""One module per command. ``app.cli`` imports the module of the command that runs."""
+"""One module per command, imported by ``app.cli`` when the command runs."""

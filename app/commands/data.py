@@ -29,7 +29,7 @@ def opened_store() -> Store:
 
 
 def reset(options: argparse.Namespace) -> None:
-    """Delete the data after a confirmation."""
+    """Delete the data file, after a confirmation."""
     path = store_path()
     if not path.exists():
         print(f"Nothing to delete: {path} does not exist")

@@ -23,8 +23,8 @@ def run(options: argparse.Namespace) -> None:
 
 async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Signals:
     store = None if options.memory else opened_store()
-    asked = EmbeddedOptions(port=options.port, gateway=proxy_target(settings), letta_own_key=letta_key(settings))
-    platform = EmbeddedPlatform(asked, store)
+    configured = EmbeddedOptions(port=options.port, gateway=proxy_target(settings), letta_own_key=letta_key(settings))
+    platform = EmbeddedPlatform(configured, store)
     try:
         await platform.start()
     except OSError as error:
@@ -44,15 +44,15 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Sign
 
 
 def _first_signal() -> asyncio.Future[signal.Signals]:
-    """Return the first signal to stop. A second one has its default effect."""
+    """Return the first stop signal. A second one has its default effect."""
     loop = asyncio.get_running_loop()
     first: asyncio.Future[signal.Signals] = loop.create_future()
     handled = (signal.SIGINT, signal.SIGTERM)
 
-    def stop(given: signal.Signals) -> None:
+    def stop(received: signal.Signals) -> None:
         for one in handled:
             loop.remove_signal_handler(one)
-        first.set_result(given)
+        first.set_result(received)
 
     for one in handled:
         loop.add_signal_handler(one, stop, one)

@@ -17,11 +17,11 @@ def run(options: argparse.Namespace) -> None:
         print(text, end="")
         return
     try:
-        kept = options.check.read_text(encoding="utf-8")
+        stored = options.check.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {options.check}: {error}") from error
     difference = difflib.unified_diff(
-        kept.splitlines(), text.splitlines(), str(options.check), "this schema", lineterm=""
+        stored.splitlines(), text.splitlines(), str(options.check), "this schema", lineterm=""
     )
     if lines := list(difference):
         raise UsageError("\n".join([f"{options.check} differs from the schema:", *lines[:40]]))

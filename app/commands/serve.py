@@ -36,13 +36,13 @@ def run(options: argparse.Namespace) -> None:
 def _run(settings: Settings, listener: socket.socket, store: Store | None) -> None:
     token = development_token("ada") if settings.development_tokens else None
     port = listener.getsockname()[1]
-    kept_in = None if store is None else str(store_path())
-    text = banner(settings, version=VERSION, port=port, token=token, kept_in=kept_in)
+    data_path = None if store is None else str(store_path())
+    text = banner(settings, version=VERSION, port=port, token=token, data_path=data_path)
     telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
     log_everything(telemetry.log)
     open_more_files()
     if settings.is_production:
-        telemetry.announce("starting", text, version=VERSION, port=port)  # everything in the log is JSON
+        telemetry.announce("starting", text, version=VERSION, port=port)  # in production, all output is JSON
     else:
         print(text, flush=True)
     app = create_app(settings, telemetry, store=store, drain=drain, announces=True)

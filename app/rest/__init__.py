@@ -1,1 +1,1 @@
-"""The REST door: OpenAI's API for SDKs at ``/v1``, and for Letta's own calls at a user's proxy."""
+"""The REST endpoints: OpenAI's API for SDKs at ``/v1``, and for Letta's model calls at a user's proxy."""

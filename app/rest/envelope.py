@@ -1,4 +1,4 @@
-"""Errors in OpenAI's form. Their statuses make its SDKs raise the right exception, and retry if a retry can help."""
+"""Errors in OpenAI's format: its SDKs raise the right exception, and retry if a retry can help."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CODES: dict[str, str] = {
     Reason.CONTENT_FILTER: "content_filter",
 }
 _PATIENCE_SECONDS = 120
-"""The longest delay that the two default retries of OpenAI's SDKs cover, a minute each."""
+"""The longest delay, in seconds, that the two default retries of OpenAI's SDKs cover, a minute each."""
 
 
 def envelope(error: GatewayError) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def envelope(error: GatewayError) -> dict[str, Any]:
 
 
 def failure_event(ended: Ended) -> bytes:
-    """Encode the end of a stream that did not complete: one error event, and no ``[DONE]``."""
+    """Encode the end of an incomplete stream: one error event, and no ``[DONE]``."""
     if ended.outcome is StreamOutcome.COMPLETED:
         return b""
     error = (
@@ -71,8 +71,8 @@ async def refuse(
 ) -> None:
     """Send an error.
 
-    OpenAI's SDKs, and so Letta, repeat 408, 409, 429 and every 5xx unless ``x-should-retry`` is false: it is if no
-    retry helps within ``_PATIENCE_SECONDS``.
+    OpenAI's SDKs, also in Letta, retry 408, 409, 429 and every 5xx unless ``x-should-retry`` is false. The gateway
+    sends it if no retry helps within ``_PATIENCE_SECONDS``.
     """
     fields = {**refusal_headers(error), **(headers or {})}
     status = status or error.http_status

@@ -1,7 +1,7 @@
-"""``Idempotency-Key`` of ``/v1``: a request that is sent again gets the stream or answer of the first one.
+"""``Idempotency-Key`` of ``/v1``: a repeated request gets the stream or answer of the first one.
 
-Keys are counted by user. A key names a stream, to which the request attaches, or a whole answer, which is kept. A
-request that failed frees its key.
+Keys belong to a user. A key names a stream, to which the request attaches, or a stored answer. A request that failed
+frees its key.
 """
 
 from __future__ import annotations
@@ -24,25 +24,23 @@ from resolvers.limits import LimitKind
 
 
 def key_of(scope: Scope, row: Row) -> str | None:
-    """Return the key of a request as the gateway keeps it; ``None`` if the client sent none.
-
-    The proxies ignore the header: Letta does not send it.
+    """Return the key of a request as it is stored; ``None`` without the header and at the proxies.
 
     Raises:
-        BadUserInput: reason ``KEY``, unless it has 1 to 200 printable ASCII characters.
+        BadUserInput: reason ``KEY``: the key does not have 1 to 200 printable ASCII characters.
     """
-    given = header(scope, b"idempotency-key")
-    if given is None or row.origin is Origin.LETTA:
+    value = header(scope, b"idempotency-key")
+    if value is None or row.origin is Origin.LETTA:
         return None
     try:
-        return f"v1:{header_key(given)}"
+        return f"v1:{header_key(value)}"
     except BadUserInput as error:
         raise BadUserInput(
             "Idempotency-Key must have 1 to 200 printable ASCII characters.", reason=Reason.KEY
         ) from error
 
 
-def starts_nothing(context: RequestContext, scope: Scope, row: Row) -> bool:
+def is_repeated(context: RequestContext, scope: Scope, row: Row) -> bool:
     """Whether an earlier request with the same key answers this one."""
     key = None
     with suppress(BadUserInput):
@@ -51,13 +49,9 @@ def starts_nothing(context: RequestContext, scope: Scope, row: Row) -> bool:
 
 
 async def counted_start(context: RequestContext, key: str | None, *, counted: bool) -> bool:
-    """Count a request as model work if it was not counted before, and no earlier request answers it any more.
+    """Count a request as model work, unless it is counted or an earlier request still answers it.
 
-    Returns:
-        Whether it has been counted.
-
-    Raises:
-        RateLimited: reason ``RATE_LIMIT_LLM``.
+    Returns whether it is counted. Raises RateLimited.
     """
     if counted or key is None or _is_streamed(context, key) or _is_whole(context, key):
         return counted
@@ -65,21 +59,21 @@ async def counted_start(context: RequestContext, key: str | None, *, counted: bo
     return True
 
 
-async def once(
+async def keyed_answer(
     context: RequestContext, key: str, digest: str, act: Act[ModelAnswer], *, counted: bool, doubt: Doubt | None
 ) -> ModelAnswer:
-    """The answer of ``act``, done now or under the same key before. A count that has started nothing is given back.
+    """Return the answer of ``act``, or the one stored under the key. For that, the rate limit is given back.
 
     Args:
-        context: the request.
-        key: as ``key_of`` gives it.
-        digest: of the request; a request with the same key and another digest is refused.
+        context: the context of the request.
+        key: from ``key_of``.
+        digest: the fingerprint of the request.
         act: requests the answer.
-        counted: whether the request was counted against the user's limit on model work.
-        doubt: for an answer that must not be paid twice; without it, a failure frees the key.
+        counted: whether the request was counted as model work.
+        doubt: for an answer that must not be paid twice; without it, every failure frees the key.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``, or ``OUTCOME_UNKNOWN`` with a ``doubt``.
+        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN`` with a ``doubt``.
     """
     counted = await counted_start(context, key, counted=counted)
     if _is_streamed(context, key):
@@ -92,7 +86,7 @@ async def once(
         return await act()
 
     answer = await resources.keys.done(
-        user_id, key, digest, begin, lambda kept: OVERHEAD_BYTES + len(kept.raw), doubt=doubt
+        user_id, key, digest, begin, lambda answer: OVERHEAD_BYTES + len(answer.raw), doubt=doubt
     )
     if counted and not began:
         await resources.limits.give_back(user_id, LimitKind.LLM)
@@ -100,7 +94,7 @@ async def once(
 
 
 def check_stream(context: RequestContext, key: str | None) -> None:
-    """Raises Conflict (``KEY_REUSED``) if the key names an answer that is not streamed."""
+    """Check that the key does not name an answer that is not streamed. Raises Conflict (``KEY_REUSED``)."""
     if key is not None and _is_whole(context, key):
         raise _reused()
 

@@ -1,4 +1,4 @@
-"""The relay from REST to LiteLLM: the request is checked, and the answer's bytes are passed on as they arrive."""
+"""The relay from REST to LiteLLM: checks requests, and forwards the bytes of answers as they arrive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import Beating
 from app.rest.envelope import JSON, error_event, failure_event
-from app.rest.idempotency import check_stream, counted_start, key_of, once
+from app.rest.idempotency import check_stream, counted_start, key_of, keyed_answer
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Row, Work
 from clients.codes import Reason
@@ -38,7 +38,7 @@ _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
 
 class Relay:
-    """Answers one request that is signed in. ``counted`` says whether it was counted as model work."""
+    """Answers one signed-in request. ``counted``: whether it was counted as model work."""
 
     def __init__(self, gateway: Gateway, row: Row, context: RequestContext, *, counted: bool) -> None:
         self._counted = counted
@@ -48,7 +48,7 @@ class Relay:
         self._litellm = context.resources.litellm
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, *, model: str | None) -> None:
-        """Answer the request. ``model`` is the one in the path. Raises GatewayError or ClientLeft."""
+        """Answer the request. ``model`` is the path's parameter. Raises GatewayError, ClientLeft."""
         if self._row.work is Work.MODELS:
             await respond(send, 200, await self._models(model), JSON)
             return
@@ -58,32 +58,32 @@ class Relay:
         raw = await self._gateway.body(scope, receive, origin=self._context.origin)
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
-        asked = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
-        once_key = key_of(scope, self._row)
+        vetted = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
+        key = key_of(scope, self._row)
         scope["state"]["slot"].lengthen()
-        pays = await self._context.access.model_key()
+        model_key = await self._context.access.model_key()
         if work is Work.CHAT and body.get("stream") is True:
             del raw, body
-            await self._stream(pays, asked, once_key, scope, receive, send)
+            await self._stream(model_key, vetted, key, scope, receive, send)
             return
-        named = naming(self._context, asked, pays)
-        sent = raw if named is body else msgspec.json.encode(named)
-        act = partial(self._asked, work, pays, sent)
-        digest = "" if once_key is None else fingerprint(self._row.path, asked)
-        asked.clear()
-        del raw, body, named, sent  # what waits for a model is kept in one form
-        if once_key is None:
+        named = naming(self._context, vetted, model_key)
+        request = raw if named is body else msgspec.json.encode(named)
+        act = partial(self._call, work, model_key, request)
+        digest = "" if key is None else fingerprint(self._row.path, vetted)
+        vetted.clear()
+        del raw, body, named, request  # a request that waits for a model is kept in one form
+        if key is None:
             answer = await unless_left(receive, act())
         else:
             doubt = Doubt(message=MAY_BE_PAID) if work is Work.CHAT else None
-            work_once = once(self._context, once_key, digest, act, counted=self._counted, doubt=doubt)
-            answer = await unless_left(receive, work_once)
+            keyed = keyed_answer(self._context, key, digest, act, counted=self._counted, doubt=doubt)
+            answer = await unless_left(receive, keyed)
         await respond(send, 200, answer.body, JSON, answer.headers)
 
-    async def _asked(self, work: Work, pays: str, sent: bytes) -> ModelAnswer:
-        """A whole answer, metered."""
-        ask = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
-        answer = await ask(self._context.model_scope(), pays, sent)
+    async def _call(self, work: Work, model_key: str, request: bytes) -> ModelAnswer:
+        """Return a whole answer, and record its tokens."""
+        call = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
+        answer = await call(self._context.model_scope(), model_key, request)
         if (usage := answer.usage) is not None:
             kind = "embedding" if work is Work.EMBEDDINGS else "completion"
             kind = "proxied" if self._context.origin is Origin.LETTA else kind
@@ -100,41 +100,41 @@ class Relay:
         return model
 
     async def _stream(
-        self, pays: str, body: Vetted, once_key: str | None, scope: Scope, receive: Receive, send: Send
+        self, model_key: str, body: Vetted, key: str | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         wants_usage = (body.get("stream_options") or {}).get("include_usage") is True
-        request = msgspec.json.encode(payable(self._context, body, pays))
+        request = msgspec.json.encode(payable(self._context, body, model_key))
         by_letta = self._context.origin is Origin.LETTA
-        stays = not by_letta and header(scope, b"x-stream-continue") == "true"
-        source = CompletionSource(self._context, pays, request, wants_usage=wants_usage)
+        continues = not by_letta and header(scope, b"x-stream-continue") == "true"
+        source = CompletionSource(self._context, model_key, request, wants_usage=wants_usage)
         request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
-        body.clear()  # a stream keeps its request in one form, until it is sent
+        body.clear()  # a stream keeps its request in one form until it is sent
         del request
         leave, drain = Leave(), self._gateway.drain
 
         async def relay() -> None:
-            self._counted = await counted_start(self._context, once_key, counted=self._counted)
-            check_stream(self._context, once_key)
+            self._counted = await counted_start(self._context, key, counted=self._counted)
+            check_stream(self._context, key)
             stream_request = StreamRequest(
                 owner=self._context.owner,
                 kind="proxied" if by_letta else "completion",
                 source=lambda: source,
-                on_disconnect=OnDisconnect.CONTINUE if stays else OnDisconnect.CANCEL,
-                key=once_key,
+                on_disconnect=OnDisconnect.CONTINUE if continues else OnDisconnect.CANCEL,
+                key=key,
                 fingerprint=digest,
                 restarts=True,
                 starter=self._context,
                 on_reuse=starts.refund(self._context) if self._counted and not by_letta else None,
-                unknown=None if once_key is None else MAY_BE_PAID,
+                unknown=None if key is None else MAY_BE_PAID,
                 retained=not by_letta,
                 request_bytes=request_bytes,
             )
             async with self._context.resources.streams.start(stream_request) as stream:
-                del stream_request  # it keeps what is sent
-                named = {} if by_letta else {"x-stream-id": stream.id}
+                del stream_request  # it refers to the source, and so to the request
+                headers = {} if by_letta else {"x-stream-id": stream.id}
                 with stream.log.reading(0):  # upstream bytes are kept until they are read
                     stream.drop_raw_taken()
-                    await begin(send, "text/event-stream; charset=utf-8", {**named, **stream.headers})
+                    await begin(send, "text/event-stream; charset=utf-8", {**headers, **stream.headers})
                 self._context.forget()
                 await _copy(send, stream.log, self._gateway.heartbeat, leave)
 
@@ -147,14 +147,11 @@ def _by_body(body: dict[str, Any]) -> Work:
         return Work.CHAT
     if "input" in body:
         return Work.EMBEDDINGS
-    raise BadUserInput(
-        "Give `messages` for a chat completion, or `input` for embeddings.",
-        reason=Reason.REQUEST,
-    )
+    raise BadUserInput("Give `messages` for a chat completion, or `input` for embeddings.", reason=Reason.REQUEST)
 
 
 async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
-    """Send each upstream event's bytes as they arrived, and a comment after a heartbeat interval without any.
+    """Send the bytes of upstream events, and comments as heartbeats.
 
     A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
     """
@@ -167,7 +164,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
                 for chunk in chunks_of(batch):
                     await body.write(chunk)
                 if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
-                    # openai-python takes a blank line after an id for an event without data
+                    # openai-python reads a blank line after an id as an event without data
                     body.heartbeat = b": ping\n"
                 ended = log.ended if batch and batch[-1].event is log.ended else None
                 if ended is not None or leave.reason is not None:

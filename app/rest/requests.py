@@ -1,7 +1,7 @@
 """The request bodies of ``/v1``: OpenAI's parameters and their types.
 
-LiteLLM has parameters of its own in the same object: the URL and key to call, a mock answer, what to log, whom to
-charge. Parameters that are not named here are therefore refused, not passed on (decision 0019).
+LiteLLM's own parameters are in the same object: the URL and key to call, a mock answer, what to log, which key pays.
+Unknown parameters are therefore refused, not forwarded (decision 0019).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Object = dict[str, Any]
 
 
 class ImageUrl(msgspec.Struct):
-    """An image: its data URL or its address."""
+    """An image: its data URL or address."""
 
     url: str
 
@@ -39,7 +39,7 @@ class Function(msgspec.Struct):
 
 
 class Call(msgspec.Struct):
-    """A call of a tool that the model made."""
+    """A tool call of the model."""
 
     id: str | None = None
     type: str | None = None
@@ -65,13 +65,13 @@ class Tool(msgspec.Struct):
 
 
 class Format(msgspec.Struct):
-    """The form of the answer."""
+    """The format of the answer."""
 
     type: str
 
 
 class Chat(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a chat completion. The last six parameters are those of single models or providers."""
+    """The body of a chat completion. Only some models or providers have the last six parameters."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -131,21 +131,22 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
 _PARAM = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
 _SHOWN = 100
-"""How many characters of the request an error message repeats."""
+"""The most characters of the request that an error message quotes."""
 
 
 def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
     """Check the types of a body's parameters, and vet it.
 
     Returns:
-        The body without unknown parameters that have no effect: null ones, and empty ``metadata``.
+        The body without unknown parameters that have no effect: nulls and empty ``metadata``.
 
     Raises:
-        BadUserInput: reason ``UNKNOWN_PARAMETER`` or ``REQUEST``, or one of ``vet_chat``'s; ``param`` is the parameter.
+        BadUserInput: reason ``UNKNOWN_PARAMETER`` or ``REQUEST``, or a reason of ``vet_chat``.
     """
-    silent = [name for name in body.keys() - set(shape.__struct_fields__) if _says_nothing(name, body[name])]
-    if silent:
-        body = {name: value for name, value in body.items() if name not in silent}
+    unknown = body.keys() - set(shape.__struct_fields__)
+    ignored = {name for name in unknown if body[name] is None or (name == "metadata" and body[name] == {})}
+    if ignored:
+        body = {name: value for name, value in body.items() if name not in ignored}
     try:
         msgspec.convert(body, shape)
     except msgspec.ValidationError as error:
@@ -153,17 +154,10 @@ def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
     return vet_chat(body) if shape is Chat else vet_embeddings(body)
 
 
-def _says_nothing(name: str, value: object) -> bool:
-    return value is None or (name == "metadata" and value == {})
-
-
 def _refusal(message: str) -> BadUserInput:
     if unknown := _UNKNOWN.match(message):
         name = unknown[1][:_SHOWN]
         return BadUserInput(f"Unknown parameter: {name!r}.", reason=Reason.UNKNOWN_PARAMETER, details={"param": name})
     param = _PARAM.search(message) or _MISSING.match(message)
-    return _wrong(param[1][:_SHOWN] if param else None, f"{message[: 2 * _SHOWN]}.")
-
-
-def _wrong(param: str | None, message: str) -> BadUserInput:
-    return BadUserInput(message, reason=Reason.REQUEST, details={"param": param} if param else None)
+    details = {"param": param[1][:_SHOWN]} if param else None
+    return BadUserInput(f"{message[: 2 * _SHOWN]}.", reason=Reason.REQUEST, details=details)

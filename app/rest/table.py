@@ -1,4 +1,4 @@
-"""The routes of REST: paths, what they serve, where their requests come from, and the rate limits that count them."""
+"""The routes of REST: their paths, work, origins and rate limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROXY = "/api/v1/agents/{user_id}/proxy"
 
 
 class Work(StrEnum):
-    """What a route serves."""
+    """The kind of answer of a route."""
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
@@ -21,8 +21,8 @@ class Work(StrEnum):
     """Chat or embeddings, by the body (``AMS.md``: some versions of Letta post to the proxy itself)."""
     MODELS = "models"
     NO_MODELS = "no models"
-    """An empty list. Letta would keep a provider's models under the handles of its base provider, where they take
-    precedence: other users' agents would then call with the secret of the first user's.
+    """An empty list. Letta would store the models under the handles of its base provider, where they take precedence:
+    other users' agents would then call with the first user's secret.
     """
 
 
@@ -31,11 +31,9 @@ class Row:
     """One route. The user's own LiteLLM key pays, whatever the origin.
 
     Attributes:
-        method: of HTTP.
-        path: the template of its path, which is also its name in the metrics.
-        work: what a request asks for.
-        origin: where its requests come from. ``USER`` needs the user's token; ``LETTA`` the secret of the user's
-            agents, or Letta's own key.
+        path: the template of its path, and its name in the metrics.
+        origin: the origin of its requests. ``USER`` requires the user's token; ``LETTA`` the agent secret or Letta's
+            own key.
     """
 
     method: str
@@ -96,12 +94,12 @@ def is_rest(path: str) -> bool:
 
 
 def origin_of(path: str) -> Origin:
-    """Return where requests to a path come from, if they are signed in."""
+    """Return the origin of signed-in requests to a path."""
     return Origin.LETTA if _PROXIED.fullmatch(path) else Origin.USER
 
 
 def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
-    """Return the rate limits that count a request; a request without a row is counted as well."""
+    """Return the rate limits that count a request, also without a row."""
     row = next((row for row, _ in rows_at(path) if row.method == method), None)
     if row is not None:
         return row.counts

@@ -51,7 +51,7 @@ def test_admitted_units_never_exceed_the_burst_and_the_rate(
 
 
 def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meters, "_KEPT", 2)
+    monkeypatch.setattr(meters, "_MIN_METERS", 2)
     many = Meters(2, 0)
     assert many.of("ada").take()
     many.of("grace")
@@ -62,7 +62,7 @@ def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkey
 
 
 def test_the_meter_of_an_open_connection_is_its_users_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meters, "_KEPT", 1)
+    monkeypatch.setattr(meters, "_MIN_METERS", 1)
     many = Meters(2, 0)
     held = many.of("ada")
     many.of("grace")  # drops the full one of Ada's
@@ -80,7 +80,7 @@ def test_a_new_users_meter_costs_the_same_however_many_there_are(monkeypatch: py
             return super().is_full
 
     monkeypatch.setattr(meters, "Meter", Counted)
-    monkeypatch.setattr(meters, "_KEPT", 10)
+    monkeypatch.setattr(meters, "_MIN_METERS", 10)
     many = Meters(2, 0)
     for number in range(5000):
         assert many.of(str(number)).take()

@@ -14,7 +14,7 @@ from clients.errors import Overloaded, RateLimited
 
 
 def test_an_owner_at_its_share_is_refused_and_others_are_not() -> None:
-    shares = Shares(10, 3, what="sockets", reason=Reason.SOCKETS)
+    shares = Shares(10, 3, unit="sockets", reason=Reason.SOCKETS)
     for _ in range(3):
         shares.take("ada")
     with pytest.raises(RateLimited, match="3 sockets at a time") as refused:

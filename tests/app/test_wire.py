@@ -127,12 +127,12 @@ def test_the_outcome_is_one_however_the_bytes_come(sent: list[bytes], cuts: list
 @pytest.mark.parametrize(("size", "code"), [(50_000, None), (50_001, Breach.TOO_MANY)])
 def test_what_is_kept_of_a_users_messages_counts_against_the_user(*, whole: bool, size: int, code: int | None) -> None:
     """Two sockets, each with a message that is not complete: fragments, or a frame whose end has not come."""
-    shares = Shares(10**6, 100_000, what="bytes of requests", reason=Reason.BODIES)
+    shares = Shares(10**6, 100_000, unit="bytes of requests", reason=Reason.BODIES)
     sockets = [opened(Meter(500), kept=shares) for _ in range(2)]
     for one, count in zip(sockets, (50_000, size), strict=True):
         frame_of = frame(Op.TEXT, b"x" * count, fin=False) if whole else frame(Op.TEXT, b"x" * (count + 9))[:-9]
         one.receive_data(frame_of)
-        one.keep(0)
+        one.count_memory(0)
     closed = sockets[1].close_sent
     assert (closed.code if closed else None) == code
     assert sockets[0].close_sent is None
@@ -144,9 +144,9 @@ def test_what_is_kept_of_a_users_messages_counts_against_the_user(*, whole: bool
 def test_small_messages_are_not_counted_and_processed_ones_are_returned() -> None:
     shares = Shares(10**6, 10**6)
     one = opened(Meter(500), kept=shares)
-    one.keep(UNIT_BYTES)
+    one.count_memory(UNIT_BYTES)
     assert shares.taken == 0
-    one.keep(UNIT_BYTES + 1)
+    one.count_memory(UNIT_BYTES + 1)
     assert shares.taken == UNIT_BYTES + 1
-    one.keep(0)
+    one.count_memory(0)
     assert shares.taken == 0

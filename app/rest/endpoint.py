@@ -1,4 +1,4 @@
-"""REST as bare ASGI: sign-in, rate limits, routing and refusals."""
+"""The REST endpoint as bare ASGI: sign-in, rate limits, routing and refusals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.callers import caller_of
 from app.gateway import Gateway
 from app.limits import CountedSend
 from app.rest.envelope import refuse
-from app.rest.idempotency import starts_nothing
+from app.rest.idempotency import is_repeated
 from app.rest.relay import Relay
 from app.rest.secrets import refused
 from app.rest.table import counts_of, rows_at
@@ -20,7 +20,7 @@ from resolvers.context import RequestContext
 from resolvers.limits import LimitKind
 
 
-class RestDoor:
+class RestEndpoint:
     """``/v1/*``, with a user's token, and ``/api/v1/agents/{user_id}/proxy*``, with the secret of the user's agents."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -41,10 +41,10 @@ class RestDoor:
         found = rows_at(scope["path"])
         if not found:
             raise NotFound("This path does not exist.", reason=Reason.ROUTE)
-        for row, named in found:
+        for row, parameters in found:
             if row.method == scope["method"]:
                 relay = Relay(self._gateway, row, context, counted=counted)
-                await relay.answer(scope, receive, send, model=named.get("model"))
+                await relay.answer(scope, receive, send, model=parameters.get("model"))
                 return
         allow = ", ".join(row.method for row, _ in found)
         await refuse(send, BadUserInput(f"This path allows only {allow}."), status=405, headers={"allow": allow})
@@ -52,19 +52,19 @@ class RestDoor:
     async def _sign_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
         """Sign in and count a request, before any upstream call.
 
-        A request is not counted as model work if an earlier one with the same idempotency key answers it.
+        A request that an earlier one with its idempotency key answers is not counted as model work.
 
         Returns:
             The context, and whether the request was counted as model work.
 
         Raises:
-            Unauthenticated: the same for a wrong secret and for a user whom AMS does not know.
-            RateLimited: the request exceeds one of the user's rate limits.
+            Unauthenticated: the secret is wrong, or AMS does not have the user: the error is the same.
+            RateLimited: the request exceeds a rate limit of the user.
         """
         context = self._opened(scope)
         kinds = counts_of(scope["path"], scope["method"])
         rows = (row for row, _ in rows_at(scope["path"]) if row.method == scope["method"])
-        if any(starts_nothing(context, scope, row) for row in rows):
+        if any(is_repeated(context, scope, row) for row in rows):
             kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
         await send.count(self._gateway.resources.limits, context.principal.user_id, *kinds)
         if context.origin is Origin.LETTA and not (await context.access.profile()).profile_exists:

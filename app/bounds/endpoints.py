@@ -83,12 +83,7 @@ REQUESTS = (
         "431, and the connection closes",
         size(MAX_HEAD_BYTES),
     ),
-    Bound(
-        "query-fields",
-        "parameters in a query string of `/graphql`",
-        bad(Reason.REQUEST),
-        str(MAX_QUERY_FIELDS),
-    ),
+    Bound("query-fields", "parameters in a query string of `/graphql`", bad(Reason.REQUEST), str(MAX_QUERY_FIELDS)),
     Bound(
         "token",
         "a bearer token",
@@ -138,12 +133,7 @@ CONNECTIONS = (
         "resets connections of the client with the most data, the largest first",
         size(MAX_UNSENT_BYTES),
     ),
-    Bound(
-        "ahead",
-        "pipelined requests read ahead of an answer",
-        "the rest is read after the answer",
-        size(HELD_BYTES),
-    ),
+    Bound("ahead", "pipelined requests read ahead of an answer", "the rest is read after the answer", size(HELD_BYTES)),
     Bound(
         "unread-body",
         "a body read and discarded after an early answer, which has `Connection: close`",
@@ -202,12 +192,7 @@ GRAPHQL = (
     Bound("fragments", "fragments of a document", too_complex(Reason.FRAGMENTS), str(shape.MAX_FRAGMENTS)),
     Bound("document-variables", "variables of an operation", too_complex(Reason.VARIABLES), str(shape.MAX_VARIABLES)),
     Bound("directives", "directives on one node", too_complex(Reason.DIRECTIVES), str(shape.MAX_DIRECTIVES)),
-    Bound(
-        "aliases",
-        "aliases of one field in a selection",
-        too_complex(Reason.ALIASES),
-        str(merging.MAX_ALIASES),
-    ),
+    Bound("aliases", "aliases of one field in a selection", too_complex(Reason.ALIASES), str(merging.MAX_ALIASES)),
     Bound(
         "document-aliases",
         "aliases of one field in a document",
@@ -216,10 +201,7 @@ GRAPHQL = (
     ),
     *(
         Bound(
-            f"aliases-{name.strip('_')}",
-            f"aliases of `{name}` in a selection",
-            too_complex(Reason.ALIASES),
-            str(most),
+            f"aliases-{name.strip('_')}", f"aliases of `{name}` in a selection", too_complex(Reason.ALIASES), str(most)
         )
         for name, most in merging.MAX_ALIASES_OF.items()
     ),
@@ -262,18 +244,8 @@ GRAPHQL = (
         too_complex(Reason.ANSWER_SIZE),
         setting="max_answer_bytes",
     ),
-    Bound(
-        "answer-errors",
-        "failed fields of an answer",
-        too_complex(Reason.ERRORS),
-        f"{MAX_ERRORS:,}",
-    ),
-    Bound(
-        "page",
-        f"a page of a connection (default: {paging.DEFAULT_PAGE})",
-        bad(Reason.PAGING),
-        str(paging.MAX_PAGE),
-    ),
+    Bound("answer-errors", "failed fields of an answer", too_complex(Reason.ERRORS), f"{MAX_ERRORS:,}"),
+    Bound("page", f"a page of a connection (default: {paging.DEFAULT_PAGE})", bad(Reason.PAGING), str(paging.MAX_PAGE)),
     Bound("nodes", "items of `nodes(ids:)` and `_entities(representations:)`", bad(Reason.TOO_MANY), str(MAX_NODES)),
     Bound("usage-days", "the period of `usage(from:, to:)`", bad(Reason.RANGE), f"{usage.MAX_DAYS} days"),
 )
