@@ -14,10 +14,10 @@ import msgspec
 
 from clients.codes import Reason
 from clients.decode import undecodable
-from clients.errors import GatewayError, Service, UpstreamError
+from clients.errors import Service, UpstreamError
 from clients.litellm.answers import passed_headers
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
-from clients.litellm.refusals import failure_in_stream
+from clients.litellm.refusals import WireError, failure_in_stream
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers, CallPiece
 from clients.sse import SseEvent, sse_events
@@ -33,12 +33,14 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         text: more of the answer.
         reasoning: more of what the model thinks.
         calls: pieces of tool calls; ``index`` is the number of the call in this answer.
+        is_silent: whether the client gets nothing of the event: it is blank, or usage that the client did not ask for.
     """
 
     raw: bytes = b""
     text: str = ""
     reasoning: str = ""
     calls: list[CallPiece] = []
+    is_silent: bool = False
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -54,7 +56,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes = b"data: [DONE]\n\n"
 
 
-_NOTHING = Piece()
+_NOTHING = Piece(is_silent=True)
 
 
 class CompletionStream:
@@ -91,7 +93,7 @@ class CompletionStream:
         self._wants_usage = wants_usage
         self._calls: CallNumbers | None = None
         self._choices: dict[int, bool] = {}
-        self._failure: GatewayError | None = None
+        self._failure: WireError | None = None
         self._finish: str | None = None
         self._is_over = False
         self._readable: bool | None = None
@@ -113,7 +115,7 @@ class CompletionStream:
 
     async def __anext__(self) -> Piece | Unreadable | Done:
         if self._failure is not None:
-            raise self._failure
+            raise failure_in_stream(self._failure)
         if self._is_over:
             raise StopAsyncIteration
         event = await anext(self._events, None)
@@ -146,9 +148,11 @@ class CompletionStream:
                 calls = calls + self._numbered(choice.calls) if choice.calls else calls
         if chunk.has_usage:
             self.usage = updated(self.usage, chunk.usage)
-            raw = b"" if chunk.is_only_usage and not self._wants_usage else with_counts(raw)
+            if chunk.is_only_usage and not self._wants_usage:
+                return _NOTHING
+            raw = with_counts(raw)
         if chunk.error is not None:
-            self._failure, raw = failure_in_stream(chunk.error), b""
+            self._failure, raw = chunk.error, b""
         return Piece(raw=raw, text=text, reasoning=reasoning, calls=calls)
 
     def _numbered(self, calls: list[CallPiece]) -> list[CallPiece]:
