@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from clients.bounded import Quotas
 from clients.origin import Owner
@@ -133,7 +133,7 @@ class StreamHub:
 
     def events(
         self, stream: Stream, after: str | None, leave: Leave | None = None, *, replayed: bool = False
-    ) -> AsyncIterator[Delivery[Event]]:
+    ) -> AsyncGenerator[Delivery[Event]]:
         """Read the stream's events after a cursor, as a GraphQL endpoint sends them; see ``read_events``."""
         stream.late = stream.late or not stream.opened.done()
         limits = self.limits

@@ -5,7 +5,7 @@ import pytest
 from clients.codes import ErrorCode, Reason
 from clients.errors import HTTP_STATUS, BadUserInput, RateLimited, UpstreamError
 from clients.letta.tools import ToolCall
-from resolvers.completing import _calls
+from resolvers.completing import tool_calls_of
 from resolvers.streams.events import Event, StreamFailure, TextDelta, ToolCallDelta
 
 
@@ -17,7 +17,7 @@ def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None
         TextDelta(text="meanwhile"),
         ToolCallDelta(index=1, arguments_delta="1}"),
     ]
-    assert _calls(said) == [
+    assert tool_calls_of(said) == [
         ToolCall(tool_call_id="a", name="first", arguments=""),
         ToolCall(tool_call_id="b", name="second", arguments='{"x":1}'),
     ]
@@ -32,7 +32,7 @@ def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None
         BadUserInput("Wrong.", details={"param": "max_tokens"}),
     ],
 )
-def test_an_error_comes_back_from_what_a_stream_keeps_of_it(error: RateLimited | UpstreamError) -> None:
+def test_an_error_is_restored_from_a_stream_failure(error: RateLimited | UpstreamError) -> None:
     again = StreamFailure.of(error).error()
     assert type(again) is type(error)
     for name in ("message", "reason", "service", "retry_after_seconds", "retryable", "details"):

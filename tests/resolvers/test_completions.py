@@ -35,6 +35,7 @@ from resolvers.streams.events import (
 from resolvers.streams.merging import joined_calls, merged
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+READ_USAGE = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
 DONE = END = b"data: [DONE]\n\n"
 
 
@@ -108,7 +109,7 @@ def chunk(delta: Any = None, finish: Any = None, *, index: Any = 0, **more: Any)
         (chunk({"tool_calls": [{"index": None, "id": "c"}]}), [ToolCallDelta(tool_call_id="c")]),
     ],
 )
-async def test_what_a_chunk_says_in_the_graph(wire: Any, expected: list[Event]) -> None:
+async def test_the_events_of_a_chunk(wire: Any, expected: list[Event]) -> None:
     found = await heard(wire, END)
     assert found.events[1:-1] == expected
     assert found.raw == b"data: " + json.dumps(wire).encode() + b"\n\n" + DONE
@@ -181,7 +182,7 @@ async def test_an_event_without_data_is_not_passed_on() -> None:
 async def test_a_body_that_ends_after_its_finish_reason_is_whole() -> None:
     found = await heard(chunk({"content": "a"}), chunk(None, "length"), chunk(None, usage=USAGE))
     assert (found.ended.outcome, found.ended.finish_reason) == (StreamOutcome.COMPLETED, FinishReason.LENGTH)
-    assert found.ended.usage == Usage(**USAGE)
+    assert found.ended.usage == READ_USAGE
     assert found.raw.endswith(DONE)
 
 
@@ -202,10 +203,10 @@ async def test_a_body_that_ends_before_its_finish_reason_is_cut(body: list[Any])
     assert (found.error.reason, DONE in found.raw) == ("CUT", False)
 
 
-async def test_usage_told_before_the_end_is_known_to_who_keeps_it() -> None:
+async def test_usage_reported_before_the_end_is_kept() -> None:
     found = await heard(chunk({"content": "a"}, usage=USAGE), chunk({"content": "b"}, usage="later"))
     assert found.error is not None
-    assert found.usage == Usage(**USAGE)
+    assert found.usage == READ_USAGE
 
 
 @pytest.mark.parametrize(
@@ -299,7 +300,7 @@ async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
     found = await heard(*body, wants_usage=False)
     kept = [b"data: " + json.dumps(one).encode() + b"\n\n" for one in body[:6]]
     assert found.raw == b"".join(kept) + DONE
-    assert (found.text, found.ended.usage) == ("leftno", Usage(**USAGE))
+    assert (found.text, found.ended.usage) == ("leftno", READ_USAGE)
     assert (await heard(*body, wants_usage=True)).raw.count(b'"usage"') == 8
 
 

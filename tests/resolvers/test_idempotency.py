@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -135,9 +137,14 @@ def large(_: str) -> int:
     return 6 * OVERHEAD_BYTES
 
 
-def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> IdempotencyKeys:
+def bounded(each: int = 10 * OVERHEAD_BYTES, **more: Any) -> IdempotencyKeys:
     """One in which an owner may keep one large answer, and four small ones."""
     return IdempotencyKeys(60, memory=OWNERS * each, **more)
+
+
+def weighing(weight: int) -> Callable[[object], int]:
+    """Weigh every answer alike."""
+    return lambda _: weight
 
 
 @pytest.mark.bound("answers-kept")
@@ -145,7 +152,7 @@ def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> IdempotencyKeys:
 async def test_an_owner_keeps_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
     keys, act = bounded(), Acting()
     for key, weight in (("a", 5 * OVERHEAD_BYTES), ("b", 5 * OVERHEAD_BYTES + past)):
-        await keys.done("ada", key, "", act, lambda _, weight=weight: weight)
+        await keys.done("ada", key, "", act, weighing(weight))
     assert keys.knows("ada", "b")
     assert keys.knows("ada", "a") is not bool(past)
 
@@ -272,17 +279,17 @@ acts = st.lists(
 def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
     async def told(owners: set[str]) -> list[tuple[str, str]]:
         """What each act of some owners comes to."""
-        keys, found = bounded(), []
+        keys, found = bounded(), list[tuple[str, str]]()
         for owner, key, weight, only_once in some:
             if owner not in owners:
                 continue
 
             async def act(owner: str = owner) -> str:
-                return f"{owner} {sum(1 for who, _ in found if who == owner)}"
+                return f"{owner} {[who for who, _ in found].count(owner)}"
 
             doubt = Doubt(message="Unknown.") if only_once else None
             try:
-                came = await keys.done(owner, key, "", act, lambda _, weight=weight: weight * OVERHEAD_BYTES, doubt)
+                came = await keys.done(owner, key, "", act, weighing(weight * OVERHEAD_BYTES), doubt)
             except (Conflict, RateLimited, Overloaded) as error:
                 came = str(error.reason)
             found.append((owner, came))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from resolvers.recent_ids import CreatedIds, ShownIds
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+BOUNDS: list[dict[str, Any]] = [{"each": 3}, {"in_all": 3}]
 
 
 class Clock:
@@ -24,9 +26,9 @@ class Clock:
 
 @pytest.mark.bound("made")
 @pytest.mark.parametrize(("count", "knows"), [(3, True), (4, False)])
-@pytest.mark.parametrize("bound", ["each", "in_all"])
-def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: str, count: int, knows: bool) -> None:
-    made = CreatedIds(**{bound: 3}, clock=Clock())
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: dict[str, Any], count: int, knows: bool) -> None:
+    made = CreatedIds(**bound, clock=Clock())
     for number in range(count):
         made.add("ada", str(number))
     assert made.has("ada", str(count - 1))
@@ -35,9 +37,9 @@ def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: str, count:
     assert made.knows_all("ada", "agent-1", BEGAN + timedelta(seconds=2))
 
 
-@pytest.mark.parametrize("bound", ["each", "in_all"])
-def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: str) -> None:
-    made = CreatedIds(**{bound: 3}, clock=Clock())
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: dict[str, Any]) -> None:
+    made = CreatedIds(**bound, clock=Clock())
     made.add("ada", "mine")
     for number in range(100):
         made.add("grace", str(number))
