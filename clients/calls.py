@@ -138,7 +138,7 @@ class UpstreamLimits:
     Attributes:
         max_concurrent: slots for calls that wait for no model. A caller has a quarter of each bulkhead's slots at most.
         max_model_calls: slots for calls that wait for a model.
-        max_returning: slots for calls in requests of Letta.
+        max_letta_calls: slots for calls in requests of Letta.
         max_bytes: the largest answer that is read whole; see ``AnswerSize``.
         fair: a timeout counts as a failure if the service had at least this long.
         connect: to open a connection.
