@@ -256,12 +256,14 @@ class StreamEnded(StreamEvent):
     )
 
 
-@strawberry.type(description="This reader is let go; the stream goes on. Subscribe again `after` the cursor.")
+@strawberry.type(
+    description="The reader was detached; the stream continues. Subscribe again with this event's cursor as `after`."
+)
 @_delivers(events.Detached)
 class ReaderDetached(StreamEvent):
     """GraphQL type of ``Detached``."""
 
-    reason: DetachReason = _of_event("Why.")
+    reason: DetachReason = _of_event("Why the reader was detached.")
 
 
 KINDS = [

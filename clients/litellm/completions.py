@@ -14,10 +14,10 @@ import msgspec
 
 from clients.codes import Reason
 from clients.decode import undecodable
-from clients.errors import GatewayError, Service, UpstreamError
+from clients.errors import Service, UpstreamError
 from clients.litellm.answers import passed_headers
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
-from clients.litellm.refusals import failure_in_stream
+from clients.litellm.refusals import WireError, failure_in_stream
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers, CallPiece
 from clients.sse import SseEvent, sse_events
@@ -29,13 +29,15 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The part of an answer in one event.
 
     ``raw`` is the event's bytes for an OpenAI client; empty if the client must not get them. The ``index`` of a piece
-    of a tool call is the number of the call in this answer.
+    of a tool call is the number of the call in this answer. The client gets nothing of an event that ``is_silent``: it
+    is blank, or has only usage that the client did not ask for.
     """
 
     raw: bytes = b""
     text: str = ""
     reasoning: str = ""
     calls: list[CallPiece] = []
+    is_silent: bool = False
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -51,7 +53,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes = b"data: [DONE]\n\n"
 
 
-_NOTHING = Piece()
+_NOTHING = Piece(is_silent=True)
 
 
 class CompletionStream:
@@ -84,7 +86,7 @@ class CompletionStream:
         self._wants_usage = wants_usage
         self._calls: CallNumbers | None = None
         self._choices: dict[int, bool] = {}
-        self._failure: GatewayError | None = None
+        self._failure: WireError | None = None
         self._finish: str | None = None
         self._is_over = False
         self._readable: bool | None = None
@@ -106,7 +108,7 @@ class CompletionStream:
 
     async def __anext__(self) -> Piece | Unreadable | Done:
         if self._failure is not None:
-            raise self._failure
+            raise failure_in_stream(self._failure)
         if self._is_over:
             raise StopAsyncIteration
         event = await anext(self._events, None)
@@ -139,9 +141,11 @@ class CompletionStream:
                 calls = calls + self._numbered(choice.calls) if choice.calls else calls
         if chunk.has_usage:
             self.usage = updated(self.usage, chunk.usage)
-            raw = b"" if chunk.is_only_usage and not self._wants_usage else with_counts(raw)
+            if chunk.is_only_usage and not self._wants_usage:
+                return _NOTHING
+            raw = with_counts(raw)
         if chunk.error is not None:
-            self._failure, raw = failure_in_stream(chunk.error), b""
+            self._failure, raw = chunk.error, b""
         return Piece(raw=raw, text=text, reasoning=reasoning, calls=calls)
 
     def _numbered(self, calls: list[CallPiece]) -> list[CallPiece]:

@@ -77,7 +77,7 @@ class CompletionSource:
 
 
 def _events(piece: Piece) -> list[Event]:
-    """Return the events of a piece; ``Raw`` if the graph shows nothing of it and only its bytes are passed on."""
+    """Return the events of a piece; ``Raw`` if the graph shows nothing of it."""
     events: list[Event] = []
     if piece.reasoning:
         events.append(ReasoningDelta(text=piece.reasoning))
@@ -87,4 +87,4 @@ def _events(piece: Piece) -> list[Event]:
         ToolCallDelta(index=call.index or 0, tool_call_id=call.id, name=call.name, arguments_delta=call.arguments)
         for call in piece.calls
     ]
-    return events or ([Raw()] if piece.raw else [])
+    return events or ([] if piece.is_silent else [Raw()])

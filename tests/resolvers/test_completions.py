@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -240,6 +242,47 @@ async def test_an_error_event_means_what_the_status_would_and_done_is_not_passed
     assert type(found.error) is kind
     assert found.error.reason == reason
     assert (found.text, b"error" in found.raw, DONE in found.raw) == ("a", False, False)
+
+
+async def test_an_error_event_has_an_entry_of_its_own_without_bytes() -> None:
+    found = await heard(chunk({"content": "a"}), {"error": {"message": "x"}})
+    assert (found.events[1:], found.raw.count(b"data:")) == ([TextDelta(text="a"), Raw()], 1)
+
+
+async def test_usage_that_was_not_requested_has_no_entry() -> None:
+    usage_alone = {"choices": [], "usage": USAGE}
+    found = await heard(chunk({"content": "a"}, "stop"), usage_alone, END, wants_usage=False)
+    assert found.events[1:-1] == [TextDelta(text="a")]
+    requested = await heard(chunk({"content": "a"}, "stop"), usage_alone, END)
+    assert requested.events[1:-1] == [TextDelta(text="a"), Raw()]
+
+
+async def test_a_stream_that_an_error_event_ends_is_freed_without_the_garbage_collector() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'data: {"error": {"message": "x"}}\n\n'
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[StreamedAnswer]:
+        yield StreamedAnswer({}, pieces())
+
+    class Frame:
+        """Stands for what the frames hold that the error has passed."""
+
+    async def read(_: Frame) -> None:
+        async with CompletionStream(opened(), wants_usage=True) as stream:
+            async for _piece in stream:
+                pass
+
+    frame = Frame()
+    is_there = weakref.ref(frame)
+    gc.disable()
+    try:
+        with pytest.raises(UpstreamError):
+            await read(frame)
+        del frame
+        assert is_there() is None
+    finally:
+        gc.enable()
 
 
 async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
