@@ -19,12 +19,7 @@ _RANGES = {"temperature": (0, 2), "top_p": (0, 1)}
 
 
 def checked(body: dict[str, Any]) -> Vetted:
-    """Check OpenAI's request, and return it unchanged.
-
-    Raises:
-        BadUserInput: with a reason (``EMPTY``, ``RANGE``, ``STOP``, ``TOOLS``, ``TOOL_CHOICE``, ``RESPONSE_FORMAT``,
-            ``MESSAGE``, ``MODEL``), or one of ``vet_chat``'s.
-    """
+    """Check OpenAI's request, also with ``vet_chat``, and return it unchanged. Raises BadUserInput."""
     if not body["model"].strip():
         raise _wrong(Reason.MODEL, "`model` is blank. Give the name of a model from `models`.")
     if not body["messages"]:
@@ -116,12 +111,8 @@ def _check_format(form: Any) -> None:
         )
     if form["type"] != "json_schema":
         return
-    given = form.get("json_schema")
-    if (
-        not isinstance(given, dict)
-        or not isinstance(given.get("name"), str)
-        or not isinstance(given.get("schema"), dict)
-    ):
+    spec = form.get("json_schema")
+    if not (isinstance(spec, dict) and isinstance(spec.get("name"), str) and isinstance(spec.get("schema"), dict)):
         raise _wrong(Reason.RESPONSE_FORMAT, "`responseFormat.json_schema` must have a `name` and a `schema`.")
 
 

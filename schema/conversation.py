@@ -41,8 +41,6 @@ async def _messages(
 @entity(description="A sequence of messages with an agent. A conversation runs one turn at a time.")
 @reads(ConversationRecord)
 class Conversation(Node):
-    """GraphQL type of ``ConversationRecord``."""
-
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
         conversations.agent, "The conversation's agent."
     )

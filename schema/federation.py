@@ -99,8 +99,6 @@ class _Sdl(NamedTuple):
 @strawberry.type(name="_Service", description="This graph as an Apollo Federation subgraph.")
 @reads(_Sdl)
 class _Service:
-    """Apollo Federation's ``_Service``."""
-
     sdl: str = described("The subgraph's schema, for composition.")
 
 

@@ -52,8 +52,7 @@ async def _pdf_input(record: Parent[ModelSupportsRecord], info: Info) -> bool:
 @strawberry.type(description="Features of a model. A field is also false if LiteLLM has no information on the feature.")
 @reads(ModelSupportsRecord)
 class ModelSupports:
-    """GraphQL type of the record of the same name. Fields of the model's group need no call; the others share one."""
-
+    # fields without a resolver are of the model's group and need no call; the others share one
     tools: bool = described("Whether the model supports tool calling (`tools`).")
     parallel_tools: bool = described("Whether the model can make several tool calls in one answer.")
     vision: bool = described("Whether the model accepts images.")
@@ -83,8 +82,6 @@ async def _dimensions(record: Parent[ModelRecord], info: Info) -> int | None:
 @entity("A model that the user's key has permission to call.")
 @reads(ModelRecord)
 class Model(Node):
-    """GraphQL type of ``ModelRecord``."""
-
     name: str = described("The model's name, as requests use it.")
     provider: str | None = described("The model's provider.")
     mode: ModelMode = described("The task that the model performs.")

@@ -64,8 +64,6 @@ def global_id(record: Parent[Any]) -> ID:
 
 @strawberry.interface(description="An object with a global id (GraphQL Global Object Identification).")
 class Node:
-    """GraphQL Global Object Identification."""
-
     id: ID = derived(global_id, "The object's global id: stable and opaque.")
 
 

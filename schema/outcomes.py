@@ -62,15 +62,11 @@ def done_by(
 
 @strawberry.interface(description="An outcome of a mutation that the user can act on.")
 class UserError:
-    """The fields of every outcome."""
-
     message: str = described("An explanation that can be shown to the user.")
 
 
 @strawberry.type
 class Payload:
-    """Base of payloads."""
-
     errors: list[UserError] = described(
         "Outcomes that the user can act on; the mutation's description lists the possible types. Empty on success.",
         costs=[costs.assumed(5)],
@@ -84,8 +80,6 @@ async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> OwnedRun | Non
 @strawberry.type(description="The conversation has a run in progress. Wait for it to end, or cancel it.")
 @reads(outcomes.Busy)
 class ConversationBusy(UserError):
-    """A Conflict with the reason RUN_BUSY, as data."""
-
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
         _busy_run, "The run in progress.", costs=[costs.calls()]
     )
@@ -99,8 +93,6 @@ async def _resets_at(record: Parent[outcomes.BudgetSpent], info: Info) -> dateti
 @strawberry.type(description="The budget for the user's model calls is exhausted.")
 @reads(outcomes.BudgetSpent)
 class BudgetExceeded(UserError):
-    """BUDGET_EXCEEDED, as data."""
-
     resets_at: datetime | None = answered_by(
         _resets_at,
         "When the next budget period begins. Null if the budget never resets.",
@@ -124,16 +116,12 @@ class NoMigrationPath(UserError):
 @strawberry.type(description="The Agent File is invalid and was not published.")
 @reads(outcomes.BadTemplate)
 class TemplateInvalid(UserError):
-    """Invalid input with the reason TEMPLATE_INVALID, as data."""
-
     problems: list[str] = described("The problems found, one per item.")
 
 
 @strawberry.type(description="The variables do not match the template.")
 @reads(outcomes.BadVariables)
 class VariablesInvalid(UserError):
-    """Invalid input with the reason VARIABLES_INVALID, as data."""
-
     problems: list[str] = described("Missing and invalid variables, one per item.")
 
 

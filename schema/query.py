@@ -36,7 +36,7 @@ def _viewer(info: Info) -> Principal:
 
 async def _node(
     info: Info,
-    id: Annotated[ID, strawberry.argument(description="The node's global id.")],  # noqa: A002 - the argument's name in the graph
+    id: Annotated[ID, strawberry.argument(description="The node's global id.")],
 ) -> object:
     return await resolve(info.context, id)
 
@@ -53,35 +53,35 @@ async def _nodes(
 
 async def _agent(
     info: Info,
-    id: Annotated[ID, strawberry.argument(description="The agent's id.")],  # noqa: A002 - the argument's name in the graph
+    id: Annotated[ID, strawberry.argument(description="The agent's id.")],
 ) -> OwnedAgent:
     return await info.context.access.agent(id)
 
 
 async def _conversation(
     info: Info,
-    id: Annotated[ID, strawberry.argument(description="The conversation's id.")],  # noqa: A002 - as above
+    id: Annotated[ID, strawberry.argument(description="The conversation's id.")],
 ) -> OwnedConversation:
     return await info.context.access.conversation(id)
 
 
 async def _run(
     info: Info,
-    id: Annotated[ID, strawberry.argument(description="The run's id.")],  # noqa: A002 - the argument's name in the graph
+    id: Annotated[ID, strawberry.argument(description="The run's id.")],
 ) -> OwnedRun:
     return await info.context.access.run(id)
 
 
 def _stream(
     info: Info,
-    id: Annotated[ID, strawberry.argument(description="The stream's id.")],  # noqa: A002 - the argument's name in the graph
+    id: Annotated[ID, strawberry.argument(description="The stream's id.")],
 ) -> StreamRecord:
     return info.context.resources.streams.get(id, info.context.owner)
 
 
 async def _template(
     info: Info,
-    id: Annotated[ID, strawberry.argument(description="The template's id.")],  # noqa: A002 - the argument's name in the graph
+    id: Annotated[ID, strawberry.argument(description="The template's id.")],
 ) -> TemplateRecord:
     return await templates.by_slug(info.context, template_slug(id))
 
@@ -120,18 +120,14 @@ async def _platform(info: Info) -> PlatformRecord:
 
 
 @strawberry.type(
-    description="The root of queries. An object of another user is null with a "
-    "NOT_FOUND error, exactly as a missing object."
+    description="The root of queries. An object of another user is null with a NOT_FOUND error, as a missing one is."
 )
 class Query:
-    """The root of queries."""
-
     viewer: User = derived(_viewer, "The signed-in user.")
     node: Node | None = answered_by(_node, "Returns a node by its global id.", costs=[calls()])
     nodes: list[Node | None] = answered_by(
         _nodes,
-        "Returns nodes by their global ids, in the order of the ids. An item that cannot be read is "
-        "null, with an error at its path.",
+        "Returns nodes by their global ids, in the order of the ids. A failed item is null with an error at its path.",
         levels=[1],
         costs=[assumed(MAX_NODES)],
         metadata={SIZED_BY: "ids"},

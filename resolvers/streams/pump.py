@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
-from resolvers.doubt import says_itself, settled_at
+from resolvers.doubt import is_passed_on, settled_at
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
 from resolvers.streams.limits import StreamLimits, StreamMetrics
 from resolvers.streams.merging import MAX_FRAME_BYTES, split
@@ -90,19 +90,19 @@ class Pump:
             stream.opened.set_result(None)
 
     def _fail(self, stream: Stream, error: GatewayError) -> None:
-        """End a stream that failed. If it had not opened, those who wait for that get the error.
+        """End a stream that failed. If it had not opened, ``opened`` raises the error.
 
-        A refusal frees the key. If it is not known what the upstream has done, the key stays taken.
+        A refusal frees the key. If the outcome is unknown, the key stays taken.
         """
         opened = stream.opened.done()
         stream.settled_at = settled_at(error)
         if stream.unknown is not None and stream.leaves_open(error):
             stream.unsure = True
-            if not opened and not says_itself(error, looks=stream.looks):
+            if not opened and not is_passed_on(error, looks=stream.looks):
                 error = outcome_unknown(stream.unknown, error)
         if not opened:
             stream.opened.set_exception(error)
-            stream.opened.exception()  # retrieved: perhaps nobody waits any more
+            stream.opened.exception()  # retrieved: perhaps no request waits for it any more
             if not stream.unsure:
                 (self._registry.free if stream.late else self._registry.remove)(stream)
         self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
