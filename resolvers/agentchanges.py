@@ -19,13 +19,7 @@ _AGENT_MODES = frozenset({ModelMode.CHAT, ModelMode.UNKNOWN})
 
 
 async def create(
-    context: RequestContext,
-    *,
-    template_slug: str,
-    version: str | None,
-    variables: Any,
-    name: str | None,
-    key: str,
+    context: RequestContext, *, template_slug: str, version: str | None, variables: Any, name: str | None, key: str
 ) -> str:
     """Create an agent of a template's version, or of its latest. Returns its id.
 

@@ -17,14 +17,7 @@ from resolvers import checks, starts
 from resolvers.context import RequestContext
 from resolvers.idempotency import OVERHEAD_BYTES, fingerprint
 from resolvers.sources.completions import CompletionSource
-from resolvers.streams.events import (
-    Ended,
-    Event,
-    FinishReason,
-    OnDisconnect,
-    ReasoningDelta,
-    StreamOutcome,
-)
+from resolvers.streams.events import Ended, Event, FinishReason, OnDisconnect, ReasoningDelta, StreamOutcome
 from resolvers.streams.merging import joined_calls
 from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.vetting import Vetted, vet_embeddings

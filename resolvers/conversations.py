@@ -189,8 +189,7 @@ async def _stored(context: RequestContext, conversation_id: str) -> tuple[OwnedA
     ref = ref_of(await context.access.conversation(conversation_id))
     if ref.conversation_id is None:
         raise BadUserInput(
-            "An agent's default conversation cannot be changed, forked or deleted.",
-            reason=Reason.DEFAULT_CONVERSATION,
+            "An agent's default conversation cannot be changed, forked or deleted.", reason=Reason.DEFAULT_CONVERSATION
         )
     return ref.agent_id, ref.conversation_id
 

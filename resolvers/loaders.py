@@ -1,4 +1,4 @@
-"""The loaders of one operation: reads are batched where the upstream can, and equal reads are made once."""
+"""The loaders of one operation: they batch reads if the service can, and make equal reads once."""
 
 from __future__ import annotations
 
@@ -138,11 +138,11 @@ class Loaders:
         Other agents are dropped: a tag does not prove ownership.
         """
         found: dict[str, AgentState] = await self._tagged(set(agent_ids)) if len(agent_ids) > 1 else {}
-        strays = [agent_id for agent_id in agent_ids if agent_id not in found]
+        missing = [agent_id for agent_id in agent_ids if agent_id not in found]
         letta, scope = self._resources.letta, self._scope
-        singles = await settled(letta.agent(scope, agent_id) for agent_id in strays)
-        answers: dict[str, AgentState | Exception] = {**found, **dict(zip(strays, singles, strict=True))}
-        return [_existing(answers[agent_id]) for agent_id in agent_ids]
+        singles = await settled(letta.agent(scope, agent_id) for agent_id in missing)
+        answers: dict[str, AgentState | Exception] = {**found, **dict(zip(missing, singles, strict=True))}
+        return [state_missing(one) if isinstance(one, NotFound) else one for one in map(answers.__getitem__, agent_ids)]
 
     async def _tagged(self, wanted: set[OwnedAgentId]) -> dict[str, AgentState]:
         letta, scope = self._resources.letta, self._scope
@@ -221,17 +221,12 @@ async def _all_pages(
         states = await read(after)
         known = len(seen)
         seen |= {state.id: state for state in states}
-        # Letta starts again from the top after an agent that it does not know: a page without new agents is the end
+        # for an unknown position, Letta returns the first page: a page without new agents is the end
         if len(states) < MAX_PAGE or len(seen) == known or (wanted is not None and wanted <= seen.keys()):
             return seen
         after = Position(states[-1].id)
 
 
-def _existing(answer: AgentState | Exception) -> AgentState | Exception:
-    """Turn Letta's NotFound for an agent that AMS has into an upstream error: the client's request was right."""
-    return state_missing(answer) if isinstance(answer, NotFound) else answer
-
-
 def state_missing(error: NotFound) -> UpstreamError:
-    """Return the error for an agent that AMS has and Letta has not."""
+    """Return the error for an agent that AMS has and Letta has not: the client's request was right."""
     return UpstreamError("Letta has no state for this agent.", reason=Reason.STATE_MISSING, service=error.service)

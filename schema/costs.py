@@ -76,10 +76,7 @@ def assumed(size: int) -> ListSize:
 
 def _paged(arguments: list[str], fields: list[str] | Any) -> ListSize:
     return ListSize(
-        assumed_size=DEFAULT_PAGE,
-        slicing_arguments=arguments,
-        sized_fields=fields,
-        require_one_slicing_argument=False,
+        assumed_size=DEFAULT_PAGE, slicing_arguments=arguments, sized_fields=fields, require_one_slicing_argument=False
     )
 
 

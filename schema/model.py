@@ -93,9 +93,6 @@ class Model(Node):
         _cached_price, "Price of one million cached input tokens, in US dollars.", optional=True, costs=[SHARED]
     )
     embedding_dimensions: int | None = answered_by(
-        _dimensions,
-        "Default length of the model's embedding vectors.",
-        optional=True,
-        costs=[SHARED],
+        _dimensions, "Default length of the model's embedding vectors.", optional=True, costs=[SHARED]
     )
     supports: ModelSupports = described("The model's features.")

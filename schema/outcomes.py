@@ -56,8 +56,8 @@ def done_by(
             return record(errors=[outcome])
 
     names = ", ".join(f"`{kind.__name__}`" for kind in outcomes)
-    told = f"{description} Outcomes: {names}." if names else description
-    return strawberry.field(resolver=done, description=told, directives=[costs.calls(calls)])
+    description = f"{description} Outcomes: {names}." if names else description
+    return strawberry.field(resolver=done, description=description, directives=[costs.calls(calls)])
 
 
 @strawberry.interface(description="An outcome of a mutation that the user can act on.")
@@ -102,13 +102,13 @@ class BudgetExceeded(UserError):
 
 
 @strawberry.type(description="This version of the template is already published. Publish under a new version number.")
-@reads(outcomes.VersionTaken)
+@reads(outcomes.VersionExists)
 class VersionExists(UserError):
     """A Conflict with the reason VERSION_EXISTS, as data."""
 
 
 @strawberry.type(description="No migration path leads from the agent's version to the requested one.")
-@reads(outcomes.NoWay)
+@reads(outcomes.NoMigrationPath)
 class NoMigrationPath(UserError):
     """A Conflict with the reason NO_MIGRATION_PATH, as data."""
 

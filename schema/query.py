@@ -34,54 +34,39 @@ def _viewer(info: Info) -> Principal:
     return info.context.principal
 
 
-async def _node(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The node's global id.")],
-) -> object:
+async def _node(info: Info, id: Annotated[ID, strawberry.argument(description="The node's global id.")]) -> object:
     return await resolve(info.context, id)
 
 
 async def _nodes(
     info: Info,
     ids: Annotated[
-        list[ID],
-        strawberry.argument(description="Global ids of nodes, at most 100.", directives=[calls()]),
+        list[ID], strawberry.argument(description="Global ids of nodes, at most 100.", directives=[calls()])
     ],
 ) -> list[object | Exception]:
     return await resolve_each(info.context, ids)
 
 
-async def _agent(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The agent's id.")],
-) -> OwnedAgent:
+async def _agent(info: Info, id: Annotated[ID, strawberry.argument(description="The agent's id.")]) -> OwnedAgent:
     return await info.context.access.agent(id)
 
 
 async def _conversation(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The conversation's id.")],
+    info: Info, id: Annotated[ID, strawberry.argument(description="The conversation's id.")]
 ) -> OwnedConversation:
     return await info.context.access.conversation(id)
 
 
-async def _run(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The run's id.")],
-) -> OwnedRun:
+async def _run(info: Info, id: Annotated[ID, strawberry.argument(description="The run's id.")]) -> OwnedRun:
     return await info.context.access.run(id)
 
 
-def _stream(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The stream's id.")],
-) -> StreamRecord:
+def _stream(info: Info, id: Annotated[ID, strawberry.argument(description="The stream's id.")]) -> StreamRecord:
     return info.context.resources.streams.get(id, info.context.owner)
 
 
 async def _template(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The template's id.")],
+    info: Info, id: Annotated[ID, strawberry.argument(description="The template's id.")]
 ) -> TemplateRecord:
     return await templates.by_slug(info.context, template_slug(id))
 
@@ -144,9 +129,7 @@ class Query:
         _template, "Returns a template that the user has permission to use.", costs=[SHARED]
     )
     templates: TemplateConnection | None = answered_by(
-        _templates,
-        "Templates that the user has permission to use, in AMS's order.",
-        costs=[calls(), PAGE],
+        _templates, "Templates that the user has permission to use, in AMS's order.", costs=[calls(), PAGE]
     )
     template_validation: TemplateValidationType | None = answered_by(
         _template_validation, "Validates an Agent File without publishing it.", costs=[calls()]

@@ -47,10 +47,7 @@ class Subscription:
         "to the stream that the key started, so a client that reconnects sends no second message.",
     )
     async def message(
-        self,
-        info: Info,
-        input: SendMessageInput,
-        stream_key: StreamKey,
+        self, info: Info, input: SendMessageInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a turn, or attach to it."""
         context = info.context
@@ -65,14 +62,10 @@ class Subscription:
         return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[calls(2)],
-        description="Starts a completion and reads it. `streamKey` works as in `message`.",
+        directives=[calls(2)], description="Starts a completion and reads it. `streamKey` works as in `message`."
     )
     async def completion(
-        self,
-        info: Info,
-        input: CompletionInput,
-        stream_key: StreamKey,
+        self, info: Info, input: CompletionInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a completion, or attach to it."""
         context = info.context

@@ -20,12 +20,7 @@ from schema.costs import SHARED, assumed
 if TYPE_CHECKING:
     from schema.model import Model
 
-enum(
-    UsageDimension,
-    "A dimension by which usage is grouped.",
-    DAY="By day, in UTC.",
-    MODEL="By the requested model.",
-)
+enum(UsageDimension, "A dimension by which usage is grouped.", DAY="By day, in UTC.", MODEL="By the requested model.")
 
 
 @strawberry.type(description="Sums over all rows of a usage report.")

@@ -23,13 +23,9 @@ from resolvers.streams.events import (
 
 
 class CompletionSource:
-    """One streamed completion.
+    """One streamed completion. ``key`` is the LiteLLM key that pays.
 
-    Args:
-        context: the operation.
-        key: the LiteLLM key that pays.
-        body: the OpenAI request, which always includes usage.
-        wants_usage: whether the client requested usage, too. If not, a chunk with nothing else is not passed on.
+    ``body`` always requests usage. If the client does not (``wants_usage``), a chunk with only usage is not passed on.
     """
 
     __slots__ = ("_body", "_context", "_key", "_wants_usage", "headers", "run_id", "usage")
@@ -77,7 +73,7 @@ class CompletionSource:
 
 
 def _events(piece: Piece) -> list[Event]:
-    """Return the events of a piece; ``Raw`` if the graph shows nothing of it and only its bytes are passed on."""
+    """Return the events of a piece; ``Raw`` if only its bytes are passed on."""
     events: list[Event] = []
     if piece.reasoning:
         events.append(ReasoningDelta(text=piece.reasoning))

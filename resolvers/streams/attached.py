@@ -18,10 +18,10 @@ class Attaching(Protocol):
         """Count a reader. Raises RateLimited."""
 
     def detach(self, stream: Stream) -> None:
-        """Count a reader no longer."""
+        """Remove a reader."""
 
     async def opened(self, stream: Stream) -> None:
-        """Wait until the stream begins, one heartbeat at most. Raises GatewayError where the upstream refuses."""
+        """Wait until the stream opens, one heartbeat at most. Raises GatewayError if the upstream refuses."""
 
 
 class Attached(AbstractAsyncContextManager[Stream]):
@@ -55,7 +55,7 @@ class Starting(AbstractAsyncContextManager[Stream]):
 
     async def __aenter__(self) -> Stream:
         request = self._request
-        del self._request  # it keeps what is sent
+        del self._request  # it keeps the request's body
         self._stream, is_new = self._hub.find_or_start(request)
         reads, on_reuse = request.reads, None if is_new else request.on_reuse
         del request

@@ -1,4 +1,4 @@
-"""Limits on streams, the refusals beyond them, and the metrics."""
+"""Limits on streams, the refusals, and the metrics."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class StreamLimits:
     """Limits on streams. Times in seconds, sizes in bytes.
 
     Attributes:
-        grace: how long a stream runs on without readers.
+        grace: how long a stream continues without readers.
         retention: how long a stream can be read after its end.
         heartbeat: how long a request waits for its stream to open before it is answered.
-        coalesce: see ``read_events``, as for ``max_waiting`` and ``slow_after``.
-        max_log: of an answer: its text in UTF-8, reasoning and arguments included, and its messages.
-        max_memory: of one stream's log in memory.
-        max_lead: how far a source is read ahead of every reader, if the stream is cancelled without readers.
-        memory: of all streams, running and ended, with their requests. One owner has an ``OWNERS``th part of it.
+        coalesce: see ``read_events``, also for ``max_waiting`` and ``slow_after``.
+        max_log: the size of an answer: text in UTF-8, reasoning, arguments and messages.
+        max_memory: the log of one stream in memory.
+        max_lead: how far a source is read ahead of all readers, if the stream is cancelled without readers.
+        memory: all streams with their requests. One owner has an ``OWNERS``th part of it.
         look: the time between two polls of a followed conversation.
     """
 
@@ -47,7 +47,7 @@ class StreamLimits:
 
 
 def evicted() -> Conflict:
-    """Return the answer to a key whose stream has ended and been evicted."""
+    """Return the error for a key whose answer was evicted."""
     return Conflict(
         "The stream with this key has ended, and its answer was evicted from memory. A new key repeats the request.",
         reason=Reason.ANSWER_DROPPED,
@@ -67,13 +67,13 @@ def too_many_streams(limit: int) -> RateLimited:
 
 
 def over_quota() -> RateLimited:
-    """Return the refusal of another stream when the owner's streams use the owner's quota of memory."""
+    """Return the refusal of another stream by the owner's quota of memory."""
     message = "Your running and open streams use up your share of memory. End some of them first."
     return RateLimited(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 def no_memory() -> Overloaded:
-    """Return the refusal of another stream when the streams of all owners use all memory."""
+    """Return the refusal of another stream by the memory of all owners."""
     message = "The streams of all users use up the memory. Retry later."
     return Overloaded(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
@@ -102,7 +102,7 @@ class StreamMetrics(Protocol):
         """Count an upstream event that is not a JSON object."""
 
     def source_broke(self, kind: str, error: Exception) -> None:
-        """Report a failure of a source that is the gateway's fault."""
+        """Report an internal error of a source."""
 
     def first_token(self, kind: str, seconds: float) -> None:
         """Record the time to the first token."""

@@ -47,7 +47,7 @@ class Pump:
             self._break_off(stream, StreamOutcome.CANCELLED)
         except GatewayError as error:
             self._fail(stream, error)
-        except Exception as error:  # noqa: BLE001 - whatever fails in a source is an end for its readers
+        except Exception as error:  # noqa: BLE001 - any failure of a source ends the stream for its readers
             self._metrics.source_broke(stream.kind, error)
             self._break_off(stream, StreamOutcome.FAILED, _INTERNAL)
 
@@ -82,7 +82,7 @@ class Pump:
         raise UpstreamError("The connection broke before the answer was complete.", reason=Reason.CUT)
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
-        """Add an event to the log, a large delta in pieces. With the first one, the stream has opened."""
+        """Add an event to the log, a large delta in pieces. The first event opens the stream."""
         for piece in (event,) if event.size <= MAX_FRAME_BYTES else split(event):
             stream.log.append(piece, raw)
             raw = b""
@@ -108,7 +108,7 @@ class Pump:
         self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
 
     def _break_off(self, stream: Stream, outcome: StreamOutcome, error: StreamFailure | None = None) -> None:
-        """End a stream that its source has not ended, unless it has ended."""
+        """End a stream, unless its source has ended it."""
         if stream.log.ended is None:
             self._end(stream, stream.ending(outcome, error))
 

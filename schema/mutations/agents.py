@@ -148,12 +148,7 @@ async def _create_agent(info: Info, input: CreateAgentInput) -> _Payload:
 
 async def _update_agent(info: Info, input: UpdateAgentInput) -> _Payload:
     await agentchanges.update(
-        info.context,
-        input.agent_id,
-        name=input.name,
-        description=input.description,
-        tags=input.tags,
-        model=input.model,
+        info.context, input.agent_id, name=input.name, description=input.description, tags=input.tags, model=input.model
     )
     return _Payload(agent_id=input.agent_id)
 

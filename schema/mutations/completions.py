@@ -129,11 +129,7 @@ async def _complete(info: Info, input: CompletionInput) -> _Completed:
 
 async def _embed(info: Info, input: EmbedInput) -> _Embedded:
     done = await completing.embed(
-        info.context,
-        model=input.model,
-        inputs=input.inputs,
-        dimensions=input.dimensions,
-        key=input.idempotency_key,
+        info.context, model=input.model, inputs=input.inputs, dimensions=input.dimensions, key=input.idempotency_key
     )
     return _Embedded(embeddings=done.embeddings, usage=done.usage, model_name=done.model)
 

@@ -214,11 +214,7 @@ async def test_usage_told_before_the_end_is_known_to_who_keeps_it() -> None:
         ({"message": "x", "code": 429}, RateLimited, None),
         ({"message": "x", "code": "rate_limit_exceeded"}, RateLimited, None),
         ({"message": "x", "type": "throttling_error"}, RateLimited, None),
-        (
-            {"message": "The maximum context length is 8 tokens.", "code": "400"},
-            BadUserInput,
-            "CONTEXT_LENGTH",
-        ),
+        ({"message": "The maximum context length is 8 tokens.", "code": "400"}, BadUserInput, "CONTEXT_LENGTH"),
         ({"message": "x", "code": "context_length_exceeded"}, BadUserInput, "CONTEXT_LENGTH"),
         ({"message": "litellm.ContextWindowExceededError: x", "code": "500"}, BadUserInput, "CONTEXT_LENGTH"),
         ({"message": "x", "code": "content_filter"}, BadUserInput, "CONTENT_FILTER"),
