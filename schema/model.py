@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import strawberry
 from strawberry import Parent
 
-from clients.litellm import ModelMode, ModelRecord
+from clients.litellm import ModelDetails, ModelMode, ModelRecord
 from clients.litellm import ModelSupports as ModelSupportsRecord
 from resolvers import models
 from resolvers.info import Info
@@ -29,24 +30,11 @@ enum(
 )
 
 
-async def _json_schema(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_response_schema)
+def _supports(read: Callable[[ModelDetails], bool | None]) -> Callable[..., Awaitable[bool]]:
+    async def resolver(record: Parent[ModelSupportsRecord], info: Info) -> bool:
+        return bool(read(await models.details(info.context, record.model)))
 
-
-async def _prompt_caching(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_prompt_caching)
-
-
-async def _audio_input(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_audio_input)
-
-
-async def _audio_output(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_audio_output)
-
-
-async def _pdf_input(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_pdf_input)
+    return resolver
 
 
 @strawberry.type(description="Features of a model. A field is also false if LiteLLM has no information on the feature.")
@@ -59,16 +47,26 @@ class ModelSupports:
     reasoning: bool = described("Whether the model reasons before it answers.")
     web_search: bool = described("Whether the model has a built-in web search.")
     json_schema: bool | None = answered_by(
-        _json_schema,
+        _supports(lambda details: details.supports_response_schema),
         "Whether the model supports structured output: `responseFormat` of type `json_schema`.",
         costs=[SHARED],
     )
     prompt_caching: bool | None = answered_by(
-        _prompt_caching, "Whether the provider caches prompts, so that repeated input tokens cost less.", costs=[SHARED]
+        _supports(lambda details: details.supports_prompt_caching),
+        "Whether the provider caches prompts, so that repeated input tokens cost less.",
+        costs=[SHARED],
     )
-    audio_input: bool | None = answered_by(_audio_input, "Whether the model accepts audio.", costs=[SHARED])
-    audio_output: bool | None = answered_by(_audio_output, "Whether the model can answer with audio.", costs=[SHARED])
-    pdf_input: bool | None = answered_by(_pdf_input, "Whether the model accepts PDF files.", costs=[SHARED])
+    audio_input: bool | None = answered_by(
+        _supports(lambda details: details.supports_audio_input), "Whether the model accepts audio.", costs=[SHARED]
+    )
+    audio_output: bool | None = answered_by(
+        _supports(lambda details: details.supports_audio_output),
+        "Whether the model can answer with audio.",
+        costs=[SHARED],
+    )
+    pdf_input: bool | None = answered_by(
+        _supports(lambda details: details.supports_pdf_input), "Whether the model accepts PDF files.", costs=[SHARED]
+    )
 
 
 async def _cached_price(record: Parent[ModelRecord], info: Info) -> Decimal | None:

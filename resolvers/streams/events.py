@@ -147,27 +147,11 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, error: GatewayError) -> StreamFailure:
         """Return the failure that has the fields of an error."""
-        return cls(
-            code=error.code,
-            message=error.message,
-            reason=error.reason,
-            service=error.service,
-            retryable=error.retryable,
-            retry_after_seconds=error.retry_after_seconds,
-            details=error.details,
-        )
+        return cls(**{field: getattr(error, field) for field in cls.__struct_fields__})
 
     def error(self) -> GatewayError:
         """Return the failure as an error to raise."""
-        return error_of(
-            self.code,
-            self.message,
-            reason=self.reason,
-            service=self.service,
-            retryable=self.retryable,
-            retry_after_seconds=self.retry_after_seconds,
-            details=self.details,
-        )
+        return error_of(**msgspec.structs.asdict(self))
 
 
 class Ended(Event, frozen=True, kw_only=True):

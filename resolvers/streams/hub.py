@@ -6,12 +6,14 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 from clients.bounded import Quotas
+from clients.codes import Reason
+from clients.errors import Conflict, RateLimited
 from clients.origin import Owner
-from resolvers.streams.attached import Attached, Starting
 from resolvers.streams.events import Delivery, Event, OnDisconnect
-from resolvers.streams.limits import OWNERS, StreamLimits, StreamMetrics, evicted, too_many_readers
+from resolvers.streams.limits import OWNERS, RETRY_SECONDS, StreamLimits, StreamMetrics
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.pump import Pump
@@ -19,6 +21,8 @@ from resolvers.streams.reading import read_events
 from resolvers.streams.registry import StreamRegistry
 from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.streams.waiters import Waiters
+
+_EVICTED = "The stream with this key has ended, and its answer was evicted from memory. A new key repeats the request."
 
 
 class StreamHub:
@@ -77,7 +81,7 @@ class StreamHub:
         earlier = self._registry.by_key(owner, request.key, request.fingerprint)
         if earlier is not None and not earlier.is_restarted_by(restarts=request.restarts):
             if earlier.evicted:
-                raise evicted()
+                raise Conflict(_EVICTED, reason=Reason.ANSWER_DROPPED)
             return earlier, False
         self._check_readers(owner)
         self._registry.check_room(owner, request.request_bytes, self.limits.max_streams_per_user)
@@ -165,7 +169,8 @@ class StreamHub:
 
     def _check_readers(self, owner: Owner) -> None:
         if not self._readers.has_room(owner):
-            raise too_many_readers(self.limits.max_readers_per_user)
+            message = f"You read {self._readers.each} streams, which is the limit. Stop reading one of them first."
+            raise RateLimited(message, reason=Reason.READERS, retry_after_seconds=RETRY_SECONDS)
 
     def _unread(self, stream: Stream) -> None:
         """Pack, abandon or give grace to a stream whose last reader has detached.
@@ -187,3 +192,52 @@ class StreamHub:
         if stream.readers == 0:
             stream.abandoned = not stream.cancelled
             self.cancel(stream)
+
+
+class Attached(AbstractAsyncContextManager[Stream]):
+    """Attaches a reader to a stream. A class: a generator takes four times its memory, for as long as it reads."""
+
+    __slots__ = ("_hub", "_reads", "_stream")
+
+    def __init__(self, hub: StreamHub, stream: Stream, *, reads: bool) -> None:
+        self._hub = hub
+        self._stream = stream
+        self._reads = reads
+
+    async def __aenter__(self) -> Stream:
+        self._hub.attach(self._stream, reads=self._reads)
+        return self._stream
+
+    async def __aexit__(self, *_: object) -> None:
+        self._hub.detach(self._stream)
+
+
+class Starting(AbstractAsyncContextManager[Stream]):
+    """Starts a stream, or finds the one that its key has started, and attaches a reader. See ``StreamHub.start``."""
+
+    __slots__ = ("_hub", "_request", "_stream")
+
+    _stream: Stream
+
+    def __init__(self, hub: StreamHub, request: StreamRequest) -> None:
+        self._hub = hub
+        self._request = request
+
+    async def __aenter__(self) -> Stream:
+        request = self._request
+        del self._request  # it keeps the request's body
+        self._stream, is_new = self._hub.find_or_start(request)
+        reads, on_reuse = request.reads, None if is_new else request.on_reuse
+        del request
+        self._hub.attach(self._stream, reads=reads)
+        try:
+            await self._hub.opened(self._stream)
+            if on_reuse is not None:
+                await on_reuse()
+        except BaseException:
+            self._hub.detach(self._stream)
+            raise
+        return self._stream
+
+    async def __aexit__(self, *_: object) -> None:
+        self._hub.detach(self._stream)

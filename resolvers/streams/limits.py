@@ -1,18 +1,14 @@
-"""Limits on streams, the refusals, and the metrics."""
+"""Limits on streams, and their metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from clients.codes import Reason
-from clients.errors import Conflict, Overloaded, RateLimited
-
 OWNERS = 8
 """The number of owners who can together use all the memory of streams."""
 
-_RETRY_SECONDS = 1.0
-_MEMORY_RETRY_SECONDS = 10.0
+RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,46 +40,6 @@ class StreamLimits:
     max_streams_per_user: int = 100
     max_readers_per_user: int = 200
     look: float = 3
-
-
-def evicted() -> Conflict:
-    """Return the error for a key whose answer was evicted."""
-    return Conflict(
-        "The stream with this key has ended, and its answer was evicted from memory. A new key repeats the request.",
-        reason=Reason.ANSWER_DROPPED,
-    )
-
-
-def too_many_readers(limit: int) -> RateLimited:
-    """Return the refusal of another reader."""
-    message = f"You read {limit} streams, which is the limit. Stop reading one of them first."
-    return RateLimited(message, reason=Reason.READERS, retry_after_seconds=_RETRY_SECONDS)
-
-
-def too_many_streams(limit: int) -> RateLimited:
-    """Return the refusal of another stream."""
-    message = f"You have {limit} running streams, which is the limit. Wait until one ends, or cancel one."
-    return RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=_RETRY_SECONDS)
-
-
-def over_quota() -> RateLimited:
-    """Return the refusal of another stream by the owner's quota of memory."""
-    message = "Your running and open streams use up your share of memory. End some of them first."
-    return RateLimited(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
-
-
-def no_memory() -> Overloaded:
-    """Return the refusal of another stream by the memory of all owners."""
-    message = "The streams of all users use up the memory. Retry later."
-    return Overloaded(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
-
-
-def too_large_together() -> RateLimited:
-    """Return the error of a running stream that takes most of its owner's quota."""
-    message = (
-        "Your running streams exceed your share of memory, and this one is among the largest. Run fewer at a time."
-    )
-    return RateLimited(message, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
 
 class StreamMetrics(Protocol):

@@ -6,9 +6,9 @@ from collections import defaultdict
 
 from clients.bounded import Kept, Quotas
 from clients.codes import Reason
-from clients.errors import Conflict, NotFound
+from clients.errors import Conflict, NotFound, Overloaded, RateLimited
 from clients.origin import Owner
-from resolvers.streams.limits import no_memory, over_quota, too_large_together, too_many_streams
+from resolvers.streams.limits import RETRY_SECONDS
 from resolvers.streams.stream import Stream
 
 STREAM_BYTES = 4096
@@ -19,6 +19,11 @@ WEIGHED_BYTES = 32 * 1024
 
 KEY_BYTES = 2048
 """The bytes of an ended stream whose answer was evicted."""
+
+_MEMORY_RETRY_SECONDS = 10.0
+_OVER_QUOTA = "Your running and open streams use up your share of memory. End some of them first."
+_NO_MEMORY = "The streams of all users use up the memory. Retry later."
+_TOO_LARGE = "Your running streams exceed your share of memory, and this one is among the largest. Run fewer at a time."
 
 
 class StreamRegistry:
@@ -79,13 +84,14 @@ class StreamRegistry:
             Overloaded: reason ``STREAM_MEMORY``, by the memory of all owners.
         """
         if len(self._running.get(owner, ())) >= limit:
-            raise too_many_streams(limit)
+            message = f"You have {limit} running streams, which is the limit. Wait until one ends, or cancel one."
+            raise RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=RETRY_SECONDS)
         more = STREAM_BYTES + request_bytes
         self._kept.fit(owner, more=more)
         if self._quotas.is_over(owner, more):
-            raise over_quota()
+            raise RateLimited(_OVER_QUOTA, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
         if not self._quotas.has_room(owner, more):
-            raise no_memory()
+            raise Overloaded(_NO_MEMORY, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
     def grown(self, stream: Stream) -> None:
         """Count the memory of a running stream, and evict ended streams of its owner to make room.
@@ -102,7 +108,7 @@ class StreamRegistry:
             return
         self._kept.fit(owner)
         if self._quotas.is_over(owner) and stream.weight * len(self._running.get(owner, ())) > self._quotas.each:
-            raise too_large_together()
+            raise RateLimited(_TOO_LARGE, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
     def _weigh(self, stream: Stream) -> None:
         if stream.id not in self._streams:
