@@ -39,16 +39,16 @@ async def said(count: int, pause: float = 0.0, then: float | None = None) -> Asy
 async def test_each_clock_ends_a_wait(
     frames: AsyncIterator[int], clocks: dict[str, float], reason: str, heard: int
 ) -> None:
-    told: list[int] = []
+    frames_read: list[int] = []
 
     async def read() -> None:
         async for frame in timed(frames, **clocks):  # type: ignore[arg-type]
-            told.append(frame)  # noqa: PERF401 - the frames before the error count
+            frames_read.append(frame)  # noqa: PERF401 - the frames before the error count
 
     with pytest.raises(UpstreamTimeout) as raised:
         await read()
     assert raised.value.reason == reason
-    assert len(told) >= heard
+    assert len(frames_read) >= heard
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
@@ -58,7 +58,7 @@ async def test_frames_that_come_in_time_are_all_heard() -> None:
     assert [frame async for frame in timed(said(30, 0.002), first=0.5, idle=0.5)] == list(range(30))
 
 
-async def test_what_the_reader_does_with_a_frame_does_not_count() -> None:
+async def test_the_readers_own_time_does_not_count() -> None:
     heard = 0
     async for _ in timed(said(3), first=0.02, idle=0.02):
         await asyncio.sleep(0.05)
@@ -66,7 +66,7 @@ async def test_what_the_reader_does_with_a_frame_does_not_count() -> None:
     assert heard == 3
 
 
-async def test_a_cancelled_reader_is_cancelled_and_no_clock_goes_off() -> None:
+async def test_a_cancelled_reader_is_cancelled_without_a_timeout() -> None:
     waiting = asyncio.Event()
 
     async def silent() -> AsyncIterator[int]:
@@ -85,7 +85,7 @@ async def test_a_cancelled_reader_is_cancelled_and_no_clock_goes_off() -> None:
     assert task.cancelled()
 
 
-async def test_an_error_that_comes_of_the_cancellation_leaves_the_task_uncancelled() -> None:
+async def test_an_error_raised_on_cancellation_leaves_the_task_uncancelled() -> None:
     async def broken() -> AsyncIterator[int]:
         try:
             await asyncio.sleep(9)

@@ -37,7 +37,7 @@ DONE = END = b"data: [DONE]\n\n"
 
 
 class Heard:
-    """What came of a body: events, bytes for the OpenAI door, and the error that ended it."""
+    """The results of a body: events, bytes for the OpenAI endpoint, and the error that ended it."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -106,7 +106,7 @@ def chunk(delta: Any = None, finish: Any = None, *, index: Any = 0, **more: Any)
         (chunk({"tool_calls": [{"index": None, "id": "c"}]}), [ToolCallDelta(tool_call_id="c")]),
     ],
 )
-async def test_what_a_chunk_says_in_the_graph(wire: Any, expected: list[Event]) -> None:
+async def test_the_events_of_a_chunk(wire: Any, expected: list[Event]) -> None:
     found = await heard(wire, END)
     assert found.events[1:-1] == expected
     assert found.raw == b"data: " + json.dumps(wire).encode() + b"\n\n" + DONE
@@ -163,7 +163,7 @@ def test_no_event_costs_the_text_of_others_and_its_bytes_are_passed_on(data: byt
     assert odd in found.raw
 
 
-async def test_nothing_but_unreadable_events_is_no_answer() -> None:
+async def test_a_body_of_unreadable_events_is_an_error() -> None:
     found = await heard(b"data: <html>\n\n", b"data: ping\n\n")
     assert isinstance(found.error, UpstreamError)
     assert found.error.reason == "DECODE"
@@ -200,7 +200,7 @@ async def test_a_body_that_ends_before_its_finish_reason_is_cut(body: list[Any])
     assert (found.error.reason, DONE in found.raw) == ("CUT", False)
 
 
-async def test_usage_told_before_the_end_is_known_to_who_keeps_it() -> None:
+async def test_usage_reported_before_the_end_is_kept() -> None:
     found = await heard(chunk({"content": "a"}, usage=USAGE), chunk({"content": "b"}, usage="later"))
     assert found.error is not None
     assert found.usage == Usage(**USAGE)
@@ -237,7 +237,7 @@ async def test_an_error_event_means_what_the_status_would_and_done_is_not_passed
     assert (found.text, b"error" in found.raw, DONE in found.raw) == ("a", False, False)
 
 
-async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
+async def test_only_chunks_with_nothing_but_usage_are_withheld() -> None:
     body = [
         chunk({"role": "assistant"}, usage=USAGE),
         chunk({"role": "assistant"}, index=1, usage=USAGE),
@@ -257,8 +257,8 @@ async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
 
 
 async def test_calls_of_one_index_have_indexes_of_their_own_in_the_graph() -> None:
-    def call(**told: Any) -> dict[str, Any]:
-        return chunk({"tool_calls": [{"index": 0, **told}]})
+    def call(**fields: Any) -> dict[str, Any]:
+        return chunk({"tool_calls": [{"index": 0, **fields}]})
 
     found = await heard(
         call(id="a", function={"name": "roll", "arguments": '{"sides":'}),
@@ -268,12 +268,12 @@ async def test_calls_of_one_index_have_indexes_of_their_own_in_the_graph() -> No
         chunk(None, "tool_calls"),
         END,
     )
-    told = [
+    calls = [
         (one.index, one.tool_call_id, one.name, one.arguments_delta)
         for one in found.events
         if isinstance(one, ToolCallDelta)
     ]
-    assert told == [
+    assert calls == [
         (0, "a", "roll", '{"sides":'),
         (0, None, None, "6}"),
         (1, "b", "flip", ""),

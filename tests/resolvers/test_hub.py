@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 import pytest
 
@@ -19,6 +19,7 @@ from clients.errors import (
 from clients.usage import Usage
 from resolvers.streams.entries import PIECE
 from resolvers.streams.events import (
+    Delivery,
     Ended,
     Event,
     OnDisconnect,
@@ -35,6 +36,8 @@ from resolvers.streams.limits import StreamLimits
 from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Stream, StreamRequest
 
+END = Ended(outcome=StreamOutcome.COMPLETED)
+
 
 class Metrics:
     def __init__(self) -> None:
@@ -45,7 +48,6 @@ class Metrics:
     def stream_started(self, kind: str) -> None: ...
     def first_token(self, kind: str, seconds: float) -> None: ...
     def next_frame(self, kind: str, seconds: float) -> None: ...
-
     def event_unreadable(self, kind: str) -> None: ...
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
@@ -59,7 +61,7 @@ class Metrics:
 
 
 class Scripted:
-    """A source that says what it is told, and remembers whether it was opened and closed."""
+    """A source with a script, which counts how often it was opened and closed."""
 
     def __init__(self, *script: Event | Exception | asyncio.Event, refuses: Exception | None = None) -> None:
         self.run_id = None
@@ -74,8 +76,8 @@ class Scripted:
         if self.refuses is not None:
             raise self.refuses
         try:
-            async for said in self.said():
-                yield said
+            async for pair in self.said():
+                yield pair
         finally:
             self.closed += 1
 
@@ -94,15 +96,26 @@ def hub(**limits: float) -> tuple[StreamHub, Metrics]:
     return StreamHub(StreamLimits(**{"coalesce": 0, **limits}), metrics), metrics
 
 
-def starting(streams: StreamHub, source: Scripted, **more: object):
-    options = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
-    return streams.start(StreamRequest(owner="user", **options))
+def starting(streams: StreamHub, source: Scripted | Callable[[], Scripted], **more: object):
+    script = source if callable(source) else lambda: source
+    options = {"owner": "user", "kind": "turn", "source": script, "on_disconnect": OnDisconnect.CANCEL, **more}
+    return streams.start(StreamRequest(**options))
 
 
 async def end_of(stream: Stream) -> Ended:
-    await stream.log.end()
-    assert stream.log.ended is not None
-    return stream.log.ended
+    return await stream.log.end()
+
+
+async def read(streams: StreamHub, stream: Stream, after: str | None = None) -> list[Delivery[Event]]:
+    return [one async for one in streams.events(stream, after)]
+
+
+@contextmanager
+def refuses(kind: type[GatewayError], reason: str) -> Iterator[None]:
+    """Expect an error with a reason."""
+    with pytest.raises(kind) as refused:
+        yield
+    assert refused.value.reason == reason
 
 
 async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() -> None:
@@ -116,7 +129,7 @@ async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() ->
     assert metrics.broken == [error]
 
 
-async def test_a_source_that_just_stops_has_been_cut() -> None:
+async def test_a_source_that_stops_without_an_end_was_cut_off() -> None:
     streams, _ = hub()
     async with starting(streams, Scripted(Started(), TextDelta(text="a"))) as stream:
         ended = await end_of(stream)
@@ -124,7 +137,7 @@ async def test_a_source_that_just_stops_has_been_cut() -> None:
     assert ended.error.reason == "CUT"
 
 
-async def test_a_refusal_reaches_everybody_who_waits_and_leaves_the_key_free() -> None:
+async def test_all_waiting_requests_get_a_refusal_and_the_key_is_free() -> None:
     streams, _ = hub()
     refusing = Scripted(refuses=NotFound("No."))
 
@@ -135,7 +148,7 @@ async def test_a_refusal_reaches_everybody_who_waits_and_leaves_the_key_free() -
     results = await asyncio.gather(attempt(refusing), attempt(refusing), return_exceptions=True)
     assert [type(result) for result in results] == [NotFound, NotFound]
     assert refusing.opened == 1
-    async with starting(streams, Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED)), key="k"):
+    async with starting(streams, Scripted(Started(), END), key="k"):
         pass
 
 
@@ -176,9 +189,9 @@ async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None
     assert source.opened == 1
 
 
-async def test_what_nobody_reads_again_is_removed_at_its_end() -> None:
+async def test_a_stream_that_is_not_retained_is_removed_at_its_end() -> None:
     streams, _ = hub()
-    said = (Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    said = (Started(), TextDelta(text="a"), END)
     async with starting(streams, Scripted(*said), retained=False) as stream:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
         assert stream.log.length == 3  # it is still there for who reads it now
@@ -189,11 +202,10 @@ async def test_what_nobody_reads_again_is_removed_at_its_end() -> None:
     assert streams.of("user") == []
 
 
-async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for() -> None:
+async def test_a_key_restarts_a_failed_stream_only_on_request() -> None:
     streams, _ = hub()
-    done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
-    failing = Scripted(Started(), ValueError("no"))
-    async with starting(streams, failing, key="k") as first:
+    done = Scripted(Started(), END)
+    async with starting(streams, Scripted(Started(), ValueError("no")), key="k") as first:
         await end_of(first)
         async with starting(streams, done, key="k") as replayed:
             assert replayed is first
@@ -205,12 +217,12 @@ async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for
     assert streams.get(first.id, "user") is first
 
 
-async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> None:
+async def test_a_key_does_not_attach_to_a_stream_that_is_being_cancelled() -> None:
     streams, _ = hub()
     async with starting(streams, Scripted(Started(), asyncio.Event()), key="k") as first:
         streams.cancel(first)
         assert first.log.ended is None
-        done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
+        done = Scripted(Started(), END)
         async with starting(streams, done, key="k", restarts=True) as second:
             assert second is not first
             assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
@@ -218,7 +230,7 @@ async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> Non
 
 
 @pytest.mark.parametrize("end", [ValueError("no"), UpstreamError("Cut.", reason=Reason.CUT), None], ids=repr)
-async def test_usage_told_before_a_failure_or_a_cancellation_is_kept(end: Exception | None) -> None:
+async def test_usage_reported_before_a_failure_or_a_cancellation_is_kept(end: Exception | None) -> None:
     streams, metrics = hub()
     source = Scripted(Started(), TextDelta(text="a"), end or asyncio.Event())
     source.usage = Usage(prompt_tokens=7, completion_tokens=5)
@@ -231,7 +243,7 @@ async def test_usage_told_before_a_failure_or_a_cancellation_is_kept(end: Except
     assert metrics.tokens == [(7, 5)]
 
 
-async def test_usage_is_kept_where_an_answer_outgrows_its_bound() -> None:
+async def test_usage_is_kept_if_an_answer_exceeds_its_bound() -> None:
     streams, metrics = hub(max_log=1000)
     source = Scripted(Started(), *(TextDelta(text="a" * 300) for _ in range(9)))
     source.usage = Usage(completion_tokens=900)
@@ -241,7 +253,7 @@ async def test_usage_is_kept_where_an_answer_outgrows_its_bound() -> None:
     assert (ended.error.reason, ended.usage, metrics.tokens) == ("TOO_LARGE", source.usage, [(None, 900)])
 
 
-async def test_a_log_begins_with_started_whatever_happened() -> None:
+async def test_every_log_begins_with_started() -> None:
     streams, _ = hub(heartbeat=0.001)
     gate = asyncio.Event()
 
@@ -257,7 +269,7 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
         assert [type(entry.event) for entry in await refused.log.after(0)] == [Started, Ended]
         assert streams.get(refused.log.stream_id, "user") is refused  # a reader can ask for it
         assert ended.error == StreamFailure.of(RateLimited("Later.", retry_after_seconds=3))
-    done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
+    done = Scripted(Started(), END)
     async with starting(streams, done, key="k") as second:
         assert second is not refused
     broken = Scripted(ValueError("before it began"))
@@ -279,9 +291,9 @@ async def opened(starting: AbstractAsyncContextManager[Stream]) -> None:
         pass
 
 
-async def test_a_key_begins_again_where_its_last_reader_left_and_not_where_it_was_cancelled() -> None:
+async def test_a_key_restarts_an_abandoned_stream_but_not_a_cancelled_one() -> None:
     streams, _ = hub()
-    done = Scripted(Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    done = Scripted(Started(), TextDelta(text="a"), END)
     me = asyncio.Event()
     for leaves in (True, False):
         first_source = Scripted(Started(), asyncio.Event())
@@ -299,21 +311,21 @@ async def test_a_key_begins_again_where_its_last_reader_left_and_not_where_it_wa
     assert done.opened == 1
 
 
-async def test_a_key_begins_again_while_what_its_reader_left_is_still_closing() -> None:
+async def test_a_key_restarts_an_abandoned_stream_that_is_still_closing() -> None:
     streams, _ = hub()
     async with starting(streams, Scripted(Started(), asyncio.Event()), key="k") as first:
         pass
     assert first.log.ended is None
-    done = Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))
+    done = Scripted(Started(), END)
     async with starting(streams, done, key="k") as second:
         assert second is not first
         assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
 
 
-async def test_only_what_somebody_else_began_is_a_replay() -> None:
+async def test_a_stream_is_a_replay_only_for_readers_that_did_not_start_it() -> None:
     streams, _ = hub()
     me, other = asyncio.Event(), asyncio.Event()
-    source = Scripted(Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), TextDelta(text="a"), END)
     async with starting(streams, source, key="k", starter=me) as stream:
         await end_of(stream)  # all of it is there before its own reader reads
         assert not streams.is_replay(stream, me)
@@ -327,7 +339,7 @@ async def test_only_what_somebody_else_began_is_a_replay() -> None:
 async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
     streams, _ = hub()
     lost = Scripted(refuses=UpstreamError("Lost.", reason=Reason.CUT))
-    sources = [lost, Scripted(Started(), Ended(outcome=StreamOutcome.COMPLETED))]
+    sources = [lost, Scripted(Started(), END)]
     seen: list[Stream | None] = []
 
     def source() -> Scripted:
@@ -335,16 +347,7 @@ async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
         return sources.pop(0)
 
     async def attempt() -> Stream:
-        request = StreamRequest(
-            owner="user",
-            kind="turn",
-            source=source,
-            on_disconnect=OnDisconnect.CANCEL,
-            key="k",
-            unknown="Ask again.",
-            looks=looks,
-        )
-        async with streams.start(request) as stream:
+        async with starting(streams, source, key="k", unknown="Ask again.", looks=looks) as stream:
             await end_of(stream)
             return stream
 
@@ -379,16 +382,19 @@ async def test_a_key_whose_outcome_is_unknown_is_not_free(looks: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("looks", [True, False])
-async def test_a_failure_frees_the_key_where_nothing_can_have_been_done(
+async def test_a_failure_frees_the_key_unless_the_outcome_is_unknown(
     error: GatewayError, sent: bool, looks: bool
 ) -> None:
     streams, _ = hub()
-    is_told = error.reason == "DECODE" or (looks and error.retry_after_seconds is not None)
-    with pytest.raises(type(error) if not sent or is_told else Conflict) as raised:
+    is_passed_on = error.reason == "DECODE" or (looks and error.retry_after_seconds is not None)
+    with pytest.raises(type(error) if not sent or is_passed_on else Conflict) as raised:
         async with starting(streams, Scripted(refuses=error), key="k", unknown="Ask again.", looks=looks):
             pass
     assert raised.value.retry_after_seconds == error.retry_after_seconds
     assert streams.attaches("user", "k") is sent
+
+
+RAW = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}\n\n'
 
 
 async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
@@ -399,17 +405,14 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
         async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
             yield Started(), b""
             for number in range(count):
-                raw = (
-                    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}'
-                )
-                yield TextDelta(text=f"{number % 1000:03} "), raw
-            yield Ended(outcome=StreamOutcome.COMPLETED), b"data: [DONE]\n\n"
+                yield TextDelta(text=f"{number % 1000:03} "), RAW
+            yield END, b"data: [DONE]\n\n"
 
     async with starting(streams, Talking()) as stream:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
         assert stream.log.size == len(stream.text) == 4 * count
         assert stream.log.weight < 40 * count
-        heard = [one async for one in streams.events(stream, str(count // 2 + 1))]
+        heard = await read(streams, stream, str(count // 2 + 1))
     text = "".join(one.event.text for one in heard if isinstance(one.event, TextDelta))
     assert text == stream.text[4 * (count // 2) :]
     assert stream.last_cursor == heard[-1].cursor == str(count + 2)
@@ -422,9 +425,7 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
 async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
     streams, _ = hub(max_log=1000)
     for times, outcome in ((10, StreamOutcome.COMPLETED), (11, StreamOutcome.FAILED)):
-        pieces = [piece] * times
-        source = Scripted(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
-        async with starting(streams, source) as stream:
+        async with starting(streams, Scripted(Started(), *[piece] * times, END)) as stream:
             ended = await end_of(stream)
         assert ended.outcome is outcome
     assert ended.error is not None
@@ -434,7 +435,7 @@ async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
 @pytest.mark.bound("answer-memory")
 async def test_pieces_without_text_are_bounded_by_their_memory() -> None:
     streams, _ = hub(max_memory=100_000)
-    source = Scripted(Started(), *(Raw() for _ in range(50_000)), Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), *(Raw() for _ in range(50_000)), END)
     async with starting(streams, source) as stream:
         ended = await end_of(stream)
     assert ended.error is not None
@@ -451,8 +452,8 @@ async def upstream_bytes(log: StreamLog) -> list[bytes]:
     return found
 
 
-async def test_upstream_bytes_are_kept_until_the_openai_door_reads() -> None:
-    """Another reader of a stream without a key may be ahead of the door that began it, before that is counted."""
+async def test_upstream_bytes_are_kept_until_the_openai_endpoint_reads() -> None:
+    """Another reader of a stream without a key may be ahead of the endpoint that started it, until that is counted."""
     streams, _ = hub()
     source, number = Scripted(Started(), asyncio.Event()), 4 * PIECE
     async with starting(streams, source) as stream:

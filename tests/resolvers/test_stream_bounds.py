@@ -1,14 +1,16 @@
-"""What streams hold: of frames, of memory, of readers, and how far a source is read ahead."""
+"""The bounds of streams: frames, memory, readers, and how far a source is read ahead."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, nullcontext
 
 import pytest
 
 from clients.errors import Conflict, NotFound, Overloaded, RateLimited
+from resolvers.streams.block import ENTRY_BYTES
+from resolvers.streams.entries import PIECE
 from resolvers.streams.events import (
     Delivery,
     Detached,
@@ -30,8 +32,8 @@ from resolvers.streams.memory import MemoryLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.reading import read_events
 from resolvers.streams.registry import STREAM_BYTES
-from resolvers.streams.stream import Stream, StreamRequest
-from tests.resolvers.test_hub import Scripted, end_of, hub, starting, upstream_bytes
+from resolvers.streams.stream import Stream
+from tests.resolvers.test_hub import END, RAW, Scripted, end_of, hub, read, refuses, starting, upstream_bytes
 
 MB = 1024 * 1024
 
@@ -52,11 +54,11 @@ class Flowing(Scripted):
             self.taken += 1
             yield TextDelta(text="x" * self.size), b""
             await asyncio.sleep(0)
-        yield Ended(outcome=StreamOutcome.COMPLETED), b""
+        yield END, b""
 
 
 async def settled(source: Flowing) -> int:
-    """How much of a source is taken once no more of it is."""
+    """How much of a source has been read when it is not read further."""
     before = -1
     async with asyncio.timeout(10):
         while before != source.taken:
@@ -81,14 +83,14 @@ def text_in(heard: list[Delivery[Event]]) -> str:
 )
 async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) -> None:
     streams, _ = hub(coalesce=0.001)
-    source = Scripted(Started(), delta, Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), delta, END)
     async with starting(streams, source) as stream:
         await end_of(stream)
-        heard = [one async for one in streams.events(stream, None)]
+        heard = await read(streams, stream)
         pieces = heard[1:-1]
         assert all(0 < one.event.size <= MAX_FRAME_BYTES for one in pieces)
         assert len(pieces) > 1
-        rest = [one async for one in streams.events(stream, pieces[0].cursor)]
+        rest = await read(streams, stream, pieces[0].cursor)
     assert [one.cursor for one in rest[:-1]] == [one.cursor for one in pieces[1:]]
     if isinstance(delta, ToolCallDelta):
         events = [one.event for one in pieces if isinstance(one.event, ToolCallDelta)]
@@ -102,20 +104,20 @@ async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) ->
 @pytest.mark.parametrize(("size", "frames"), [(MAX_FRAME_BYTES, 1), (MAX_FRAME_BYTES + 1, 2)])
 async def test_a_frame_holds_so_many_bytes(size: int, frames: int) -> None:
     streams, _ = hub(coalesce=0.001)
-    source = Scripted(Started(), TextDelta(text="x" * size), Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), TextDelta(text="x" * size), END)
     async with starting(streams, source) as stream:
         await end_of(stream)
-        heard = [one async for one in streams.events(stream, None)]
+        heard = await read(streams, stream)
     assert sum(isinstance(one.event, TextDelta) for one in heard) == frames
 
 
 @pytest.mark.parametrize("size", [4, 6000])
-async def test_what_waits_for_a_reader_comes_a_frame_at_a_time(size: int) -> None:
+async def test_waiting_events_are_delivered_in_frames(size: int) -> None:
     log = MemoryLog("stream:1")
     log.append(Started())
     for _ in range(36_000 if size == 4 else 300):
         log.append(TextDelta(text="x" * size), b"y" * size)
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    log.append(END)
     heard = [one async for one in read_events(log, None, coalesce=0.016, max_waiting=1 << 40)]
     assert max(one.event.size for one in heard) <= MAX_FRAME_BYTES
     assert len(heard) < 3 + 2 * log.size / MAX_FRAME_BYTES
@@ -127,7 +129,7 @@ async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
     log.append(Started())
     for number in range(3000):  # interleaved, so that nothing can be joined
         log.append((ReasoningDelta if number % 2 else TextDelta)(text="x"))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    log.append(END)
     rounds = 0
 
     async def others() -> None:
@@ -169,7 +171,7 @@ async def test_a_source_is_not_read_far_ahead_of_its_only_reader() -> None:
 
 
 @pytest.mark.parametrize("how", [OnDisconnect.CONTINUE, OnDisconnect.CANCEL])
-async def test_a_source_goes_on_for_another_reader_or_without_any(how: OnDisconnect) -> None:
+async def test_a_source_continues_for_another_reader_or_without_any(how: OnDisconnect) -> None:
     streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
     source = Flowing(count=100, size=100_000)
     async with AsyncExitStack() as stack:
@@ -179,12 +181,11 @@ async def test_a_source_goes_on_for_another_reader_or_without_any(how: OnDisconn
         if how is OnDisconnect.CANCEL:
             assert await settled(source) < 100
             reading = await stack.enter_async_context(streams.attached(stream))
-            fast = [one async for one in streams.events(reading, None)]
-            assert len(text_in(fast)) == 100 * 100_000
+            assert len(text_in(await read(streams, reading))) == 100 * 100_000
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
 
 
-async def test_who_waits_for_the_end_is_not_held_up_by_a_slow_reader() -> None:
+async def test_a_slow_reader_does_not_delay_a_wait_for_the_end() -> None:
     streams, _ = hub(coalesce=0.001, max_lead=MB, slow_after=3600)
     source = Flowing(count=100, size=100_000)
     async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as slow:
@@ -216,7 +217,7 @@ async def test_a_slow_reader_is_detached_past_the_bound_on_what_waits(waiting: i
     assert isinstance((await anext(heard)).event, Started)
     assert isinstance((await anext(heard)).event, TextDelta)
     log.append(TextDelta(text="x" * waiting))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    log.append(END)
     assert isinstance([one async for one in heard][-1].event, last)
 
 
@@ -224,9 +225,9 @@ async def test_a_reader_that_was_detached_can_come_back() -> None:
     streams, _ = hub(coalesce=0.001, max_waiting=1000, slow_after=0)
     more = asyncio.Event()
     script = [TextDelta(text="x" * 100_000) for _ in range(5)]
-    source = Scripted(Started(), *script, more, Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), *script, more, END)
     async with starting(streams, source) as stream:
-        heard = [one async for one in streams.events(stream, None)]
+        heard = await read(streams, stream)
     assert heard[-1].event == Detached(reason=DetachReason.SLOW)
     assert source.closed == 0
     again = streams.get(stream.id, "user")
@@ -234,25 +235,21 @@ async def test_a_reader_that_was_detached_can_come_back() -> None:
     async with streams.attached(again):
         await end_of(again)
         streams.limits = hub()[0].limits
-        rest = [one async for one in streams.events(again, heard[-1].cursor)]
+        rest = await read(streams, again, heard[-1].cursor)
     assert len(text_in([*heard, *rest])) == 500_000
     assert isinstance(rest[-1].event, Ended)
 
 
-async def run(streams: StreamHub, owner: str, size: int, key: str | None = None, **how: object) -> Stream:
+async def run(streams: StreamHub, owner: str, size: int, *, end: Event | Exception = END, **how: object) -> Stream:
     """A stream that has ended, with an answer of ``size`` bytes."""
-    pieces = [TextDelta(text="x" * size)] if size else []
-    source = Scripted(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
-    request = StreamRequest(
-        owner=owner, kind="turn", source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, key=key, **how
-    )
-    async with streams.start(request) as stream:
+    source = Scripted(Started(), *([TextDelta(text="x" * size)] if size else []), end)
+    async with starting(streams, source, owner=owner, on_disconnect=OnDisconnect.CONTINUE, **how) as stream:
         await end_of(stream)
     return stream
 
 
 def small(**more: float) -> StreamHub:
-    """Streams of which an owner's may hold a megabyte."""
+    """Streams with a quota of a megabyte for each owner."""
     return hub(memory=OWNERS * MB, **more)[0]
 
 
@@ -260,14 +257,7 @@ def small(**more: float) -> StreamHub:
 async def holding(streams: StreamHub, owner: str, size: int) -> AsyncIterator[None]:
     """A stream that runs, and takes so many bytes with its request."""
     source = Scripted(Started(), asyncio.Event())
-    request = StreamRequest(
-        owner=owner,
-        kind="turn",
-        source=lambda: source,
-        on_disconnect=OnDisconnect.CANCEL,
-        request_bytes=size - STREAM_BYTES,
-    )
-    async with streams.start(request):
+    async with starting(streams, source, owner=owner, request_bytes=size - STREAM_BYTES):
         yield
 
 
@@ -277,13 +267,9 @@ async def test_a_users_streams_hold_as_much_as_the_bound_and_not_a_byte_more(pas
     streams = small()
     async with holding(streams, "ada", MB // 2):
         assert streams.memory == MB // 2
-        if past:
-            with pytest.raises(RateLimited) as refused:
-                await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES + past)
-            assert refused.value.reason == "STREAM_MEMORY"
-            await run(streams, "grace", 0, request_bytes=MB - STREAM_BYTES)
-        else:
-            await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES)
+        with refuses(RateLimited, "STREAM_MEMORY") if past else nullcontext():
+            await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES + past)
+        await run(streams, "grace", 0, request_bytes=MB - STREAM_BYTES)
 
 
 @pytest.mark.bound("stream-memory-user")
@@ -310,34 +296,18 @@ async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_another
     with pytest.raises(NotFound):
         streams.get(first.id, "ada")
     assert streams.attaches("ada", "k")
-    with pytest.raises(Conflict) as dropped:
+    with refuses(Conflict, "ANSWER_DROPPED"):
         await run(streams, "ada", 0, key="k")
-    assert dropped.value.reason == "ANSWER_DROPPED"
 
 
 @pytest.mark.parametrize(("looks", "restarts"), [(True, False), (False, True)])
-async def test_a_key_whose_answer_was_evicted_begins_again_where_nothing_is_done_twice(
-    looks: bool, restarts: bool
-) -> None:
-    """A turn is looked for first; what broke off begins again where that was asked for."""
+async def test_a_key_with_an_evicted_answer_restarts_if_nothing_is_done_twice(looks: bool, restarts: bool) -> None:
+    """The gateway searches for a turn first; a stream that failed starts again if it may."""
     streams = small()
-    end = None if looks else Overloaded("Failed.")
-    source = Scripted(Started(), TextDelta(text="x" * (MB // 2)), *([end] if end else []))
-    if looks:
-        source = Scripted(Started(), TextDelta(text="x" * (MB // 2)), Ended(outcome=StreamOutcome.COMPLETED))
-    request = StreamRequest(
-        owner="ada",
-        kind="turn",
-        source=lambda: source,
-        on_disconnect=OnDisconnect.CONTINUE,
-        key="k",
-        looks=looks,
-        restarts=restarts,
-    )
-    async with streams.start(request) as first:
-        await end_of(first)
+    terms = {"key": "k", "looks": looks, "restarts": restarts}
+    first = await run(streams, "ada", MB // 2, end=END if looks else Overloaded("Failed."), **terms)
     await run(streams, "ada", MB // 2)
-    again = await run(streams, "ada", 10, key="k", looks=looks, restarts=restarts)
+    again = await run(streams, "ada", 10, **terms)
     assert first.evicted
     assert again.restarted
     assert again.text == "x" * 10
@@ -348,20 +318,18 @@ async def test_a_stream_that_is_read_stays_and_takes_room() -> None:
     stream = await run(streams, "ada", MB)
     async with streams.attached(stream), aclosing(streams.events(stream, None)) as heard:
         await anext(heard)
-        with pytest.raises(RateLimited) as refused:
+        with refuses(RateLimited, "STREAM_MEMORY"):
             await run(streams, "ada", 0)
-        assert refused.value.reason == "STREAM_MEMORY"
         await run(streams, "grace", 0)
         assert len(text_in([one async for one in heard])) == MB
     await run(streams, "ada", 0)
 
 
-async def test_running_streams_are_too_large_together_and_the_small_one_goes_on() -> None:
+async def test_running_streams_are_too_large_together_and_the_small_one_continues() -> None:
     streams = small()
     more = asyncio.Event()
-    end = Ended(outcome=StreamOutcome.COMPLETED)
-    tiny = Scripted(Started(), more, TextDelta(text="x"), end)
-    large = [Scripted(Started(), TextDelta(text="x" * (MB // 2)), more, end) for _ in range(2)]
+    tiny = Scripted(Started(), more, TextDelta(text="x"), END)
+    large = [Scripted(Started(), TextDelta(text="x" * (MB // 2)), more, END) for _ in range(2)]
     async with AsyncExitStack() as stack:
         first, *others = [await stack.enter_async_context(starting(streams, source)) for source in (tiny, *large)]
         failed = await end_of(others[1])
@@ -376,7 +344,7 @@ async def test_running_streams_are_too_large_together_and_the_small_one_goes_on(
 async def test_a_request_counts_while_its_stream_runs() -> None:
     streams = small()
     more = asyncio.Event()
-    source = Scripted(Started(), more, Ended(outcome=StreamOutcome.COMPLETED))
+    source = Scripted(Started(), more, END)
     async with starting(streams, source, request_bytes=MB // 2) as stream:
         await run(streams, "user", 0)
         with pytest.raises(RateLimited):
@@ -395,15 +363,11 @@ async def test_all_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: i
             await stack.enter_async_context(holding(streams, str(owner), MB))
         await stack.enter_async_context(holding(streams, "small", MB // 2))
         assert streams.memory == OWNERS * MB - MB // 2
-        if past:
-            with pytest.raises(Overloaded) as refused:
-                await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES + past)
-            assert refused.value.reason == "STREAM_MEMORY"
-        else:
-            await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES)
+        with refuses(Overloaded, "STREAM_MEMORY") if past else nullcontext():
+            await run(streams, "ada", 0, request_bytes=MB // 2 - STREAM_BYTES + past)
 
 
-async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay() -> None:
+async def test_new_streams_are_refused_if_all_take_too_much_and_old_ones_stay() -> None:
     streams = small()
     kept: list[Stream] = []
 
@@ -427,41 +391,36 @@ async def test_a_user_reads_so_many_streams_at_a_time(bound: int, refused: bool)
     async with AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(streams.attached(stream))
-        if refused:
-            with pytest.raises(RateLimited) as error:
-                await run(streams, "ada", 0)
-            assert error.value.reason == "READERS"
-            await run(streams, "grace", 0)
-        else:
+        with refuses(RateLimited, "READERS") if refused else nullcontext():
             await run(streams, "ada", 0)
+        await run(streams, "grace", 0)
     await run(streams, "ada", 0)
 
 
 async def test_an_ended_stream_takes_little_and_reads_the_same() -> None:
     streams, _ = hub(coalesce=0.001)
-    raw = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}\n\n'
 
     class Talking(Scripted):
         async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
             yield Started(), b""
             for number in range(300):
-                yield TextDelta(text=f"{number} "), raw
-            yield Ended(outcome=StreamOutcome.COMPLETED), b"data: [DONE]\n\n"
+                yield TextDelta(text=f"{number} "), RAW
+            yield END, b"data: [DONE]\n\n"
 
-    for key, least in ((None, 0), ("k", 300 * len(raw))):
+    for key, least in ((None, 0), ("k", 300 * len(RAW))):
         async with starting(streams, Talking(), key=key) as stream:
             await end_of(stream)
-            before = [one async for one in streams.events(stream, None)]
+            before = await read(streams, stream)
             weight = stream.log.weight
         assert stream.log.weight < weight / 5
         async with streams.attached(stream):
-            assert text_in([one async for one in streams.events(stream, None)]) == text_in(before)
+            assert text_in(await read(streams, stream)) == text_in(before)
             assert sum(map(len, await upstream_bytes(stream.log))) >= least
-            half = [one async for one in streams.events(stream, "150")]
+            half = await read(streams, stream, "150")
         assert text_in(half) == "".join(f"{number} " for number in range(149, 300))
 
 
-async def test_text_is_joined_once_for_all_who_hold_it() -> None:
+async def test_all_readers_share_one_joined_text() -> None:
     log = MemoryLog("stream:1")
     for _ in range(3000):
         log.append(TextDelta(text="x" * 100))
@@ -471,7 +430,7 @@ async def test_text_is_joined_once_for_all_who_hold_it() -> None:
     assert log.text == texts[0] + "y"
 
 
-async def test_one_that_is_detached_between_frames_gets_a_cursor() -> None:
+async def test_a_reader_detached_between_frames_gets_a_cursor() -> None:
     log, leave = MemoryLog("stream:1"), Leave()
     for _ in range(100):
         log.append(TextDelta(text="x" * 10_000))
@@ -484,9 +443,18 @@ async def test_one_that_is_detached_between_frames_gets_a_cursor() -> None:
     assert heard[-1].cursor == "100"
 
 
-async def test_upstream_events_that_mean_nothing_are_no_frames() -> None:
+async def test_raw_events_are_not_delivered() -> None:
     log = MemoryLog("stream:1")
     for _ in range(5000):
         log.append(Raw(), b"data: x\n\n")
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    log.append(END)
     assert [type(one.event) async for one in read_events(log, None, coalesce=0.001, max_waiting=1)] == [Ended]
+
+
+def test_entries_that_readers_have_taken_are_packed() -> None:
+    log = MemoryLog("stream:1")
+    with log.reading(0) as reader:
+        for number in range(1, 401):
+            log.append(TextDelta(text="token"), RAW)
+            log.moved(reader, number)
+    assert log.weight <= 2 * PIECE * (ENTRY_BYTES + len(RAW) + 5) + 400 * 40

@@ -98,7 +98,7 @@ def test_the_text_after_any_cursor_concatenated_is_exact(
     assert {one.stream_id for one in heard} == {"stream:1"}
 
 
-def test_nothing_comes_after_the_end(adapter: type[StreamLog]) -> None:
+def test_an_ended_log_accepts_no_event(adapter: type[StreamLog]) -> None:
     log = filled(adapter)
     with pytest.raises(RuntimeError):
         log.append(TextDelta(text="more"))
@@ -151,7 +151,7 @@ async def test_a_source_waits_for_the_furthest_reader(adapter: type[StreamLog]) 
     assert log.lead == 0
 
 
-async def test_a_burst_is_no_slowness(adapter: type[StreamLog]) -> None:
+async def test_a_burst_does_not_make_a_reader_slow(adapter: type[StreamLog]) -> None:
     log = filled(adapter, ended=False)
     prompt = read_events(log, None, coalesce=0, max_waiting=1000, slow_after=3600)
     await anext(prompt)

@@ -13,6 +13,7 @@ from resolvers.streams.events import Ended, OnDisconnect, StreamOutcome, TextDel
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.registry import KEY_BYTES, STREAM_BYTES, StreamRegistry
 from resolvers.streams.stream import Stream
+from tests.resolvers.test_hub import refuses
 
 EACH = 10 * STREAM_BYTES
 
@@ -49,15 +50,14 @@ def end(registry: StreamRegistry, one: Stream, size: int) -> bool:
     return registry.retain(one)
 
 
-async def test_those_that_run_are_counted_and_those_that_ended_or_were_removed_are_not() -> None:
+async def test_only_running_streams_are_counted() -> None:
     _, registry = registry_of()
     first, second, third = (stream(name) for name in ("first", "second", "third"))
     for one in (first, second):
         registry.check_room("ada", 0, 2)
         registry.add(one)
-    with pytest.raises(RateLimited) as refused:
+    with refuses(RateLimited, "STREAMS"):
         registry.check_room("ada", 0, 2)
-    assert refused.value.reason == "STREAMS"
     registry.check_room("grace", 0, 2)
     end(registry, first, 1)
     registry.check_room("ada", 0, 2)
@@ -68,7 +68,7 @@ async def test_those_that_run_are_counted_and_those_that_ended_or_were_removed_a
     assert not registry._running
 
 
-async def test_the_oldest_that_have_ended_make_room_and_those_that_run_stay() -> None:
+async def test_the_oldest_ended_streams_are_evicted_and_running_ones_stay() -> None:
     quotas, registry = registry_of()
     running, *others = [stream(name) for name in ("running", "first", "second", "third")]
     for one in (running, *others):
@@ -107,7 +107,7 @@ async def test_a_key_outlives_its_answer() -> None:
     assert quotas.total == 0
 
 
-async def test_what_is_being_read_is_not_evicted_and_takes_its_owners_room() -> None:
+async def test_a_stream_with_readers_is_not_evicted_and_counts() -> None:
     _, registry = registry_of()
     read = stream("read")
     registry.add(read)
@@ -122,7 +122,7 @@ async def test_what_is_being_read_is_not_evicted_and_takes_its_owners_room() -> 
     assert has_room(registry)
 
 
-async def test_of_running_streams_the_large_ones_are_too_large() -> None:
+async def test_only_large_running_streams_are_too_large() -> None:
     _, registry = registry_of()
     small, large = stream("small"), stream("large")
     for one in (small, large):
@@ -156,7 +156,7 @@ steps = st.lists(st.tuples(st.sampled_from(["ada", "grace"]), st.integers(0, 2),
 
 @given(steps)
 @settings(deadline=None)
-def test_what_is_retained_of_one_owner_does_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
+def test_the_retained_streams_of_one_owner_do_not_depend_on_another(some: list[tuple[str, int, int, bool]]) -> None:
     async def after(owners: set[str]) -> dict[str, list[tuple[str, bool]]]:
         """What each owner has after these steps of some owners."""
         _, registry = registry_of()

@@ -12,6 +12,7 @@ from clients.letta.records import RunRecord
 from clients.owned import ConversationRef, OwnedAgentId
 from resolvers import watch as watching
 from resolvers.watch import BUSY_POLLS, MAX_FOLLOWS, MAX_SLOWDOWN, Watch, Watches
+from tests.resolvers.test_hub import refuses
 from tests.support.owned import conversation, owned
 
 AGENT = owned(OwnedAgentId, "agent-1")
@@ -90,7 +91,7 @@ async def test_users_share_nothing() -> None:
     assert platform.polls == 2
 
 
-async def test_nobody_polls_while_nobody_waits_and_a_new_follow_begins_anew() -> None:
+async def test_there_are_no_polls_without_waiting_readers_and_a_new_follow_polls_again() -> None:
     platform, watches = Platform(), Watches()
     for _ in range(2):
         with followed(platform, watches=watches, interval=0.001) as watch:
@@ -101,7 +102,7 @@ async def test_nobody_polls_while_nobody_waits_and_a_new_follow_begins_anew() ->
     assert platform.polls == 2
 
 
-async def test_a_poll_that_fails_fails_those_who_begin_and_is_made_again() -> None:
+async def test_a_failed_poll_fails_new_follows_and_is_repeated() -> None:
     platform = Platform()
     platform.failure = UpstreamUnavailable("The gateway cannot connect to Letta.", reason=Reason.CONNECT)
     with followed(platform, interval=0.01) as watch:
@@ -113,7 +114,7 @@ async def test_a_poll_that_fails_fails_those_who_begin_and_is_made_again() -> No
         assert await watch.fresh(DEFAULT) == [run(1)]
 
 
-async def test_a_conversation_is_proved_once_for_all_who_follow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_conversation_is_proved_once_for_all_its_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
     platform, watches = Platform(), Watches()
     with followed(platform, watches=watches) as watch, followed(platform, watches=watches):
@@ -121,7 +122,7 @@ async def test_a_conversation_is_proved_once_for_all_who_follow_it(monkeypatch: 
     assert platform.proofs == [DEFAULT]
 
 
-async def test_news_is_proved_before_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_changed_conversation_is_proved_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
     platform = Platform()
     with followed(platform) as watch:
@@ -166,7 +167,7 @@ async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypat
         assert [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN)][-1] == 3 * MAX_SLOWDOWN
 
 
-async def test_a_reader_who_waits_anew_is_served_at_the_full_rate() -> None:
+async def test_a_reader_that_waits_again_is_served_at_the_full_rate() -> None:
     platform = Platform()
     with followed(platform, interval=0.001) as watch:
         watch._quiet, watch._due = 1000, asyncio.get_running_loop().time() + 3600
@@ -181,9 +182,8 @@ def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
     follows = [followed(platform, watches=watches) for _ in range(MAX_FOLLOWS)]
     for one in follows:
         one.__enter__()
-    with pytest.raises(RateLimited) as refused, followed(platform, watches=watches):
+    with refuses(RateLimited, "FOLLOWS"), followed(platform, watches=watches):
         pass
-    assert refused.value.reason == "FOLLOWS"
     with followed(platform, user="grace", watches=watches):
         pass
     follows[0].__exit__(None, None, None)
