@@ -29,15 +29,10 @@ class LimitKind(StrEnum):
     PROXY = "proxy"
 
 
-_TOO_MUCH = {
-    LimitKind.GENERAL: "The limit of {limit} requests per minute is reached.",
-    LimitKind.LLM: "The limit of {limit} requests to models per minute is reached.",
-    LimitKind.PROXY: "The limit of {limit} model calls of your agents per minute is reached.",
-}
-_REASONS = {
-    LimitKind.GENERAL: Reason.RATE_LIMIT_GENERAL,
-    LimitKind.LLM: Reason.RATE_LIMIT_LLM,
-    LimitKind.PROXY: Reason.RATE_LIMIT_PROXY,
+_REFUSALS = {
+    LimitKind.GENERAL: (Reason.RATE_LIMIT_GENERAL, "requests"),
+    LimitKind.LLM: (Reason.RATE_LIMIT_LLM, "requests to models"),
+    LimitKind.PROXY: (Reason.RATE_LIMIT_PROXY, "model calls of your agents"),
 }
 
 
@@ -117,8 +112,6 @@ class RateLimits:
         worst = max(standings, key=lambda standing: standing.retry_after)
         kind = LimitKind(worst.budget.name)
         self._metrics.request_refused(kind)
-        return RateLimited(
-            _TOO_MUCH[kind].format(limit=worst.budget.limit),
-            reason=_REASONS[kind],
-            retry_after_seconds=math.ceil(worst.retry_after),
-        )
+        reason, counted = _REFUSALS[kind]
+        message = f"The limit of {worst.budget.limit} {counted} per minute is reached."
+        return RateLimited(message, reason=reason, retry_after_seconds=math.ceil(worst.retry_after))

@@ -24,7 +24,7 @@ from clients.owned import (
 )
 from clients.usage import Usage
 from resolvers import loader_keys as keys
-from resolvers.loading import Loader, batched, one_by_one, settled
+from resolvers.loading import Lazy, Loader, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 
@@ -160,11 +160,11 @@ class Loaders:
         return f"user:{self._principal.user_id}"
 
     profile = one_by_one(_profile)
-    agent_state = batched(_agent_states)
+    agent_state = Lazy(_agent_states)
     agents_found = one_by_one(_agents_found)
-    agent_facts = batched(_agent_facts, max_batch=MAX_IDS_PER_CALL)
+    agent_facts = Lazy(_agent_facts, max_batch=MAX_IDS_PER_CALL)
     upgrade_plan = one_by_one(_upgrade_plan)
-    template = batched(_templates, max_batch=MAX_IDS_PER_CALL)
+    template = Lazy(_templates, max_batch=MAX_IDS_PER_CALL)
     template_version = one_by_one(_template_version)
     models = one_by_one(_models)
     model_details = one_by_one(_model_details)
@@ -173,7 +173,7 @@ class Loaders:
     messages = one_by_one(_messages)
     run = one_by_one(_run)
     run_messages = one_by_one(_run_messages)
-    active_runs = batched(_active_runs)
+    active_runs = Lazy(_active_runs)
     runs = one_by_one(_runs)
     run_usage = one_by_one(_run_usage)
     run_steps = one_by_one(_run_steps)

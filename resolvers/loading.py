@@ -163,7 +163,9 @@ class Lazy(Generic[K, V]):
     The instance keeps the loaded values, and not the loader, which refers to the instance.
     """
 
-    def __init__(self, batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], max_batch: int) -> None:
+    def __init__(
+        self, batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
+    ) -> None:
         self._batch = batch
         self._max_batch = max_batch
         self._name = ""
@@ -178,20 +180,13 @@ class Lazy(Generic[K, V]):
         return Loader(partial(self._batch, instance), inner=inner)
 
 
-def batched(
-    batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
-) -> Lazy[K, V]:
-    """Make a loader of a method that takes many keys."""
-    return Lazy(batch, max_batch)
-
-
 def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
     """Make a loader of a method that takes one key."""
 
     async def batch(instance: Any, keys: list[K]) -> list[V | Exception]:
         return await settled(load(instance, key) for key in keys)
 
-    return Lazy(batch, MAX_BATCH)
+    return Lazy(batch)
 
 
 async def settled(calls: Iterable[Awaitable[V]]) -> list[V | Exception]:

@@ -166,8 +166,8 @@ async def _messages(
     last: Last = None,
     before: Before = None,
 ) -> Page[MessageRecord]:
-    asked = window(first, after, last, before, newest=True)
-    return await messages.message_page(info.context, ConversationRef(row.agent_id), asked)
+    page = window(first, after, last, before, newest=True)
+    return await messages.message_page(info.context, ConversationRef(row.agent_id), page)
 
 
 @entity(description="An agent of the signed-in user. AMS records its owner; Letta stores its state.")

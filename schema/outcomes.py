@@ -34,14 +34,9 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
 def done_by(
     record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type, calls: int
 ) -> Any:
-    """Declare a mutation. A ``GatewayError`` that is an outcome becomes a ``record`` with that error.
+    """Declare a mutation, its possible outcomes and its number of upstream calls.
 
-    Args:
-        record: the payload's record class.
-        resolver: carries out the mutation. It does not reuse reads of earlier mutations of the operation.
-        description: the mutation's description; the outcomes are appended.
-        outcomes: the types of its outcomes.
-        calls: the number of upstream calls that it makes.
+    The resolver does not reuse reads of earlier mutations. An error that is an outcome becomes a payload ``record``.
     """
 
     @wraps(resolver)

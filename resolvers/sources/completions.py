@@ -52,8 +52,9 @@ class CompletionSource:
                     case Unreadable():
                         resources.metrics.event_unreadable("completion")
                         yield Raw(), piece.raw
-                    case Done():
-                        yield self._completed(piece), piece.raw
+                    case Done(finish=finish):
+                        outcome = StreamOutcome.COMPLETED
+                        yield Ended(outcome=outcome, finish_reason=finish_reason(finish), usage=self.usage), piece.raw
                         return
                     case _:
                         raw = piece.raw
@@ -67,9 +68,6 @@ class CompletionSource:
         return self._context.resources.litellm.stream(
             self._context.model_scope(), self._key, body, opens_within=within, wants_usage=self._wants_usage
         )
-
-    def _completed(self, done: Done) -> Ended:
-        return Ended(outcome=StreamOutcome.COMPLETED, finish_reason=finish_reason(done.finish), usage=self.usage)
 
 
 def _events(piece: Piece) -> list[Event]:

@@ -125,7 +125,7 @@ class Entries:
         """The text of all text deltas, without reasoning. Callers share one string until an entry is appended."""
         text = None if self._text is None else self._text()
         if text is None:
-            text = _Text("".join(event.text for event in self._events() if type(event) is TextDelta))
+            text = _Text("".join(one.event.text for one in self.joined() if type(one.event) is TextDelta))
             self._text = weakref.ref(text)
         return text
 
@@ -140,9 +140,6 @@ class Entries:
         for block in self._blocks:
             yield from block.whole_events()
         yield from whole_events(self._recent)
-
-    def _events(self) -> Iterator[Event]:
-        return (entry.event for entry in self.joined())
 
     def after(self, position: int) -> list[Entry]:
         """Return the entries after a position, up to the end of its block."""
