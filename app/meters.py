@@ -59,6 +59,9 @@ class Meters:
         self._in_use: WeakValueDictionary[str, Meter] = WeakValueDictionary()
         self._most = _KEPT
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def of(self, user_id: str) -> Meter:
         """The user's meter."""
         meter = self._in_use.get(user_id)

@@ -108,9 +108,10 @@ class Unsent:
         """Check every second until there are no connections."""
         if self._timer is None:
             period = min(SWEEP_SECONDS, self._seconds / 4)
-            self._timer = asyncio.get_running_loop().call_later(period, self._sweep)
+            self._timer = asyncio.get_running_loop().call_later(period, self.sweep)
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Reset the connections whose clients do not read, and look again later."""
         self._timer = None
         now, waiting = asyncio.get_running_loop().time(), []
         connections = [one for one in self._connections if isinstance(one.transport, Outgoing)]

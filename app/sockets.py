@@ -91,13 +91,14 @@ class Sockets:
         anonymous: slots of sockets before sign-in.
         slots: slots of sockets after it.
         meters: the rates of users' messages.
+        unread_chars: the characters of large answers that wait to be read, by user.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
         self.anonymous = AnonymousSockets()
         self.slots = Shares(total, per_user, what="sockets", reason=Reason.SOCKETS)
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
-        self._unread: Counter[str] = Counter()
+        self.unread_chars: Counter[str] = Counter()
 
     def full(self) -> GatewayError:
         """Return the error for a socket that finds no slot free."""
@@ -112,17 +113,17 @@ class Sockets:
             RateLimited: the user's clients read too slowly.
             Overloaded: the clients of all users together do.
         """
-        held = self._unread[user_id]
+        held = self.unread_chars[user_id]
         if held and held + size > MAX_UNREAD:
             message = f"{held} characters of your answers are unread. Read them, then retry."
             raise RateLimited(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
-        if held and self._unread.total() + size > MAX_ALL_UNREAD:
+        if held and self.unread_chars.total() + size > MAX_ALL_UNREAD:
             message = "Too much memory holds answers that clients have not read. Retry."
             raise Overloaded(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
-        self._unread[user_id] += size
+        self.unread_chars[user_id] += size
         try:
             yield
         finally:
-            self._unread[user_id] -= size
-            if not self._unread[user_id]:
-                del self._unread[user_id]
+            self.unread_chars[user_id] -= size
+            if not self.unread_chars[user_id]:
+                del self.unread_chars[user_id]

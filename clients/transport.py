@@ -171,7 +171,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 max_line_size=MAX_HEADER_BYTES,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             )
-            session._retry_connection = False  # there is no option: aiohttp repeats GET, PUT and DELETE by itself
+            # There is no option: aiohttp repeats GET, PUT and DELETE by itself.
+            session._retry_connection = False  # noqa: SLF001
             self._sessions[fresh] = session
         return self._sessions[fresh]
 

@@ -138,13 +138,18 @@ def _completion(model: str, stream: Stream, ended: Ended, events: list[Event]) -
         model=model,
         text=stream.text,
         reasoning="".join(event.text for event in events if isinstance(event, ReasoningDelta)) or None,
-        tool_calls=[
-            ToolCall(tool_call_id=call.tool_call_id, name=call.name, arguments=call.arguments_delta)
-            for call in joined_calls(events)
-        ],
+        tool_calls=tool_calls_of(events),
         finish_reason=ended.finish_reason,
         usage=ended.usage,
     )
+
+
+def tool_calls_of(events: list[Event]) -> list[ToolCall]:
+    """Join the pieces of tool calls, in the order of the calls."""
+    return [
+        ToolCall(tool_call_id=call.tool_call_id, name=call.name, arguments=call.arguments_delta)
+        for call in joined_calls(events)
+    ]
 
 
 async def embed(

@@ -126,6 +126,7 @@ class Watch:
     Attributes:
         newest: the newest poll; ``None`` before the first.
         polled: wakes after each poll.
+        due: when the next poll is due, a ``time.monotonic()``.
     """
 
     def __init__(self, reads: AgentReads, interval: float) -> None:
@@ -135,7 +136,7 @@ class Watch:
         self._interval = interval
         self._followed: dict[ConversationRef, _Followed] = {}
         self._quiet = self._waiting = 0
-        self._due = 0.0
+        self.due = 0.0
         self._sooner = Waiters()
         self._task: asyncio.Task[None] | None = None
 
@@ -195,21 +196,22 @@ class Watch:
         return 0.0 if self.newest is None else self.newest.began
 
     def _hasten(self, due: float) -> None:
-        if due < self._due:
-            self._due = due
+        if due < self.due:
+            self.due = due
             self._sooner.wake()
 
     async def _polling(self) -> None:
         while True:
-            if (rest := self._due - time.monotonic()) > 0:
+            if (rest := self.due - time.monotonic()) > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(rest):
                         await woken(self._sooner)
                 continue
-            await self._poll()
+            await self.poll()
             self.polled.wake()
 
-    async def _poll(self) -> None:
+    async def poll(self) -> None:
+        """Poll now, and set when the next poll is due."""
         began, runs, failure = time.monotonic(), [], None
         try:
             runs = await self._read(began)
@@ -218,7 +220,7 @@ class Watch:
         self.newest = Poll(began, runs, failure)
         slowdown = min(MAX_SLOWDOWN, max(1.0, self._quiet / BUSY_POLLS))
         spread = 1 + JITTER * (2 * random.random() - 1)  # noqa: S311 - it only spreads the load
-        self._due = began + self._interval * slowdown * spread
+        self.due = began + self._interval * slowdown * spread
 
     async def _read(self, began: float) -> list[OwnedRun]:
         """Read the agent's runs. Prove changed conversations and, every ``PROVED_SECONDS``, all of them."""

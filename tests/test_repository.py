@@ -11,7 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 MODULES = [name for name in FILES if name.endswith(".py") and not name.startswith("tests/")]
-
+TESTS = [name for name in FILES if name.endswith(".py") and name.startswith("tests/")]
+OTHER_NAMES = {
+    "tests/app/test_connection_packets.py": "of Connection, in an event loop for each example",
+    "tests/app/test_shedding_load.py": "of Shedder and the lag of the loop together, simulated",
+}
+"""Files with other names, and the reason."""
 
 LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-uv.lock"]
 LOCKS += [name for name in FILES if name.endswith("package-lock.json")]
@@ -41,6 +46,24 @@ def test_dependencies_are_locked_with_hashes() -> None:
     packages = [line for line in lines if re.match(r"^[a-z0-9]", line)]
     assert packages
     assert all("==" in line and line.endswith("\\") for line in packages)
+
+
+def test_no_test_module_is_imported_by_another() -> None:
+    found = [name for name in TESTS if re.search(r"\b(from|import) +tests[\w.]*\.test_", (ROOT / name).read_text())]
+    assert found == [], "what several tests use belongs to tests/support"
+
+
+@pytest.mark.parametrize("room", ["app", "clients", "resolvers"])
+def test_unit_tests_are_in_the_file_of_their_modules_name(room: str) -> None:
+    modules = {name for path in MODULES if path.startswith(f"{room}/") for name in names_of(path)}
+    tests = [name for name in TESTS if name.startswith(f"tests/{room}/test_") and name not in OTHER_NAMES]
+    assert [name for name in tests if Path(name).stem.removeprefix("test_") not in modules] == []
+
+
+def names_of(path: str) -> Iterator[str]:
+    """Yield the names that a module's tests can have: of ``clients/litellm/chunks.py``, chunks and litellm_chunks."""
+    parts = Path(path.removesuffix("/__init__.py")).with_suffix("").parts[1:]
+    yield from ("_".join(parts[at:]) for at in range(len(parts)))
 
 
 def test_modules_and_functions_stay_readable() -> None:

@@ -60,7 +60,7 @@ class EmbeddedOptions:
     user_key: str = field(default_factory=lambda: f"sk-{_key()}")
 
 
-class _Server(uvicorn.Server):
+class StoppableServer(uvicorn.Server):
     """A uvicorn server that leaves signals to whoever runs the loop, says when it listens, and stops without delay."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -74,6 +74,7 @@ class _Server(uvicorn.Server):
         self._wake.set()
 
     async def main_loop(self) -> None:
+        """Run until the server is stopped."""
         ticks = 0
         while not await self.on_tick(ticks):
             ticks += 1
@@ -82,6 +83,7 @@ class _Server(uvicorn.Server):
                     await self._wake.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close listeners and connections, without the delay of uvicorn if none are open."""
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         if self.force_exit:
@@ -104,11 +106,13 @@ class _Server(uvicorn.Server):
         await asyncio.gather(*answering, return_exceptions=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and set ``is_up``."""
         await super().startup(sockets)
         self.is_up.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
         yield
 
 
@@ -126,7 +130,7 @@ class LoopbackServer:
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
         self._port = port
-        self._server: _Server | None = None
+        self._server: StoppableServer | None = None
         self._task: asyncio.Task[None] | None = None
         self.url = ""
 
@@ -148,7 +152,7 @@ class LoopbackServer:
             interface="asgi3",
             http=_Protocol,
         )
-        self._server = _Server(config)
+        self._server = StoppableServer(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.is_up.wait()
 

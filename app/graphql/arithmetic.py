@@ -1,7 +1,4 @@
-"""Arithmetic on amounts that may depend on variables.
-
-What depends on no variable is computed once, the rest for each request in one pass over the steps.
-"""
+"""Arithmetic on amounts that may depend on variables: the others are constants of the compiled program."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ Variables = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """An amount that depends on variables: the result of a step of a program."""
+    """An amount that depends on variables: the result of a program's step."""
 
     index: int
 
@@ -58,7 +55,7 @@ class Program:
         return self._step(lambda done, _: done[first] * done[second])
 
     def run(self, amount: Amount, variables: Variables) -> int:
-        """Compute an amount for the variables of a request. Every step is run once, however often it is used."""
+        """Compute an amount for the variables of a request. Every step runs once."""
         if isinstance(amount, int):
             return amount
         done: list[int] = []

@@ -1,4 +1,4 @@
-"""The compiler of costs: one operation, to a sum over its variables."""
+"""Compiles the cost of an operation to a sum over its variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphql import (
     FieldNode,
-    FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLInputObjectType,
     GraphQLObjectType,
@@ -24,7 +23,8 @@ from graphql.utilities.coerce_input_value import coerce_default_value
 
 from app.graphql.arithmetic import Amount, Program, Variables
 from app.graphql.documents import Operation
-from app.graphql.values import has_variable, inside, value_of
+from app.graphql.shape import fragments_of
+from app.graphql.values import has_variable, value_at, value_of
 from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from app.graphql.cost import CostModel, Facts
 
 MAX_STEPS = 10_000
-"""How many selections are looked at: a document whose fragments multiply into more is refused."""
+"""The most selections that are visited: a document whose fragments multiply into more is refused."""
 
 
 class Form(NamedTuple):
-    """An operation under some values of the variables of its conditions (``@skip``, ``@include``)."""
+    """The cost of an operation for some values of the variables in its conditions (``@skip``, ``@include``)."""
 
     conditions: dict[str, bool]
     program: Program
@@ -44,21 +44,19 @@ class Form(NamedTuple):
 
 
 class _Sized(NamedTuple):
-    """Lists within an object, whose length an argument of the object's own field says."""
+    """List fields of an object whose length an argument of the object's own field determines."""
 
     fields: frozenset[str]
     length: Amount
 
 
 class Compiler:
-    """Compiles one operation, as fields are collected and merged for execution (GraphQL, 6.3.2)."""
+    """Compiles one operation. Fields are collected and merged as for execution (GraphQL, 6.3.2)."""
 
     def __init__(self, model: CostModel, operation: Operation, variables: Variables) -> None:
         self._model = model
         self._operation = operation.node
-        self._fragments = {
-            node.name.value: node for node in operation.document.definitions if isinstance(node, FragmentDefinitionNode)
-        }
+        self._fragments = fragments_of(operation.document)
         self._variables = variables
         self._program = Program()
         self._conditions: dict[str, bool] = {}
@@ -66,7 +64,7 @@ class Compiler:
         self._steps = 0
 
     def form(self) -> Form:
-        """The operation under the conditions that hold. Raises QueryTooComplex where it cannot be counted."""
+        """Compile the operation under these conditions. Raises QueryTooComplex if it has too many selections."""
         root = self._model.schema.get_root_type(self._operation.operation)
         if root is None:
             raise TypeError("an operation of a kind that the schema does not have passed validation")
@@ -74,7 +72,7 @@ class Compiler:
         return Form(self._conditions, self._program, amount)
 
     def _selected(self, kind: GraphQLObjectType, sets: tuple[SelectionSetNode, ...], sized: _Sized | None) -> Amount:
-        """The cost of what is selected of one object."""
+        """Return the cost of the selections on one object."""
         key = (kind.name, tuple(map(id, sets)), sized)
         if key not in self._known:
             fields = self._collected(kind, sets).values()
@@ -82,12 +80,12 @@ class Compiler:
         return self._known[key]
 
     def _collected(self, kind: GraphQLObjectType, sets: tuple[SelectionSetNode, ...]) -> dict[str, list[FieldNode]]:
-        """The fields that are asked of an object, those of one name in the answer together."""
+        """Return the selected fields of an object, grouped by their names in the response."""
         found: dict[str, list[FieldNode]] = {}
-        seen: set[str] = set()
-        waiting: list[SelectionNode] = [node for one in reversed(sets) for node in reversed(one.selections)]
-        while waiting:
-            node = waiting.pop()
+        visited: set[str] = set()
+        pending: list[SelectionNode] = [node for one in reversed(sets) for node in reversed(one.selections)]
+        while pending:
+            node = pending.pop()
             self._count()
             if not self._is_included(node):
                 continue
@@ -95,13 +93,13 @@ class Compiler:
                 found.setdefault(node.alias.value if node.alias else node.name.value, []).append(node)
                 continue
             if isinstance(node, FragmentSpreadNode):
-                if node.name.value in seen:
+                if node.name.value in visited:
                     continue
-                seen.add(node.name.value)
+                visited.add(node.name.value)
                 node = self._fragments[node.name.value]  # type: ignore[assignment]
             condition = node.type_condition  # type: ignore[attr-defined]
             if condition is None or self._applies(kind, condition.name.value):
-                waiting.extend(reversed(node.selection_set.selections))  # type: ignore[attr-defined]
+                pending.extend(reversed(node.selection_set.selections))  # type: ignore[attr-defined]
         return found
 
     def _count(self) -> None:
@@ -134,30 +132,30 @@ class Compiler:
         return is_abstract_type(wanted) and self._model.schema.is_sub_type(wanted, kind)
 
     def _field(self, kind: GraphQLObjectType, nodes: list[FieldNode], sized: _Sized | None) -> Amount:
-        """The cost of a field on one object, with all that is below it."""
+        """Return the cost of a field of one object, with its selections."""
         node, name = nodes[0], nodes[0].name.value
         if name.startswith("__"):
             return self._model.leaf_weight
         facts = self._model.field(kind, name)
-        once = [facts.weight, *self._arguments(facts, node)] if node.arguments else [facts.weight]
+        own = [facts.weight, *self._arguments(facts, node)] if node.arguments else [facts.weight]
         if facts.is_leaf:
-            return self._program.sum(once)
+            return self._program.sum(own)
         length = self._length(facts, node) if sized is None or name not in sized.fields else sized.length
         fields = facts.cost.sized_fields
         sets = tuple(one.selection_set for one in nodes if one.selection_set is not None)
         each = self._program.sum([1, self._of_any(facts.named, sets, _Sized(fields, length) if fields else None)])
         count = length if facts.is_list and not fields else 1
-        return self._program.sum([*once, self._program.product(count, each)])
+        return self._program.sum([*own, self._program.product(count, each)])
 
     def _of_any(self, named: Any, sets: tuple[SelectionSetNode, ...], sized: _Sized | None) -> Amount:
-        """The cost of what is selected of an object, of the costliest type that it can be of."""
+        """Return the cost of the selections on an object, for the costliest of its possible types."""
         if isinstance(named, GraphQLObjectType):
             return self._selected(named, sets, sized)
-        return self._program.most({self._selected(one, sets, sized) for one in self._unlike(named, sets)})
+        return self._program.most({self._selected(one, sets, sized) for one in self._distinct_types(named, sets)})
 
-    def _unlike(self, named: Any, sets: tuple[SelectionSetNode, ...]) -> Iterable[GraphQLObjectType]:
-        """Of the types that something abstract can be of, one for each cost: many have the same fields, inherited."""
-        conditions, names = self._asked(sets)
+    def _distinct_types(self, named: Any, sets: tuple[SelectionSetNode, ...]) -> Iterable[GraphQLObjectType]:
+        """Return one possible type of an abstract type for each cost: many types inherit the same fields."""
+        conditions, names = self._selected_names(sets)
         found: dict[tuple[Any, ...], GraphQLObjectType] = {}
         for kind in self._model.schema.get_possible_types(named):
             applying = (self._applies(kind, condition) for condition in conditions)
@@ -165,46 +163,46 @@ class Compiler:
             found.setdefault((*applying, *facts), kind)
         return found.values()
 
-    def _asked(self, sets: tuple[SelectionSetNode, ...]) -> tuple[set[str], set[str]]:
-        """The type conditions and the fields that selections of an object name."""
-        conditions, names, seen = set[str](), set[str](), set[str]()
-        waiting: list[Any] = [node for one in sets for node in one.selections]
-        while waiting:
-            node = waiting.pop()
+    def _selected_names(self, sets: tuple[SelectionSetNode, ...]) -> tuple[set[str], set[str]]:
+        """Return the type conditions and the field names in the selections on an object."""
+        conditions, names, visited = set[str](), set[str](), set[str]()
+        pending: list[Any] = [node for one in sets for node in one.selections]
+        while pending:
+            node = pending.pop()
             self._count()
             if isinstance(node, FieldNode):
                 names.add(node.name.value)
                 continue
             if isinstance(node, FragmentSpreadNode):
-                if node.name.value in seen:
+                if node.name.value in visited:
                     continue
-                seen.add(node.name.value)
+                visited.add(node.name.value)
                 node = self._fragments[node.name.value]
             if node.type_condition is not None:
                 conditions.add(node.type_condition.name.value)
-            waiting.extend(node.selection_set.selections)
+            pending.extend(node.selection_set.selections)
         return conditions, names
 
     def _arguments(self, facts: Facts, node: FieldNode) -> Iterable[Amount]:
-        for given in node.arguments or ():
-            kind = facts.arguments[given.name.value].type
-            weight, named = facts.cost.arguments.get(given.name.value, 0), get_named_type(kind)
+        for argument in node.arguments or ():
+            kind = facts.arguments[argument.name.value].type
+            weight, named = facts.cost.arguments.get(argument.name.value, 0), get_named_type(kind)
             if weight or (isinstance(named, GraphQLInputObjectType) and self._model.has_weights(named)):
-                yield self._computed([given.value], partial(_of_first, self._model, kind, weight))
+                yield self._computed([argument.value], partial(_of_first, self._model, kind, weight))
 
     def _length(self, facts: Facts, node: FieldNode) -> Amount:
-        """The most items that a list has, as the arguments say it."""
+        """Return the most items that a list can have, by its arguments."""
         cost, longest = facts.cost, self._model.longest
         names = cost.slicing if cost.sized_by is None else (cost.sized_by,)
         if not names:
             return 1 if cost.assumed_size is None else cost.assumed_size
-        given = {one.name.value: one.value for one in node.arguments or ()}
+        arguments = {one.name.value: one.value for one in node.arguments or ()}
         paths = [name.split(".") for name in names]
         defaults = [coerce_default_value(facts.arguments[path[0]]) for path in paths]
 
         def length(values: list[Any]) -> int:
-            asked = [default if value is Undefined else value for value, default in zip(values, defaults, strict=True)]
-            found = [inside(value, path[1:]) for value, path in zip(asked, paths, strict=True)]
+            filled = [default if value is Undefined else value for value, default in zip(values, defaults, strict=True)]
+            found = [value_at(value, path[1:]) for value, path in zip(filled, paths, strict=True)]
             if cost.sized_by is not None:
                 sizes = [len(one) if isinstance(one, list | tuple) else int(one is not None) for one in found]
             else:
@@ -212,15 +210,15 @@ class Compiler:
             most = max(sizes, default=1 if cost.assumed_size is None else cost.assumed_size)
             return min(max(most, 0), longest)
 
-        return self._computed([given.get(path[0]) for path in paths], length)
+        return self._computed([arguments.get(path[0]) for path in paths], length)
 
-    def _computed(self, given: list[ValueNode | None], of: Callable[[list[Any]], int]) -> Amount:
-        """A number of values that are given: at once, where none of them has a variable."""
+    def _computed(self, nodes: list[ValueNode | None], of: Callable[[list[Any]], int]) -> Amount:
+        """Return a number that ``of`` computes from values: at once if none of them has a variable."""
 
         def read(variables: Variables) -> int:
-            return of([Undefined if one is None else value_of(one, variables) for one in given])
+            return of([Undefined if one is None else value_of(one, variables) for one in nodes])
 
-        if any(one is not None and has_variable(one) for one in given):
+        if any(one is not None and has_variable(one) for one in nodes):
             return self._program.of_variables(read)
         return read({})
 
@@ -230,5 +228,5 @@ def _of_first(model: CostModel, kind: Any, weight: int, values: list[Any]) -> in
 
 
 def truth(value: Any) -> bool:
-    """A condition's variable. What is no Boolean is refused where variables are coerced."""
+    """Return the value of a condition's variable. The coercion of variables refuses values that are not Booleans."""
     return value is True

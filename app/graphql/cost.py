@@ -1,9 +1,9 @@
-"""The cost of an operation, before it runs (GraphQL Cost Directives, IBM).
+"""The static cost of an operation (GraphQL Cost Directives, IBM).
 
 The cost is the sum of the specification's type cost and field cost: every object counts 1, and every field counts its
 weight for each object it is resolved on, with the weights of its arguments. Weights default to 1, for scalars too:
-a hundred aliases of a scalar on a page of messages are ten thousand values. A document is compiled once, to a sum over
-its variables; a request only evaluates that.
+a hundred aliases of a scalar on a page of messages are ten thousand values. An operation is compiled to a sum over its
+variables, which each request evaluates.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from app.graphql.values import defaults
 from schema.costs import Costs, FieldCost
 
 _MAX_FORMS = 4
-"""How many forms of one operation are remembered: it has one for each combination of its conditions."""
+"""The most forms of one operation that are cached: it has one for each combination of its conditions."""
 
 _DEFAULT = FieldCost()
 
 
 class Facts(NamedTuple):
-    """The facts of a field that its cost is computed from, without its arguments. Equal facts are one object."""
+    """What the cost of a field depends on, apart from its arguments. Equal facts are one object."""
 
     weight: int
     cost: FieldCost
@@ -49,13 +49,13 @@ class Facts(NamedTuple):
 
 
 class CostModel:
-    """What operations cost in one schema.
+    """Computes the costs of operations of one schema.
 
     Args:
         schema: the schema.
-        costs: what its directives say.
+        costs: the weights and sizes in its directives.
         leaf_weight: the default weight of fields that return scalars and enums; the specification's is 0.
-        longest: lists that arguments ask to be longer are refused by their fields, and count as so long.
+        longest: the most items that a list counts for: fields refuse arguments that request more.
     """
 
     def __init__(self, schema: GraphQLSchema, costs: Costs, *, leaf_weight: int = 1, longest: int = 100) -> None:
@@ -70,29 +70,29 @@ class CostModel:
         self._forms: WeakKeyDictionary[Operation, list[Form]] = WeakKeyDictionary()
 
     def cost(self, operation: Operation, variables: Variables | None) -> int:
-        """The most that an operation can cost under variables as they came.
+        """Return the most that an operation can cost with variables that are not coerced yet.
 
         Raises:
-            QueryTooComplex: reason ``COST``, where its fragments multiply into more than can be counted.
+            QueryTooComplex: reason ``COST``: its fragments multiply into too many selections.
         """
         fixed = self._fixed.get(operation)
         if fixed is not None:
             return fixed
-        given = {**defaults(operation.node), **(variables or {})}
+        values = {**defaults(operation.node), **(variables or {})}
         forms = self._forms.setdefault(operation, [])
         for form in forms:
-            if all(truth(given.get(name)) is value for name, value in form.conditions.items()):
-                return form.program.run(form.amount, given)
-        form = Compiler(self, operation, given).form()
+            if all(truth(values.get(name)) is value for name, value in form.conditions.items()):
+                return form.program.run(form.amount, values)
+        form = Compiler(self, operation, values).form()
         if isinstance(form.amount, int) and not form.conditions:
             self._fixed[operation] = form.amount
             return form.amount
         forms.insert(0, form)
         del forms[_MAX_FORMS:]
-        return form.program.run(form.amount, given)
+        return form.program.run(form.amount, values)
 
     def field(self, kind: GraphQLObjectType, name: str) -> Facts:
-        """Return the facts of a field of an object type, from the cache where possible."""
+        """Return the facts of a field of an object type."""
         known = self._fields.get((kind.name, name))
         if known is None:
             field, cost = kind.fields[name], self.costs.get((kind.name, name), _DEFAULT)
@@ -107,7 +107,7 @@ class CostModel:
     def has_weights(self, kind: GraphQLInputObjectType) -> bool:
         """Whether any field of an input, or of an input within it, has a weight."""
         if kind.name not in self._inputs:
-            self._inputs[kind.name] = False  # while it is looked at: an input can be within itself
+            self._inputs[kind.name] = False  # an input can contain itself
             self._inputs[kind.name] = any(
                 self.costs.get((kind.name, name), _DEFAULT).weight is not None or self._is_weighed(one.type)
                 for name, one in kind.fields.items()
@@ -119,7 +119,7 @@ class CostModel:
         return isinstance(named, GraphQLInputObjectType) and self.has_weights(named)
 
     def of_value(self, kind: Any, value: Any, weight: int) -> int:
-        """What a given value costs: the weight for each item of a list, and the weights of an input's fields."""
+        """Return the cost of an argument's value: the weights of each list item and of an input's fields."""
         if value is None or value is Undefined:
             return 0
         named = get_named_type(kind)
@@ -129,10 +129,10 @@ class CostModel:
             return sum(self.of_value(kind, one, weight) for one in value)
         if not isinstance(named, GraphQLInputObjectType) or not isinstance(value, dict):
             return weight
-        inside = ((name, one) for name, one in value.items() if name in named.fields)
         return weight + sum(
             self.of_value(named.fields[name].type, one, self.costs.get((named.name, name), _DEFAULT).weight or 0)
-            for name, one in inside
+            for name, one in value.items()
+            if name in named.fields
         )
 
 

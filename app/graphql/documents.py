@@ -1,28 +1,26 @@
-"""Documents: parsed and validated once, and cached by their text."""
+"""Documents, each parsed and validated at its first use, and cached by its text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
     GraphQLSchema,
     InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
-    SelectionNode,
-    SelectionSetNode,
 )
 
 from app.graphql.errors import RequestError, extensions, request_error, shaped
 from app.graphql.lexer import DocumentTooLargeError, parse_document
 from app.graphql.merging import TooManyError, conflicts
 from app.graphql.nul import nul_in_document
-from app.graphql.shape import excess
+from app.graphql.shape import excess, fragments_of
 from app.graphql.validation import invalid
 from clients.bounded import Lru
 from clients.codes import ErrorCode, Reason
@@ -32,7 +30,7 @@ _MAX_CACHED_BYTES = 2 * 2**20
 """Bounds on the cache of documents: in all, and for one document."""
 
 _TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
-"""Measured memory of a cached document: for each token, or, where it was refused, for each error."""
+"""The measured memory of a cached document, for each token, and of a refused one, for each error."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
 """The fields of introspection; ``_service`` is Apollo Federation's."""
@@ -47,7 +45,9 @@ class Operation:
         self.document = document
         self.node = node
         self.name = node.name.value if node.name else None
-        self.introspection_only = _introspects_only(document, node)
+        self.introspection_only = node.operation is OperationType.QUERY and all(
+            field in _INTROSPECTION for field in root_fields(document, node)
+        )
 
     @property
     def kind(self) -> OperationType:
@@ -56,14 +56,14 @@ class Operation:
 
 
 class _Refusal(NamedTuple):
-    """Why a document is refused. Not an exception: a cached one would keep the frames that it was raised in."""
+    """Why a document is refused. Not an exception: a cached exception would keep the frames of its traceback."""
 
     code: ErrorCode
     errors: list[dict[str, Any]]
 
 
 class Documents:
-    """The cache of documents. Limits are checked before everything that takes more than linear time."""
+    """The cache of documents. Limits are checked before any step that takes more than linear time."""
 
     def __init__(self, schema: GraphQLSchema, *, max_tokens: int, max_depth: int) -> None:
         self._schema = schema
@@ -80,7 +80,7 @@ class Documents:
         """Return the operation of a request.
 
         Raises:
-            RequestError: for a document that does not parse or is not valid, and for a name it does not have.
+            RequestError: the document does not parse, is not valid, or has no operation with the name.
         """
         known = self._known.get(source)
         if known is None:
@@ -94,10 +94,10 @@ class Documents:
     def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:
             document = parse_document(source, max_tokens=self._max_tokens)
-            if (wrong := nul_in_document(document)) is not None:
-                return _invalid([wrong], ErrorCode.GRAPHQL_VALIDATION_FAILED)
-            if (much := excess(document, self._max_depth)) is not None:
-                return _too_complex(much.message, much.reason)
+            if (nul := nul_in_document(document)) is not None:
+                return _invalid([nul], ErrorCode.GRAPHQL_VALIDATION_FAILED)
+            if (over := excess(document, self._max_depth)) is not None:
+                return _too_complex(over.message, over.reason)
             errors = invalid(self._schema, document) or conflicts(self._schema, document)
         except DocumentTooLargeError as error:
             return _too_complex(str(error), Reason.SIZE)
@@ -133,7 +133,7 @@ def _invalid(errors: list[GraphQLError], code: ErrorCode) -> _Refusal:
 
 
 def _message(error: GraphQLError) -> str:
-    """Return the message of an error, without Python's own text for a literal that it cannot convert."""
+    """Return the message of an error, without Python's text for a literal that it cannot convert."""
     message = error.message.partition(", but encountered error")[0]
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
 
@@ -144,34 +144,22 @@ def _named(operations: list[Operation], name: str | None) -> Operation:
         return found[0]
     if name is not None:
         message = "The document has no operation named by `operationName`."
+    elif found:
+        message = "The document has several operations. Choose one with `operationName`."
     else:
-        message = (
-            "The document has several operations. Choose one with `operationName`."
-            if found
-            else "The document has no operation."
-        )
+        message = "The document has no operation."
     raise request_error(ErrorCode.OPERATION_RESOLUTION_FAILURE, message, 400, well_formed=True)
 
 
-def _fragments(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-
-
-def _introspects_only(document: DocumentNode, operation: OperationDefinitionNode) -> bool:
-    """Whether an operation selects only introspection. Each fragment is visited once."""
-    fragments, seen = _fragments(document), set[str]()
-
-    def only(selections: SelectionSetNode) -> bool:
-        return all(is_introspection(node) for node in selections.selections)
-
-    def is_introspection(node: SelectionNode) -> bool:
-        if isinstance(node, FieldNode):
-            return node.name.value in _INTROSPECTION
-        if isinstance(node, InlineFragmentNode):
-            return only(node.selection_set)
-        if not isinstance(node, FragmentSpreadNode) or node.name.value in seen:
-            return True
-        seen.add(node.name.value)
-        return only(fragments[node.name.value].selection_set)
-
-    return operation.operation is OperationType.QUERY and only(operation.selection_set)
+def root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> Iterator[str]:
+    """Yield the names of an operation's root fields. Each fragment is visited once."""
+    fragments, pending, visited = fragments_of(document), [operation.selection_set], set[str]()
+    while pending:
+        for node in pending.pop().selections:
+            if isinstance(node, FieldNode):
+                yield node.name.value
+            elif isinstance(node, InlineFragmentNode):
+                pending.append(node.selection_set)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in visited:
+                visited.add(node.name.value)
+                pending.append(fragments[node.name.value].selection_set)

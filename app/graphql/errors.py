@@ -13,14 +13,14 @@ INTERNAL_MESSAGE = "The gateway had an internal error. Report the request id."
 
 
 class RequestError(Exception):
-    """A request without an operation that can be executed.
+    """The request has no operation that can be executed.
 
     Attributes:
         code: of all its errors.
         errors: as they are sent, without the request id.
-        http_status: for media types other than plain ``application/json``.
-        well_formed: whether the request is one by GraphQL over HTTP. If it is, the status for plain
-            ``application/json`` is 200 (GraphQL over HTTP, 6.4.1).
+        http_status: of the response, if its media type is not plain ``application/json``.
+        well_formed: whether the request is well-formed; if it is, plain ``application/json`` is sent with status 200
+            (GraphQL over HTTP, 6.4.1).
         headers: of the response.
     """
 
@@ -44,7 +44,7 @@ class RequestError(Exception):
 def request_error(
     code: ErrorCode, message: str, status: int, *, well_formed: bool = False, reason: Reason | None = None
 ) -> RequestError:
-    """Make a request error of one message."""
+    """Make a request error with one message."""
     return RequestError(code, [shaped(message, extensions(code, reason=reason))], status, well_formed=well_formed)
 
 
@@ -54,7 +54,7 @@ def shaped(message: str, extensions_: dict[str, Any]) -> dict[str, Any]:
 
 
 def extensions(code: ErrorCode, *, reason: Reason | None = None, request_id: str | None = None) -> dict[str, Any]:
-    """Make the extensions of an error that is no ``GatewayError``."""
+    """Make the extensions of an error that is not a ``GatewayError``."""
     facts = {"code": code.value, "reason": reason, "requestId": request_id, "retryable": False}
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -74,7 +74,7 @@ def gateway_extensions(error: GatewayError, request_id: str) -> dict[str, Any]:
 
 
 def format_error(error: GraphQLError, request_id: str) -> dict[str, Any]:
-    """Return an error of an execution as it is sent. An internal error is sent without its message."""
+    """Format an error of an execution. The message of an internal error is not sent."""
     original = error.original_error
     if isinstance(original, GatewayError):
         message, facts = original.message, gateway_extensions(original, request_id)

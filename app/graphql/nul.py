@@ -1,6 +1,6 @@
-"""Refusal of the character NUL, in every text of a document or of variables.
+"""Search for the character NUL in a document and in variables.
 
-Some databases of the platform fail on it (Letta 0.16.8), others drop it silently.
+Some databases of the services fail on it (Letta 0.16.8), others drop it silently.
 """
 
 from __future__ import annotations
@@ -17,28 +17,26 @@ _MAX_PATH = 200
 
 
 def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
-    """Find a text with NUL.
+    """Return the path of a string with NUL, such as ``input.tags[0]``, cut after 200 characters.
 
-    Returns:
-        Its path, such as ``input.tags[0]``, cut after 200 characters. If a name has NUL, the path of its object, which
-        is empty for ``variables`` itself. ``None`` if no text has NUL.
+    If a name has NUL, the path is that of its object: empty for ``variables`` itself. ``None`` if NUL occurs nowhere.
     """
     if not variables or not _may_have_nul(variables):
         return None
     if any(NUL in name for name in variables):
         return ""
-    # the path is written for the found value alone: one for each value would take quadratic time
-    steps, waiting = [""], [_parts(variables)]
-    while waiting:
-        for steps[-1], value in waiting[-1]:
+    # only the path of the found value is joined: joining one for each value would take quadratic time
+    steps, levels = [""], [_parts(variables)]
+    while levels:
+        for steps[-1], value in levels[-1]:
             if _has_nul(value):
                 return _path(steps)
             if isinstance(value, dict | list):
-                waiting.append(_parts(value))
+                levels.append(_parts(value))
                 steps.append("")
                 break
         else:
-            waiting.pop()
+            levels.pop()
             steps.pop()
     return None
 
@@ -51,7 +49,7 @@ def _parts(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _has_nul(value: object) -> bool:
-    """Whether a text, or a name of an object, has NUL."""
+    """Whether a string, or a name of an object, has NUL."""
     if isinstance(value, dict):
         return any(NUL in name for name in value)
     return isinstance(value, str) and NUL in value
@@ -63,7 +61,7 @@ def _path(steps: list[str]) -> str:
 
 
 def _may_have_nul(value: dict[str, Any]) -> bool:
-    """Whether a search is needed. JSON shows it fast; what is nested too deeply to encode must be searched."""
+    """Whether a search is needed. Its JSON shows it fast, unless it is nested too deeply to encode."""
     try:
         return b"\\u0000" in orjson.dumps(value)
     except TypeError:
@@ -71,7 +69,7 @@ def _may_have_nul(value: dict[str, Any]) -> bool:
 
 
 def nul_in_document(document: DocumentNode) -> GraphQLError | None:
-    """Return the error of a document with an escaped NUL in a string; the lexer refuses a bare one."""
+    """Return the error of a document with an escaped NUL in a string. The lexer refuses a bare NUL."""
     if document.loc is None or "\\u" not in document.loc.source.body:
         return None
     token: Token | None = document.loc.start_token

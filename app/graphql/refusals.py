@@ -1,4 +1,4 @@
-"""The refusal of a request before an operation is executed, in the form that its client reads (decision 0028)."""
+"""The refusal of a request before its operation is executed (decision 0028)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,10 @@ _METHOD_NOT_ALLOWED = 405
 
 
 async def refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayError | RequestError) -> None:
-    """Refuse a request.
+    """Refuse a request. The response has the first of the media types in ``accepts``.
 
     A client that reads a stream gets the error in a stream, with status 200: its libraries drop the body of any other
     status, and repeat the request. GraphQL over HTTP demands the status 405 for a method, so that one is kept.
-
-    Args:
-        scope: the request.
-        send: of ASGI.
-        accepts: the media types that the client accepts, the one of the response first.
-        error: why the request is refused.
     """
     result, status = Refused.by(error, scope["state"]["request_id"]), error.http_status
     headers = refusal_headers(error) if isinstance(error, GatewayError) else error.headers

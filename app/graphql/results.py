@@ -14,14 +14,14 @@ Error: TypeAlias = dict[str, Any]
 
 @dataclass(slots=True)
 class Executed:
-    """An execution result: the operation was executed, and ``data`` is sent even if it is null."""
+    """An execution result: ``data`` is sent even if it is null."""
 
     data: dict[str, Any] | None
     errors: list[Error] | None = None
     extensions: dict[str, Any] | None = None
 
     def body(self) -> dict[str, Any]:
-        """Return the response as JSON is made of it."""
+        """Return the response, ready to be encoded as JSON."""
         if self.errors is None and self.extensions is None:
             return {"data": self.data}
         errors = {"errors": self.errors} if self.errors else {}
@@ -34,8 +34,7 @@ class Refused:
 
     Attributes:
         errors: at least one.
-        extensions: of the response.
-        retry_after_seconds: when the request may succeed, if that is known.
+        retry_after_seconds: after which the request may succeed, if that is known.
     """
 
     errors: list[Error]
@@ -44,14 +43,14 @@ class Refused:
 
     @classmethod
     def by(cls, error: GatewayError | RequestError, request_id: str) -> Refused:
-        """Return the result of a request that an error refused."""
+        """Return the result of a request that is refused with an error."""
         if isinstance(error, GatewayError):
             facts = gateway_extensions(error, request_id)
             return cls([shaped(error.message, facts)], retry_after_seconds=error.retry_after_seconds)
         return cls([{**one, "extensions": {**one["extensions"], "requestId": request_id}} for one in error.errors])
 
     def body(self) -> dict[str, Any]:
-        """Return the response as JSON is made of it."""
+        """Return the response, ready to be encoded as JSON."""
         return {"errors": self.errors, **_extensions(self.extensions)}
 
 

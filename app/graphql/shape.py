@@ -1,7 +1,4 @@
-"""How much of everything a document may have, counted in one pass over it, before it is validated.
-
-Each fragment is looked at once, however often it is spread.
-"""
+"""Bounds on a document's shape, checked in one pass before validation. Each fragment is visited once."""
 
 from __future__ import annotations
 
@@ -28,32 +25,32 @@ MAX_FRAGMENTS = 200
 MAX_VARIABLES = 200
 """Of one operation."""
 MAX_DIRECTIVES = 10
-"""In one place."""
+"""Of one location."""
 MAX_ALIASES_IN_DOCUMENT = 200
-"""Of one field, wherever they are."""
+"""Of one field, in the whole document."""
 MAX_INTROSPECTION_DEPTH = 25
-"""Levels of fields below ``__schema`` or ``__type``. The deepest of the usual queries has 14."""
+"""Levels of fields below ``__schema`` or ``__type``. The deepest usual query has 14."""
 
 
 class Excess(NamedTuple):
-    """What a document has too much of."""
+    """A bound that a document exceeds."""
 
     message: str
     reason: Reason
 
 
 def excess(document: DocumentNode, max_depth: int) -> Excess | None:
-    """Find what a document has too much of.
+    """Return the bound that a document exceeds; ``None`` if there is none.
 
     Args:
-        document: it, parsed.
-        max_depth: how many levels of fields it may have, introspection left out.
+        document: the parsed document.
+        max_depth: the most levels of fields, without those of introspection.
 
     Raises:
-        RecursionError: where it is nested too deeply for Python to follow.
+        RecursionError: the document is nested too deeply for Python's stack.
     """
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    fragments = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
+    fragments = fragments_of(document)
     if len(operations) > MAX_OPERATIONS:
         return Excess(f"The document has more than {MAX_OPERATIONS} operations.", Reason.OPERATIONS)
     if len(fragments) > MAX_FRAGMENTS:
@@ -63,8 +60,13 @@ def excess(document: DocumentNode, max_depth: int) -> Excess | None:
     return _Measure(fragments).excess(operations, max_depth)
 
 
+def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
+    """Return the fragments of a document, by name."""
+    return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+
+
 class _Levels(NamedTuple):
-    """How deep a selection set is: in fields, in all, and in fields of introspection."""
+    """The depth of a selection set: in fields, in selection sets, and in fields of introspection."""
 
     fields: int = 0
     nested: int = 0
@@ -72,10 +74,10 @@ class _Levels(NamedTuple):
 
 
 class _Measure:
-    """The one pass."""
+    """Measures the selection sets of a document."""
 
-    def __init__(self, fragments: list[FragmentDefinitionNode]) -> None:
-        self._fragments = {node.name.value: node for node in fragments}
+    def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
+        self._fragments = fragments
         self._known: dict[str, _Levels] = {}
         self._aliases: Counter[str] = Counter()
         self._directives = 0
@@ -108,7 +110,7 @@ class _Measure:
     def _of_fragment(self, name: str) -> _Levels:
         known = self._known.get(name)
         if known is None:
-            self._known[name] = _Levels()  # one that spreads itself is for validation to refuse
+            self._known[name] = _Levels()  # validation refuses a fragment that spreads itself
             node = self._fragments.get(name)
             known = self._known[name] = self._of_set(node.selection_set) if node else _Levels()
         return known

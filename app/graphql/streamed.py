@@ -17,9 +17,9 @@ from resolvers.streams.log import Leave
 async def relay(
     send: Send, results: AsyncGenerator[Result, None], framing: Framing, heartbeat: float, leave: Leave
 ) -> None:
-    """Send results as they come. The head waits for the first of them, but for one heartbeat at most.
+    """Send results as they come. The head waits for the first result, for one heartbeat interval at most.
 
-    If the operation is refused, that is the first and last result (decision 0028).
+    If the operation is refused, the refusal is the only result (decision 0028).
     """
     body = _Body(send, framing)
     async with aclosing(results), Beating(body.write, heartbeat, framing.heartbeat) as beating:
@@ -27,14 +27,14 @@ async def relay(
             if not body.begun and isinstance(result, Refused):
                 body.headers = retry_after(result.retry_after_seconds)
             chunk = framing.result(result)
-            del result  # while it waits to be read, it is kept in one form
+            del result  # until the client reads it, memory holds its bytes alone
             await beating.write(chunk)
             del chunk
     await write(send, framing.last(leave.reason and leave.reason.name), more=False)
 
 
 class _Body:
-    """A body whose head is sent with its first chunk, and then has these ``headers``."""
+    """A body whose head, with ``headers``, is sent with its first chunk."""
 
     def __init__(self, send: Send, framing: Framing) -> None:
         self.begun = False

@@ -10,11 +10,11 @@ from app.json_text import InvalidJson, TooManyContainers, loads
 PROTOCOL = "graphql-transport-ws"
 MAX_ID_CHARS = 256
 MAX_REASON_CHARS = 123
-"""A close frame has room for 123 bytes of reason (RFC 6455, 5.5.1); the reasons are ASCII."""
+"""The most of a close frame's reason: 123 bytes (RFC 6455, 5.5.1). The reasons are ASCII."""
 
 
 class Close(IntEnum):
-    """The close codes in use: the protocol's, and those that RFC 6455 and its registry have for any."""
+    """The close codes in use: the protocol's own, and those of RFC 6455 and its registry."""
 
     GOING_AWAY = 1001
     TOO_BIG = 1009
@@ -30,7 +30,7 @@ class Close(IntEnum):
 
 
 class Closed(Exception):
-    """The socket must close, with a code and a reason."""
+    """The gateway must close the socket, with a code and a reason."""
 
     def __init__(self, code: Close, reason: str) -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ class Closed(Exception):
 
 
 def message_of(text: str | bytes) -> dict[str, Any]:
-    """A message with its type. Raises Closed."""
+    """Parse a message, which has a ``type``. Raises Closed."""
     try:
         message = loads(text)
     except InvalidJson as error:
@@ -52,7 +52,7 @@ def message_of(text: str | bytes) -> dict[str, Any]:
 
 
 def id_of(message: dict[str, Any]) -> str:
-    """The operation's id. Raises Closed."""
+    """Return the id of a message's operation. Raises Closed."""
     operation_id = message.get("id")
     if not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID_CHARS:
         raise Closed(Close.INVALID_MESSAGE, f"id must be a string of 1 to {MAX_ID_CHARS} characters")
@@ -60,5 +60,5 @@ def id_of(message: dict[str, Any]) -> str:
 
 
 def payload_of(message: dict[str, Any]) -> dict[str, Any]:
-    """The payload as a message to send has it: ``{}`` without one."""
+    """Return the ``payload`` member for a reply; ``{}`` if the message has none."""
     return {"payload": message["payload"]} if "payload" in message else {}

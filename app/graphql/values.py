@@ -1,4 +1,4 @@
-"""Argument values of an operation: literals of the document, and variables as the client sent them."""
+"""Argument values of an operation: literals of the document, and variables before coercion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
 
 
 def has_variable(node: ValueNode) -> bool:
-    """Whether a value depends on any variable."""
+    """Whether a value depends on a variable."""
     if isinstance(node, ListValueNode):
         return any(map(has_variable, node.values))
     if isinstance(node, ObjectValueNode):
@@ -45,7 +45,7 @@ def value_of(node: ValueNode, variables: Mapping[str, Any]) -> Any:
     return value_from_ast_untyped(node)
 
 
-def inside(value: Any, path: list[str]) -> Any:
+def value_at(value: Any, path: list[str]) -> Any:
     """Return the value at a path of names in an input; ``None`` if there is none."""
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None

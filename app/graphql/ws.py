@@ -1,4 +1,4 @@
-"""``/graphql`` over WebSocket, with the graphql-transport-ws protocol. ``Session`` serves each socket."""
+"""``/graphql`` over WebSocket, with the graphql-transport-ws protocol."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class GraphQLWebSocket:
     """``/graphql`` over WebSocket, as bare ASGI.
 
     Args:
-        gateway: what the endpoints share.
-        sockets: what the sockets share.
-        grace: how long streams outlive their socket's token, in seconds.
-        init_seconds: the timeout of the sign-in.
+        gateway: shared by all endpoints.
+        sockets: shared by all sockets.
+        grace: the grace period of streams after their socket's token has expired, in seconds.
+        init_seconds: the timeout of ``connection_init``.
     """
 
     def __init__(self, gateway: Gateway, sockets: Sockets, *, grace: float, init_seconds: float) -> None:
@@ -30,7 +30,7 @@ class GraphQLWebSocket:
         self._init_seconds = init_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket. It is refused while the process drains, and if no slot is free."""
+        """Serve one socket, or refuse it if the process drains or no slot is free."""
         await receive()
         if not self._gateway.drain.is_open:
             await _refuse(send, refusal())
@@ -39,7 +39,7 @@ class GraphQLWebSocket:
             await _refuse(send, self._sockets.full())
             return
         if PROTOCOL not in scope.get("subprotocols", []):
-            # a browser shows the close code only where one of the protocols it offered was accepted
+            # a browser shows the close code only if the server accepted a protocol that it offered
             offered = scope.get("subprotocols") or [None]
             await send({"type": "websocket.accept", "subprotocol": offered[0]})
             reason = f"Speak {PROTOCOL} (npm graphql-ws)."

@@ -52,7 +52,7 @@ class Landing:
             values |= {
                 "version": VERSION,
                 "environment": self._settings.environment.value,
-                "places": _places(scope),
+                "places": address_rows(scope),
                 "services": _services(self._settings),
                 "faults": self._faults(scope),
                 "snippets": Markup("".join(map(_snippet, given))),
@@ -83,7 +83,7 @@ def _base(scope: Scope) -> str:
     return f"{scope['scheme']}://{host}"
 
 
-def _places(scope: Scope) -> Markup:
+def address_rows(scope: Scope) -> Markup:
     """Return the table's rows, with the chat example if it was built."""
     routes = getattr(scope.get("app"), "routes", [])
     demo = any(getattr(route, "path", "").partition("/{")[0] == _DEMO[0] for route in routes)

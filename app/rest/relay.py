@@ -164,7 +164,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
                 await log.more(reader.position, leave)
                 batch = await log.after(reader.position)
                 log.moved(reader, reader.position + len(batch))
-                for chunk in _chunks(batch):
+                for chunk in chunks_of(batch):
                     await body.write(chunk)
                 if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
                     # openai-python takes a blank line after an id for an event without data
@@ -175,7 +175,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
         await write(send, error_event(stream_cut()) if ended is None else failure_event(ended), more=False)
 
 
-def _chunks(batch: list[Entry]) -> Iterator[bytes]:
+def chunks_of(batch: list[Entry]) -> Iterator[bytes]:
     """Yield the bytes of events in chunks of ``MAX_FRAME_BYTES`` at most: a slow reader holds no more than one."""
     waiting: list[bytes] = []
     size = 0

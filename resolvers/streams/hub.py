@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 
 from clients.bounded import Quotas
@@ -131,7 +131,7 @@ class StreamHub:
 
     def events(
         self, stream: Stream, after: str | None, leave: Leave | None = None, *, replayed: bool = False
-    ) -> AsyncIterator[Delivery[Event]]:
+    ) -> AsyncGenerator[Delivery[Event]]:
         """Read the stream's events after a cursor, for the GraphQL endpoint. See ``read_events``."""
         stream.late = stream.late or not stream.opened.done()
         limits = self.limits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from resolvers.streams.events import Delivery, Detached, DetachReason, Ended, Event, Raw
 from resolvers.streams.log import Leave, StreamLog
@@ -18,7 +18,7 @@ async def read_events(
     slow_after: float = 0.0,
     leave: Leave | None = None,
     replayed: bool = False,
-) -> AsyncIterator[Delivery[Event]]:
+) -> AsyncGenerator[Delivery[Event]]:
     """Read the events after a cursor to the end. Raises BadUserInput (``CURSOR``).
 
     An event is delivered at once if ``coalesce`` seconds have passed since the last one. Otherwise it waits for the

@@ -76,6 +76,11 @@ class StreamRegistry:
             self._by_key[stream.owner, stream.key] = stream
         self._weigh(stream)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no stream is running."""
+        return not self._running
+
     def check_room(self, owner: Owner, request_bytes: int, limit: int) -> None:
         """Check that there is room for another stream, and evict the owner's ended ones to make room.
 

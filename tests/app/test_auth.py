@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.auth import LEEWAY_SECONDS, Authenticator
 from app.claims import MAX_EMAIL, SKEW_SECONDS
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from clients.errors import Forbidden, Unauthenticated
 
 SECRET, ISSUER = "s" * 40, "https://project.supabase.co/auth/v1"

@@ -13,8 +13,8 @@ from app.auth import Authenticator
 from app.banner import banner
 from app.cli import main
 from app.devtokens import ISSUER, data_dir, dev_secret
-from app.embedded.seed import GRACE
-from app.settings import Settings
+from app.embedded.people import GRACE
+from tests.support.settings import settings_of
 
 _HOURS = [["token", "--hours", hours] for hours in ("nan", "inf", "1e300", "-1", "0", "many")]
 
@@ -134,7 +134,7 @@ def test_version_and_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_banner_says_what_is_embedded_and_shows_no_secret() -> None:
-    settings = Settings(_env_file=None, letta_base_url="https://letta.example", letta_api_key="k" * 20)
+    settings = settings_of(letta_base_url="https://letta.example", letta_api_key="k" * 20)
     text = banner(settings, version="1", port=8000, token="TOKEN")
     assert "Letta    https://letta.example" in text
     assert "AMS      embedded" in text

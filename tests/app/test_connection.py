@@ -16,9 +16,9 @@ from app import connection as connection_module
 from app import idle_connections
 from app.connection import HELD_BYTES, LINGER_BYTES
 from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
-from app.settings import Settings
 from tests.support.rawhttp import Raw, raw, statuses_of
 from tests.support.serving import served
+from tests.support.settings import settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 bound = pytest.mark.bound
@@ -118,7 +118,7 @@ class Site:
 @asynccontextmanager
 async def sited(**settings: Any) -> AsyncIterator[Site]:
     app = App()
-    async with served(app, Settings(_env_file=None, **settings)) as url:
+    async with served(app, settings_of(**settings)) as url:
         yield Site(app, ("127.0.0.1", int(url.rpartition(":")[2])))
 
 
@@ -418,7 +418,7 @@ async def test_a_client_that_has_said_its_last_is_closed(site: Site) -> None:
 @pytest.mark.parametrize("path", ["/big", "/endless"])
 async def test_a_client_that_does_not_read_is_let_go(path: str) -> None:
     async with sited(write_timeout_seconds=0.4) as site, site.connected(receive_buffer=4096) as connection:
-        connection.reader._transport.pause_reading()  # type: ignore[attr-defined] # nothing else keeps asyncio from it
+        connection.pause_reading()
         await connection.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await connection.gone()
         if path == "/endless":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -8,7 +9,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from app.pages.demo import demo_routes
-from app.settings import Environment, Settings
+from app.settings import Environment
+from tests.support.settings import settings_of
 
 HOME = {"host": "127.0.0.1:8000", "sec-fetch-site": "same-origin"}
 NAME = "assets/index-abc.js"
@@ -29,8 +31,8 @@ def asking(app: ASGIApp, client: str = "127.0.0.1") -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000")
 
 
-def served(dist: Path, **settings: object) -> ASGIApp:
-    return Starlette(routes=demo_routes(Settings(_env_file=None, **settings), dist))
+def served(dist: Path, **settings: Any) -> ASGIApp:
+    return Starlette(routes=demo_routes(settings_of(**settings), dist))
 
 
 async def test_files_have_their_types_a_policy_and_a_life(dist: Path) -> None:
@@ -55,7 +57,7 @@ async def test_nothing_else_is_served(dist: Path, path: str) -> None:
 
 
 async def test_there_is_no_demo_in_production_nor_where_none_was_built(dist: Path, tmp_path: Path) -> None:
-    development = Settings(_env_file=None)
+    development = settings_of()
     assert demo_routes(development.model_copy(update={"environment": Environment.PRODUCTION}), dist) == []
     assert demo_routes(development, tmp_path) == []
 
@@ -79,7 +81,7 @@ async def test_the_page_itself_gets_a_token(dist: Path) -> None:
         ({}, "192.0.2.7"),
     ],
 )
-async def test_nobody_else_gets_one(dist: Path, headers: dict[str, str], client: str) -> None:
+async def test_other_clients_get_no_token(dist: Path, headers: dict[str, str], client: str) -> None:
     async with asking(served(dist), client) as asker:
         assert (await asker.get("/demo/token", headers=HOME | headers)).status_code == 404
 

@@ -32,14 +32,14 @@ from app.graphql import introspection, lexer, merging, shape, validation
 from app.graphql.documents import Documents
 from app.graphql.errors import RequestError
 from app.graphql.lexer import QuickLexer
-from app.settings import Settings
 from schema.build import build_schema
 from tests.support import worstdocs
 from tests.support.randomdocs import SCHEMA, RandomDocument
+from tests.support.settings import settings_of
 
 bound = pytest.mark.bound
 GRAPH = build_schema()._schema
-DEFAULTS = Settings(_env_file=None)
+DEFAULTS = settings_of()
 OTHER_RULES = [rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule]
 MOST_CALLS = 300_000
 """Of functions, for one document. The worst makes 190,000, which takes 40 ms; graphql-core alone made millions."""
@@ -110,7 +110,7 @@ def test_every_document_is_judged_as_graphql_core_judges_it(seed: int, mistakes:
         "{ named(id: 1) { ... on Dog { a: name } a: self { name } } }",
     ],
 )
-def test_conflicts_are_told_in_graphql_cores_words(document: str) -> None:
+def test_conflicts_have_the_messages_of_graphql_core(document: str) -> None:
     parsed = parse(document)
     [ours] = merging.conflicts(SCHEMA, parsed)
     theirs = validate(SCHEMA, parsed, [OverlappingFieldsCanBeMergedRule])
@@ -413,7 +413,7 @@ def test_levels_of_lists_multiply_introspection_no_further_than_its_bound() -> N
         "{ viewer { " + " ".join(f"a: agents(first: {n}) {{ totalCount }}" for n in range(30)) + " } }",
     ],
 )
-def test_a_document_of_many_mistakes_is_told_of_the_first(text: str) -> None:
+def test_a_document_with_many_errors_reports_the_first(text: str) -> None:
     documents = Documents(GRAPH, max_tokens=2_000, max_depth=15)
     with pytest.raises(RequestError) as refused:
         documents.operation(text, None)

@@ -7,7 +7,7 @@ from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 
-def test_a_stage_is_never_left_for_an_earlier_one_and_each_is_told_once() -> None:
+def test_stages_only_advance_and_each_is_reported_once() -> None:
     drain, told = Drain(), list[Stage]()
     with drain.watched(told.append):
         for stage in (Stage.DRAINING, Stage.DRAINING, Stage.CUTTING, Stage.DETACHING):

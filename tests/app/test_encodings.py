@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import time
 import zlib
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from app.encodings import DecodedTooLarge, Decoder
 from clients.errors import BadUserInput
 
-PACK = {"gzip": gzip.compress, "deflate": zlib.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 
 
 def decoded(codings: list[str], pieces: list[bytes], limit: int = 10_000) -> bytes:

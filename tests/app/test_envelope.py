@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import orjson
 import pytest
 
-from app.rest.envelope import envelope, failure_event
+from app.rest.envelope import envelope, failure_event, refuse
 from clients.codes import Reason
 from clients.errors import (
     BadUserInput,
@@ -14,6 +16,8 @@ from clients.errors import (
     Overloaded,
     PayloadTooLarge,
     RateLimited,
+    Unauthenticated,
+    UnsupportedEncoding,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -50,3 +54,41 @@ def test_a_cancelled_stream_ends_in_an_error_and_a_completed_one_in_none() -> No
     told = json.loads(failure_event(Ended(outcome=StreamOutcome.CANCELLED)).removeprefix(b"data: "))["error"]
     assert (told["type"], told["code"], told["param"]) == ("api_error", "cancelled", None)
     assert failure_event(Ended(outcome=StreamOutcome.COMPLETED)) == b""
+
+
+async def refusal(error: GatewayError) -> tuple[int, dict[str, str], dict[str, Any]]:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await refuse(send, error)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, orjson.loads(sent[1]["body"])["error"]
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(None, None), (5.5, None), (90, None), (121, "false"), (3600, "false")])
+async def test_the_body_has_the_true_wait_and_a_long_one_is_not_worth_a_retry(
+    seconds: float | None, again: str | None
+) -> None:
+    status, headers, body = await refusal(RateLimited("Slow down.", retry_after_seconds=seconds))
+    assert status == 429
+    assert body.get("retry_after_seconds") == seconds
+    assert headers.get("x-should-retry") == again
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "header"),
+    [
+        (Unauthenticated("Sign in."), 401, ("www-authenticate", "Bearer")),
+        (UnsupportedEncoding("No."), 415, ("accept-encoding", "gzip, deflate")),
+        (BadUserInput("No."), 400, None),
+    ],
+)
+async def test_a_refusal_has_the_headers_of_its_status(
+    error: GatewayError, status: int, header: tuple[str, str] | None
+) -> None:
+    seen, headers, _ = await refusal(error)
+    assert seen == status
+    named = {"www-authenticate", "accept-encoding"} & headers.keys()
+    assert [(name, headers[name]) for name in named] == ([header] if header else [])

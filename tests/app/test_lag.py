@@ -62,7 +62,7 @@ async def test_a_full_collection_is_measured_and_a_young_one_is_not() -> None:
 
 
 @pytest.mark.timeout(10)
-async def test_followers_are_told_of_every_tick() -> None:
+async def test_every_tick_is_reported() -> None:
     seen, told = Recorded(), list[tuple[float, float]]()
     watch = LoopWatch(seen)
     watch.follow(lambda held, used: told.append((held, used)))

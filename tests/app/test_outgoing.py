@@ -75,7 +75,7 @@ def longest_stall(waiting: int, rate: int, seconds: int = 600) -> float:
         (1000, 40, True),
     ],
 )
-def test_a_client_must_take_a_tenth_of_what_waits_or_8_kib(waiting: int, rate: int, survives: bool) -> None:
+def test_a_client_must_read_a_tenth_of_its_unread_bytes_or_8_kib(waiting: int, rate: int, survives: bool) -> None:
     assert (longest_stall(waiting, rate) < 30) is survives
 
 
@@ -127,15 +127,15 @@ async def test_past_the_bound_for_all_the_largest_of_whom_most_waits_for_is_rese
     small = [connection(300, "many") for _ in range(4)]
     large, stranger = connection(1000, "one"), connection(100, None)
     connections = [*small, large, stranger]
-    Unsent(connections, seconds=30, limit=2300)._sweep()
+    Unsent(connections, seconds=30, limit=2300).sweep()
     assert not any(is_reset(one) for one in connections)
-    Unsent(connections, seconds=30, limit=2299)._sweep()
+    Unsent(connections, seconds=30, limit=2299).sweep()
     assert [is_reset(one) for one in small].count(True) == 1
     assert not is_reset(large)
     assert not is_reset(stranger)
 
 
-def test_whose_a_connection_is() -> None:
+def test_the_owner_of_a_connection() -> None:
     assert owner_of(connection(0, "ada")) == "ada"
     assert owner_of(connection(0, None)) == "192.0.2.1"
     assert owner_of(SimpleNamespace(cycle=None, scope=None)) == ""

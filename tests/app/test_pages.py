@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import Scope
 
-from app.pages.landing import _places
+from app.pages.landing import address_rows
 from app.pages.local import is_local
 from app.pages.page import Markup, digest, filled
 
@@ -47,4 +47,4 @@ def test_a_digest_is_what_csp_asks_for() -> None:
     ],
 )
 def test_the_chat_example_is_linked_where_there_is_one(route: Mount | Route, linked: bool) -> None:
-    assert ('href="/demo"' in _places({"app": Starlette(routes=[route])})) is linked
+    assert ('href="/demo"' in address_rows({"app": Starlette(routes=[route])})) is linked

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.rest.relay import _chunks
+from app.rest.relay import chunks_of
 from resolvers.streams.events import Entry, Raw
 from resolvers.streams.merging import MAX_FRAME_BYTES
 
@@ -20,16 +20,16 @@ def batch(some: list[int]) -> list[Entry]:
 @given(st.lists(sizes, max_size=20))
 def test_chunks_are_small_and_together_the_bytes_as_they_came(some: list[int]) -> None:
     entries = batch(some)
-    chunks = list(_chunks(entries))
+    chunks = list(chunks_of(entries))
     assert b"".join(chunks) == b"".join(entry.raw for entry in entries)
     assert all(0 < len(chunk) <= MAX_FRAME_BYTES for chunk in chunks)
 
 
 @pytest.mark.parametrize(("some", "count"), [([], 0), ([0, 0], 0), ([100] * 50, 1), ([MAX_FRAME_BYTES, 1], 2)])
 def test_small_events_share_a_chunk(some: list[int], count: int) -> None:
-    assert len(list(_chunks(batch(some)))) == count
+    assert len(list(chunks_of(batch(some)))) == count
 
 
 def test_a_large_event_keeps_its_place() -> None:
     entries = batch([10, 2 * MAX_FRAME_BYTES, 10])
-    assert b"".join(_chunks(entries)) == b"\x01" * 10 + b"\x02" * (2 * MAX_FRAME_BYTES) + b"\x03" * 10
+    assert b"".join(chunks_of(entries)) == b"\x01" * 10 + b"\x02" * (2 * MAX_FRAME_BYTES) + b"\x03" * 10

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app import sockets
-from app.sockets import (
-    MAX_ALL_UNREAD,
-    MAX_ANONYMOUS,
-    MAX_ANONYMOUS_PER_ADDRESS,
-    MAX_UNREAD,
-    AnonymousSockets,
-    Sockets,
-)
+from app.sockets import MAX_ALL_UNREAD, MAX_ANONYMOUS, MAX_ANONYMOUS_PER_ADDRESS, MAX_UNREAD, AnonymousSockets, Sockets
 from clients.errors import Overloaded, RateLimited
 
 
@@ -29,7 +24,7 @@ def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
     gone, anonymous = list[int](), AnonymousSockets()
     anonymous.join("other", lambda: gone.append(-1))
     for number in range(MAX_ANONYMOUS_PER_ADDRESS):
-        anonymous.join("one", lambda number=number: gone.append(number))
+        anonymous.join("one", partial(gone.append, number))
     assert gone == []
     for _ in range(2):
         anonymous.join("one", lambda: None)
@@ -41,7 +36,7 @@ def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
 def test_one_more_of_all_makes_the_oldest_give_up() -> None:
     gone, anonymous = list[int](), AnonymousSockets()
     for number in range(MAX_ANONYMOUS):
-        anonymous.join(str(number), lambda number=number: gone.append(number))
+        anonymous.join(str(number), partial(gone.append, number))
     assert gone == []
     anonymous.join("another", lambda: None)
     assert (gone, len(anonymous)) == ([0], MAX_ANONYMOUS)
@@ -56,7 +51,7 @@ def test_anonymous_sockets_stay_within_their_bounds_and_none_gives_up_without_ne
 ) -> None:
     anonymous = AnonymousSockets(total, per_address)
     there: dict[int, str] = {}
-    leave = {}
+    leave: dict[int, Callable[[], None]] = {}
     for number, (address, leaves) in enumerate(arrivals):
         if leaves and there:
             oldest = next(iter(there))
@@ -65,7 +60,7 @@ def test_anonymous_sockets_stay_within_their_bounds_and_none_gives_up_without_ne
             there.pop(oldest)
             continue
         before = dict(there)
-        leave[number] = anonymous.join(address, lambda number=number: there.pop(number))
+        leave[number] = anonymous.join(address, partial(there.__delitem__, number))
         there[number] = address
         needs = len(before) >= total or list(before.values()).count(address) >= per_address
         assert len(there) == len(before) + (0 if needs else 1)
@@ -104,5 +99,5 @@ def test_nothing_is_kept_of_users_that_have_left() -> None:
     held = shared()
     with held.unread("ada", 10):
         pass
-    assert not held._unread
+    assert not held.unread_chars
     assert sockets.MAX_ALL_UNREAD > sockets.MAX_UNREAD

@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
 
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.attack import Target, attacked
+from tests.support.endless import Model, asked, gone
 
 STREAMS_PER_USER = 90
 MAX_CPU_RATIO = 1.5
-COMPLETION = """subscription($i: CompletionInput!, $k: ID!) {
-  completion(input: $i, streamKey: $k) { __typename cursor ... on TextDelta { text } } }"""
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-TOKEN = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"token "}}]}\n\n'
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
-
-
-class Model(asyncio.Protocol):
-    """An upstream whose answers never end. Those to come are told to all of them by ``say``."""
-
-    answering: ClassVar[set[asyncio.WriteTransport]] = set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.answering.discard(self.transport)
-
-    def data_received(self, data: bytes) -> None:
-        if data.startswith(b"POST"):
-            self.transport.write(HEAD)
-            self.answering.add(self.transport)
-            self.say(self.transport)
-        elif data.startswith(b"GET"):
-            self.transport.write(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"data":[]}')
-
-    @staticmethod
-    def say(transport: asyncio.WriteTransport, more: bytes = b"") -> None:
-        token = TOKEN.replace(b"token ", b"token " + more)
-        transport.write(b"%x\r\n%b\r\n" % (len(token), token))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -67,21 +36,6 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
             transport.abort()
 
 
-def asked(door: str, user_id: str, target: Target) -> bytes:
-    """A request for a stream."""
-    body: dict[str, Any] = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
-    path = "/v1/chat/completions"
-    if door == "graphql":
-        asked = {"model": "m", "messages": [{"role": "USER", "content": "hi"}]}
-        body, path = {"query": COMPLETION, "variables": {"i": asked, "k": str(uuid.uuid4())}}, "/graphql"
-    content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {target.token(user_id)}\r\n"
-        f"accept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
-
-
 @asynccontextmanager
 async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[asyncio.StreamReader]]:
     """Streams of two users, each with its first token."""
@@ -92,7 +46,7 @@ async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[a
         await reader.readuntil(b"token ")
         return reader, writer
 
-    streams = []
+    streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     for _ in range(0, number, 2):
         streams += await asyncio.gather(one(ADA), one(GRACE))
     try:
@@ -100,13 +54,6 @@ async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[a
     finally:
         for _, writer in streams:
             writer.transport.abort()
-
-
-async def gone(target: Target) -> None:
-    """Wait until the gateway has closed every stream of the model's."""
-    async with asyncio.timeout(20):
-        while Model.answering:
-            await asyncio.sleep(0.05)
 
 
 def collections(metrics: dict[str, list[tuple[dict[str, str], float]]]) -> float:
@@ -144,9 +91,9 @@ async def test_a_token_costs_little_more_cpu_in_graphql_than_at_v1(target: Targe
                     await asyncio.gather(*(reader.readuntil(b"token ") for reader in readers))
 
             await say(5)
-            before = target._cpu_seconds()
+            before = target.cpu_seconds()
             await say(50)
-            costs[door] = target._cpu_seconds() - before
+            costs[door] = target.cpu_seconds() - before
         await gone(target)
     assert costs["graphql"] <= MAX_CPU_RATIO * costs["v1"]
 
@@ -161,7 +108,7 @@ async def test_streams_that_end_leave_nothing(target: Target) -> None:
                     Model.say(transport, b"x" * 6000)
                 await asyncio.sleep(0.01)
         await gone(target)
-        sizes.append(target._rss_bytes())
+        sizes.append(target.rss_bytes())
     assert sizes[-1] - sizes[1] <= 8 * 2**20
 
 
@@ -174,7 +121,7 @@ async def test_memory_is_flat_over_many_requests(target: Target) -> None:
                 assert answer.status_code == 200
 
         await asyncio.gather(*(ask(10) for _ in range(10)))
-        before, rss = await target.metrics(), target._rss_bytes()
+        before, rss = await target.metrics(), target.rss_bytes()
         await asyncio.gather(*(ask(40) for _ in range(10)))
-        assert target._rss_bytes() - rss <= 4 * 2**20
+        assert target.rss_bytes() - rss <= 4 * 2**20
         assert collections(await target.metrics()) - collections(before) <= 1

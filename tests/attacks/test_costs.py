@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from app.settings import Settings
 from tests.support.attack import Target, attacked
 from tests.support.doors import ACCEPTS, event_stream

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from resolvers.watch import MAX_FOLLOWS
 from tests.support.attack import Target, attacked
 from tests.support.stack import ADA, GraphQLSocket
+from tests.support.websocket import PROTOCOL
 
 FOLLOW = "subscription($id: ID!) { conversation(id: $id) { __typename } }"
 PER_SOCKET = 50
@@ -33,7 +34,7 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
 @asynccontextmanager
 async def socket(target: Target, user_id: str = ADA) -> AsyncIterator[GraphQLSocket]:
     url = f"ws{target.url.removeprefix('http')}/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as connection:  # type: ignore[list-item]
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as connection:
         opened = GraphQLSocket(connection)
         await opened.tell(type="connection_init", payload={"authorization": f"Bearer {target.token(user_id)}"})
         assert (await opened.hear())["type"] == "connection_ack"
@@ -80,7 +81,7 @@ async def test_many_follows_of_one_agent_poll_letta_as_one_does(target: Target) 
 
 
 @pytest.mark.bound("follows")
-async def test_a_user_has_so_many_follows_and_one_that_ends_makes_room(target: Target) -> None:
+async def test_the_bound_on_the_follows_of_a_user(target: Target) -> None:
     conversation_id = await conversation(target)
     async with target.bystander(), AsyncExitStack() as stack:
         for _ in range(0, MAX_FOLLOWS, PER_SOCKET):

@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 
 from app import devtokens
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from app.rest.secrets import agent_secret
-from app.settings import Settings
 from tests.support.attack import Target, attacked
+from tests.support.settings import settings_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
@@ -57,7 +57,7 @@ async def at_rest(client: httpx.AsyncClient, path: str, body: dict[str, Any]) ->
     headers = {}
     if path.startswith("proxy"):
         path = f"/api/v1/agents/{ADA}/{path}"
-        secret = agent_secret(devtokens.master_key(Settings(_env_file=None)) or "", ADA)
+        secret = agent_secret(devtokens.master_key(settings_of()) or "", ADA)
         headers["authorization"] = f"Bearer {secret}"
     answer = await client.post(path, json=body, headers=headers)
     return answer.status_code, answer.json().get("error", {}).get("param")

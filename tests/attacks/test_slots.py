@@ -15,8 +15,9 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import connect
 
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.attack import Target, attacked
+from tests.support.websocket import PROTOCOL
 
 REQUESTS, STREAMS = 16, 8
 SHARE, STREAM_SHARE = REQUESTS // 4, STREAMS // 4
@@ -144,7 +145,7 @@ async def test_streams_are_counted_apart_from_requests_and_by_user(target: Targe
 async def _socket_refusal(target: Target) -> str:
     """The reason for which a subscription on a socket is refused."""
     url = target.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:  # type: ignore[list-item]
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
         payload = {"authorization": f"Bearer {target.token()}"}
         await socket.send(orjson.dumps({"type": "connection_init", "payload": payload}).decode())
         assert orjson.loads(await socket.recv())["type"] == "connection_ack"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.embedded.seed import GRACE
+from app.embedded.people import GRACE
 from app.graphql.session import MAX_OPERATIONS
 from app.sockets import MAX_ANONYMOUS_PER_ADDRESS
 from app.wire import SIGN_IN_BYTES

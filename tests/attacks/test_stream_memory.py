@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded.seed import ADA, GRACE
-from tests.attacks.test_collections import COMPLETION, Model, asked, gone
+from app.embedded.people import ADA, GRACE
 from tests.support.attack import Target, attacked
+from tests.support.documents import COMPLETION_TEXT
+from tests.support.endless import Model, asked, gone
 from tests.support.rawsocket import text
 
 STREAMS = 100
@@ -65,7 +66,7 @@ class Streams:
             )
             await reader.readuntil(b"connection_ack")
             given = {"model": "m", "messages": [{"role": "USER", "content": "hi"}]}
-            payload = {"query": COMPLETION, "variables": {"i": given, "k": str(uuid.uuid4())}}
+            payload = {"query": COMPLETION_TEXT, "variables": {"i": given, "k": str(uuid.uuid4())}}
             writer.write(text(id="1", type="subscribe", payload=payload))
         else:
             writer.write(asked(self._door, user_id, self._target))
@@ -88,12 +89,12 @@ async def test_a_running_stream_holds_little_memory(door: str, tmp_path: Path) -
         await streams.open(10)  # what is made once
         await streams.say(TOKENS)
         await streams.close()
-        before = target._rss_bytes()
+        before = target.rss_bytes()
         await streams.open(STREAMS)
         await streams.say(TOKENS)
-        opened = target._rss_bytes()
+        opened = target.rss_bytes()
         await streams.say(LATER_TOKENS)
-        grown = target._rss_bytes() - opened
+        grown = target.rss_bytes() - opened
         await streams.close()
     assert (opened - before) / STREAMS <= MAX_STREAM_BYTES
     assert grown / (STREAMS * LATER_TOKENS) <= MAX_TOKEN_BYTES

@@ -15,7 +15,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.attack import Target, attacked
 from tests.support.doors import event_stream
 from tests.support.oddserver import Scripted, odd_server
@@ -49,7 +49,7 @@ def model(_method: str, path: str, body: bytes) -> Scripted:
     piece = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"x" * size)
     return Scripted(
         headers={"content-type": "text/event-stream"},
-        pieces=_pieces(piece, count, float(numbers.get("delay", 0))),  # type: ignore[arg-type] - is gone through once
+        pieces=_pieces(piece, count, float(numbers.get("delay", 0))),
     )
 
 
@@ -93,7 +93,8 @@ async def ended(client: httpx.AsyncClient, directive: str) -> str:
 async def asked(client: httpx.AsyncClient, query: str, **variables: Any) -> dict[str, Any]:
     answer = (await client.post("/graphql", json={"query": query, "variables": variables})).json()
     assert "errors" not in answer, answer
-    return answer["data"]
+    data: dict[str, Any] = answer["data"]
+    return data
 
 
 async def heard(client: httpx.AsyncClient, stream_id: str, after: str | None = None) -> list[dict[str, Any]]:

@@ -9,11 +9,12 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from app.idle_connections import MAX_HEADS_BYTES
 from app.slots import BODIES
 from tests.support.attack import Target, attacked
@@ -142,6 +143,7 @@ async def _aborted(target: Target, how: str) -> None:
     def sent() -> bytes:
         if how == "body":
             return head(target, BODY) + b" " * 5000
+        body: dict[str, Any]
         path, body = b"/graphql", {"query": "{ viewer { agents { nodes { id name messages { nodes { id } } } } } }"}
         if how == "stream":
             path, body = b"/v1/chat/completions", chat

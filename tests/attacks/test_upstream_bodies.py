@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from tests.support.attack import Target, attacked
 from tests.support.oddserver import Scripted, odd_server

@@ -8,7 +8,7 @@ import pytest
 from graphql import OperationType, get_operation_ast, parse
 
 from app.devtokens import make_token
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from app.pages.graphiql import operations
 from tests.support.capabilities import chromium_path
 from tests.support.node import run_node

@@ -9,7 +9,7 @@ from tests.support.node import run_node
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.needs_node, pytest.mark.needs_chromium]
-QUIET = {"elsewhere": [], "errors": []}
+QUIET: dict[str, list[str]] = {"elsewhere": [], "errors": []}
 
 
 async def test_the_front_page_shows_health_and_copies_its_snippets(stack: Stack) -> None:

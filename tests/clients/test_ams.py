@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -22,15 +23,15 @@ from clients.errors import (
     UpstreamTimeout,
 )
 from clients.owned import OwnedAgentId
-from tests.clients.test_upstream import Wire, guard, scope
 from tests.support.owned import owned
+from tests.support.upstream_calls import ScriptedTransport, scope, upstream_with
 
 AGENT = owned(OwnedAgentId, "agent-00000000-0000-4000-8000-000000000001")
 
 
 def ams_answering(
     status: int, body: Any, headers: dict[str, str] | None = None
-) -> tuple[Ams, list[httpx.Request], Wire]:
+) -> tuple[Ams, list[httpx.Request], ScriptedTransport]:
     seen: list[httpx.Request] = []
     content = body if isinstance(body, bytes) else orjson.dumps(body)
 
@@ -38,7 +39,7 @@ def ams_answering(
         seen.append(request)
         return httpx.Response(status, content=content, headers=headers)
 
-    upstream, wire, _ = guard(act)
+    upstream, wire, _ = upstream_with(act)
     return Ams(upstream), seen, wire
 
 
@@ -103,7 +104,7 @@ async def test_a_slug_that_would_lead_elsewhere_does_not_exist(slug: str) -> Non
     assert seen == []
 
 
-async def test_somebody_elses_facts_are_dropped() -> None:
+async def test_facts_of_another_user_are_dropped() -> None:
     rows = [
         {"agent_id": "a", "user_id": "u", "variables": {"x": 1}},
         {"agent_id": "b", "user_id": "v"},
@@ -123,14 +124,14 @@ async def refusal(
     doing: str, status: int, body: Any, key: str | None = "k", headers: dict[str, str] | None = None
 ) -> GatewayError:
     ams, _, _ = ams_answering(status, body, headers)
-    call = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         CREATE: lambda: ams.create_agent(scope(), "u", {}, "k"),
         UPGRADE: lambda: ams.upgrade_agent(scope(), "u", AGENT, version=None, queue=False, key=key),
         PUBLISH: lambda: ams.publish_template(scope(), "u", "a: b", key),
         DELETE: lambda: ams.delete_agent(scope(), "u", AGENT, key),
-    }[doing]
+    }
     with pytest.raises(GatewayError) as caught:
-        await call()
+        await calls[doing]()
     return caught.value
 
 

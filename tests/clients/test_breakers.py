@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +41,9 @@ class World:
             permit.report(verdict)
         permit.release()
         return True
+
+    def service_state(self) -> BreakerState:
+        return self.breakers.service_state
 
     def admits(self, caller: str = "a", part: str = "p") -> bool:
         return self.call(None, caller, part)
@@ -99,7 +104,7 @@ def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone() -> None:
             world.call(Verdict.SLOW, caller)
     assert not world.admits("a")
     assert world.admits("g")
-    assert world.breakers.service_state is BreakerState.CLOSED
+    assert world.service_state() is BreakerState.CLOSED
 
 
 def test_failed_connections_of_one_caller_open_the_service() -> None:
@@ -115,9 +120,9 @@ def test_failures_of_three_callers_in_two_operations_open_the_service() -> None:
     world = World()
     for caller in "abcdef":
         world.call(Verdict.FAILED, caller, part=f"agent:{caller}", operation="agent")
-    assert world.breakers.service_state is BreakerState.CLOSED
+    assert world.service_state() is BreakerState.CLOSED
     world.call(Verdict.FAILED, "a", part="runs", operation="runs")
-    assert world.breakers.service_state is BreakerState.OPEN
+    assert world.service_state() is BreakerState.OPEN
     assert not world.admits("z", part="other")
 
 
@@ -139,7 +144,7 @@ def test_failures_of_one_model_do_not_open_the_service() -> None:
     world = World()
     for caller in "abcdef" * 3:
         world.call(Verdict.FAILED, caller, part="model:m")
-    assert world.breakers.service_state is BreakerState.CLOSED
+    assert world.service_state() is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize(("failing", "opens"), [(10, True), (6, True), (5, True), (4, False)])
@@ -212,7 +217,7 @@ def test_a_call_that_another_breaker_refuses_is_no_trial_call() -> None:
         world.call(Verdict.FAILED)  # lets itself in: no answer closes the service's breaker, and none opens it
     assert not world.admits()
     assert world.call(Verdict.OK, "b")
-    assert world.breakers.service_state is BreakerState.CLOSED
+    assert world.service_state() is BreakerState.CLOSED
 
 
 def test_one_caller_does_not_reopen_a_breaker_for_all() -> None:
@@ -279,7 +284,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(taken: list) -> None:
+def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(taken: list[Any]) -> None:
     world = World()
     for caller, part, verdict, later in taken:
         world.now += later
@@ -290,7 +295,7 @@ def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(tak
 
 
 @given(steps)
-def test_a_trial_call_is_admitted_after_the_reset(taken: list) -> None:
+def test_a_trial_call_is_admitted_after_the_reset(taken: list[Any]) -> None:
     world = World()
     for caller, part, verdict, later in taken:
         world.now += later
@@ -302,7 +307,7 @@ def test_a_trial_call_is_admitted_after_the_reset(taken: list) -> None:
 
 
 @given(steps, st.randoms(use_true_random=False))
-def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance) -> None:  # type: ignore[no-untyped-def]
+def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list[Any], chance) -> None:  # type: ignore[no-untyped-def]
     world = World()
     under_way: list[tuple[Permit, Verdict | None]] = []
     waits: list[float] = []
@@ -327,7 +332,7 @@ def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list, chance)
 
 
 @given(steps)
-def test_only_failures_of_two_others_refuse_a_caller_without_failures(taken: list) -> None:
+def test_only_failures_of_two_others_refuse_a_caller_without_failures(taken: list[Any]) -> None:
     """Failed connections, and failures of the whole service, refuse it too."""
     world = World()
     failed: dict[str, set[str]] = {}

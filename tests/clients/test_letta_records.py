@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import msgspec
@@ -10,14 +11,14 @@ from clients.errors import UpstreamError
 from clients.letta import frames, messages
 from clients.letta.client import Letta
 from clients.letta.messages import OpaqueMessage, decode_message, decode_page
-from clients.letta.records import RunRecord, StepRecord
+from clients.letta.records import AgentToChange, RunRecord, StepRecord
 from clients.owned import OwnedAgentId
 from clients.sse import SseEvent
 from clients.usage import Usage
-from tests.clients.test_upstream import guard, scope
 from tests.support.owned import conversation, owned
+from tests.support.upstream_calls import scope, upstream_with
 
-KINDS = {
+KINDS: dict[str, type] = {
     "system_message": messages.SystemMessage,
     "user_message": messages.UserMessage,
     "assistant_message": messages.AssistantMessage,
@@ -33,7 +34,7 @@ KINDS = {
 }
 """Every ``message_type`` of Letta 0.16.8, and one that it does not have."""
 
-FIELDS = {
+FIELDS: dict[str, dict[str, Any]] = {
     "hidden_reasoning_message": {"state": "redacted", "hidden_reasoning": None},
     "event_message": {"event_type": "compaction", "event_data": {"messages": 3}},
     "summary_message": {"summary": "what was said", "compaction_stats": None},
@@ -65,13 +66,13 @@ def test_a_message_in_another_form_is_kept_whole(odd: dict[str, object]) -> None
 
 
 @pytest.mark.parametrize("raw", [b"7", b"null", b'{"id":'])
-def test_what_is_no_message_is_none(raw: bytes) -> None:
+def test_an_undecodable_message_is_an_error(raw: bytes) -> None:
     with pytest.raises(UpstreamError, match="cannot be decoded"):
         decode_message(raw, conversation())
 
 
 def test_calls_made_at_once_come_back_in_one_message() -> None:
-    returns = [
+    returns: list[dict[str, Any]] = [
         {"type": "tool", "tool_call_id": "call_1", "status": "success", "tool_return": "one"},
         {"type": "tool", "tool_call_id": "call_2", "status": "error", "tool_return": [{"type": "text", "text": "two"}]},
     ]
@@ -116,7 +117,7 @@ async def test_a_search_has_scores_where_letta_has_them(told: tuple[float, ...],
         assert asked == {"query": "what", "agent_id": "agent-1", "limit": 5}
         return httpx.Response(200, content=msgspec.json.encode(hits))
 
-    found = await Letta(guard(act)[0]).search_passages(scope(), owned(OwnedAgentId, "agent-1"), "what", 5)
+    found = await Letta(upstream_with(act)[0]).search_passages(scope(), owned(OwnedAgentId, "agent-1"), "what", 5)
     assert [hit.score for hit in found] == shown
     assert {hit.passage.agent_id for hit in found} <= {"agent-1"}
 
@@ -126,12 +127,12 @@ async def test_an_answer_that_is_no_list_of_passages() -> None:
         return httpx.Response(200, content=b'{"detail": "secret of the upstream"}')
 
     with pytest.raises(UpstreamError) as caught:
-        await Letta(guard(act)[0]).passages(scope(), owned(OwnedAgentId, "agent-1"), limit=1, newest_first=True)
+        await Letta(upstream_with(act)[0]).passages(scope(), owned(OwnedAgentId, "agent-1"), limit=1, newest_first=True)
     assert (caught.value.reason, "secret" in caught.value.message) == ("DECODE", False)
 
 
 @pytest.mark.parametrize("body", [b"[{}]", b'[{"error": "no"}]', b"{}", b'{"error": "no"}', b"[5]", b""])
-def test_what_is_no_message_makes_no_page(body: bytes) -> None:
+def test_an_undecodable_page_is_an_error(body: bytes) -> None:
     with pytest.raises(UpstreamError) as caught:
         decode_page(body, conversation("conv-1"), newest_first=True)
     assert caught.value.reason == "DECODE"
@@ -200,3 +201,31 @@ def test_a_run_that_has_a_time_of_completion_is_not_active() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert not RunRecord(id="run-1", raw_status="running", completed_at=now).is_active
     assert RunRecord(id="run-1", raw_status="running").is_active
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"handle": "openai-proxy/old", "model": "old", "display_name": "Old", "model_endpoint": "e"},
+            {"handle": "openai-proxy/new/er", "model": "new/er", "display_name": None, "model_endpoint": "e"},
+        ),
+        ({"handle": None, "model": "old"}, {"handle": None, "model": "new/er", "display_name": None}),
+        ({"handle": "old"}, {"handle": "new/er", "model": "new/er", "display_name": None}),
+        (
+            {"context_window": 9000, "max_tokens": 900},
+            {"context_window": 800, "max_tokens": 90, "model": "new/er", "display_name": None},
+        ),
+        (
+            {"context_window": 700, "max_tokens": None},
+            {"context_window": 700, "max_tokens": None, "model": "new/er", "display_name": None},
+        ),
+    ],
+)
+def test_another_model_in_a_config(config: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert AgentToChange(llm_config=config).with_model("new/er", context=800, output=90) == expected
+
+
+def test_a_model_that_tells_no_limits_leaves_them() -> None:
+    config = AgentToChange(llm_config={"context_window": 9000}).with_model("new", context=None, output=None)
+    assert config["context_window"] == 9000

@@ -117,9 +117,9 @@ def test_prices_are_plain_numbers(per_token: str, shown: str | None) -> None:
 
 def test_what_is_left_of_a_budget() -> None:
     info = KEY.decode('{"info": {"spend": 1.0999999999999264e-05, "max_budget": 1e-06}}').info
-    assert (info.spend_usd, info.max_usd, info.remaining_usd) == (Decimal("0.000011"), Decimal("0.000001"), 0)
+    assert (info.spend_usd, info.max_usd, info.remaining_usd) == (Decimal("0.000011"), Decimal("0.000001"), Decimal(0))
     free = KEY.decode('{"info": {"spend": 0.0}}').info
-    assert (free.spend_usd, free.max_usd, free.remaining_usd, free.expires) == (0, None, None, None)
+    assert (free.spend_usd, free.max_usd, free.remaining_usd, free.expires) == (Decimal(0), None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_what_a_refusal_means(status: int, kind: str | None, message: str, expec
         (503, "UPSTREAM_ERROR"),
     ],
 )
-def test_a_refusal_without_a_readable_body_is_told_by_its_status(status: int, code: str, body: bytes) -> None:
+def test_a_refusal_without_a_readable_body_is_classified_by_its_status(status: int, code: str, body: bytes) -> None:
     assert translate(UpstreamRejected(Answer(status, {}, body))).code == code
 
 
@@ -203,7 +203,7 @@ def refused(message: Any, status: int = 400, headers: dict[str, str] | None = No
     ],
 )
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_context_overflow_is_told_in_words_that_sdks_know(message: str, limit: int | None, status: int) -> None:
+def test_context_overflow_has_a_message_that_sdks_recognize(message: str, limit: int | None, status: int) -> None:
     error = refused(message, status)
     told = "exceeded" if limit is None else f"{limit} tokens"
     assert (error.code, error.reason) == ("BAD_USER_INPUT", "CONTEXT_LENGTH")
@@ -220,7 +220,7 @@ def test_context_overflow_is_told_in_words_that_sdks_know(message: str, limit: i
         ({"error": "maximum context length"}, {}),
     ],
 )
-def test_context_overflow_is_told_by_code_and_name_as_well(message: Any, more: dict[str, Any]) -> None:
+def test_context_overflow_is_recognized_by_code_and_name(message: Any, more: dict[str, Any]) -> None:
     assert refused(message, **more).reason == "CONTEXT_LENGTH"
     if isinstance(message, str):
         assert refused(message, 500, **more).reason == "CONTEXT_LENGTH"
@@ -261,7 +261,7 @@ def test_other_things_that_are_too_long_are_not_context_overflow(message: str) -
     ],
 )
 @pytest.mark.parametrize("status", [400, 403, 422])
-def test_a_content_filter_is_told_as_one(message: Any, more: dict[str, Any], status: int) -> None:
+def test_a_content_filter_is_recognized(message: Any, more: dict[str, Any], status: int) -> None:
     error = refused(message, status, **more)
     assert (error.code, error.http_status, error.reason) == ("BAD_USER_INPUT", 400, "CONTENT_FILTER")
 
@@ -289,7 +289,7 @@ def test_a_content_filter_is_told_as_one(message: Any, more: dict[str, Any], sta
         ("litellm.UnsupportedParamsError: groq does not support parameters: ['seed'], for model=x", None, "seed"),
     ],
 )
-def test_the_parameter_that_a_refusal_names_is_told(message: str, told: Any, param: str | None) -> None:
+def test_the_parameter_that_a_refusal_names_is_reported(message: str, told: Any, param: str | None) -> None:
     error = refused(message, param=told)
     assert error.details.get("param") == param
     assert error.message == "LiteLLM refused the request: a parameter is missing or not valid."

@@ -137,7 +137,7 @@ def test_choices_of_another_shape_are_none(choices: Any) -> None:
     assert decoded({"choices": choices, "usage": USAGE}).choices == []
 
 
-def test_choices_are_told_apart_by_index_or_place() -> None:
+def test_choices_are_distinguished_by_index_or_position() -> None:
     told = [{"delta": {"content": "a"}}, {"index": "x", "delta": {"content": "b"}}, {"index": 0, "delta": {}}]
     assert [choice.index for choice in decoded({"choices": told}).choices] == [0, 1, 0]
     assert [choice.text for choice in decoded({"choices": {"delta": {"content": "a"}}}).choices] == ["a"]
@@ -199,7 +199,9 @@ def test_what_is_usage_and_nothing_else(usage: Any) -> None:
 
 def test_a_chunk_without_usage_is_not_only_usage() -> None:
     assert not any(decoded({**wire, "usage": None}).is_only_usage for wire in BARE)
-    assert decoded({"choices": [], "usage": USAGE}).usage == Usage(**USAGE)
+    assert decoded({"choices": [], "usage": USAGE}).usage == Usage(
+        prompt_tokens=7, completion_tokens=5, total_tokens=12
+    )
 
 
 @pytest.mark.parametrize("data", [b"ping", b"", b"[1]", b"null", b'{"choices": [', b'"x"', b'{"a":' * 5000])
@@ -207,7 +209,7 @@ def test_what_is_no_chunk(data: bytes) -> None:
     assert decode_chunk(event(data)) is None
 
 
-def test_done_is_told_with_or_without_blanks() -> None:
+def test_done_is_recognized_with_or_without_spaces() -> None:
     assert [is_done(event(data)) for data in (b"[DONE]", b" [DONE] ", b'"[DONE]"', b"{}")] == [True, True, False, False]
 
 

@@ -74,7 +74,7 @@ def test_details_of_another_shape_are_unknown(details: object) -> None:
     assert usage_of(told) == Usage(total_tokens=3)
 
 
-def test_later_usage_replaces_what_it_tells() -> None:
+def test_later_usage_replaces_the_counts_that_it_has() -> None:
     first = Usage(prompt_tokens=7, completion_tokens=1, cost_usd=Decimal("0.1"))
     second = Usage(prompt_tokens=7, completion_tokens=5)
     assert updated(first, second) == Usage(prompt_tokens=7, completion_tokens=5, cost_usd=Decimal("0.1"))

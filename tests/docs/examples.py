@@ -40,7 +40,7 @@ def installed_shells() -> list[str]:
 @asynccontextmanager
 async def example_runner(folder: Path) -> AsyncIterator[ExampleRunner]:
     settings = {"XDG_DATA_HOME": str(folder / "data"), "LOG_LEVEL": "WARNING"}
-    async with serving(folder, **settings) as gateway:
+    async with serving(folder, settings) as gateway:
         yield ExampleRunner(gateway, folder)
 
 

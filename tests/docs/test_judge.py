@@ -132,7 +132,7 @@ async def test_a_curl_that_is_refused_fails(tmp_path: Path) -> None:
     from tests.docs.examples import ExampleRunner
     from tests.support.process import serving
 
-    async with serving(tmp_path, LOG_LEVEL="WARNING") as gateway:
+    async with serving(tmp_path, {"LOG_LEVEL": "WARNING"}) as gateway:
         runner = ExampleRunner(gateway, tmp_path)
         headers = '-H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json"'
         output = await runner.shell(f'curl -s {gateway.url}/graphql {headers} -d \'{{"query": "{{\n __typename }}"}}\'')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def word(number: int) -> dict[str, Any]:
 ENDED = event("StreamEnded", 3, outcome="COMPLETED", error=None)
 LATER = refusal("RATE_LIMITED", retryable=True, retryAfterSeconds=0.1)
 DETACHED = event("ReaderDetached", 1, reason="DRAINING")
-FIRST_ANSWERS = {
+FIRST_ANSWERS: dict[str, tuple[Callable[[], Response], str | None]] = {
     "a refusal as JSON that says when to come back": (lambda: JSONResponse(LATER, 429), None),
     "a refusal as an event that says when to come back": (lambda: event_stream([LATER]), None),
     "a bad gateway": (lambda: HTMLResponse("<h1>Bad gateway</h1>", 502), None),

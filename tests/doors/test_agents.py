@@ -9,23 +9,15 @@ import pytest
 
 from app.embedded.faults import Fault
 from tests.support.agentfiles import CREATE, agent_file, create, created, publish, refused, second_version
+from tests.support.documents import AGENTS, DELETE_AGENT, UPDATE_AGENT, UPGRADE_AGENT
 from tests.support.stack import ADA, GRACE, Stack, until
 
-LIST = """query($first: Int, $after: String, $last: Int, $before: String, $filter: AgentFilter) { viewer {
-  agents(first: $first, after: $after, last: $last, before: $before, filter: $filter) {
-    totalCount edges { cursor node { id } } nodes { id name }
-    pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } } }"""
-UPDATE = """mutation($i: UpdateAgentInput!) { updateAgent(input: $i) {
-  agent { name description tags model { name } } errors { message } } }"""
-UPGRADE = """mutation($i: UpgradeAgentInput!) { upgradeAgent(input: $i) {
-  outcome agent { id version } errors { __typename message } } }"""
-DELETE = "mutation($i: DeleteAgentInput!) { deleteAgent(input: $i) { deletedAgentId errors { message } } }"
 PLAN = """query($id: ID!, $to: String) { agent(id: $id) { version upgradePlan(to: $to) {
   steps { fromVersion toVersion actions } diff { op path value } warnings } } }"""
 
 
 async def listed(stack: Stack, **arguments: Any) -> dict[str, Any]:
-    answer = await stack.graphql(LIST, arguments)
+    answer = await stack.graphql(AGENTS, arguments)
     assert "errors" not in answer, answer
     page: dict[str, Any] = answer["data"]["viewer"]["agents"]
     return page
@@ -49,7 +41,7 @@ async def test_an_agent_is_made_and_stands_where_a_fresh_query_puts_it(stack: St
         "errors": [],
     }
     assert (await listed(stack, first=1))["edges"] == [payload["agentEdge"]]
-    await stack.graphql(DELETE, {"i": {"agentId": agent_id}})
+    await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id}})
 
 
 async def test_the_same_key_makes_one_agent(stack: Stack) -> None:
@@ -95,7 +87,9 @@ async def test_several_agents_in_one_request_are_each_in_their_place(stack: Stac
         ({"idempotencyKey": "schlüssel"}, ("BAD_USER_INPUT", "KEY")),
     ],
 )
-async def test_what_makes_no_agent(stack: Stack, given: dict[str, Any], expected: tuple[str, str | None]) -> None:
+async def test_invalid_input_creates_no_agent(
+    stack: Stack, given: dict[str, Any], expected: tuple[str, str | None]
+) -> None:
     await publish(stack, agent_file(stack))
     stack.platform.state.calls.clear()
     answer = await stack.graphql(
@@ -132,12 +126,12 @@ async def test_variables_that_are_missing_are_named(stack: Stack) -> None:
 async def test_an_agent_is_changed_and_the_platforms_tag_stays(stack: Stack) -> None:
     agent_id = await stack.make_agent(name="Before")
     given = {"name": "After", "description": "Says hello.", "tags": ["red", "blue", "red"]}
-    answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, **given}})
+    answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, **given}})
     assert "errors" not in answer, answer
     agent = answer["data"]["updateAgent"]["agent"]
     assert (agent["name"], agent["description"], sorted(agent["tags"])) == ("After", "Says hello.", ["blue", "red"])
     assert agent["model"] == {"name": stack.chat_model}
-    less = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, "description": "", "tags": []}})
+    less = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "description": "", "tags": []}})
     agent = less["data"]["updateAgent"]["agent"]
     assert (agent["name"], agent["description"] or "", agent["tags"]) == ("After", "", [])
     found = await listed(stack, filter={"search": "after"})
@@ -161,18 +155,18 @@ async def test_an_agent_is_changed_and_the_platforms_tag_stays(stack: Stack) -> 
 async def test_what_changes_no_agent(stack: Stack, given: dict[str, Any], expected: tuple[str, str | None]) -> None:
     agent_id = await stack.make_agent()
     stack.platform.state.calls.clear()
-    answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, **given}})
+    answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, **given}})
     assert refused(answer) == expected
     assert stack.calls("letta") == []
 
 
-async def test_somebody_elses_agent_cannot_be_touched(stack: Stack) -> None:
+async def test_an_agent_of_another_user_cannot_be_changed(stack: Stack) -> None:
     agent_id = await stack.make_agent(GRACE, "Hers")
     stack.platform.state.calls.clear()
     for query, given in (
-        (UPDATE, {"name": "Mine", "tags": ["mine"]}),
-        (UPGRADE, {"to": "1.2.0"}),
-        (DELETE, {}),
+        (UPDATE_AGENT, {"name": "Mine", "tags": ["mine"]}),
+        (UPGRADE_AGENT, {"to": "1.2.0"}),
+        (DELETE_AGENT, {}),
     ):
         for wrong in (agent_id, "agent-../../v1/agents", "template:greeter", f"{agent_id}/../x"):
             answer = await stack.graphql(query, {"i": {"agentId": wrong, **given}})
@@ -192,12 +186,12 @@ async def test_an_upgrade_is_planned_applied_and_read_back(stack: Stack) -> None
     [change] = plan["upgradePlan"]["diff"]
     assert (change["op"], change["path"]) == ("replace", "/persona/system_prompt")
     assert plan["upgradePlan"]["warnings"] == []
-    answer = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "to": "1.1.0"}})
+    answer = await stack.graphql(UPGRADE_AGENT, {"i": {"agentId": agent_id, "to": "1.1.0"}})
     done = {"outcome": "APPLIED", "agent": {"id": agent_id, "version": "1.1.0"}, "errors": []}
     assert answer["data"]["upgradeAgent"] == done
-    again = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "queue": None}})
+    again = await stack.graphql(UPGRADE_AGENT, {"i": {"agentId": agent_id, "queue": None}})
     assert again["data"]["upgradeAgent"] == done
-    back = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "to": "1.0.0"}})
+    back = await stack.graphql(UPGRADE_AGENT, {"i": {"agentId": agent_id, "to": "1.0.0"}})
     payload = back["data"]["upgradeAgent"]
     assert (payload["outcome"], payload["agent"]) == (None, None)
     assert [error["__typename"] for error in payload["errors"]] == ["NoMigrationPath"]
@@ -209,7 +203,7 @@ async def test_an_upgrade_is_planned_applied_and_read_back(stack: Stack) -> None
 async def test_an_upgrade_that_waits_its_turn(stack: Stack) -> None:
     await publish(stack, agent_file(stack), second_version(stack))
     agent_id = await created(stack, "k", version="1.0.0")
-    answer = await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "queue": True}})
+    answer = await stack.graphql(UPGRADE_AGENT, {"i": {"agentId": agent_id, "queue": True}})
     assert answer["data"]["upgradeAgent"]["outcome"] == "QUEUED"
 
     async def upgraded() -> bool:
@@ -222,7 +216,7 @@ async def test_an_upgrade_that_waits_its_turn(stack: Stack) -> None:
 async def test_upgrades_that_cannot_be(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for to, expected in (("9.9.9", ("NOT_FOUND", None)), ("newest", ("BAD_USER_INPUT", "VERSION"))):
-        assert refused(await stack.graphql(UPGRADE, {"i": {"agentId": agent_id, "to": to}})) == expected
+        assert refused(await stack.graphql(UPGRADE_AGENT, {"i": {"agentId": agent_id, "to": to}})) == expected
         assert refused(await stack.graphql(PLAN, {"id": agent_id, "to": to})) == expected
 
 
@@ -230,24 +224,24 @@ async def test_an_upgrade_under_a_key(stack: Stack) -> None:
     await publish(stack, agent_file(stack), second_version(stack))
     agent_id = await created(stack, "k", version="1.0.0")
     asked = {"agentId": agent_id, "to": "1.1.0", "idempotencyKey": "up"}
-    answers = await asyncio.gather(*(stack.graphql(UPGRADE, {"i": asked}) for _ in range(3)))
+    answers = await asyncio.gather(*(stack.graphql(UPGRADE_AGENT, {"i": asked}) for _ in range(3)))
     assert {one["data"]["upgradeAgent"]["outcome"] for one in answers} == {"APPLIED"}
-    other = await stack.graphql(UPGRADE, {"i": {**asked, "to": "1.0.0"}})
+    other = await stack.graphql(UPGRADE_AGENT, {"i": {**asked, "to": "1.0.0"}})
     assert refused(other) == ("CONFLICT", "KEY_REUSED")
 
 
 async def test_a_deleted_agent_is_gone(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     other_id = await stack.make_agent()
-    answer = await stack.graphql(DELETE, {"i": {"agentId": agent_id, "idempotencyKey": "d"}})
+    answer = await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id, "idempotencyKey": "d"}})
     assert answer["data"]["deleteAgent"] == {"deletedAgentId": agent_id, "errors": []}
     for key in ("d", "e"):
-        again = await stack.graphql(DELETE, {"i": {"agentId": agent_id, "idempotencyKey": key}})
+        again = await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id, "idempotencyKey": key}})
         assert refused(again) == ("NOT_FOUND", None)
-    for query in (UPDATE, UPGRADE):
+    for query in (UPDATE_AGENT, UPGRADE_AGENT):
         assert refused(
             await stack.graphql(
-                query, {"i": {"agentId": agent_id, "name": "x"} if query is UPDATE else {"agentId": agent_id}}
+                query, {"i": {"agentId": agent_id, "name": "x"} if query is UPDATE_AGENT else {"agentId": agent_id}}
             )
         ) == ("NOT_FOUND", None)
     ids = [node["id"] for node in (await listed(stack))["nodes"]]
@@ -257,7 +251,7 @@ async def test_a_deleted_agent_is_gone(stack: Stack) -> None:
 
 async def test_an_agent_deleted_twice_at_once(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    answers = await asyncio.gather(*(stack.graphql(DELETE, {"i": {"agentId": agent_id}}) for _ in range(3)))
+    answers = await asyncio.gather(*(stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id}}) for _ in range(3)))
     done = [answer["data"] is not None for answer in answers]
     assert done.count(True) >= 1
     for answer in answers:
@@ -265,7 +259,7 @@ async def test_an_agent_deleted_twice_at_once(stack: Stack) -> None:
             assert refused(answer) == ("NOT_FOUND", None)
     other_id = await stack.make_agent()
     stack.platform.state.calls.clear()
-    await stack.graphql(DELETE, {"i": {"agentId": other_id}})
+    await stack.graphql(DELETE_AGENT, {"i": {"agentId": other_id}})
     assert f"DELETE /agents/{other_id}" in stack.calls("ams")  # that a row was gone says nothing of the endpoint
 
 
@@ -276,7 +270,7 @@ async def test_an_ams_that_deletes_no_agents(stack: Stack, status: int) -> None:
     stack.platform.state.calls.clear()
     stack.platform.faults["ams"] = Fault(status=status, path=f"/agents/{agent_ids[0]}")
     for agent_id in agent_ids:
-        answer = await stack.graphql(DELETE, {"i": {"agentId": agent_id}})
+        answer = await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id}})
         assert answer["data"]["deleteAgent"]["deletedAgentId"] == agent_id
     stack.platform.faults.clear()
     assert [call for call in stack.calls("ams") if call.startswith("DELETE")] == [f"DELETE /agents/{agent_ids[0]}"]
@@ -284,7 +278,7 @@ async def test_an_ams_that_deletes_no_agents(stack: Stack, status: int) -> None:
         assert [call for call in stack.calls("letta") if call.startswith("DELETE")] == [
             f"DELETE /v1/agents/{agent_id}" for agent_id in agent_ids
         ]
-    again = await stack.graphql(DELETE, {"i": {"agentId": agent_ids[1]}})
+    again = await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_ids[1]}})
     assert refused(again) == ("NOT_FOUND", None)
     read = await stack.graphql("query($id: ID!) { agent(id: $id) { version name } }", {"id": agent_ids[0]})
     assert refused(read) == ("UPSTREAM_ERROR", "STATE_MISSING")
@@ -313,7 +307,7 @@ async def test_pages_stay_right_while_agents_come_and_go(stack: Stack) -> None:
     assert [edge["node"]["id"] for edge in first["edges"]] == ids[:2]
     assert (first["totalCount"], first["pageInfo"]["hasPreviousPage"]) == (5, False)
     newest = await created(stack, "newest")
-    await stack.graphql(DELETE, {"i": {"agentId": ids[1]}})  # the one that the cursor stands on
+    await stack.graphql(DELETE_AGENT, {"i": {"agentId": ids[1]}})  # the one that the cursor stands on
     second = await listed(stack, first=2, after=first["pageInfo"]["endCursor"], filter=mine)
     assert [edge["node"]["id"] for edge in second["edges"]] == ids[2:4]
     assert (second["pageInfo"]["hasNextPage"], second["pageInfo"]["hasPreviousPage"]) == (True, True)
@@ -361,7 +355,7 @@ async def test_agents_are_filtered_by_template_tag_and_name(stack: Stack) -> Non
     blue = await created(stack, "b", name="Day shift")
     await created(stack, "c", name="Night watch")
     for agent_id, tags in ((red, ["red", "night"]), (blue, ["night"])):
-        await stack.graphql(UPDATE, {"i": {"agentId": agent_id, "tags": tags}})
+        await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "tags": tags}})
     grace = await stack.make_agent(GRACE, "Night shift")
 
     async def found(**fields: Any) -> list[str]:
@@ -399,7 +393,7 @@ async def test_filters_that_cannot_be_right(
     stack: Stack, given: dict[str, str], expected: tuple[str, str | None]
 ) -> None:
     stack.platform.state.calls.clear()
-    answer = await stack.graphql(LIST, {"filter": given})
+    answer = await stack.graphql(AGENTS, {"filter": given})
     assert refused(answer) == expected
     assert answer["data"]["viewer"]["agents"] is None
     assert stack.calls("letta") == []
@@ -424,11 +418,11 @@ async def test_the_profile_in_all_its_shapes(stack: Stack) -> None:
             "owner": {"email": "ada@example.com"},
         }
         assert agent_id in [node["id"] for node in viewer["agents"]["nodes"]]
-        changed = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, "tags": [shape]}})
+        changed = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "tags": [shape]}})
         assert changed["data"]["updateAgent"]["agent"]["tags"] == [shape]
     nobody = "c0c0c0c0-3333-4333-8333-000000000003"
     answer = await stack.graphql(query, user=nobody)
-    expected = {"name": None, "createdAt": None, "defaultAgent": None, "agents": {"nodes": []}}
+    expected: dict[str, Any] = {"name": None, "createdAt": None, "defaultAgent": None, "agents": {"nodes": []}}
     assert answer == {"data": {"viewer": expected}}
     assert refused(await create(stack, "k", user=nobody, templateId="template:support-bot")) == ("NOT_FOUND", None)
 
@@ -444,7 +438,7 @@ async def test_another_model_is_called_the_way_ams_has_set(stack: Stack) -> None
         before = (await letta.get(path)).json()["llm_config"]
         marked = {**before, "model_endpoint": endpoint, "temperature": 0.25}
         (await letta.patch(path, json={"llm_config": marked})).raise_for_status()
-        answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, "model": other}})
+        answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "model": other}})
         assert answer["data"]["updateAgent"]["agent"]["model"] == {"name": other}
         after = (await letta.get(path)).json()
     assert after["model"] == before["handle"].replace(stack.chat_model, other)
@@ -465,9 +459,9 @@ async def test_another_model(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     models = (await stack.graphql("{ models(mode: CHAT) { name } }"))["data"]["models"]
     other = next(model["name"] for model in models if model["name"] != stack.chat_model)
-    answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, "model": other}})
+    answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "model": other}})
     assert answer["data"]["updateAgent"]["agent"]["model"] == {"name": other}
-    back = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, "model": stack.chat_model, "tags": ["a"]}})
+    back = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "model": stack.chat_model, "tags": ["a"]}})
     agent = back["data"]["updateAgent"]["agent"]
     assert (agent["model"], agent["tags"]) == ({"name": stack.chat_model}, ["a"])
     sent = await stack.graphql(

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_follow import FOLLOW
 from tests.support import things
+from tests.support.documents import FOLLOW
 from tests.support.stack import Stack, embedded_stack
 
 NUL = "a\0b"

@@ -159,7 +159,7 @@ NOT_JSON = {
 
 @pytest.mark.parametrize("kind", NOT_JSON)
 @pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
-async def test_what_is_not_json_is_told_with_its_place(stack: Stack, path: str, kind: str) -> None:
+async def test_a_json_error_is_reported_with_its_position(stack: Stack, path: str, kind: str) -> None:
     body, told = NOT_JSON[kind]
     answer = await stack.client.post(path, content=body, headers=JSON | stack.headers())
     error = answer.json()["errors"][0] if path == "/graphql" else answer.json()["error"]
@@ -170,7 +170,7 @@ async def test_what_is_not_json_is_told_with_its_place(stack: Stack, path: str, 
 
 @pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
 @pytest.mark.parametrize("body", [b"", b" \n"])
-async def test_an_empty_body_is_told_to_be_empty(stack: Stack, path: str, body: bytes) -> None:
+async def test_an_empty_body_is_reported(stack: Stack, path: str, body: bytes) -> None:
     answer = await stack.client.post(path, content=body, headers=JSON | stack.headers())
     assert answer.status_code == 400
     assert "The body is empty." in answer.text
@@ -191,7 +191,7 @@ async def test_a_socket_closes_with_the_place(stack: Stack, kind: str) -> None:
     assert told in closed.value.rcvd.reason
 
 
-async def test_variables_in_an_address_are_told_with_their_place(stack: Stack) -> None:
+async def test_errors_of_variables_in_an_address_are_reported_with_their_position(stack: Stack) -> None:
     address = "/graphql?query=%7B__typename%7D&variables=" + quote('{"x": "\\ud83d"}')
     answer = await stack.client.get(address, headers=stack.headers())
     assert answer.status_code == 400

@@ -14,16 +14,24 @@ import pytest
 
 from clients.bulkhead import SHARES
 from tests.conftest import REAL
-from tests.doors.test_conversations import CREATE
-from tests.doors.test_memory import INSERT, OWNED, SEARCH, WRITE
-from tests.doors.test_streams import FIELDS, STREAM, text_of
-from tests.doors.test_turns import RESPOND
-from tests.doors.test_usage import settled, these_days
+from tests.support.documents import (
+    AGENT_MEMORY,
+    CREATE_CONVERSATION,
+    INSERT_PASSAGE,
+    RESPOND,
+    SEARCH_MEMORY,
+    STREAM,
+    STREAM_FIELDS,
+    UPDATE_MEMORY_BLOCK,
+)
 from tests.support.doors import events
 from tests.support.stack import ADA, GRACE, Stack, any_stack, until
+from tests.support.streaming import text_of
+from tests.support.usage import settled, these_days
 
 MESSAGE = f"""subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{
-  {FIELDS} ... on StreamStarted {{ run {{ id }} }} ... on ApprovalRequested {{ edge {{ node {{ id }} }} }} }} }}"""
+  {STREAM_FIELDS} ... on StreamStarted {{ run {{ id }} }}
+  ... on ApprovalRequested {{ edge {{ node {{ id }} }} }} }} }}"""
 RUN = "query($i: ID!) { run(id: $i) { status } }"
 DAY = """query($a: ID!, $c: ID!, $from: Date!, $to: Date!) {
   agent(id: $a) {
@@ -85,7 +93,7 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     """An agent's day: a conversation, a question of leave, something kept in mind; and what all of it has cost."""
     agent_id, before = await circle.make_agent(), await circle.spent()
     await circle.require_approval(agent_id, "memory_insert")
-    started = await circle.graphql(CREATE, {"a": agent_id, "s": "The day"})
+    started = await circle.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "The day"})
     conversation_id = started["data"]["createConversation"]["conversationEdge"]["node"]["id"]
     there = {"conversationId": conversation_id}
     heard = await heard_in(circle, there, "tokens=50 delay=0")
@@ -97,11 +105,11 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     [followed] = (await circle.graphql(RESPOND, {"i": decided}))["data"]["respondToApproval"]["stream"].values()
     heard += [event async for event in events(circle, "event stream", STREAM, {"id": followed})]
     assert (heard[-1]["outcome"], heard[-1]["finishReason"]) == ("COMPLETED", "END_TURN")
-    kept = await circle.graphql(INSERT, {"a": agent_id, "t": "The day was long."})
+    kept = await circle.graphql(INSERT_PASSAGE, {"a": agent_id, "t": "The day was long."})
     assert kept["data"]["insertPassage"]["errors"] == []
-    owned = (await circle.graphql(OWNED, {"a": agent_id}))["data"]["agent"]
+    owned = (await circle.graphql(AGENT_MEMORY, {"a": agent_id}))["data"]["agent"]
     block_id = owned["memoryBlocks"][0]["id"]
-    await circle.graphql(WRITE, {"b": block_id, "v": "Likes long days."})
+    await circle.graphql(UPDATE_MEMORY_BLOCK, {"b": block_id, "v": "Likes long days."})
 
     calls = sum((await proxied(circle)).values())
     assert await proxied(circle) == {"200": calls}
@@ -136,10 +144,10 @@ async def test_what_is_kept_in_mind_and_searched_is_embedded_through_the_proxy()
     async with any_stack(letta_proxy_key=LETTA_KEY) as stack, stack.circle(letta_key=LETTA_KEY):
         await stack.own_key()
         agent_id, before = await stack.make_agent(), await stack.spent()
-        kept = await stack.graphql(INSERT, {"a": agent_id, "t": "The van comes on Tuesdays."})
+        kept = await stack.graphql(INSERT_PASSAGE, {"a": agent_id, "t": "The van comes on Tuesdays."})
         assert kept["data"]["insertPassage"]["errors"] == []
         assert await proxied(stack, "embeddings") == {"200": 1}
-        [hit] = (await stack.graphql(SEARCH, {"a": agent_id, "q": "van"}))["data"]["agent"]["searchMemory"]
+        [hit] = (await stack.graphql(SEARCH_MEMORY, {"a": agent_id, "q": "van"}))["data"]["agent"]["searchMemory"]
         assert hit["passage"]["text"] == "The van comes on Tuesdays."
         assert await proxied(stack, "embeddings") == {"200": 2}
 

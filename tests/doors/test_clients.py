@@ -11,10 +11,11 @@ from gql import Client, GraphQLRequest
 from gql.transport.exceptions import TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 
-from tests.doors.test_streams import COMPLETION, STREAM, completion, expected, text_of
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.doors import events
 from tests.support.node import run_node
 from tests.support.stack import GRACE, Stack, any_stack, embedded_stack
+from tests.support.streaming import completion, expected, text_of
 
 OVER_HTTP = ("graphql-sse", "urql", "apollo")
 

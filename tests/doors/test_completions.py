@@ -13,6 +13,7 @@ import pytest
 
 from app.embedded.litellm.keys import make_key
 from tests.support.doors import events
+from tests.support.images import DOT
 from tests.support.stack import ADA, GRACE, Stack, any_stack, until
 
 REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
@@ -31,8 +32,6 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-DOT = f"data:image/png;base64,{PIXEL}"
 
 
 def asked(stack: Stack, text: str = "hi [[tokens=3 delay=0]]", **more: Any) -> dict[str, Any]:

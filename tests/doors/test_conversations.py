@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
-from tests.doors.test_memory import code_of
-from tests.doors.test_streams import MESSAGE
-from tests.support.doors import events
+from tests.support.documents import CREATE_CONVERSATION, MESSAGE
+from tests.support.doors import code_of, events
 from tests.support.stack import ADA, GRACE, Stack
 
-CREATE = """mutation($a: ID!, $s: String, $k: String) {
-  createConversation(input: {agentId: $a, summary: $s, idempotencyKey: $k}) {
-    conversationEdge { cursor node { id } } conversation { id summary } errors { message } } }"""
 LIST = """query($a: ID!, $n: Int, $c: String, $s: String) { agent(id: $a) {
   conversations(first: $n, after: $c, search: $s) { nodes { id summary } pageInfo { hasNextPage endCursor } } } }"""
 UPDATE = """mutation($c: ID!, $s: String!) { updateConversation(input: {conversationId: $c, summary: $s}) {
@@ -30,12 +27,12 @@ SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id st
 
 
 async def made(stack: Stack, agent_id: str, summary: str | None = None, **who: str) -> str:
-    answer = await stack.graphql(CREATE, {"a": agent_id, "s": summary}, **who)
+    answer = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": summary}, **who)
     conversation_id: str = answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
     return conversation_id
 
 
-async def said(stack: Stack, target: dict, text: str) -> None:
+async def said(stack: Stack, target: dict[str, Any], text: str) -> None:
     given = {"to": target, "content": [{"text": text}], "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
     answer = await stack.graphql(SEND, {"i": given})
     assert answer["data"]["sendMessage"]["run"]["status"] == "COMPLETED"
@@ -120,23 +117,23 @@ async def test_a_conversation_is_started_once_under_a_key(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     given = {"a": agent_id, "s": "once", "k": str(uuid.uuid4())}
     stack.platform.state.calls.clear()
-    answers = await asyncio.gather(*(stack.graphql(CREATE, given) for _ in range(4)))
-    answers.append(await stack.graphql(CREATE, given))
+    answers = await asyncio.gather(*(stack.graphql(CREATE_CONVERSATION, given) for _ in range(4)))
+    answers.append(await stack.graphql(CREATE_CONVERSATION, given))
     payload = answers[0]["data"]["createConversation"]
     assert payload["conversation"] == {"id": payload["conversationEdge"]["node"]["id"], "summary": "once"}
     assert answers == [answers[0]] * 5
     assert len(posts(stack)) == (0 if stack.real else 1)
     for other in ({"s": "twice"}, {"a": await stack.make_agent()}):
-        extensions = (await stack.graphql(CREATE, given | other))["errors"][0]["extensions"]
+        extensions = (await stack.graphql(CREATE_CONVERSATION, given | other))["errors"][0]["extensions"]
         assert (extensions["code"], extensions["reason"]) == ("CONFLICT", "KEY_REUSED")
     assert await listed(stack, agent_id) == ["once"]
 
 
-async def test_somebody_elses_key_is_another(stack: Stack) -> None:
+async def test_the_same_key_of_another_user_is_another_key(stack: Stack) -> None:
     key = str(uuid.uuid4())
-    mine = await stack.graphql(CREATE, {"a": await stack.make_agent(), "k": key})
+    mine = await stack.graphql(CREATE_CONVERSATION, {"a": await stack.make_agent(), "k": key})
     graces = await stack.make_agent(GRACE)
-    hers = await stack.graphql(CREATE, {"a": graces, "k": key}, user=GRACE)
+    hers = await stack.graphql(CREATE_CONVERSATION, {"a": graces, "k": key}, user=GRACE)
     ids = [answer["data"]["createConversation"]["conversation"]["id"] for answer in (mine, hers)]
     assert len(set(ids)) == 2
     assert await listed(stack, graces, user=GRACE) == [None]
@@ -145,7 +142,7 @@ async def test_somebody_elses_key_is_another(stack: Stack) -> None:
 @pytest.mark.parametrize("key", ["", "k" * 201])
 async def test_a_key_that_is_none(stack: Stack, key: str) -> None:
     agent_id = await stack.make_agent()
-    extensions = (await stack.graphql(CREATE, {"a": agent_id, "k": key}))["errors"][0]["extensions"]
+    extensions = (await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": key}))["errors"][0]["extensions"]
     assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "KEY")
     assert await listed(stack, agent_id) == []
 
@@ -204,7 +201,7 @@ async def test_a_default_conversation_is_part_of_its_agent(stack: Stack) -> None
     assert stack.calls("letta") == []
 
 
-async def test_somebody_elses_conversation_is_not_changed(stack: Stack) -> None:
+async def test_a_conversation_of_another_user_is_not_changed(stack: Stack) -> None:
     graces = await stack.make_agent(GRACE)
     conversation_id = await made(stack, graces, "Grace's own", user=GRACE)
     await stack.make_agent()

@@ -7,17 +7,16 @@ import json
 import uuid
 from typing import Any
 
-from tests.doors.test_memory import PAGE as PASSAGES
-from tests.doors.test_memory import kept
 from tests.support import things
+from tests.support.documents import CREATE_CONVERSATION, PASSAGES
 from tests.support.stack import GRACE, Stack
+from tests.support.things import passages
 
 PAGE = """query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) {
   conversation(id: $id) { messages(first: $first, after: $after, last: $last, before: $before) {
     edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage }
   } }
 }"""
-CREATE = "mutation($a: ID!) { createConversation(input: {agentId: $a}) { conversation { id } } }"
 WHATEVER = "message-" + str(uuid.uuid4())
 
 
@@ -58,7 +57,7 @@ def told(answer: dict[str, Any]) -> list[tuple[str, Any]]:
 
 async def test_a_message_elsewhere_is_a_place_as_little_as_none_at_all(stack: Stack) -> None:
     agent_id, hers = await stack.make_agent(), await stack.make_agent(GRACE)
-    made = await things.done(stack, CREATE, {"a": agent_id})
+    made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
     default, other = f"conversation:{agent_id}", made["conversation"]["id"]
     await talked(stack, {"agentId": agent_id})
     [foreign, *_] = await letta_ids(stack, hers)
@@ -90,11 +89,11 @@ async def test_a_place_that_no_page_has_shown_is_one(stack: Stack) -> None:
         assert (after, before) == (every[number + 1], every[number])
 
 
-async def test_a_passage_of_somebody_else_is_a_place_as_little_as_none_at_all(stack: Stack) -> None:
+async def test_a_cursor_of_another_users_passage_is_refused_like_an_unknown_one(stack: Stack) -> None:
     agent_id, hers = await stack.make_agent(), await stack.make_agent(GRACE)
-    ids = await kept(stack, agent_id, "one", "two")
-    [foreign] = await kept(stack, hers, "hers", user=GRACE)
-    ids += await kept(stack, agent_id, "three")
+    ids = await passages(stack, agent_id, "one", "two")
+    [foreign] = await passages(stack, hers, "hers", user=GRACE)
+    ids += await passages(stack, agent_id, "three")
     stranger = "passage-" + foreign.rpartition(":")[2]
     for moment, expected in (("2999-01-01T00:00:00Z", ids[::-1]), ("2000-01-01T00:00:00Z", [])):
         for place in (f"passage-{uuid.uuid4()}", stranger):

@@ -78,7 +78,7 @@ async def test_every_node_is_read_again_by_its_id_alone(stack: Stack) -> None:
     assert [(one["__typename"], one["id"]) for one in answer["data"]["_entities"]] == [(kinds[one], one) for one in ids]
 
 
-async def test_what_is_somebody_elses_is_missing_and_the_rest_is_there(stack: Stack) -> None:
+async def test_entities_of_another_user_are_missing_and_the_others_are_returned(stack: Stack) -> None:
     whole = await stack.graphql(EVERYTHING, {"a": await furnished_agent(stack, GRACE)}, user=GRACE)
     mine = await stack.make_agent()
     shared = {"Model", "Template", "TemplateVersion", "Tool"}

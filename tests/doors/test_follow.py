@@ -1,105 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Any
 
-import httpx
 import pytest
 
-from tests.doors.test_streams import expected, text_of
+from tests.support.documents import FOLLOW_FIELDS
 from tests.support.doors import DOORS, Refused, events
+from tests.support.following import conversation, following, joined, say_past_the_gateway, send, turn
 from tests.support.stack import GRACE, Stack, until
+from tests.support.streaming import expected, text_of
 
-FIELDS = """ __typename cursor
-  ... on StreamStarted { stream { id } run { id } replayed resumable userMessageEdge { node { id text } } }
-  ... on TextDelta { messageId text }
-  ... on MessageAdded { edge { node { __typename id text } } }
-  ... on StreamEnded { outcome finishReason run { status } } """
-FOLLOW = f"subscription($id: ID!, $after: String) {{ conversation(id: $id, after: $after) {{ {FIELDS} }} }}"
-STREAM = f"subscription($id: ID!) {{ stream(id: $id) {{ {FIELDS} }} }}"
-SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { errors { message } run { id } stream { id } } }"""
-CREATE = """mutation($a: ID!) { createConversation(input: {agentId: $a}) { conversationEdge { node { id } } } }"""
+STREAM = f"subscription($id: ID!) {{ stream(id: $id) {{ {FOLLOW_FIELDS} }} }}"
 
 
 @pytest.fixture(params=DOORS)
 def door(request: pytest.FixtureRequest) -> str:
     """What holds for a followed conversation holds at every door."""
     return str(request.param)
-
-
-async def conversation(stack: Stack) -> tuple[str, str]:
-    """An agent and a conversation with it."""
-    agent_id = await stack.make_agent()
-    answer = await stack.graphql(CREATE, {"a": agent_id})
-    return agent_id, answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
-
-
-async def send(stack: Stack, conversation_id: str, directive: str, *, wait: int = 0) -> dict[str, Any]:
-    """Send a message as another tab does."""
-    to = {"conversationId": conversation_id}
-    content = [{"text": f"hi [[{directive}]]"}]
-    asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": wait}
-    payload: dict[str, Any] = (await stack.graphql(SEND, {"i": asked}))["data"]["sendMessage"]
-    assert payload["errors"] == []
-    return payload
-
-
-async def turn(follower: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events of the next turn."""
-    heard = []
-    async for event in follower:
-        heard.append(event)
-        if event["__typename"] in {"StreamEnded", "ReaderDetached"}:
-            break
-    return heard
-
-
-async def joined(
-    stack: Stack, follower: AsyncIterator[dict[str, Any]], conversation_id: str, directive: str = "tokens=1"
-) -> list[dict[str, Any]]:
-    """The events of the last turn that was begun until the follower, who says nothing of being there, heard one."""
-    first = asyncio.create_task(turn(follower))
-    while True:
-        sent = await send(stack, conversation_id, directive, wait=20)
-        if (await asyncio.wait({first}, timeout=0.5))[0]:
-            break
-    heard = await first
-    while heard[0]["stream"]["id"] != sent["stream"]["id"]:
-        heard = await turn(follower)
-    return heard
-
-
-@asynccontextmanager
-async def letta(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    """Letta itself, as somebody reaches it who does not come by the gateway."""
-    url, key = os.environ.get("LETTA_BASE_URL"), os.environ.get("LETTA_API_KEY")
-    if not stack.real:
-        url, key = stack.servers["letta"].url, stack.platform.options.letta_key
-    headers = {"authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=url or "", headers=headers, timeout=30, trust_env=False) as client:
-        yield client
-
-
-async def say_past_the_gateway(stack: Stack, conversation_id: str, directive: str, *, background: bool) -> None:
-    """Send a message to Letta itself, and read the answer to its end."""
-    body = {
-        "messages": [{"role": "user", "content": f"hi [[{directive}]]"}],
-        "streaming": True,
-        "stream_tokens": True,
-        "background": background,
-    }
-    async with letta(stack) as client:
-        (await client.post(f"/v1/conversations/{conversation_id}/messages", json=body)).raise_for_status()
-
-
-def following(
-    stack: Stack, door: str, conversation_id: str, after: str | None = None, **options: Any
-) -> aclosing[AsyncGenerator[dict[str, Any], None]]:
-    return aclosing(events(stack, door, FOLLOW, {"id": conversation_id, "after": after}, **options))
 
 
 async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack: Stack, door: str) -> None:
@@ -121,7 +38,7 @@ async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack:
             ]
 
 
-async def test_who_comes_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) -> None:
+async def test_a_follow_that_begins_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
     await send(stack, conversation_id, "tokens=100 delay=0.03")
     async with following(stack, "websocket", conversation_id) as early:
@@ -178,7 +95,7 @@ async def test_the_default_conversation_is_followed_too(stack: Stack) -> None:
     ("cursor", "reason"),
     [("nonsense", "CURSOR"), ("WyJzdHJlYW06bm93aGVyZSIsIjEiXQ", "CURSOR_EXPIRED"), ("WyJhIl0", "CURSOR")],
 )
-async def test_a_cursor_that_is_none_is_said_to_be_none(stack: Stack, cursor: str, reason: str, door: str) -> None:
+async def test_an_invalid_cursor_is_refused_with_its_reason(stack: Stack, cursor: str, reason: str, door: str) -> None:
     _, conversation_id = await conversation(stack)
     with pytest.raises(Refused) as refused:
         async with following(stack, door, conversation_id, cursor) as follower:
@@ -186,7 +103,7 @@ async def test_a_cursor_that_is_none_is_said_to_be_none(stack: Stack, cursor: st
     assert (refused.value.code, refused.value.extensions["reason"]) == ("BAD_USER_INPUT", reason)
 
 
-async def test_a_cursor_of_another_conversation_is_not_one_of_this(stack: Stack) -> None:
+async def test_a_cursor_of_another_conversation_is_refused(stack: Stack) -> None:
     agent_id, conversation_id = await conversation(stack)
     async with following(stack, "websocket", conversation_id) as follower:
         heard = await joined(stack, follower, conversation_id)
@@ -196,7 +113,7 @@ async def test_a_cursor_of_another_conversation_is_not_one_of_this(stack: Stack)
     assert refused.value.extensions["reason"] == "CURSOR"
 
 
-async def test_somebody_elses_conversation_does_not_exist(stack: Stack, door: str) -> None:
+async def test_a_conversation_of_another_user_is_not_found(stack: Stack, door: str) -> None:
     _, conversation_id = await conversation(stack)
     with pytest.raises(Refused) as refused:
         async with following(stack, door, conversation_id, user=GRACE) as follower:
@@ -204,7 +121,7 @@ async def test_somebody_elses_conversation_does_not_exist(stack: Stack, door: st
     assert refused.value.code == "NOT_FOUND"
 
 
-async def test_a_follower_who_leaves_takes_no_turn_with_him(stack: Stack) -> None:
+async def test_a_follow_that_ends_cancels_no_turn(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
     sent = await send(stack, conversation_id, "tokens=60 delay=0.05")
     async with following(stack, "websocket", conversation_id) as follower:

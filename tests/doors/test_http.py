@@ -82,7 +82,7 @@ async def test_a_refused_document_is_refused_anew_each_time(stack: Stack) -> Non
     assert kept == []
 
 
-async def test_a_number_that_is_too_long_is_told_in_our_words(stack: Stack) -> None:
+async def test_a_number_that_is_too_long_has_an_error_of_the_gateway(stack: Stack) -> None:
     answer = await stack.graphql("{ viewer { agents(first: " + "9" * 5000 + ") { nodes { id } } } }")
     message = answer["errors"][0]["message"]
     assert "set_int_max_str_digits" not in message

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_completions import DOT, PIXEL
 from tests.support.doors import DOORS, events
+from tests.support.images import DOT, PIXEL
 from tests.support.stack import Stack
 
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {

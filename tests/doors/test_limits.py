@@ -12,10 +12,12 @@ import pytest
 
 from app.rest.table import TABLE, Row
 from clients.origin import Origin
-from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
 from tests.support import things
+from tests.support.documents import COMPLETION, MESSAGE
 from tests.support.doors import DOORS, Refused, events, refusal
+from tests.support.openai import sdk_client
 from tests.support.stack import ADA, GRACE, Stack, any_stack, opened_socket
+from tests.support.streaming import completion, expected, text_of
 
 EMAIL = "{ viewer { email } }"
 LIMITS = "{ viewer { rateLimits { kind limit windowSeconds remaining resetsAt } } }"
@@ -157,7 +159,7 @@ async def test_a_header_asks_for_less_than_a_minute_and_the_body_has_the_true_wa
         assert '"retryAfterSeconds":' in stream.text
 
 
-async def test_whoever_subscribes_twice_at_once_under_a_key_has_started_one_thing() -> None:
+async def test_two_subscriptions_at_once_under_a_key_start_one_stream() -> None:
     async with any_stack(rate_limit_llm=10) as stack:
         asked = {"i": completion(stack, "tokens=5 delay=0"), "k": "one"}
 
@@ -184,7 +186,7 @@ async def test_every_way_to_put_a_model_to_work_counts() -> None:
         message = {"to": {"agentId": agent}, "content": [{"text": "hi"}]}
         first = await ask(stack, START, i=completion(stack, "tokens=1") | {"idempotencyKey": "one"})
         assert first.json()["data"]["startCompletion"]["errors"] == []
-        ways = [
+        ways: list[tuple[str, dict[str, Any]]] = [
             (START, {"i": completion(stack, "tokens=1") | {"idempotencyKey": "two"}}),
             (COMPLETE, {"i": completion(stack, "tokens=1") | {"idempotencyKey": "two"}}),
             (EMBED, {"i": {"model": "text-embedding-3-small", "inputs": ["hi"]}}),
@@ -207,42 +209,42 @@ async def test_every_way_to_put_a_model_to_work_counts() -> None:
         assert (await stack.client.get("/v1/models", headers=stack.headers())).status_code == 200
 
 
-async def test_an_openai_sdk_is_told_in_its_own_terms() -> None:
-    async with any_stack(rate_limit_llm=2) as stack:
-        key = stack.token()
-        http = httpx.AsyncClient(trust_env=False, timeout=30)
-        async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0, http_client=http) as sdk:
-            whole = await sdk.chat.completions.with_raw_response.create(**spoken(stack))
-            assert (whole.headers["x-ratelimit-remaining"], whole.headers["x-ratelimit-resource"]) == ("1", "llm")
-            assert whole.parse().choices
-            stream = await sdk.chat.completions.with_raw_response.create(**spoken(stack, stream=True))
-            assert stream.headers["x-ratelimit-remaining"] == "0"
-            assert [chunk async for chunk in stream.parse()]
-            for streamed in (False, True):
-                with pytest.raises(openai.RateLimitError) as refused:
-                    await sdk.chat.completions.create(**spoken(stack, stream=streamed))
-                error = refused.value
-                assert (error.code, error.type) == ("rate_limit_exceeded", "rate_limit_error")
-                assert int(error.response.headers["retry-after"]) >= 1
-                assert "x-should-retry" not in error.response.headers
-            models = await sdk.models.with_raw_response.list()
-            assert models.headers["x-ratelimit-resource"] == "general"
+async def test_an_openai_sdk_gets_rate_limit_errors_and_headers() -> None:
+    async with (
+        any_stack(rate_limit_llm=2) as stack,
+        sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk,
+    ):
+        whole = await sdk.chat.completions.with_raw_response.create(**spoken(stack))
+        assert (whole.headers["x-ratelimit-remaining"], whole.headers["x-ratelimit-resource"]) == ("1", "llm")
+        assert whole.parse().choices
+        stream = await sdk.chat.completions.with_raw_response.create(**spoken(stack, stream=True))
+        assert stream.headers["x-ratelimit-remaining"] == "0"
+        assert [chunk async for chunk in stream.parse()]
+        for streamed in (False, True):
+            with pytest.raises(openai.RateLimitError) as refused:
+                await sdk.chat.completions.create(**spoken(stack, stream=streamed))
+            error = refused.value
+            assert (error.code, error.type) == ("rate_limit_exceeded", "rate_limit_error")
+            assert int(error.response.headers["retry-after"]) >= 1
+            assert "x-should-retry" not in error.response.headers
+        models = await sdk.models.with_raw_response.list()
+        assert models.headers["x-ratelimit-resource"] == "general"
 
 
-async def test_an_openai_sdk_waits_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_openai_sdk_waits_for_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    async with any_stack(rate_limit_llm=1) as stack:
-        http = httpx.AsyncClient(trust_env=False, timeout=30)
-        given = {"api_key": stack.token(), "max_retries": 1, "http_client": http}
-        async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", **given) as sdk:
+    async with (
+        any_stack(rate_limit_llm=1) as stack,
+        sdk_client(f"{stack.url}/v1", stack.token(), max_retries=1) as sdk,
+    ):
+        await sdk.chat.completions.create(**spoken(stack))
+        monkeypatch.setattr("anyio.sleep", sleep)
+        with pytest.raises(openai.RateLimitError) as refused:
             await sdk.chat.completions.create(**spoken(stack))
-            monkeypatch.setattr("anyio.sleep", sleep)
-            with pytest.raises(openai.RateLimitError) as refused:
-                await sdk.chat.completions.create(**spoken(stack))
     [seconds] = waited
     assert 0 <= seconds - int(refused.value.response.headers["retry-after"]) <= 1
 
@@ -297,7 +299,7 @@ async def test_a_turn_that_comes_back_through_the_proxy_is_one_start() -> None:
         assert (await standings(stack))["PROXY"]["remaining"] < 3000
 
 
-async def test_introspection_by_nobody_counts_for_nobody() -> None:
+async def test_introspection_without_a_token_counts_for_no_user() -> None:
     async with any_stack(rate_limit_general=1) as stack:
         for _ in range(3):
             answer = await stack.client.post("/graphql", json={"query": "{ __typename }"})

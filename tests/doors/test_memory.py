@@ -6,43 +6,21 @@ import uuid
 
 import pytest
 
-from tests.support.stack import ADA, GRACE, Stack
+from tests.support.documents import AGENT_MEMORY, INSERT_PASSAGE, PASSAGES, SEARCH_MEMORY, UPDATE_MEMORY_BLOCK
+from tests.support.doors import code_of
+from tests.support.stack import GRACE, Stack
+from tests.support.things import passages
 
-INSERT = """mutation($a: ID!, $t: String!, $g: [String!], $k: String) {
-  insertPassage(input: {agentId: $a, text: $t, tags: $g, idempotencyKey: $k}) { errors { message }
-    passageEdges { cursor node { id text tags createdAt } } } }"""
 DELETE = """mutation($p: ID!) { deletePassage(input: {passageId: $p}) { deletedPassageId errors { message } } }"""
-PAGE = """query($a: ID!, $n: Int, $c: String) { agent(id: $a) { passages(first: $n, after: $c) {
-  edges { cursor node { id text } } pageInfo { hasNextPage hasPreviousPage endCursor } } } }"""
-SEARCH = """query($a: ID!, $q: String!, $n: Int) { agent(id: $a) { searchMemory(query: $q, limit: $n) {
-  score passage { id text tags createdAt } } } }"""
 NODE = """query($id: ID!) { node(id: $id) { id ... on Passage { text } ... on MemoryBlock { value }
   ... on Tool { name } } }"""
-WRITE = """mutation($b: ID!, $v: String!) { updateMemoryBlock(input: {blockId: $b, value: $v}) {
-  memoryBlock { id value } errors { message } } }"""
-OWNED = """query($a: ID!) { agent(id: $a) { memoryBlocks { id value } tools { id name } } }"""
-
-
-def code_of(answer: dict) -> str:
-    [error] = answer["errors"]
-    return error["extensions"]["code"]
-
-
-async def kept(stack: Stack, agent_id: str, *texts: str, user: str = ADA) -> list[str]:
-    """The ids of passages made of some texts, in their order."""
-    ids = []
-    for text in texts:
-        answer = (await stack.graphql(INSERT, {"a": agent_id, "t": text}, user=user))["data"]["insertPassage"]
-        assert answer["errors"] == []
-        ids.append(answer["passageEdges"][0]["node"]["id"])
-    return ids
 
 
 async def paged(stack: Stack, agent_id: str, size: int) -> list[str]:
     """The ids of all passages, read page by page."""
     seen, cursor = [], None
     while True:
-        answer = await stack.graphql(PAGE, {"a": agent_id, "n": size, "c": cursor})
+        answer = await stack.graphql(PASSAGES, {"a": agent_id, "n": size, "c": cursor})
         page = answer["data"]["agent"]["passages"]
         assert page["pageInfo"]["hasPreviousPage"] is (cursor is not None)
         seen += [edge["node"]["id"] for edge in page["edges"]]
@@ -54,7 +32,7 @@ async def paged(stack: Stack, agent_id: str, size: int) -> list[str]:
 async def test_a_text_is_kept_and_read_again_by_its_id(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     given = {"a": agent_id, "t": "The van leaves on Tuesdays.", "g": ["parcels", "days"]}
-    answer = (await stack.graphql(INSERT, given))["data"]["insertPassage"]
+    answer = (await stack.graphql(INSERT_PASSAGE, given))["data"]["insertPassage"]
     [edge] = answer["passageEdges"]
     node = edge["node"]
     assert node["id"].startswith(f"passage:{agent_id}:")
@@ -62,7 +40,7 @@ async def test_a_text_is_kept_and_read_again_by_its_id(stack: Stack) -> None:
     assert node["createdAt"]
     read = await stack.graphql(NODE, {"id": node["id"]})
     assert read == {"data": {"node": {"id": node["id"], "text": "The van leaves on Tuesdays."}}}
-    after = await stack.graphql(PAGE, {"a": agent_id, "c": edge["cursor"]})
+    after = await stack.graphql(PASSAGES, {"a": agent_id, "c": edge["cursor"]})
     assert after["data"]["agent"]["passages"]["edges"] == []
 
 
@@ -70,51 +48,51 @@ async def test_a_text_is_kept_once_under_a_key(stack: Stack) -> None:
     agent_id, graces = await stack.make_agent(), await stack.make_agent(GRACE)
     given = {"a": agent_id, "t": "once", "g": ["b", "a"], "k": str(uuid.uuid4())}
     stack.platform.state.calls.clear()
-    first, again = [await stack.graphql(INSERT, given) for _ in range(2)]
+    first, again = [await stack.graphql(INSERT_PASSAGE, given) for _ in range(2)]
     assert first["data"]["insertPassage"]["errors"] == []
     assert again == first
     assert len([call for call in stack.calls("letta") if call.startswith("POST")]) == (0 if stack.real else 1)
     for other in ({"t": "twice"}, {"g": ["a", "b"]}):
-        error = (await stack.graphql(INSERT, given | other))["errors"][0]["extensions"]
+        error = (await stack.graphql(INSERT_PASSAGE, given | other))["errors"][0]["extensions"]
         assert (error["code"], error["reason"]) == ("CONFLICT", "KEY_REUSED")
     assert await paged(stack, agent_id, 5) == [first["data"]["insertPassage"]["passageEdges"][0]["node"]["id"]]
-    assert code_of(await stack.graphql(INSERT, given, user=GRACE)) == "NOT_FOUND"
-    await stack.graphql(INSERT, given | {"a": graces}, user=GRACE)
-    hers = (await stack.graphql(PAGE, {"a": graces}, user=GRACE))["data"]["agent"]["passages"]["edges"]
+    assert code_of(await stack.graphql(INSERT_PASSAGE, given, user=GRACE)) == "NOT_FOUND"
+    await stack.graphql(INSERT_PASSAGE, given | {"a": graces}, user=GRACE)
+    hers = (await stack.graphql(PASSAGES, {"a": graces}, user=GRACE))["data"]["agent"]["passages"]["edges"]
     assert [edge["node"]["text"] for edge in hers] == ["once"]
 
 
 async def test_passages_page_newest_first_and_each_is_a_node(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    expected = (await kept(stack, agent_id, *(f"note {number}" for number in range(5))))[::-1]
+    expected = (await passages(stack, agent_id, *(f"note {number}" for number in range(5))))[::-1]
     for size in (1, 2, 3, 5):
         assert await paged(stack, agent_id, size) == expected
     for node_id in expected:
         assert (await stack.graphql(NODE, {"id": node_id}))["data"]["node"]["id"] == node_id
-    none = await stack.graphql(PAGE, {"a": agent_id, "n": 0})
+    none = await stack.graphql(PASSAGES, {"a": agent_id, "n": 0})
     assert none["data"]["agent"]["passages"]["edges"] == []
 
 
 async def test_a_list_goes_on_after_a_passage_that_is_gone(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    ids = (await kept(stack, agent_id, *(f"note {number}" for number in range(5))))[::-1]
-    first = (await stack.graphql(PAGE, {"a": agent_id, "n": 2}))["data"]["agent"]["passages"]
-    await kept(stack, agent_id, "newer than the page")
+    ids = (await passages(stack, agent_id, *(f"note {number}" for number in range(5))))[::-1]
+    first = (await stack.graphql(PASSAGES, {"a": agent_id, "n": 2}))["data"]["agent"]["passages"]
+    await passages(stack, agent_id, "newer than the page")
     for gone in (ids[1], ids[0], ids[2]):
         assert (await stack.graphql(DELETE, {"p": gone}))["data"]["deletePassage"]["deletedPassageId"] == gone
-        after = await stack.graphql(PAGE, {"a": agent_id, "n": 9, "c": first["pageInfo"]["endCursor"]})
+        after = await stack.graphql(PASSAGES, {"a": agent_id, "n": 9, "c": first["pageInfo"]["endCursor"]})
         left = [edge["node"]["id"] for edge in after["data"]["agent"]["passages"]["edges"]]
         assert left == [one for one in ids[2:] if one != gone]
-    last = (await stack.graphql(PAGE, {"a": agent_id}))["data"]["agent"]["passages"]["pageInfo"]["endCursor"]
+    last = (await stack.graphql(PASSAGES, {"a": agent_id}))["data"]["agent"]["passages"]["pageInfo"]["endCursor"]
     for gone in (ids[4], ids[3]):
         await stack.graphql(DELETE, {"p": gone})
-        end = await stack.graphql(PAGE, {"a": agent_id, "c": last})
+        end = await stack.graphql(PASSAGES, {"a": agent_id, "c": last})
         assert end["data"]["agent"]["passages"]["edges"] == []
 
 
 async def test_a_passage_is_forgotten_once(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    [passage_id] = await kept(stack, agent_id, "soon gone")
+    [passage_id] = await passages(stack, agent_id, "soon gone")
     answer = await stack.graphql(DELETE, {"p": passage_id})
     assert answer == {"data": {"deletePassage": {"deletedPassageId": passage_id, "errors": []}}}
     assert code_of(await stack.graphql(DELETE, {"p": passage_id})) == "NOT_FOUND"
@@ -125,19 +103,19 @@ async def test_a_passage_is_forgotten_once(stack: Stack) -> None:
 async def test_memory_is_searched_within_the_agent_alone(stack: Stack) -> None:
     agent_id, other, graces = await stack.make_agent(), await stack.make_agent(), await stack.make_agent(GRACE)
     empty = await stack.make_agent()
-    mine = await kept(stack, agent_id, "parcels and vans", "vans", "quite another thing")
-    await kept(stack, other, "vans, but of another agent")
-    await stack.graphql(INSERT, {"a": graces, "t": "vans of Grace"}, user=GRACE)
-    hits = (await stack.graphql(SEARCH, {"a": agent_id, "q": "vans"}))["data"]["agent"]["searchMemory"]
+    mine = await passages(stack, agent_id, "parcels and vans", "vans", "quite another thing")
+    await passages(stack, other, "vans, but of another agent")
+    await stack.graphql(INSERT_PASSAGE, {"a": graces, "t": "vans of Grace"}, user=GRACE)
+    hits = (await stack.graphql(SEARCH_MEMORY, {"a": agent_id, "q": "vans"}))["data"]["agent"]["searchMemory"]
     assert {hit["passage"]["id"] for hit in hits} == set(mine)
     assert all(hit["score"] is None and hit["passage"]["createdAt"] for hit in hits)
     if not stack.real:  # the rig's vectors mean nothing
         assert hits[-1]["passage"]["text"] == "quite another thing"
-    few = await stack.graphql(SEARCH, {"a": agent_id, "q": "vans", "n": 2})
+    few = await stack.graphql(SEARCH_MEMORY, {"a": agent_id, "q": "vans", "n": 2})
     assert [hit["passage"]["id"] for hit in few["data"]["agent"]["searchMemory"]] == [
         hit["passage"]["id"] for hit in hits[:2]
     ]
-    assert (await stack.graphql(SEARCH, {"a": empty, "q": "vans"}))["data"]["agent"]["searchMemory"] == []
+    assert (await stack.graphql(SEARCH_MEMORY, {"a": empty, "q": "vans"}))["data"]["agent"]["searchMemory"] == []
 
 
 @pytest.mark.parametrize(
@@ -145,7 +123,7 @@ async def test_memory_is_searched_within_the_agent_alone(stack: Stack) -> None:
     [(" ", 5, "EMPTY"), ("x" * 2001, 5, "TOO_LONG"), ("x", 0, "PAGING"), ("x", 101, "PAGING")],
 )
 async def test_a_search_that_cannot_be_right(stack: Stack, query: str, limit: int, reason: str) -> None:
-    answer = await stack.graphql(SEARCH, {"a": await stack.make_agent(), "q": query, "n": limit})
+    answer = await stack.graphql(SEARCH_MEMORY, {"a": await stack.make_agent(), "q": query, "n": limit})
     assert answer["data"]["agent"]["searchMemory"] is None
     assert (code_of(answer), answer["errors"][0]["extensions"]["reason"]) == ("BAD_USER_INPUT", reason)
 
@@ -153,28 +131,28 @@ async def test_a_search_that_cannot_be_right(stack: Stack, query: str, limit: in
 @pytest.mark.parametrize(("text", "reason"), [("", "EMPTY"), ("\n ", "EMPTY"), ("x" * 200_001, "TOO_LONG")])
 async def test_a_text_that_cannot_be_kept(stack: Stack, text: str, reason: str) -> None:
     agent_id = await stack.make_agent()
-    answer = await stack.graphql(INSERT, {"a": agent_id, "t": text})
+    answer = await stack.graphql(INSERT_PASSAGE, {"a": agent_id, "t": text})
     assert (code_of(answer), answer["errors"][0]["extensions"]["reason"]) == ("BAD_USER_INPUT", reason)
     assert await paged(stack, agent_id, 5) == []
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "WyJ4Il0", "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsICIuLi9hZ2VudHMiXQ"])
 async def test_a_cursor_of_another_list(stack: Stack, cursor: str) -> None:
-    answer = await stack.graphql(PAGE, {"a": await stack.make_agent(), "c": cursor})
+    answer = await stack.graphql(PASSAGES, {"a": await stack.make_agent(), "c": cursor})
     assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
 
 
-async def test_somebody_elses_passages_do_not_exist(stack: Stack) -> None:
+async def test_passages_of_another_user_are_not_found(stack: Stack) -> None:
     graces, mine = await stack.make_agent(GRACE), await stack.make_agent()
-    made = await stack.graphql(INSERT, {"a": graces, "t": "Grace's own"}, user=GRACE)
+    made = await stack.graphql(INSERT_PASSAGE, {"a": graces, "t": "Grace's own"}, user=GRACE)
     passage_id = made["data"]["insertPassage"]["passageEdges"][0]["node"]["id"]
     stack.platform.state.calls.clear()
     for query, given in (
-        (INSERT, {"a": graces, "t": "slipped in"}),
+        (INSERT_PASSAGE, {"a": graces, "t": "slipped in"}),
         (DELETE, {"p": passage_id}),
         (NODE, {"id": passage_id}),
-        (PAGE, {"a": graces}),
-        (SEARCH, {"a": graces, "q": "own"}),
+        (PASSAGES, {"a": graces}),
+        (SEARCH_MEMORY, {"a": graces, "q": "own"}),
     ):
         assert code_of(await stack.graphql(query, given)) == "NOT_FOUND"
     assert stack.calls("letta") == []
@@ -200,14 +178,14 @@ async def test_an_id_that_is_none(stack: Stack, kind: str) -> None:
 
 async def test_a_block_that_is_shared_is_read_by_each_and_written_by_none(stack: Stack) -> None:
     mine, graces = await stack.make_agent(), await stack.make_agent(GRACE)
-    block = (await stack.graphql(OWNED, {"a": mine}))["data"]["agent"]["memoryBlocks"][0]
+    block = (await stack.graphql(AGENT_MEMORY, {"a": mine}))["data"]["agent"]["memoryBlocks"][0]
     assert code_of(await stack.graphql(NODE, {"id": block["id"]}, user=GRACE)) == "NOT_FOUND"
-    assert code_of(await stack.graphql(WRITE, {"b": block["id"], "v": "hers"}, user=GRACE)) == "NOT_FOUND"
-    written = (await stack.graphql(WRITE, {"b": block["id"], "v": "mine"}))["data"]["updateMemoryBlock"]
+    assert code_of(await stack.graphql(UPDATE_MEMORY_BLOCK, {"b": block["id"], "v": "hers"}, user=GRACE)) == "NOT_FOUND"
+    written = (await stack.graphql(UPDATE_MEMORY_BLOCK, {"b": block["id"], "v": "mine"}))["data"]["updateMemoryBlock"]
     assert written == {"memoryBlock": {"id": block["id"], "value": "mine"}, "errors": []}
     async with stack.letta() as letta:
         attach = f"/v1/agents/{graces}/core-memory/blocks/attach/{block['id']}"
-        blocks = (await stack.graphql(OWNED, {"a": graces}, user=GRACE))["data"]["agent"]["memoryBlocks"]
+        blocks = (await stack.graphql(AGENT_MEMORY, {"a": graces}, user=GRACE))["data"]["agent"]["memoryBlocks"]
         for one in blocks:  # an agent has one block of a label
             path = f"/v1/agents/{graces}/core-memory/blocks/detach/{one['id']}"
             (await letta.patch(path)).raise_for_status()
@@ -216,12 +194,12 @@ async def test_a_block_that_is_shared_is_read_by_each_and_written_by_none(stack:
         stack.platform.state.calls.clear()
         read = await stack.graphql(NODE, {"id": block["id"]}, **reader)
         assert read["data"]["node"] == {"id": block["id"], "value": "mine"}
-        refused = await stack.graphql(WRITE, {"b": block["id"], "v": "nobody's"}, **reader)
+        refused = await stack.graphql(UPDATE_MEMORY_BLOCK, {"b": block["id"], "v": "nobody's"}, **reader)
         assert code_of(refused) == "NOT_FOUND"
         assert {call.split()[0] for call in stack.calls("letta")} <= {"GET"}
 
 
-async def test_a_tool_is_read_by_who_has_an_agent_with_it(stack: Stack) -> None:
+async def test_a_tool_is_read_by_the_owner_of_an_agent_with_it(stack: Stack) -> None:
     graces = await stack.make_agent(GRACE)
     await stack.make_agent()
     async with stack.letta() as letta:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import openai
 import pytest
@@ -16,7 +17,7 @@ async def sdk(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-def asking(stack: Stack, directive: str) -> dict:
+def asking(stack: Stack, directive: str) -> dict[str, Any]:
     return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}]}
 
 

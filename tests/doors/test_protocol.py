@@ -8,9 +8,10 @@ import json
 import httpx
 import pytest
 
-from tests.doors.test_streams import COMPLETION, STREAM, completion, expected
 from tests.support import things
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.stack import Stack
+from tests.support.streaming import completion, expected
 
 ORIGIN = "http://localhost:5173"
 

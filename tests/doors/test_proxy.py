@@ -11,9 +11,10 @@ import openai
 import pytest
 
 from app.embedded.litellm.keys import make_key
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from app.rest.table import TABLE
 from clients.origin import Origin
+from tests.support.openai import EMBEDDING, asking, sdk_client
 from tests.support.stack import Stack, any_stack, until
 
 REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
@@ -22,25 +23,12 @@ LETTA_KEY = "letta-" + "k" * 32
 
 @pytest.fixture
 async def sdk(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=stack.proxy(), api_key=stack.agent_secret(), max_retries=0, http_client=_client()
-    ) as client:
+    async with sdk_client(stack.proxy(), stack.agent_secret(), max_retries=0) as client:
         yield client
-
-
-def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, timeout=30)
 
 
 def bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
-
-
-def asking(stack: Stack, directive: str, **more: Any) -> dict[str, Any]:
-    return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}], **more}
-
-
-EMBEDDING = {"model": "text-embedding-3-small", "input": "hi"}
 
 
 async def post(stack: Stack, path: str, secret: str, body: dict[str, Any], user: str = ADA) -> httpx.Response:
@@ -63,9 +51,7 @@ async def test_an_sdk_with_the_agents_secret(stack: Stack, sdk: openai.AsyncOpen
 
 
 async def test_embeddings_for_an_sdk_with_the_users_token(stack: Stack) -> None:
-    async with openai.AsyncOpenAI(
-        base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0, http_client=_client()
-    ) as sdk:
+    async with sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk:
         made = await sdk.embeddings.create(model="text-embedding-3-small", input="hi", encoding_format="float")
         assert len(made.data[0].embedding) == 1536
         with pytest.raises(openai.NotFoundError) as caught:
@@ -141,7 +127,7 @@ def strangers(stack: Stack) -> list[tuple[str, str]]:
     ]
 
 
-async def test_whoever_does_not_belong_there_is_told_one_thing(stack: Stack) -> None:
+async def test_all_wrong_secrets_get_the_same_error(stack: Stack) -> None:
     for path, body in (("/chat/completions", asking(stack, "tokens=1")), ("/embeddings", EMBEDDING), ("", EMBEDDING)):
         answers = [await post(stack, path, secret, body, user) for user, secret in strangers(stack)]
         assert {answer.status_code for answer in answers} == {401}
@@ -151,11 +137,11 @@ async def test_whoever_does_not_belong_there_is_told_one_thing(stack: Stack) -> 
     assert stack.calls("litellm") == []
     assert set(stack.calls("ams")) <= {"GET /me"}
     with pytest.raises(openai.AuthenticationError):
-        async with openai.AsyncOpenAI(base_url=stack.proxy(), api_key="sk-any", http_client=_client()) as sdk:
+        async with sdk_client(stack.proxy(), "sk-any") as sdk:
             await sdk.chat.completions.create(**asking(stack, "tokens=1"))
 
 
-async def test_any_key_of_openais_shape_is_nobodys(stack: Stack) -> None:
+async def test_a_key_of_openais_form_is_no_users(stack: Stack) -> None:
     users = stack.platform.state.users.values()
     keys = ["sk-", "sk-1234", "sk-proj-" + "a" * 48, *(user.litellm_key for user in users if user.litellm_key)]
     for key in keys:
@@ -180,7 +166,7 @@ async def test_a_secret_opens_nothing_else() -> None:
                 assert (await stack.client.post(path, json=body, headers=headers)).status_code == 401
 
 
-async def test_lettas_own_key_opens_the_proxy_of_whoever_ams_knows() -> None:
+async def test_lettas_own_key_opens_the_proxy_of_every_user_of_ams() -> None:
     async with any_stack(letta_proxy_key=LETTA_KEY) as stack:
         for user in (ADA, GRACE):
             assert (await post(stack, "/embeddings", LETTA_KEY, EMBEDDING, user)).status_code == 200
@@ -236,7 +222,7 @@ async def test_addresses_and_methods(stack: Stack) -> None:
     assert unknown.status_code == 404
 
 
-async def test_what_litellm_refuses(stack: Stack) -> None:
+async def test_refusals_of_litellm_keep_their_meaning(stack: Stack) -> None:
     for path, body in (("/embeddings", EMBEDDING), ("/chat/completions", asking(stack, "tokens=1"))):
         answer = await post(stack, path, stack.agent_secret(), {**body, "model": "nope"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
@@ -285,7 +271,7 @@ async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
     assert events[-1].startswith('data: {"error"')
 
 
-async def test_what_agents_are_told_is_no_stream_of_the_users(stack: Stack) -> None:
+async def test_completions_of_agents_are_not_in_the_users_streams(stack: Stack) -> None:
     body = asking(stack, "tokens=400 delay=0.05", stream=True)
     async with stack.client.stream(
         "POST", f"{stack.proxy()}/chat/completions", json=body, headers=bearer(stack.agent_secret())

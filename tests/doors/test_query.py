@@ -3,11 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support import things
+from tests.support.documents import CREATE_CONVERSATION, DASHBOARD
 from tests.support.stack import GRACE, Stack
-
-DASHBOARD = """{ viewer { email agents(first: 10) { nodes { name template { name } modelName model { name }
-  memoryBlocks { label value } conversations(first: 3) { nodes { summary
-  messages(last: 5) { nodes { __typename createdAt } } } } } } } }"""
 
 
 async def test_one_query_across_agents_conversations_and_models(stack: Stack) -> None:
@@ -30,7 +27,7 @@ async def test_one_query_across_agents_conversations_and_models(stack: Stack) ->
     assert agent["conversations"]["nodes"][0]["summary"] == "hello"
 
 
-async def test_somebody_elses_agent_does_not_exist(stack: Stack) -> None:
+async def test_an_agent_of_another_user_is_not_found(stack: Stack) -> None:
     agent_id = await stack.make_agent(GRACE)
     stack.platform.state.calls.clear()
     for field in ("agent", "node"):
@@ -50,7 +47,7 @@ async def test_somebody_elses_agent_does_not_exist(stack: Stack) -> None:
     assert stack.calls("letta") == []
 
 
-async def test_somebody_elses_conversation_run_and_message_do_not_exist(stack: Stack) -> None:
+async def test_a_conversation_run_and_message_of_another_user_are_not_found(stack: Stack) -> None:
     agent_id = await stack.make_agent(GRACE)
     made = await stack.graphql(
         "mutation($id: ID!) { createConversation(input: {agentId: $id}) { conversationEdge { node { id } } } }",
@@ -157,8 +154,8 @@ async def test_a_page_of_nothing_says_whether_there_is_anything(stack: Stack) ->
         return [page["pageInfo"]["hasNextPage"] or page["pageInfo"]["hasPreviousPage"] for page in pages]
 
     assert (await more())[2:] == [False, False, False]
-    await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
-    await things.done(stack, things.INSERT, {"a": agent_id})
+    await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
+    await things.passages(stack, agent_id, "kept")
     await things.sent(stack, agent_id=agent_id)
     assert await more() == [True] * 5
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_streams import COMPLETION, STREAM, completion
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.doors import refusal
 from tests.support.stack import Stack, any_stack, opened_socket
+from tests.support.streaming import completion
 
 SSE, MULTIPART = "text/event-stream", "multipart/mixed"
 PLAIN, RESPONSE = "application/json", "application/graphql-response+json"
@@ -81,7 +82,7 @@ async def test_a_refusal_in_a_stream_keeps_its_headers(stack: Stack, accept: str
         ({"content": b'{"extensions": {"persistedQuery": {}}}'}, "PERSISTED_QUERY_NOT_SUPPORTED"),
     ],
 )
-async def test_what_is_wrong_with_the_request_itself_is_told_in_the_stream_too(
+async def test_errors_of_the_request_itself_are_reported_in_the_stream(
     stack: Stack, changes: dict[str, Any], code: str
 ) -> None:
     headers = stack.headers() | {"accept": SSE, "content-type": "application/json", **changes.get("headers", {})}

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import httpx
 import pytest
 
-from app.embedded.seed import ADA, GRACE
-from tests.doors.test_proxy import EMBEDDING, asking
+from app.embedded.people import ADA, GRACE
+from tests.support.openai import EMBEDDING, ask, asking
 from tests.support.stack import Stack, until
 
 CHATS = ("/v1/chat/completions", "proxy", "proxy/chat/completions")
 VECTORS = ("/v1/embeddings", "proxy/embeddings")
-
-
-async def ask(stack: Stack, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
-    """At a path of the door; one that begins with ``proxy`` is asked as an agent asks it."""
-    if path.startswith("proxy"):
-        url, secret = stack.proxy() + path.removeprefix("proxy"), stack.agent_secret()
-    else:
-        url, secret = path, stack.token()
-    content = json.dumps(body)
-    return await stack.client.post(url, content=content, headers={**headers, "authorization": f"Bearer {secret}"})
 
 
 async def refused(stack: Stack, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +69,7 @@ STEERING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("path", [*CHATS, *VECTORS])
-async def test_what_would_steer_litellm_is_refused_by_its_name(stack: Stack, path: str) -> None:
+async def test_a_parameter_that_steers_litellm_is_refused_by_name(stack: Stack, path: str) -> None:
     for name, value in STEERING.items():
         for more in [{"stream": True}, {"stream": False}] if path in CHATS else [{}]:
             right = asking(stack, "tokens=1") if path in CHATS else EMBEDDING
@@ -98,7 +86,7 @@ SILENT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("path", [*CHATS, *VECTORS])
 @pytest.mark.parametrize("silent", SILENT, ids=["metadata null", "metadata empty", "nulls"])
-async def test_what_says_nothing_is_let_through(stack: Stack, path: str, silent: dict[str, Any]) -> None:
+async def test_null_and_empty_parameters_are_accepted(stack: Stack, path: str, silent: dict[str, Any]) -> None:
     right = asking(stack, "tokens=1") if path in CHATS else EMBEDDING
     for more in [{"stream": True}, {"stream": False}] if path in CHATS else [{}]:
         answer = await ask(stack, path, {**right, **more, **silent})
@@ -152,7 +140,7 @@ VECTOR_SHAPES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("path", [*CHATS, *VECTORS])
-async def test_a_shape_that_cannot_be_right_is_refused_by_its_place(stack: Stack, path: str) -> None:
+async def test_a_wrong_type_is_refused_with_its_path(stack: Stack, path: str) -> None:
     right = asking(stack, "tokens=1") if path in CHATS else EMBEDDING
     for given, place in SHAPES if path in CHATS else VECTOR_SHAPES:
         assert (await refused(stack, path, right | given))["param"] == place, given
@@ -169,7 +157,7 @@ async def test_an_image_is_fetched_from_the_public_internet_alone(stack: Stack, 
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/latest", "https://localhost/a.pdf", "gs://a/b", "www.x.y"])
-async def test_so_is_a_file_whatever_names_it(stack: Stack, url: str) -> None:
+async def test_a_file_is_fetched_from_the_public_internet_alone(stack: Stack, url: str) -> None:
     for name, given in [
         ("file", {"file_id": url}),
         ("file", {"file_data": url}),
@@ -187,7 +175,7 @@ async def test_so_is_a_file_whatever_names_it(stack: Stack, url: str) -> None:
             assert error["code"] == "address"
 
 
-async def test_what_openai_takes_is_taken(stack: Stack) -> None:
+async def test_the_parameters_of_openai_are_accepted(stack: Stack) -> None:
     said: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "hi [[tokens=1 delay=0]]"}], "name": "ada"},
@@ -204,10 +192,10 @@ async def test_what_openai_takes_is_taken(stack: Stack) -> None:
         {"role": "user", "content": "and? [[tokens=1 delay=0]]"},
     ]  # fmt: skip
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
-    own = {"temperature": 1, "top_p": 0.5, "n": 1, "stop": None, "seed": 7, "max_completion_tokens": 5, "tools": tools}
-    own |= {"tool_choice": "auto", "parallel_tool_calls": False}
+    own = {"temperature": 1, "top_p": 0.5, "n": 1, "stop": None, "seed": 7, "max_completion_tokens": 5}
+    calls = {"tools": tools, "tool_choice": "auto", "parallel_tool_calls": False}
     for path in CHATS:
-        answer = await ask(stack, path, {"model": stack.chat_model, "messages": said, **own})
+        answer = await ask(stack, path, {"model": stack.chat_model, "messages": said, **own, **calls})
         assert answer.status_code == 200, answer.text
     for given in ("hi", ["hi", "there"], [1, 2], [[1, 2], [3]]):
         for path in VECTORS:
@@ -216,7 +204,7 @@ async def test_what_openai_takes_is_taken(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", ["user", "safety_identifier"])
-async def test_nobody_is_charged_for_somebody_else(stack: Stack, name: str) -> None:
+async def test_the_user_parameter_does_not_charge_another_user(stack: Stack, name: str) -> None:
     await stack.own_key()
     for path, stream in ((CHATS[0], False), (CHATS[0], True), (CHATS[2], False)):
         mine, hers = await stack.charged(), await stack.charged(GRACE)

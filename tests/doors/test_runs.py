@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_memory import code_of
-from tests.doors.test_streams import MESSAGE
-from tests.support.doors import events
+from tests.support.documents import MESSAGE
+from tests.support.doors import code_of, events
 from tests.support.stack import GRACE, Stack
 
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } } }"""
@@ -169,7 +168,7 @@ async def test_a_cursor_of_another_list(stack: Stack, cursor: str | None) -> Non
     assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
 
 
-async def test_somebody_elses_runs_and_steps_do_not_exist(stack: Stack) -> None:
+async def test_runs_and_steps_of_another_user_are_not_found(stack: Stack) -> None:
     graces = await stack.make_agent(GRACE)
     run_id = await turn(stack, graces, "mine [[tokens=1 delay=0]]", user=GRACE)
     step_id = (await stack.graphql(RUN, {"r": run_id}, user=GRACE))["data"]["run"]["steps"][0]["id"]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jwt
 import pytest
@@ -8,9 +10,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import devtokens
-from tests.doors.test_streams import COMPLETION, STREAM, completion
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.doors import events
 from tests.support.stack import ADA, Stack, embedded_stack, opened_socket
+from tests.support.streaming import completion
+from tests.support.websocket import PROTOCOL
 
 ORIGIN = "http://localhost:5173"
 
@@ -33,10 +37,10 @@ def forged(**changes: object) -> str:
 
 
 def unsigned() -> str:
-    return jwt.encode({"sub": ADA, "exp": time.time() + 60}, None, algorithm="none")
+    return jwt.encode({"sub": ADA, "exp": time.time() + 60}, "", algorithm="none")
 
 
-BAD = {
+BAD: dict[str, Callable[[], str]] = {
     "expired": lambda: forged(exp=time.time() - 60),
     "no exp": lambda: forged(exp=None),
     "other audience": lambda: forged(aud="anon"),
@@ -78,7 +82,7 @@ async def test_without_a_good_token_there_is_401_and_4403(stack: Stack, kind: st
     assert rest.status_code == 401
     assert rest.json()["error"]["code"] == "invalid_api_key"
     url = stack.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
         payload = "{}" if kind == "missing" else f'{{"authorization": "{headers["authorization"]}"}}'
         await socket.send(f'{{"type": "connection_init", "payload": {payload}}}')
         with pytest.raises(ConnectionClosed) as closed:
@@ -103,7 +107,7 @@ async def test_an_anonymous_user_is_refused_at_every_door(stack: Stack) -> None:
     rest = await stack.client.get("/v1/models", headers=headers)
     assert (rest.status_code, rest.json()["error"]["code"]) == (403, "anonymous")
     url = stack.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
         await socket.send(
             f'{{"type": "connection_init", "payload": {{"authorization": "{headers["authorization"]}"}}}}'
         )
@@ -141,6 +145,7 @@ async def test_preflight_and_request_id(stack: Stack) -> None:
     assert kept.headers["x-request-id"] == "mine-1"
     url = stack.url.replace("http", "ws") + "/graphql"
     async with connect(url, proxy=None, additional_headers={"x-request-id": "mine-2"}) as socket:
+        assert socket.response is not None
         assert socket.response.headers["x-request-id"] == "mine-2"
     with pytest.raises(InvalidStatus) as refused:
         async with connect(stack.url.replace("http", "ws") + "/nope", proxy=None):
@@ -192,7 +197,8 @@ async def test_no_secret_and_no_prompt_in_the_log(stack: Stack) -> None:
 
 
 async def test_an_email_that_cannot_be_shown_is_none(stack: Stack) -> None:
-    for email in ("\ud800", "a\x00b", [], 10**400):
+    emails: list[Any] = ["\ud800", "a\x00b", [], 10**400]
+    for email in emails:
         headers = {"authorization": f"Bearer {forged(email=email)}"}
         answer = await stack.client.post("/graphql", json={"query": "{ viewer { id email } }"}, headers=headers)
         assert answer.status_code == 200

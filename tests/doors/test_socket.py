@@ -15,10 +15,13 @@ from app.graphql.engine import Engine
 from app.graphql.session import MAX_OPERATIONS
 from clients.origin import Owner
 from resolvers.streams.events import TextDelta
-from resolvers.streams.hub import StreamHub, StreamLimits, StreamMetrics
-from tests.doors.test_streams import COMPLETION, STREAM, completion
+from resolvers.streams.hub import StreamHub
+from resolvers.streams.limits import StreamLimits, StreamMetrics
+from tests.support.documents import COMPLETION, STREAM
 from tests.support.rawsocket import raw_socket, text
 from tests.support.stack import ADA, GRACE, Stack, any_stack, embedded_stack, opened_socket, until
+from tests.support.streaming import completion
+from tests.support.websocket import PROTOCOL
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ async def test_a_hash_alone_is_refused_and_the_socket_lives_on(stack: Stack) -> 
 
 async def test_subscribing_before_the_init(stack: Stack) -> None:
     url = stack.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
         await socket.send('{"type": "subscribe", "id": "1", "payload": {"query": "{ viewer { id } }"}}')
         with pytest.raises(ConnectionClosed) as closed:
             await socket.recv()
@@ -99,7 +102,7 @@ async def test_subscribing_before_the_init(stack: Stack) -> None:
 async def test_a_socket_that_never_inits_is_closed() -> None:
     async with embedded_stack(socket_init_seconds=0.05) as stack:
         url = stack.url.replace("http", "ws") + "/graphql"
-        async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+        async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
             with pytest.raises(ConnectionClosed) as closed:
                 await socket.recv()
     assert closed.value.rcvd is not None
@@ -107,7 +110,7 @@ async def test_a_socket_that_never_inits_is_closed() -> None:
 
 
 @pytest.mark.parametrize("offered", [None, ["graphql-ws"]], ids=["none", "the legacy one"])
-async def test_another_protocol_is_told(stack: Stack, offered: list | None) -> None:
+async def test_another_subprotocol_is_refused(stack: Stack, offered: list[Any] | None) -> None:
     url = stack.url.replace("http", "ws") + "/graphql"
     # the legacy one is accepted before it is refused: a browser shows a close code of no other socket
     async with connect(url, subprotocols=offered, proxy=None) as socket:
@@ -191,7 +194,7 @@ async def test_sockets_past_the_most_are_refused_with_a_time_to_come_back() -> N
     full = "The gateway has reached its limit of 2 sockets at a time. Retry."
     async with any_stack(max_sockets=2, max_sockets_per_user=2) as stack:
         url = stack.url.replace("http", "ws") + "/graphql"
-        async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as late, opened_socket(stack):
+        async with connect(url, subprotocols=[PROTOCOL], proxy=None) as late, opened_socket(stack):
             async with opened_socket(stack):
                 with pytest.raises(InvalidStatus) as refused:
                     await refused_sign_in(stack)
@@ -205,7 +208,7 @@ async def test_sockets_past_the_most_are_refused_with_a_time_to_come_back() -> N
 async def refused_sign_in(stack: Stack) -> tuple[int, str]:
     """The close code and reason of a socket that signs in."""
     url = stack.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
         return await refused_init(socket, stack.token())
 
 

@@ -2,32 +2,14 @@ from __future__ import annotations
 
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
+from tests.support.documents import COMPLETION, MESSAGE, STREAM
 from tests.support.doors import DOORS, Refused, events
 from tests.support.stack import GRACE, Stack, until
-
-FIELDS = """ __typename cursor
-  ... on StreamStarted { stream { id } replayed resumable userMessageEdge { node { id text } } }
-  ... on TextDelta { messageId text }
-  ... on MessageAdded { edge { cursor node { __typename id text } } }
-  ... on StreamEnded { outcome finishReason usage { completionTokens } error { code reason } } """
-MESSAGE = f"subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
-COMPLETION = f"subscription($i: CompletionInput!, $k: ID!) {{ completion(input: $i, streamKey: $k) {{ {FIELDS} }} }}"
-STREAM = f"subscription($id: ID!, $after: String) {{ stream(id: $id, after: $after) {{ {FIELDS} }} }}"
-
-
-def text_of(events: list[dict]) -> str:
-    return "".join(event["text"] for event in events if event["__typename"] == "TextDelta")
-
-
-def expected(tokens: int) -> str:
-    return " ".join(f"tok{number}" for number in range(tokens))
-
-
-def completion(stack: Stack, directive: str, **more: object) -> dict:
-    return {"model": stack.chat_model, "messages": [{"role": "USER", "content": f"hi [[{directive}]]"}], **more}
+from tests.support.streaming import completion, expected, text_of
 
 
 @pytest.fixture(params=DOORS)
@@ -69,7 +51,7 @@ async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack,
         query, given = COMPLETION, completion(stack, directive, onDisconnect="CONTINUE")
     variables = {"i": given, "k": str(uuid.uuid4())}
     before = (await stack.model_stats())["total"]
-    heard: list[dict] = []
+    heard: list[dict[str, Any]] = []
     async with aclosing(events(stack, door, query, variables)) as first:
         async for event in first:
             heard.append(event)
@@ -85,7 +67,7 @@ async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack,
     assert (await stack.model_stats())["total"] == before + 1
 
 
-async def test_a_page_opened_after_the_end_is_told_the_end(stack: Stack, door: str) -> None:
+async def test_a_stream_can_be_read_after_its_end(stack: Stack, door: str) -> None:
     variables = {"i": completion(stack, "tokens=2 delay=0"), "k": str(uuid.uuid4())}
     heard = [event async for event in events(stack, door, COMPLETION, variables)]
     stream_id = heard[0]["stream"]["id"]
@@ -172,14 +154,14 @@ async def test_a_mutation_starts_and_a_subscription_reads(stack: Stack, door: st
     assert read["data"]["stream"]["text"] == expected(5)
 
 
-async def test_a_busy_conversation_says_with_which_run(stack: Stack) -> None:
+async def test_a_busy_conversation_is_an_outcome_with_its_run(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     mutation = (
         "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } stream { id }"
         " errors { __typename ... on ConversationBusy { run { id } } } } }"
     )
 
-    def given(directive: str) -> dict:
+    def given(directive: str) -> dict[str, Any]:
         content = [{"text": f"hi [[{directive}]]"}]
         return {"i": {"to": {"agentId": agent_id}, "content": content, "idempotencyKey": str(uuid.uuid4())}}
 
@@ -223,7 +205,7 @@ async def test_operators_see_what_was_refused_under_200(stack: Stack) -> None:
     assert 'agentgraph_operations_total{outcome="error",type="subscription"} 1.0' in metrics
 
 
-async def test_somebody_elses_stream_and_agent_do_not_exist(stack: Stack, door: str) -> None:
+async def test_a_stream_and_an_agent_of_another_user_are_not_found(stack: Stack, door: str) -> None:
     agent_id = await stack.make_agent(GRACE)
     stack.platform.state.calls.clear()
     given = {"to": {"agentId": agent_id}, "content": [{"text": "hi"}]}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -56,9 +57,10 @@ async def test_anybody_else_is_forbidden_before_ams_is_asked(stack: Stack) -> No
 async def test_what_cannot_be_published_is_said_as_data(stack: Stack) -> None:
     await publish(stack, agent_file(stack, version="1.2.0"))
 
-    async def outcome(source: str) -> dict:
+    async def outcome(source: str) -> dict[str, Any]:
         payload = (await as_admin(stack, PUBLISH, {"i": {"source": source}}))["data"]["publishTemplate"]
         assert (payload["templateEdge"], payload["template"], payload["templateVersion"]) == (None, None, None)
+        error: dict[str, Any]
         [error] = payload["errors"]
         return error
 
@@ -81,7 +83,7 @@ async def test_publishing_again_under_the_same_key(stack: Stack) -> None:
     assert refused(other) == ("CONFLICT", "KEY_REUSED")
 
 
-async def test_an_admin_sees_somebody_elses_private_template_no_more_than_others(stack: Stack) -> None:
+async def test_an_admin_does_not_see_private_templates_of_another_user(stack: Stack) -> None:
     private = agent_file(stack, "secret", template=", is_public: false")
     await publish(stack, private)
     stack.platform.state.templates["secret"]["owner"] = GRACE

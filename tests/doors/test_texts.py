@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import httpx
 
-from schema.build import build_schema
-from tests.support import things
 from tests.support.doors import refusal
-from tests.support.stack import ADA, Stack, opened_socket
-from tests.support.text_inputs import TextInput, text_inputs
-
-SCHEMA = build_schema()._schema
-
-
-async def all_text_inputs(stack: Stack) -> list[TextInput]:
-    makers = [things.agent, things.conversation, things.message, things.run, things.stream, things.block]
-    mine = {make.__name__: await make(stack) for make in [*makers, things.passage]}
-    mine |= {"request": mine["message"], "template": "template:support-bot", "model": stack.chat_model}
-    named = {name.title(): given for name, given in mine.items()} | {"User": f"user:{ADA}"}
-    found = list(text_inputs(SCHEMA, mine | named))
-    assert len(found) > 100
-    return found
-
-
-async def ask(stack: Stack, query: str, variables: dict[str, Any] | None = None, *, raw: bytes = b"") -> httpx.Response:
-    accept = "text/event-stream" if query.startswith("subscription") else "application/json"
-    headers = {
-        "authorization": f"Bearer {stack.token(admin=True)}",
-        "accept": accept,
-        "content-type": "application/json",
-    }
-    if raw:
-        return await stack.client.post("/graphql", content=raw, headers=headers)
-    return await stack.client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+from tests.support.stack import Stack, opened_socket
+from tests.support.text_inputs import all_text_inputs, ask
 
 
 def codes(answer: httpx.Response) -> set[str]:
@@ -66,7 +39,7 @@ async def test_half_a_character_is_refused_wherever_a_text_can_be_given(stack: S
     assert stack.platform.state.calls == before
 
 
-async def test_what_is_over_the_limit_is_refused_whole(stack: Stack) -> None:
+async def test_a_body_over_the_limit_is_refused(stack: Stack) -> None:
     answer = await ask(
         stack, "query($t: String!) { templateValidation(source: $t) { valid } }", {"t": "x" * 10_000_000}
     )

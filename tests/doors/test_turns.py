@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
-from tests.doors.test_streams import COMPLETION, MESSAGE, STREAM, completion, expected, text_of
+from tests.support.documents import COMPLETION, MESSAGE, RESPOND, STREAM
 from tests.support.doors import Refused, events
 from tests.support.stack import GRACE, Stack, until
+from tests.support.streaming import completion, expected, text_of
 
-RESPOND = """mutation($i: RespondToApprovalInput!) { respondToApproval(input: $i) {
-  run { id } stream { id } errors { message } } }"""
 APPROVALS = MESSAGE.replace(
     "cursor",
     "cursor ... on ApprovalRequested { edge { node { id ... on ApprovalRequestMessage { toolCalls { name } } } } }",
@@ -20,7 +20,7 @@ APPROVALS = MESSAGE.replace(
 )
 
 
-async def asked_for_leave(stack: Stack) -> dict:
+async def asked_for_leave(stack: Stack) -> dict[str, Any]:
     """A turn that stopped for an approval: its ``ApprovalRequested``."""
     agent_id = await stack.make_agent()
     await stack.require_approval(agent_id, "memory_insert")
@@ -32,7 +32,8 @@ async def asked_for_leave(stack: Stack) -> dict:
     heard = [event async for event in events(stack, "event stream", APPROVALS, turn)]
     assert (heard[-1]["outcome"], heard[-1]["finishReason"]) == ("COMPLETED", "REQUIRES_APPROVAL")
     [request] = [event for event in heard if event["__typename"] == "ApprovalRequested"]
-    return request["edge"]["node"]
+    node: dict[str, Any] = request["edge"]["node"]
+    return node
 
 
 @pytest.mark.parametrize("decision", ["APPROVE", "DENY"])
@@ -53,7 +54,7 @@ async def test_a_turn_goes_on_when_it_is_decided(stack: Stack, decision: str) ->
     assert other["errors"][0]["extensions"]["reason"] == "KEY_REUSED"
 
 
-async def test_what_has_a_default_may_be_null(stack: Stack) -> None:
+async def test_an_input_with_a_default_may_be_null(stack: Stack) -> None:
     """A client that fills in every field of an input has null for what its user did not choose."""
     request = await asked_for_leave(stack)
     decided = await stack.graphql(
@@ -131,10 +132,11 @@ async def test_a_run_is_seen_followed_and_stopped(stack: Stack) -> None:
         await until(quiet)
 
 
-async def test_a_page_loaded_in_mid_answer_is_told_what_was_asked(stack: Stack) -> None:
+async def test_a_page_loaded_during_an_answer_has_the_users_message(stack: Stack) -> None:
     """Letta lists a message when the turn's first step is over; the stream has it from the first event on."""
     agent_id = await stack.make_agent()
-    said = {"to": {"agentId": agent_id}, "content": [{"text": "what was it? [[tokens=40 delay=0.05]]"}]}
+    text = "what was it? [[tokens=40 delay=0.05]]"
+    said = {"to": {"agentId": agent_id}, "content": [{"text": text}]}
     edge = "cursor node { __typename id text createdAt }"
     page = f"""query($c: ID!) {{ conversation(id: $c) {{ messages(last: 2) {{ edges {{ {edge} }} }}
       activeRun {{ stream {{ id userMessageEdge {{ {edge} }} text }} }} }} }}"""
@@ -142,7 +144,7 @@ async def test_a_page_loaded_in_mid_answer_is_told_what_was_asked(stack: Stack) 
         started = await anext(heard)
         loaded = (await stack.graphql(page, {"c": f"conversation:{agent_id}"}))["data"]["conversation"]
         asked = loaded["activeRun"]["stream"]["userMessageEdge"]
-        assert asked["node"]["text"] == said["content"][0]["text"]
+        assert asked["node"]["text"] == text
         assert asked["node"]["id"] == started["userMessageEdge"]["node"]["id"]
         assert asked["node"]["createdAt"] is None
         assert asked["node"]["id"] not in [one["node"]["id"] for one in loaded["messages"]["edges"]]
@@ -200,7 +202,7 @@ async def test_a_memory_block_is_written_by_its_owner_alone(stack: Stack) -> Non
     assert (await stack.graphql(read, {"a": agent_id}))["data"]["agent"]["memoryBlocks"] == [written["memoryBlock"]]
 
 
-async def test_a_message_to_somebody_elses_run_or_stream_is_refused_at_every_door(stack: Stack) -> None:
+async def test_a_message_to_a_run_or_stream_of_another_user_is_refused_at_every_endpoint(stack: Stack) -> None:
     variables = {"i": completion(stack, "tokens=1 delay=0"), "k": str(uuid.uuid4())}
     heard = [event async for event in events(stack, "event stream", COMPLETION, variables)]
     assert text_of(heard) == expected(1)

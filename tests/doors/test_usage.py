@@ -10,47 +10,9 @@ import httpx
 import pytest
 
 from tests.support.stack import ADA, GRACE, Stack, until
+from tests.support.usage import USAGE, complete, settled, these_days, usage
 
 BUDGET = "{ viewer { budget { spendUsd maxUsd remainingUsd resetsAt requestsPerMinute tokensPerMinute expiresAt } } }"
-USAGE = """query($from: Date!, $to: Date!, $by: [UsageDimension!]) { viewer {
-  usage(from: $from, to: $to, groupBy: $by) {
-  from to
-  rows { date modelName model { name } requests failedRequests promptTokens completionTokens totalTokens costUsd }
-  totals { requests failedRequests promptTokens completionTokens totalTokens costUsd } } } }"""
-COMPLETE = "mutation($i: CompletionInput!) { complete(input: $i) { usage { costUsd } errors { message } } }"
-
-
-async def complete(stack: Stack, directive: str, *, user: str = ADA, model: str | None = None) -> dict[str, Any]:
-    given = {
-        "model": model or stack.chat_model,
-        "messages": [{"role": "USER", "content": f"hi [[{directive}]]"}],
-        "idempotencyKey": str(uuid.uuid4()),
-    }
-    return await stack.graphql(COMPLETE, {"i": given}, user=user)
-
-
-def these_days() -> dict[str, Any]:
-    """Yesterday to tomorrow, so that midnight does not matter."""
-    today = datetime.now(UTC).date()
-    return {"from": (today - timedelta(days=1)).isoformat(), "to": (today + timedelta(days=1)).isoformat()}
-
-
-async def usage(stack: Stack, *by: str, user: str = ADA, **days: str) -> dict[str, Any]:
-    answer = await stack.graphql(USAGE, {**these_days(), **days, "by": list(by)}, user=user)
-    assert "errors" not in answer, answer
-    report: dict[str, Any] = answer["data"]["viewer"]["usage"]
-    return report
-
-
-async def settled(stack: Stack, requests: int, *, user: str = ADA) -> None:
-    """Wait until LiteLLM has written so many calls down; the real one does so every few seconds."""
-
-    async def written() -> bool:
-        seen = (await usage(stack, user=user))["totals"]["requests"]
-        assert seen <= requests
-        return bool(seen == requests)
-
-    await until(written, 30)
 
 
 async def test_usage_by_day_and_by_model(stack: Stack) -> None:
@@ -138,8 +100,7 @@ async def test_without_a_key_of_ones_own_there_is_no_usage_and_no_budget(stack: 
 
 
 async def test_a_budget_with_its_limits(stack: Stack) -> None:
-    facts = {"max_budget": 2.5, "budget_duration": "30d", "rpm_limit": 100, "tpm_limit": 50_000}
-    key = await stack.own_key(**facts)
+    key = await stack.own_key(max_budget=2.5, budget_duration="30d", rpm_limit=100, tpm_limit=50_000)
     answer = await stack.graphql(BUDGET)
     assert key not in str(answer)
     budget = answer["data"]["viewer"]["budget"]
@@ -176,7 +137,7 @@ async def test_a_key_that_is_no_good_is_the_platforms_fault(stack: Stack, state:
     assert (refused["code"], refused["reason"]) == ("UPSTREAM_ERROR", "CREDENTIAL")
 
 
-async def test_a_key_of_no_user_is_told_nothing_of_its_usage(stack: Stack) -> None:
+async def test_a_key_without_a_user_has_no_usage(stack: Stack) -> None:
     await stack.own_key(litellm_user=None)
     answer = await stack.graphql(USAGE, these_days())
     facts = answer["errors"][0]["extensions"]

@@ -5,10 +5,10 @@ from collections import Counter
 from typing import Any
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA
-from tests.doors.test_agents import DELETE, LIST, UPDATE, UPGRADE
+from app.embedded.people import ADA
 from tests.support import things
 from tests.support.agentfiles import PUBLISH, agent_file, as_admin, create, created, publish, refused, second_version
+from tests.support.documents import AGENTS, DELETE_AGENT, UPDATE_AGENT, UPGRADE_AGENT
 from tests.support.stack import Stack
 
 
@@ -79,7 +79,7 @@ async def test_a_dead_ams_changes_nothing(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
     await stack.servers["ams"].stop()
     stack.platform.state.calls.clear()
-    for query, given in ((UPDATE, {"name": "x"}), (UPGRADE, {}), (DELETE, {})):
+    for query, given in ((UPDATE_AGENT, {"name": "x"}), (UPGRADE_AGENT, {}), (DELETE_AGENT, {})):
         answer = await stack.graphql(query, {"i": {"agentId": agent_id, **given}})
         assert refused(answer) == ("UPSTREAM_UNAVAILABLE", "CONNECT")
     published = await as_admin(stack, PUBLISH, {"i": {"source": agent_file(stack)}})
@@ -92,12 +92,12 @@ async def test_a_dead_letta(stack: Stack) -> None:
     agent_id = await created(stack, "k", version="1.0.0")
     await stack.servers["letta"].stop()
     for given in ({"name": "x"}, {"tags": ["x"]}):
-        answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, **given}})
+        answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, **given}})
         assert facts(answer) == ("UPSTREAM_UNAVAILABLE", "CONNECT", "letta", True)
-    for query in (UPGRADE, DELETE):
+    for query in (UPGRADE_AGENT, DELETE_AGENT):
         answer = await stack.graphql(query, {"i": {"agentId": agent_id}})
         assert facts(answer) == ("UPSTREAM_ERROR", "STATUS", "ams", True)
-    filtered = await stack.graphql(LIST, {"filter": {"search": "x"}})
+    filtered = await stack.graphql(AGENTS, {"filter": {"search": "x"}})
     assert refused(filtered) == ("UPSTREAM_UNAVAILABLE", "CONNECT")
     plain = await stack.graphql('{ viewer { agents(filter: {templateId: "template:greeter"}) { totalCount } } }')
     assert plain["data"]["viewer"]["agents"] == {"totalCount": 1}
@@ -107,9 +107,9 @@ async def test_an_agent_that_letta_has_lost(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
     stack.platform.state.drop_agent(stack.platform.state.agents[agent_id])
     for given in ({"name": "x"}, {"tags": ["x"]}):
-        answer = await stack.graphql(UPDATE, {"i": {"agentId": agent_id, **given}})
+        answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, **given}})
         assert refused(answer) == ("UPSTREAM_ERROR", "STATE_MISSING")
-    deleted = await stack.graphql(DELETE, {"i": {"agentId": agent_id}})
+    deleted = await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id}})
     assert deleted["data"]["deleteAgent"]["deletedAgentId"] == agent_id
 
 

@@ -17,17 +17,17 @@ from app import devtokens
 from app.auth import MAX_TOKEN_CHARS
 from app.bounds import page
 from app.graphql import subprotocol
-from app.settings import Settings
 from resolvers import checks, completing, completion_input, paging, passages, public_urls, usage
-from resolvers.streams.hub import StreamLimits
+from resolvers.streams.limits import StreamLimits
 from schema.inputs import MAX_TEXT
 from schema.node import MAX_NODES
+from tests.support.settings import settings_of
 from tests.support.stack import ADA, GRACE, Stack, embedded_stack, opened_socket
 
 ROOT = Path(__file__).parents[2]
 bound = pytest.mark.bound
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
-DEFAULTS = Settings(_env_file=None)
+DEFAULTS = settings_of()
 
 
 def test_the_page_of_limits_shows_every_bound() -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA, GRACE
-from tests.doors.test_query import DASHBOARD
+from app.embedded.people import ADA, GRACE
 from tests.support import things
+from tests.support.documents import CREATE_CONVERSATION, DASHBOARD
 from tests.support.stack import Stack
 
 
@@ -84,9 +85,10 @@ async def test_far_pages_of_many_agents_cost_pages_not_agents(stack: Stack) -> N
 
 
 async def test_without_templates_in_ams_those_of_ones_agents_exist(stack: Stack) -> None:
-    async def template(slug: str) -> dict | None:
+    async def template(slug: str) -> dict[str, Any] | None:
         query = "query($id: ID!) { node(id: $id) { ... on Template { slug name } } }"
-        return (await stack.graphql(query, {"id": f"template:{slug}"}))["data"]["node"]
+        node: dict[str, Any] | None = (await stack.graphql(query, {"id": f"template:{slug}"}))["data"]["node"]
+        return node
 
     assert await template("support-bot") == {"slug": "support-bot", "name": "Support bot"}
     assert await template("never-existed") is None
@@ -160,10 +162,10 @@ async def test_a_turn_and_its_steps_cost_a_call_each_and_none_twice(stack: Stack
     assert len(set(stack.calls("letta"))) == len(stack.calls("letta"))
 
 
-async def test_what_a_list_has_told_is_not_read_again(stack: Stack) -> None:
+async def test_objects_of_a_list_are_not_read_again(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for _ in range(2):
-        made = await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
+        made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
         await things.sent(stack, conversation_id=made["conversationEdge"]["node"]["id"])
     for asked, pages in (
         ("runs { nodes { steps { id run { status } } } }", {"runs/": 1, "runs/{id}/steps": 2}),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import callcases, calltable, things
+from tests.support.schema import possible_types
 from tests.support.stack import ADA, Stack
 
-NAMES = ("Node", "Message")
 PAGE = Path(__file__).parents[2] / "docs" / "calls.md"
 
 
@@ -19,8 +19,7 @@ async def test_what_each_field_costs_is_what_the_page_says() -> None:
 
 
 def test_what_is_read_by_its_id_is_counted_of_every_kind() -> None:
-    types = calltable.SCHEMA.type_map
-    nodes, messages = ({kind.name for kind in calltable.SCHEMA.get_possible_types(types[name])} for name in NAMES)
+    nodes, messages = possible_types("Node"), possible_types("Message")
     assert nodes - messages - {"Stream"} == callcases.NODES.keys() - messages
 
 

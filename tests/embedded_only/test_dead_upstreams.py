@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from app.embedded.server import LoopbackServer
 from tests.support.stack import Stack, embedded_stack
 
@@ -20,7 +21,7 @@ QUERY = """{ viewer { email agents { nodes { version name template { slug } mode
 CONNECT = "UPSTREAM_UNAVAILABLE"
 
 
-def nulls(answer: dict) -> dict[str, tuple[str, str]]:
+def nulls(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Each null with an error: its path without list indices, and the error's service and code."""
     found = {}
     for error in answer["errors"]:
@@ -129,15 +130,15 @@ async def test_a_service_that_answers_again_is_down_while_its_breaker_refuses_ca
     assert "breaker is open" in told["note"]
 
 
-async def refusal_of(stack: Stack, query: str, user: str = ADA) -> dict:
+async def refusal_of(stack: Stack, query: str, user: str = ADA) -> dict[str, Any]:
     """The extensions of a query's first error; empty where there is none."""
     errors = (await stack.graphql(query, user=user)).get("errors", [{"extensions": {}}])
-    extensions: dict = errors[0]["extensions"]
+    extensions: dict[str, Any] = errors[0]["extensions"]
     return extensions
 
 
 async def test_five_failures_open_the_breaker_of_a_kind_of_call_and_one_success_closes_it(quick: Stack) -> None:
-    async def ask() -> dict:
+    async def ask() -> dict[str, Any]:
         return await refusal_of(quick, "{ viewer { agents { nodes { id } } } }")
 
     quick.platform.faults["ams"] = Fault(status=503)
@@ -160,12 +161,12 @@ OTHER = "gpt-4.1"
 FAILING = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "[[error=500]]"}]}
 
 
-async def chat(stack: Stack, body: dict, user: str = ADA) -> httpx.Response:
+async def chat(stack: Stack, body: dict[str, Any], user: str = ADA) -> httpx.Response:
     return await stack.client.post("/v1/chat/completions", json=body, headers=stack.headers(user))
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_model_that_fails_is_refused_to_its_caller_and_hurts_nobody_else(stack: Stack, stream: bool) -> None:
+async def test_a_failing_model_is_refused_to_its_caller_alone(stack: Stack, stream: bool) -> None:
     for _ in range(5):
         answer = await chat(stack, FAILING | {"stream": stream})
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "model")

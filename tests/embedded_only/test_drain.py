@@ -22,13 +22,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import devtokens
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from app.embedded.server import EmbeddedPlatform
 from app.rest.secrets import agent_secret
-from app.settings import Settings
 from tests.support.doors import refusal
 from tests.support.process import Gateway, running, serving
+from tests.support.settings import settings_of
 from tests.support.stack import until
+from tests.support.websocket import PROTOCOL
 
 LONG = "[[tokens=5000 delay=0.02]]"
 SLACK = 4.0
@@ -67,7 +68,7 @@ def client(gateway: Gateway) -> httpx.AsyncClient:
 @asynccontextmanager
 async def signed_in(gateway: Gateway) -> AsyncIterator[ClientConnection]:
     url = gateway.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as socket:
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
         await tell(socket, type="connection_init", payload={"authorization": f"Bearer {gateway.token}"})
         assert json.loads(await socket.recv())["type"] == "connection_ack"
         yield socket
@@ -171,7 +172,7 @@ class OpenAiReader(Reader):
 
 class ProxyReader(OpenAiReader):
     async def read(self) -> str:
-        secret = agent_secret(devtokens.master_key(Settings(_env_file=None)) or "", ADA)
+        secret = agent_secret(devtokens.master_key(settings_of()) or "", ADA)
         path = f"/api/v1/agents/{ADA}/proxy/chat/completions"
         return await self.post(path, chat(self.text), authorization=f"Bearer {secret}")
 
@@ -207,7 +208,7 @@ async def ended(gateway: Gateway, how: signal.Signals) -> list[dict[str, Any]]:
 
 
 def announced(log: list[dict[str, Any]]) -> str:
-    return next(line["message"] for line in log if line["event"] == "stopping")
+    return next(str(line["message"]) for line in log if line["event"] == "stopping")
 
 
 async def draining(gateway: Gateway) -> None:
@@ -228,7 +229,7 @@ async def beside(tmp_path: Path, **settings: str) -> AsyncIterator[tuple[Gateway
     keys = {"SUPABASE_SERVICE_KEY": platform.options.ams_key, "LETTA_API_KEY": platform.options.letta_key}
     urls = {f"{name.upper()}_BASE_URL": url for name, url in platform.urls.items()}
     try:
-        async with serving(tmp_path, **urls, **keys, **settings) as gateway:
+        async with serving(tmp_path, {**urls, **keys, **settings}) as gateway:
             yield gateway, platform
     finally:
         await platform.stop()
@@ -268,7 +269,7 @@ async def ended_after(task: asyncio.Task[str], began: float) -> float:
 
 
 async def test_streams_that_end_within_the_grace_end_whole_and_the_process_with_them(tmp_path: Path) -> None:
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="40") as gateway:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "40"}) as gateway:
         readers = [door(gateway, "[[tokens=40 delay=0.05]]") for door in READERS]
         async with reading(*readers) as tasks:
             gateway.process.send_signal(signal.SIGINT)
@@ -281,7 +282,7 @@ async def test_streams_that_end_within_the_grace_end_whole_and_the_process_with_
 
 
 async def test_a_second_signal_ends_at_once_and_readers_still_hear_why(tmp_path: Path) -> None:
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="50") as gateway:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "50"}) as gateway:
         readers = [door(gateway, LONG) for door in READERS]
         async with reading(*readers) as tasks:
             gateway.process.send_signal(signal.SIGINT)
@@ -296,7 +297,7 @@ async def test_a_second_signal_ends_at_once_and_readers_still_hear_why(tmp_path:
 
 
 async def test_an_idle_process_ends_at_once_idle_connections_and_sockets_included(tmp_path: Path) -> None:
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="50") as gateway, AsyncExitStack() as stack:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "50"}) as gateway, AsyncExitStack() as stack:
         url = gateway.url.replace("http", "ws") + "/graphql"
         http = await stack.enter_async_context(client(gateway))
         assert (await http.get("/ping")).status_code == 200
@@ -305,7 +306,7 @@ async def test_an_idle_process_ends_at_once_idle_connections_and_sockets_include
         assert b" 400 " in await reader.read()
         writer.close()
         idle = await stack.enter_async_context(signed_in(gateway))
-        silent = await stack.enter_async_context(connect(url, subprotocols=["graphql-transport-ws"], proxy=None))
+        silent = await stack.enter_async_context(connect(url, subprotocols=[PROTOCOL], proxy=None))
         gateway.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(1 + SLACK):
             log = await ended(gateway, signal.SIGTERM)
@@ -315,7 +316,7 @@ async def test_an_idle_process_ends_at_once_idle_connections_and_sockets_include
 
 
 async def test_while_it_drains_nothing_new_begins_and_probes_are_answered(tmp_path: Path) -> None:
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="50") as gateway, AsyncExitStack() as stack:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "50"}) as gateway, AsyncExitStack() as stack:
         http = await stack.enter_async_context(client(gateway))
         socket = await stack.enter_async_context(signed_in(gateway))
         await tell(socket, id="old", type="subscribe", payload=asked("[[tokens=100 delay=0.05]]"))
@@ -446,7 +447,7 @@ async def test_a_follower_that_has_heard_nothing_is_detached_with_a_cursor_that_
     }"""
     again = query.replace("id: $id)", 'id: $id, after: "")')
     find = "{ viewer { agents { nodes { conversations { nodes { id } } } } } }"
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="0.5") as gateway, signed_in(gateway) as socket:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "0.5"}) as gateway, signed_in(gateway) as socket:
         async with client(gateway) as http:
             nodes = (await http.post("/graphql", json={"query": find})).json()["data"]["viewer"]["agents"]["nodes"]
         to = next(one["id"] for node in nodes for one in node["conversations"]["nodes"])
@@ -462,7 +463,7 @@ async def test_a_follower_that_has_heard_nothing_is_detached_with_a_cursor_that_
 
 
 async def test_what_letta_sends_back_is_served_while_a_turn_is_under_way(tmp_path: Path) -> None:
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="50") as gateway:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "50"}) as gateway:
         reader = SocketReader(gateway, "[[tokens=100 delay=0.05]]")
         async with reading(reader) as [task]:
             gateway.process.send_signal(signal.SIGTERM)
@@ -561,7 +562,7 @@ STUCK: dict[str, Callable[..., Awaitable[None]]] = {
 
 @pytest.mark.parametrize(("how", "times"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
 async def test_a_signal_while_the_gateway_starts_ends_it(how: signal.Signals, times: int, tmp_path: Path) -> None:
-    async with serving(tmp_path, SHUTDOWN_GRACE_SECONDS="50") as gateway:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "50"}) as gateway:
         for _ in range(times):
             gateway.process.send_signal(how)
         async with asyncio.timeout(10):
@@ -574,7 +575,7 @@ async def test_the_embedded_platform_alone_stops_at_once_without_a_traceback(
 ) -> None:
     async with running("embedded", "--memory", "--port", "0", folder=tmp_path, environment=os.environ) as process:
         assert process.stdout is not None
-        printed = (await process.stdout.readuntil(b"To make a service fail")).decode()
+        printed = (await process.stdout.readuntil(b"Page for injecting faults")).decode()
         given = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
         headers = {"authorization": f"Bearer {given['LETTA_API_KEY']}"}
         said = {"messages": [{"role": "user", "content": LONG}], "streaming": True, "stream_tokens": True}

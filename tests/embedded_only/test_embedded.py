@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
@@ -17,7 +19,8 @@ async def test_one_port_serves_all_with_a_fault_switch_and_a_log_of_calls() -> N
         assert (await client.get("/letta/v1/agents/")).status_code == 401
         assert (await client.put(f"{page}faults", json={"service": "letta", "status": 503})).status_code == 200
         assert (await client.get("/letta/v1/health/")).status_code == 503
-        for wrong in ({}, {"service": "nope"}, {"service": "ams", "nope": 1}, []):
+        refused: list[Any] = [{}, {"service": "nope"}, {"service": "ams", "nope": 1}, []]
+        for wrong in refused:
             assert (await client.put(f"{page}faults", json=wrong)).status_code == 400
         assert (await client.delete(f"{page}faults")).json() == {}
         assert (await client.get("/letta/v1/health/")).status_code == 200

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Any
 
 import pytest
 
 from app.embedded.ams.agentfile import Version, read
 from app.embedded.ams.upgrades import NoWay, difference, patched, plan
-from app.embedded.seed import ADA, TEMPLATES, read_seed
+from app.embedded.people import ADA
+from app.embedded.seed import TEMPLATES, read_seed
 from tests.support.embedded import Embedded, embedded
 from tests.support.stack import until
 
@@ -21,7 +23,7 @@ persona:
 """
 
 
-def migration(start: str, end: str) -> dict:
+def migration(start: str, end: str) -> dict[str, Any]:
     return {"from": start, "to": end, "steps": []}
 
 
@@ -60,8 +62,9 @@ async def test_the_three_shapes_of_a_profile(shape: str) -> None:
 async def test_validating_an_agent_file() -> None:
     async with embedded() as services:
 
-        async def validated(text: str) -> dict:
-            return (await services.ams.post("/templates/validate", content=text)).json()
+        async def validated(text: str) -> dict[str, Any]:
+            answer: dict[str, Any] = (await services.ams.post("/templates/validate", content=text)).json()
+            return answer
 
         assert await validated(FILE % "1.0.0") == {"format": "yaml", "validation": {"valid": True, "errors": []}}
         for text, form, words in (
@@ -85,7 +88,7 @@ async def test_validating_an_agent_file() -> None:
 async def test_publishing_goes_up_only() -> None:
     async with embedded() as services:
 
-        async def publish(version: str) -> tuple[int, dict]:
+        async def publish(version: str) -> tuple[int, dict[str, Any]]:
             answer = await services.ams.post("/templates/publish", content=FILE % version)
             return answer.status_code, answer.json()
 
@@ -151,8 +154,9 @@ async def test_the_same_idempotency_key_makes_one_agent() -> None:
         headers, body = {"idempotency-key": "k"}, {"template_id": "support-bot"}
         before = len(services.agent_ids())
 
-        async def create() -> dict:
-            return (await services.ams.post("/agents/create", json=body, headers=headers)).json()
+        async def create() -> dict[str, Any]:
+            answer: dict[str, Any] = (await services.ams.post("/agents/create", json=body, headers=headers)).json()
+            return answer
 
         first, second = await asyncio.gather(create(), create())
         assert first == second
@@ -214,7 +218,7 @@ async def test_a_prompt_changed_by_hand_is_warned_of() -> None:
         assert "changed by hand" in planned["warnings"][-1]
 
 
-async def test_somebody_elses_agent_is_not_there() -> None:
+async def test_an_agent_of_another_user_is_not_found() -> None:
     async with embedded() as services:
         agent_id = services.agent_ids()[0]
         assert (await services.ams_as_grace.post(f"/agents/{agent_id}/upgrade", json={})).status_code == 404
@@ -281,7 +285,7 @@ def test_the_files_that_come_with_it_are_valid_and_their_migrations_lead_to_them
 
 def test_patches() -> None:
     file = {"a": {"b/c": 1}, "list": [1, 2]}
-    operations = [
+    operations: list[dict[str, Any]] = [
         {"op": "replace", "path": "/a/b~1c", "value": 2},
         {"op": "add", "path": "/list/0", "value": 0},
         {"op": "remove", "path": "/list/2"},

@@ -8,7 +8,7 @@ import httpx
 
 from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.letta.shapes import ENDPOINT
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from app.embedded.store import open_store
 from tests.support.embedded import embedded
 from tests.support.stack import Stack, embedded_stack

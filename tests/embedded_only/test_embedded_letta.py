@@ -1,19 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from tests.support.embedded import Embedded, embedded
 
 
-def kinds(messages: list) -> list[str]:
+def kinds(messages: list[Any]) -> list[str]:
     return [message if message == "[DONE]" else message["message_type"] for message in messages]
 
 
-def user(text: str) -> dict:
+def user(text: str) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}]}
 
 
-def decision(call_id: str, approve: bool, **more: str) -> dict:
+def decision(call_id: str, approve: bool, **more: str) -> dict[str, Any]:
     one = {"type": "approval", "tool_call_id": call_id, "approve": approve, **more}
     return {"messages": [{"type": "approval", "approvals": [one]}]}
 

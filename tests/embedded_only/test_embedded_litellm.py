@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from app.embedded.litellm.keys import hashed, make_key
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.embedded import Embedded, embedded, events_of
 
 WEATHER = {
@@ -17,18 +18,18 @@ WEATHER = {
 }
 
 
-def ask(text: str, **more: object) -> dict:
+def ask(text: str, **more: object) -> dict[str, Any]:
     return {"model": "gpt-4.1", "messages": [{"role": "user", "content": text}], **more}
 
 
-async def chat(services: Embedded, body: dict, **headers: str) -> dict:
+async def chat(services: Embedded, body: dict[str, Any], **headers: str) -> dict[str, Any]:
     answer = await services.litellm.post("/v1/chat/completions", json=body, headers=headers)
     assert answer.status_code == 200, answer.text
-    whole: dict = answer.json()
+    whole: dict[str, Any] = answer.json()
     return whole
 
 
-async def streamed(services: Embedded, body: dict) -> list:
+async def streamed(services: Embedded, body: dict[str, Any]) -> list[Any]:
     answer = await services.litellm.post("/v1/chat/completions", json=body | {"stream": True})
     assert answer.status_code == 200
     return events_of(answer.text)
@@ -186,7 +187,7 @@ PLACES: list[tuple[str, ...]] = [
 ]
 
 
-def with_odd(place: tuple[str, ...], odd: object) -> dict:
+def with_odd(place: tuple[str, ...], odd: object) -> dict[str, Any]:
     body = ask("hi [[tokens=1 delay=0]]", tools=[WEATHER], tool_choice="required")
     if place[0] == "response_format":
         body |= {"tool_choice": "none"}

@@ -7,6 +7,7 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -103,7 +104,7 @@ def test_a_file_that_cannot_be_used_is_one_line_that_says_what_helps(
     assert len(said.splitlines()) == 1
     assert said.endswith("Start afresh with: agentgraph reset\n")
     assert main(["reset", "--yes"]) == 0
-    assert capsys.readouterr().out == f"Removed {store_path()}\n"
+    assert capsys.readouterr().out == f"Deleted {store_path()}\n"
     assert list(store_path().parent.iterdir()) == []
     open_store(store_path()).close()
 
@@ -112,7 +113,7 @@ async def test_reset_asks_first() -> None:
     assert main(["reset"]) == 0
     open_store(store_path()).close()
     status, said = await command("reset")
-    assert (status, "add --yes" in said) == (1, True)
+    assert (status, "confirm with --yes" in said) == (1, True)
     assert store_path().exists()
 
 
@@ -155,7 +156,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
       messages(last: 5) { nodes { __typename id text } }
       conversations(first: 10) { nodes { id summary messages(last: 5) { nodes { __typename id text } } } } } } } }"""
 
-    async def ask(url: str, token: str, document: str, variables: dict | None = None) -> dict:
+    async def ask(url: str, token: str, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
         async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
             answer = await client.post(
                 f"{url}/graphql",
@@ -163,7 +164,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
                 headers={"authorization": f"Bearer {token}"},
             )
         assert "errors" not in answer.json(), answer.text
-        data: dict = answer.json()["data"]
+        data: dict[str, Any] = answer.json()["data"]
         return data
 
     async with serving(tmp_path, keeps=True) as gateway:
@@ -221,7 +222,7 @@ async def test_every_kind_of_change_is_taken_up_again() -> None:
         doomed = services.agent_ids()[-1]
         await services.ams.delete(f"/agents/{doomed}")
 
-        async def seen() -> list:
+        async def seen() -> list[Any]:
             runs = (await services.letta.get(f"/v1/runs/?agent_ids={agent_id}")).json()
             return [
                 (await services.ams.get("/me")).json(),
@@ -262,7 +263,7 @@ async def embedded_process() -> AsyncIterator[tuple[Process, httpx.AsyncClient]]
     async with running("embedded", "--port", "0", folder=Path.cwd(), environment=os.environ) as process:
         assert process.stdout is not None
         said: dict[str, str] = {}
-        while "# To make a service fail, and to see it" not in said:
+        while "# Page for injecting faults" not in said:
             line = (await process.stdout.readline()).decode().strip()
             name, _, value = line.partition(": " if line.startswith("#") else "=")
             said[name] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ TOOLS = [{"type": "function", "function": function} for function in FUNCTIONS]
 RESULTS = {"roll": "4", "weather": "sunny"}
 
 
-def message_of(chunks: list[Any]) -> dict:
+def message_of(chunks: list[Any]) -> dict[str, Any]:
     """The message that chunks add up to."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     for chunk in chunks:
@@ -36,7 +37,9 @@ def message_of(chunks: list[Any]) -> dict:
     return message
 
 
-async def said(services: Embedded, messages: list[dict], *, stream: bool = False, **more: Any) -> tuple[dict, str]:
+async def said(
+    services: Embedded, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **more: Any
+) -> tuple[dict[str, Any], str]:
     """The model's message, and its finish reason."""
     body = {"model": "gpt-4.1", "messages": messages, "stream": stream, **({} if more else {"tools": TOOLS}), **more}
     answer = await services.litellm.post("/v1/chat/completions", json=body)
@@ -49,14 +52,14 @@ async def said(services: Embedded, messages: list[dict], *, stream: bool = False
     return message_of(events), events[-1]["choices"][0]["finish_reason"]
 
 
-def results_of(message: dict) -> list[dict]:
+def results_of(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"role": "tool", "tool_call_id": call["id"], "content": RESULTS[call["function"]["name"]]}
         for call in message["tool_calls"]
     ]
 
 
-def called(message: dict) -> list[tuple[str, dict]]:
+def called(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     calls = [call["function"] for call in message.get("tool_calls") or []]
     return [(call["name"], json.loads(call["arguments"])) for call in calls]
 
@@ -96,7 +99,7 @@ async def test_without_parallel_calls_one_follows_the_other(stream: bool) -> Non
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_function_is_called_and_its_result_is_used(stream: bool) -> None:
     async with embedded() as services:
-        messages: list[dict] = [{"role": "user", "content": "[[tool=roll,weather]]"}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": "[[tool=roll,weather]]"}]
         names = []
         while True:
             message, finish = await said(services, messages, stream=stream, functions=FUNCTIONS, function_call="auto")
@@ -150,7 +153,7 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
         ({"functions": FUNCTIONS, "function_call": "none"}, None, None),
     ],
 )
-async def test_a_choice_is_kept_also_after_a_result(more: dict, first: str | None, then: str | None) -> None:
+async def test_a_choice_is_kept_also_after_a_result(more: dict[str, Any], first: str | None, then: str | None) -> None:
     """As at OpenAI: a choice that forces a call forces one at each request."""
     async with embedded() as services:
         messages = [{"role": "user", "content": "[[tool=roll]]"}]
@@ -190,10 +193,11 @@ async def test_a_choice_of_a_tool_that_is_not_offered_is_refused() -> None:
         ),
     ],
 )
-async def test_results_in_any_form_are_answered(result: dict, text: str) -> None:
+async def test_results_in_any_form_are_answered(result: dict[str, Any], text: str) -> None:
     async with embedded() as services:
         call = {"id": "call_1", "type": "function", "function": {"name": "roll", "arguments": "{}"}}
-        messages = [{"role": "user", "content": "[[tool=roll]]"}, {"role": "assistant", "tool_calls": [call]}, result]
+        asked: dict[str, Any] = {"role": "user", "content": "[[tool=roll]]"}
+        messages = [asked, {"role": "assistant", "tool_calls": [call]}, result]
         message, finish = await said(services, messages)
         assert (message["content"], finish) == (text, "stop")
 
@@ -201,7 +205,7 @@ async def test_results_in_any_form_are_answered(result: dict, text: str) -> None
 async def test_a_form_asked_for_holds_for_the_answer_to_results() -> None:
     async with embedded() as services:
         messages = [{"role": "user", "content": "[[tool=roll]]"}]
-        more = {"tools": TOOLS, "response_format": {"type": "json_object"}}
+        more: dict[str, Any] = {"tools": TOOLS, "response_format": {"type": "json_object"}}
         message, _ = await said(services, messages, **more)
         message, _ = await said(services, [*messages, message, *results_of(message)], **more)
         assert json.loads(message["content"]) == {"answer": "The tool roll answered 4."}
@@ -246,7 +250,7 @@ async def test_schemas_as_the_sdks_make_them_from_types_are_followed(stream: boo
         {"$ref": "#/nowhere"},
     ],
 )
-async def test_a_schema_that_contains_itself_has_an_end(kids: dict) -> None:
+async def test_a_schema_that_contains_itself_has_an_end(kids: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"kids": kids}, "required": ["kids"]}
     form = {"type": "json_schema", "json_schema": {"name": "tree", "schema": schema}}
     async with embedded() as services:

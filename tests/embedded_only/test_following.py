@@ -13,17 +13,18 @@ import pytest
 from app.embedded.faults import Fault
 from resolvers import watch
 from resolvers.streams.hub import StreamHub
-from tests.doors.test_follow import conversation, following, joined, say_past_the_gateway, send, turn
-from tests.doors.test_streams import MESSAGE, expected, text_of
 from tests.support import things
+from tests.support.documents import CREATE_CONVERSATION, MESSAGE
 from tests.support.doors import Refused, events
+from tests.support.following import conversation, following, joined, say_past_the_gateway, send, turn
 from tests.support.lossy import CUT, Loss, answered, lossy_stack
 from tests.support.stack import GRACE, Stack, embedded_stack, until
+from tests.support.streaming import expected, text_of
 
 
 @pytest.mark.parametrize("grace", [0, 60], ids=["past its grace", "within its grace"])
 @pytest.mark.parametrize("with_cursor", [True, False])
-async def test_who_comes_back_in_the_middle_of_a_turn_hears_all_of_it(grace: int, with_cursor: bool) -> None:
+async def test_a_follow_that_comes_back_during_a_turn_gets_all_of_it(grace: int, with_cursor: bool) -> None:
     async with embedded_stack(stream_grace_seconds=grace, stream_look_seconds=0.1) as stack:
         _, conversation_id = await conversation(stack)
         async with following(stack, "websocket", conversation_id) as follower:
@@ -77,7 +78,7 @@ async def test_other_peoples_streams_wake_no_follower(waits: Callable[[int], Awa
         await waits(len(followers))
         stack.platform.state.calls.clear()
         await stack.make_agent(GRACE)
-        theirs = await things.done(stack, things.CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
+        theirs = await things.done(stack, CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
         asked = {
             "to": {"conversationId": theirs["conversationEdge"]["node"]["id"]},
             "content": [{"text": "hi [[tokens=1]]"}],
@@ -102,7 +103,7 @@ async def test_a_run_that_letta_does_not_stream_is_watched_and_not_asked_for_wit
     assert len([call for call in stack.calls("letta") if call.endswith("/stream")]) <= 1
 
 
-async def test_a_turn_begun_past_the_gateway_is_read_once_for_all_who_follow(
+async def test_a_turn_begun_past_the_gateway_is_read_once_for_all_follows(
     stack: Stack, waits: Callable[[int], Awaitable[None]]
 ) -> None:
     _, conversation_id = await conversation(stack)
@@ -159,6 +160,8 @@ async def test_a_follower_sees_the_turns_that_begin_once_each_and_none_that_does
     async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
         _, conversation_id = await conversation(stack)
         to = {"conversationId": conversation_id}
+        live: list[dict[str, Any]]
+        last: list[dict[str, Any]]
 
         async def say(key: str) -> list[dict[str, Any]]:
             asked = {"i": {"to": to, "content": [{"text": "hi [[tokens=3 delay=0.01]]"}]}, "k": key}
@@ -212,6 +215,8 @@ async def test_a_turn_that_broke_off_and_is_read_by_two_streams_is_seen_to_its_e
     async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
         _, conversation_id = await conversation(stack)
         to, pieces = {"conversationId": conversation_id}, 0
+        first: list[dict[str, Any]]
+        third: list[dict[str, Any]]
 
         def cutting(data: bytes) -> bytes:
             nonlocal pieces

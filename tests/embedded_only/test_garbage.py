@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.embedded_only.test_token_path import Model, reading
 from tests.support.stack import Stack, embedded_stack
+from tests.support.tokens import Model, reading
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 from starlette.types import Receive, Scope, Send
 
 from app.embedded.server import LoopbackServer
-from tests.doors.test_proxy import EMBEDDING, asking
-from tests.doors.test_requests import ask
+from tests.support.openai import EMBEDDING, ask, asking
 from tests.support.stack import Stack, embedded_stack
 
 OURS = {"host", "authorization", "content-type", "content-length", "accept", "accept-encoding", "connection"}
@@ -81,7 +81,7 @@ REPLACED = [
 async def test_a_trace_goes_on_to_the_upstream_if_it_is_valid_and_is_else_begun_anew() -> None:
     async with behind_listener() as (stack, seen):
         for given in (f"00-{TRACE}", f"01-{TRACE}-more", *REPLACED):
-            headers = [*stack.headers().items(), (b"traceparent", given.encode("latin-1"))]
+            headers = httpx.Headers({**stack.headers(), "traceparent": given}, encoding="latin-1")
             answer = await stack.client.post("/v1/embeddings", json=EMBEDDING, headers=headers)
             assert answer.status_code == 400
         twice = [*stack.headers().items(), *[("traceparent", f"00-{TRACE}")] * 2]

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from tests.support.stack import Stack, embedded_stack, until
 
 CHAT, VECTORS = "/v1/chat/completions", "/v1/embeddings"

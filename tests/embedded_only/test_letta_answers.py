@@ -8,19 +8,23 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_streams import MESSAGE, expected, text_of
-from tests.embedded_only.test_unknown_outcomes import SEND, SENDS, saying, stored
+from tests.support.documents import MESSAGE, SEND_MESSAGE
 from tests.support.doors import Refused, events
-from tests.support.lossy import Loss, answered, lossy_stack
+from tests.support.lossy import SEND_PATH, Loss, answered, lossy_stack
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
+from tests.support.streaming import expected, message_input, stored_messages, text_of
 
 CONFLICT = "CONFLICT: Cannot send a new message: "
 RUN = "run-44444444-4444-4444-8444-444444444444"
 
 
 def refusal(status: int, detail: Any, **more: Any) -> Loss:
-    headers = {"content_type": "application/json", **{name: str(value) for name, value in more.pop("h", {}).items()}}
-    return Loss(instead=answered(status, json.dumps({"detail": detail, **more}).encode(), **headers).instead)
+    headers: dict[str, Any] = {name: str(value) for name, value in more.pop("h", {}).items()}
+    return Loss(
+        instead=answered(
+            status, json.dumps({"detail": detail, **more}).encode(), content_type="application/json", **headers
+        ).instead
+    )
 
 
 REFUSALS = {
@@ -73,11 +77,11 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("answer", "told"), REFUSALS.values(), ids=list(REFUSALS))
-async def test_an_answer_is_told_for_what_it_is(answer: Loss, told: tuple[Any, ...]) -> None:
+async def test_a_refusal_of_letta_has_its_code_and_reason(answer: Loss, told: tuple[Any, ...]) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, answer)
-        result = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey="k")})
+        proxy.lose(SEND_PATH, answer)
+        result = await stack.graphql(SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey="k")})
     extensions = result["errors"][0]["extensions"]
     assert (
         extensions["code"],
@@ -97,12 +101,12 @@ BUSY = {
 
 @pytest.mark.parametrize(("answer", "run"), BUSY.values(), ids=list(BUSY))
 async def test_a_busy_conversation_is_an_outcome(answer: Loss, run: str | None) -> None:
-    query = SEND.replace("errors {", "errors { ... on ConversationBusy { run { id } }", 1)
+    query = SEND_MESSAGE.replace("errors {", "errors { ... on ConversationBusy { run { id } }", 1)
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, answer)
-        result = await stack.graphql(query, {"i": saying(agent_id, idempotencyKey="k")})
-        free = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey="k")})
+        proxy.lose(SEND_PATH, answer)
+        result = await stack.graphql(query, {"i": message_input(agent_id, idempotencyKey="k")})
+        free = await stack.graphql(SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey="k")})
     payload = result["data"]["sendMessage"]
     if run is None:
         [error] = payload["errors"]
@@ -115,17 +119,17 @@ async def test_a_busy_conversation_is_an_outcome(answer: Loss, run: str | None) 
 async def test_credits_that_are_spent_are_an_outcome() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, answered(402, b'{"error":"Rate limited","reasons":["not-enough-credits"]}'))
-        result = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey="k")})
+        proxy.lose(SEND_PATH, answered(402, b'{"error":"Rate limited","reasons":["not-enough-credits"]}'))
+        result = await stack.graphql(SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey="k")})
     assert result["data"]["sendMessage"]["errors"][0]["__typename"] == "BudgetExceeded"
 
 
 async def turn_edited(edit: Any, directive: str = "tokens=3 delay=0.01") -> tuple[list[dict[str, Any]], Stack]:
     async with lossy_stack() as (stack, proxy), opened_socket(stack) as socket:
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, Loss(edit=edit))
-        heard = [event async for event in socket.events(MESSAGE, {"i": saying(agent_id, directive), "k": "k"})]
-        assert len(stored(stack, agent_id)) == 1
+        proxy.lose(SEND_PATH, Loss(edit=edit))
+        heard = [event async for event in socket.events(MESSAGE, {"i": message_input(agent_id, directive), "k": "k"})]
+        assert len(stored_messages(stack, agent_id)) == 1
         return heard, stack
 
 
@@ -156,7 +160,7 @@ async def test_a_run_that_no_frame_names_is_known_by_its_message() -> None:
     assert text_of(heard) == expected(3)
 
 
-async def test_frames_that_come_again_are_told_once() -> None:
+async def test_repeated_frames_are_delivered_once() -> None:
     def twice(data: bytes) -> bytes:
         frames = [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
         return b"".join(frame * 2 for frame in frames) + b"".join(frames[:1])
@@ -223,7 +227,7 @@ async def test_a_failure_of_the_model_has_its_reason(door: str, error: str, told
         heard = [
             event
             async for event in events(
-                stack, door, MESSAGE, {"i": saying(agent_id, f"tokens=3 error={error}"), "k": "k"}
+                stack, door, MESSAGE, {"i": message_input(agent_id, f"tokens=3 error={error}"), "k": "k"}
             )
         ]
     failure = heard[-1]["error"]
@@ -236,8 +240,8 @@ async def test_a_run_with_a_stop_reason_is_over_whatever_its_status() -> None:
     async with embedded_stack() as stack:
         agent_id = await stack.make_agent()
         for number, stop in enumerate(("end_turn", "max_steps", "cancelled")):
-            given = saying(agent_id, idempotencyKey=str(number), waitSeconds=10)
-            await stack.graphql(SEND, {"i": given})
+            given = message_input(agent_id, idempotencyKey=str(number), waitSeconds=10)
+            await stack.graphql(SEND_MESSAGE, {"i": given})
             run = [run for run in stack.platform.state.runs.values() if run.body["agent_id"] == agent_id][-1]
             run.body |= {"status": "running", "stop_reason": stop, "completed_at": None}
         agent = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]
@@ -249,24 +253,26 @@ async def test_a_run_with_a_stop_reason_is_over_whatever_its_status() -> None:
 async def test_a_message_that_something_else_answered_is_looked_for_under_its_key() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, answered(200, b"<html>", content_type="text/html"))
-        first = await stack.graphql(SEND, {"i": given})
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SEND_PATH, answered(200, b"<html>", content_type="text/html"))
+        first = await stack.graphql(SEND_MESSAGE, {"i": given})
         assert first["errors"][0]["extensions"]["reason"] == "DECODE"
-        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
         assert answer["stream"]["text"] == expected(3)
-        assert len(stored(stack, agent_id)) == 1
+        assert len(stored_messages(stack, agent_id)) == 1
 
 
 async def test_a_fresh_stream_is_no_replay_however_fast_it_comes() -> None:
     async with embedded_stack() as stack:
         agent_id = await stack.make_agent()
         for number in range(10):
-            asked = {"i": saying(agent_id, "tokens=1 delay=0"), "k": str(number)}
+            asked = {"i": message_input(agent_id, "tokens=1 delay=0"), "k": str(number)}
             for door, replayed in (("event stream", False), ("websocket", True)):
                 heard = [event async for event in events(stack, door, MESSAGE, asked)]
                 assert heard[0]["replayed"] is replayed
-            sent = await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey=f"m{number}", waitSeconds=10)})
+            sent = await stack.graphql(
+                SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey=f"m{number}", waitSeconds=10)}
+            )
             stream = {"id": sent["data"]["sendMessage"]["stream"]["id"]}
             query = "subscription($id: ID!) { stream(id: $id) { __typename ... on StreamStarted { replayed } } }"
             for replayed in (False, True):
@@ -277,7 +283,7 @@ async def test_a_fresh_stream_is_no_replay_however_fast_it_comes() -> None:
 async def test_a_message_whose_only_reader_left_is_not_sent_again() -> None:
     async with embedded_stack() as stack:
         agent_id = await stack.make_agent()
-        asked = {"i": saying(agent_id, "tokens=30 delay=0.02", onDisconnect="CANCEL"), "k": "k"}
+        asked = {"i": message_input(agent_id, "tokens=30 delay=0.02", onDisconnect="CANCEL"), "k": "k"}
         reading = events(stack, "websocket", MESSAGE, asked)
         async for event in reading:
             if event["__typename"] == "TextDelta":
@@ -292,14 +298,14 @@ async def test_a_message_whose_only_reader_left_is_not_sent_again() -> None:
         heard = [event async for event in events(stack, "websocket", MESSAGE, asked)]
         assert heard[0]["replayed"] is True
         assert text_of(heard) == expected(30)
-        assert len(stored(stack, agent_id)) == 1
+        assert len(stored_messages(stack, agent_id)) == 1
 
 
 async def test_a_refused_key_is_free_at_every_door() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, refusal(409, f"{CONFLICT}Another request"))
-        asked = {"i": saying(agent_id), "k": "k"}
+        proxy.lose(SEND_PATH, refusal(409, f"{CONFLICT}Another request"))
+        asked = {"i": message_input(agent_id), "k": "k"}
         with pytest.raises(Refused) as refused:
             _ = [event async for event in events(stack, "event stream", MESSAGE, asked)]
         assert refused.value.extensions["reason"] == "RUN_BUSY"
@@ -310,10 +316,10 @@ async def test_a_refused_key_is_free_at_every_door() -> None:
 async def test_a_turn_whose_frames_name_no_run_is_answered_again_under_its_key() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, Loss(edit=lambda data: data.replace(b'"run_id":"run-', b'"other":"run-')))
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        first, again = [(await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"] for _ in range(2)]
-        [message] = stored(stack, agent_id)
+        proxy.lose(SEND_PATH, Loss(edit=lambda data: data.replace(b'"run_id":"run-', b'"other":"run-')))
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        first, again = [(await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"] for _ in range(2)]
+        [message] = stored_messages(stack, agent_id)
     assert first["stream"]["text"] == expected(3)
     assert first["run"] == {"id": message["run_id"], "status": "COMPLETED"}
     assert again == first

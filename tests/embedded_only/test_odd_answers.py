@@ -429,7 +429,7 @@ async def test_vectors_without_an_index_are_in_the_order_of_the_inputs(stack: St
     assert answer == {"data": {"embed": {"embeddings": vectors, "usage": {"totalTokens": None}}}}
     body = {"model": name, "input": ["a", "b"]}
     passed = await stack.client.post("/v1/embeddings", json=body, headers=stack.headers())
-    assert passed.content == ANSWERS[name].pieces[0]
+    assert passed.content == next(iter(ANSWERS[name].pieces))
 
 
 @in_one_loop
@@ -444,7 +444,7 @@ async def test_the_usage_of_vectors_that_cannot_be_read_is_metered(stack: Stack)
 async def test_a_whole_answer_is_passed_on_but_for_null_counts(stack: Stack) -> None:
     name, before = "whole with odd usage", await tokens(stack, "completion")
     answer = await stack.client.post("/v1/chat/completions", json=asking(name), headers=stack.headers())
-    upstream = ANSWERS[name].pieces[0]
+    upstream = next(iter(ANSWERS[name].pieces))
     assert isinstance(upstream, bytes)
     assert answer.content == upstream.replace(b'"prompt_tokens": null', b'"prompt_tokens": 0')
     assert await tokens(stack, "completion") == (before[0], before[1] + 5)
@@ -459,7 +459,7 @@ async def test_parameters_that_say_nothing_are_not_sent_on(stream: bool) -> None
         return answered(method, path, body)
 
     name = "no DONE" if stream else "whole with odd usage"
-    silent = {"metadata": {}, "api_base": None, "temperature": None}
+    silent: dict[str, Any] = {"metadata": {}, "api_base": None, "temperature": None}
     async with odd_server(recorded) as url, embedded_stack(litellm_base_url=url) as stack:
         body = asking(name, stream=stream, **silent)
         answer = await stack.client.post("/v1/chat/completions", json=body, headers=stack.headers())

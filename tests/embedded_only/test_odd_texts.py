@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.doors.test_texts import ask, every_place
 from tests.support.stack import Stack
+from tests.support.text_inputs import all_text_inputs, ask
 
 THEIRS = {"BAD_USER_INPUT", "NOT_FOUND", "CONFLICT"}
 
@@ -14,9 +14,9 @@ THEIRS = {"BAD_USER_INPUT", "NOT_FOUND", "CONFLICT"}
     ids=["long", "odd", "code", "blank", "empty"],
 )
 async def test_any_text_is_taken_or_refused_wherever_it_is_given(stack: Stack, text: str) -> None:
-    for place in await every_place(stack):
-        if place.name.startswith("Subscription."):
+    for given in await all_text_inputs(stack):
+        if given.name.startswith("Subscription."):
             continue  # a mutation takes the same
-        told = (await ask(stack, *place.by_variable(text))).json()
+        told = (await ask(stack, *given.by_variable(text))).json()
         for error in told.get("errors", []):
-            assert error["extensions"]["code"] in THEIRS, (place.name, error)
+            assert error["extensions"]["code"] in THEIRS, (given.name, error)

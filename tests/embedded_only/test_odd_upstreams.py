@@ -261,7 +261,7 @@ async def test_an_encoding_that_cannot_be_undone_is_an_error(encoding: str, body
 
 async def test_a_header_in_another_alphabet_is_passed_on_byte_by_byte() -> None:
     name = "模型".encode().decode("latin-1")
-    async with behind("litellm", lambda *_: said(WHOLE, **{"x-litellm-model-id": name})) as stack:
+    async with behind("litellm", lambda *_: said(WHOLE, x_litellm_model_id=name)) as stack:
         answer = await at_v1(stack, "chat/completions")
         assert answer.status_code == 200
         assert dict(answer.headers.raw)[b"x-litellm-model-id"] == "模型".encode()

@@ -9,7 +9,7 @@ import pytest
 
 from app import devtokens, gateway
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from clients.bulkhead import SHARES
 from clients.calls import UpstreamLimits
 from tests.support.stack import Stack, embedded_stack, until
@@ -37,10 +37,10 @@ async def test_more_requests_than_there_is_room_for() -> None:
 
         await until(asked)
         origin = {"origin": "http://localhost:5173"}
-        asked = {"query": "{ viewer { id } }"}
+        body = {"query": "{ viewer { id } }"}
         for user, status, code in ((ADA, 429, "RATE_LIMITED"), (GRACE, 503, "OVERLOADED")):
             headers = {**origin, **stack.headers(user), "x-request-id": "mine"}
-            refused = await stack.client.post("/graphql", json=asked, headers=headers)
+            refused = await stack.client.post("/graphql", json=body, headers=headers)
             assert refused.status_code == status
             told = refused.json()["errors"][0]["extensions"]
             assert (told["code"], told["reason"], told["requestId"]) == (code, "REQUESTS", "mine")
@@ -84,8 +84,7 @@ async def refusal_of_half_a_body(stack: Stack, path: str, secret: str) -> tuple[
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n"
     writer.write(f'{head}authorization: Bearer {secret}\r\n\r\n{{"a"'.encode())
     status = int((await reader.readline()).split()[1])
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = re.search(rb"content-length: (\d+)", head)
+    length = re.search(rb"content-length: (\d+)", await reader.readuntil(b"\r\n\r\n"))
     assert length
     body = await reader.readexactly(int(length[1]))
     writer.close()
@@ -125,7 +124,7 @@ async def test_a_head_that_is_too_large_or_does_not_come() -> None:
         writer.close()
 
 
-async def test_nobody_reads_the_schema_without_a_token_in_production() -> None:
+async def test_introspection_needs_a_token_in_production() -> None:
     secret = "s" * 40
     async with embedded_stack(
         environment="production", supabase_url="https://project.example", supabase_jwt_secret=secret
@@ -149,7 +148,7 @@ async def test_nobody_reads_the_schema_without_a_token_in_production() -> None:
         assert development.status_code == 401
 
 
-async def test_many_who_ask_for_health_at_once_cost_one_look() -> None:
+async def test_concurrent_requests_for_health_share_one_check() -> None:
     async with embedded_stack() as stack:
         stack.platform.faults["letta"] = Fault(latency=0.2)
         answers = await asyncio.gather(*(stack.client.get("/health") for _ in range(10)))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from app.embedded.letta.shapes import RUN
 from app.embedded.state import Agent, Json, Run, new_id, now, now_of_message
 from resolvers.recent_ids import ShownIds
+from tests.support.documents import CREATE_CONVERSATION
 from tests.support.stack import GRACE, Stack, opened_socket
 
 PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: String) { conversation(id: $c) {
@@ -20,8 +21,6 @@ PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: Strin
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
   userMessageEdge { cursor node { id createdAt } } errors { message } } }"""
 
-CREATE = """mutation($a: ID!) {
-  createConversation(input: {agentId: $a}) { conversation { id } } }"""
 RUN_OF = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } } }"
 GOING = """query($a: ID!) { agent(id: $a) { status
   runs(active: true) { nodes { id status } pageInfo { hasNextPage } }
@@ -40,7 +39,7 @@ def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
     if isinstance(kind, int):
         said = {**common, "message_type": "assistant_message", "content": "words"}
         return [{**said, "otid": str(uuid.uuid4())} for _ in range(kind)]
-    user = {**common, "message_type": "user_message", "content": "words", "otid": str(uuid.uuid4())}
+    user: dict[str, Any] = {**common, "message_type": "user_message", "content": "words", "otid": str(uuid.uuid4())}
     if kind == "foreign":
         user |= {"run_id": None, "otid": None}
     if kind == "notice":
@@ -87,7 +86,8 @@ async def test_each_message_is_met_once_and_in_order(
 
     agent.messages[scope] = []
     await grow(start)
-    at_first, seen, cursor, waiting = await everything(stack, scope), [], None, list(later)
+    at_first, cursor, waiting = await everything(stack, scope), None, list(later)
+    seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         if not remembered:
             patch.setattr(ShownIds, "keep", lambda *_: None)
@@ -115,7 +115,7 @@ async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conver
 
 
 @pytest.mark.parametrize(("kind", "type_"), [("unheard", "dream_message"), ("odd", "reasoning_message")])
-async def test_a_message_that_nobody_understands_is_given_whole(
+async def test_a_message_of_an_unknown_kind_is_returned_whole(
     stack: Stack, conversation: tuple[Agent, str], kind: str, type_: str
 ) -> None:
     """Listed, read by its id, and in the stream of the turn that made it."""
@@ -197,7 +197,7 @@ async def test_a_fork_goes_on_from_a_message_however_old(stack: Stack, conversat
     assert (await pages(stack, forked, first=100))["edges"][2]["cursor"] == sent["cursor"]
 
 
-async def test_a_cursor_of_somebody_elses_run_is_none_of_this_list(stack: Stack) -> None:
+async def test_a_cursor_of_another_users_run_is_refused(stack: Stack) -> None:
     agent_id, foreign = await stack.make_agent(), await stack.make_agent(user=GRACE)
     said = {"to": {"agentId": foreign}, "content": [{"text": "hi [[tokens=1 delay=0]]"}]}
     given = {**said, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
@@ -210,7 +210,7 @@ async def test_a_cursor_of_somebody_elses_run_is_none_of_this_list(stack: Stack)
 
 async def test_runs_that_never_end_hide_none_that_is_going(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    made = await stack.graphql(CREATE, {"a": agent_id})
+    made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id})
     conversation_id = made["data"]["createConversation"]["conversation"]["id"]
     say = {"to": {"conversationId": conversation_id}, "content": [{"text": "[[tokens=400 delay=0.1]]"}]}
     sent = await stack.graphql(RUN_OF, {"i": say | {"idempotencyKey": "k"}})

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,6 @@ from graphql import GraphQLSchema, OperationType, build_schema, get_operation_as
 from app.pages.graphiql import OPERATIONS, operations
 from tests.support.doors import events
 from tests.support.stack import Stack
-from tests.test_repository import ROOT
 
 SAVED = operations()
 NAMES = [
@@ -32,6 +32,7 @@ NAMES = [
     "Runs",
     "Complete",
 ]
+ROOT = Path(__file__).parents[2]
 FILL = (ROOT / "app/pages/graphiql/src/fill.js").read_text()
 LOOK_UP = FILL.split("`")[1]
 

@@ -8,16 +8,18 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from tests.support.process import Gateway, serving
+from tests.support.websocket import PROTOCOL
 
 
-async def shell(gateway: Gateway, script: str) -> dict:
+async def shell(gateway: Gateway, script: str) -> dict[str, Any]:
     """What a script prints, as JSON; pasted as it stands but for the port and the place of the command."""
     script = script.replace("http://127.0.0.1:8000", gateway.url)
     script = script.replace(".venv/bin/agentgraph", f"{sys.executable} -m app")
@@ -26,7 +28,7 @@ async def shell(gateway: Gateway, script: str) -> dict:
     )
     out, _ = await process.communicate()
     assert process.returncode == 0
-    answer: dict = json.loads(out)
+    answer: dict[str, Any] = json.loads(out)
     return answer
 
 
@@ -39,7 +41,7 @@ async def test_the_query_that_the_start_prints_answers_when_pasted(tmp_path: Pat
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 async def test_a_signal_ends_the_process_within_its_grace_whatever_is_open(tmp_path: Path, how: signal.Signals) -> None:
-    async with serving(tmp_path, forks=False, SHUTDOWN_GRACE_SECONDS="1") as gateway:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "1"}, forks=False) as gateway:
         headers = {"authorization": f"Bearer {gateway.token}"}
         asked = {
             "model": "gpt-4o-mini",
@@ -49,7 +51,7 @@ async def test_a_signal_ends_the_process_within_its_grace_whatever_is_open(tmp_p
         url = gateway.url.replace("http", "ws") + "/graphql"
         async with (
             httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client,
-            connect(url, subprotocols=["graphql-transport-ws"], proxy=None),
+            connect(url, subprotocols=[PROTOCOL], proxy=None),
             client.stream("POST", "/v1/chat/completions", json=asked, headers=headers) as answer,
         ):
             lines = answer.aiter_lines()
@@ -74,7 +76,7 @@ async def test_a_platform_and_a_gateway_in_two_processes_go_the_full_circle(tmp_
         assert platform.stdout is not None
         printed = (await platform.stdout.readuntil(b"Page for injecting faults")).decode()
         settings = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
-        async with serving(tmp_path, PORT=str(port), **settings) as gateway:
+        async with serving(tmp_path, {"PORT": str(port), **settings}) as gateway:
             assert await a_turn_that_came_back(public, gateway.token, settings) == "tok0 tok1 tok2"
     finally:
         platform.kill()
@@ -84,7 +86,7 @@ async def test_a_platform_and_a_gateway_in_two_processes_go_the_full_circle(tmp_
 async def a_turn_that_came_back(public: str, token: str, settings: dict[str, str]) -> str:
     """What an agent that is made now says, once its model call is seen to have come back."""
     as_ams = {"authorization": f"Bearer {settings['SUPABASE_SERVICE_KEY']}", "x-user-id": ADA}
-    said = {"content": [{"text": "hi [[tokens=3 delay=0]]"}]}
+    said: dict[str, Any] = {"content": [{"text": "hi [[tokens=3 delay=0]]"}]}
     query = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } stream { id status text } } }"
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         asked = {"template_id": "researcher"}

@@ -15,13 +15,14 @@ import httpx
 import pytest
 
 from app.embedded.faults import Fault
-from app.embedded.seed import ADA
+from app.embedded.people import ADA
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
 from tests.support.process import serving
 from tests.support.serving import served
+from tests.support.settings import settings_of
 from tests.support.stack import until
 
 SIGN_IN = {"supabase_url": "https://project.example", "supabase_jwt_secret": "s" * 32}
@@ -38,10 +39,10 @@ async def platform_running() -> AsyncIterator[EmbeddedPlatform]:
         await platform.stop()
 
 
-def settings_of(platform: EmbeddedPlatform, **changes: Any) -> Settings:
+def settings_with(platform: EmbeddedPlatform, **changes: Any) -> Settings:
     keys = {"supabase_service_key": platform.options.ams_key, "letta_api_key": platform.options.letta_key}
     urls = {f"{name}_base_url": url for name, url in platform.urls.items()}
-    return Settings(_env_file=None, **{**urls, **keys, **changes})
+    return settings_of(**{**urls, **keys, **changes})
 
 
 async def warnings_of(settings: Settings, number: int) -> list[str]:
@@ -74,14 +75,14 @@ def free_port() -> int:
 async def test_a_service_that_is_down_is_said_with_its_address_and_the_cure(variable: str, name: str) -> None:
     url = f"http://127.0.0.1:{free_port()}/at"
     async with platform_running() as platform:
-        said = await warnings_of(settings_of(platform, **{variable: url}), 1)
+        said = await warnings_of(settings_with(platform, **{variable: url}), 1)
     assert said == [f"{name} does not answer at {url}: connection refused. Check {variable.upper()}{FALL_BACK}"]
 
 
 async def test_a_redis_that_is_down_is_said_without_its_password() -> None:
     port = free_port()
     async with platform_running() as platform:
-        said = await warnings_of(settings_of(platform, redis_url=f"redis://ada:s3cret@127.0.0.1:{port}/0"), 1)
+        said = await warnings_of(settings_with(platform, redis_url=f"redis://ada:s3cret@127.0.0.1:{port}/0"), 1)
     assert said == [f"Redis does not answer at redis://127.0.0.1:{port}/0: connection refused. Check REDIS_URL."]
 
 
@@ -94,7 +95,7 @@ async def test_a_redis_with_another_password_is_said() -> None:
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     async with server, platform_running() as platform:
         port = server.sockets[0].getsockname()[1]
-        [said] = await warnings_of(settings_of(platform, redis_url=f"redis://:s3cret@127.0.0.1:{port}/0"), 1)
+        [said] = await warnings_of(settings_with(platform, redis_url=f"redis://:s3cret@127.0.0.1:{port}/0"), 1)
     assert "it asks for another password" in said
     assert "s3cret" not in said
 
@@ -103,7 +104,7 @@ async def test_all_that_are_down_are_said_and_an_unknown_host_by_its_cause() -> 
     nowhere = "http://letta.invalid:8283"
     async with platform_running() as platform:
         dead = f"http://127.0.0.1:{free_port()}"
-        said = await warnings_of(settings_of(platform, letta_base_url=nowhere, ams_base_url=dead), 2)
+        said = await warnings_of(settings_with(platform, letta_base_url=nowhere, ams_base_url=dead), 2)
     assert sorted(said) == [
         f"AMS does not answer at {dead}: connection refused. Check AMS_BASE_URL{FALL_BACK}",
         f"Letta does not answer at {nowhere}: its host name cannot be resolved. Check LETTA_BASE_URL{FALL_BACK}",
@@ -113,7 +114,7 @@ async def test_all_that_are_down_are_said_and_an_unknown_host_by_its_cause() -> 
 async def test_in_production_nothing_is_said_of_embedded_services_and_open_metrics_are_closed() -> None:
     async with platform_running() as platform:
         url = f"http://127.0.0.1:{free_port()}"
-        production = settings_of(platform, environment="production", **SIGN_IN, litellm_base_url=url)
+        production = settings_with(platform, environment="production", **SIGN_IN, litellm_base_url=url)
         said = await warnings_of(production, 2)
     assert said == [
         "METRICS_TOKEN is not set: /metrics is closed, and /health shows no details.",
@@ -124,7 +125,7 @@ async def test_in_production_nothing_is_said_of_embedded_services_and_open_metri
 @pytest.mark.parametrize(("variable", "name"), [("letta_api_key", "Letta"), ("litellm_api_key", "LiteLLM")])
 async def test_a_key_that_is_refused_is_said_and_not_shown(variable: str, name: str) -> None:
     async with platform_running() as platform:
-        said = await warnings_of(settings_of(platform, **{variable: "sk-s3cret"}), 1)
+        said = await warnings_of(settings_with(platform, **{variable: "sk-s3cret"}), 1)
         url = platform.urls[name.lower()]
     assert said == [f"{name} at {url} refuses the gateway's key. Check {variable.upper()}."]
 
@@ -132,7 +133,7 @@ async def test_a_key_that_is_refused_is_said_and_not_shown(variable: str, name: 
 async def test_an_address_of_another_service_is_said() -> None:
     async with platform_running() as platform:
         url = platform.urls["ams"]
-        [said] = await warnings_of(settings_of(platform, letta_base_url=url), 1)
+        [said] = await warnings_of(settings_with(platform, letta_base_url=url), 1)
     assert said.startswith(f"What answers at {url} is not Letta, or it is broken: ")
     assert said.endswith(f" Check LETTA_BASE_URL{FALL_BACK}")
 
@@ -141,7 +142,7 @@ async def test_a_service_that_hangs_delays_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("app.probes.PROBE_SECONDS", 0.3)
     async with platform_running() as platform:
         platform.faults["letta"] = Fault(hang=True)
-        said = await warnings_of(settings_of(platform), 1)
+        said = await warnings_of(settings_with(platform), 1)
         url = platform.urls["letta"]
     assert said == [f"Letta does not answer at {url} within 0.3 s. Check LETTA_BASE_URL{FALL_BACK}"]
 
@@ -149,7 +150,7 @@ async def test_a_service_that_hangs_delays_nothing(monkeypatch: pytest.MonkeyPat
 async def test_nothing_is_said_where_all_is_well_and_all_is_read() -> None:
     async with platform_running() as platform:
         log = io.StringIO()
-        settings = settings_of(platform)
+        settings = settings_with(platform)
         async with served(create_app(settings, Telemetry(make_logger("INFO", log)), announces=True), settings):
 
             async def asked() -> bool:
@@ -161,7 +162,7 @@ async def test_nothing_is_said_where_all_is_well_and_all_is_read() -> None:
 
 async def test_the_command_says_it_all(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"LITTELLM_BASE_URL=http://x\nREDIS_URL=redis://127.0.0.1:{free_port()}\n")
-    async with serving(tmp_path, RATE_LIMIT_LMM="3") as gateway:
+    async with serving(tmp_path, {"RATE_LIMIT_LMM": "3"}) as gateway:
         assert gateway.process.stdout is not None
         said = ""
         while not all(one in said for one in ("LITELLM_BASE_URL?", "RATE_LIMIT_LLM?", "Redis does not answer")):
@@ -172,7 +173,7 @@ async def test_the_command_says_it_all(tmp_path: Path) -> None:
 async def test_metrics_and_the_details_of_health_are_closed_in_production_without_a_token() -> None:
     async with platform_running() as platform:
         for token, status in ((None, 401), ("m" * 20, 200)):
-            settings = settings_of(platform, environment="production", **SIGN_IN, metrics_token=token)
+            settings = settings_with(platform, environment="production", **SIGN_IN, metrics_token=token)
             app = create_app(settings, Telemetry(make_logger("INFO", io.StringIO())))
             headers = {"authorization": f"Bearer {token or 'None'}"}
             async with served(app, settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
@@ -206,7 +207,7 @@ ROUTES = {
 @pytest.mark.parametrize("production", [False, True])
 async def test_which_routes_a_stranger_finds(production: bool) -> None:
     async with platform_running() as platform:
-        settings = settings_of(platform, environment="production" if production else "development", **SIGN_IN)
+        settings = settings_with(platform, environment="production" if production else "development", **SIGN_IN)
         app = create_app(settings, Telemetry(make_logger("INFO", io.StringIO())))
         async with served(app, settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
             headers = {"accept": "text/html, application/json;q=0.9"}
@@ -250,7 +251,7 @@ async def test_a_page_where_letta_should_be_does_not_break_the_start() -> None:
     server = await asyncio.start_server(page, "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        said = await warnings_of(Settings(_env_file=None, letta_base_url=url, letta_api_key="k"), 1)
+        said = await warnings_of(settings_of(letta_base_url=url, letta_api_key="k"), 1)
     assert len(said) == 1
     assert "Letta" in said[0]
     assert "Check LETTA_BASE_URL" in said[0]

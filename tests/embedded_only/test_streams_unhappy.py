@@ -3,13 +3,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
 from app.embedded.faults import Fault
-from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
+from tests.support.documents import COMPLETION, MESSAGE
 from tests.support.doors import events
 from tests.support.stack import embedded_stack, opened_socket, until
+from tests.support.streaming import completion, expected, text_of
 
 
 async def test_a_letta_without_redis_is_sent_to_in_the_foreground() -> None:
@@ -57,7 +59,7 @@ async def test_each_clock_has_its_reason(kind: str) -> None:
         "TOTAL": ({"llm_timeout_seconds": 0.3}, "tokens=500 delay=0.05"),
     }
 
-    async def reason(settings: dict, directive: str) -> str:
+    async def reason(settings: dict[str, Any], directive: str) -> str:
         async with embedded_stack(**settings, stream_heartbeat_seconds=0.05) as stack, opened_socket(stack) as socket:
             if kind == "message":
                 to = {"agentId": await stack.make_agent()}
@@ -105,7 +107,7 @@ async def test_waiting_for_an_answer_outlasts_the_time_of_a_request() -> None:
     assert answer == {"data": {"sendMessage": {"run": run, "stream": {"run": run}}}}
 
 
-async def test_a_key_is_free_again_when_nobody_was_left_to_hear_the_refusal() -> None:
+async def test_a_key_is_free_after_a_refusal_without_readers() -> None:
     async with embedded_stack() as stack:
         given = {
             "to": {"agentId": await stack.make_agent()},
@@ -134,7 +136,7 @@ async def test_a_key_is_free_again_when_nobody_was_left_to_hear_the_refusal() ->
 async def test_tokens_do_not_wait_for_messages_that_letta_does_not_tell() -> None:
     async with embedded_stack(request_timeout=0.5) as stack:
         given = {"to": {"agentId": await stack.make_agent()}, "content": [{"text": "[[tokens=9 delay=0.01 tool=x]]"}]}
-        heard: list[dict] = []
+        heard: list[dict[str, Any]] = []
         async with aclosing(events(stack, "event stream", MESSAGE, {"i": given, "k": "k"})) as turn:
             async for event in turn:
                 heard.append(event)
@@ -156,7 +158,10 @@ async def test_with_coalescing_off_every_token_is_a_frame() -> None:
 
 async def test_null_token_counts_become_zero() -> None:
     async with embedded_stack() as stack:
-        asked = {"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "[[tokens=1 delay=0]]"}]}
+        asked: dict[str, Any] = {
+            "model": "gemini-2.5-flash",
+            "messages": [{"role": "user", "content": "[[tokens=1 delay=0]]"}],
+        }
         whole = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
         asked |= {"stream": True, "stream_options": {"include_usage": True}}
         streamed = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())

@@ -8,13 +8,22 @@ from typing import Any
 
 import pytest
 
-from tests.doors.test_streams import COMPLETION, MESSAGE, completion, expected, text_of
+from tests.support.documents import COMPLETION, CREATE_CONVERSATION, MESSAGE, SEND_MESSAGE
 from tests.support.doors import DOORS, Refused, events
-from tests.support.lossy import CUT, HEAD_THEN_CUT, HEAD_THEN_NOTHING, MUTE, Loss, Lossy, answered, lossy_stack
+from tests.support.lossy import (
+    CUT,
+    HEAD_THEN_CUT,
+    HEAD_THEN_NOTHING,
+    MUTE,
+    SEND_PATH,
+    Loss,
+    Lossy,
+    answered,
+    lossy_stack,
+)
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
+from tests.support.streaming import completion, expected, message_input, stored_messages, text_of
 
-SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) {
-  run { id status } stream { id text } userMessageEdge { node { id text } } errors { __typename message } } }"""
 QUICK = {"stream_first_token_seconds": 0.5, "stream_heartbeat_seconds": 0.1}
 LOSSES = {
     "cut": CUT,
@@ -25,17 +34,6 @@ LOSSES = {
     "502 of a proxy": answered(502, b"<html>Bad Gateway</html>", content_type="text/html"),
     "504 of a proxy": answered(504),
 }
-SENDS = "/messages"
-
-
-def saying(agent_id: str, directive: str = "tokens=3 delay=0", **more: Any) -> dict[str, Any]:
-    return {"to": {"agentId": agent_id}, "content": [{"text": f"hi [[{directive}]]"}], **more}
-
-
-def stored(stack: Stack, agent_id: str) -> list[dict[str, Any]]:
-    """The user's messages that Letta has of the agent's default conversation."""
-    groups = stack.platform.state.agents[agent_id].messages[agent_id]
-    return [message for group in groups for message in group if message["message_type"] == "user_message"]
 
 
 def runs(stack: Stack, agent_id: str) -> int:
@@ -54,14 +52,14 @@ def unknown(answer: dict[str, Any]) -> dict[str, Any]:
 async def test_a_message_whose_answer_is_lost_is_stored_once_and_the_same_key_attaches_to_its_turn(loss: Loss) -> None:
     async with lossy_stack(**QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, loss)
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        extensions = unknown(await stack.graphql(SEND, {"i": given}))
+        proxy.lose(SEND_PATH, loss)
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        extensions = unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
         assert extensions["service"] == "letta"
         assert "same key" in extensions["message"]
-        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
-        again = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
-        [message] = stored(stack, agent_id)
+        answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
+        again = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
+        [message] = stored_messages(stack, agent_id)
         assert runs(stack, agent_id) == 1
     assert answer["errors"] == []
     assert answer["run"] == {"id": message["run_id"], "status": "COMPLETED"}
@@ -77,12 +75,12 @@ async def test_a_subscription_whose_message_is_not_confirmed_takes_its_turn_up_u
 ) -> None:
     async with lossy_stack(stream_first_token_seconds=0.5) as (stack, proxy):
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, loss)
-        asked = {"i": saying(agent_id, "tokens=20 delay=0.02"), "k": "k"}
+        proxy.lose(SEND_PATH, loss)
+        asked = {"i": message_input(agent_id, "tokens=20 delay=0.02"), "k": "k"}
         with pytest.raises(Refused) as refused:
             _ = [event async for event in events(stack, door, MESSAGE, asked)]
         heard = [event async for event in events(stack, door, MESSAGE, asked)]
-        [message] = stored(stack, agent_id)
+        [message] = stored_messages(stack, agent_id)
         assert runs(stack, agent_id) == 1
     assert (refused.value.code, refused.value.extensions["reason"]) == ("CONFLICT", "OUTCOME_UNKNOWN")
     assert heard[0]["replayed"] is True
@@ -95,8 +93,8 @@ async def test_what_comes_late_of_an_unknown_outcome_ends_the_stream() -> None:
     query = MESSAGE.replace("error { code reason", "error { code retryable retryAfterSeconds reason", 1)
     async with lossy_stack(**QUICK) as (stack, proxy), opened_socket(stack) as socket:
         agent_id = await stack.make_agent()
-        proxy.lose(SENDS, MUTE)
-        heard = [event async for event in socket.events(query, {"i": saying(agent_id), "k": "k"})]
+        proxy.lose(SEND_PATH, MUTE)
+        heard = [event async for event in socket.events(query, {"i": message_input(agent_id), "k": "k"})]
     assert [event["__typename"] for event in heard] == ["StreamStarted", "StreamEnded"]
     assert (heard[0]["stream"]["id"], heard[0]["replayed"]) == (heard[0]["stream"]["id"], False)
     assert heard[1]["outcome"] == "FAILED"
@@ -108,96 +106,96 @@ async def test_what_comes_late_of_an_unknown_outcome_ends_the_stream() -> None:
 async def test_a_message_that_letta_never_had_is_sent_again_under_the_same_key() -> None:
     async with lossy_stack(**QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, Loss(asks=False))
-        unknown(await stack.graphql(SEND, {"i": given}))
-        assert stored(stack, agent_id) == []
-        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SEND_PATH, Loss(asks=False))
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
+        assert stored_messages(stack, agent_id) == []
+        answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
         assert answer["stream"]["text"] == expected(3)
-        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 1
+        assert len(stored_messages(stack, agent_id)) == runs(stack, agent_id) == 1
 
 
 async def test_a_message_that_arrives_after_it_was_given_up_is_not_sent_again() -> None:
     async with lossy_stack(**QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, Loss(late=3.0))
-        unknown(await stack.graphql(SEND, {"i": given}))
-        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SEND_PATH, Loss(late=3.0))
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
+        answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
         assert answer["stream"]["text"] == expected(3)
-        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 1
+        assert len(stored_messages(stack, agent_id)) == runs(stack, agent_id) == 1
 
 
 async def test_while_the_turn_may_be_going_on_the_key_waits_for_it() -> None:
     async with lossy_stack(stream_first_token_seconds=5) as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, "tokens=20 delay=0.05", idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, CUT)
-        unknown(await stack.graphql(SEND, {"i": given}))
-        assert stored(stack, agent_id) == []  # Letta stores a message when the turn's first step is over
-        both = await asyncio.gather(*(stack.graphql(SEND, {"i": given}) for _ in range(2)))
+        given = message_input(agent_id, "tokens=20 delay=0.05", idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SEND_PATH, CUT)
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
+        assert stored_messages(stack, agent_id) == []  # Letta stores a message when the turn's first step is over
+        both = await asyncio.gather(*(stack.graphql(SEND_MESSAGE, {"i": given}) for _ in range(2)))
         assert both[0] == both[1]
         assert both[0]["data"]["sendMessage"]["stream"]["text"] == expected(20)
-        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 1
+        assert len(stored_messages(stack, agent_id)) == runs(stack, agent_id) == 1
 
 
 async def test_where_letta_cannot_be_asked_it_is_still_not_known() -> None:
     async with lossy_stack(**QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, CUT)
-        unknown(await stack.graphql(SEND, {"i": given}))
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SEND_PATH, CUT)
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
         target, proxy.target = proxy.target, "http://127.0.0.1:1"
-        unknown(await stack.graphql(SEND, {"i": given}))
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
         proxy.target = target
 
         async def looked_and_found() -> bool:
-            answer = await stack.graphql(SEND, {"i": given})
+            answer = await stack.graphql(SEND_MESSAGE, {"i": given})
             return "errors" not in answer and answer["data"]["sendMessage"]["stream"]["text"] == expected(3)
 
         await until(looked_and_found, 10)  # the breaker may have opened
-        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 1
+        assert len(stored_messages(stack, agent_id)) == runs(stack, agent_id) == 1
 
 
 async def test_a_turn_that_is_not_streamed_again_is_watched_to_its_end() -> None:
     async with lossy_stack(letta_redis=False, **QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        await stack.graphql(SEND, {"i": saying(agent_id, idempotencyKey="first", waitSeconds=10)})
-        proxy.lose(SENDS, CUT)
-        unknown(await stack.graphql(SEND, {"i": given}))
-        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        await stack.graphql(SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey="first", waitSeconds=10)})
+        proxy.lose(SEND_PATH, CUT)
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
+        answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
         assert answer["run"]["status"] == "COMPLETED"
-        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 2
+        assert len(stored_messages(stack, agent_id)) == runs(stack, agent_id) == 2
 
 
 @pytest.mark.parametrize("status", [301, 401, 402, 408, 409, 429, 503])
 async def test_a_message_that_was_found_is_not_sent_again_where_its_turn_cannot_be_read(status: int) -> None:
     async with lossy_stack(**QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, CUT)
-        unknown(await stack.graphql(SEND, {"i": given}))
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SEND_PATH, CUT)
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
         proxy.lose("/stream", answered(status, b"{}", asks=False, content_type="application/json"))
-        unknown(await stack.graphql(SEND, {"i": given}))
-        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        unknown(await stack.graphql(SEND_MESSAGE, {"i": given}))
+        answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
         assert answer["stream"]["text"] == expected(3)
-        assert len(stored(stack, agent_id)) == runs(stack, agent_id) == 1
+        assert len(stored_messages(stack, agent_id)) == runs(stack, agent_id) == 1
 
 
 @pytest.mark.parametrize("status", [402, 409, 422])
 async def test_a_refusal_leaves_the_key_free(status: int) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
-        proxy.lose(SENDS, answered(status, b"{}", asks=False, content_type="application/json"))
-        refused = await stack.graphql(SEND, {"i": given})
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
+        proxy.lose(SEND_PATH, answered(status, b"{}", asks=False, content_type="application/json"))
+        refused = await stack.graphql(SEND_MESSAGE, {"i": given})
         assert refused.get("errors") or refused["data"]["sendMessage"]["errors"]
         stack.platform.state.calls.clear()
-        answer = (await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]
+        answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
         assert answer["stream"]["text"] == expected(3)
         assert stack.calls("letta")[0].startswith("POST")  # it is sent at once, and not looked for
-        assert len(stored(stack, agent_id)) == 1
+        assert len(stored_messages(stack, agent_id)) == 1
 
 
 @pytest.mark.parametrize("loss", [CUT, HEAD_THEN_CUT], ids=["cut", "head, then cut"])
@@ -206,14 +204,16 @@ async def test_a_decision_is_taken_once(loss: Loss) -> None:
       run { id } stream { id } errors { __typename } } }"""
     async with lossy_stack(**QUICK) as (stack, proxy):
         agent_id = await stack.make_agent()
-        asked = saying(agent_id, "tokens=2 delay=0 tool=memory_insert approve=1", idempotencyKey="k", waitSeconds=10)
-        await stack.graphql(SEND, {"i": asked})
+        asked = message_input(
+            agent_id, "tokens=2 delay=0 tool=memory_insert approve=1", idempotencyKey="k", waitSeconds=10
+        )
+        await stack.graphql(SEND_MESSAGE, {"i": asked})
         listed = await stack.graphql(
             "query($a: ID!) { agent(id: $a) { messages(last: 5) { nodes { __typename id } } } }", {"a": agent_id}
         )
         nodes = listed["data"]["agent"]["messages"]["nodes"]
         [request] = [node["id"] for node in nodes if node["__typename"] == "ApprovalRequestMessage"]
-        proxy.lose(SENDS, loss)
+        proxy.lose(SEND_PATH, loss)
         given = {"requestId": request, "decision": "APPROVE"}
         unknown(await stack.graphql(respond, {"i": given}))
         answer = (await stack.graphql(respond, {"i": given}))["data"]["respondToApproval"]
@@ -222,8 +222,6 @@ async def test_a_decision_is_taken_once(loss: Loss) -> None:
         assert runs(stack, agent_id) == 2
 
 
-CREATE = """mutation($a: ID!, $s: String, $k: String) {
-  createConversation(input: {agentId: $a, summary: $s, idempotencyKey: $k}) { conversation { id summary } } }"""
 FORK = """mutation($c: ID!, $k: String) {
   forkConversation(input: {conversationId: $c, idempotencyKey: $k}) { conversation { id } } }"""
 INSERT = """mutation($a: ID!, $t: String!, $k: String) {
@@ -238,12 +236,12 @@ def conversations(stack: Stack, agent_id: str) -> list[str]:
 async def test_a_conversation_whose_answer_is_lost_is_found_under_its_key(loss: Loss) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        other = await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "other"})
+        other = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "other"})
         proxy.lose("/v1/conversations/", loss)
-        extensions = unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "k"}))
+        extensions = unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "k"}))
         assert extensions["service"] == "letta"
-        found = await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "k"})
-        again = await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "k"})
+        found = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "k"})
+        again = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "k"})
         made = found["data"]["createConversation"]["conversation"]
         assert found == again
         assert made["summary"] == "tea"
@@ -255,8 +253,8 @@ async def test_a_conversation_that_letta_never_had_is_made_under_the_same_key() 
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose("/v1/conversations/", Loss(asks=False))
-        unknown(await stack.graphql(CREATE, {"a": agent_id, "k": "k"}))
-        made = await stack.graphql(CREATE, {"a": agent_id, "k": "k"})
+        unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": "k"}))
+        made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": "k"})
         assert conversations(stack, agent_id) == [made["data"]["createConversation"]["conversation"]["id"]]
 
 
@@ -265,7 +263,7 @@ async def test_without_a_key_it_is_not_known_either(loss: Loss) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose("/v1/conversations/", loss)
-        extensions = unknown(await stack.graphql(CREATE, {"a": agent_id}))
+        extensions = unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id}))
         assert extensions.get("retryAfterSeconds") == (None if loss is CUT else 7)
 
 
@@ -274,14 +272,14 @@ async def test_where_several_could_be_the_conversation_it_is_not_known() -> None
         agent_id = await stack.make_agent()
         proxy.lose("/v1/conversations/", CUT, times=2)
         for key in ("one", "two"):
-            unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": key}))
-        unknown(await stack.graphql(CREATE, {"a": agent_id, "s": "tea", "k": "one"}))
+            unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": key}))
+        unknown(await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea", "k": "one"}))
         assert len(conversations(stack, agent_id)) == 2
 
 
 @pytest.mark.parametrize(
     ("path", "query", "given"),
-    [("/v1/conversations/", CREATE, {"s": "tea"}), ("/archival-memory", INSERT, {"t": "tea"})],
+    [("/v1/conversations/", CREATE_CONVERSATION, {"s": "tea"}), ("/archival-memory", INSERT, {"t": "tea"})],
     ids=["createConversation", "insertPassage"],
 )
 async def test_what_a_request_under_way_has_made_is_not_taken_for_that_of_another_key(
@@ -307,7 +305,7 @@ async def test_what_a_request_under_way_has_made_is_not_taken_for_that_of_anothe
 async def test_a_fork_whose_answer_is_lost_is_not_made_twice() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        made = await stack.graphql(CREATE, {"a": agent_id, "s": "tea"})
+        made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea"})
         origin = made["data"]["createConversation"]["conversation"]["id"]
         proxy.lose("/fork", CUT)
         for _ in range(2):
@@ -316,7 +314,7 @@ async def test_a_fork_whose_answer_is_lost_is_not_made_twice() -> None:
         proxy.lose("/fork", Loss(asks=False))
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        made = await stack.graphql(CREATE, {"a": agent_id, "s": "tea"})
+        made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "tea"})
         origin = made["data"]["createConversation"]["conversation"]["id"]
         proxy.lose("/fork", Loss(asks=False))
         unknown(await stack.graphql(FORK, {"c": origin, "k": "k"}))
@@ -420,9 +418,9 @@ async def test_a_models_own_failure_leaves_the_key_free() -> None:
 async def test_where_nothing_was_sent_the_key_stays_free() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
-        given = saying(agent_id, idempotencyKey="k", waitSeconds=10)
+        given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
         await stack.servers["ams"].stop()
-        first = await stack.graphql(SEND, {"i": given})
+        first = await stack.graphql(SEND_MESSAGE, {"i": given})
         assert first["errors"][0]["extensions"]["code"] == "UPSTREAM_UNAVAILABLE"
         assert first["errors"][0]["extensions"]["retryable"] is True
         assert proxy.losses == []

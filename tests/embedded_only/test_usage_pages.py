@@ -9,8 +9,8 @@ import pytest
 
 from app.embedded.faults import Fault
 from clients.litellm import client
-from tests.doors.test_usage import USAGE, complete, these_days, usage
 from tests.support.stack import Stack, embedded_stack
+from tests.support.usage import USAGE, complete, these_days, usage
 
 ASKED = {
     "complete": "mutation($c: CompletionInput!) { complete(input: $c) { text } }",

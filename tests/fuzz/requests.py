@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +111,8 @@ trailers = st.lists(st.tuples(st.sampled_from(("authorization", "content-length"
 
 
 def _coded(body: bytes, coding: str) -> bytes:
-    return {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding, bytes)(body)
+    pack: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+    return pack.get(coding, bytes)(body)
 
 
 @st.composite

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -39,26 +40,26 @@ async def said(count: int, pause: float = 0.0, then: float | None = None) -> Asy
 async def test_each_clock_ends_a_wait(
     frames: AsyncIterator[int], clocks: dict[str, float], reason: str, heard: int
 ) -> None:
-    frames_read: list[int] = []
+    told: list[int] = []
 
     async def read() -> None:
         async for frame in timed(frames, **clocks):  # type: ignore[arg-type]
-            frames_read.append(frame)  # noqa: PERF401 - the frames before the error count
+            told.append(frame)  # noqa: PERF401 - the frames before the error count
 
     with pytest.raises(UpstreamTimeout) as raised:
         await read()
     assert raised.value.reason == reason
-    assert len(frames_read) >= heard
+    assert len(told) >= heard
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
 
 
-async def test_frames_that_come_in_time_are_all_heard() -> None:
+async def test_frames_that_come_in_time_are_all_delivered() -> None:
     assert [frame async for frame in timed(said(30, 0.002), first=0.5, idle=0.5)] == list(range(30))
 
 
-async def test_the_readers_own_time_does_not_count() -> None:
+async def test_the_time_of_the_reader_does_not_count() -> None:
     heard = 0
     async for _ in timed(said(3), first=0.02, idle=0.02):
         await asyncio.sleep(0.05)
@@ -66,7 +67,7 @@ async def test_the_readers_own_time_does_not_count() -> None:
     assert heard == 3
 
 
-async def test_a_cancelled_reader_is_cancelled_without_a_timeout() -> None:
+async def test_a_cancelled_reader_is_cancelled_and_no_clock_goes_off() -> None:
     waiting = asyncio.Event()
 
     async def silent() -> AsyncIterator[int]:
@@ -85,7 +86,7 @@ async def test_a_cancelled_reader_is_cancelled_without_a_timeout() -> None:
     assert task.cancelled()
 
 
-async def test_an_error_raised_on_cancellation_leaves_the_task_uncancelled() -> None:
+async def test_an_error_that_comes_of_the_cancellation_leaves_the_task_uncancelled() -> None:
     async def broken() -> AsyncIterator[int]:
         try:
             await asyncio.sleep(9)
@@ -103,7 +104,12 @@ async def test_an_error_raised_on_cancellation_leaves_the_task_uncancelled() -> 
 
 async def test_many_frames_take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    timers, call_at = [], loop.call_at
-    monkeypatch.setattr(loop, "call_at", lambda *args, **more: timers.append(args[0]) or call_at(*args, **more))
+    timers, call_at = list[float](), loop.call_at
+
+    def counted(when: float, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *args, **more)
+
+    monkeypatch.setattr(loop, "call_at", counted)
     assert len([frame async for frame in timed(said(500))]) == 500
     assert len(timers) == 1

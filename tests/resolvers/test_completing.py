@@ -4,21 +4,22 @@ import pytest
 
 from clients.codes import ErrorCode, Reason
 from clients.errors import HTTP_STATUS, BadUserInput, RateLimited, UpstreamError
+from clients.letta.tools import ToolCall
+from resolvers.completing import tool_calls_of
 from resolvers.streams.events import Event, StreamFailure, TextDelta, ToolCallDelta
-from resolvers.streams.merging import joined_calls
 
 
-def test_tool_calls_are_joined_in_the_order_of_their_indexes() -> None:
-    events: list[Event] = [
+def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None:
+    said: list[Event] = [
         ToolCallDelta(index=1, tool_call_id="b", name="second"),
         ToolCallDelta(index=0, tool_call_id="a", name="first"),
         ToolCallDelta(index=1, arguments_delta='{"x":'),
         TextDelta(text="meanwhile"),
         ToolCallDelta(index=1, arguments_delta="1}"),
     ]
-    assert joined_calls(events) == [
-        ToolCallDelta(index=0, tool_call_id="a", name="first"),
-        ToolCallDelta(index=1, tool_call_id="b", name="second", arguments_delta='{"x":1}'),
+    assert tool_calls_of(said) == [
+        ToolCall(tool_call_id="a", name="first", arguments=""),
+        ToolCall(tool_call_id="b", name="second", arguments='{"x":1}'),
     ]
 
 
@@ -31,7 +32,7 @@ def test_tool_calls_are_joined_in_the_order_of_their_indexes() -> None:
         BadUserInput("Wrong.", details={"param": "max_tokens"}),
     ],
 )
-def test_a_stream_failure_keeps_the_fields_of_its_error(error: RateLimited | UpstreamError) -> None:
+def test_an_error_is_restored_from_a_stream_failure(error: RateLimited | UpstreamError) -> None:
     again = StreamFailure.of(error).error()
     assert type(again) is type(error)
     for name in ("message", "reason", "service", "retry_after_seconds", "retryable", "details"):
@@ -39,5 +40,5 @@ def test_a_stream_failure_keeps_the_fields_of_its_error(error: RateLimited | Ups
 
 
 @pytest.mark.parametrize("code", list(HTTP_STATUS))
-def test_every_code_has_an_error(code: ErrorCode) -> None:
+def test_every_code_can_come_back(code: ErrorCode) -> None:
     assert StreamFailure(code=code, message="m").error().code is code

@@ -33,11 +33,12 @@ from resolvers.streams.events import (
 from resolvers.streams.merging import joined_calls, merged
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+READ_USAGE = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
 DONE = END = b"data: [DONE]\n\n"
 
 
 class Heard:
-    """The results of a body: events, bytes for the OpenAI endpoint, and the error that ended it."""
+    """What came of a body: events, bytes for the OpenAI door, and the error that ended it."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -163,7 +164,7 @@ def test_no_event_costs_the_text_of_others_and_its_bytes_are_passed_on(data: byt
     assert odd in found.raw
 
 
-async def test_a_body_of_unreadable_events_is_an_error() -> None:
+async def test_nothing_but_unreadable_events_is_no_answer() -> None:
     found = await heard(b"data: <html>\n\n", b"data: ping\n\n")
     assert isinstance(found.error, UpstreamError)
     assert found.error.reason == "DECODE"
@@ -179,7 +180,7 @@ async def test_an_event_without_data_is_not_passed_on() -> None:
 async def test_a_body_that_ends_after_its_finish_reason_is_whole() -> None:
     found = await heard(chunk({"content": "a"}), chunk(None, "length"), chunk(None, usage=USAGE))
     assert (found.ended.outcome, found.ended.finish_reason) == (StreamOutcome.COMPLETED, FinishReason.LENGTH)
-    assert found.ended.usage == Usage(**USAGE)
+    assert found.ended.usage == READ_USAGE
     assert found.raw.endswith(DONE)
 
 
@@ -203,7 +204,7 @@ async def test_a_body_that_ends_before_its_finish_reason_is_cut(body: list[Any])
 async def test_usage_reported_before_the_end_is_kept() -> None:
     found = await heard(chunk({"content": "a"}, usage=USAGE), chunk({"content": "b"}, usage="later"))
     assert found.error is not None
-    assert found.usage == Usage(**USAGE)
+    assert found.usage == READ_USAGE
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,11 @@ async def test_usage_reported_before_the_end_is_kept() -> None:
         ({"message": "x", "code": 429}, RateLimited, None),
         ({"message": "x", "code": "rate_limit_exceeded"}, RateLimited, None),
         ({"message": "x", "type": "throttling_error"}, RateLimited, None),
-        ({"message": "The maximum context length is 8 tokens.", "code": "400"}, BadUserInput, "CONTEXT_LENGTH"),
+        (
+            {"message": "The maximum context length is 8 tokens.", "code": "400"},
+            BadUserInput,
+            "CONTEXT_LENGTH",
+        ),
         ({"message": "x", "code": "context_length_exceeded"}, BadUserInput, "CONTEXT_LENGTH"),
         ({"message": "litellm.ContextWindowExceededError: x", "code": "500"}, BadUserInput, "CONTEXT_LENGTH"),
         ({"message": "x", "code": "content_filter"}, BadUserInput, "CONTENT_FILTER"),
@@ -237,7 +242,7 @@ async def test_an_error_event_means_what_the_status_would_and_done_is_not_passed
     assert (found.text, b"error" in found.raw, DONE in found.raw) == ("a", False, False)
 
 
-async def test_only_chunks_with_nothing_but_usage_are_withheld() -> None:
+async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
     body = [
         chunk({"role": "assistant"}, usage=USAGE),
         chunk({"role": "assistant"}, index=1, usage=USAGE),
@@ -252,13 +257,13 @@ async def test_only_chunks_with_nothing_but_usage_are_withheld() -> None:
     found = await heard(*body, wants_usage=False)
     kept = [b"data: " + json.dumps(one).encode() + b"\n\n" for one in body[:6]]
     assert found.raw == b"".join(kept) + DONE
-    assert (found.text, found.ended.usage) == ("leftno", Usage(**USAGE))
+    assert (found.text, found.ended.usage) == ("leftno", READ_USAGE)
     assert (await heard(*body, wants_usage=True)).raw.count(b'"usage"') == 8
 
 
 async def test_calls_of_one_index_have_indexes_of_their_own_in_the_graph() -> None:
-    def call(**fields: Any) -> dict[str, Any]:
-        return chunk({"tool_calls": [{"index": 0, **fields}]})
+    def call(**told: Any) -> dict[str, Any]:
+        return chunk({"tool_calls": [{"index": 0, **told}]})
 
     found = await heard(
         call(id="a", function={"name": "roll", "arguments": '{"sides":'}),
@@ -268,12 +273,12 @@ async def test_calls_of_one_index_have_indexes_of_their_own_in_the_graph() -> No
         chunk(None, "tool_calls"),
         END,
     )
-    calls = [
+    told = [
         (one.index, one.tool_call_id, one.name, one.arguments_delta)
         for one in found.events
         if isinstance(one, ToolCallDelta)
     ]
-    assert calls == [
+    assert told == [
         (0, "a", "roll", '{"sides":'),
         (0, None, None, "6}"),
         (1, "b", "flip", ""),

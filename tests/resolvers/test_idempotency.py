@@ -1,10 +1,11 @@
-"""Requests that are repeated with their idempotency keys."""
+"""What is asked for twice under one key."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,13 +16,10 @@ from clients.errors import Conflict, Overloaded, RateLimited, UpstreamError, Ups
 from resolvers import doubt
 from resolvers.doubt import Doubt
 from resolvers.idempotency import KEY_BYTES, OVERHEAD_BYTES, OWNERS, IdempotencyKeys, fingerprint
-from tests.resolvers.test_hub import refuses
-
-DOUBT = Doubt(message="Unknown.")
 
 
 class Acting:
-    """An action that ends when it may."""
+    """Something that is done when it is let."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -55,15 +53,7 @@ async def begun(act: Acting, times: int = 1) -> None:
             await asyncio.sleep(0)
 
 
-async def under_way(keys: IdempotencyKeys, act: Acting, requests: int = 1) -> list[asyncio.Task[str]]:
-    """Requests with one key, which wait until the action may end."""
-    act.may_end.clear()
-    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(requests)]
-    await begun(act)
-    return waiting
-
-
-async def test_an_action_is_done_once_per_key_and_owner() -> None:
+async def test_a_key_does_it_once_and_each_key_and_owner_for_itself() -> None:
     keys, act = IdempotencyKeys(60), Acting()
     assert [await keys.done("ada", "k", "a", act) for _ in range(2)] == ["answer 1", "answer 1"]
     assert await keys.done("ada", "other", "a", act) == "answer 2"
@@ -71,9 +61,11 @@ async def test_an_action_is_done_once_per_key_and_owner() -> None:
     assert act.begun == 3
 
 
-async def test_requests_wait_for_a_running_action() -> None:
+async def test_those_who_come_while_it_is_under_way_wait_for_it() -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    waiting = await under_way(keys, act, 5)
+    act.may_end.clear()
+    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(5)]
+    await begun(act)
     act.may_end.set()
     assert await asyncio.gather(*waiting) == ["answer 1"] * 5
     assert act.begun == 1
@@ -81,18 +73,23 @@ async def test_requests_wait_for_a_running_action() -> None:
 
 async def test_a_key_with_other_input_is_a_conflict_under_way_and_afterwards() -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    [waiting] = await under_way(keys, act)
+    act.may_end.clear()
+    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
+    await begun(act)
     for _ in range(2):
-        with refuses(Conflict, "KEY_REUSED"):
+        with pytest.raises(Conflict) as refused:
             await keys.done("ada", "k", "b", act)
+        assert refused.value.reason == "KEY_REUSED"
         act.may_end.set()
         assert await waiting == "answer 1"
 
 
 @pytest.mark.parametrize("leaving", [1, 2])
-async def test_a_cancelled_request_does_not_stop_the_action(leaving: int) -> None:
+async def test_whoever_leaves_stops_nothing(leaving: int) -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    waiting = await under_way(keys, act, 2)
+    act.may_end.clear()
+    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(2)]
+    await begun(act)
     for one in waiting[:leaving]:
         one.cancel()
     await asyncio.wait(waiting[:leaving])
@@ -101,10 +98,12 @@ async def test_a_cancelled_request_does_not_stop_the_action(leaving: int) -> Non
     assert await keys.done("ada", "k", "a", act) == "answer 1"
 
 
-async def test_all_waiting_requests_get_a_failure_and_the_key_is_free() -> None:
+async def test_a_failure_is_told_to_all_who_wait_and_frees_the_key() -> None:
     keys, act = IdempotencyKeys(60), Acting()
+    act.may_end.clear()
     act.fails = UpstreamError("down", reason=Reason.CONNECT)
-    waiting = await under_way(keys, act, 2)
+    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(2)]
+    await begun(act)
     act.may_end.set()
     assert await asyncio.gather(*waiting, return_exceptions=True) == [act.fails] * 2
     act.fails = None
@@ -121,10 +120,12 @@ async def test_an_answer_is_kept_for_its_time() -> None:
     assert await keys.done("ada", "k", "b", act) == "answer 2"
 
 
-async def test_retention_begins_at_the_end_of_an_action() -> None:
+async def test_what_takes_long_is_kept_from_its_end() -> None:
     clock = Time()
     keys, act = IdempotencyKeys(60, clock=clock), Acting()
-    [waiting] = await under_way(keys, act)
+    act.may_end.clear()
+    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
+    await begun(act)
     clock.now = 100
     act.may_end.set()
     await waiting
@@ -136,9 +137,14 @@ def large(_: str) -> int:
     return 6 * OVERHEAD_BYTES
 
 
-def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> IdempotencyKeys:
+def bounded(each: int = 10 * OVERHEAD_BYTES, **more: Any) -> IdempotencyKeys:
     """One in which an owner may keep one large answer, and four small ones."""
     return IdempotencyKeys(60, memory=OWNERS * each, **more)
+
+
+def weighing(weight: int) -> Callable[[object], int]:
+    """Weigh every answer alike."""
+    return lambda _: weight
 
 
 @pytest.mark.bound("answers-kept")
@@ -146,7 +152,7 @@ def bounded(each: int = 10 * OVERHEAD_BYTES, **more: int) -> IdempotencyKeys:
 async def test_an_owner_keeps_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
     keys, act = bounded(), Acting()
     for key, weight in (("a", 5 * OVERHEAD_BYTES), ("b", 5 * OVERHEAD_BYTES + past)):
-        await keys.done("ada", key, "", act, lambda _, weight=weight: weight)
+        await keys.done("ada", key, "", act, weighing(weight))
     assert keys.knows("ada", "b")
     assert keys.knows("ada", "a") is not bool(past)
 
@@ -159,7 +165,11 @@ async def test_all_owners_keep_as_much_as_the_bound_and_not_a_byte_more(past: in
     for owner in range(OWNERS - 1):
         await keys.done(str(owner), "k", "", act, lambda _: each)
     await keys.done("almost", "k", "", act, lambda _: each - OVERHEAD_BYTES + past)
-    with refuses(Overloaded, "KEYS") if past else nullcontext():
+    if past:
+        with pytest.raises(Overloaded) as refused:
+            await keys.done("ada", "k", "", act)
+        assert refused.value.reason == "KEYS"
+    else:
         await keys.done("ada", "k", "", act)
     assert all(keys.knows(str(owner), "k") for owner in range(OWNERS - 1))
 
@@ -173,29 +183,32 @@ async def test_an_owners_oldest_answers_make_room() -> None:
     assert await keys.done("ada", "a", "", act, large) == "answer 4"
 
 
-async def test_an_action_with_an_evicted_answer_is_not_repeated() -> None:
-    keys, act = bounded(), Acting()
+async def test_what_must_not_be_done_twice_is_not_where_its_answer_has_made_room() -> None:
+    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
     for key in "abc":
-        await keys.done("ada", key, "", act, large, DOUBT)
+        await keys.done("ada", key, "", act, large, doubt)
     assert keys.knows("ada", "a")
-    with refuses(Conflict, "ANSWER_DROPPED"):
-        await keys.done("ada", "a", "", act, large, DOUBT)
-    with refuses(Conflict, "KEY_REUSED"):
-        await keys.done("ada", "a", "other input", act, large, DOUBT)
+    with pytest.raises(Conflict) as dropped:
+        await keys.done("ada", "a", "", act, large, doubt)
+    assert dropped.value.reason == "ANSWER_DROPPED"
+    with pytest.raises(Conflict) as reused:
+        await keys.done("ada", "a", "other input", act, large, doubt)
+    assert reused.value.reason == "KEY_REUSED"
     assert act.begun == 3
-    assert await keys.done("ada", "c", "", act, large, DOUBT) == "answer 3"
+    assert await keys.done("ada", "c", "", act, large, doubt) == "answer 3"
 
 
 async def test_a_key_whose_outcome_is_unknown_outlives_any_answer() -> None:
     keys, act = bounded(), Acting()
     act.fails = LOST
     with pytest.raises(Conflict):
-        await keys.done("ada", "lost", "", act, doubt=DOUBT)
+        await keys.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
     act.fails = None
     for key in "abcdef":
         await keys.done("ada", key, "", act, large)
-    with refuses(Conflict, "OUTCOME_UNKNOWN"):
-        await keys.done("ada", "lost", "", act, doubt=DOUBT)
+    with pytest.raises(Conflict) as unknown:
+        await keys.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
+    assert unknown.value.reason == "OUTCOME_UNKNOWN"
 
 
 async def test_another_owners_answers_evict_none() -> None:
@@ -206,33 +219,35 @@ async def test_another_owners_answers_evict_none() -> None:
     assert await keys.done("ada", "k", "", act, large) == "answer 1"
 
 
-async def test_an_owner_whose_keys_fill_the_quota_is_refused() -> None:
-    keys, act = bounded(), Acting()
+async def test_an_owner_begins_nothing_where_keys_alone_fill_the_quota() -> None:
+    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
     fitting = 10 * OVERHEAD_BYTES // KEY_BYTES
 
     async def fill() -> None:
         for number in range(2 * fitting):
-            await keys.done("ada", str(number), "", act, doubt=DOUBT)
+            await keys.done("ada", str(number), "", act, doubt=doubt)
 
-    with refuses(RateLimited, "KEYS"):
+    with pytest.raises(RateLimited) as refused:
         await fill()
+    assert refused.value.reason == "KEYS"
     assert act.begun == fitting - 1
     assert all(keys.knows("ada", str(number)) for number in range(act.begun))
-    await keys.done("grace", "k", "", act, doubt=DOUBT)
+    await keys.done("grace", "k", "", act, doubt=doubt)
 
 
-async def test_all_owners_are_refused_if_their_keys_fill_the_memory() -> None:
-    keys, act = bounded(), Acting()
+async def test_nobody_begins_anything_where_the_keys_of_all_owners_fill_the_memory() -> None:
+    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
     for owner in range(OWNERS):
-        await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, DOUBT)
+        await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
     begun_before = act.begun
 
     async def fill() -> None:
         for owner in range(OWNERS, 100):
-            await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, DOUBT)
+            await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
 
-    with refuses(Overloaded, "KEYS"):
+    with pytest.raises(Overloaded) as refused:
         await fill()
+    assert refused.value.reason == "KEYS"
     assert act.begun < begun_before + OWNERS
 
 
@@ -242,8 +257,9 @@ async def test_an_owner_has_so_many_under_way() -> None:
     act.may_end.clear()
     waiting = [asyncio.create_task(keys.done("ada", key, "", act)) for key in "abc"]
     await begun(act, 3)
-    with refuses(RateLimited, "KEYS"):
+    with pytest.raises(RateLimited) as refused:
         await keys.done("ada", "d", "", act)
+    assert refused.value.reason == "KEYS"
     again = asyncio.create_task(keys.done("ada", "a", "", act))
     others = asyncio.create_task(keys.done("grace", "a", "", act))
     await begun(act, 4)
@@ -260,33 +276,35 @@ acts = st.lists(
 
 @given(acts)
 @settings(deadline=None)
-def test_the_answers_of_one_owner_do_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
-    async def outcomes(owners: set[str]) -> list[tuple[str, str]]:
-        """The outcome of each act of some owners."""
-        keys, found = bounded(), []
+def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
+    async def told(owners: set[str]) -> list[tuple[str, str]]:
+        """What each act of some owners comes to."""
+        keys, found = bounded(), list[tuple[str, str]]()
         for owner, key, weight, only_once in some:
             if owner not in owners:
                 continue
 
             async def act(owner: str = owner) -> str:
-                return f"{owner} {sum(1 for who, _ in found if who == owner)}"
+                return f"{owner} {[who for who, _ in found].count(owner)}"
 
-            doubt = DOUBT if only_once else None
+            doubt = Doubt(message="Unknown.") if only_once else None
             try:
-                came = await keys.done(owner, key, "", act, lambda _, weight=weight: weight * OVERHEAD_BYTES, doubt)
+                came = await keys.done(owner, key, "", act, weighing(weight * OVERHEAD_BYTES), doubt)
             except (Conflict, RateLimited, Overloaded) as error:
                 came = str(error.reason)
             found.append((owner, came))
         return found
 
-    both = asyncio.run(outcomes({"ada", "grace"}))
+    both = asyncio.run(told({"ada", "grace"}))
     for owner in ("ada", "grace"):
-        assert [one for one in both if one[0] == owner] == asyncio.run(outcomes({owner}))
+        assert [one for one in both if one[0] == owner] == asyncio.run(told({owner}))
 
 
-async def test_shutdown_cancels_running_actions() -> None:
+async def test_when_the_process_goes_so_does_what_is_under_way() -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    [waiting] = await under_way(keys, act)
+    act.may_end.clear()
+    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
+    await begun(act)
     await keys.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -301,7 +319,7 @@ def test_a_fingerprint_tells_inputs_apart() -> None:
 
 
 class Looking:
-    """Searches for what was done, with the results of a script."""
+    """Looks for what was done: answers what it is told to, or fails."""
 
     def __init__(self, *finds: str | Exception | None) -> None:
         self.finds = list(finds)
@@ -323,23 +341,27 @@ def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
 LOST = UpstreamError("Cut.", reason=Reason.CUT)
 
 
-async def test_an_unconfirmed_action_is_searched_for_before_it_is_repeated() -> None:
+async def test_what_may_have_been_done_is_looked_for_before_it_is_done_again() -> None:
     keys, act, look = IdempotencyKeys(60), Acting(), Looking("found")
     act.fails = LOST
     doubts = Doubt(message="Look in the list.", look=look)
     before = datetime.now(UTC) - doubt.CLOCK_SKEW
     with pytest.raises(Conflict) as unknown:
         await keys.done("ada", "k", "a", act, doubt=doubts)
-    error = unknown.value
-    assert (error.reason, error.details, error.retryable) == ("OUTCOME_UNKNOWN", {"cause": "CUT"}, False)
-    with refuses(Conflict, "KEY_REUSED"):
+    assert (unknown.value.reason, unknown.value.details, unknown.value.retryable) == (
+        "OUTCOME_UNKNOWN",
+        {"cause": "CUT"},
+        False,
+    )
+    with pytest.raises(Conflict) as reused:
         await keys.done("ada", "k", "b", act, doubt=doubts)
+    assert reused.value.reason == "KEY_REUSED"
     assert [await keys.done("ada", "k", "a", act, doubt=doubts) for _ in range(2)] == ["found", "found"]
     assert act.begun == len(look.since) == 1
     assert look.since[0] >= before
 
 
-async def test_an_action_is_repeated_only_if_the_search_finds_that_it_was_not_done() -> None:
+async def test_what_was_not_done_is_done_and_what_cannot_be_told_is_not() -> None:
     keys, act = IdempotencyKeys(60), Acting()
     act.fails = LOST
     look = Looking(UpstreamError("Down.", reason=Reason.CONNECT), None)
@@ -353,21 +375,21 @@ async def test_an_action_is_repeated_only_if_the_search_finds_that_it_was_not_do
     assert look.since[0] == look.since[1]  # since the first attempt, not the last
 
 
-async def test_without_a_search_the_key_stays_taken_unless_the_action_was_refused() -> None:
+async def test_without_a_look_the_key_stays_taken_and_what_is_refused_frees_it() -> None:
     keys, act = IdempotencyKeys(60), Acting()
     act.fails = LOST
     for _ in range(2):
         with pytest.raises(Conflict):
-            await keys.done("ada", "k", "a", act, doubt=DOUBT)
+            await keys.done("ada", "k", "a", act, doubt=Doubt(message="Look in the list."))
     assert act.begun == 1
     act.fails = UpstreamUnavailable("Down.", reason=Reason.CONNECT)
     for attempt in (2, 3):
         with pytest.raises(UpstreamUnavailable):
-            await keys.done("ada", "free", "a", act, doubt=DOUBT)
+            await keys.done("ada", "free", "a", act, doubt=Doubt(message="Look in the list."))
         assert act.begun == attempt
 
 
-async def test_a_refusal_with_retry_after_is_passed_on_and_the_action_searched_for() -> None:
+async def test_a_refusal_for_now_is_told_as_it_is_and_looked_for_all_the_same() -> None:
     keys, act, look = IdempotencyKeys(60), Acting(), Looking("found")
     act.fails = UpstreamError("Busy.", reason=Reason.STATUS, retry_after_seconds=3)
     doubts = Doubt(message="Look in the list.", look=look)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resolvers.loading import Loader, batched, one_by_one
+from resolvers.loading import Lazy, Loader, one_by_one
 
 
 class Batches:
@@ -38,7 +38,7 @@ async def test_keys_of_one_tick_are_one_batch_and_a_repeated_key_costs_nothing()
     assert batches.asked == [[2, 4]]
 
 
-async def test_a_failing_key_fails_alone_and_is_loaded_again() -> None:
+async def test_a_failing_key_fails_alone_and_is_asked_for_again() -> None:
     batches = Batches()
     batches.go.set()
     loader = Loader(batches.load)
@@ -49,7 +49,7 @@ async def test_a_failing_key_fails_alone_and_is_loaded_again() -> None:
     assert batches.asked == [[1, 2], [1]]
 
 
-async def test_a_cancelled_waiter_cancels_no_other() -> None:
+async def test_a_cancelled_waiter_takes_nobody_along() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     waiters = [asyncio.create_task(loader.load(2)) for _ in range(3)]
@@ -63,7 +63,7 @@ async def test_a_cancelled_waiter_cancels_no_other() -> None:
     assert batches.asked == [[2]]
 
 
-async def test_a_batch_without_waiters_is_cancelled_and_loaded_again() -> None:
+async def test_what_nobody_waits_for_any_more_is_given_up_and_asked_for_anew() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     waiters = [asyncio.create_task(loader.load(key)) for key in (2, 2, 4)]
@@ -83,7 +83,7 @@ async def test_a_batch_without_waiters_is_cancelled_and_loaded_again() -> None:
     assert batches.asked == [[2, 4], [2], [4]]
 
 
-async def test_a_key_without_waiters_is_not_loaded() -> None:
+async def test_what_nobody_waits_for_before_it_is_asked_is_not_asked() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     waiter = asyncio.create_task(loader.load(2))
@@ -101,7 +101,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["load", "leave", "answer", "wait"]),
 
 @given(STEPS)
 @example([("load", 0), ("leave", 0)])
-def test_remaining_waiters_get_an_answer_and_no_batch_runs_without_waiters(steps: list[tuple[str, int]]) -> None:
+def test_whoever_stays_gets_an_answer_and_nothing_goes_on_for_nobody(steps: list[tuple[str, int]]) -> None:
     async def run() -> None:
         batches = Batches()
         loader = Loader(batches.load, max_batch=3)
@@ -158,7 +158,7 @@ class Reads:
         return [10 * key for key in keys]
 
     one = one_by_one(_one)
-    many = batched(_many)
+    many = Lazy(_many)
 
 
 async def test_one_call_a_key_side_by_side() -> None:
@@ -166,7 +166,7 @@ async def test_one_call_a_key_side_by_side() -> None:
     assert await asyncio.gather(*(reads.one.load(key) for key in (1, 2, 3))) == [1, 2, 3]
 
 
-async def test_each_instance_keeps_its_loaded_values() -> None:
+async def test_what_is_loaded_is_kept_by_each_instance_from_when_it_is_first_asked_for() -> None:
     reads, others = Reads(), Reads()
     assert vars(reads).keys() == {"together"}
     reads.many.prime(1, 7)

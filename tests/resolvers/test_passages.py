@@ -8,7 +8,7 @@ from clients.letta.records import PassageRecord
 from resolvers.passages import newest_first
 
 
-def test_the_newest_is_first_and_with_equal_times_the_lesser_id() -> None:
+def test_the_newest_comes_first_and_of_one_time_the_lesser_id() -> None:
     times = {"passage-b": 1, "passage-a": 2, "passage-d": 1, "passage-c": 3}
     made = [
         PassageRecord(id=name, text="", created_at=datetime(2026, 1, 1, second=second, tzinfo=UTC))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
@@ -178,7 +179,7 @@ SPELLINGS = [
 
 @settings(deadline=None)
 @given(PRIVATE, st.sampled_from(SPELLINGS), st.sampled_from(["https://", "HTTPS://", "https:\\\\", "https:/"]))
-def test_no_spelling_of_a_private_address_is_taken(text: str, spell, scheme: str) -> None:
+def test_no_spelling_of_a_private_address_is_taken(text: str, spell: Callable[[IPv4Address], str], scheme: str) -> None:
     assert not is_public(f"{scheme}{spell(IPv4Address(text))}/a.png")
 
 

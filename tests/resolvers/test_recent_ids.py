@@ -1,14 +1,16 @@
-"""Caches of the ids that pages have shown, and of those that requests have created."""
+"""What is remembered of what pages have shown, and of what was made."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from resolvers.recent_ids import CreatedIds, ShownIds
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+BOUNDS: list[dict[str, Any]] = [{"each": 3}, {"in_all": 3}]
 
 
 class Clock:
@@ -24,9 +26,9 @@ class Clock:
 
 @pytest.mark.bound("made")
 @pytest.mark.parametrize(("count", "knows"), [(3, True), (4, False)])
-@pytest.mark.parametrize("bound", ["each", "in_all"])
-def test_created_ids_are_all_known_until_one_is_evicted(bound: str, count: int, knows: bool) -> None:
-    made = CreatedIds(**{bound: 3}, clock=Clock())
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: dict[str, Any], count: int, knows: bool) -> None:
+    made = CreatedIds(**bound, clock=Clock())
     for number in range(count):
         made.add("ada", str(number))
     assert made.has("ada", str(count - 1))
@@ -35,9 +37,9 @@ def test_created_ids_are_all_known_until_one_is_evicted(bound: str, count: int, 
     assert made.knows_all("ada", "agent-1", BEGAN + timedelta(seconds=2))
 
 
-@pytest.mark.parametrize("bound", ["each", "in_all"])
-def test_created_ids_of_one_user_evict_none_of_another(bound: str) -> None:
-    made = CreatedIds(**{bound: 3}, clock=Clock())
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: dict[str, Any]) -> None:
+    made = CreatedIds(**bound, clock=Clock())
     made.add("ada", "mine")
     for number in range(100):
         made.add("grace", str(number))
@@ -47,7 +49,7 @@ def test_created_ids_of_one_user_evict_none_of_another(bound: str) -> None:
     assert sum(made.has("grace", str(number)) for number in range(100)) <= 3
 
 
-def test_created_ids_expire() -> None:
+def test_what_was_made_long_ago_is_not_known() -> None:
     clock = Clock()
     made = CreatedIds(each=3, kept_for=timedelta(minutes=1), clock=clock)
     made.add("ada", "early")
@@ -58,7 +60,7 @@ def test_created_ids_expire() -> None:
     assert made.knows_all("ada", "agent-1", clock.now - timedelta(seconds=30))
 
 
-def test_not_all_ids_are_known_while_a_request_runs() -> None:
+def test_while_something_is_made_not_all_is_known() -> None:
     made = CreatedIds(clock=Clock())
     with made.creating("agent-1"):
         assert not made.knows_all("ada", "agent-1", BEGAN)
@@ -66,7 +68,7 @@ def test_not_all_ids_are_known_while_a_request_runs() -> None:
     assert made.knows_all("ada", "agent-1", BEGAN)
 
 
-def test_shown_ids_of_one_user_evict_none_of_another() -> None:
+def test_what_one_user_was_shown_evicts_nothing_of_anothers() -> None:
     shown = ShownIds(in_all=100, each=10)
     shown.remember("ada", "conv-1", "message-1", "otid")
     for number in range(50):

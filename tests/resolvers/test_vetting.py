@@ -165,7 +165,7 @@ def test_what_is_no_address_to_fetch_or_a_public_one_is_taken(part: dict[str, An
     assert vet_chat(body) is body
 
 
-def test_texts_similar_to_addresses_are_accepted() -> None:
+def test_texts_that_only_look_like_addresses_are_taken() -> None:
     grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "//start\nstart: /https?:/"}}
     custom = {"type": "custom", "custom": {"name": "f", "description": INSIDE, "format": grammar}}
     called = {"role": "assistant", "tool_calls": [{"type": "custom", "custom": {"name": "f", "input": INSIDE}}]}

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -12,7 +14,6 @@ from clients.letta.records import RunRecord
 from clients.owned import ConversationRef, OwnedAgentId
 from resolvers import watch as watching
 from resolvers.watch import BUSY_POLLS, MAX_FOLLOWS, MAX_SLOWDOWN, Watch, Watches
-from tests.resolvers.test_hub import refuses
 from tests.support.owned import conversation, owned
 
 AGENT = owned(OwnedAgentId, "agent-1")
@@ -91,7 +92,7 @@ async def test_users_share_nothing() -> None:
     assert platform.polls == 2
 
 
-async def test_there_are_no_polls_without_waiting_readers_and_a_new_follow_polls_again() -> None:
+async def test_polls_stop_without_waiting_readers_and_a_new_follow_starts_them() -> None:
     platform, watches = Platform(), Watches()
     for _ in range(2):
         with followed(platform, watches=watches, interval=0.001) as watch:
@@ -122,7 +123,7 @@ async def test_a_conversation_is_proved_once_for_all_its_follows(monkeypatch: py
     assert platform.proofs == [DEFAULT]
 
 
-async def test_a_changed_conversation_is_proved_first(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ownership_is_proved_before_changed_runs_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
     platform = Platform()
     with followed(platform) as watch:
@@ -147,14 +148,14 @@ async def test_a_conversation_that_is_gone_is_gone_for_its_own_followers(monkeyp
             await watch.fresh(OTHER)
 
 
-async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_polls_of_an_idle_agent_become_rarer_until_its_runs_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "JITTER", 0.0)
     platform = Platform()
 
     async def interval(watch: Watch) -> float:
-        await watch._poll()
+        await watch.poll()
         assert watch.newest is not None
-        return round(watch._due - watch.newest.began, 6)
+        return round(watch.due - watch.newest.began, 6)
 
     with followed(platform, interval=3) as watch:
         intervals = [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN + 10)]
@@ -167,23 +168,28 @@ async def test_polls_of_an_idle_agent_become_rarer_until_there_is_news(monkeypat
         assert [await interval(watch) for _ in range(BUSY_POLLS * MAX_SLOWDOWN)][-1] == 3 * MAX_SLOWDOWN
 
 
-async def test_a_reader_that_waits_again_is_served_at_the_full_rate() -> None:
+async def test_a_new_reader_restores_the_full_rate_of_polls() -> None:
     platform = Platform()
     with followed(platform, interval=0.001) as watch:
-        watch._quiet, watch._due = 1000, asyncio.get_running_loop().time() + 3600
+        for _ in range(BUSY_POLLS * MAX_SLOWDOWN):
+            await watch.poll()
+        watch.due += 3600
+        before = platform.polls
         with watch.waiting():
             async with asyncio.timeout(5):
-                while platform.polls < 3:
+                while platform.polls < before + 3:
                     await asyncio.sleep(0.001)
 
 
-def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
+def test_the_bound_on_the_follows_of_a_user() -> None:
     platform, watches = Platform(), Watches()
     follows = [followed(platform, watches=watches) for _ in range(MAX_FOLLOWS)]
-    for one in follows:
+    watch = weakref.ref(follows[0].__enter__())
+    for one in follows[1:]:
         one.__enter__()
-    with refuses(RateLimited, "FOLLOWS"), followed(platform, watches=watches):
+    with pytest.raises(RateLimited) as refused, followed(platform, watches=watches):
         pass
+    assert refused.value.reason == "FOLLOWS"
     with followed(platform, user="grace", watches=watches):
         pass
     follows[0].__exit__(None, None, None)
@@ -191,4 +197,8 @@ def test_a_user_has_so_many_follows_and_one_that_ends_makes_room() -> None:
         pass
     for one in follows[1:]:
         one.__exit__(None, None, None)
-    assert (watches._watches, watches._follows.total) == ({}, 0)
+    gc.collect()
+    assert watch() is None
+    with ExitStack() as stack:
+        for _ in range(MAX_FOLLOWS):
+            stack.enter_context(followed(platform, watches=watches))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,8 @@ import httpx
 
 from app import devtokens
 from app.embedded import http_client
-from app.embedded.seed import ADA, GRACE
-from tests.support.process import serving
+from app.embedded.people import ADA, GRACE
+from tests.support.process import Process, serving
 
 HELD_SECONDS = 0.25
 """The longest time that the gateway's own work may block its event loop."""
@@ -40,12 +40,12 @@ class Cost:
     cpu_seconds: float = 0.0
     rss_bytes: int = 0
     peak_rss_bytes: int = 0
-    _before: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
-    _after: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
+    before: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
+    after: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the growth of a metric, summed over the series with these labels."""
-        return _total(self._after, name, labels) - _total(self._before, name, labels)
+        return _total(self.after, name, labels) - _total(self.before, name, labels)
 
     @property
     def upstream_calls(self) -> int:
@@ -101,13 +101,13 @@ class Target:
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[Cost]:
         """Measure the process until the context ends."""
-        cost = Cost(_before=await self.metrics())
-        cpu, rss = self._cpu_seconds(), self._rss_bytes()
+        cost = Cost(before=await self.metrics())
+        cpu, rss = self.cpu_seconds(), self.rss_bytes()
         self._reset_peak()
         yield cost
-        cost.cpu_seconds = self._cpu_seconds() - cpu
-        cost.rss_bytes, cost.peak_rss_bytes = self._rss_bytes() - rss, self._peak_bytes() - rss
-        cost._after = await self.metrics()
+        cost.cpu_seconds = self.cpu_seconds() - cpu
+        cost.rss_bytes, cost.peak_rss_bytes = self.rss_bytes() - rss, self._peak_bytes() - rss
+        cost.after = await self.metrics()
 
     @asynccontextmanager
     async def bystander(self, user_id: str = GRACE) -> AsyncIterator[None]:
@@ -121,7 +121,7 @@ class Target:
             asked = {"model": "gpt-4o-mini", "stream": True, "messages": [_say("[[tokens=100000 delay=0.02]]")]}
             async with (
                 client.stream("POST", "/v1/chat/completions", json=asked) as streamed,
-                aclosing(streamed.aiter_lines()) as lines,
+                aclosing(_lines(streamed)) as lines,
             ):
                 assert streamed.status_code == 200
                 await _token(lines)
@@ -135,11 +135,13 @@ class Target:
                 watching.result()
         assert cost.held_over() == 0, "the event loop was held"
 
-    def _cpu_seconds(self) -> float:
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the process."""
         facts = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(facts[11]) + int(facts[12])) / _TICK
 
-    def _rss_bytes(self) -> int:
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the process."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
 
     def _reset_peak(self) -> None:
@@ -154,7 +156,7 @@ class Target:
 @asynccontextmanager
 async def attacked(folder: Path, **settings: str) -> AsyncIterator[Target]:
     """Run ``agentgraph serve --memory`` in a process until the context ends."""
-    async with serving(folder, **settings) as gateway:
+    async with serving(folder, settings) as gateway:
         log = bytearray()
         draining = asyncio.create_task(_drain(gateway.process, log))
         try:
@@ -164,7 +166,7 @@ async def attacked(folder: Path, **settings: str) -> AsyncIterator[Target]:
             await asyncio.wait([draining])
 
 
-async def _drain(process: asyncio.subprocess.Process, log: bytearray) -> None:
+async def _drain(process: Process, log: bytearray) -> None:
     """Read the output of the process, so that the pipe is never full."""
     assert process.stdout is not None
     while chunk := await process.stdout.read(65536):
@@ -184,6 +186,11 @@ async def _viewer(client: httpx.AsyncClient) -> None:
     answer = await client.post("/graphql", json={"query": "{ viewer { id } }"})
     assert answer.status_code == 200, answer.text
     assert answer.json()["data"]["viewer"]["id"]
+
+
+async def _lines(streamed: httpx.Response) -> AsyncGenerator[str, None]:
+    async for line in streamed.aiter_lines():
+        yield line
 
 
 async def _token(lines: AsyncIterator[str]) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from tests.support import things
 from tests.support.agentfiles import agent_file, created, publish, second_version
+from tests.support.documents import CREATE_CONVERSATION
 from tests.support.stack import ADA, Stack
 
 FEW, MORE = 2, 4
@@ -39,7 +40,7 @@ async def _agents(stack: Stack, count: int) -> str:
 async def _conversations(stack: Stack, count: int) -> str:
     agent_id = await stack.make_agent()
     for _ in range(count):
-        await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
+        await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
     return agent_id
 
 
@@ -47,7 +48,7 @@ async def _conversing(stack: Stack, count: int) -> str:
     """Make that many conversations with an agent, with a turn in each."""
     agent_id = await stack.make_agent()
     for _ in range(count):
-        made = await things.done(stack, things.CREATE_CONVERSATION, {"a": agent_id})
+        made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
         await things.sent(stack, conversation_id=made["conversationEdge"]["node"]["id"])
     return agent_id
 

@@ -18,12 +18,11 @@ from typing import Any
 
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
 
-from schema.build import build_schema
 from tests.support.agentfiles import as_admin
 from tests.support.callcases import ARGUMENTS, BY_ID, DONE, FEW, MORE, NODES, OUTCOMES, PARENT_TYPES, ParentType
+from tests.support.schema import SCHEMA
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
-SCHEMA = build_schema()._schema
 PLATFORMS = 4
 """The number of concurrent gateways."""
 UUID = re.compile(r"(?<=/)[a-z]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

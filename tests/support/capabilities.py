@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def redis_path() -> str | None:
     return str(carried) if carried else None
 
 
-CAPABILITIES = {
+CAPABILITIES: dict[str, tuple[str, Callable[[], object], str]] = {
     "needs_node": ("node tests", lambda: shutil.which("node") and NODE_MODULES.is_dir(), "no Node.js"),
     "needs_chromium": ("browser tests", chromium_path, "no Chromium"),
     "needs_pages": ("tests of built pages", BUILT_PAGES.is_file, "not built: make pages"),

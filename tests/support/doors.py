@@ -105,3 +105,9 @@ async def multipart(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
         if buffer == b"--\r\n":
             return
     raise AssertionError("the multipart body broke off")
+
+
+def code_of(answer: dict[str, Any]) -> str:
+    """Return the code of an answer's only error."""
+    [error] = answer["errors"]
+    return str(error["extensions"]["code"])

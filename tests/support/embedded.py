@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from app.embedded import http_client
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
 

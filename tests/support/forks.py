@@ -139,7 +139,8 @@ def _watch(told: socket.socket, output: int) -> dict[str, Any]:
     os.close(output)
     os.close(ended)
     told.sendall(f"{pid}\n".encode())
-    if ends not in select.select([ends, told], [], [])[0]:
+    watched: list[int | socket.socket] = [ends, told]
+    if ends not in select.select(watched, [], [])[0]:
         os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
     with suppress(OSError):

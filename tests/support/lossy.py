@@ -34,6 +34,8 @@ class Loss:
     edit: Callable[[bytes], bytes] | None = None
 
 
+SEND_PATH = "/messages"
+"""The end of the path of a request that sends a message to Letta."""
 CUT = Loss()
 MUTE = Loss(hangs=True)
 HEAD_THEN_CUT = Loss(head=True)

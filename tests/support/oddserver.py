@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -26,7 +26,7 @@ class Scripted:
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
-    pieces: list[bytes | float] = field(default_factory=list)
+    pieces: Iterable[bytes | float] = field(default_factory=list)
     framed: bool = True
     raw: bytes | None = None
     reset: bool = False

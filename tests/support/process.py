@@ -27,14 +27,16 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, keeps: bool = False, forks: bool = True, **settings: str) -> AsyncIterator[Gateway]:
+async def serving(
+    folder: Path, settings: Mapping[str, str] | None = None, *, keeps: bool = False, forks: bool = True
+) -> AsyncIterator[Gateway]:
     """Run ``agentgraph serve`` in a folder, on a free port, until the context ends.
 
     The embedded platform is in memory, so that several can run, unless it ``keeps`` its data in the data folder.
     Without ``forks`` the process is a new interpreter.
     """
     arguments = ["serve", *([] if keeps else ["--memory"])]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": "0", **settings}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": "0", **(settings or {})}
     async with running(*arguments, folder=folder, environment=environment, forks=forks) as process:
         assert process.stdout is not None
         banner = ""

@@ -188,7 +188,7 @@ def resolved(schema: GraphQLSchema, document: DocumentNode, data: dict[str, Any]
     """Count the fields of an answer that have a resolver."""
     asked = 0
 
-    def count(source: Any, info: GraphQLResolveInfo, **_: Any) -> Any:
+    def count(source: Any, info: GraphQLResolveInfo[Any], **_: Any) -> Any:
         nonlocal asked
         asked += 1
         return source[info.path.key]
@@ -198,7 +198,7 @@ def resolved(schema: GraphQLSchema, document: DocumentNode, data: dict[str, Any]
     return asked
 
 
-def _by_key(source: Any, info: GraphQLResolveInfo, /, **_: Any) -> Any:
+def _by_key(source: Any, info: GraphQLResolveInfo[Any], /, **_: Any) -> Any:
     return source[info.path.key]
 
 
@@ -211,7 +211,7 @@ def silent_nulls(schema: GraphQLSchema, document: DocumentNode, data: Any, error
     said = {json.dumps(error.get("path")) for error in errors}
     silent: list[str] = []
 
-    def look(source: Any, info: GraphQLResolveInfo, **_: Any) -> Any:
+    def look(source: Any, info: GraphQLResolveInfo[Any], **_: Any) -> Any:
         value = source[info.path.key]
         if value is None and _semantically_non_null(info) and json.dumps(info.path.as_list()) not in said:
             silent.append(f"{info.parent_type.name}.{info.field_name} at {info.path.as_list()}")
@@ -222,6 +222,6 @@ def silent_nulls(schema: GraphQLSchema, document: DocumentNode, data: Any, error
     return silent
 
 
-def _semantically_non_null(info: GraphQLResolveInfo) -> bool:
+def _semantically_non_null(info: GraphQLResolveInfo[Any]) -> bool:
     node = info.parent_type.fields[info.field_name].ast_node
     return node is not None and any(directive.name.value == "semanticNonNull" for directive in node.directives)

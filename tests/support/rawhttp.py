@@ -50,6 +50,12 @@ class Raw:
         body = await self.reader.readexactly(int(headers.get(b"content-length", 0)))
         return status_of(head), headers, body
 
+    def pause_reading(self) -> None:
+        """Leave what the server sends unread; asyncio would read ahead."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     async def gone(self) -> None:
         """Wait for the kernel's event that the server has closed or reset the connection, without reading."""
         sock: socket.socket = self.writer.get_extra_info("socket")

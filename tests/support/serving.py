@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
-from app.embedded.server import _Server
+from app.embedded.server import StoppableServer
 from app.server import server_config
 from app.settings import Settings
 
@@ -21,7 +21,7 @@ async def served(app: ASGIApp, settings: Settings) -> AsyncIterator[str]:
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     config = server_config(app, settings, lifespan="on", timeout_graceful_shutdown=1)
-    server = _Server(config)
+    server = StoppableServer(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     up = asyncio.create_task(server.is_up.wait())
     await asyncio.wait([task, up], return_when=asyncio.FIRST_COMPLETED)

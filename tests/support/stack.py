@@ -21,13 +21,14 @@ from app import devtokens
 from app.embedded import http_client
 from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.litellm.keys import make_key
-from app.embedded.seed import ADA, GRACE
+from app.embedded.people import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
 from app.main import create_app
 from app.rest.secrets import agent_secret
-from app.settings import Settings
 from app.telemetry import Telemetry, make_logger
 from tests.support.serving import served
+from tests.support.settings import settings_of
+from tests.support.websocket import PROTOCOL
 
 KEY = "k" * 48
 
@@ -51,7 +52,7 @@ class Stack:
 
     def agent_secret(self, user_id: str = ADA) -> str:
         """Return the secret of a user's agents."""
-        return agent_secret(devtokens.master_key(Settings(_env_file=None)) or "", user_id)
+        return agent_secret(devtokens.master_key(settings_of()) or "", user_id)
 
     def proxy(self, user_id: str = ADA) -> str:
         """Return the address of the proxy of a user's agents."""
@@ -60,7 +61,7 @@ class Stack:
     @asynccontextmanager
     async def circle(self, letta_key: str | None = None) -> AsyncIterator[None]:
         """Let new agents call their models through the gateway until the context ends."""
-        key = devtokens.master_key(Settings(_env_file=None)) or ""
+        key = devtokens.master_key(settings_of()) or ""
         gateway = ProxyTarget(url=self.url, master_key=key, takes_lettas_key=letta_key is not None)
         self.platform.reach_gateway(gateway, letta_key)
         try:
@@ -167,7 +168,7 @@ class Stack:
     async def charged(self, user_id: str = ADA) -> float:
         """Return the spend in US dollars that LiteLLM has recorded for an end user, with any key."""
         if not self.real:
-            return sum(entry["spend"] for entry in self.platform.state.spend if entry["end_user"] == user_id)
+            return sum(float(entry["spend"]) for entry in self.platform.state.spend if entry["end_user"] == user_id)
         async with self.litellm() as admin:
             answer = await admin.get("/customer/info", params={"end_user_id": user_id})
         return 0.0 if answer.status_code == 404 else float(answer.raise_for_status().json()["spend"])
@@ -251,7 +252,7 @@ async def _gateway(
 ) -> Stack:
     log = io.StringIO()
     telemetry = Telemetry(make_logger("INFO", log))
-    settings = Settings(_env_file=None, **given)
+    settings = settings_of(**given)
     url = await stack.enter_async_context(served(create_app(settings, telemetry), settings))
     client = await stack.enter_async_context(http_client.client(base_url=url, timeout=30))
     return Stack(url, platform, telemetry, log, client, chat_model, real)
@@ -275,7 +276,7 @@ class GraphQLSocket:
         await self.tell(id=operation_id, type="subscribe", payload={"query": query, "variables": variables or {}})
         return operation_id
 
-    async def events(self, query: str, variables: dict[str, Any] | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, query: str, variables: dict[str, Any] | None = None) -> AsyncIterator[Any]:
         """Yield the events of one subscription to ``complete``; an error is an AssertionError."""
         operation_id = await self.subscribe(query, variables)
         while (message := await self.hear())["type"] != "complete":
@@ -289,7 +290,7 @@ class GraphQLSocket:
 async def opened_socket(stack: Stack, token: str | None = None) -> AsyncIterator[GraphQLSocket]:
     """Open a signed-in socket."""
     url = stack.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=["graphql-transport-ws"], proxy=None) as connection:  # type: ignore[list-item]
+    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as connection:
         socket = GraphQLSocket(connection)
         await socket.tell(type="connection_init", payload={"authorization": f"Bearer {token or stack.token()}"})
         assert (await socket.hear())["type"] == "connection_ack"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
@@ -19,6 +20,10 @@ from graphql import (
     get_named_type,
     is_leaf_type,
 )
+
+from tests.support import things
+from tests.support.schema import SCHEMA
+from tests.support.stack import ADA, Stack
 
 WHOLE = {"Int": "1", "Float": "1", "Boolean": "true", "JSON": "{}", "Date": '"2026-01-01"', "_Any": "{}"}
 TEXTS = {"String", "ID", "JSON", "Date", "DateTime", "Decimal", "_Any"}
@@ -96,6 +101,30 @@ def _value(taken: Any, name: str, path: tuple[str, ...] | None, ids: Mapping[str
     if path is not None:
         return "%s"
     if isinstance(taken, GraphQLEnumType):
-        return next(iter(taken.values))
+        return str(next(iter(taken.values)))
     known = ids.get(name.removesuffix("Id"), "x")
     return WHOLE.get(taken.name, json.dumps(known))
+
+
+async def all_text_inputs(stack: Stack) -> list[TextInput]:
+    """Return the text inputs of the schema, with ids of objects made for them."""
+    makers = [things.agent, things.conversation, things.message, things.run, things.stream, things.block]
+    mine = {make.__name__: await make(stack) for make in [*makers, things.passage]}
+    mine |= {"request": mine["message"], "template": "template:support-bot", "model": stack.chat_model}
+    named = {name.title(): given for name, given in mine.items()} | {"User": f"user:{ADA}"}
+    found = list(text_inputs(SCHEMA, mine | named))
+    assert len(found) > 100
+    return found
+
+
+async def ask(stack: Stack, query: str, variables: dict[str, Any] | None = None, *, raw: bytes = b"") -> httpx.Response:
+    """Send an operation as an administrator, or the raw body of one."""
+    accept = "text/event-stream" if query.startswith("subscription") else "application/json"
+    headers = {
+        "authorization": f"Bearer {stack.token(admin=True)}",
+        "accept": accept,
+        "content-type": "application/json",
+    }
+    if raw:
+        return await stack.client.post("/graphql", content=raw, headers=headers)
+    return await stack.client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)

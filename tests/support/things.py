@@ -6,19 +6,12 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.support.documents import CREATE_CONVERSATION, INSERT_PASSAGE
 from tests.support.stack import ADA, Stack
 
-CREATE_CONVERSATION = (
-    "mutation($a: ID!) { createConversation(input: {agentId: $a}) { conversationEdge { node { id } } } }"
-)
 SEND = """mutation($i: SendMessageInput!) {
   sendMessage(input: $i) { errors { message } run { id } stream { id } userMessageEdge { node { id } } }
 }"""
-
-INSERT = (
-    'mutation($a: ID!) { insertPassage(input: {agentId: $a, text: "kept"}) { errors { message } '
-    "passageEdges { node { id } } } }"
-)
 
 Maker = Callable[[Stack], Awaitable[str]]
 
@@ -78,9 +71,19 @@ async def step(stack: Stack) -> str:
     return str(answer["data"]["run"]["steps"][0]["id"])
 
 
+async def passages(stack: Stack, agent_id: str, *texts: str, user: str = ADA) -> list[str]:
+    """Create passages of an agent, and return their ids in order."""
+    ids = []
+    for text in texts:
+        answer = (await stack.graphql(INSERT_PASSAGE, {"a": agent_id, "t": text}, user=user))["data"]["insertPassage"]
+        assert answer["errors"] == []
+        ids.append(answer["passageEdges"][0]["node"]["id"])
+    return ids
+
+
 async def passage(stack: Stack) -> str:
-    kept = await done(stack, INSERT, {"a": await agent(stack)})
-    return str(kept["passageEdges"][0]["node"]["id"])
+    [passage_id] = await passages(stack, await agent(stack), "kept")
+    return passage_id
 
 
 async def block(stack: Stack) -> str:

@@ -22,7 +22,7 @@ def test_leaves(): pytest.skip("for a reason of its own")
 
 
 @pytest.mark.parametrize(("require", "status"), [("", 0), ("1", 1)])
-def test_what_was_not_run_is_named_and_can_fail(
+def test_skipped_tests_are_listed_and_can_fail_the_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, require: str, status: int
 ) -> None:
     monkeypatch.setenv("REQUIRE_ALL", require)

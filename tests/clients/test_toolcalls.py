@@ -32,7 +32,7 @@ def piece(
 
 ROLL, FLIP = '{"sides":6}', '{"times":2}'
 A, B = ("a", "roll", ROLL), ("b", "flip", FLIP)
-LOST_IDS = [(None, "roll", ROLL), (None, "flip", FLIP)]
+LOST_IDS: Joined = [(None, "roll", ROLL), (None, "flip", FLIP)]
 
 CASES: dict[str, tuple[list[list[CallPiece]], Joined]] = {
     "two calls under one index": (

@@ -12,9 +12,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.connection import Connection
-from app.received import Received
 from app.server import server_config
-from app.settings import Settings
+from tests.support.settings import settings_of
 
 ODD = st.lists(
     st.sampled_from([b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"0", b"GET / HTTP/1.1\r\n", b"x", b"\n"]), max_size=6
@@ -74,8 +73,8 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailers + b"\r\n", body
 
 
-async def served(packets: list[bytes]) -> tuple[list[bytes], int, bytes]:
-    """The bodies that an application got from packets, the most requests at a time, and what was sent back."""
+async def served(packets: list[bytes], count: int) -> tuple[list[bytes], int, bytes]:
+    """Send the packets of ``count`` requests. Returns the bodies, the most concurrent requests, and the answers."""
     bodies: list[bytes] = []
     under_way = most = 0
 
@@ -95,7 +94,7 @@ async def served(packets: list[bytes]) -> tuple[list[bytes], int, bytes]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    config = server_config(app, Settings(_env_file=None), proxy_headers=False)
+    config = server_config(app, settings_of(), proxy_headers=False)
     config.load()
     options: Any = {"config": config, "server_state": ServerState(), "app_state": {}}
     connection, transport = config.http_protocol_class(**options), Transport()
@@ -105,7 +104,7 @@ async def served(packets: list[bytes]) -> tuple[list[bytes], int, bytes]:
         while not transport.reads:
             await asyncio.sleep(0)
         connection.data_received(packet)
-    while connection.server_state.tasks or connection._received.count:
+    while connection.server_state.tasks or (len(bodies) < count and not transport.closed):
         await asyncio.sleep(0)
     connection.connection_lost(None)
     return bodies, most, bytes(transport.sent)
@@ -114,27 +113,14 @@ async def served(packets: list[bytes]) -> tuple[list[bytes], int, bytes]:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_packets_make_no_difference(stream: list[tuple[bytes, bytes]], sizes: list[int]) -> None:
-    sent, packets, at = b"".join(request for request, _ in stream), [], 0
+    sent, at = b"".join(request for request, _ in stream), 0
+    packets: list[bytes] = []
     while at < len(sent):
         size = sizes[len(packets) % len(sizes)]
         packets.append(sent[at : at + size])
         at += size
     for one in (packets, [sent]):
-        bodies, most, answers = asyncio.run(served(one))
+        bodies, most, answers = asyncio.run(served(one, len(stream)))
         assert bodies == [body for _, body in stream]
         assert most == 1
         assert answers.count(b"HTTP/1.1 204") == len(stream)
-
-
-@given(st.lists(st.lists(st.sampled_from(b"\r\nx"), min_size=1, max_size=6).map(bytes), min_size=1, max_size=8))
-def test_the_end_of_a_head_is_found_across_packets(packets: list[bytes]) -> None:
-    received, taken, ends = Received(), b"", []
-    for packet in packets:
-        received.add(packet)
-        while received.count:
-            taken += bytes(received.take(received.to_end_of_head()))
-            if taken.endswith(b"\r\n\r\n"):
-                ends.append(len(taken))
-    whole = b"".join(packets)
-    assert taken == whole
-    assert ends == [at for at in range(len(whole) + 1) if whole[:at].endswith(b"\r\n\r\n")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/package.json"))
 CHAT = ROOT / "examples" / "chat"
 STRICT = ("strict", "noUncheckedIndexedAccess", "exactOptionalPropertyTypes")

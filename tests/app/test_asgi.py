@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.asgi import ClientLeft, unless_left
+from app.asgi import ClientLeft, retry_after, unless_left
 
-pytestmark = [pytest.mark.timeout(10), pytest.mark.asyncio]
+pytestmark = pytest.mark.timeout(10)
 
 
 class Client:
@@ -128,3 +128,10 @@ async def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_comes_
     client.gone.set()
     assert await task in {"done", "left"}
     assert not task.cancelling()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(None, None), (0, "1"), (0.2, "1"), (58.2, "59"), (59, "59"), (60, "59"), (1e9, "59")]
+)
+def test_a_retry_after_header_is_whole_seconds_of_less_than_a_minute(seconds: float | None, told: str | None) -> None:
+    assert retry_after(seconds).get("retry-after") == told

@@ -24,7 +24,7 @@ def listed(page: str) -> set[str]:
     return set(re.findall(r"^- \*\*(.+?)\*\*", unreleased, re.MULTILINE))
 
 
-def test_every_breaking_change_is_listed_and_what_is_listed_is_one() -> None:
+def test_the_list_of_breaking_changes_is_exact() -> None:
     assert breaking(RELEASED, PRESENT) == listed(PAGE)
 
 

@@ -1,0 +1,100 @@
+"""A hub of streams, and sources that follow a script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from clients.origin import Owner
+from clients.usage import Usage
+from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, TextDelta
+from resolvers.streams.hub import Starting, StreamHub
+from resolvers.streams.limits import StreamLimits
+from resolvers.streams.log import StreamLog
+from resolvers.streams.stream import Stream, StreamRequest
+
+ADA, GRACE, USER = Owner("ada"), Owner("grace"), Owner("user")
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.tokens: list[tuple[int | None, int | None]] = []
+        self.broken: list[Exception] = []
+
+    def stream_started(self, kind: str) -> None: ...
+    def first_token(self, kind: str, seconds: float) -> None: ...
+    def next_frame(self, kind: str, seconds: float) -> None: ...
+
+    def event_unreadable(self, kind: str) -> None: ...
+
+    def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
+        self.tokens.append((prompt, completion))
+
+    def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        self.ended.append(outcome)
+
+    def source_broke(self, kind: str, error: Exception) -> None:
+        self.broken.append(error)
+
+
+class ScriptedSource:
+    """A source that says what it is told, and remembers whether it was opened and closed."""
+
+    def __init__(self, *script: Event | Exception | asyncio.Event, refuses: Exception | None = None) -> None:
+        self.run_id: str | None = None
+        self.usage: Usage | None = None
+        self.headers: dict[str, str] = {}
+        self.script = script
+        self.refuses = refuses
+        self.opened = self.closed = 0
+
+    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+        self.opened += 1
+        if self.refuses is not None:
+            raise self.refuses
+        try:
+            async for said in self.said():
+                yield said
+        finally:
+            self.closed += 1
+
+    async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
+        for line in self.script:
+            if isinstance(line, asyncio.Event):
+                await line.wait()
+            elif isinstance(line, Exception):
+                raise line
+            else:
+                yield line, b""
+
+
+def hub(**limits: Any) -> tuple[StreamHub, Metrics]:
+    metrics = Metrics()
+    return StreamHub(StreamLimits(**{"coalesce": 0, **limits}), metrics), metrics
+
+
+def starting(streams: StreamHub, source: ScriptedSource, **more: Any) -> Starting:
+    options = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
+    return streams.start(StreamRequest(owner=USER, **options))
+
+
+async def end_of(stream: Stream) -> Ended:
+    await stream.log.end()
+    assert stream.log.ended is not None
+    return stream.log.ended
+
+
+async def upstream_bytes(log: StreamLog) -> list[bytes]:
+    """The upstream bytes of the entries that still have them."""
+    found: list[bytes] = []
+    position = 0
+    while batch := await log.after(position):
+        position += len(batch)
+        found += [entry.raw for entry in batch if entry.raw]
+    return found
+
+
+def text_in(heard: list[Delivery[Event]]) -> str:
+    return "".join(one.event.text for one in heard if isinstance(one.event, TextDelta))

@@ -1,0 +1,97 @@
+"""One service's client over a scripted transport, and calls of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from clients.breaker import BreakerState
+from clients.calls import Call, CallScope, UpstreamLimits
+from clients.errors import Service
+from clients.upstream import Upstream
+
+
+class Observer:
+    """Records what an upstream reports."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+        self.states: list[tuple[str | None, BreakerState]] = []
+        self.repeated: list[str] = []
+
+    def call_ended(
+        self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
+    ) -> None:
+        self.outcomes.append(outcome)
+
+    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
+        self.repeated.append(operation)
+
+    def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
+        self.states.append((part, state))
+
+
+class ScriptedTransport(httpx.AsyncBaseTransport):
+    """A transport that does what the test says."""
+
+    def __init__(self, act: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
+        self.act = act
+        self.calls = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        return await self.act(request)
+
+
+def upstream_with(
+    act: Callable[[httpx.Request], Awaitable[httpx.Response]], **limits: Any
+) -> tuple[Upstream, ScriptedTransport, Observer]:
+    """Return a client whose transport answers with ``act``."""
+    wire, observer = ScriptedTransport(act), Observer()
+    bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
+    upstream = Upstream(
+        Service.AMS,
+        "http://ams",
+        translate=lambda rejected: rejected,
+        headers={"authorization": "secret"},
+        limits=bounds,
+        observer=observer,
+        transport=wire,
+    )
+    return upstream, wire, observer
+
+
+def scope(seconds: float = 5, caller: str | None = None) -> CallScope:
+    """A scope with a new caller unless one is given, so that no caller's share is its bound."""
+    return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=caller or str(uuid.uuid4()))
+
+
+def answering(status: int) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
+    async def act(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, content=b"{}")
+
+    return act
+
+
+async def forever(_: httpx.Request) -> httpx.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def ask(upstream: Upstream, seconds: float = 5, caller: str | None = None) -> None:
+    await upstream.request(scope(seconds, caller), Call(operation="me", path="/me"))
+
+
+async def read_stream(upstream: Upstream, call: Call, caller: str | None = None) -> bytes:
+    async with upstream.stream(scope(5, caller), call, opens_within=1) as answer:
+        return b"".join([chunk async for chunk in answer.chunks])
+
+
+def parts(upstream: Upstream) -> dict[str, str]:
+    """The state of each part whose breakers are not all closed."""
+    return {part.part: part.state.value for part in upstream.breakers.parts()}
