@@ -1,8 +1,4 @@
-"""Bounded memory, of which most is shared by several owners.
-
-``Quotas`` counts what each owner holds. ``Kept`` holds values that only newer values of the same owner evict; an owner
-without room is refused new work. ``Lru`` and ``OwnerCache`` hold values that can be read or computed again.
-"""
+"""Bounded memory of several owners: ``Kept`` for values that must be kept, ``Lru`` and ``OwnerCache`` for caches."""
 
 from __future__ import annotations
 
@@ -15,10 +11,10 @@ V = TypeVar("V")
 
 
 class Quotas:
-    """What each owner holds of one resource, in bytes or in slots.
+    """The amount that each owner holds of one resource, in bytes or in slots.
 
-    An owner may hold ``each`` at most, and half of what the others leave free. The more is in use, the smaller is the
-    quota, so that an owner who holds little still has room.
+    An owner may hold ``each`` at most, and half of what the others leave free: if more is in use, the quota is smaller,
+    and an owner that holds little still has room.
     """
 
     def __init__(self, in_all: int, each: int) -> None:
@@ -57,10 +53,8 @@ class Quotas:
 class Kept(Generic[V]):
     """Values by owner and key, oldest first. If an owner is over its quota, its own oldest values are reduced.
 
-    Args:
-        quotas: counts the values.
-        reduce: reduces a value to the part that must be kept, and returns its weight: 0 if the value is to be evicted,
-            ``None`` if it is in use and stays unchanged. It must not add or remove values.
+    ``reduce`` reduces a value to the part that must be kept, and returns its weight: 0 if the value is to be evicted,
+    ``None`` if it is in use and stays unchanged. It must not add or remove values.
     """
 
     def __init__(self, quotas: Quotas, reduce: Callable[[V], int | None]) -> None:
@@ -143,14 +137,7 @@ class Kept(Generic[V]):
 
 
 class Lru(Generic[K, V]):
-    """A cache of bounded weight. The least recently used values are evicted.
-
-    Args:
-        limit: the most that all values weigh.
-
-    Attributes:
-        weight: what all values weigh.
-    """
+    """A cache of bounded weight. The least recently used values are evicted."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -185,12 +172,7 @@ class Lru(Generic[K, V]):
 
 
 class OwnerCache(Generic[V]):
-    """A cache by owner and key. The least recently used value is evicted first.
-
-    Args:
-        in_all: the most values.
-        each: the most values of one owner.
-    """
+    """A cache of ``in_all`` values, ``each`` at most for an owner. The least recently used ones are evicted."""
 
     def __init__(self, in_all: int, each: int) -> None:
         self._in_all = in_all

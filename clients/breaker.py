@@ -37,14 +37,9 @@ class Entry:
 
 
 class Breaker:
-    """A breaker.
+    """A breaker. ``rule`` decides whether it opens; then it refuses calls for ``reset_seconds``.
 
-    Args:
-        rule: decides from the last ``window_seconds`` whether the breaker opens.
-        window_seconds: how long the outcome of a call counts.
-        reset_seconds: how long an open breaker refuses calls.
-        clock: in seconds; never goes back.
-        on_change: called with each new state.
+    ``clock`` is in seconds and never goes back. ``on_change`` is called with each new state.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from clients.breaker import Breaker, BreakerState, Entry
 from clients.window import OpeningRule, Outcome
@@ -47,13 +48,10 @@ class BreakerRefused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """A part whose breakers are not all closed.
+    """A part whose breakers are not all closed. It is ``open`` if one of them is.
 
-    Attributes:
-        part: its name.
-        state: ``open`` if any of its breakers is.
-        retry_after_seconds: time until the last of them admits a call.
-        callers: number of callers that are refused; ``None`` if all are.
+    ``retry_after_seconds`` is the time until all admit a call, ``callers`` the number of refused callers, or ``None``
+    for all.
     """
 
     part: str
@@ -63,13 +61,9 @@ class PartState:
 
 
 class Breakers:
-    """The breakers of one service.
+    """The breakers of one service. The arguments are those of ``OpeningRule`` and ``Breaker``.
 
-    Args:
-        failures: the least number of failures in ``window_seconds`` that opens one.
-        reset_seconds: how long an open one refuses.
-        on_change: called with the part (``None`` for the service) and its new state.
-        clock: in seconds; never goes back.
+    ``on_change`` is called with the part, or ``None`` for the service, and its new state.
     """
 
     def __init__(
@@ -82,13 +76,10 @@ class Breakers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._failures = failures
-        self._window_seconds = window_seconds
-        self._reset_seconds = reset_seconds
         self._on_change = on_change
-        self._clock = clock
-        self._service = self._make(
-            None, OpeningRule(failures=failures, callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS)
-        )
+        self._new = partial(Breaker, window_seconds=window_seconds, reset_seconds=reset_seconds, clock=clock)
+        of_service = OpeningRule(failures=failures, callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS)
+        self._service = self._make(None, of_service)
         self._parts: dict[_Key, Breaker] = {}
 
     @property
@@ -151,13 +142,7 @@ class Breakers:
         del self._parts[next(closed, None) or next(own, None) or next(iter(self._parts))]
 
     def _make(self, part: str | None, rule: OpeningRule) -> Breaker:
-        return Breaker(
-            rule,
-            window_seconds=self._window_seconds,
-            reset_seconds=self._reset_seconds,
-            clock=self._clock,
-            on_change=lambda state: self._on_change(part, state),
-        )
+        return self._new(rule, on_change=lambda state: self._on_change(part, state))
 
 
 class Permit:

@@ -44,9 +44,8 @@ class Bulkhead:
     async def enter(self, caller: str, timeout_seconds: float) -> None:
         """Take a slot for one call; ``leave`` must follow.
 
-        Raises:
-            BulkheadFull: no call of this caller was admitted for ``timeout_seconds``. If calls are brief, only time in
-                which the caller is below its share counts.
+        Raises BulkheadFull if no call of this caller was admitted for ``timeout_seconds``. If calls are brief, only
+        time in which the caller is below its share counts.
         """
         if self._has_slot_for(caller):  # every queued caller has its share, or its call would be admitted
             self._take(caller)

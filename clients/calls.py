@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -28,11 +28,7 @@ class CallBudget:
         self.made = 0
 
     def spend(self) -> None:
-        """Count a call before it is made.
-
-        Raises:
-            QueryTooComplex: reason ``UPSTREAM_CALLS``: it would be one call too many.
-        """
+        """Count a call before it is made. Raises QueryTooComplex (``UPSTREAM_CALLS``) for one too many."""
         if self.made >= self.limit:
             raise QueryTooComplex(
                 f"The operation needs more than {self.limit:,} upstream calls. Request smaller pages "
@@ -47,13 +43,10 @@ class CallScope:
     """On whose behalf, and until when, calls are made.
 
     Attributes:
-        request_id: of the request or operation.
         deadline: a ``time.monotonic()`` in seconds.
-        traceparent: sent with the call.
         timeout_reason: the reason of the error if the deadline passes.
         origin: of the request that the call serves; it selects the bulkhead.
         caller: the user, who has a share of each bulkhead; empty for the process's own calls.
-        budget: counts the calls of one operation.
     """
 
     request_id: str
@@ -69,9 +62,8 @@ class AnswerSize(Enum):
     """The bounds on a whole answer.
 
     Attributes:
-        share: ``UpstreamLimits.max_bytes`` divided by this is the most bytes.
-        objects: the most objects, counted by their braces; each takes up to a microsecond to decode.
-        values: the most values, counted by their commas; ``None`` for no bound.
+        share: the most bytes are ``UpstreamLimits.max_bytes`` divided by this.
+        objects, values: the most, counted by braces and commas. An object takes up to a microsecond to decode.
     """
 
     RECORD = (8, 50_000, 1_000_000)
@@ -84,7 +76,7 @@ class AnswerSize(Enum):
         self.values = values
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """A request to a service.
 
@@ -92,21 +84,20 @@ class Call:
         operation: its name in metrics, from a closed set.
         path: from the service's base URL; ids in it have been checked.
         json: a body to encode; ``content`` is a body in bytes.
-        subject: the id of the agent, conversation, run or template that it concerns, or empty.
-        model: the name of the model that it concerns, or empty.
-        size: the bounds on its answer.
+        subject, model: the id of the object, and the name of the model, that it concerns, or empty.
         model_work: whether it waits for a model. Such calls have a bulkhead of their own, and a timeout of one does not
             count as a failure of the service.
         is_refusal: whether a 5xx refuses this call and does not report a failure of the service.
         is_models_failure: whether a 5xx reports a failure of the model.
-        refused: the error for a refusal of this call; that of the service's other calls if ``None``.
+        refused: the error for a refusal of this call; by default that of the service's other calls.
         check: checks an answer with a 2xx status and returns it, or another answer if it is an error with a 2xx status.
             Raises UpstreamError (``DECODE``) if it is not an answer to this call.
     """
 
     operation: str
-    method: str = "GET"
     path: str
+    method: str = "GET"
+    _: KW_ONLY
     params: Sequence[tuple[str, str]] = ()
     json: object = None
     content: bytes | None = None
@@ -136,17 +127,11 @@ class UpstreamLimits:
     """Bounds on calls to one service. Times are in seconds.
 
     Attributes:
-        max_concurrent: slots for calls that wait for no model. A caller has a quarter of each bulkhead's slots at most.
-        max_model_calls: slots for calls that wait for a model.
-        max_returning: slots for calls in requests of Letta.
-        max_bytes: the largest answer that is read whole; see ``AnswerSize``.
+        max_concurrent: slots for calls that wait for no model; ``max_letta_calls`` for calls in requests of Letta.
         fair: a timeout counts as a failure if the service had at least this long.
-        connect: to open a connection.
         write: to write one piece of a body.
         queue: how long a call queues while no other call of its caller is admitted.
         breaker_failures: the least failures, and half of all calls at least, that open a breaker.
-        breaker_window: how long a failure counts.
-        breaker_reset: how long a breaker stays open.
     """
 
     max_concurrent: int = 256

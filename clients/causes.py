@@ -1,4 +1,4 @@
-"""The cause of a connection error, in a few words for operators. Clients never get it."""
+"""The cause of a connection error, in a few words, for operators alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections of aiohttp, with corrections where aiohttp misreads an answer."""
+"""Connections of aiohttp, with corrections for answers that aiohttp misreads."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Self, TypeVar
 
 import msgspec
 
@@ -34,17 +35,21 @@ _NAMES = {
 }
 
 
+class OpenEnum(StrEnum):
+    """An enum of values that a service sends. A value of a newer version of the service is ``UNKNOWN``."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self:  # noqa: ARG003 - the protocol's signature
+        return cls["UNKNOWN"]
+
+
 def display_name(service: Service) -> str:
     """The service's name in messages."""
     return _NAMES[service]
 
 
 def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode an upstream's answer.
-
-    Raises:
-        UpstreamError: reason ``DECODE``: the body is not JSON or has another shape.
-    """
+    """Decode an upstream's answer. Raises UpstreamError (``DECODE``) if it is not JSON or has another shape."""
     try:
         return decoder.decode(body)
     except UNREADABLE as error:

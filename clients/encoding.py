@@ -25,20 +25,10 @@ class TooLarge(EncodingUnreadable):
 def decoded(
     chunks: AsyncIterator[bytes], headers: Mapping[str, str], *, limit: int | None = None
 ) -> AsyncIterator[bytes]:
-    """Decode the Content-Encoding of a body.
+    """Decode the Content-Encoding of a body as it comes. A body that is not encoded is returned itself, of any size.
 
-    Args:
-        chunks: the body as it comes.
-        headers: names in lower case.
-        limit: the most bytes of the decoded body, if it is encoded; no bound if ``None``.
-
-    Returns:
-        The decoded body as it comes; ``chunks`` itself if it is not encoded.
-
-    Raises:
-        EncodingUnreadable: at once for an encoding other than gzip and deflate, later for a body that is corrupt or
-            truncated.
-        TooLarge: the decoded body is longer than ``limit``.
+    Raises EncodingUnreadable: at once for an encoding other than gzip and deflate, later for a body that is corrupt,
+    truncated or longer than ``limit`` (TooLarge).
     """
     names = [name.strip().lower() for name in headers.get("content-encoding", "").split(",")]
     names = [name for name in names if name not in {"", "identity"}]

@@ -19,33 +19,20 @@ from clients.retry_after import retry_after_seconds
 _JSON = msgspec.json.Decoder()
 
 
-def _setting(service: Service) -> str:
-    return f"{service.value.upper()}_BASE_URL"
-
-
 def of_wire(
     service: Service, error: Exception, timeout_reason: Reason = Reason.DEADLINE, *, sent: bool = True
 ) -> GatewayError:
-    """The error for a timeout or an error of the transport.
-
-    Args:
-        service: the service that was called.
-        error: the timeout or the transport's error.
-        timeout_reason: the reason if it is a timeout.
-        sent: whether the request may have reached the service.
-    """
+    """The error for a timeout or an error of the transport; ``sent``: the service may have received the request."""
     name = display_name(service)
     match error:
         case BulkheadFull():
-            return UpstreamUnavailable(
-                f"Too many calls to {name} are under way. Retry later.", reason=Reason.BULKHEAD_FULL, service=service
-            )
+            message = f"Too many calls to {name} are under way. Retry later."
+            return UpstreamUnavailable(message, reason=Reason.BULKHEAD_FULL, service=service)
         case httpx.ConnectTimeout() | httpx.ConnectError() | httpx.UnsupportedProtocol():
             return UpstreamUnavailable(f"The gateway cannot connect to {name}.", reason=Reason.CONNECT, service=service)
         case TimeoutError() | httpx.TimeoutException():
-            return UpstreamTimeout(
-                f"{name} did not answer in time.", reason=timeout_reason, service=service, unconfirmed=sent
-            )
+            message = f"{name} did not answer in time."
+            return UpstreamTimeout(message, reason=timeout_reason, service=service, unconfirmed=sent)
         case _:
             return of_body(service, error)
 
@@ -57,11 +44,8 @@ def of_body(service: Service, error: Exception) -> UpstreamError:
         return UpstreamError(message, reason=Reason.TOO_LARGE, service=service, can_retry=False, unconfirmed=True)
     if isinstance(error, EncodingUnreadable):
         return undecodable(service)
-    return UpstreamError(
-        f"The connection to {display_name(service)} broke before the answer was complete.",
-        reason=Reason.CUT,
-        service=service,
-    )
+    message = f"The connection to {display_name(service)} broke before the answer was complete."
+    return UpstreamError(message, reason=Reason.CUT, service=service)
 
 
 def nothing_was_sent(error: httpx.TransportError) -> bool:
@@ -71,18 +55,12 @@ def nothing_was_sent(error: httpx.TransportError) -> bool:
 
 def of_status(service: Service, answer: Answer) -> UpstreamError:
     """The error for a status other than 2xx and 4xx."""
-    name, setting = display_name(service), _setting(service)
+    name = display_name(service)
     if answer.status >= 500:
-        return UpstreamError(
-            f"{name} failed with status {answer.status}.",
-            reason=Reason.STATUS,
-            service=service,
-            retry_after_seconds=retry_after_seconds(answer.headers),
-        )
-    if is_redirect(answer.status):
-        message = f"{name} redirects with status {answer.status}. Check {setting}."
-    else:
-        message = f"{name} answers with the unexpected status {answer.status}. Check {setting}."
+        message, wait = f"{name} failed with status {answer.status}.", retry_after_seconds(answer.headers)
+        return UpstreamError(message, reason=Reason.STATUS, service=service, retry_after_seconds=wait)
+    happened = "redirects with" if is_redirect(answer.status) else "answers with the unexpected"
+    message = f"{name} {happened} status {answer.status}. Check {service.value.upper()}_BASE_URL."
     return UpstreamError(message, reason=Reason.STATUS, service=service, can_retry=False)
 
 
@@ -93,13 +71,10 @@ def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
     try:
         _JSON.decode(answer.body)
     except UNREADABLE:
-        return UpstreamError(
-            f"{display_name(service)} answers the health check with a body that is not JSON. "
-            f"Check {_setting(service)}.",
-            reason=Reason.DECODE,
-            service=service,
-            can_retry=False,
+        message = (
+            f"The health check of {display_name(service)} returns no JSON. Check {service.value.upper()}_BASE_URL."
         )
+        return UpstreamError(message, reason=Reason.DECODE, service=service, can_retry=False)
     return None
 
 
@@ -112,13 +87,13 @@ def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> Upstrea
     """The error for a call that a breaker refused. It names the model, if any, and no other id."""
     name, seconds = display_name(service), math.ceil(refused.retry_after_seconds)
     if refused.part is not None and call.model:
-        what, reason = f"Model {call.model[:MAX_NAME]}", Reason.MODEL
+        subject, reason = f"Model {call.model[:MAX_NAME]}", Reason.MODEL
     elif refused.part is not None:
-        what, reason = f"{name} ({call.operation})", Reason.BREAKER_OPEN
+        subject, reason = f"{name} ({call.operation})", Reason.BREAKER_OPEN
     else:
-        what, reason = name, Reason.BREAKER_OPEN
+        subject, reason = name, Reason.BREAKER_OPEN
     return UpstreamUnavailable(
-        f"{what} keeps failing: its breaker is open. Retry in {seconds} s.",
+        f"{subject} keeps failing: its breaker is open. Retry in {seconds} s.",
         reason=reason,
         service=service,
         retry_after_seconds=round(refused.retry_after_seconds, 3),

@@ -12,13 +12,11 @@ from clients.calls import Call, CallScope, UpstreamLimits, UpstreamObserver, Ups
 from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable
 from clients.origin import Origin
 
+_OUTCOMES: dict[type[GatewayError], str] = {UpstreamTimeout: "timeout", UpstreamUnavailable: "unavailable"}
+
 
 class Guard:
-    """The bulkheads and breakers of one service.
-
-    Attributes:
-        breakers: the service's breakers.
-    """
+    """The bulkheads and breakers of one service."""
 
     def __init__(self, service: Service, limits: UpstreamLimits, observer: UpstreamObserver) -> None:
         self.service = service
@@ -46,12 +44,7 @@ class Guard:
         return self._model_calls if call.model_work else self._calls
 
     async def enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:
-        """Take a slot of a bulkhead.
-
-        Raises:
-            UpstreamUnavailable: no slot became free in time.
-            UpstreamTimeout: the deadline of the caller has passed.
-        """
+        """Take a slot of a bulkhead. Raises UpstreamUnavailable, or UpstreamTimeout after the deadline."""
         left = scope.deadline - time.monotonic()
         if left <= 0:
             raise failures.of_wire(self.service, TimeoutError(), scope.timeout_reason, sent=False)
@@ -72,13 +65,8 @@ class Guard:
 class GuardedCall:
     """One call behind the guard, from ``enter`` to ``leave``. A cancelled call does not affect the breakers.
 
-    It is a class with slots, not a generator, since every stream holds one.
-
-    Attributes:
-        scope: for whom the call is made.
-        permit: the breakers' permit; set by ``enter``.
-        outcome: the outcome for the observer, unless the call ends with an error.
-        status: the status of the answer.
+    ``outcome`` is reported unless the call ends with an error. It is a class with slots, not a generator, since every
+    stream holds one.
     """
 
     __slots__ = ("_began", "_bulkhead", "_guard", "_operation", "outcome", "permit", "scope", "status")
@@ -95,13 +83,7 @@ class GuardedCall:
         self.status: int | None = None
 
     async def enter(self, call: Call) -> None:
-        """Pass the guard.
-
-        Raises:
-            UpstreamUnavailable: the bulkhead or a breaker refuses the call.
-            UpstreamTimeout: the deadline of the caller has passed.
-            QueryTooComplex: the operation's budget of calls is spent.
-        """
+        """Pass the guard. Raises as its parts do: QueryTooComplex, UpstreamUnavailable, UpstreamTimeout."""
         if self.scope.budget is not None:
             self.scope.budget.spend()
         self._bulkhead = self._guard.bulkhead(self.scope, call)
@@ -123,26 +105,12 @@ class GuardedCall:
         self._report(error)
 
     def _report(self, error: BaseException | None) -> None:
-        match error:
-            case GatewayError():
-                self.outcome = _outcome(error)
-            case UpstreamRejected():
-                self.outcome, self.status = "rejected", error.status
-            case _:
-                pass
+        if isinstance(error, UpstreamRejected):
+            self.outcome, self.status = "rejected", error.status
+        elif isinstance(error, GatewayError):
+            self.outcome = _OUTCOMES.get(type(error), "error")
         seconds = time.monotonic() - self._began
         guard = self._guard
         guard.observer.call_ended(
             guard.service, self._operation, self.outcome, seconds, self.status, self.scope.request_id
         )
-
-
-def _outcome(error: GatewayError) -> str:
-    """The observer's name for an error."""
-    match error:
-        case UpstreamTimeout():
-            return "timeout"
-        case UpstreamUnavailable():
-            return "unavailable"
-        case _:
-            return "error"

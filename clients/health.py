@@ -15,9 +15,7 @@ class HealthCheck:
     """Checks whether one service is available.
 
     Attributes:
-        service: which one.
         ping: raises ``GatewayError`` if the service is not available.
-        breakers: its breakers, or ``None``.
         note: a sentence for operators on what the service cannot do although it is available, or ``None``.
         embedded: whether the gateway serves it itself.
     """

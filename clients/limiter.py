@@ -1,8 +1,5 @@
 """Rate limits, by user and budget.
 
-``Limiter`` is the interface of a store of counters: one call, and so one round trip, checks and charges several
-budgets, all or none. ``MemoryLimiter`` keeps the counters in this process.
-
 The algorithm is a sliding window counter: the charges of the previous window count with a weight that falls to 0 during
 the current one. Even traffic is admitted up to the limit. A window that is aligned with the clock never has more than
 the limit; any other period of the same length has at most twice the limit.
@@ -40,7 +37,6 @@ class Standing(msgspec.Struct, frozen=True):
     """The state of one budget after a call. Times are in seconds from now, and assume no further charges.
 
     Attributes:
-        budget: which one.
         remaining: the largest charge that is admitted now; never negative.
         resets_after: until the whole limit is available; 0 if nothing is used.
         retry_after: until the refused charge is admitted; 0 if this budget did not refuse.
@@ -60,13 +56,12 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Limiter(Protocol):
-    """A store of counters."""
+    """A store of counters. One call, and so one round trip, checks and charges several budgets."""
 
-    async def take(self, who: str, charges: Sequence[Charge]) -> Verdict:
+    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
         """Charge all budgets of a user; none, if one of them has not enough left.
 
-        Raises:
-            ValueError: a cost is over its limit, so that it would never be admitted.
+        Raises ValueError for a cost that is over its limit, and so would never be admitted.
         """
 
 
@@ -82,16 +77,17 @@ class MemoryLimiter:
         """The number of counters."""
         return len(self._counters)
 
-    async def take(self, who: str, charges: Sequence[Charge]) -> Verdict:
+    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
         """See ``Limiter``. It awaits nothing, so it is atomic."""
         now = self._clock() // 1_000_000
-        counters = [self._counter(who, charge.budget, now) for charge in charges]
+        counters = [self._counter(user, charge.budget, now) for charge in charges]
         waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
         if allowed := not any(waits):
             for counter, charge in zip(counters, charges, strict=True):
                 counter.add(charge.cost)
                 if charge.cost > 0:
-                    self._keep(who, charge.budget, counter)
+                    self._counters[user, charge.budget.name] = counter
+                    self._counters.move_to_end((user, charge.budget.name))
         self._sweep(now)
         standings = (
             counter.standing(charge.budget, now, wait)
@@ -99,16 +95,12 @@ class MemoryLimiter:
         )
         return Verdict(allowed, tuple(standings))
 
-    def _counter(self, who: str, budget: Budget, now: int) -> _Counter:
+    def _counter(self, user: str, budget: Budget, now: int) -> _Counter:
         """The counter, advanced to the current window; a new one if there is none."""
         window = budget.window * 1000
-        counter = self._counters.get((who, budget.name)) or _Counter(window, now // window)
+        counter = self._counters.get((user, budget.name)) or _Counter(window, now // window)
         counter.move(now)
         return counter
-
-    def _keep(self, who: str, budget: Budget, counter: _Counter) -> None:
-        self._counters[who, budget.name] = counter
-        self._counters.move_to_end((who, budget.name))
 
     def _sweep(self, now: int) -> None:
         """Remove counters at 0, the least recently used first."""
@@ -149,7 +141,7 @@ class _Counter:
         """
         limit, cost, window, left = charge.budget.limit, charge.cost, self._window, self._left(now)
         if cost > limit:
-            raise ValueError(f"{cost} is more than {charge.budget.name} ever lets through")
+            raise ValueError(f"{cost} is over the limit of {charge.budget.name}")
         if cost <= 0 or self._before * left + (self._now + cost) * window <= limit * window:
             return 0
         room = limit - cost - self._now

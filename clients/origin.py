@@ -22,12 +22,7 @@ class Origin(StrEnum):
 
 
 class Owner(NamedTuple):
-    """The key of a quota.
-
-    Attributes:
-        id: a user id, or a client's address if the origin is ``ANONYMOUS``.
-        origin: of the requests that count against the quota.
-    """
+    """The key of a quota. ``id`` is a user id, or a client's address if the origin is ``ANONYMOUS``."""
 
     id: str
     origin: Origin = Origin.USER

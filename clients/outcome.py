@@ -12,12 +12,10 @@ def is_unconfirmed(error: GatewayError) -> bool:
 
 
 def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
-    """The error for a request with an unknown outcome.
+    """The error for a request with an unknown outcome. ``advice`` says what to do.
 
-    Args:
-        advice: what is not known, and what to do.
-        cause: the failure, whose message comes first and whose reason is in ``details`` as ``cause``. If it is such an
-            error itself, it is returned unchanged.
+    The message of ``cause`` comes first, and its reason is in ``details``. If it is such an error itself, it is
+    returned unchanged.
     """
     if cause is None:
         return Conflict(advice, reason=Reason.OUTCOME_UNKNOWN)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
-_SEARCHED = 20_000
-"""The characters of an error that are searched."""
+SEARCHED_CHARACTERS = 20_000
+"""The length of the part of an error's text that is searched."""
 
 
-def _words(*patterns: str) -> re.Pattern[str]:
+def any_of(*patterns: str) -> re.Pattern[str]:
+    """A pattern that matches if one of several does, in any case."""
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-_CONTEXT_LENGTH = _words(
+_CONTEXT_LENGTH = any_of(
     r"maximum (?:context|prompt) (?:length|limit)|longer than the (?:model's context|maximum model length)",
     r"context_(?:window|length)_exceeded|ContextWindowExceeded",
     r"exceed(?:s|ed)? (?:the )?context (?:limit|window|length)",
@@ -27,11 +28,11 @@ _CONTEXT_LENGTH = _words(
 )
 """Those that LiteLLM 1.110.2 knows (``exception_mapping_utils``), and those that it passes on: of xAI, Moonshot,
 MiniMax, Alibaba, vLLM and SGLang."""
-_NO_CONTEXT_LENGTH = _words(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
+_NO_CONTEXT_LENGTH = any_of(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
 """Errors about other inputs that are too long."""
 
 
 def is_too_long(text: str) -> bool:
     """Whether an error's text reports that the input is longer than the model's context."""
-    text = text[:_SEARCHED]
+    text = text[:SEARCHED_CHARACTERS]
     return _CONTEXT_LENGTH.search(text) is not None and _NO_CONTEXT_LENGTH.search(text) is None

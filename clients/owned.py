@@ -1,8 +1,8 @@
 """Ids with a proof of ownership in their type.
 
-``resolvers.access`` alone decides what a user owns, and alone makes these ids. Every upstream call about one object
-takes such an id and no plain text, so mypy refuses a call for an id that access has not returned. The id classes exist
-for mypy: at run time an id is a plain ``str`` (decision 0047).
+Only ``resolvers.access`` decides what a user owns, and makes these ids. Every upstream call about one object takes such
+an id, so mypy refuses a call for an id that ``access`` has not returned. At run time an id is a plain ``str`` (decision
+0047).
 """
 
 from __future__ import annotations
@@ -20,69 +20,49 @@ class _Id(str):
 
 
 class OwnedAgentId(_Id):
-    """An agent of the user's."""
-
-    __slots__ = ()
+    """An agent of the user."""
 
 
 class OwnedConversationId(_Id):
-    """A conversation, ``conv-…``, with an agent of the user's."""
-
-    __slots__ = ()
+    """A conversation, ``conv-…``, with an agent of the user."""
 
 
 class OwnedRunId(_Id):
-    """A run of an agent of the user's."""
-
-    __slots__ = ()
+    """A run of an agent of the user."""
 
 
 class OwnedPassageId(_Id):
-    """A passage that was read from an agent of the user's."""
-
-    __slots__ = ()
+    """A passage that was read from an agent of the user."""
 
 
 class OwnedBlockId(_Id):
-    """A memory block that is attached to agents of the user's alone."""
-
-    __slots__ = ()
+    """A memory block that is attached to no other user's agents."""
 
 
 class ClaimedConversationId(_Id):
-    """An id for the one read that learns which agent a conversation is with. It has the form of a conversation's id."""
-
-    __slots__ = ()
+    """An id for the one read that learns which agent a conversation is with. Only its form has been checked."""
 
 
 class ClaimedRunId(_Id):
-    """The same of a run."""
-
-    __slots__ = ()
+    """The same for a run."""
 
 
 class ClaimedStepId(_Id):
-    """The same of a step."""
-
-    __slots__ = ()
+    """The same for a step."""
 
 
 class ClaimedBlockId(_Id):
-    """The same of a memory block."""
-
-    __slots__ = ()
+    """The same for a memory block."""
 
 
 Position = NewType("Position", str)
-"""The id of an item before or after which a page of an owned list begins: it selects where, and not what, is read."""
+"""The id of the item before or after which a page of an owned list begins. It gives access to nothing."""
 
 
 class ConversationRef(str):
-    """A conversation with an agent of the user's. Its text is ``conv-…``, or ``agent-…`` for the default conversation.
+    """A conversation with an agent of the user. Its text is ``conv-…``, or ``agent-…`` for the default conversation.
 
-    Attributes:
-        agent_id: the agent.
-        conversation_id: the conversation; ``None`` for the agent's default conversation.
+    ``conversation_id`` is ``None`` for the default conversation.
     """
 
     __slots__ = ("agent_id", "conversation_id")
@@ -104,5 +84,5 @@ class ConversationRef(str):
 
     @property
     def agent_parameter(self) -> dict[str, str]:
-        """The parameter that tells Letta whose default conversation the path means; empty for any other."""
+        """The parameter by which Letta finds the default conversation of an agent; empty for other conversations."""
         return {"agent_id": self.agent_id} if self.conversation_id is None else {}

@@ -1,4 +1,4 @@
-"""The wait that a refusal's headers ask for."""
+"""The time to wait before a retry, from a refusal's headers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from math import isfinite
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Read the wait that an answer asks for.
+    """Read the time to wait before a retry.
 
     ``retry-after-ms`` (milliseconds, OpenAI and Azure) has precedence over ``retry-after``, which is in seconds or an
     HTTP-date (RFC 9110, 10.2.3).
-
-    Args:
-        headers: names in lower case.
-        now: the time that an HTTP-date is compared with; the present if ``None``.
 
     Returns:
         Seconds, never negative; ``None`` if there is no such header or its value cannot be read.

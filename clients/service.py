@@ -16,13 +16,7 @@ T = TypeVar("T")
 
 
 class ServiceClient:
-    """A client of one service.
-
-    Attributes:
-        service: which one.
-        translate: makes the error for a refusal by the service; for its ``Upstream``.
-        upstream: the service behind its guard.
-    """
+    """A client of one service."""
 
     service: ClassVar[Service]
 
@@ -35,14 +29,14 @@ class ServiceClient:
         self.upstream = upstream
 
     def note(self) -> str | None:
-        """A sentence for operators on what the service cannot do although it is available; ``None`` if nothing."""
+        """See ``HealthCheck``."""
         return None
 
     async def read(self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call) -> T:
         """Make a call and decode its answer."""
         return decode(self.service, decoder, (await self.upstream.request(scope, call)).body)
 
-    async def tell(self, scope: CallScope, call: Call) -> None:
+    async def write(self, scope: CallScope, call: Call) -> None:
         """Make a call whose answer is not read."""
         check = acknowledged(self.service)
         await self.upstream.request(scope, replace(call, check=check, size=AnswerSize.RECORD))

@@ -37,10 +37,8 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
     """Split a byte stream into events that have data.
 
     The last event needs no blank line if the body ends after a whole line, or after complete data: the missing line
-    ends are added to its ``raw``. A part of a line is dropped.
-
-    Raises:
-        UpstreamError: reason ``DECODE``: an event is over ``MAX_EVENT_BYTES`` or ``MAX_EVENT_PARTS``.
+    ends are added to its ``raw``. A part of a line is dropped. Raises UpstreamError (``DECODE``) for an event over
+    ``MAX_EVENT_BYTES`` or ``MAX_EVENT_PARTS``.
     """
     buffer = bytearray()
     async for chunk in chunks:
@@ -69,9 +67,8 @@ def _one(chunk: bytes) -> SseEvent | None:
     """The event of a chunk that is one ``data`` line and a blank line, as most are: parsed three times as fast."""
     if chunk[:6] != b"data: " or chunk[-2:] != b"\n\n" or len(chunk) > _COUNTED_BYTES:
         return None
-    return (
-        SseEvent(chunk, "message", chunk[6:-2]) if chunk.find(b"\n") == len(chunk) - 2 and b"\r" not in chunk else None
-    )
+    is_one = chunk.find(b"\n") == len(chunk) - 2 and b"\r" not in chunk
+    return SseEvent(chunk, "message", chunk[6:-2]) if is_one else None
 
 
 def _has_too_many_parts(raw: bytes) -> bool:

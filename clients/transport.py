@@ -1,10 +1,7 @@
 """A transport for httpx that sends requests with aiohttp.
 
 httpx's own pool does not free the slots of cancelled requests, and sends a twentieth of the requests per CPU-second.
-The modules that use this transport know httpx alone.
-
-The transport has no cookies, redirects, decompression, proxies or retries: one request is one attempt. It does not
-bound requests: ``Bulkhead`` does.
+The transport has no cookies, redirects, decompression, proxies, retries or bound on requests (``Bulkhead`` has it).
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ MAX_HEADERS, MAX_HEADER_BYTES = 128, 8190
 """The most headers of an answer, and the most bytes of one."""
 
 PIECE_BYTES = 64 * 1024
-"""A body is written in pieces of this size, about what a connection's buffer takes at once."""
+"""A body is written in pieces of this size, about the size of a connection's buffer."""
 
 _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (ce.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -153,7 +150,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 )
         except TimeoutError as error:
             if writing.expired():
-                raise httpx.WriteTimeout("the body was not taken", request=request) from error
+                raise httpx.WriteTimeout("the body was not written in time", request=request) from error
             raise
 
     def _session(self, *, fresh: bool) -> aiohttp.ClientSession:

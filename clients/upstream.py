@@ -1,4 +1,4 @@
-"""Calls to one service, each behind its guard. The breakers and the observer get the outcome.
+"""Calls to one service, each behind its guard. The breakers and the observer receive the outcome.
 
 Each call is one attempt. Only a read whose idle connection was dropped before an answer began is repeated.
 """
@@ -39,12 +39,7 @@ _NOT_IMPLEMENTED = 501
 
 
 class StreamedAnswer(NamedTuple):
-    """An answer whose body is read as it comes.
-
-    Attributes:
-        headers: names in lower case.
-        chunks: the body, without a timeout. ``StreamedCall`` translates its errors.
-    """
+    """An answer whose body is read as it comes, without a timeout. ``StreamedCall`` translates its errors."""
 
     headers: dict[str, str]
     chunks: AsyncIterator[bytes]
@@ -98,14 +93,8 @@ class StreamedCall:
 class Upstream:
     """One service behind its guard.
 
-    Args:
-        service: which one.
-        base_url: without a slash at its end.
-        translate: makes the error for a refusal, unless the call has a translation of its own.
-        headers: sent with every call.
-        limits: bounds on the calls.
-        observer: gets a report of each call.
-        transport: sends the requests.
+    ``translate`` makes the error for a refusal, unless the call has a translation of its own. ``headers`` are sent with
+    every call; ``base_url`` has no slash at its end.
     """
 
     def __init__(
@@ -136,12 +125,7 @@ class Upstream:
         return self._guard.breakers
 
     async def request(self, scope: CallScope, call: Call) -> Answer:
-        """Make one call and read its whole answer.
-
-        Raises:
-            UpstreamUnavailable, UpstreamTimeout, UpstreamError: see the error tree.
-            Exception: the translation of a refusal by the service.
-        """
+        """Make one call and read its whole answer. Raises UpstreamFailure, or the translation of a refusal."""
         guarded = GuardedCall(self._guard, scope, call.operation)
         await guarded.enter(call)
         try:
@@ -167,21 +151,17 @@ class Upstream:
 
         The breakers count whether the stream opens and whether it breaks off. Closing it early does not affect them.
 
-        Args:
-            scope: for whom it is made.
-            call: an answer that is not a stream of events is read whole and passed to its ``check``.
-            opens_within: the time until the answer begins, in seconds (reason ``FIRST_TOKEN``).
+        An answer that is not a stream of events is read whole and passed to the ``check`` of the call. ``opens_within``
+        is the time until the answer begins, in seconds (reason ``FIRST_TOKEN``).
 
-        Raises:
-            Exception: as ``request`` does when the context is entered.
-            UpstreamError: the answer breaks off within the context.
+        Raises as ``request`` does when the context is entered, and UpstreamError if the answer breaks off later.
         """
         return StreamedCall(self, GuardedCall(self._guard, scope, call.operation), call, opens_within)
 
     async def opened(
         self, guarded: GuardedCall, call: Call, opens_within: float
     ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
-        """Open a stream of events for ``StreamedCall``. Returns the answer, and what closes it."""
+        """Open a stream of events for ``StreamedCall``. The second value closes the answer."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
         timeout_reason = Reason.FIRST_TOKEN if opening < scope.deadline else scope.timeout_reason
@@ -201,7 +181,7 @@ class Upstream:
         """Check that the service is available. The breakers do not count it. Raises GatewayError."""
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                answer = await self._wire.whole(scope, Call(operation="ping", path=path, size=AnswerSize.RECORD))
+                answer = await self._wire.whole(scope, Call("ping", path, size=AnswerSize.RECORD))
         except (TimeoutError, httpx.TransportError) as error:
             raise failures.of_wire(self.service, error, scope.timeout_reason) from error
         except EncodingUnreadable as error:

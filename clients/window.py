@@ -158,8 +158,7 @@ class OpeningRule:
     half of the required failures at most. So one caller cannot open a breaker for others by making more calls.
 
     Attributes:
-        failures: the least number of failures in the window.
-        callers: the least number of failing callers.
+        failures, callers: the least number of failures in the window, and of failing callers.
         operations: the least number of operations among the failures. If more than one, the breaker also stays closed
             while any operation keeps succeeding: the failing ones have breakers of their own.
     """

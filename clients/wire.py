@@ -35,11 +35,7 @@ _LONGEST_START = 64
 class Opened(NamedTuple):
     """An answer that has begun. It does not keep the request, as an ``httpx.Response`` does.
 
-    Attributes:
-        status: of the answer.
-        headers: names in lower case.
-        body: as it comes; whole if it is not a stream of events.
-        wire: closes the answer.
+    ``body`` is whole if it is not a stream of events. ``wire`` closes the answer.
     """
 
     status: int
@@ -128,10 +124,7 @@ class Wire:
     async def body(self, response: httpx.Response, size: AnswerSize) -> bytes:
         """Read the whole body. That of a 4xx or 5xx is empty if it cannot be read: the status is sufficient.
 
-        Raises:
-            httpx.TransportError: the body broke off.
-            EncodingUnreadable: its encoding cannot be read.
-            TooLarge: it has more bytes or values than ``size`` allows.
+        Raises httpx.TransportError, EncodingUnreadable, or TooLarge for more bytes or values than ``size`` allows.
         """
         if response.status_code < 400:
             body = await _read(response, limit=self._max_bytes // size.share)

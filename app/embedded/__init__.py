@@ -1,1 +1,1 @@
-"""A small, real stand-in for AMS, Letta and LiteLLM, served over loopback sockets. Imports no other room."""
+"""The embedded platform: AMS, Letta and LiteLLM in small, on loopback sockets. Imports no other room."""

@@ -1,4 +1,4 @@
-"""The fault switch, and the log of calls: in front of each embedded service."""
+"""Fault injection and the log of calls, in front of each embedded service."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from app.embedded.state import State
 
 MAX_CALLS = 5000
 TRANSPORT = "agentgraph.transport"
-"""The scope extension by which the server hands out a connection's transport."""
+"""The scope extension with a connection's transport."""
 
 
 @dataclass
 class Fault:
-    """What is wrong with a service now. ``latency`` in seconds; ``cut_after`` in bytes of body.
+    """The fault of a service. ``latency`` is in seconds, ``cut_after`` in bytes of body.
 
-    ``path``, where given, is the only one concerned.
+    ``path`` limits the fault to requests of that path.
     """
 
     down: bool = False
@@ -36,7 +36,7 @@ class Fault:
 
 
 class FaultSwitch:
-    """A service behind its fault, each call noted."""
+    """A service with fault injection, whose calls are logged."""
 
     def __init__(self, app: ASGIApp, service: str, faults: dict[str, Fault], state: State) -> None:
         self._app = app
@@ -45,12 +45,13 @@ class FaultSwitch:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one call, or fail it."""
+        """Serve one call, with the fault."""
         if scope["type"] != "http":
             return
-        self._note(scope)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        self._log(scope, path)
         fault = self._faults.get(self._service, Fault())
-        if fault.path is not None and fault.path != scope["path"].removeprefix(scope.get("root_path", "")):
+        if fault.path not in {None, path}:
             fault = Fault()
         if fault.down:
             _drop(scope)
@@ -66,8 +67,7 @@ class FaultSwitch:
             return
         await self._app(scope, receive, _cutting(scope, send, fault.cut_after) if fault.cut_after is not None else send)
 
-    def _note(self, scope: Scope) -> None:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+    def _log(self, scope: Scope, path: str) -> None:
         query = scope["query_string"].decode()
         self._state.calls.append(
             {"service": self._service, "method": scope["method"], "path": path + (f"?{query}" if query else "")}
@@ -76,7 +76,7 @@ class FaultSwitch:
 
 
 def _drop(scope: Scope) -> None:
-    """Break the connection off, without an answer or in the middle of one."""
+    """Abort the connection."""
     scope["extensions"][TRANSPORT].abort()
 
 
@@ -104,7 +104,7 @@ PAGE_HEADERS = {
 
 
 def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state: State) -> list[Route]:
-    """The page of the switch at a path that has a secret in it, and what it and tests talk to."""
+    """Return the fault page at a path that contains a secret, and the endpoints that it and the tests use."""
 
     async def page(_: Request) -> Response:
         text = files("app.embedded").joinpath("page.html").read_text("utf-8")
@@ -114,10 +114,10 @@ def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state:
         return JSONResponse(asdict(state.stats))
 
     async def calls(request: Request) -> Response:
-        seen = list(state.calls)
+        logged = list(state.calls)
         if request.method == "DELETE":
             state.calls.clear()
-        return JSONResponse(seen)
+        return JSONResponse(logged)
 
     return [
         Route(path, page),
@@ -128,7 +128,7 @@ def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state:
 
 
 def _control(faults: dict[str, Fault], services: frozenset[str]) -> Any:
-    """The endpoint of the switch: GET shows, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears."""
+    """Return the endpoint of the faults: GET lists, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears."""
 
     async def switch(request: Request) -> Response:
         if request.method == "DELETE":

@@ -1,7 +1,7 @@
-"""Guards the embedded platform against web pages: loopback ``Host`` only, and an address with a secret.
+"""Protects the embedded platform from web pages.
 
-Any web page can send requests to a port of this machine. Under a name of its own that resolves to this machine (DNS
-rebinding) it could read the answers too.
+Any web page can send requests to a port of this machine. With a name that resolves to this machine (DNS rebinding) it
+could also read the responses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OWN_NAME = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.I
 
 
 class OwnNameOnly:
-    """Serves requests whose one ``Host`` is a loopback name, at any port; others are a 421 (RFC 9110, 15.5.20)."""
+    """Serves requests with one ``Host``, a loopback name at any port; answers others with 421 (RFC 9110, 15.5.20)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

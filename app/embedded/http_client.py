@@ -11,7 +11,7 @@ import httpx
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Reading the trusted certificates takes a while: once per process."""
+    """Return the TLS context, cached: it takes long to read the trusted certificates."""
     return httpx.create_ssl_context()
 
 

@@ -3,8 +3,7 @@
 Directives in the last user message control it, for tests and demonstrations:
 ``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME,NAME approve=1]]``. With
 ``tokens`` the answer is ``tok0 tok1 …``. With ``tool`` it calls these tools first, each once per user message, and
-then answers with their results. With ``approve`` the call needs a person's approval. A number that cannot be read
-counts as not given.
+then answers with their results. With ``approve`` the call needs an approval. Invalid numbers are ignored.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ _CHOICES = ("anyOf", "oneOf", "allOf")
 _MAX_TOKENS = 200_000
 _MAX_SECONDS = 86_400.0
 _MAX_DEPTH = 8
-"""How deep a schema that contains itself is followed."""
+"""The most levels to which a recursive schema is followed."""
 _SHOWN = 200
-"""How many characters of a tool's result an answer repeats."""
+"""The most characters of a tool's result that an answer repeats."""
 _OPENINGS = (
     "Good question.",
     "Let me think that through with you.",
@@ -40,7 +39,7 @@ _CLOSINGS = (
 
 
 class ModelFailure(Exception):
-    """The model refuses; ``kind`` is the directive's ``error``."""
+    """The model fails; ``kind`` is the directive's ``error``."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -49,7 +48,12 @@ class ModelFailure(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model is going to say, and how fast."""
+    """The model's answer, and its pace.
+
+    Attributes:
+        tools: those that the user message requests and that have no result yet.
+        answered: the tools that have a result since the last user message.
+    """
 
     reasoning: str
     text: str
@@ -59,25 +63,25 @@ class Answer:
     prompt_tokens: int
     approve: bool = False
     tools: tuple[str, ...] = ()
-    """Tools that the user message asks for and that have no result yet."""
     answered: frozenset[str] = frozenset()
-    """Tools that have a result since the last user message."""
 
     @property
     def words(self) -> list[str]:
-        """The text, word by word."""
+        """The words of the text."""
         return _WORDS.findall(self.text)
 
     def after(self, tool: str, *, approve: bool) -> Answer:
-        """What is said instead once a person has decided about a call; a text that was asked for stays."""
+        """Return the answer after the decision about a call. A text from ``tokens`` stays."""
         if self.text.startswith("tok0"):
             return self
-        said = f"Thank you. I have called {tool}, and it is done." if approve else f"All right, I leave {tool} alone."
-        return replace(self, text=f"{said} {self.text.split('. ', 1)[-1]}", error=None)
+        opening = (
+            f"Thank you. I have called {tool}, and it is done." if approve else f"All right, I leave {tool} alone."
+        )
+        return replace(self, text=f"{opening} {self.text.split('. ', 1)[-1]}", error=None)
 
 
 def text_of(message: Json) -> str:
-    """The words of an OpenAI message."""
+    """Return the text of an OpenAI message."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -87,35 +91,35 @@ def text_of(message: Json) -> str:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool gave back. ``name`` is empty where no call in the conversation has the result's id."""
+    """The result of a tool. ``name`` is empty if no call of the conversation has the result's id."""
 
     name: str
     text: str
 
 
 def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
-    """What the model says to a conversation: the same to the same."""
-    asked, results = words_of(messages), results_of(messages)
-    said, tools = _directives(asked)
-    if (tokens := _number(said.get("tokens"), _MAX_TOKENS)) is not None:
+    """Return the model's answer to a conversation. Equal conversations have equal answers."""
+    prompt, results = prompt_of(messages), results_of(messages)
+    directives, tools = _directives(prompt)
+    if (tokens := _number(directives.get("tokens"), _MAX_TOKENS)) is not None:
         text = "tok" + " tok".join(str(n) for n in range(int(tokens)))
     else:
-        text = _report(results) if results else _speech(asked)
+        text = _summary(results) if results else _reply(prompt)
     return Answer(
-        reasoning="They want something; I will be brief and concrete." if said.get("reasoning") else "",
+        reasoning="They want something; I will be brief and concrete." if directives.get("reasoning") else "",
         text=text,
-        first=_number(said.get("first"), _MAX_SECONDS) or 0.0,
-        delay=1 / words_per_second if (delay := _number(said.get("delay"), _MAX_SECONDS)) is None else delay,
-        error=said.get("error"),
+        first=_number(directives.get("first"), _MAX_SECONDS) or 0.0,
+        delay=1 / words_per_second if (delay := _number(directives.get("delay"), _MAX_SECONDS)) is None else delay,
+        error=directives.get("error"),
         prompt_tokens=max(1, sum(len(text_of(message)) for message in messages) // 4),
-        approve=said.get("approve", "0") != "0",
+        approve=directives.get("approve", "0") != "0",
         tools=_without_result(tools, results),
         answered=frozenset(result.name for result in results),
     )
 
 
 def _number(text: str | None, most: float) -> float | None:
-    """A directive's number, ``most`` where it is larger; ``None`` where there is none that can be used."""
+    """Return the number of a directive, at most ``most``; ``None`` if it is invalid."""
     try:
         number = float(text or "")
     except ValueError:
@@ -123,21 +127,21 @@ def _number(text: str | None, most: float) -> float | None:
     return min(number, most) if number >= 0 else None
 
 
-def _directives(asked: str) -> tuple[dict[str, str], list[str]]:
-    """The directives of a message, and the tools that they name, in order."""
-    said: dict[str, str] = {}
+def _directives(prompt: str) -> tuple[dict[str, str], list[str]]:
+    """Return the directives of a message, and the tools that they name, in order."""
+    values: dict[str, str] = {}
     tools: list[str] = []
-    for directive in _DIRECTIVE.findall(asked):
+    for directive in _DIRECTIVE.findall(prompt):
         for part in directive.split():
             name, _, value = part.partition("=")
-            said[name] = value
+            values[name] = value
             if name in {"tool", "tools"}:
                 tools += [tool for tool in value.split(",") if tool]
-    return said, tools
+    return values, tools
 
 
 def results_of(messages: list[Json]) -> list[ToolResult]:
-    """What tools have given back since the user last spoke, in the order of the messages."""
+    """Return the results of tools since the last user message, in order."""
     since = next((at for at in range(len(messages), 0, -1) if messages[at - 1].get("role") == "user"), 0)
     names: dict[object, str] = {}
     results = []
@@ -155,7 +159,7 @@ def results_of(messages: list[Json]) -> list[ToolResult]:
 
 
 def _without_result(tools: list[str], results: list[ToolResult]) -> tuple[str, ...]:
-    """The tools that are still to be called. A result without a name counts for the first of them."""
+    """Return the tools without a result. A result without a name counts for the first tool."""
     left = list(tools)
     for result in results:
         if result.name in left:
@@ -165,13 +169,13 @@ def _without_result(tools: list[str], results: list[ToolResult]) -> tuple[str, .
     return tuple(left)
 
 
-def words_of(messages: list[Json]) -> str:
-    """What the user said last."""
+def prompt_of(messages: list[Json]) -> str:
+    """Return the text of the last user message."""
     return next((text_of(message) for message in reversed(messages) if message.get("role") == "user"), "")
 
 
 def instance_of(schema: Any, text: str) -> Any:
-    """Something that fits a JSON schema, with ``text`` for a string: a tool's arguments, or an answer in JSON."""
+    """Return an instance of a JSON schema, with ``text`` as its strings."""
     return _instance(schema, text, schema, 0)
 
 
@@ -186,8 +190,8 @@ def _instance(schema: Any, text: str, root: Any, depth: int) -> Any:
     kinds = schema.get("type")
     match kinds[0] if isinstance(kinds, list) and kinds else kinds:
         case "object":
-            given = schema.get("properties")
-            properties = given if isinstance(given, dict) else {}
+            fields = schema.get("properties")
+            properties = fields if isinstance(fields, dict) else {}
             names = [name for name in _list(schema.get("required")) if isinstance(name, str)] or list(properties)
             return {name: _instance(properties.get(name), text, root, depth + 1) for name in names}
         case "array":
@@ -203,7 +207,7 @@ def _instance(schema: Any, text: str, root: Any, depth: int) -> Any:
 
 
 def _resolved(schema: Any, root: Any, depth: int) -> Any:
-    """A schema without references and choices: the first of several, the last one where it is nested too deeply."""
+    """Resolve references, and choices to the first one, or to the last one if the schema is nested too deeply."""
     for _ in range(_MAX_DEPTH):
         if not isinstance(schema, dict):
             break
@@ -217,7 +221,7 @@ def _resolved(schema: Any, root: Any, depth: int) -> Any:
 
 
 def _referred(reference: str, root: Any) -> Any:
-    """What ``#/$defs/Name`` refers to."""
+    """Return the schema that ``#/$defs/Name`` refers to."""
     for name in reference.removeprefix("#").split("/")[1:]:
         root = root.get(name) if isinstance(root, dict) else None
     return root
@@ -227,19 +231,19 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _report(results: list[ToolResult]) -> str:
-    """An answer that uses what the tools gave back."""
-    said = []
+def _summary(results: list[ToolResult]) -> str:
+    """Return an answer that repeats the results of tools."""
+    sentences = []
     for result in results:
         text = re.sub(r"\s+", " ", result.text).strip()
-        shown = f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text or "nothing"
-        said.append(f"{f'The tool {result.name}' if result.name else 'The tool'} answered {shown.rstrip('.')}.")
-    return " ".join(said)
+        excerpt = f"{text[:_SHOWN]}…" if len(text) > _SHOWN else text or "nothing"
+        sentences.append(f"{f'The tool {result.name}' if result.name else 'The tool'} answered {excerpt.rstrip('.')}.")
+    return " ".join(sentences)
 
 
-def _speech(asked: str) -> str:
-    seed = sum(asked.encode())
-    subject = re.sub(r"\s+", " ", asked).strip(" ?!.")[:80] or "that"
+def _reply(prompt: str) -> str:
+    seed = sum(prompt.encode())
+    subject = re.sub(r"\s+", " ", prompt).strip(" ?!.")[:80] or "that"
     return (
         f"{_OPENINGS[seed % len(_OPENINGS)]} You asked about “{subject}”. First, settle what a good result looks like. "
         "Then take the smallest step that shows whether you are right, look at what comes back, and go on from there. "
@@ -247,8 +251,8 @@ def _speech(asked: str) -> str:
     )
 
 
-async def speak(answer: Answer, stats: ModelStats) -> AsyncIterator[str]:
-    """The words as they come, counted. Raises ModelFailure before the first or, for ``cut``, in the middle."""
+async def generate(answer: Answer, stats: ModelStats) -> AsyncIterator[str]:
+    """Yield the words of an answer at its pace. Raises ModelFailure at once or, for ``cut``, in the middle."""
     stats.total += 1
     stats.inflight += 1
     ended = False

@@ -1,4 +1,4 @@
-"""Taking up what a store has kept."""
+"""Restores the state from a store."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from app.embedded.state import Agent, Json, Run, State, User, now
 
 
 def restore(state: State) -> None:
-    """Fill an empty state from its store. A run that was going when the process died is found as failed."""
+    """Fill an empty state from its store. A run that was active when the process died is marked as failed."""
     lost: list[Run] = []
     rows: dict[str, list[Json]] = {}
-    takers: dict[str, Callable[[str, Any], None]] = {
+    loaders: dict[str, Callable[[str, Any], None]] = {
         "user": lambda key, body: state.users.__setitem__(key, User(**body, litellm_key=None)),
         "rows": rows.__setitem__,
         "mark": state.marks.__setitem__,
@@ -21,10 +21,10 @@ def restore(state: State) -> None:
         "message": lambda _, body: _message(state, body),
         "run": lambda _, body: _run(state, body, lost),
         "spend": lambda _, body: state.spend.append(body),
-        **{kind: shelf.__setitem__ for kind, shelf in _shelves(state).items()},
+        **{kind: records.__setitem__ for kind, records in _records(state).items()},
     }
     for kind, key, _, body in state.store.documents():
-        takers[kind](key, body)
+        loaders[kind](key, body)
     for user in state.users.values():
         user.rows = rows.get(f"{user.id} {state.letta}", [])
     with state.store.together():
@@ -32,7 +32,7 @@ def restore(state: State) -> None:
             state.keep_run(run)
 
 
-def _shelves(state: State) -> dict[str, dict[str, Json]]:
+def _records(state: State) -> dict[str, dict[str, Json]]:
     return {
         "template": state.templates,
         "release": state.releases,
@@ -47,7 +47,7 @@ def _shelves(state: State) -> dict[str, dict[str, Json]]:
 
 
 def _message(state: State, body: Json) -> None:
-    state.take_group(state.agents[body["agent_id"]], body["scope"], body["group"])
+    state.append_group(state.agents[body["agent_id"]], body["scope"], body["group"])
 
 
 def _run(state: State, body: Json, lost: list[Run]) -> None:

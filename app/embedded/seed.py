@@ -1,4 +1,4 @@
-"""The people, agents and conversations that the embedded platform begins with: worth looking at, and fixed."""
+"""The first users, agents and conversations of the embedded platform, equal at every start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.embedded.ams.agentfile import AgentFile, prompt_of, read
 from app.embedded.ams.agents import row
 from app.embedded.ams.templates import Templates
 from app.embedded.letta import EmbeddedLetta
-from app.embedded.letta.shapes import RUN, STEP, tool
+from app.embedded.letta.shapes import MESSAGE, RUN, STEP, tool
 from app.embedded.letta.tools import REFUND_TOOL
 from app.embedded.letta.turns import otid_of
 from app.embedded.litellm.keys import make_key
@@ -32,7 +32,7 @@ TEMPLATES = (
     *(("researcher", version) for version in ("1.0.0", "2.0.0", "2.0.1")),
     ("concierge", "1.0.0"),
 )
-"""The Agent Files in ``ams/seeds``, in the order they were published."""
+"""The Agent Files in ``ams/seeds``, in the order of their publication."""
 
 _AGENTS = {
     ADA: [
@@ -57,7 +57,7 @@ _PASSAGES = (
     "Parcels that miss the Tuesday van leave the depot on Wednesday morning.",
     "Refunds above fifty euros are looked at twice.",
 )
-_SAME_FOR_ALL: Json = {
+_COMMON: Json = {
     **dict.fromkeys(("input_cost_per_pixel", "tpm", "rpm", "itpm", "otpm", "supported_reasoning_efforts")),
     **dict.fromkeys(("supports_parallel_function_calling", "supports_web_search", "supports_url_context"), False),
     **dict.fromkeys(("supports_fast_mode", "is_public_model_group"), False),
@@ -66,9 +66,9 @@ _SAME_FOR_ALL: Json = {
     "health_checked_at": None,
 }
 BUDGET_USD = 5.0
-"""What each user's key may spend."""
+"""The budget of each user's key."""
 
-_TALKS: list[tuple[str, list[tuple[str, str]]]] = [
+_CONVERSATIONS: list[tuple[str, list[tuple[str, str]]]] = [
     (
         "Where is my parcel?",
         [
@@ -94,7 +94,7 @@ _TALKS: list[tuple[str, list[tuple[str, str]]]] = [
 
 
 def seed_people(state: State, user_key: str) -> None:
-    """The users, each with a virtual key that pays for them, and the templates they may use."""
+    """Add the users, each with a virtual key, and the templates."""
     for user_id, email, name in PEOPLE.values():
         key = f"{user_key}-{user_id}"
         make_key(state, key, user_id, key_alias=name.lower(), max_budget=BUDGET_USD)
@@ -106,24 +106,24 @@ def seed_people(state: State, user_key: str) -> None:
 
 @cache
 def read_seed(template_id: str, version: str) -> AgentFile:
-    """An Agent File that comes with the platform."""
+    """Read an Agent File of the platform."""
     source = files("app.embedded.ams").joinpath("seeds", f"{template_id}-{version}.yaml")
     return read(source.read_text("utf-8"))
 
 
 def seed_models(state: State) -> None:
-    """The models that LiteLLM knows."""
+    """Add LiteLLM's models."""
     state.models = {name: _group(facts) for name, facts in MODELS.items()}
 
 
 def seed_letta(state: State, letta: EmbeddedLetta) -> None:
-    """The tools of Letta, and each user's agents with what was said to them."""
+    """Add Letta's tools, and each user's agents with their conversations."""
     for name, description, properties, approval in _TOOLS:
         made = tool(_id("tool", name), name, description, properties, approval=approval)
         state.keep("tool", state.tools, made["id"], made)
     for user in state.users.values():
         for number, (name, template_id, version) in enumerate(reversed(_AGENTS[user.id])):
-            _agent(state, letta, user, name, read_seed(template_id, version), number)
+            _add_agent(state, letta, user, name, read_seed(template_id, version), number)
         state.keep_rows(user)
 
 
@@ -139,17 +139,17 @@ def _group(facts: Json) -> Json:
         "supports_function_calling": chat,
         "supports_vision": facts["vision"],
         "supports_reasoning": False,
-        **_SAME_FOR_ALL,
+        **_COMMON,
     }
 
 
 @cache
 def _id(kind: str, *parts: object) -> str:
-    """The same id at every start."""
+    """Return an id, the same at every start."""
     return f"{kind}-{uuid.uuid5(_NAMESPACE, '/'.join(map(str, parts)))}"
 
 
-def _agent(state: State, letta: EmbeddedLetta, user: User, name: str, file: AgentFile, number: int) -> None:
+def _add_agent(state: State, letta: EmbeddedLetta, user: User, name: str, file: AgentFile, number: int) -> None:
     created = (_EPOCH + timedelta(days=number)).isoformat().replace("+00:00", "Z")
     agent_id, content = _id("agent", user.id, name), file.content
     agent = letta.agents.make(
@@ -172,21 +172,21 @@ def _agent(state: State, letta: EmbeddedLetta, user: User, name: str, file: Agen
     agent.body |= {"created_at": created, "updated_at": created}
     state.keep_agent(agent)
     user.rows.insert(0, row(agent_id, created, file.template["id"], file.template["version"], {}))
-    _remember(state, agent_id, created)
-    for index, (summary, lines) in enumerate(_TALKS):
+    _add_passages(state, agent_id, created)
+    for index, (summary, lines) in enumerate(_CONVERSATIONS):
         conversation = letta.conversations.make(agent, summary, _id("conv", agent_id, index))
-        _talk(state, agent, conversation["id"], lines, _EPOCH + timedelta(days=number, hours=index))
-    _talk(state, agent, agent.id, _TALKS[number % 2][1], _EPOCH + timedelta(days=number, hours=5))
+        _add_messages(state, agent, conversation["id"], lines, _EPOCH + timedelta(days=number, hours=index))
+    _add_messages(state, agent, agent.id, _CONVERSATIONS[number % 2][1], _EPOCH + timedelta(days=number, hours=5))
 
 
-def _remember(state: State, agent_id: str, at: str) -> None:
+def _add_passages(state: State, agent_id: str, at: str) -> None:
     for index, text in enumerate(_PASSAGES):
         passage_id = _id("passage", agent_id, index)
         made = {"id": passage_id, "agent_id": agent_id, "text": text, "tags": None, "created_at": at}
         state.keep("passage", state.passages, passage_id, made, agent_id)
 
 
-def _talk(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], at: datetime) -> None:
+def _add_messages(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], at: datetime) -> None:
     groups: list[list[Json]] = []
     thought: Json | None = None
     turns: list[list[int]] = []
@@ -194,20 +194,20 @@ def _talk(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], 
         if kind == "user":
             turns.append([])
         turns[-1].append(number)
-        asked = turns[-1][0]
+        first = turns[-1][0]
         base: Json = {
+            **MESSAGE,
             "id": _id("message", scope, number),
             "date": (at + timedelta(minutes=number)).isoformat(),
-            **dict.fromkeys(("name", "sender_id", "is_err", "seq_id")),
-            "step_id": _id("step", scope, asked),
-            "run_id": _id("run", scope, asked),
+            "step_id": _id("step", scope, first),
+            "run_id": _id("run", scope, first),
         }
         if kind == "reasoning":
-            spoken = {"source": "reasoner_model", "reasoning": text, "signature": None}
-            thought = {"message_type": "reasoning_message", **spoken}
+            reasoning = {"source": "reasoner_model", "reasoning": text, "signature": None}
+            thought = {"message_type": "reasoning_message", **reasoning}
             continue
-        said = _said(kind, text, scope, number)
-        group = [said] if thought is None else [thought, said]
+        message = _message(kind, text, scope, number)
+        group = [message] if thought is None else [thought, message]
         groups.append([{**base, "otid": otid_of(base["id"], n), **part} for n, part in enumerate(group)])
         thought = None
     head = agent.messages[scope][0]
@@ -215,20 +215,20 @@ def _talk(state: State, agent: Agent, scope: str, lines: list[tuple[str, str]], 
     state.keep_group(agent, scope, head)
     state.add_messages(agent, scope, groups)
     for turn in turns:
-        _worked(state, agent, scope, turn[0], at + timedelta(minutes=turn[0]), [lines[number][1] for number in turn])
+        _add_run(state, agent, scope, turn[0], at + timedelta(minutes=turn[0]), [lines[number][1] for number in turn])
     if scope in agent.conversations:
         stamp = (at + timedelta(minutes=len(lines))).isoformat().replace("+00:00", "Z")
         dates = dict.fromkeys(("created_at", "updated_at", "last_message_at"), stamp)
         state.keep_conversation(agent, {**agent.conversations[scope], **dates})
 
 
-def _worked(state: State, agent: Agent, scope: str, asked: int, at: datetime, words: list[str]) -> None:
-    """The run of a turn that began at the line ``asked``, and its one step."""
-    counts = {"prompt_tokens": 200 + len(words[0]), "completion_tokens": sum(len(text) // 4 for text in words[1:])}
+def _add_run(state: State, agent: Agent, scope: str, first: int, at: datetime, texts: list[str]) -> None:
+    """Add the run of a turn that begins with the line ``first``, with one step."""
+    counts = {"prompt_tokens": 200 + len(texts[0]), "completion_tokens": sum(len(text) // 4 for text in texts[1:])}
     counts["total_tokens"] = sum(counts.values())
     handle, began = str(agent.body["model"]), at.isoformat().replace("+00:00", "Z")
     own = {"agent_id": agent.id, "stop_reason": "end_turn"}
-    step = {**STEP, **own, **counts, "id": _id("step", scope, asked), "run_id": _id("run", scope, asked)}
+    step = {**STEP, **own, **counts, "id": _id("step", scope, first), "run_id": _id("run", scope, first)}
     step |= {"model": handle.split("/", 1)[-1], "model_handle": handle, "status": "success"}
     body = {**RUN, **own, "id": step["run_id"], "status": "completed", "background": False, "created_at": began}
     body |= {
@@ -241,21 +241,13 @@ def _worked(state: State, agent: Agent, scope: str, asked: int, at: datetime, wo
     state.keep_run(Run(body, scope, steps=[step], usage=counts, over=True))
 
 
-def _said(kind: str, text: str, scope: str, number: int) -> Json:
+def _message(kind: str, text: str, scope: str, number: int) -> Json:
     if kind == "tool":
         call = {"name": text, "arguments": '{"customer": "me", "day": "Tuesday"}', "tool_call_id": f"call_{number}"}
         return {"message_type": "tool_call_message", "tool_call": call, "tool_calls": [call]}
+    if kind == "assistant":
+        return {"message_type": "assistant_message", "content": text}
     if kind == "alert":
-        alert = f'{{\n  "type": "system_alert",\n  "message": "{text}"\n}}'
-        return {
-            "message_type": "user_message",
-            "content": alert,
-            "otid": str(uuid.uuid5(_NAMESPACE, f"{scope}{number}")),
-        }
-    if kind == "user":
-        return {
-            "message_type": "user_message",
-            "content": text,
-            "otid": str(uuid.uuid5(_NAMESPACE, f"{scope}{number}")),
-        }
-    return {"message_type": "assistant_message", "content": text}
+        text = f'{{\n  "type": "system_alert",\n  "message": "{text}"\n}}'
+    otid = str(uuid.uuid5(_NAMESPACE, f"{scope}{number}"))
+    return {"message_type": "user_message", "content": text, "otid": otid}

@@ -30,7 +30,7 @@ from app.embedded.store import Memory, Store
 ALL = frozenset({"ams", "letta", "litellm"})
 
 ADOPT_SECONDS = 3.0
-"""How long the start waits for a real Letta to list its agents, and how long until it is asked again."""
+"""The most time that the start waits for a real Letta's agents, and the interval of later attempts."""
 
 
 def _key() -> str:
@@ -39,11 +39,13 @@ def _key() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedOptions:
-    """What is embedded, and with which keys.
+    """Which services are embedded, and their keys.
 
-    ``letta_url`` is a real Letta that AMS makes agents in; ``gateway`` is where the agents' model calls come back to;
-    ``letta_own_key`` is what the embedded Letta sends where it cannot send an agent's secret, as the real one does with
-    its OPENAI_API_KEY.
+    Attributes:
+        gateway: the proxy for the model calls of agents.
+        letta_url: a real Letta, in which AMS makes agents.
+        letta_own_key: the key that the embedded Letta sends without an agent's secret, as the real Letta its
+            OPENAI_API_KEY.
     """
 
     services: frozenset[str] = ALL
@@ -61,7 +63,7 @@ class EmbeddedOptions:
 
 
 class StoppableServer(uvicorn.Server):
-    """A uvicorn server that leaves signals to whoever runs the loop, says when it listens, and stops without delay."""
+    """A uvicorn server without signal handlers, with an event for its start, that stops without delay."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -69,7 +71,7 @@ class StoppableServer(uvicorn.Server):
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
-        """End the main loop now, not at its next tick."""
+        """End the main loop before its next tick."""
         self.should_exit = True
         self._wake.set()
 
@@ -87,23 +89,23 @@ class StoppableServer(uvicorn.Server):
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         if self.force_exit:
-            await self._break_off()
+            await self._abort()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await asyncio.sleep(0)
         if self.server_state.connections or self.server_state.tasks:
-            await super().shutdown()  # waits a tenth of a second at least
+            await super().shutdown()  # takes at least 0.1 s
         else:
             await self.lifespan.shutdown()
 
-    async def _break_off(self) -> None:
+    async def _abort(self) -> None:
         for connection in list(self.server_state.connections):
             if (transport := getattr(connection, "transport", None)) is not None:
                 transport.abort()
-        answering = list(self.server_state.tasks)
-        for task in answering:
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*answering, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and set ``is_up``."""
@@ -117,7 +119,7 @@ class StoppableServer(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Hands out the connection, for a fault that breaks it off."""
+    """Puts the transport in the scope, for faults that abort the connection."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -125,7 +127,7 @@ class _Protocol(HttpToolsProtocol):
 
 
 class LoopbackServer:
-    """An ASGI application on a free loopback port, in the running loop."""
+    """Serves an ASGI application on a loopback port, in the running event loop."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
@@ -135,8 +137,8 @@ class LoopbackServer:
         self.url = ""
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the port is taken."""
-        # asyncio turns Nagle's algorithm off only where the protocol is named
+        """Listen. Raises OSError if the port is taken."""
+        # asyncio disables Nagle's algorithm only for sockets with an explicit protocol
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", self._port))
@@ -157,7 +159,7 @@ class LoopbackServer:
         await self._server.is_up.wait()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """What the stop cancels ends here, so that uvicorn does not log it as an error."""
+        """Serve one request. Cancellations by ``stop`` end here: uvicorn would log them as errors."""
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -165,7 +167,7 @@ class LoopbackServer:
                 raise
 
     async def stop(self) -> None:
-        """Stop at once, open streams and all."""
+        """Stop at once, and abort open streams."""
         if self._server is not None and self._task is not None:
             self._server.force_exit = True
             self._server.stop()
@@ -175,8 +177,8 @@ class LoopbackServer:
 class EmbeddedPlatform:
     """The services, each behind its fault switch, at ``/ams``, ``/letta``, ``/litellm`` of one port.
 
-    ``page_url`` is where faults are set; it has a secret of this process in it. What ``store`` has kept is taken up
-    again, keys included; without one all is forgotten at the end.
+    The state, with its keys, is restored from ``store``; without one it is kept in memory only. ``page_url`` is the
+    fault page's address, which contains a secret of this process.
     """
 
     def __init__(self, options: EmbeddedOptions | None = None, store: Store | None = None) -> None:
@@ -211,7 +213,7 @@ class EmbeddedPlatform:
         self._adopting: list[asyncio.Task[None]] = []
 
     def _seed(self) -> None:
-        """Fill what is empty, once: what a user has deleted does not come back at the next start."""
+        """Add the seeds at the first start only: what a user has deleted does not come back."""
         state, options = self.state, self.options
         seed.seed_models(state)
         with state.store.together():
@@ -226,22 +228,22 @@ class EmbeddedPlatform:
             user.litellm_key = None if options.litellm_is_real else keys.get(user.id)
 
     def service(self, name: str) -> ASGIApp:
-        """One service behind its fault switch, to be served by itself."""
+        """Return one service behind its fault switch."""
         return FaultSwitch(self._apps[name], name, self.faults, self.state)
 
     def reach_gateway(self, gateway: ProxyTarget | None, letta_own_key: str | None = None) -> None:
-        """Tell AMS where the model calls of agents come back to, and Letta the key it has for all of them."""
+        """Set the proxy for the model calls of new agents, and Letta's own key."""
         self.ams.reach_gateway(gateway)
         if letta_own_key is not None:
-            self._letta.voice.key = letta_own_key
+            self._letta.model_calls.key = letta_own_key
 
     def reach_letta(self, url: str, key: str) -> None:
-        """Tell AMS where Letta is."""
+        """Set the address and key of Letta for AMS."""
         self._to_letta.base_url = httpx.URL(url)
         self._to_letta.headers["authorization"] = f"Bearer {key}"
 
     async def start(self) -> None:
-        """Serve; with a real Letta, the users' agents are those that carry their tags there."""
+        """Serve. In a real Letta, the users' agents are those with their tags."""
         await self._server.start()
         self.urls = {name: f"{self._server.url}/{name}" for name in self.options.services}
         self.page_url = f"{self._server.url}{self._page_path}"
@@ -253,8 +255,8 @@ class EmbeddedPlatform:
         await self.ams.start()
 
     async def _adopt(self) -> None:
-        """Learn from a real Letta which agents there are now. The start waits a moment; then it is asked again."""
-        tries = [(user, asyncio.create_task(self._adopts(user))) for user in self.state.users.values()]
+        """Adopt a real Letta's agents, now or later, when Letta can be reached."""
+        tries = [(user, asyncio.create_task(self._try_adopt(user))) for user in self.state.users.values()]
         if tries:
             await asyncio.wait([task for _, task in tries], timeout=ADOPT_SECONDS)
         self._adopting = [asyncio.create_task(self._adopt_later(user, first)) for user, first in tries]
@@ -263,10 +265,10 @@ class EmbeddedPlatform:
         adopted = await first
         while not adopted:
             await asyncio.sleep(ADOPT_SECONDS)
-            adopted = await self._adopts(user)
+            adopted = await self._try_adopt(user)
 
-    async def _adopts(self, user: User) -> bool:
-        """Whether Letta was there, and was a Letta."""
+    async def _try_adopt(self, user: User) -> bool:
+        """Adopt a user's agents. Return whether Letta has answered as a Letta."""
         try:
             await self.ams.adopt_agents(user)
         except (httpx.HTTPError, ValueError, TypeError, KeyError):
@@ -274,13 +276,13 @@ class EmbeddedPlatform:
         return True
 
     async def stop(self) -> None:
-        """Stop everything, and let go of the store."""
+        """Stop everything, and close the store."""
         await self.stop_runs()
         await self._server.stop()
         self.state.store.close()
 
     async def stop_runs(self) -> None:
-        """Stop what goes on without a server: turns, queued upgrades, and AMS's way to Letta."""
+        """Stop what runs without a server: turns, queued upgrades, and AMS's client of Letta."""
         for task in self._adopting:
             task.cancel()
         await asyncio.gather(*self._adopting, return_exceptions=True)
@@ -295,7 +297,7 @@ class EmbeddedPlatform:
 
 
 def _with_kept_keys(state: State, options: EmbeddedOptions) -> EmbeddedOptions:
-    """The keys that are kept win over fresh ones, so that what was set up with them goes on working."""
+    """Return the options with the keys of the store, so that clients with these keys continue to work."""
     names = ("ams_key", "letta_key", "user_key")
     kept = state.marks.get("keys")
     if kept is None:

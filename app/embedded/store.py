@@ -1,8 +1,8 @@
-"""Where the embedded platform's documents are kept: nowhere but in memory, or in one SQLite file of the user's.
+"""The store of the embedded platform: none, or a SQLite file of the user.
 
-A document has a kind, a key and an owner, whose going takes it along. Each change is one small transaction. The journal
-is a write-ahead log, so that what a killed process had acknowledged is found again. The file belongs to one process at
-a time: SQLite's exclusive lock, which goes with the process, holds the others off.
+A document has a kind, a key and an owner, with which it is deleted. Each change is one small transaction. The journal
+is a write-ahead log, so that acknowledged changes survive the end of the process. SQLite's exclusive lock keeps other
+processes from the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import orjson
 
 VERSION = 1
-"""The form of the documents. A file of another form is refused, not guessed at."""
+"""The version of the documents' form. A file of another version is refused."""
 
 _TABLE = """CREATE TABLE document (
   place INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, owner TEXT NOT NULL, body BLOB NOT NULL,
@@ -27,108 +27,108 @@ _PUT = """INSERT INTO document (kind, key, owner, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body"""
 
 Document = tuple[str, str, str, Any]
-"""Kind, key, owner, body."""
+"""Kind, key, owner and body."""
 
 
 class StoreError(Exception):
-    """The file cannot be used; the text is one line and says what helps."""
+    """The file cannot be used. The text is one line, with a remedy."""
 
 
 class Store(Protocol):
-    """What keeps documents."""
+    """Keeps documents."""
 
     def documents(self) -> Iterable[Document]:
-        """What was kept when it was opened, in the order of its making."""
+        """Return the documents at the start, in the order of their creation."""
 
     def put(self, kind: str, key: str, body: Any, owner: str = "") -> None:
-        """Keep a document, in place of the one of its kind and key."""
+        """Keep a document. Replaces one of the same kind and key."""
 
     def drop(self, kind: str, key: str) -> None:
-        """Forget a document."""
+        """Delete a document."""
 
     def drop_owned(self, owner: str) -> None:
-        """Forget every document of an owner."""
+        """Delete all documents of an owner."""
 
     def together(self) -> AbstractContextManager[None]:
-        """Several changes as one: all are kept, or none."""
+        """Make several changes in one transaction."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 class Memory:
-    """Keeps nothing: the process's own memory is all there is."""
+    """Keeps nothing."""
 
     def documents(self) -> Iterable[Document]:
-        """Nothing."""
+        """Return no documents."""
         return ()
 
     def put(self, kind: str, key: str, body: Any, owner: str = "") -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def drop(self, kind: str, key: str) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def drop_owned(self, owner: str) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def together(self) -> AbstractContextManager[None]:
-        """Nothing to do."""
+        """Do nothing."""
         return contextlib.nullcontext()
 
     def close(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 class SqliteStore:
-    """Documents in an opened file."""
+    """Keeps documents in an open file."""
 
     def __init__(self, connection: sqlite3.Connection, documents: list[Document]) -> None:
         self._connection = connection
         self._documents = documents
 
     def documents(self) -> Iterable[Document]:
-        """What was kept when it was opened. Given once, then forgotten."""
+        """Return the documents at the start, to the first caller only: they would occupy memory."""
         kept, self._documents = self._documents, []
         return kept
 
     def put(self, kind: str, key: str, body: Any, owner: str = "") -> None:
-        """Keep a document, in place of the one of its kind and key."""
+        """Keep a document. Replaces one of the same kind and key."""
         self._connection.execute(_PUT, (kind, key, owner, orjson.dumps(body)))
 
     def drop(self, kind: str, key: str) -> None:
-        """Forget a document."""
+        """Delete a document."""
         self._connection.execute("DELETE FROM document WHERE kind = ? AND key = ?", (kind, key))
 
     def drop_owned(self, owner: str) -> None:
-        """Forget every document of an owner."""
+        """Delete all documents of an owner."""
         self._connection.execute("DELETE FROM document WHERE owner = ?", (owner,))
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Several changes as one. Within another such context, part of that one."""
+        """Make several changes in one transaction, nested or not."""
         if self._connection.in_transaction:
             yield
             return
         self._connection.execute("BEGIN")
         try:
             yield
-        except BaseException:  # whatever ends it, a cancellation included, half of it is not kept
+        except BaseException:  # after a cancellation too
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
 
 def open_store(path: Path) -> SqliteStore:
-    """The documents in a file, which is made where there is none, readable by its owner alone.
+    """Open a file of documents. A new file is readable by its owner only.
 
     Raises:
-        StoreError: when another process has it, or when it is no such file, or one of another form.
-        OSError: when it cannot be made.
+        StoreError: another process uses the file, or it is not a file of this version.
+        OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
@@ -148,10 +148,10 @@ def open_store(path: Path) -> SqliteStore:
 
 
 def remove_store(path: Path) -> list[Path]:
-    """Remove a file of documents, usable or not, and what SQLite keeps beside it. Answers what was removed.
+    """Remove a file of documents, valid or not, with SQLite's files beside it, and return what was removed.
 
     Raises:
-        StoreError: when a process has it open.
+        StoreError: a process uses the file.
     """
     if not path.exists():
         return []
@@ -169,7 +169,7 @@ def remove_store(path: Path) -> list[Path]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open the file, locked for this process from its first read until it is closed."""
+    """Open the file, locked for this process until it is closed."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

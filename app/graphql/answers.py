@@ -26,16 +26,16 @@ from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 MAX_ERRORS = 1_000
-"""The most fields that may fail; one more, and the whole answer is given up."""
+"""The most fields that can fail before the whole answer is given up."""
 
 PACED_FIELDS = 1_000
-"""How many fields are completed in one iteration of the event loop, which takes about 7 ms."""
+"""The most fields that are completed in one iteration of the event loop, in about 7 ms."""
 
 _WOKEN = 16
-"""How many answers continue in one iteration."""
+"""The most answers that continue in one iteration."""
 
 _VALUE_BYTES = 8
-"""The assumed size of a value that is not a text."""
+"""The assumed size of a value that is not a string."""
 
 _PUNCTUATION_BYTES = 4
 """Of a field: the quotes of its name, the colon, the comma."""
@@ -44,11 +44,11 @@ _BRACES_BYTES = 3
 """Of an object: its braces, and the comma in a list."""
 
 _PLAIN = {GraphQLString.name: str, GraphQLID.name: str, GraphQLBoolean.name: bool}
-"""Scalars of which a value of one class is sent as it is."""
+"""Scalars, each with the class whose values need no coercion."""
 
 
 class AnswerGivenUp(Exception):
-    """The whole answer is given up because of ``error``. See ``Executor.handle_field_error``."""
+    """The whole answer is given up because of ``error``."""
 
     def __init__(self, error: QueryTooComplex) -> None:
         super().__init__(error.message)
@@ -79,45 +79,45 @@ class FieldPacer:
     """Shares the iterations of the event loop among answers, so that none blocks it for long."""
 
     def __init__(self) -> None:
-        self._taken = 0
+        self._completed = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_due = False
+        self._is_scheduled = False
 
     def take(self, fields: int) -> None:
         """Count fields that are completed in this iteration."""
-        self._taken += fields
-        self._call()
+        self._completed += fields
+        self._schedule()
 
     async def wait(self) -> None:
         """Return in an iteration that has room for more fields, at once if the current one has."""
-        while self._taken > PACED_FIELDS:
+        while self._completed > PACED_FIELDS:
             resumed = asyncio.get_running_loop().create_future()
             self._waiting.append(resumed)
-            self._call()
+            self._schedule()
             await resumed
 
     @property
     def is_full(self) -> bool:
         """Whether the current iteration has no room for more fields."""
-        return self._taken > PACED_FIELDS
+        return self._completed > PACED_FIELDS
 
-    def _call(self) -> None:
-        if not self._is_due:
-            self._is_due = True
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        self._taken, self._is_due = 0, False
+        self._completed, self._is_scheduled = 0, False
         for _ in range(min(_WOKEN, len(self._waiting))):
             resumed = self._waiting.popleft()
             if not resumed.done():
                 resumed.set_result(None)
         if self._waiting:
-            self._call()
+            self._schedule()
 
 
 class AnswerLimits:
-    """The limit on answers of one schema, ``max_bytes`` of JSON, and what is computed once for the schema."""
+    """The limits on answers of one schema: ``max_bytes`` of JSON, and the pacer that they share."""
 
     def __init__(self, schema: GraphQLSchema, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -127,22 +127,22 @@ class AnswerLimits:
 
 @cache
 def _kinds_of(schema: GraphQLSchema) -> dict[int, Kind]:
-    """Return how to complete the values of every field and list item, by the ``id`` of the type."""
+    """Return the kind of every type of a field or list item, by the type's ``id``."""
     kinds: dict[int, Kind] = {}
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType):
             for field in kind.fields.values():
-                _note(field.type, kinds)
+                _add_kind(field.type, kinds)
     return kinds
 
 
-def _note(kind: Any, kinds: dict[int, Kind]) -> None:
+def _add_kind(kind: Any, kinds: dict[int, Kind]) -> None:
     named = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
     if is_leaf_type(named):
         is_float = named is not kind and named.name == GraphQLFloat.name
         known = Kind(kind, named, _PLAIN.get(named.name), named.coerce_output_value, is_float=is_float)
     elif isinstance(named, GraphQLList):
-        _note(named.of_type, kinds)
+        _add_kind(named.of_type, kinds)
         known = Kind(kind, named, complete="complete_list_value")
     elif isinstance(named, GraphQLObjectType):
         known = Kind(kind, named, complete="complete_object_value")
@@ -152,7 +152,7 @@ def _note(kind: Any, kinds: dict[int, Kind]) -> None:
 
 
 class Answer:
-    """One answer that is being built. ``left`` is how many more bytes it can have."""
+    """One answer while it is built. ``left`` is how many more bytes it can have."""
 
     __slots__ = ("_names", "kinds", "left", "limits", "paced", "pacer")
 
@@ -180,7 +180,7 @@ class Answer:
             raise self.too_large()
 
     def count_fields(self, fields: GroupedFieldSet) -> None:
-        """Count the names of an object's fields; those of the root are in the document. Raises AnswerGivenUp."""
+        """Count the names of an object's fields. Raises AnswerGivenUp."""
         known = self._names.get(id(fields))
         if known is None:
             known = fields, _BRACES_BYTES + sum(map(len, fields)) + _PUNCTUATION_BYTES * len(fields)
@@ -204,5 +204,5 @@ def json_size(value: object) -> int:
         return _VALUE_BYTES
     try:
         return len(orjson.dumps(value))
-    except TypeError:  # nested too deeply, or a number that is too long: encoding the response fails
+    except TypeError:  # nested too deeply or too large a number: the response cannot be encoded either
         return _VALUE_BYTES

@@ -128,8 +128,8 @@ class Compiler:
     def _applies(self, kind: GraphQLObjectType, condition: str) -> bool:
         if condition == kind.name:
             return True
-        wanted = self._model.schema.get_type(condition)
-        return is_abstract_type(wanted) and self._model.schema.is_sub_type(wanted, kind)
+        named = self._model.schema.get_type(condition)
+        return is_abstract_type(named) and self._model.schema.is_sub_type(named, kind)
 
     def _field(self, kind: GraphQLObjectType, nodes: list[FieldNode], sized: _Sized | None) -> Amount:
         """Return the cost of a field of one object, with its selections."""

@@ -1,4 +1,4 @@
-"""Execution of operations: each event of a subscription, and each query or mutation, has one result."""
+"""Execution of operations: a query, a mutation and each event of a subscription have one result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
@@ -26,13 +26,16 @@ from clients.errors import GatewayError, QueryTooComplex
 from resolvers.context import RequestContext
 from schema.costs import costs_of
 
+RawVariables: TypeAlias = dict[str, Any] | None
+"""The variables of a request before coercion."""
+
 KEPT_ERRORS = 20
 """The most errors of fields in a result whose execution was given up, and the most internal errors that are logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineLimits:
-    """The limits of one operation: the size and depth of its document, its cost, the bytes of each result's JSON."""
+    """The limits of one operation: of its document, its cost, and the bytes of each result in JSON."""
 
     max_tokens: int
     max_depth: int
@@ -41,7 +44,7 @@ class EngineLimits:
 
 
 class _Started(NamedTuple):
-    """An operation that may be executed. ``reported`` is its cost, if the request asks for it."""
+    """An operation that can be executed. ``reported`` is its cost, if the request asks for it."""
 
     executor: Executor
     reported: int | None
@@ -64,48 +67,28 @@ class Engine:
         return is_safe(self._schema, operation)
 
     async def execute(
-        self,
-        operation: Operation,
-        variables: dict[str, Any] | None,
-        context: RequestContext,
-        *,
-        report_cost: bool = False,
+        self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> Result:
-        """Execute a query or mutation. With ``report_cost``, ``extensions`` of the result has the operation's cost."""
+        """Execute a query or mutation. With ``report_cost``, the result's ``extensions`` have the operation's cost."""
         started = self._start(operation, variables, context, report_cost=report_cost)
         result = started if isinstance(started, Refused) else await self._execute(started, context)
         self._count(operation, failed=bool(result.errors))
         return result
 
     def results(
-        self,
-        operation: Operation,
-        variables: dict[str, Any] | None,
-        context: RequestContext,
-        *,
-        report_cost: bool = False,
+        self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> AsyncGenerator[Result, None]:
-        """Execute any operation. A query or mutation has one result. ``report_cost`` is as in ``execute``."""
-        execute = self.subscribe if operation.kind is OperationType.SUBSCRIPTION else self._execute_once
+        """Execute any operation. A query or mutation has one result."""
+        execute = self._subscribe if operation.kind is OperationType.SUBSCRIPTION else self._execute_once
         return execute(operation, variables, context, report_cost=report_cost)
 
     async def _execute_once(
-        self,
-        operation: Operation,
-        variables: dict[str, Any] | None,
-        context: RequestContext,
-        *,
-        report_cost: bool = False,
+        self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> AsyncGenerator[Result, None]:
         yield await self.execute(operation, variables, context, report_cost=report_cost)
 
-    async def subscribe(
-        self,
-        operation: Operation,
-        variables: dict[str, Any] | None,
-        context: RequestContext,
-        *,
-        report_cost: bool = False,
+    async def _subscribe(
+        self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> AsyncGenerator[Result, None]:
         """Execute a subscription. Each event has a result and loaders of its own; a failure is the last result."""
         started = self._start(operation, variables, context, report_cost=report_cost)
@@ -129,8 +112,8 @@ class Engine:
                         result = await self._result_of(started, event, context) if data is None else Executed(data)
                         failed = bool(result.errors)
                         yield result
-                        del event, data, result  # nothing is kept of an event until the next one
-            except Exception as error:  # noqa: BLE001 - the reader gets an error whatever stops the source
+                        del event, data, result  # an event must not stay in memory until the next one
+            except Exception as error:  # noqa: BLE001 - the reader gets an error, whatever the exception
                 failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
                 failed = True
                 yield self._result(ExecutionResult(None, [failure]), context)
@@ -143,9 +126,9 @@ class Engine:
         return await self._execute(_Started(one, started.reported), one.context_value, serially=False)
 
     def _start(
-        self, operation: Operation, variables: dict[str, Any] | None, context: RequestContext, *, report_cost: bool
+        self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool
     ) -> _Started | Refused:
-        """Prepare an operation to be executed, unless it costs too much or its variables are wrong.
+        """Prepare an operation, or refuse it because of its cost or variables.
 
         Deletes variables that the operation does not declare, so that a subscription does not keep them in memory.
         """
@@ -210,7 +193,7 @@ class Engine:
         return result
 
     def _result(self, result: Any, context: RequestContext) -> Result:
-        """Return graphql-core's result as it is sent. One without ``data`` is a request error (GraphQL, 7.1)."""
+        """Convert graphql-core's result. One without ``data`` is a request error result (GraphQL, 7.1)."""
         errors: list[GraphQLError] = result.errors
         if not errors:
             return Executed(result.data)
@@ -224,7 +207,7 @@ class Engine:
         return Refused(self._sent(errors, context), retry_after_seconds=retry_after)
 
     def _sent(self, errors: list[GraphQLError], context: RequestContext) -> list[Error]:
-        """Return errors as they are sent. The first internal ones are logged in full."""
+        """Format errors. The first internal ones are logged in full."""
         for error in [error for error in errors if is_internal(error)][:KEPT_ERRORS]:
             self._telemetry.log.error(
                 "internal error",
@@ -239,7 +222,7 @@ class Engine:
 
 
 def _without_paths(result: ExecutionResult) -> ExecutionResult:
-    """Return the result of a subscription that was refused before its first event: its errors have no path."""
+    """Remove the paths from the errors of a subscription that failed before its first event."""
     errors = [
         error if error.original_error is None else GraphQLError(error.message, original_error=error.original_error)
         for error in result.errors or []

@@ -17,10 +17,10 @@ from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 _SHORT_CHARS = 256
-"""Shorter texts of ASCII are taken at their length, others are measured as JSON."""
+"""Shorter ASCII strings count with their length; others are encoded to measure them."""
 
 _QUOTES_BYTES = 3
-"""Of a text: its quotes, and the comma in a list."""
+"""Of a string: its quotes, and the comma in a list."""
 
 _FLOAT_BYTES = 20
 
@@ -28,22 +28,22 @@ _FLOAT_BYTES = 20
 class Executor(StrawberryGraphQLCoreExecutionContext):
     """Counts the bytes of an answer while it is built, and gives it up if there are too many.
 
-    graphql-core 3.3.2 collects the root's fields for every event of a subscription, and memoises what it collects below
-    them by the identity of that collection, for as long as the subscription lasts: a follower's memory grows with every
-    event. Here every event is answered by the collection that the first one made.
+    graphql-core 3.3.2 collects the root's fields for every event of a subscription, and memoises their subfields by the
+    identity of that collection until the subscription ends: its memory grows with every event. Here all events share
+    the collection of the first one.
     """
 
     __slots__ = ("_answer", "_root_fields", "abort_signal", "hide_suggestions", "operation_extensions", "type_resolver")
-    """graphql-core's own attributes among them: of more than 30, CPython makes a dict for each object."""
+    """Includes graphql-core's own attributes: CPython makes a dict for an object with more than 30."""
 
     _answer: Answer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._root_fields: list[GroupedFieldSet] = []  # shared by the copies that graphql-core makes for the events
+        self._root_fields: list[GroupedFieldSet] = []  # shared with the copies for events
 
     def bound(self, limits: AnswerLimits, *, paced: bool) -> Self:
-        """Limit its answer, and return itself. A ``paced`` answer yields to other operations; a small one need not."""
+        """Limit the answer, and return the executor. A ``paced`` answer yields to other operations."""
         self._answer = Answer(limits, paced=paced)
         return self
 
@@ -53,7 +53,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         return self._root_fields[0] if self._root_fields else None
 
     def build_per_event_executor(self, payload: Any) -> Self:
-        """Make the executor of one event, with limits of its own."""
+        """Make the executor of one event, with its own limits."""
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
         return one.bound(self._answer.limits, paced=self._answer.paced)
 
@@ -75,9 +75,9 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         )
 
     def close(self) -> None:
-        """Drop its references to itself, once nothing more is executed: cycles wait for the garbage collector."""
+        """Break reference cycles, which would wait for the garbage collector. The execution must have ended."""
         self.async_helpers = cast("GraphQLResolveInfoHelpers", None)
-        self.collected_errors.errors.clear()  # whose tracebacks refer to it
+        self.collected_errors.errors.clear()  # their tracebacks refer to the executor
 
     def give_up(self) -> None:
         """Cancel the siblings of the field that gave up the answer."""
@@ -124,7 +124,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Complete a value that is awaited. It waits for the pacer before it is completed."""
+        """Complete an awaitable value, after the pacer has admitted it."""
         try:
             resolved = await result
             if self._answer.must_wait:
@@ -148,8 +148,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     ) -> Any:
         """Complete a list.
 
-        Finite floats are completed in one step: one by one, the 150,000 numbers of a hundred embeddings hold up
-        the event loop for most of a second.
+        Finite floats are completed in one step: one by one, the 150,000 numbers of a hundred embeddings block the
+        event loop for most of a second.
         """
         answer = self._answer
         if type(result) is list:
@@ -164,22 +164,22 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     async def _paced_list(
         self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
     ) -> list[Any]:
-        """Complete a long list of objects as ``complete_iterable_value`` does, but yield to other operations."""
-        answer, done, waiting = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
+        """Complete a list of objects as ``complete_iterable_value`` does, but yield to other operations."""
+        answer, done, awaited = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
         try:
             for index, item in enumerate(items):
                 if answer.must_wait:
                     await answer.wait()
                 at = path.add_key(index, None)
                 if self.complete_list_item_value(item, done, item_type, field_details_list, info, at, None):
-                    waiting[index] = asyncio.ensure_future(done[index])
-            values = await gather_with_cancel(*waiting.values()) if waiting else ()
-        except BaseException:  # a cancellation too: no item may go on after the list was given up
-            for future in waiting.values():
+                    awaited[index] = asyncio.ensure_future(done[index])
+            values = await gather_with_cancel(*awaited.values()) if awaited else ()
+        except BaseException:  # a cancellation too: no item continues after the list was given up
+            for future in awaited.values():
                 future.cancel()
-            self.settle_in_background(list(waiting.values()))
+            self.settle_in_background(list(awaited.values()))
             raise
-        for index, value in zip(waiting, values, strict=True):
+        for index, value in zip(awaited, values, strict=True):
             done[index] = value
         return done
 

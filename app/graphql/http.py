@@ -64,7 +64,7 @@ class GraphQLRequest(msgspec.Struct):
 
 
 class GraphQLHttp:
-    """``/graphql`` over HTTP, as bare ASGI: one result in one body, or many as a stream."""
+    """``/graphql`` over HTTP, as bare ASGI."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -89,7 +89,7 @@ class GraphQLHttp:
         engine = self._gateway.engine
         operation = engine.documents.operation(request.query, request.operation_name)
         media = accepts.choose(operation)
-        self._allowed(scope, operation, principal)
+        self._check_allowed(scope, operation, principal)
         if media is None:
             raise _no_form(operation)
         report = request.report_cost or header(scope, COST_HEADER) == "report"
@@ -98,7 +98,7 @@ class GraphQLHttp:
         slot: Slot = scope["state"]["slot"]
         context.on_long, slot.calls = slot.lengthen, context.calls
         if (framing := FRAMINGS.get(media)) is not None:
-            if scope["state"].get("head"):  # nothing is started for HEAD: it could be paid
+            if scope["state"].get("head"):  # HEAD starts nothing, since a model call costs money
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
@@ -120,7 +120,7 @@ class GraphQLHttp:
 
     @contextmanager
     def _until_signed_out(self, principal: Principal | None, leave: Leave) -> Iterator[None]:
-        """Detach readers when the grace period after the token's expiry is over, as on a socket."""
+        """Detach readers at the end of the grace period after the token's expiry, as on a socket."""
         if principal is None:
             yield
             return
@@ -131,24 +131,19 @@ class GraphQLHttp:
         finally:
             timer.cancel()
 
-    def _allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
+    def _check_allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:
             raise token_missing()
         if scope["method"] == "GET" and not self._gateway.engine.is_safe(operation):
-            what = (
-                "Mutations" if operation.kind is OperationType.MUTATION else "Subscriptions that start a turn or stream"
-            )
-            error = request_error(ErrorCode.BAD_USER_INPUT, f"{what} require POST.", 405)
-            error.headers["Allow"] = "POST"
-            raise error
+            mutates = operation.kind is OperationType.MUTATION
+            kind = "Mutations" if mutates else "Subscriptions that start a turn or stream"
+            raise _not_allowed(f"{kind} require POST.", "POST")
 
     async def _request(self, scope: Scope, receive: Receive) -> GraphQLRequest:
         if scope["method"] == "GET":
             return _from_query(scope["query_string"])
         if scope["method"] != "POST":
-            error = request_error(ErrorCode.BAD_USER_INPUT, "Use GET or POST.", 405)
-            error.headers["Allow"] = "GET, POST"
-            raise error
+            raise _not_allowed("Use GET or POST.", "GET, POST")
         _check_content_type(header(scope, b"content-type") or "")
         return parse_request(parse_object(await self._gateway.body(scope, receive)))
 
@@ -158,11 +153,11 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
 
     Raises:
         BadUserInput: a part is missing or has the wrong type.
-        RequestError: PERSISTED_QUERY_NOT_SUPPORTED if there is no document, only its hash; BAD_USER_INPUT for NUL.
+        RequestError: PERSISTED_QUERY_NOT_SUPPORTED if the document is only named; BAD_USER_INPUT for NUL.
     """
     query, name, variables = body.get("query"), body.get("operationName"), body.get("variables")
     extensions = body.get("extensions")
-    if not query and _names_a_document(body, extensions):
+    if not query and _names_document(body, extensions):
         code, message = ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported"
         raise request_error(code, message, 400, well_formed=True)
     if not isinstance(query, str) or not query.strip():
@@ -180,7 +175,7 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
     return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)
 
 
-def _names_a_document(body: dict[str, Any], extensions: object) -> bool:
+def _names_document(body: dict[str, Any], extensions: object) -> bool:
     """Whether a request names a persisted document, by a hash (Apollo) or by an id (urql, Relay)."""
     return body.get("documentId") is not None or (
         isinstance(extensions, dict) and extensions.get("persistedQuery") is not None
@@ -226,7 +221,7 @@ class Accepts:
         self.media = media
 
     def choose(self, operation: Operation) -> str | None:
-        """Return the media type of an operation's results; ``None`` if the client accepts none that is possible."""
+        """Return the media type of an operation's results; ``None`` if the client accepts no possible one."""
         subscribes = operation.kind is OperationType.SUBSCRIPTION
         forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
         possible = [media for media in self.media if media in forms]
@@ -240,6 +235,12 @@ def _no_form(operation: Operation) -> RequestError:
             f"Subscriptions need Accept: {EVENT_STREAM} or {MULTIPART}, or a WebSocket (graphql-transport-ws)."
         )
     return _unacceptable(f"Queries and mutations need Accept: {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
+
+
+def _not_allowed(message: str, methods: str) -> RequestError:
+    error = request_error(ErrorCode.BAD_USER_INPUT, message, 405)
+    error.headers["Allow"] = methods
+    return error
 
 
 def _unacceptable(message: str) -> RequestError:

@@ -1,8 +1,8 @@
-"""What the schema says of itself, resolved once in a process.
+"""Introspection with caches.
 
-graphql-core resolves every field of every introspection anew: 110 ms for the query that tools send, and seconds for a
-short document that asks for the fields of the types of the fields. Here what a field of introspection resolves to is
-remembered, and a selection on a type is written out once, wherever it leads to that type again.
+graphql-core resolves every field of every introspection query: 110 ms for the query that tools send, and seconds for a
+short document that selects the fields of the types of the fields. Here the values of fields are cached for the process,
+and the result of a selection on a type is cached for the operation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from clients.errors import GatewayError, QueryTooComplex
 META_FIELDS = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef}
 
 MAX_VALUES = 50_000
-"""How many values an operation's introspection may come to. The query that tools send comes to 10,500."""
+"""The most values of an operation's introspection. The query that tools send has 10,500."""
 
 
 def with_schema(
@@ -45,26 +45,26 @@ def with_schema(
     fields: GroupedFieldSet,
     rest: Callable[[GroupedFieldSet], Any],
 ) -> Any:
-    """Execute the fields at the root of an operation; what is asked of the schema is read from what is remembered.
+    """Execute the root's fields, those of introspection from the cache.
 
     Args:
-        execution: the operation, as it is executed.
-        root_type: the type at its root.
-        fields: its fields there, by their names in the answer.
-        rest: executes the others.
+        execution: the operation's executor.
+        root_type: the root's type.
+        fields: the root's fields, by their names in the response.
+        rest: executes the other fields.
 
     Returns:
-        Their values, or what they are awaited by.
+        The fields' values, or an awaitable of them.
 
     Raises:
-        GraphQLError: for an argument of the wrong type. With QueryTooComplex behind it, reason ``INTROSPECTION``, where
-            it comes to more than ``MAX_VALUES`` values.
+        GraphQLError: an argument is invalid, or, caused by QueryTooComplex with reason ``INTROSPECTION``, the
+            introspection has more than ``MAX_VALUES`` values.
     """
-    ours = {name: details for name, details in fields.items() if details[0].node.name.value in META_FIELDS}
-    if not ours:
+    introspection = {name: details for name, details in fields.items() if details[0].node.name.value in META_FIELDS}
+    if not introspection:
         return rest(fields)
-    read = _read(execution, root_type, ours)
-    others = rest({name: details for name, details in fields.items() if name not in ours})
+    read = _read(execution, root_type, introspection)
+    others = rest({name: details for name, details in fields.items() if name not in introspection})
 
     def merged(data: dict[str, Any]) -> dict[str, Any]:
         both = read | data
@@ -77,7 +77,7 @@ def with_schema(
 
 
 def _read(execution: Executor[Any], root_type: GraphQLObjectType, fields: GroupedFieldSet) -> dict[str, Any]:
-    reading, read = _Reading(execution, _known(execution.schema)), dict[str, Any]()
+    reading, read = _Reading(execution, _values_of(execution.schema)), dict[str, Any]()
     for name, details in fields.items():
         try:
             read[name] = reading.root(details)
@@ -88,15 +88,15 @@ def _read(execution: Executor[Any], root_type: GraphQLObjectType, fields: Groupe
     return read
 
 
-class _Known:
-    """What fields of introspection resolve to."""
+class _Values:
+    """The values of introspection fields of one schema."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._info = SimpleNamespace(schema=schema)
         self._values: dict[tuple[int, str, tuple[Any, ...]], Any] = {}
 
     def value(self, source: Any, field: _Field) -> Any:
-        """What a field of a part of the schema resolves to; a list is a tuple, and the same one each time."""
+        """Return the value of a field of a schema element. A list is a tuple, the same one each time."""
         key = (id(source), field.name, field.key)
         try:
             return self._values[key]
@@ -108,13 +108,13 @@ class _Known:
             if isinstance(field.named, GraphQLEnumType):
                 serialize = field.named.serialize
                 value = [serialize(one) for one in value] if field.is_list else serialize(value)
-            self._values[key] = value  # and so what is in it lives, and no id is used again
+            self._values[key] = value  # the reference keeps the ids of its parts valid
             return value
 
 
 @cache
-def _known(schema: GraphQLSchema) -> _Known:
-    return _Known(schema)
+def _values_of(schema: GraphQLSchema) -> _Values:
+    return _Values(schema)
 
 
 class _Field(NamedTuple):
@@ -132,47 +132,47 @@ class _Field(NamedTuple):
 class _Reading:
     """The introspection of one operation."""
 
-    def __init__(self, execution: Executor[Any], known: _Known) -> None:
+    def __init__(self, execution: Executor[Any], values: _Values) -> None:
         self._execution = execution
-        self._known = known
+        self._values = values
         self._plans: dict[int, list[tuple[str, _Field]]] = {}
-        self._written: dict[tuple[int, int], tuple[dict[str, Any], int]] = {}
+        self._results: dict[tuple[int, int], tuple[dict[str, Any], int]] = {}
         self._count = 0
 
     def root(self, details: FieldDetailsList) -> Any:
-        """The answer to one field at the root."""
+        """Return the value of one root field."""
         field = self._field(META_FIELDS[details[0].node.name.value], details)
         schema = self._execution.schema
         source = schema.get_type(field.arguments["name"]) if field.name == "__type" else schema
         if source is None:
             return None
-        written, count = self._object(field, source)
-        self._count = self._within(self._count + count)
-        return written
+        result, count = self._object(field, source)
+        self._count = self._checked(self._count + count)
+        return result
 
     def _object(self, field: _Field, source: Any) -> tuple[dict[str, Any], int]:
-        """A part of the schema as it is selected, and how many values that comes to."""
+        """Return the selected fields of a schema element, and how many values they have."""
         key = (id(field.details), id(source))
-        found = self._written.get(key)
+        found = self._results.get(key)
         if found is not None:
             return found
-        written, count = dict[str, Any](), 1
+        result, count = dict[str, Any](), 1
         for name, inner in self._plans.get(key[0]) or self._plan(field):
-            value = field.named.name if inner.name == "__typename" else self._known.value(source, inner)
+            value = field.named.name if inner.name == "__typename" else self._values.value(source, inner)
             if value is not None and isinstance(inner.named, GraphQLObjectType):
                 value, more = self._objects(inner, value)
                 count += more
-            count = self._within(count + 1)
-            written[name] = value
-        self._written[key] = written, count
-        return written, count
+            count = self._checked(count + 1)
+            result[name] = value
+        self._results[key] = result, count
+        return result, count
 
     def _objects(self, field: _Field, value: Any) -> tuple[Any, int]:
-        """A part of the schema, or a list of them, as it is selected."""
+        """Return the selected fields of a schema element, or of a list of elements."""
         if not field.is_list:
             return self._object(field, value)
-        done = [self._object(field, one) for one in value]
-        return [written for written, _ in done], sum(count for _, count in done)
+        results = [self._object(field, one) for one in value]
+        return [result for result, _ in results], sum(count for _, count in results)
 
     def _plan(self, field: _Field) -> list[tuple[str, _Field]]:
         fields = self._execution.collect_subfields(field.named, field.details)[0]
@@ -185,12 +185,12 @@ class _Reading:
 
     def _field(self, definition: GraphQLField, details: FieldDetailsList) -> _Field:
         node = details[0].node
-        given = get_argument_values(definition, node, self._execution.variable_values) if definition.args else {}
+        arguments = get_argument_values(definition, node, self._execution.variable_values) if definition.args else {}
         is_list = is_list_type(get_nullable_type(definition.type))
         named = get_named_type(definition.type)
-        return _Field(node.name.value, definition, named, is_list, details, given, tuple(given.items()))
+        return _Field(node.name.value, definition, named, is_list, details, arguments, tuple(arguments.items()))
 
-    def _within(self, count: int) -> int:
+    def _checked(self, count: int) -> int:
         if count > MAX_VALUES:
             message = f"The introspection query has more than {MAX_VALUES:,} values. Request fewer fields at once."
             raise QueryTooComplex(message, reason=Reason.INTROSPECTION)

@@ -1,8 +1,7 @@
-"""A lexer for GraphQL documents that reads long tokens at the speed of C.
+"""A lexer for GraphQL documents that finds the ends of tokens by regular expressions.
 
-graphql-core's lexer goes through a document one character at a time, in Python: a body of 1 MB that holds nothing but
-spaces, one comment or one string costs it 80 to 500 ms. Here regular expressions find where a token ends. Every error
-is still graphql-core's own.
+graphql-core's lexer reads one character at a time, in Python: a document of 1 MB that is only spaces, one comment or
+one string takes 80 to 500 ms. The errors are graphql-core's own.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ from graphql.language.lexer import is_punctuator_token_kind
 from graphql.language.parser import Parser
 
 MAX_CHARS = 250_000
-"""How many characters a document may have. Large texts belong in variables, which have the rest of the body."""
+"""The most characters of a document. Long texts belong in variables, which have the rest of the body."""
 
 MAX_LINES = 5_000
-"""How many lines a document may have: each error looks for its line, and each line of a block string is dedented."""
+"""The most lines of a document: each error searches for its line, and each line of a block string is dedented."""
 
 MAX_WORD = 200
-"""How many characters a name or a number may have: unknown names are compared with others, numbers converted."""
+"""The most characters of a name or number: unknown names are compared with others, and numbers are converted."""
 
 MAX_BRACED_ESCAPES = 5_000
-r"""How many ``\u{…}`` a document may have: each is read in Python."""
-
+r"""The most ``\u{…}`` of a document: each is read in Python."""
 
 _JSON = JSONDecoder(strict=False)
 _NEWLINE = re.compile(r"\r\n|[\n\r]")
@@ -40,20 +38,18 @@ _TEXT = re.compile(
     r"""(?:[^"\\\n\r\ud800-\udfff]++|\\(?:["\\/bfnrt]|u(?:[0-9A-Ca-cE-Fe-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}"""
     r"""|[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))*+"""
 )
-"""What of a string JSON reads alike."""
+"""The part of a string that JSON decodes alike."""
 _BLOCK = re.compile(r"""(?:[^"\\\ud800-\udfff]++|"(?!"")|\\""\"|\\)*+""")
 
 _NAME, _PUNCTUATOR, _INT, _STRING = 2, 3, 4, 5
 _KINDS = {_NAME: TokenKind.NAME, _INT: TokenKind.INT, _STRING: TokenKind.STRING}
 """By the groups of ``_NEXT``."""
 _PUNCTUATORS = {kind.value: kind for kind in TokenKind if is_punctuator_token_kind(kind)}
-
-
 _LONG_WORD = f"{MAX_WORD} characters in a name or a number"
 
 
 class DocumentTooLargeError(Exception):
-    """A document has more of something than it may."""
+    """A document exceeds a bound."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"The document has more than {what}.")
@@ -64,12 +60,12 @@ def parse_document(text: str, *, max_tokens: int) -> DocumentNode:
 
     Args:
         text: the document.
-        max_tokens: how many tokens it may have, comments included.
+        max_tokens: the most tokens, comments included.
 
     Raises:
-        DocumentTooLargeError: for too many tokens, lines or braced escapes.
-        GraphQLSyntaxError: for a document that is not GraphQL.
-        RecursionError: for one that is nested too deeply.
+        DocumentTooLargeError: the document exceeds a bound.
+        GraphQLSyntaxError: the document is not GraphQL.
+        RecursionError: the document is nested too deeply.
     """
     if len(text) > MAX_CHARS:
         raise DocumentTooLargeError(f"{MAX_CHARS} characters")
@@ -91,9 +87,9 @@ class QuickLexer(Lexer):
     """Reads the tokens that graphql-core's lexer reads."""
 
     def read_next_token(self, start: int) -> Token:
-        """The token after ``start``."""
+        """Return the token after ``start``."""
         found = _NEXT.match(self.source.body, start)
-        if found is None:  # pragma: no cover - it matches the empty text
+        if found is None:  # pragma: no cover - the pattern matches the empty text
             return super().read_next_token(start)
         if (lines := found[1]) is not None:
             self.line += lines.count("\n") + lines.count("\r") - lines.count("\r\n")
@@ -112,7 +108,7 @@ class QuickLexer(Lexer):
         return Token(_KINDS[group], start, end, self.line, 1 + start - self.line_start, value)
 
     def advance(self) -> Token:
-        """The next token that is no comment."""
+        """Move to the next token that is not a comment."""
         last = self.last_token = self.token
         if last.next is None and last.kind is not TokenKind.EOF:
             token = self.read_next_token(last.end)
@@ -133,39 +129,39 @@ class QuickLexer(Lexer):
         return Token(kind, start, end, self.line, 1 + start - self.line_start, value)
 
     def read_comment(self, start: int) -> Token:
-        """A comment."""
+        """Read a comment."""
         end = _end(_COMMENT, self.source.body, start + 1)
         return self._token(TokenKind.COMMENT, start, end, self.source.body[start + 1 : end])
 
     def read_number(self, start: int, first_char: str) -> Token:
-        """A number."""
+        """Read a number."""
         token = super().read_number(start, first_char)
         if token.end - token.start > MAX_WORD:
             raise DocumentTooLargeError(_LONG_WORD)
         return token
 
     def read_digits(self, start: int, first_char: str) -> int:
-        """The end of a run of digits."""
+        """Return the end of a run of digits."""
         end = _end(_DIGITS, self.source.body, start)
         return end if end > start else super().read_digits(start, first_char)
 
     def read_string(self, start: int) -> Token:
-        """A string in one line."""
+        """Read a string in one line."""
         body, position, parts = self.source.body, start + 1, list[str]()
         while True:
             end = _end(_TEXT, body, position)
             if (closed := body.startswith('"', end)) or body.startswith("\\u{", end):
                 parts.append(_unescaped(body, position, end))
             else:
-                return self._wrong_string(start, end)
+                return self._invalid_string(start, end)
             if closed:
                 return self._token(TokenKind.STRING, start, end + 1, "".join(parts))
             escape = self.read_escaped_unicode_variable_width(end)
             parts.append(escape.value)
             position = end + escape.size
 
-    def _wrong_string(self, start: int, position: int) -> Token:
-        """Raises graphql-core's error for what stops a string at ``position``."""
+    def _invalid_string(self, start: int, position: int) -> Token:
+        """Raise graphql-core's error for a string that is invalid at ``position``."""
         if self.source.body.startswith("\\u", position):
             self.read_escaped_unicode_fixed_width(position)
         elif self.source.body.startswith("\\", position):
@@ -175,7 +171,7 @@ class QuickLexer(Lexer):
         raise GraphQLSyntaxError(self.source, position, "Unterminated string.")
 
     def read_block_string(self, start: int) -> Token:
-        """A string in several lines."""
+        """Read a block string."""
         body = self.source.body
         end = _end(_BLOCK, body, start + 3)
         if not body.startswith('"""', end):
@@ -198,6 +194,6 @@ def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 
 def _unescaped(body: str, start: int, end: int) -> str:
-    """Part of a string that has no other escapes than JSON has."""
+    """Decode a part of a string whose escapes are all JSON's."""
     text = body[start:end]
     return str(_JSON.decode(f'"{text}"')) if "\\" in text else text

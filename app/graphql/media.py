@@ -1,4 +1,4 @@
-"""The media types of results: their encoding, and the choice by ``Accept`` (RFC 9110, 12.5.1)."""
+"""The media types of results: their framing, and the choice by ``Accept`` (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KNOWN = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
 _RANKED = _KNOWN | _WILDCARDS.keys() | {HTML}
 
 MAX_ACCEPT_CHARS = 2048
-"""How much of an ``Accept`` header is read. ``agentgraph serve`` takes no longer ones."""
+"""The most characters of an ``Accept`` header that are read. ``agentgraph serve`` refuses longer headers."""
 
 
 def accepted(accept: str | None) -> list[str]:
@@ -81,13 +81,13 @@ def _quality(value: str | None) -> float:
 
 
 def _is_subscription_spec(parameters: dict[str, str]) -> bool:
-    """Whether multipart means subscriptions here, not incremental delivery of a query."""
+    """Whether multipart is requested for subscriptions, not for incremental delivery of a query."""
     incremental = {"deferspec", "incrementalspec"} & parameters.keys()
     return not incremental and parameters.get("subscriptionspec", "1.0") == "1.0"
 
 
 class Framing(Protocol):
-    """How the results of one operation follow one another in a body."""
+    """The framing of an operation's results in one body."""
 
     content_type: str
     begin: bytes
@@ -98,7 +98,7 @@ class Framing(Protocol):
         """Encode one result."""
 
     def last(self, reason: str | None) -> bytes:
-        """The end, with the reason why readers were detached where the framing has a place for it."""
+        """Return the end, with the reason of a detach if the framing can carry it."""
 
 
 class ServerSentEvents:
@@ -114,14 +114,14 @@ class ServerSentEvents:
         return b"event: next\ndata: " + orjson.dumps(result.body()) + b"\n\n"
 
     def last(self, reason: str | None) -> bytes:
-        """A ``complete`` event, with the reason as a comment."""
+        """Return a ``complete`` event, with the reason as a comment."""
         return self.end if reason is None else f": {reason}\n".encode() + self.end
 
 
 class MultipartSubscription:
     """Apollo's multipart protocol for subscriptions over HTTP, 1.0.
 
-    Each part is sent with the boundary that closes it: a client reads a part only when it has seen that.
+    Each part is sent with its closing boundary, since clients wait for it.
     """
 
     content_type = f'{MULTIPART}; boundary="graphql"; subscriptionSpec="1.0"'
@@ -134,10 +134,10 @@ class MultipartSubscription:
         body = orjson.dumps({"payload": result.body()})
         return b"\r\nContent-Type: application/json\r\n\r\n" + body + b"\r\n--graphql"
 
-    def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - there is no place for it
-        """The closing boundary."""
+    def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - the framing cannot carry it
+        """Return the closing boundary."""
         return self.end
 
 
 FRAMINGS: dict[str, Framing] = {EVENT_STREAM: ServerSentEvents(), MULTIPART: MultipartSubscription()}
-"""The media types that carry many results."""
+"""The framings of the media types that carry many results."""

@@ -1,14 +1,14 @@
-"""Whether the fields of a document can be merged (GraphQL, 5.3.2), and what it comes to once they are.
+"""Checks that the fields of a document can be merged (GraphQL, 5.3.2), and bounds the merged fields.
 
-The specification compares fields pair by pair, also through fragments, which is quadratic and worse. Here the fields
-that meet under one name are compared as a group, since to be alike is transitive:
+The specification compares fields pair by pair, also through fragments, in more than quadratic time. Here the fields of
+one response name are compared as a group, since equality is transitive:
 
-- all of a group must have the same shape: alike lists and nulls, and the same scalar or enum, or else objects;
-- those of a group that one object can have, which is all but those of other object types, must also be the same field
+- all fields of a group must have the same shape: the same lists and nulls, and the same scalar or enum, or objects;
+- the fields of a group that one object can have (all except those of other object types) must also be the same field
   with the same arguments.
 
-A group's own selections are one selection set of the next level, looked at once, whatever leads to it. The verdict is
-that of graphql-core's ``OverlappingFieldsCanBeMergedRule``, as are the messages; a name is reported once per place.
+The selections of a group are one selection set of the next level, which is visited once. The verdict and the messages
+are those of graphql-core's ``OverlappingFieldsCanBeMergedRule``; each selection set reports a name once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from graphql import (
     DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
@@ -42,27 +41,28 @@ from graphql import (
 )
 
 from app.graphql.introspection import META_FIELDS
+from app.graphql.shape import fragments_of
 from app.graphql.validation import most_errors
 from clients.codes import Reason
 
 MAX_ALIASES = 100
-"""Under how many names one selection set may ask for one field."""
+"""The most response names of one field in a selection set."""
 MAX_ROOT_FIELDS = 100
 """Of one operation."""
 MAX_FIELDS = 5_000
-"""How many fields an operation may come to, with all fragments written out: each part of the answer is counted once."""
+"""The most merged fields of an operation, with all fragments expanded."""
 MAX_MERGES = 5_000
-"""How many fields may be looked at to find that out: fewer than that, where selections are shared."""
+"""The most fields that are visited to count them. Shared selections are visited once."""
 
 MAX_ALIASES_OF = {"__schema": 1, "_service": 1, "sdl": 1, "__type": 10}
-"""Under how many for fields whose answers are large, and always the same."""
+"""The same, for fields whose values are large and always equal."""
 MAX_INTROSPECTION_ALIASES = 3
-"""Under how many names a selection may ask for one field below ``__schema`` or ``__type``."""
+"""The same, for fields below ``__schema`` or ``__type``."""
 _MAX_NODES = 20
 
 
 class TooManyError(Exception):
-    """An operation comes to too much. ``reason`` is one of FIELDS and ALIASES."""
+    """An operation has too many fields or aliases; ``reason`` is FIELDS or ALIASES."""
 
     def __init__(self, message: str, reason: Reason) -> None:
         super().__init__(message)
@@ -70,17 +70,16 @@ class TooManyError(Exception):
 
 
 class _Field(NamedTuple):
-    """A field of a merged selection set."""
+    """A field of a merged selection set. ``owner`` is the field whose selections contain it."""
 
     parent: GraphQLNamedType | None
     node: FieldNode
     definition: GraphQLField | None
     owner: _Field | None
-    """The field in whose selections it is."""
 
 
 class _Part(NamedTuple):
-    """One of the selection sets that make up a merged one."""
+    """One of the selection sets that are merged."""
 
     owner: _Field | None
     parent: GraphQLNamedType | None
@@ -88,17 +87,14 @@ class _Part(NamedTuple):
 
 
 def conflicts(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
-    """Find fields that cannot be merged.
+    """Return an error for each name, in each selection set, whose fields conflict.
 
     Args:
-        schema: what the document asks of.
-        document: it; valid, but for this rule.
-
-    Returns:
-        An error for each name, in each place, under which fields meet that differ.
+        schema: the schema.
+        document: a document that all other rules have found valid.
 
     Raises:
-        TooManyError: where an operation comes to too many fields, or has too many aliases of one.
+        TooManyError: an operation has too many fields, or too many aliases of one field.
     """
     merger = _Merger(schema, document)
     with suppress(_EnoughError):
@@ -109,14 +105,12 @@ def conflicts(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLErro
 
 
 class _Merger:
-    """Goes through the merged selection sets of a document."""
+    """Checks the merged selection sets of a document."""
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode) -> None:
         self.errors: list[GraphQLError] = []
         self._schema = schema
-        self._fragments = {
-            node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
-        }
+        self._fragments = fragments_of(document)
         self._own: dict[int, _Own] = {}
         self._sizes: dict[tuple[int | frozenset[int], bool], int] = {}
         self._arguments: dict[int, object] = {}
@@ -124,18 +118,18 @@ class _Merger:
         self._most = most_errors(document)
 
     def check(self, operation: OperationDefinitionNode) -> None:
-        """Look through one operation."""
+        """Check one operation."""
         part = _Part(None, self._schema.get_root_type(operation.operation), operation.selection_set)
         if self._size([part], strict=True, at_root=True) > MAX_FIELDS:
             raise _too_many_fields()
 
     def _size(self, parts: list[_Part], *, strict: bool, at_root: bool = False) -> int:
-        """How many fields a merged selection set comes to, once it is checked.
+        """Check a merged selection set, and return how many fields it has.
 
         Args:
-            parts: what it is made of.
-            strict: whether its parts are selections on one object, and not on objects of different types.
-            at_root: whether it is an operation's own.
+            parts: the selection sets that are merged.
+            strict: whether they are selections on one object, not on objects of different types.
+            at_root: whether they are an operation's own.
         """
         one = id(parts[0].selections) if len(parts) == 1 else frozenset(id(part.selections) for part in parts)
         key = one, strict
@@ -157,9 +151,9 @@ class _Merger:
         return size
 
     def _below(self, name: str, group: list[_Field], *, strict: bool) -> int:
-        """How many fields are below a group, once it is checked."""
+        """Check a group, and return how many fields its selections have."""
         classes = _classes(group) if strict else []
-        if all(self._same(name, one) for one in classes):
+        if all(self._check_equal(name, one) for one in classes):
             self._check_shapes(name, group)
         if len(classes) > 1:
             for one in classes:
@@ -167,11 +161,11 @@ class _Merger:
         return self._size(_parts(group), strict=len(classes) == 1)
 
     def _groups(self, parts: list[_Part]) -> dict[str, list[_Field]]:
-        """The fields of a merged selection set, by the names they have in the answer."""
+        """Return the fields of a merged selection set by their response names."""
         groups: dict[str, list[_Field]] = {}
-        seen = set[str]()
-        waiting = list(parts)
-        for part in waiting:  # it grows
+        visited = set[str]()
+        pending = list(parts)
+        for part in pending:  # which grows
             fields, spreads = self._of_set(part)
             self._merges += len(fields) + len(spreads)
             if self._merges > MAX_MERGES:
@@ -180,15 +174,15 @@ class _Merger:
                 name = node.alias.value if node.alias else node.name.value
                 groups.setdefault(name, []).append(_Field(parent, node, _definition(parent, node), part.owner))
             for spread in spreads:
-                if spread not in seen:
-                    seen.add(spread)
+                if spread not in visited:
+                    visited.add(spread)
                     fragment = self._fragments[spread]
                     kind = self._schema.get_type(fragment.type_condition.name.value)
-                    waiting.append(_Part(part.owner, kind, fragment.selection_set))
+                    pending.append(_Part(part.owner, kind, fragment.selection_set))
         return groups
 
     def _of_set(self, part: _Part) -> _Own:
-        """A selection set's own fields, those of its inline fragments included, and the fragments it spreads."""
+        """Return a selection set's own fields, with those of inline fragments, and the fragments that it spreads."""
         known = self._own.get(id(part.selections))
         if known is None:
             known = self._own[id(part.selections)] = _Own([], [])
@@ -207,7 +201,7 @@ class _Merger:
                 self._gather(kind, node.selection_set, own)
 
     def _check_shapes(self, name: str, group: list[_Field]) -> None:
-        """Whatever a field's object is, the answer must have one shape in its place."""
+        """Check that the fields of a group have one shape, whatever their objects."""
         kinds = [(field, field.definition.type) for field in group if field.definition]
         for field, kind in kinds[1:]:
             first, expected = kinds[0]
@@ -215,21 +209,23 @@ class _Merger:
                 self._report(name, first, field, f"they return conflicting types '{expected}' and '{kind}'")
                 return
 
-    def _same(self, name: str, group: list[_Field]) -> bool:
-        """Whether one object's fields of one name are the same field, asked for alike."""
+    def _check_equal(self, name: str, group: list[_Field]) -> bool:
+        """Check that one object's fields of one name are the same field with the same arguments."""
         first = group[0]
         for field in group[1:]:
             one, other = first.node.name.value, field.node.name.value
             if one != other:
                 self._report(name, first, field, f"'{one}' and '{other}' are different fields")
                 return False
-            if (first.node.arguments or field.node.arguments) and self._asked(first) != self._asked(field):
+            if (first.node.arguments or field.node.arguments) and self._arguments_of(first) != self._arguments_of(
+                field
+            ):
                 self._report(name, first, field, "they have differing arguments")
                 return False
         return True
 
-    def _asked(self, field: _Field) -> object:
-        """A field's arguments, in a form that can be compared."""
+    def _arguments_of(self, field: _Field) -> object:
+        """Return a field's arguments in a form that can be compared."""
         known = self._arguments.get(id(field.node))
         if known is None:
             known = {argument.name.value: _comparable(argument.value) for argument in field.node.arguments or ()}
@@ -237,7 +233,7 @@ class _Merger:
         return known
 
     def _report(self, name: str, one: _Field, other: _Field, reason: str) -> None:
-        """Tell of a conflict at the selection set in which it can be seen, as graphql-core does."""
+        """Report a conflict at the outermost selection set that differs, as graphql-core does."""
         nodes, others = [one.node], [other.node]
         while one.owner and other.owner and one.owner.node is not other.owner.node:
             reason = f"subfields '{name}' conflict because {reason}"
@@ -255,7 +251,7 @@ class _Merger:
 
 
 class _Own(NamedTuple):
-    """What a selection set has itself."""
+    """The fields and fragment spreads of a selection set."""
 
     fields: list[tuple[GraphQLNamedType | None, FieldNode]]
     spreads: list[str]
@@ -272,7 +268,7 @@ def _too_many_fields() -> TooManyError:
 
 
 def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
-    """Raises TooManyError where a selection set asks for one field under too many names."""
+    """Raise TooManyError if a selection set has too many response names of one field."""
     if at_root and len(groups) > MAX_ROOT_FIELDS:
         raise TooManyError(f"The operation has more than {MAX_ROOT_FIELDS} fields at its root.", Reason.FIELDS)
     names: Counter[str] = Counter(group[0].node.name.value for group in groups.values())
@@ -287,7 +283,7 @@ def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
 
 
 def _classes(group: list[_Field]) -> list[list[_Field]]:
-    """The fields of a group that one object may have: those of its own type, and those of interfaces and unions."""
+    """Divide a group by object type. Fields of interfaces and unions are in each class."""
     objects: dict[str, list[_Field]] = {}
     for field in group:
         if isinstance(field.parent, GraphQLObjectType):
@@ -299,7 +295,7 @@ def _classes(group: list[_Field]) -> list[list[_Field]]:
 
 
 def _parts(group: list[_Field]) -> list[_Part]:
-    """The selection sets of a group, which are one in the answer."""
+    """Return the selection sets of a group."""
     return [_part(field, selections) for field in group if (selections := field.node.selection_set)]
 
 
@@ -315,7 +311,7 @@ def _definition(parent: GraphQLNamedType | None, node: FieldNode) -> GraphQLFiel
 
 
 def _shape(kind: Any) -> tuple[str, ...]:
-    """What of a type is seen in an answer."""
+    """Return what of a type a response shows."""
     steps: list[str] = []
     while not isinstance(kind, GraphQLNamedType):
         steps.append("[]" if is_list_type(kind) else "!")
@@ -324,7 +320,7 @@ def _shape(kind: Any) -> tuple[str, ...]:
 
 
 def _comparable(value: ValueNode) -> object:
-    """A value as it is written, whatever the order of an object's fields."""
+    """Return a literal in a form that can be compared, whatever the order of an object's fields."""
     if isinstance(value, VariableNode):
         return "$", value.name.value
     if isinstance(value, ObjectValueNode):

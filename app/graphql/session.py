@@ -1,7 +1,7 @@
-"""A socket of the graphql-transport-ws protocol, from its sign-in to its close.
+"""A socket of the graphql-transport-ws protocol, from ``connection_init`` to its close.
 
-A socket carries many operations; each runs as a task of its own with a context of its own. Pings on the wire, with a
-deadline for the pong, are uvicorn's (``ws_ping_interval``); those of the protocol are answered here.
+Each operation of a socket runs in its own task with its own context. uvicorn sends WebSocket pings
+(``ws_ping_interval``); the session answers the pings of the protocol.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ MAX_OPERATIONS = 100
 """The most operations of one socket at a time."""
 
 SMALL_CHARS = 128 * 1024
-"""A larger result counts against its user while it waits to be read. A frame of a stream is smaller."""
+"""A larger result counts against its user until it is read. The frame of a stream event is smaller."""
 
-LAST_WORDS_SECONDS = 1.0
-"""How long a socket that closes waits until its readers are detached."""
+DETACH_SECONDS = 1.0
+"""The time that readers have to detach before their socket closes."""
 
 
 class Session:
@@ -74,12 +74,12 @@ class Session:
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
         self._leave = Leave()
-        self._give_slot: Callable[[], None] = sockets.anonymous.join(address_of(scope), self._give_up)
+        self._release_slot: Callable[[], None] = sockets.anonymous.join(address_of(scope), self._make_room)
 
     async def run(self) -> None:
         """Read until either side closes the socket; then cancel every operation."""
         reader = asyncio.create_task(self._read())
-        reader.add_done_callback(self._left)
+        reader.add_done_callback(self._reader_ended)
         drain = self._gateway.drain
         try:
             with drain.leaving(self._leave), drain.watched(self._draining):
@@ -89,7 +89,7 @@ class Session:
             if closed is not None:
                 await self._close(closed)
         finally:
-            self._give_slot()
+            self._release_slot()
             if self._expiry is not None:
                 self._expiry.cancel()
             tasks = [reader, *self._operations.values()]
@@ -97,7 +97,7 @@ class Session:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _left(self, reader: asyncio.Task[Closed | None]) -> None:
+    def _reader_ended(self, reader: asyncio.Task[Closed | None]) -> None:
         """End the session: the client has left, or the socket has to close."""
         if not self._over.done() and not reader.cancelled():
             self._over.set_result(reader.result())
@@ -105,24 +105,24 @@ class Session:
     async def _close(self, closed: Closed) -> None:
         """Close the socket.
 
-        If the process is stopping, operations that are cut short get an error first. A ping has the reason, since few
-        clients show that of the close frame.
+        If the process is stopping, running operations get an error first. A ping carries the reason, since few clients
+        show that of the close frame.
         """
         if closed.code is Close.GOING_AWAY:
             for operation_id, task in list(self._operations.items()):
                 task.cancel()
                 await asyncio.wait([task])
                 await self._fail(operation_id, interruption())
-            await self._tell({"type": "ping", "payload": {"reason": Reason.DRAINING}})
+            await self._send_message({"type": "ping", "payload": {"reason": Reason.DRAINING}})
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
-    def _give_up(self) -> None:
-        """Close a socket that is not signed in, because a newer one needs its slot."""
+    def _make_room(self) -> None:
+        """Close an anonymous socket, because a newer one needs its slot."""
         if not self._over.done():
             self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets wait for connection_init"))
 
     def _draining(self, stage: Stage) -> None:
-        """Close when the last operation has ended, or at the end of the grace period, since the process is stopping."""
+        """Close the socket of a stopping process: after its last operation, or when the grace period ends."""
         if stage is Stage.CUTTING or not self._operations:
             self._go_away()
 
@@ -136,7 +136,7 @@ class Session:
                 while (text := await self._next()) is not None:
                     await self._gateway.pace(text)
                     await self._handle(message_of(text), len(text))
-                    del text  # it may be large, and the next one may not come for hours
+                    del text  # it can be large, and the next one can take hours
                     if self._principal is not None:
                         init.reschedule(None)
         except TimeoutError:
@@ -145,7 +145,7 @@ class Session:
             return closed
         except ClientLeft:
             return None
-        except Exception:  # an internal error: the client gets a close code all the same
+        except Exception:  # the client must get a close code
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
@@ -175,8 +175,8 @@ class Session:
 
     async def _pong(self, payload: dict[str, Any]) -> None:
         try:
-            await self._tell({"type": "pong", **payload})
-        except orjson.JSONEncodeError as error:  # orjson reads deeper than it writes
+            await self._send_message({"type": "pong", **payload})
+        except orjson.JSONEncodeError as error:  # orjson decodes deeper nesting than it encodes
             raise Closed(Close.INVALID_MESSAGE, "payload is nested too deeply") from error
 
     async def _init(self, payload: object) -> None:
@@ -185,15 +185,15 @@ class Session:
         if payload is not None and not isinstance(payload, dict):
             raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
         parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
-        given = parameters.get("authorization", header(self._scope, b"authorization"))
+        authorization = parameters.get("authorization", header(self._scope, b"authorization"))
         try:
-            principal = self._gateway.authenticator.principal(given if isinstance(given, str) else None)
+            principal = self._gateway.authenticator.principal(authorization if isinstance(authorization, str) else None)
         except (Unauthenticated, Forbidden) as error:
             raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
         self._admit(principal)
         left = max(0.0, principal.expires_at - time.time())
         self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
-        await self._tell({"type": "connection_ack"})
+        await self._send_message({"type": "connection_ack"})
 
     def _admit(self, principal: Principal) -> None:
         """Exchange the anonymous slot for one of the user's. Raises Closed."""
@@ -203,8 +203,8 @@ class Session:
             raise Closed(Close.TOO_MANY, error.message) from error
         except Overloaded as error:
             raise Closed(Close.TRY_AGAIN_LATER, error.message) from error
-        self._give_slot()
-        self._give_slot = partial(self._sockets.slots.give, principal.user_id)
+        self._release_slot()
+        self._release_slot = partial(self._sockets.slots.give, principal.user_id)
         self._principal = principal
         self._scope["state"]["caller"] = Caller(Owner(principal.user_id), principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
@@ -213,7 +213,7 @@ class Session:
             frames.admit(meter, Holding(self._gateway.slots.pools[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
-        """Start no more operations since the token has expired, and close when the streams have ended."""
+        """Refuse new operations, since the token has expired, and close when the running ones have ended."""
         self._expired = True
         if self._operations:
             self._expiry = asyncio.get_running_loop().call_later(self._grace, self._detach)
@@ -221,9 +221,9 @@ class Session:
             self._sign_out()
 
     def _detach(self) -> None:
-        """Detach the readers, each with a cursor, and then close: the grace period is over."""
+        """Detach the readers at the end of the grace period, and then close."""
         self._leave.now(DetachReason.SIGNED_OUT)
-        self._expiry = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._sign_out)
+        self._expiry = asyncio.get_running_loop().call_later(DETACH_SECONDS, self._sign_out)
 
     def _sign_out(self) -> None:
         if not self._over.done():
@@ -236,7 +236,7 @@ class Session:
             raise Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:-1][:80]} already exists")
         if not isinstance(payload, dict):
             raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
-        # refused here, not in a task: a client that does not read its refusals is not read any further
+        # refused here, not in a task: the gateway stops reading from a client that does not read refusals
         if not self._gateway.drain.is_open:
             await self._fail(operation_id, refusal())
         elif self._expired:
@@ -253,7 +253,7 @@ class Session:
             task.add_done_callback(partial(self._done, operation_id, slot))
 
     async def _slot(self, operation_id: str, principal: Principal, size: int) -> Slot | None:
-        """Count an operation and take a slot for it, or refuse it if it exceeds a limit."""
+        """Count an operation and take a slot for it, or refuse it because of a limit."""
         slot = None
         try:
             await self._gateway.resources.limits.count(principal.user_id, LimitKind.GENERAL)
@@ -269,7 +269,7 @@ class Session:
     def _done(self, operation_id: str, slot: Slot, task: asyncio.Task[None]) -> None:
         slot.leave()
         if not task.cancelled():
-            task.exception()  # retrieved: only a client that left during a refusal causes one
+            task.exception()  # retrieved, or asyncio logs it: the client has left during a refusal
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
         if self._operations:
@@ -288,7 +288,7 @@ class Session:
             return
         except (GatewayError, RequestError) as error:
             await self._fail(operation_id, error)
-        except Exception:  # an internal error: the client must not wait for ever
+        except Exception:  # the client must not wait for ever
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
@@ -311,30 +311,31 @@ class Session:
         async with aclosing(results):
             async for result in results:
                 if not begun and isinstance(result, Refused):
-                    await self._tell({"id": operation_id, "type": "error", "payload": result.errors})
+                    await self._send_message({"id": operation_id, "type": "error", "payload": result.errors})
                     return
                 begun = True
                 text = _encoded({"id": operation_id, "type": "next", "payload": result.body()})
                 slot.size += len(text)
-                del result  # while it waits to be read, it is kept in one form
+                del result  # until the client reads it, memory holds its text alone
                 await self._put_result(text)
-        await self._tell({"id": operation_id, "type": "complete"})
+        await self._send_message({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
-        await self._tell({"id": operation_id, "type": "error", "payload": Refused.by(error, self._request_id).errors})
+        errors = Refused.by(error, self._request_id).errors
+        await self._send_message({"id": operation_id, "type": "error", "payload": errors})
 
     async def _put_result(self, text: str) -> None:
-        """Send a result. A large one counts against its user until the client has read what precedes it."""
+        """Send a result. A large one counts against its user until the socket takes it."""
         if len(text) <= SMALL_CHARS or self._principal is None:
-            await self._put(text)
+            await self._send_text(text)
             return
         with self._sockets.unread(self._principal.user_id, len(text)):
-            await self._put(text)
+            await self._send_text(text)
 
-    async def _tell(self, message: dict[str, Any]) -> None:
-        await self._put(_encoded(message))
+    async def _send_message(self, message: dict[str, Any]) -> None:
+        await self._send_text(_encoded(message))
 
-    async def _put(self, text: str) -> None:
+    async def _send_text(self, text: str) -> None:
         try:
             await self._send({"type": "websocket.send", "text": text})
         except OSError as error:

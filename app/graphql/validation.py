@@ -1,11 +1,11 @@
-"""Validation by graphql-core's own rules, in time that is linear in the document.
+"""Validation by graphql-core's rules, in time that is linear in the document.
 
-The rules and their messages are the library's; how they are run is not:
+The rules and messages are the library's. These differences make them linear:
 
-- each node is shown only to the rules for its kind, and names to none;
-- uses of variables are noted on the way, where three rules would each walk the document again;
-- errors that cost more than linear time (suggestions, printed literals) are bounded in number;
-- the rule that compares fields pair by pair is left to ``app.graphql.merging``.
+- a node is passed to the rules for its kind, and a name to none;
+- one walk collects the uses of variables, for which three rules would each walk the document;
+- errors that take more than linear time (suggestions, printed literals) are bounded in number;
+- ``app.graphql.merging`` replaces the rule that compares fields pair by pair.
 """
 
 from __future__ import annotations
@@ -48,37 +48,36 @@ from graphql.validation.validation_context import VariableUsage
 from app.graphql.walk import Walk
 
 MAX_ERRORS = 20
-"""How many mistakes of one document are reported."""
+"""The most errors that are reported of one document."""
 
 _MAX_SEARCHED, _CHARS_PER_LINE = 250_000, 50
-"""Each error looks for its line from the document's start on. In this many characters, all told: a line costs as much
-as 50 of them."""
+"""The most characters that all errors of a document search for their lines. A line costs as much as 50 characters."""
 
 _MAX_SUGGESTIONS = 5
-"""How many errors can have a "Did you mean": each compares a name with many others."""
+"""The most errors with a "Did you mean": each compares a name with many others."""
 
 _MAX_NEAR = 12
-"""With how many names of types an unknown name of a type is compared."""
+"""The most type names with which an unknown type name is compared."""
 
 _MAX_ERRORS_OF_A_VALUE = 3
 _LONG_VALUE = 2_000
-"""Every error of a literal prints it. One that is longer than this, in characters, gets one error."""
+"""Each error of a literal prints it. A literal of more characters than this gets one error."""
 
 _MAX_FRAGMENT_WORK = 10_000
-"""Steps through fragments that several operations share. graphql-core would take 50,000."""
+"""The most steps through fragments that several operations share; 50,000 in graphql-core."""
 
 _NOTHING = EnterLeaveVisitor(None, None)
 
 
 def invalid(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
-    """Find what is wrong with a document, but for fields that cannot be merged (see ``app.graphql.merging``).
+    """Return the errors of a document, without those of ``app.graphql.merging``.
 
     Args:
-        schema: what the document asks of.
-        document: it, parsed; its fragments nested less deeply than Python can follow.
+        schema: the schema.
+        document: a parsed document that ``app.graphql.shape`` has accepted.
 
     Returns:
-        At most ``most_errors`` errors, and one more that says that there would be others.
+        At most ``most_errors`` errors, and one more if there are others.
     """
     errors: list[GraphQLError] = []
     types = TypeInfo(schema)
@@ -96,20 +95,20 @@ def invalid(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]
 
 
 def most_errors(document: DocumentNode) -> int:
-    """How many mistakes of a document are reported: fewer of a long one, at least one."""
+    """Return how many errors of a document are reported: fewer for a long document, at least one."""
     end = document.loc.end_token if document.loc else None
     searched = end.end + end.line * _CHARS_PER_LINE if end else 0
     return max(1, min(MAX_ERRORS, _MAX_SEARCHED // max(1, searched)))
 
 
 def _check_variables(context: _Context, operation: OperationDefinitionNode) -> None:
-    """Check each way in which a variable is used once; where one is wrong, each use, for its errors."""
+    """Check each distinct use of a variable once. If one is invalid, check every use, for its error."""
     errors = len(context.errors)
     uses = context.get_recursive_variable_usages(operation)
-    ways = {(use.node.name.value, id(use.type), id(use.parent_type), id(use.default_value)): use for use in uses}
-    context.all_usages[id(operation)] = list(ways.values())
+    distinct = {(use.node.name.value, id(use.type), id(use.parent_type), id(use.default_value)): use for use in uses}
+    context.all_usages[id(operation)] = list(distinct.values())
     _run_variable_rules(context, operation)
-    if len(context.errors) > errors and len(ways) < len(uses):
+    if len(context.errors) > errors and len(distinct) < len(uses):
         del context.errors[errors:]
         context.all_usages[id(operation)] = uses
         _run_variable_rules(context, operation)
@@ -124,7 +123,7 @@ def _run_variable_rules(context: _Context, operation: OperationDefinitionNode) -
 
 
 class _Context(ValidationContext):
-    """What the rules share. Whatever the library remembers by a node's value, this remembers by its identity."""
+    """The context of the rules. Its caches use the identity of a node; the library's use its value."""
 
     def __init__(
         self, schema: GraphQLSchema, document: DocumentNode, types: TypeInfo, errors: list[GraphQLError]
@@ -151,13 +150,13 @@ class _Context(ValidationContext):
         found = self._spreads.get(id(node))
         if found is None:
             found = self._spreads[id(node)] = []
-            waiting = [node]
-            while waiting:
-                for selection in waiting.pop().selections:
+            pending = [node]
+            while pending:
+                for selection in pending.pop().selections:
                     if isinstance(selection, FragmentSpreadNode):
                         found.append(selection)
                     elif inner := selection.selection_set:  # type: ignore[attr-defined]
-                        waiting.append(inner)
+                        pending.append(inner)
         return found
 
     def get_variable_usages(self, node: OperationDefinitionNode | FragmentDefinitionNode) -> list[VariableUsage]:
@@ -175,7 +174,7 @@ class _Context(ValidationContext):
 
 
 class _Usages(Visitor):
-    """Notes which variables each operation and fragment uses, and where."""
+    """Collects the uses of variables in each operation and fragment."""
 
     def __init__(self, context: _Context, types: TypeInfo) -> None:
         super().__init__()
@@ -199,19 +198,19 @@ class _Usages(Visitor):
 
 
 class _UniqueDirectives(UniqueDirectivesPerLocationRule):
-    """The library's rule, for the kinds of node that have directives; it asks to see every node."""
+    """The library's rule, called only for kinds of nodes that have directives."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
-        look = EnterLeaveVisitor(self.enter, None)
-        self.enter_leave_map = {kind: look for kind, keys in QUERY_DOCUMENT_KEYS.items() if "directives" in keys}
+        enter = EnterLeaveVisitor(self.enter, None)
+        self.enter_leave_map = {kind: enter for kind, keys in QUERY_DOCUMENT_KEYS.items() if "directives" in keys}
 
     def get_enter_leave_for_kind(self, kind: str) -> EnterLeaveVisitor:
         return self.enter_leave_map.get(kind, _NOTHING)
 
 
 class _KnownTypeNames(KnownTypeNamesRule):
-    """The library's rule; it compares an unknown name with the nearest names of types, not with all."""
+    """The library's rule, which compares an unknown name with the nearest type names only."""
 
     def enter_named_type(self, node: NamedTypeNode, *rest: Any) -> None:
         name = node.name.value
@@ -224,7 +223,7 @@ class _KnownTypeNames(KnownTypeNamesRule):
         super().enter_named_type(node, *rest)
 
 
-class _EnoughOfValueError(Exception):
+class _EnoughError(Exception):
     pass
 
 
@@ -241,22 +240,22 @@ class _Values(ValuesOfCorrectTypeRule):
             self.report_error(error)
             left -= 1
             if not left:
-                raise _EnoughOfValueError
+                raise _EnoughError
 
-        with suppress(_EnoughOfValueError):
+        with suppress(_EnoughError):
             validate_input_literal(node, input_type, report, None, None, self.context.hide_suggestions)
         return self.SKIP
 
 
-_OURS: dict[Any, Any] = {
+_REPLACED: dict[Any, Any] = {
     UniqueDirectivesPerLocationRule: _UniqueDirectives,
     KnownTypeNamesRule: _KnownTypeNames,
     ValuesOfCorrectTypeRule: _Values,
 }
-_ELSEWHERE = {
+_OMITTED = {
     OverlappingFieldsCanBeMergedRule,
     NoUndefinedVariablesRule,
     NoUnusedVariablesRule,
     VariablesInAllowedPositionRule,
 }
-_RULES = tuple(_OURS.get(rule, rule) for rule in specified_rules if rule not in _ELSEWHERE)
+_RULES = tuple(_REPLACED.get(rule, rule) for rule in specified_rules if rule not in _OMITTED)

@@ -1,1 +1,1 @@
-"""What a browser is shown: the landing page, GraphiQL, the REST door's documentation, and the files they load."""
+"""The pages: the landing page, GraphiQL, the documentation of the REST endpoints, and the files that they load."""

@@ -1,4 +1,4 @@
-"""The files that Vite built: scripts, styles, workers and fonts, under ``/pages``, where their names carry a hash."""
+"""The files under ``/pages``: what Vite built, and the sources of the pages."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ PREFIX = "/pages"
 BUILT = Path(__file__).parent / "graphiql" / "dist"
 SOURCES = Path(__file__).parent / "graphiql" / "src"
 
-_FOR_GOOD = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 def built(name: str) -> str | None:
-    """A built page's text; ``None`` where nothing was built."""
+    """Return the text of a built page; ``None`` if it was not built."""
     path = BUILT / name
     return path.read_text() if path.is_file() else None
 
 
 class Files:
-    """Serves a folder. ``hashed`` files may be kept for good: a new text has a new name."""
+    """Serves a folder. ``hashed`` files are immutable: their names carry a hash of their content."""
 
     def __init__(self, folder: Path, *, hashed: bool) -> None:
         self._files = StaticFiles(directory=folder, check_dir=False)
-        self._headers = [(b"cache-control", (_FOR_GOOD if hashed else "no-cache").encode())]
+        self._headers = [(b"cache-control", (IMMUTABLE if hashed else "no-cache").encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

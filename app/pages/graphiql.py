@@ -1,4 +1,4 @@
-"""GraphiQL at ``GET /graphql``, for a client that would rather have a page: a browser's address bar."""
+"""GraphiQL at ``GET /graphql``, for browsers that request a page."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from app.settings import Settings
 OPERATIONS = Path(__file__).parent / "operations"
 CDN = "https://esm.sh"
 
-_GAP = "{{config}}"
-_LOOKS = {"style_src": "'self' 'unsafe-inline'", "img_src": "'self' data:", "font_src": "'self' data:"}
-BUILT_POLICY = policy(script_src="'self'", worker_src="'self'", connect_src="'self'", **_LOOKS)
-"""No host but this one. Monaco styles its lines by attributes, hence the inline styles."""
+_PLACEHOLDER = "{{config}}"
+_SOURCES = {"style_src": "'self' 'unsafe-inline'", "img_src": "'self' data:", "font_src": "'self' data:"}
+BUILT_POLICY = policy(script_src="'self'", worker_src="'self'", connect_src="'self'", **_SOURCES)
+"""Allows this host only, and inline styles, which Monaco sets on its lines."""
 
 
 @cache
 def operations() -> list[dict[str, str]]:
-    """The saved operations, in the order of their files' names, each with its variables as JSON text."""
+    """Return the saved operations in the order of their files' names, each with its variables as JSON text."""
     return [
         {"query": path.read_text(), "variables": variables.read_text() if variables.exists() else ""}
         for path in sorted(OPERATIONS.glob("*.graphql"))
@@ -38,17 +38,17 @@ def operations() -> list[dict[str, str]]:
 
 
 class GraphiQL:
-    """The page where a browser asks for one, and the GraphQL door for everybody else. Never in production."""
+    """Serves the page to browsers that request it, and the GraphQL endpoint otherwise; in production never the page."""
 
-    def __init__(self, settings: Settings, door: ASGIApp) -> None:
+    def __init__(self, settings: Settings, endpoint: ASGIApp) -> None:
         self._settings = settings
-        self._door = door
+        self._endpoint = endpoint
         self._operations = operations()
         self._page, self._policy = _built_page() or _cdn_page()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        serve = self._door if self._settings.is_production or not _wants_page(scope) else self._answer
+        serve = self._endpoint if self._settings.is_production or not _wants_page(scope) else self._answer
         return serve(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,13 +58,13 @@ class GraphiQL:
             "developmentTokens": self._settings.development_tokens,
             "operations": self._operations,
         }
-        text = self._page.replace(_GAP, html.escape(orjson.dumps(config).decode()))
+        text = self._page.replace(_PLACEHOLDER, html.escape(orjson.dumps(config).decode()))
         answer = page(text, self._policy, secret=token is not None, vary="Accept")
         await answer(scope, receive, send)
 
 
 def _wants_page(scope: Scope) -> bool:
-    """Whether it is a browser without a query; one with a query gets its answer."""
+    """Whether a request prefers HTML and has no query."""
     return (
         scope["method"] == "GET"
         and prefers_page(accept_of(scope))
@@ -78,9 +78,9 @@ def _built_page() -> tuple[str, str] | None:
 
 
 def _cdn_page() -> tuple[str, str]:
-    """The same page from the same sources, but for the libraries, which a CDN makes into modules."""
+    """Return the same page, whose libraries a CDN serves as modules, and its policy."""
     imports = read("graphiql/cdn.importmap.json").strip()
-    text = filled(read("graphiql/cdn.html"), {"imports": Markup(imports), "cdn": CDN, "config": Markup(_GAP)})
-    looks = {**_LOOKS, "style_src": f"{_LOOKS['style_src']} {CDN}", "font_src": f"{_LOOKS['font_src']} {CDN}"}
+    text = filled(read("graphiql/cdn.html"), {"imports": Markup(imports), "cdn": CDN, "config": Markup(_PLACEHOLDER)})
+    more = {name: f"{_SOURCES[name]} {CDN}" for name in ("style_src", "font_src")}
     scripts = f"'self' {CDN} {digest(imports)}"
-    return text, policy(script_src=scripts, worker_src="'self' blob:", connect_src=f"'self' {CDN}", **looks)
+    return text, policy(script_src=scripts, worker_src="'self' blob:", connect_src=f"'self' {CDN}", **(_SOURCES | more))

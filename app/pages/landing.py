@@ -1,4 +1,4 @@
-"""The landing page at ``/``: the endpoints, the services' health, and first snippets."""
+"""The landing page at ``/``: the endpoints, the services' health, and snippets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.version import VERSION
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _SERVICES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
-_PLACES = [
+_ENDPOINTS = [
     ("/graphql", "GraphQL. In a browser: GraphiQL with saved operations."),
     ("/v1", "OpenAI-compatible API for any OpenAI SDK: <code>/v1/chat/completions</code>, <code>/v1/models</code>."),
     ("/docs", "Reference of the REST endpoints (OpenAPI)."),
@@ -36,7 +36,7 @@ class Landing:
         self._endpoints = endpoints
         style, script = read("landing.css"), read("landing.js")
         name = "landing-production.html" if settings.is_production else "landing.html"
-        self._page = filled(read(name), _Kept({"style": Markup(style), "script": Markup(script)}))
+        self._page = filled(read(name), _Partial({"style": Markup(style), "script": Markup(script)}))
         rules = {"style_src": digest(style), "img_src": "data:"}
         if not settings.is_production:
             rules |= {"script_src": digest(script), "connect_src": "'self'"}
@@ -48,28 +48,28 @@ class Landing:
         base = _base(scope)
         values = {"base": base}
         if not self._settings.is_production:
-            given = snippets(base, token, development_tokens=self._settings.development_tokens)
+            shown = snippets(base, token, development_tokens=self._settings.development_tokens)
             values |= {
                 "version": VERSION,
                 "environment": self._settings.environment.value,
-                "places": address_rows(scope),
+                "endpoints": address_rows(scope),
                 "services": _services(self._settings),
                 "faults": self._faults(scope),
-                "snippets": Markup("".join(map(_snippet, given))),
+                "snippets": Markup("".join(map(_snippet, shown))),
             }
         answer = page(filled(self._page, values), self._policy, secret=token is not None)
         await answer(scope, receive, send)
 
     def _faults(self, scope: Scope) -> Markup:
-        """Return a link to the embedded services' fault page, which only a browser on this machine can reach."""
+        """Return a link to the embedded services' fault page for a browser on this machine."""
         url = self._endpoints.gateway.fault_page if self._endpoints.gateway else None
         if url is None or not is_local(scope):
             return Markup()
         return Markup(f'<p>Make an embedded service fail: <a href="{html.escape(url)}">fault injection</a>.</p>')
 
 
-class _Kept(dict[str, str]):
-    """Values of some placeholders; the others stay."""
+class _Partial(dict[str, str]):
+    """The values of some placeholders; the others stay."""
 
     def __missing__(self, name: str) -> str:
         return Markup("{{" + name + "}}")
@@ -84,14 +84,14 @@ def _base(scope: Scope) -> str:
 
 
 def address_rows(scope: Scope) -> Markup:
-    """Return the table's rows, with the chat example if it was built."""
+    """Return a row for each endpoint, with the chat example if it was built."""
     routes = getattr(scope.get("app"), "routes", [])
     demo = any(getattr(route, "path", "").partition("/{")[0] == _DEMO[0] for route in routes)
-    rows = [_PLACES[0], *([_DEMO] if demo else []), *_PLACES[1:]]
-    return Markup("".join(f'<tr><th scope="row">{_place(path)}</th><td>{about}</td></tr>' for path, about in rows))
+    rows = [_ENDPOINTS[0], *([_DEMO] if demo else []), *_ENDPOINTS[1:]]
+    return Markup("".join(f'<tr><th scope="row">{_link(path)}</th><td>{about}</td></tr>' for path, about in rows))
 
 
-def _place(path: str) -> str:
+def _link(path: str) -> str:
     return f"<code>{path}</code>" if path in _NO_PAGE else f'<a href="{path}"><code>{path}</code></a>'
 
 

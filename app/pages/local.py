@@ -1,8 +1,8 @@
-"""Who is handed a development token by a page: a browser of this machine that opened the page itself, and nobody else.
+"""Pages contain a development token only if a browser of this machine opened them.
 
-Four ways round are closed. A name of somebody's own that resolves to this machine (DNS rebinding) does not pass as
-``Host``. Another machine does not pass as client. A proxy says that it is one. And a script of another local page,
-which CORS lets read our answers, sends ``Origin`` or a ``Sec-Fetch-Dest`` that is no document (Fetch Metadata).
+Four attacks are refused: a foreign name that resolves to this machine (DNS rebinding), by ``Host``; another machine, by
+the client's address; a proxy, by its headers; and a script of another local page, which CORS lets read responses, by
+``Origin`` or a ``Sec-Fetch-Dest`` other than ``document`` (Fetch Metadata).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x
 
 
 def local_token(scope: Scope, settings: Settings) -> str | None:
-    """A development token for Ada, where such tokens sign in and the request comes from a browser of this machine."""
+    """Return a development token for Ada, if such tokens are accepted and the request is local."""
     if not settings.development_tokens or not is_local(scope):
         return None
     user_id, email, _ = PEOPLE["ada"]
@@ -30,14 +30,14 @@ def local_token(scope: Scope, settings: Settings) -> str | None:
 
 
 def is_local(scope: Scope) -> bool:
-    """Whether a person at this machine opened the address, as far as a request can tell."""
+    """Whether a browser of this machine opened the address, as far as a request shows."""
     if header(scope, b"origin") is not None or header(scope, b"sec-fetch-dest") not in {None, "document"}:
         return False
     return is_from_this_machine(scope)
 
 
 def is_from_this_machine(scope: Scope) -> bool:
-    """Whether a request came from this machine, without a proxy, and by this machine's own name."""
+    """Whether a request came from this machine, without a proxy, with a loopback name as ``Host``."""
     names = [name for name, _ in scope["headers"]]
     if _PROXIED.intersection(names) or names.count(b"host") != 1:
         return False

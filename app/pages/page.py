@@ -1,4 +1,4 @@
-"""An HTML answer: text with gaps, and the headers that say what it may load and who may keep it."""
+"""HTML responses: templates, and headers for content policy and caching."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse
 
-_GAP = re.compile(r"\{\{(\w+)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _FOLDER = Path(__file__).parent
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is HTML."""
 
     __slots__ = ()
 
 
 def read(name: str) -> str:
-    """A text file of this package's folder."""
+    """Return the text of a file in this package."""
     return (_FOLDER / name).read_text()
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
-    """The template with each ``{{name}}`` replaced by its value, escaped unless it is ``Markup``."""
+    """Replace each ``{{name}}`` of a template by its value, which is escaped unless it is ``Markup``."""
 
     def value(gap: re.Match[str]) -> str:
         text = values[gap[1]]
         return text if isinstance(text, Markup) else html.escape(text)
 
-    return _GAP.sub(value, template)
+    return _PLACEHOLDER.sub(value, template)
 
 
 def digest(inline: str) -> str:
-    """How a policy names an inline script or style (Content Security Policy 3, 2.3.1)."""
+    """Return the source expression of an inline script or style (Content Security Policy 3, 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"
 
 
 def policy(**sources: str) -> str:
-    """A Content-Security-Policy: nothing but what is named, in no frame, and no form goes anywhere."""
+    """Return a Content-Security-Policy that allows the named sources only, and no frames or forms."""
     named = {name.replace("_", "-"): value for name, value in sources.items()}
     rules = {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'"}
     return "; ".join(f"{name} {value}" for name, value in (rules | named).items())
 
 
 def page(text: str, content_policy: str, *, secret: bool = False, vary: str | None = None) -> HTMLResponse:
-    """The answer. A page with a token in it (``secret``) is kept nowhere; any other is asked for anew each time."""
+    """Make the response of a page. One that contains a token (``secret``) is not stored; others are revalidated."""
     headers = {
         "Content-Security-Policy": content_policy,
         "Cache-Control": "no-store" if secret else "no-cache",

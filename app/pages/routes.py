@@ -1,4 +1,4 @@
-"""Where the pages are: ``/``, ``/docs`` and the files under ``/pages``. GraphiQL stands before its own door."""
+"""The routes of the pages: ``/``, ``/docs`` and the files under ``/pages``. ``GraphiQL`` serves ``/graphql``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ _DOCS_POLICY = policy(
 
 
 def page_routes(settings: Settings, endpoints: Endpoints) -> list[BaseRoute]:
-    """The routes. ``/docs`` is among them where it was built; FastAPI's own, which needs a CDN, stands in otherwise.
-
-    In production there is none.
-    """
+    """Return the routes. Without a built ``/docs``, FastAPI serves its own from a CDN; in production there is none."""
     routes: list[BaseRoute] = [
         Route("/", Landing(settings, endpoints), methods=["GET"]),
         Mount(f"{PREFIX}/assets", Files(BUILT / "assets", hashed=True)),

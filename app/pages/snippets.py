@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.banner import FIRST_QUERY
 
-_ASK = '\\\n  -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json"'
+_HEADERS = '\\\n  -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json"'
 _SUBSCRIPTION = (
     'subscription { completion(streamKey: \\"first\\", input: {model: \\"gpt-4o-mini\\", messages: '
     '[{role: USER, content: \\"Hello!\\"}]}) { ... on TextDelta { text } ... on StreamEnded { outcome } } }'
@@ -24,20 +24,20 @@ class Snippet:
 
 
 def snippets(base: str, token: str | None, *, development_tokens: bool) -> list[Snippet]:
-    """Return three shell commands and a Python program. All but the first use the token that the first exports."""
+    """Return three shell commands and a Python program, which use the token that the first one exports."""
     return [
         _token(token, development_tokens=development_tokens),
         Snippet(
             "query",
             "A first query",
             "One request reads from several services. GraphiQL has more examples.",
-            f'curl -s {base}/graphql {_ASK} \\\n  -d \'{{"query": "{FIRST_QUERY}"}}\'',
+            f'curl -s {base}/graphql {_HEADERS} \\\n  -d \'{{"query": "{FIRST_QUERY}"}}\'',
         ),
         Snippet(
             "subscription",
             "A first subscription",
             "Streams the answer as server-sent events. WebSockets (graphql-transport-ws) work as well.",
-            f'curl -sN {base}/graphql -H "Accept: text/event-stream" {_ASK} \\\n'
+            f'curl -sN {base}/graphql -H "Accept: text/event-stream" {_HEADERS} \\\n'
             f'  -d \'{{"query": "{_SUBSCRIPTION}"}}\'',
         ),
         Snippet(

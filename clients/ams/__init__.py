@@ -1,10 +1,9 @@
-"""AMS, the Agent Management Service: agent templates, and who owns which agent."""
+"""AMS, the Agent Management Service: agent templates, and the owners of agents."""
 
 from clients.ams.client import MAX_IDS_PER_CALL, Ams
 from clients.ams.records import (
     AgentFacts,
     AgentRow,
-    Applied,
     Profile,
     PublishedVersion,
     TemplateFormat,
@@ -21,7 +20,6 @@ __all__ = [
     "AgentFacts",
     "AgentRow",
     "Ams",
-    "Applied",
     "Profile",
     "PublishedVersion",
     "TemplateFormat",

@@ -81,7 +81,7 @@ class Ams(ServiceClient):
         self._wrong: str | None = None
 
     async def ping(self, scope: CallScope) -> None:
-        """Check that AMS is available, and read its own health. Raises GatewayError if it is not available."""
+        """Check that AMS is available, and read its own health. Raises GatewayError."""
         self._wrong = None
         self._wrong = what_is_wrong((await self.upstream.ping(scope, "/health")).body)
 
@@ -91,24 +91,21 @@ class Ams(ServiceClient):
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """Read the user's profile and agents. ``profile_exists`` is false for a user that AMS does not know."""
-        call = _of_user(user_id, Call(operation="me", path="/me", refused=refusals.of_profile))
+        call = _of_user(user_id, Call("me", "/me", refused=refusals.of_profile))
         return decode_profile((await self.upstream.request(scope, call)).body, user_id)
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[OwnedAgentId]) -> list[AgentFacts | None]:
         """Read more about agents than their rows have, in the order of ``ids``; ``None`` for an agent without facts."""
-        call = Call(operation="agents", path="/agents", params=[("ids", ",".join(ids))])
+        call = Call("agents", "/agents", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _AGENTS, _of_user(user_id, call))
         known = [] if answer is None else answer.agents
         found = {facts.agent_id: facts for facts in known if facts.user_id in {None, user_id}}
         return [found.get(agent_id) for agent_id in ids]
 
     async def create_agent(self, scope: CallScope, user_id: str, body: dict[str, Any], key: str) -> str:
-        """Create an agent from a template. ``body`` is AMS's request. Returns the agent's id.
+        """Create an agent from a template, and return its id. ``body`` is AMS's request.
 
-        Raises:
-            NotFound: no such template or version.
-            Invalid: reason ``VARIABLES_INVALID``.
-            Conflict: reason ``KEY_REUSED``.
+        Raises NotFound (no such template or version), Invalid (``VARIABLES_INVALID``), Conflict (``KEY_REUSED``).
         """
         call = _of_agents("agent.create", "/agents/create", _BODIES.encode(body), str(body.get("template_id", "")))
         call = replace(_keyed(call, key), refused=refusals.of_creating)
@@ -133,9 +130,7 @@ class Ams(ServiceClient):
     ) -> bool:
         """Upgrade an agent to a version, or to the latest. Returns false if the upgrade is queued.
 
-        Raises:
-            NotFound: no such version.
-            Conflict: reason ``NO_MIGRATION_PATH`` or ``KEY_REUSED``.
+        Raises NotFound (no such version), Conflict (``NO_MIGRATION_PATH`` or ``KEY_REUSED``).
         """
         body = _upgrade(version, dry_run=False, use_queue=queue)
         call = _keyed(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
@@ -145,19 +140,17 @@ class Ams(ServiceClient):
     async def delete_agent(
         self, scope: CallScope, user_id: str, agent_id: OwnedAgentId, key: str | None
     ) -> bool | None:
-        """Delete an agent.
+        """Delete an agent. Returns ``None`` if the endpoint is known to be missing.
 
-        Returns:
-            False if AMS answers that there is no such agent. An AMS without this endpoint can answer the same; a caller
-            who knows that the agent exists calls ``deletes_no_agents`` then. ``None`` if the endpoint is known to be
-            missing.
+        Returns false if AMS answers that there is no such agent. An AMS without this endpoint can answer the same: a
+        caller that knows that the agent exists then calls ``deletes_no_agents``.
         """
         if self._is_absent("agent.delete"):
             return None
         call = _of_agents("agent.delete", f"/agents/{agent_id}", None, agent_id, method="DELETE")
         call = replace(_keyed(call, key), refused=_absent_if(_ABSENT))
         try:
-            await self.tell(scope, _of_user(user_id, call))
+            await self.write(scope, _of_user(user_id, call))
         except _Absent as absent:
             if absent.status == 405:
                 self.deletes_no_agents()
@@ -171,9 +164,9 @@ class Ams(ServiceClient):
     async def templates(self, scope: CallScope, user_id: str, ids: list[str]) -> list[TemplateRecord | None]:
         """Read templates by slug, in the order of ``ids``; ``None`` for a missing one.
 
-        Without this endpoint, every record has its slug alone, whether the template exists or not.
+        Without this endpoint, every id has a record with its slug alone.
         """
-        call = Call(operation="templates", path="/templates", params=[("ids", ",".join(ids))])
+        call = Call("templates", "/templates", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))
         if answer is None:
             return [TemplateRecord(id=slug, described=False) for slug in ids]
@@ -187,21 +180,21 @@ class Ams(ServiceClient):
         params = [("limit", str(limit))]
         params += [("after", after)] if after else []
         params += [("search", search)] if search else []
-        call = _of_user(user_id, Call(operation="templates", path="/templates", params=params))
+        call = _of_user(user_id, Call("templates", "/templates", params=params))
         answer = await self._optional(scope, _TEMPLATES, call)
         return None if answer is None else answer.templates
 
     async def template_version(
         self, scope: CallScope, user_id: str, slug: str, number: str, *, exists: bool
     ) -> TemplateVersionRecord | None:
-        """Read a version of a template; ``None`` without this endpoint.
+        """Read a version of a template; ``None`` without this endpoint. Raises NotFound.
 
-        If the version is known to exist (``exists``), a 404 means that the endpoint is missing. Raises NotFound.
+        If the version is known to exist (``exists``), a 404 means that the endpoint is missing.
         """
         if slug in _DOTS:
             raise NotFound("The version of the template does not exist.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
-        call = _of_user(user_id, Call(operation="template.version", path=path, subject=slug))
+        call = _of_user(user_id, Call("template.version", path, subject=slug))
         try:
             return await self._optional(scope, _VERSION, call, absent=_ABSENT if exists else frozenset({405}))
         except NotFound as error:
@@ -217,9 +210,8 @@ class Ams(ServiceClient):
     async def publish_template(self, scope: CallScope, user_id: str, source: str, key: str | None) -> PublishedVersion:
         """Publish an Agent File as its template's latest version.
 
-        Raises:
-            Invalid: reason ``TEMPLATE_INVALID``: the file, or a version that is not above the latest.
-            Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
+        Raises Invalid (``TEMPLATE_INVALID``: the file, or a version that is not above the latest) and Conflict
+        (``VERSION_EXISTS`` or ``KEY_REUSED``).
         """
         call = _keyed(_of_file("template.publish", "/templates/publish", source), key)
 
@@ -231,10 +223,7 @@ class Ams(ServiceClient):
     async def _optional(
         self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call, *, absent: frozenset[int] = _ABSENT
     ) -> T | None:
-        """Call an endpoint that a deployment may lack. Returns ``None`` without it, which is cached for a while.
-
-        ``absent`` are the statuses that mean nothing else.
-        """
+        """Call an endpoint that a deployment can lack: the status is in ``absent``, and ``None`` is returned."""
         if self._is_absent(call.operation):
             return None
         try:
@@ -273,21 +262,14 @@ def _of_user(user_id: str, call: Call) -> Call:
 def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:
     """A call for which AMS calls Letta. Its 500 with a reason is not a failure of AMS."""
     headers = {} if body is None else {"content-type": "application/json"}
-    return Call(
-        operation=operation,
-        method=method,
-        path=path,
-        content=body,
-        headers=headers,
-        subject=subject,
-        is_refusal=refusals.has_a_reason,
-    )
+    call = Call(operation, path, method, content=body, headers=headers, subject=subject)
+    return replace(call, is_refusal=refusals.has_a_reason)
 
 
 def _of_file(operation: str, path: str, source: str) -> Call:
     """A call with an Agent File."""
     headers = {"content-type": "text/plain; charset=utf-8"}
-    return Call(operation=operation, method="POST", path=path, content=source.encode(), headers=headers)
+    return Call(operation, path, "POST", content=source.encode(), headers=headers)
 
 
 def _keyed(call: Call, key: str | None) -> Call:

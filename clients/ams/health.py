@@ -25,8 +25,8 @@ def what_is_wrong(body: bytes) -> str | None:
     try:
         health = _HEALTH.decode(body)
     except UNREADABLE:
-        return "What it says of its health cannot be read."
+        return "Its report of its health cannot be read."
     wrong = ", ".join(part for name, part in _PARTS.items() if health.checks.get(name, "ok") != "ok")
     if wrong:
-        return f"It says that it is not well: {wrong}."
-    return None if health.status == "ok" else "It says that it is not well."
+        return f"It reports that it is not well: {wrong}."
+    return None if health.status == "ok" else "It reports that it is not well."

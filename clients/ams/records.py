@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
-from clients.decode import MAX_RECORDS, Records, decode
+from clients.decode import MAX_RECORDS, OpenEnum, Records, decode
 from clients.errors import Service
 
 
-class AgentRow(msgspec.Struct, kw_only=True):
-    """An agent in AMS. Its state is in Letta.
-
-    Attributes:
-        agent_id: Letta's id, ``agent-…``.
-        owner_id: the owner's ``sub``, set by ``decode_profile``: ``/me`` is about one user.
-        template_id: the slug of its template, if known.
-        version: the version of its template, SemVer.
-    """
-
-    agent_id: str
-    owner_id: str = ""
+class _AgentFields(msgspec.Struct, kw_only=True):
     template_id: str | None = None
     version: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+class AgentRow(_AgentFields, kw_only=True):
+    """An agent in AMS, whose state is in Letta: its id there, its owner's ``sub``, and the slug of its template.
+
+    ``decode_profile`` sets the owner: ``/me`` is about one user.
+    """
+
+    agent_id: str
+    owner_id: str = ""
 
 
 class AgentFacts(msgspec.Struct, kw_only=True):
@@ -38,19 +36,22 @@ class AgentFacts(msgspec.Struct, kw_only=True):
     variables: dict[str, Any] | None = None
 
 
-class Profile(msgspec.Struct, kw_only=True):
+class _UserFields(msgspec.Struct, kw_only=True):
+    id: str | None = None
+    email: str | None = None
+    name: str | None = None
+    litellm_key: str | None = None
+    created_at: datetime | None = None
+
+
+class Profile(_UserFields, kw_only=True):
     """``GET /me``, normalized from its three shapes.
 
     ``litellm_key`` pays for the user's completions. It is a secret, and is sent to LiteLLM alone.
     """
 
-    id: str | None = None
-    email: str | None = None
-    name: str | None = None
-    litellm_key: str | None = None
     letta_agent_id: str | None = None
     profile_exists: bool = False
-    created_at: datetime | None = None
     agents: list[AgentRow] = []
 
     def __repr__(self) -> str:
@@ -93,16 +94,12 @@ class PublishedVersion(msgspec.Struct, kw_only=True):
     is_latest: bool = True
 
 
-class TemplateFormat(StrEnum):
-    """The format of an Agent File. ``UNKNOWN`` is a format of a newer AMS."""
+class TemplateFormat(OpenEnum):
+    """The format of an Agent File."""
 
     YAML = "yaml"
     JSON = "json"
     UNKNOWN = "unknown"
-
-    @classmethod
-    def _missing_(cls, value: object) -> TemplateFormat:  # noqa: ARG003 - the protocol's signature
-        return cls.UNKNOWN
 
 
 class _Verdict(msgspec.Struct):
@@ -173,16 +170,14 @@ class Applied(msgspec.Struct, kw_only=True):
             raise ValueError("neither applied nor queued")
 
 
-class CreatedAgent(msgspec.Struct):
-    """The id of a created agent."""
-
+class _CreatedAgent(msgspec.Struct):
     id: str
 
 
 class Created(msgspec.Struct):
     """The answer to creating. The rest of the agent's state is read from Letta."""
 
-    agent: CreatedAgent
+    agent: _CreatedAgent
 
 
 class Refusal(msgspec.Struct):
@@ -192,14 +187,9 @@ class Refusal(msgspec.Struct):
     details: list[str] = []
 
 
-class _WireProfile(msgspec.Struct):
-    id: str | None = None
-    email: str | None = None
-    name: str | None = None
-    litellm_key: str | None = None
+class _WireProfile(_UserFields):
     letta_agent_id: str | msgspec.UnsetType | None = msgspec.UNSET
     profile_exists: bool | None = None
-    created_at: datetime | None = None
     agents: Records[AgentRow] | Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MAX_RECORDS)] | None = None
 
     def __post_init__(self) -> None:
@@ -207,34 +197,23 @@ class _WireProfile(msgspec.Struct):
 
         It would be read as a user without agents, and all their objects as NOT_FOUND.
         """
-        says_whose = self.profile_exists is not None or bool(self.id or self.letta_agent_id or self.agents)
-        says_agents = self.agents is not None or self.letta_agent_id is not msgspec.UNSET
-        if not (says_whose and (says_agents or self.profile_exists is False)):
+        has_user = self.profile_exists is not None or bool(self.id or self.letta_agent_id or self.agents)
+        has_agents = self.agents is not None or self.letta_agent_id is not msgspec.UNSET
+        if not (has_user and (has_agents or self.profile_exists is False)):
             raise ValueError("not a profile")
 
 
-class _OldAgentRow(msgspec.Struct):
-    template_id: str | None = None
-    version: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-
-
 _PROFILE = msgspec.json.Decoder(_WireProfile)
-_OLD_ROW = msgspec.json.Decoder(_OldAgentRow)
+_OLD_ROW = msgspec.json.Decoder(_AgentFields)
 
 
 def decode_profile(body: bytes, user_id: str) -> Profile:
     """Decode a user's profile from any of its three shapes."""
     wire = decode(Service.AMS, _PROFILE, body)
     return Profile(
-        id=wire.id,
-        email=wire.email,
-        name=wire.name,
-        litellm_key=wire.litellm_key,
+        **{name: getattr(wire, name) for name in _UserFields.__struct_fields__},
         letta_agent_id=wire.letta_agent_id or None,
         profile_exists=bool(wire.profile_exists),
-        created_at=wire.created_at,
         agents=_rows(wire, user_id),
     )
 
@@ -244,7 +223,8 @@ def _rows(wire: _WireProfile, user_id: str) -> list[AgentRow]:
     if isinstance(wire.agents, list):
         rows = wire.agents
     elif isinstance(wire.agents, dict):
-        rows = [_old_row(agent_id, raw) for agent_id, raw in wire.agents.items()]
+        old = {agent_id: decode(Service.AMS, _OLD_ROW, bytes(raw)) for agent_id, raw in wire.agents.items()}
+        rows = [AgentRow(agent_id=agent_id, **msgspec.structs.asdict(fields)) for agent_id, fields in old.items()]
     else:
         rows = [AgentRow(agent_id=wire.letta_agent_id)] if wire.letta_agent_id else []
     for row in rows:
@@ -252,24 +232,13 @@ def _rows(wire: _WireProfile, user_id: str) -> list[AgentRow]:
     return rows
 
 
-def _old_row(agent_id: str, raw: msgspec.Raw) -> AgentRow:
-    old = decode(Service.AMS, _OLD_ROW, bytes(raw))
-    return AgentRow(
-        agent_id=agent_id,
-        template_id=old.template_id,
-        version=old.version,
-        created_at=old.created_at,
-        updated_at=old.updated_at,
-    )
-
-
 def _step(one: Any) -> UpgradeStep:
-    said = one if isinstance(one, dict) else {}
-    actions = said.get("steps")
+    step = one if isinstance(one, dict) else {}
+    actions = step.get("steps")
     kinds = [action.get("type") for action in actions if isinstance(action, dict)] if isinstance(actions, list) else []
     return UpgradeStep(
-        from_version=_text(said.get("from")),
-        to_version=_text(said.get("to")),
+        from_version=_text(step.get("from")),
+        to_version=_text(step.get("to")),
         actions=[kind for kind in kinds if isinstance(kind, str)],
     )
 

@@ -23,7 +23,7 @@ class AgentCalls(ServiceClient):
 
     async def agent(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentState:
         """Read an agent's state, with blocks, tools and tags. Raises NotFound."""
-        call = Call(operation="agent", path=f"/v1/agents/{agent_id}", params=_INCLUDES, subject=agent_id)
+        call = Call("agent", f"/v1/agents/{agent_id}", params=_INCLUDES, subject=agent_id)
         return await self.read(scope, _AGENT, call)
 
     async def agents_by_tag(
@@ -33,7 +33,7 @@ class AgentCalls(ServiceClient):
         params = [("tags", tag), ("limit", str(limit)), ("order", "desc"), *_INCLUDES]
         if after is not None:
             params.append(("after", after))
-        return await self.read(scope, _AGENTS, Call(operation="agents", path="/v1/agents/", params=params))
+        return await self.read(scope, _AGENTS, Call("agents", "/v1/agents/", params=params))
 
     async def search_agents(
         self, scope: CallScope, tags: list[str], *, search: str | None, limit: int, after: Position | None = None
@@ -46,22 +46,20 @@ class AgentCalls(ServiceClient):
         params += [("limit", str(limit)), ("order", "desc"), *_INCLUDES]
         params += [("query_text", search)] if search else []
         params += [("after", after)] if after else []
-        return await self.read(scope, _AGENTS, Call(operation="agents.search", path="/v1/agents/", params=params))
+        return await self.read(scope, _AGENTS, Call("agents.search", "/v1/agents/", params=params))
 
     async def agent_to_change(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentToChange:
         """Read the parts of an agent that a change needs. Raises NotFound."""
-        call = Call(
-            operation="agent", path=f"/v1/agents/{agent_id}", params=[("include", "agent.tags")], subject=agent_id
-        )
+        call = Call("agent", f"/v1/agents/{agent_id}", params=[("include", "agent.tags")], subject=agent_id)
         return await self.read(scope, _TO_CHANGE, call)
 
     async def update_agent(self, scope: CallScope, agent_id: OwnedAgentId, changes: dict[str, Any]) -> None:
         """Change fields of an agent. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
-        call = Call(operation="agent.update", method="PATCH", path=path, json=changes, subject=agent_id)
-        await self.tell(scope, call)
+        call = Call("agent.update", path, "PATCH", json=changes, subject=agent_id)
+        await self.write(scope, call)
 
     async def delete_agent(self, scope: CallScope, agent_id: OwnedAgentId) -> None:
         """Delete an agent and its messages. Raises NotFound."""
         path = f"/v1/agents/{agent_id}"
-        await self.tell(scope, Call(operation="agent.delete", method="DELETE", path=path, subject=agent_id))
+        await self.write(scope, Call("agent.delete", path, "DELETE", subject=agent_id))

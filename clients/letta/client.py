@@ -45,4 +45,4 @@ class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
 
     async def check_key(self, scope: CallScope) -> None:
         """Make a call that needs the key. Raises UpstreamError (``CREDENTIAL``) if Letta refuses it."""
-        await self.read(scope, _LIST, Call(operation="agents", path="/v1/agents/", params=[("limit", "1")]))
+        await self.read(scope, _LIST, Call("agents", "/v1/agents/", params=[("limit", "1")]))

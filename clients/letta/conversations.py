@@ -20,7 +20,7 @@ class ConversationCalls(ServiceClient):
 
     async def conversation(self, scope: CallScope, conversation_id: ClaimedConversationId) -> ConversationRecord:
         """Read a conversation. Raises NotFound."""
-        call = Call(operation="conversation", path=f"/v1/conversations/{conversation_id}", subject=conversation_id)
+        call = Call("conversation", f"/v1/conversations/{conversation_id}", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def conversations(
@@ -39,7 +39,7 @@ class ConversationCalls(ServiceClient):
         params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
         params += [("after", after)] if after is not None else []
         params += [("summary_search", _literal(search))] if search else []
-        call = Call(operation="conversations", path="/v1/conversations/", params=params, subject=agent_id)
+        call = Call("conversations", "/v1/conversations/", params=params, subject=agent_id)
         return await self.read(scope, _CONVERSATIONS, call)
 
     async def create_conversation(
@@ -47,9 +47,9 @@ class ConversationCalls(ServiceClient):
     ) -> ConversationRecord:
         """Create a conversation with an agent."""
         call = Call(
-            operation="conversation.create",
-            method="POST",
-            path="/v1/conversations/",
+            "conversation.create",
+            "/v1/conversations/",
+            "POST",
             params=[("agent_id", agent_id)],
             json={"summary": summary} if summary is not None else {},
             subject=agent_id,
@@ -61,26 +61,20 @@ class ConversationCalls(ServiceClient):
     ) -> ConversationRecord:
         """Change the summary of a conversation. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
-        call = Call(
-            operation="conversation.update",
-            method="PATCH",
-            path=path,
-            json={"summary": summary},
-            subject=conversation_id,
-        )
+        call = Call("conversation.update", path, "PATCH", json={"summary": summary}, subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def fork_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> ConversationRecord:
         """Create a conversation with the messages of another one. Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}/fork"
-        call = Call(operation="conversation.fork", method="POST", path=path, subject=conversation_id)
+        call = Call("conversation.fork", path, "POST", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def delete_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> None:
         """Delete a conversation. A run in it is not cancelled (Letta 0.16.8). Raises NotFound."""
         path = f"/v1/conversations/{conversation_id}"
-        call = Call(operation="conversation.delete", method="DELETE", path=path, subject=conversation_id)
-        await self.tell(scope, call)
+        call = Call("conversation.delete", path, "DELETE", subject=conversation_id)
+        await self.write(scope, call)
 
     async def messages(
         self,
@@ -97,20 +91,15 @@ class ConversationCalls(ServiceClient):
         A default conversation accepts the id of any message, also of another conversation, and raises NotFound for an
         unknown one. Other conversations ignore an unknown id (Letta 0.16.8).
 
-        Args:
-            scope: on whose behalf.
-            conversation: the conversation.
-            limit: the most messages of Letta, each of which can be several records.
-            newest_first: whether the page is taken from the newest end.
-            before: the Letta id of a message; the page has older ones.
-            after: the Letta id of a message; the page has newer ones.
+        ``limit`` counts Letta's messages, each of which can be several records. The page is taken from the newest or
+        the oldest end of the messages older than ``before`` and newer than ``after``.
         """
         params = [*conversation.agent_parameter.items(), ("limit", str(limit))]
         params.append(("order", "desc" if newest_first else "asc"))
         params += [("before", before)] if before else []
         params += [("after", after)] if after else []
         answer = await self.upstream.request(
-            scope, Call(operation="messages", path=conversation.messages_path, params=params, subject=conversation)
+            scope, Call("messages", conversation.messages_path, params=params, subject=conversation)
         )
         return decode_page(answer.body, conversation, newest_first=newest_first)
 

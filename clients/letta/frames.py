@@ -42,12 +42,9 @@ class ErrorFrame(msgspec.Struct, frozen=True):
     """The turn failed. Letta's text is not kept.
 
     Attributes:
-        error_type: Letta's (``llm_rate_limit``, ``llm_error``, …).
         waits_for_approval: the message was not processed, since the agent waits for a decision (Letta 0.16.8).
         lost_image: the message was not processed, since an image's URL cannot be read.
         unpaid: the model answered 402.
-        too_long: the messages are longer than the model's context.
-        run_id: the run, if Letta reports it.
     """
 
     error_type: str
@@ -97,22 +94,14 @@ _WIRE = msgspec.json.Decoder(_Wire)
 
 
 def seq_id_of(event: SseEvent) -> int | None:
-    """The frame's number within a background run; ``None`` for a frame without one.
-
-    Raises:
-        UpstreamError: reason ``DECODE``.
-    """
+    """The frame's number within a background run, if it has one. Raises UpstreamError (``DECODE``)."""
     if event.data == b"[DONE]":
         return None
     return _count(decode(Service.LETTA, _HEAD, event.data).seq_id)
 
 
 def decode_frame(event: SseEvent, conversation: ConversationRef) -> Frame:
-    """Decode an event to a frame.
-
-    Raises:
-        UpstreamError: reason ``DECODE``.
-    """
+    """Decode an event to a frame. Raises UpstreamError (``DECODE``)."""
     if event.data == b"[DONE]":
         return Done()
     kind = decode(Service.LETTA, _HEAD, event.data).message_type

@@ -35,7 +35,7 @@ class MemoryCalls(ServiceClient):
         after: list[tuple[str, str]] = []
         while True:
             params = [("limit", str(MAX_PAGE)), *after]
-            call = Call(operation="block.agents", path=f"/v1/blocks/{block_id}/agents", params=params, subject=block_id)
+            call = Call("block.agents", f"/v1/blocks/{block_id}/agents", params=params, subject=block_id)
             agents = [agent.id for agent in await self.read(scope, _AGENTS, call)]
             # Letta restarts the list after an unknown agent, so a page without a new agent is the end too
             if len(agents) < MAX_PAGE or found.issuperset(agents):
@@ -46,7 +46,7 @@ class MemoryCalls(ServiceClient):
     async def update_block(self, scope: CallScope, block_id: OwnedBlockId, value: str) -> MemoryBlockRecord:
         """Write a memory block. Raises NotFound, and BadUserInput if the value is too long."""
         path = f"/v1/blocks/{block_id}"
-        call = Call(operation="block.update", method="PATCH", path=path, json={"value": value}, subject=block_id)
+        call = Call("block.update", path, "PATCH", json={"value": value}, subject=block_id)
         return await self.read(scope, _BLOCK, call)
 
     async def passages(
@@ -67,7 +67,7 @@ class MemoryCalls(ServiceClient):
         params += [("before", before)] if before else []
         params += [("after", after)] if after else []
         path = f"/v1/agents/{agent_id}/archival-memory"
-        call = Call(operation="passages", path=path, params=params, subject=agent_id)
+        call = Call("passages", path, params=params, subject=agent_id)
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
     async def search_passages(
@@ -77,15 +77,8 @@ class MemoryCalls(ServiceClient):
 
         Letta 0.16.8 on Postgres reports the score 0 for every passage: then the hits have no score.
         """
-        asked = {"query": query, "agent_id": agent_id, "limit": limit}
-        call = Call(
-            operation="passages.search",
-            method="POST",
-            path="/v1/passages/search",
-            json=asked,
-            subject=agent_id,
-            model_work=True,
-        )
+        body = {"query": query, "agent_id": agent_id, "limit": limit}
+        call = Call("passages.search", "/v1/passages/search", "POST", json=body, subject=agent_id, model_work=True)
         hits = await self.read(scope, _HITS, call)
         scored = any(hit.score for hit in hits)
         return [MemoryHit(passage=_of(agent_id, hit.passage), score=hit.score if scored else None) for hit in hits]
@@ -95,9 +88,9 @@ class MemoryCalls(ServiceClient):
     ) -> list[PassageRecord]:
         """Store a text in an agent's archival memory. Letta can split it into several passages."""
         call = Call(
-            operation="passage.insert",
-            method="POST",
-            path=f"/v1/agents/{agent_id}/archival-memory",
+            "passage.insert",
+            f"/v1/agents/{agent_id}/archival-memory",
+            "POST",
             json={"text": text} | ({"tags": tags} if tags else {}),
             subject=agent_id,
             model_work=True,
@@ -105,13 +98,10 @@ class MemoryCalls(ServiceClient):
         return [_of(agent_id, passage) for passage in await self.read(scope, _PASSAGES, call)]
 
     async def delete_passage(self, scope: CallScope, agent_id: OwnedAgentId, passage_id: OwnedPassageId) -> None:
-        """Delete a passage. Raises NotFound.
-
-        Letta 0.16.8 does not check that the passage is that agent's.
-        """
+        """Delete a passage. Raises NotFound. Letta 0.16.8 does not check that the passage is that agent's."""
         path = f"/v1/agents/{agent_id}/archival-memory/{passage_id}"
-        call = Call(operation="passage.delete", method="DELETE", path=path, subject=agent_id)
-        await self.tell(scope, call)
+        call = Call("passage.delete", path, "DELETE", subject=agent_id)
+        await self.write(scope, call)
 
 
 def _of(agent_id: OwnedAgentId, passage: PassageRecord) -> PassageRecord:

@@ -40,8 +40,7 @@ class MessageRecord(msgspec.Struct, kw_only=True):
         letta_id: ``message-…``; shared by the messages of one group.
         otid: distinguishes the messages of a group; for a user message, the id that its sender chose.
         read_in: the conversation that it was read in or sent to; Letta does not send it.
-        ordinal: index in its group, from 0.
-        group_size: the number of messages that share its Letta id.
+        ordinal: index in its group, which has ``group_size`` messages.
     """
 
     role: ClassVar[MessageRole] = MessageRole.UNKNOWN
@@ -65,7 +64,7 @@ class MessageRecord(msgspec.Struct, kw_only=True):
 
     @property
     def is_known_by_otid(self) -> bool:
-        """Whether its ``otid`` identifies it: its sender chose that before Letta stored the message."""
+        """Whether its ``otid`` identifies it: its sender chose it before Letta stored the message."""
         return False
 
     @property
@@ -89,7 +88,7 @@ class _Spoken(MessageRecord, kw_only=True):
 
     @property
     def text(self) -> str | None:
-        """The text of the message, if it has any."""
+        """See ``MessageRecord``."""
         return text_of(self.content)
 
 
@@ -262,11 +261,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cl
 
 
 def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:
-    """Decode a message, listed or streamed, of the conversation ``conversation``.
-
-    Raises:
-        UpstreamError: reason ``DECODE``.
-    """
+    """Decode a message of a conversation, listed or streamed. Raises UpstreamError (``DECODE``)."""
     try:
         record: MessageRecord = _DECODERS[_HEAD.decode(raw).message_type].decode(raw)
     except (KeyError, msgspec.ValidationError):
@@ -300,15 +295,7 @@ def _system_alert(text: str | None) -> str | None:
 
 
 def _as_system(record: UserMessage, alert: str) -> SystemMessage:
-    return SystemMessage(
-        letta_id=record.letta_id,
-        otid=record.otid,
-        date=record.date,
-        step_id=record.step_id,
-        run_id=record.run_id,
-        message_type=record.message_type,
-        content=alert,
-    )
+    return SystemMessage(**{field.name: getattr(record, field.name) for field in _COMMON}, content=alert)
 
 
 def decode_page(body: bytes, conversation: ConversationRef, *, newest_first: bool) -> list[MessageRecord]:

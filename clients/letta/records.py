@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from clients.decode import OpenEnum
 from clients.letta.stops import stop_kind
 from clients.usage import Usage
 
@@ -15,8 +15,8 @@ MAX_PAGE = 100
 """The most items that are requested of a list at a time."""
 
 
-class RunStatus(StrEnum):
-    """The status of a run. ``UNKNOWN`` is a status of a newer Letta."""
+class RunStatus(OpenEnum):
+    """The status of a run."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -24,10 +24,6 @@ class RunStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
-
-    @classmethod
-    def _missing_(cls, value: object) -> RunStatus:  # noqa: ARG003 - the protocol's signature
-        return cls.UNKNOWN
 
 
 _ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
@@ -44,7 +40,16 @@ class MemoryBlockRecord(msgspec.Struct, kw_only=True):
     read_only: bool = False
 
 
-class ToolRecord(msgspec.Struct, kw_only=True):
+class _Tagged(msgspec.Struct, kw_only=True):
+    raw_tags: list[str] | None = msgspec.field(default=None, name="tags")
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return self.raw_tags or []
+
+
+class ToolRecord(_Tagged, kw_only=True):
     """A tool attached to an agent. Its source code is not read.
 
     ``requires_approval`` is the tool's default, which an agent can override.
@@ -55,16 +60,10 @@ class ToolRecord(msgspec.Struct, kw_only=True):
     description: str | None = None
     type: str | None = msgspec.field(default=None, name="tool_type")
     json_schema: Any = None
-    raw_tags: list[str] | None = msgspec.field(default=None, name="tags")
     requires_approval: bool | None = msgspec.field(default=None, name="default_requires_approval")
 
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return self.raw_tags or []
 
-
-class PassageRecord(msgspec.Struct, kw_only=True):
+class PassageRecord(_Tagged, kw_only=True):
     """A passage of archival memory, which an agent reads by searching.
 
     ``agent_id`` is the agent it was read from; Letta's answer does not have it. The vector is not read.
@@ -72,14 +71,8 @@ class PassageRecord(msgspec.Struct, kw_only=True):
 
     id: str
     text: str = ""
-    raw_tags: list[str] | None = msgspec.field(default=None, name="tags")
     created_at: datetime | None = None
     agent_id: str = ""
-
-    @property
-    def tags(self) -> list[str]:
-        """Its tags."""
-        return self.raw_tags or []
 
 
 class MemoryHit(msgspec.Struct, kw_only=True):
@@ -168,10 +161,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> RunStatus:
-        """The status; ``UNKNOWN`` for one that the gateway does not know.
-
-        A run with a stop reason has ended. Letta can leave its status unchanged, so it is derived from the reason.
-        """
+        """The status. Letta can leave it unchanged although a run has ended: then it follows from the stop reason."""
         status = RunStatus(self.raw_status)
         if status in _ENDS or not self.stop_reason:
             return status
@@ -186,8 +176,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
     def is_active(self) -> bool:
         """Whether it has not ended.
 
-        Letta 0.16.8 leaves the run of an answer that was not streamed ``created`` for ever. So a ``created`` run is
-        active only if it is a background run, which is about to begin.
+        Letta 0.16.8 leaves the run of an answer that was not streamed ``created``. So a ``created`` run is active only
+        if it is a background run, which is about to begin.
         """
         if self.status is RunStatus.CREATED:
             return bool(self.background)
@@ -199,8 +189,8 @@ class RunRecord(msgspec.Struct, kw_only=True):
         return None if self.ttft_ns is None else round(self.ttft_ns / 1_000_000)
 
 
-class StepStatus(StrEnum):
-    """The status of a step. ``UNKNOWN`` is a status of a newer Letta."""
+class StepStatus(OpenEnum):
+    """The status of a step."""
 
     PENDING = "pending"
     SUCCESS = "success"
@@ -208,20 +198,12 @@ class StepStatus(StrEnum):
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
-    @classmethod
-    def _missing_(cls, value: object) -> StepStatus:  # noqa: ARG003 - the protocol's signature
-        return cls.UNKNOWN
 
-
-class PromptDetails(msgspec.Struct):
-    """Letta's details of prompt tokens."""
-
+class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
 
 
-class CompletionDetails(msgspec.Struct):
-    """Letta's details of completion tokens."""
-
+class _CompletionDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
 
 
@@ -231,8 +213,8 @@ class Spent(msgspec.Struct, kw_only=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
 
     @property
     def usage(self) -> Usage:
@@ -263,5 +245,5 @@ class StepRecord(Spent, kw_only=True):
 
     @property
     def status(self) -> StepStatus:
-        """The status; ``UNKNOWN`` for one that the gateway does not know."""
+        """The status."""
         return StepStatus(self.raw_status or "unknown")

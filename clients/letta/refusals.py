@@ -7,21 +7,11 @@ from typing import Any
 
 import msgspec
 
+from clients import refusals
 from clients.calls import UpstreamRejected
 from clients.codes import Reason
 from clients.decode import UNREADABLE
-from clients.errors import (
-    BadUserInput,
-    BudgetExceeded,
-    Conflict,
-    GatewayError,
-    NotFound,
-    PayloadTooLarge,
-    RateLimited,
-    Service,
-    UpstreamError,
-    UpstreamTimeout,
-)
+from clients.errors import BadUserInput, BudgetExceeded, Conflict, GatewayError, Service, UpstreamTimeout
 from clients.letta.ids import UUID, is_letta_id
 from clients.overflow import is_too_long
 from clients.retry_after import retry_after_seconds
@@ -34,28 +24,12 @@ _RUN_ID = re.compile(rf"run_id=(run-{UUID})")
 
 
 def translate(rejected: UpstreamRejected) -> GatewayError:
-    """The error for a refusal. Letta's own text can contain internals and is never passed on."""
+    """The error for a refusal."""
     wait = retry_after_seconds(rejected.headers)
     match rejected.status:
-        case 404:
-            return NotFound("Letta has no such object.", service=Service.LETTA)
         case 400 | 422 if is_too_long(rejected.body.decode(errors="replace")):
-            return BadUserInput(
-                "The input is longer than the model's context. Shorten it.",
-                reason=Reason.CONTEXT_LENGTH,
-                service=Service.LETTA,
-            )
-        case 400 | 422:
-            return BadUserInput("Letta refused the request as not valid.", service=Service.LETTA)
-        case 409:
-            return _conflict(rejected)
-        case 401 | 403:
-            return UpstreamError(
-                "Letta refused the gateway's credential.",
-                reason=Reason.CREDENTIAL,
-                service=Service.LETTA,
-                can_retry=False,
-            )
+            message = "The input is longer than the model's context. Shorten it."
+            return BadUserInput(message, reason=Reason.CONTEXT_LENGTH, service=Service.LETTA)
         case 402:
             return BudgetExceeded("The credits of the Letta account are spent.", service=Service.LETTA)
         case 408:
@@ -66,26 +40,15 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
                 retry_after_seconds=wait,
                 unconfirmed=False,
             )
+        case 409:
+            return _conflict(rejected, wait)
         case 423:
-            return _locked(wait)
-        case 413:
-            return PayloadTooLarge("The request is too large for Letta. Send less.", service=Service.LETTA)
-        case 429:
-            return RateLimited(
-                "The rate limit of Letta is reached. Retry later.", service=Service.LETTA, retry_after_seconds=wait
-            )
-        case status:
-            return UpstreamError(
-                f"Letta answered with the unexpected status {status}.",
-                reason=Reason.STATUS,
-                service=Service.LETTA,
-                can_retry=wait is not None,
-                unconfirmed=False,
-                retry_after_seconds=wait,
-            )
+            return refusals.locked(Service.LETTA, wait)
+        case _:
+            return refusals.translate(Service.LETTA, rejected)
 
 
-def _conflict(rejected: UpstreamRejected) -> Conflict:
+def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
     """The error for a 409. Letta 0.16.8 sends a text or an object with a ``code``; other versions an ``error``."""
     try:
         refusal = _REFUSAL.decode(rejected.body)
@@ -97,25 +60,17 @@ def _conflict(rejected: UpstreamRejected) -> Conflict:
     text, codes = " ".join(str(one) for one in texts if one), [one.get("code") for one in objects]
     named = _RUN_ID.search(text)
     ids = [*(one.get("run_id") for one in objects), named and named[1]]
-    run_id = next((one for one in ids if _is_run(one)), None)
-    wait = retry_after_seconds(rejected.headers)
+    run_id = next((one for one in ids if isinstance(one, str) and is_letta_id(one, "run")), None)
     if "PENDING_APPROVAL" in codes or "waiting for approval" in text:
         return Conflict(APPROVAL_PENDING, reason=Reason.APPROVAL_PENDING, service=Service.LETTA)
     if run_id or "Another request" in text or "CONVERSATION_BUSY" in codes:
-        details = {"runId": str(run_id)} if run_id else None
-        message = "The conversation is busy with another run. Wait for the run, or cancel it."
         return Conflict(
-            message, reason=Reason.RUN_BUSY, service=Service.LETTA, details=details, retry_after_seconds=wait
+            "The conversation is busy with another run. Wait for the run, or cancel it.",
+            reason=Reason.RUN_BUSY,
+            service=Service.LETTA,
+            details={"runId": run_id} if run_id else None,
+            retry_after_seconds=wait,
         )
     if "locked" in text or wait is not None:
-        return _locked(wait)
+        return refusals.locked(Service.LETTA, wait)
     return Conflict("Letta refused the request: it conflicts with the present state.", service=Service.LETTA)
-
-
-def _locked(wait: float | None) -> Conflict:
-    message = "Letta has locked an object that the request needs. Retry."
-    return Conflict(message, reason=Reason.LOCKED, service=Service.LETTA, retry_after_seconds=wait, can_retry=True)
-
-
-def _is_run(value: object) -> bool:
-    return isinstance(value, str) and is_letta_id(value, "run")

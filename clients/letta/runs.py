@@ -48,7 +48,7 @@ class RunCalls(ServiceClient):
 
     async def run(self, scope: CallScope, run_id: OwnedRunId | ClaimedRunId) -> RunRecord:
         """Read a run. Raises NotFound."""
-        return await self.read(scope, _RUN, Call(operation="run", path=f"/v1/runs/{run_id}", subject=run_id))
+        return await self.read(scope, _RUN, Call("run", f"/v1/runs/{run_id}", subject=run_id))
 
     async def run_messages(
         self, scope: CallScope, run_id: OwnedRunId, conversation: ConversationRef
@@ -56,7 +56,7 @@ class RunCalls(ServiceClient):
         """Read the first messages of a run of a conversation, oldest first. Raises NotFound."""
         params = [("limit", str(RUN_START)), ("order", "asc")]
         answer = await self.upstream.request(
-            scope, Call(operation="run.messages", path=f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
+            scope, Call("run.messages", f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
         )
         return decode_page(answer.body, conversation, newest_first=False)
 
@@ -69,10 +69,10 @@ class RunCalls(ServiceClient):
         page = await self._of_agents(scope, agent_ids, _ACTIVE, MAX_PAGE)
         if len(page) < MAX_PAGE:
             return page
-        going = await asyncio.gather(
+        active = await asyncio.gather(
             *(self._of_agents(scope, agent_ids, which, MAX_ACTIVE) for which in (_RUNNING, _BEGINNING))
         )
-        return sorted((run for runs in going for run in runs), key=_age, reverse=True)
+        return sorted((run for runs in active for run in runs), key=_age, reverse=True)
 
     async def runs(self, scope: CallScope, agent_ids: list[OwnedAgentId], *, limit: int) -> list[RunRecord]:
         """Read the newest runs of agents, newest first."""
@@ -81,10 +81,7 @@ class RunCalls(ServiceClient):
     async def agent_runs(
         self, scope: CallScope, agent_id: OwnedAgentId, *, limit: int, over: bool, before: Position | None = None
     ) -> list[RunRecord]:
-        """Read a page of an agent's runs, newest first: all, or those that have ended (``over``).
-
-        The runs are older than ``before``. Letta ignores an unknown id.
-        """
+        """Read a page of an agent's runs, newest first; with ``over``, only ended ones. Letta ignores an unknown id."""
         which = [*(_OVER if over else []), *([("before", before)] if before else [])]
         return await self._of_agents(scope, [agent_id], which, limit)
 
@@ -95,30 +92,30 @@ class RunCalls(ServiceClient):
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
         params += [("limit", str(limit)), ("order", "desc")]
         subject = agent_ids[0] if len(agent_ids) == 1 else ""
-        return await self.read(scope, _RUNS, Call(operation="runs", path="/v1/runs/", params=params, subject=subject))
+        return await self.read(scope, _RUNS, Call("runs", "/v1/runs/", params=params, subject=subject))
 
     async def run_usage(self, scope: CallScope, run_id: OwnedRunId) -> Usage:
         """Read the tokens of all of a run's steps so far. Raises NotFound."""
-        call = Call(operation="run.usage", path=f"/v1/runs/{run_id}/usage", subject=run_id)
+        call = Call("run.usage", f"/v1/runs/{run_id}/usage", subject=run_id)
         spent = await self.read(scope, _SPENT, call)
         return spent.usage
 
     async def run_steps(self, scope: CallScope, run_id: OwnedRunId) -> list[StepRecord]:
         """Read a run's first 100 steps, oldest first. Raises NotFound."""
         params = [("order", "asc"), ("limit", str(MAX_PAGE))]
-        call = Call(operation="run.steps", path=f"/v1/runs/{run_id}/steps", params=params, subject=run_id)
+        call = Call("run.steps", f"/v1/runs/{run_id}/steps", params=params, subject=run_id)
         return await self.read(scope, _STEPS, call)
 
     async def step(self, scope: CallScope, step_id: ClaimedStepId) -> StepRecord:
         """Read a step. Raises NotFound."""
-        return await self.read(scope, _STEP, Call(operation="step", path=f"/v1/steps/{step_id}", subject=step_id))
+        return await self.read(scope, _STEP, Call("step", f"/v1/steps/{step_id}", subject=step_id))
 
     async def cancel(self, scope: CallScope, agent_id: OwnedAgentId, run_id: OwnedRunId) -> None:
         """Cancel a run. It is not an error if the run has ended."""
         call = Call(
-            operation="run.cancel",
-            method="POST",
-            path=f"/v1/agents/{agent_id}/messages/cancel",
+            "run.cancel",
+            f"/v1/agents/{agent_id}/messages/cancel",
+            "POST",
             json={"run_ids": [run_id]},
             subject=run_id,
             refused=_refused_cancel,

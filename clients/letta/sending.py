@@ -22,12 +22,17 @@ class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
         return {"role": "user", "content": self.content, "otid": self.otid}
 
     def record(self, conversation: ConversationRef, run_id: str | None) -> UserMessage:
-        """The message as it will be read in ``scope``, before Letta has stored it."""
+        """The message as it is read later, before Letta has stored it."""
         content = msgspec.convert(self.content, list[ContentPart])
         return UserMessage(otid=self.otid, read_in=conversation, content=content, run_id=run_id)
 
 
-class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
+class _Unshown(msgspec.Struct, frozen=True):
+    def record(self, conversation: ConversationRef, run_id: str | None) -> None:
+        """No message is shown before Letta has stored it."""
+
+
+class SentDecision(_Unshown, frozen=True, kw_only=True):
     """A decision on all calls of one approval request."""
 
     tool_call_ids: list[str]
@@ -41,21 +46,13 @@ class SentDecision(msgspec.Struct, frozen=True, kw_only=True):
         approvals = [{**decision, "tool_call_id": call_id} for call_id in self.tool_call_ids]
         return {"type": "approval", "approvals": approvals, "otid": self.otid}
 
-    def record(self, conversation: ConversationRef, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
-        """It is not shown before Letta has stored it."""
-        return
 
-
-class FollowedRun(msgspec.Struct, frozen=True, kw_only=True):
+class FollowedRun(_Unshown, frozen=True, kw_only=True):
     """A turn that began elsewhere: nothing is sent. Letta can stream a ``background`` run again."""
 
     run_id: OwnedRunId
     background: bool
     otid: str = ""
-
-    def record(self, conversation: ConversationRef, run_id: str | None) -> None:  # noqa: ARG002 - the shape of SentMessage's
-        """The message that started it is in the list of messages."""
-        return
 
 
 Sent = SentMessage | SentDecision

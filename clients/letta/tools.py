@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+from clients.decode import OpenEnum
 
 
 class ToolCall(msgspec.Struct):
@@ -23,16 +24,12 @@ class Approval(msgspec.Struct):
     reason: str | None = None
 
 
-class ToolReturnStatus(StrEnum):
+class ToolReturnStatus(OpenEnum):
     """The status of a tool's result."""
 
     SUCCESS = "success"
     ERROR = "error"
     UNKNOWN = "unknown"
-
-    @classmethod
-    def _missing_(cls, value: object) -> ToolReturnStatus:  # noqa: ARG003 - the protocol's signature
-        return cls.UNKNOWN
 
 
 class ToolReturn(msgspec.Struct, kw_only=True):
@@ -44,7 +41,7 @@ class ToolReturn(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> ToolReturnStatus | None:
-        """Its status; ``UNKNOWN`` for one that the gateway does not know."""
+        """The status."""
         return None if self.raw_status is None else ToolReturnStatus(self.raw_status)
 
     @property

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable
@@ -23,12 +23,11 @@ NO_REDIS_SECONDS = 60.0
 """How long no background run is requested after Letta reported that it has no Redis."""
 
 
-class LettaTurn:
+class LettaTurn(NamedTuple):
     """An opened stream of one turn. ``background``: Letta can stream it again by ``seq_id``."""
 
-    def __init__(self, frames: AsyncIterator[Frame], *, background: bool) -> None:
-        self.frames = frames
-        self.background = background
+    frames: AsyncIterator[Frame]
+    background: bool
 
 
 class TurnCalls(ServiceClient):
@@ -47,26 +46,19 @@ class TurnCalls(ServiceClient):
 
     @asynccontextmanager
     async def send(
-        self,
-        scope: CallScope,
-        conversation: ConversationRef,
-        sent: Sent,
-        *,
-        opens_within: float,
+        self, scope: CallScope, conversation: ConversationRef, sent: Sent, *, opens_within: float
     ) -> AsyncIterator[LettaTurn]:
         """Send a message or a decision, and open the stream of its turn.
 
         The run is requested in the background, so that its stream can be opened again. If Letta has no Redis it
         refuses that before the turn begins. Then this message, and others for a while, are sent in the foreground.
-
-        Raises:
-            Conflict: reason ``RUN_BUSY``, with the busy run's id in ``details``.
+        Raises Conflict (``RUN_BUSY``, with the busy run's id in ``details``).
         """
-        body = _body(sent) | conversation.agent_parameter
+        body = {"messages": [sent.wire()], "streaming": True, "stream_tokens": True} | conversation.agent_parameter
         call = Call(
-            operation="send",
-            method="POST",
-            path=conversation.messages_path,
+            "send",
+            conversation.messages_path,
+            "POST",
             subject=conversation,
             model_work=True,
             is_refusal=_lacks_redis,
@@ -94,9 +86,9 @@ class TurnCalls(ServiceClient):
     ) -> AsyncIterator[LettaTurn]:
         """Open the stream of a background run from its start. Raises BadUserInput for another run."""
         call = Call(
-            operation="run.stream",
-            method="POST",
-            path=f"/v1/runs/{run_id}/stream",
+            "run.stream",
+            f"/v1/runs/{run_id}/stream",
+            "POST",
             json={"starting_after": 0},
             subject=run_id,
             model_work=True,
@@ -116,10 +108,6 @@ def _refused_turn(rejected: UpstreamRejected) -> Exception:
 def _lacks_redis(answer: Answer) -> bool:
     """Whether a 503 refuses a background run (Letta contract)."""
     return answer.status == 503 and b"requires Redis" in answer.body
-
-
-def _body(sent: Sent) -> dict[str, Any]:
-    return {"messages": [sent.wire()], "streaming": True, "stream_tokens": True}
 
 
 class _Seen:
@@ -143,10 +131,8 @@ class _Seen:
 async def _frames(answer: StreamedAnswer, conversation: ConversationRef) -> AsyncIterator[Frame]:
     """The frames. One with the ``seq_id`` of an earlier frame is dropped.
 
-    A frame that cannot be read is dropped too: at the end of the turn its messages are read in full.
-
-    Raises:
-        UpstreamError: reason ``DECODE``: there are bytes, and no frame can be read.
+    A frame that cannot be read is dropped too: at the end of the turn its messages are read in full. Raises
+    UpstreamError (``DECODE``) if there are bytes, and no frame can be read.
     """
     seen, readable, number = _Seen(), False, 0
 

@@ -1,10 +1,10 @@
-"""LiteLLM: models, completions, embeddings and what they cost. The user's own virtual key pays for each call.
+"""LiteLLM: models, completions, embeddings and their cost. The user's own virtual key pays for each call.
 
 The modules of this package decode what LiteLLM sends. Other packages import from here alone.
 """
 
 from clients.litellm.activity import Counts, UsageLine, summed
-from clients.litellm.answers import Embeddings, ModelAnswer
+from clients.litellm.answers import ModelAnswer
 from clients.litellm.client import LiteLLM
 from clients.litellm.completions import CompletionStream, Done, Piece, Unreadable
 from clients.litellm.embeddings import EmbeddingRecord
@@ -17,7 +17,6 @@ __all__ = [
     "Counts",
     "Done",
     "EmbeddingRecord",
-    "Embeddings",
     "KeyInfo",
     "LiteLLM",
     "ModelAnswer",

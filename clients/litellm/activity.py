@@ -81,10 +81,10 @@ def lines(activity: Activity, key_hash: str) -> Iterator[UsageLine]:
     for day in activity.results:
         rest = summed(one.metrics for name, one in day.breakdown.api_keys.items() if name == key_hash)
         for model, group in day.breakdown.model_groups.items():
-            mine = group.api_key_breakdown.get(key_hash)
-            if mine is not None and model:
-                yield UsageLine(day=day.day, model=model, counts=mine.metrics)
-                _add(rest, mine.metrics, -1)
+            counts = group.api_key_breakdown.get(key_hash)
+            if counts is not None and model:
+                yield UsageLine(day=day.day, model=model, counts=counts.metrics)
+                _add(rest, counts.metrics, -1)
         if rest.api_requests > 0:
             yield UsageLine(day=day.day, model=None, counts=rest)
 

@@ -1,4 +1,4 @@
-"""Whole answers of models, as OpenAI clients get them."""
+"""Whole answers of models, in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -18,13 +18,7 @@ _PASSED_HEADERS = re.compile(
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A completion or embeddings.
-
-    Attributes:
-        raw: the body as LiteLLM sent it.
-        headers: the response headers to pass on.
-        usage: tokens and cost; ``None`` if the body reports none.
-    """
+    """A completion or embeddings: the body as LiteLLM sent it, and the response headers to pass on."""
 
     raw: bytes
     headers: dict[str, str]
@@ -43,7 +37,7 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embeddings(msgspec.Struct, frozen=True):
-    """Vectors in the order of their inputs, and what they cost."""
+    """Vectors in the order of their inputs, with tokens and cost."""
 
     records: list[EmbeddingRecord]
     usage: Usage

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from clients.calls import Answer
-from clients.decode import UNREADABLE, Records, undecodable
+from clients.decode import UNREADABLE, undecodable
 from clients.errors import Service
-from clients.litellm.fields import with_whole_pairs
+from clients.litellm.fields import Listed, with_whole_pairs
 from clients.litellm.refusals import error_in
 
 
@@ -22,7 +22,7 @@ class _Envelope(msgspec.Struct):
     error: _Error
 
 
-class _Asked(msgspec.Struct):
+class _Request(msgspec.Struct):
     model: Any = None
 
 
@@ -34,18 +34,14 @@ class _Vectors(msgspec.Struct):
     data: list[dict[str, msgspec.Raw]]
 
 
-class _Listed(msgspec.Struct):
-    data: Records[msgspec.Raw]
-
-
 class _Model(msgspec.Struct):
     id: str
 
 
-_ASKED = msgspec.json.Decoder(_Asked)
+_REQUEST = msgspec.json.Decoder(_Request)
 _WHOLE = msgspec.json.Decoder(_Whole)
 _VECTORS = msgspec.json.Decoder(_Vectors)
-_LISTED = msgspec.json.Decoder(_Listed)
+_LISTED = msgspec.json.Decoder(Listed[msgspec.Raw])
 _MODEL = msgspec.json.Decoder(_Model)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _BOM = b"\xef\xbb\xbf"
@@ -54,7 +50,7 @@ _BOM = b"\xef\xbb\xbf"
 def model_of(body: bytes) -> str:
     """The model in a request, or empty."""
     try:
-        model = _ASKED.decode(body).model
+        model = _REQUEST.decode(body).model
     except UNREADABLE:
         return ""
     return model if isinstance(model, str) else ""

@@ -45,15 +45,7 @@ class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One chunk.
-
-    Attributes:
-        choices: the parts for each choice.
-        usage: the usage that can be read.
-        has_usage: whether it has usage, readable or not.
-        is_only_usage: whether it has usage and nothing else.
-        error: the failure of the model, if the chunk reports one.
-    """
+    """One chunk. It can have usage that cannot be read (``has_usage``), or nothing else (``is_only_usage``)."""
 
     choices: list[ChoiceDelta]
     usage: Usage | None = None
@@ -68,10 +60,9 @@ def is_done(event: SseEvent) -> bool:
 
 
 def decode_chunk(event: SseEvent) -> Chunk | None:
-    """Decode one event. A field of an unexpected type is left out.
+    """Decode one event, without fields of an unexpected type.
 
-    Returns:
-        ``None`` for data that is not a JSON object, unless the event's name is ``error``.
+    Returns ``None`` for data that is not a JSON object, unless the event's name is ``error``.
     """
     wire = json_object(event.data)
     if wire is None and event.event == "error":
@@ -146,13 +137,10 @@ def _content(value: object) -> tuple[str, str]:
     return text, joined_text(thoughts, _THOUGHTS)
 
 
-def _part(part: object) -> str:
+def _part(part: Object | str) -> str:
     if isinstance(part, str):
         return clean(part)
-    wire = as_object(part)
-    if wire.get("type") in _TEXT_TYPES:
-        return joined_text(wire, _TEXT)
-    return ""
+    return joined_text(part, _TEXT) if part.get("type") in _TEXT_TYPES else ""
 
 
 def _refusal(delta: Object) -> str:

@@ -34,37 +34,30 @@ class LiteLLM(ServiceClient):
 
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """Read the models that the key may call."""
-        answer = await self.upstream.request(
-            scope, Call(operation="models", path="/model_group/info", headers=_bearer(key))
-        )
+        answer = await self.upstream.request(scope, Call("models", "/model_group/info", headers=_bearer(key)))
         return decode_models(answer.body)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
         """Read the details of those models, by name. The answer is long: call it only if they are needed."""
-        answer = await self.upstream.request(
-            scope, Call(operation="model.details", path="/model/info", headers=_bearer(key))
-        )
+        answer = await self.upstream.request(scope, Call("model.details", "/model/info", headers=_bearer(key)))
         return decode_details(answer.body)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
         """Read the spend and the limits of the key."""
-        call = Call(operation="key", path="/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
+        call = Call("key", "/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
         return (await self.read(scope, KEY, call)).info
 
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
         """Read the daily usage of the key, from the first to the last day (UTC).
 
-        LiteLLM can return the usage of other keys too. Only this key is requested, and others are dropped.
-
-        Raises:
-            UpstreamError: reason ``CREDENTIAL``: the key has no user, and LiteLLM refuses to report its usage.
-            BadUserInput: reason ``RANGE``: there is more usage than the gateway reads.
+        LiteLLM can return the usage of other keys too, which is dropped. Raises UpstreamError (``CREDENTIAL``) for a
+        key without a user, and BadUserInput (``RANGE``) for more usage than the gateway reads.
         """
-        mine = hashed(key)
+        key_hash = hashed(key)
         found: list[UsageLine] = []
         for page in range(1, MAX_ACTIVITY_PAGES + 1):
-            activity = await self._activity(scope, key, mine, first, last, page)
-            found += lines(activity, mine)
+            activity = await self._activity(scope, key, key_hash, first, last, page)
+            found += lines(activity, key_hash)
             if not activity.metadata.has_more:
                 return found
         raise BadUserInput("There is too much usage in this period. Request fewer days.", reason=Reason.RANGE)
@@ -74,18 +67,12 @@ class LiteLLM(ServiceClient):
     ) -> Activity:
         days = [("start_date", first.isoformat()), ("end_date", last.isoformat())]
         params = [*days, ("api_key", key_hash), ("page", str(page)), ("page_size", str(_ACTIVITY_PAGE))]
-        call = Call(
-            operation="usage",
-            path="/user/daily/activity",
-            params=params,
-            headers=_bearer(key),
-            refused=_refused_activity,
-        )
+        call = Call("usage", "/user/daily/activity", params=params, headers=_bearer(key), refused=_refused_activity)
         return await self.read(scope, ACTIVITY, call)
 
     async def openai_models(self, scope: CallScope, key: str) -> bytes:
         """Read the body of ``GET /v1/models``: an object whose ``data`` are models with ids."""
-        call = Call(operation="v1.models", path="/v1/models", headers=_bearer(key), check=MODELS)
+        call = Call("v1.models", "/v1/models", headers=_bearer(key), check=MODELS)
         return (await self.upstream.request(scope, call)).body
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
@@ -108,12 +95,8 @@ class LiteLLM(ServiceClient):
     ) -> CompletionStream:
         """Stream a chat completion. Leaving the context closes the connection to LiteLLM.
 
-        Args:
-            scope: for whom it is made.
-            key: the virtual key that pays.
-            body: OpenAI's request, which asks for usage.
-            opens_within: the time until the answer begins, in seconds.
-            wants_usage: whether the client asked for usage; if not, a chunk with nothing else is not passed on.
+        ``body`` is OpenAI's request and requests usage. If the client did not (``wants_usage``), a chunk with nothing
+        else is not passed on.
         """
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
         return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within), wants_usage=wants_usage)

@@ -1,6 +1,6 @@
 """A streamed completion: LiteLLM's events decoded to the pieces of one answer.
 
-If the client asked for several choices, the pieces have the text of the first one, and the bytes of all.
+If the client requested several choices, the pieces have the text of the first one, and the bytes of all.
 """
 
 from __future__ import annotations
@@ -26,13 +26,10 @@ from clients.usage import Usage
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What one event adds to an answer.
+    """The part of an answer in one event.
 
-    Attributes:
-        raw: the event's bytes for an OpenAI client; empty if the client must not get them.
-        text: more of the answer.
-        reasoning: more of what the model thinks.
-        calls: pieces of tool calls; ``index`` is the number of the call in this answer.
+    ``raw`` is the event's bytes for an OpenAI client; empty if the client must not get them. The ``index`` of a piece
+    of a tool call is the number of the call in this answer.
     """
 
     raw: bytes = b""
@@ -48,7 +45,7 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a complete answer. ``finish`` is the model's finish reason, in OpenAI's words where known."""
+    """The end of a complete answer. ``finish`` is the model's finish reason, in OpenAI's words if known."""
 
     finish: str | None
     raw: bytes = b"data: [DONE]\n\n"
@@ -62,11 +59,7 @@ class CompletionStream:
 
     The iterator raises UpstreamError if the body ends before the answer is complete (reason ``CUT``) or has no event
     that can be read (``DECODE``), and the model's own error if an event reports one. It is not a generator: a stream
-    holds one object for the call, its decoding and its state.
-
-    Attributes:
-        headers: the response headers to pass on.
-        usage: the usage reported so far.
+    holds one object for the call, its decoding and its state. ``headers`` are those to pass on.
     """
 
     __slots__ = (
@@ -132,7 +125,7 @@ class CompletionStream:
         return Unreadable(event.raw)
 
     def _piece(self, chunk: Chunk, raw: bytes) -> Piece:
-        """A chunk's piece. The bytes of an error, and of usage that the client did not ask for, are not passed on."""
+        """A chunk's piece. The bytes of an error, and of usage that the client did not request, are not passed on."""
         text = reasoning = ""
         calls: list[CallPiece] = []
         for choice in chunk.choices:
@@ -161,8 +154,5 @@ class CompletionStream:
         if self._readable is False:
             raise undecodable(Service.LITELLM)
         if not self._choices or not all(self._choices.values()):
-            raise UpstreamError(
-                "The connection broke before the model's answer was complete.",
-                reason=Reason.CUT,
-                service=Service.LITELLM,
-            )
+            message = "The connection broke before the model's answer was complete."
+            raise UpstreamError(message, reason=Reason.CUT, service=Service.LITELLM)

@@ -45,8 +45,7 @@ def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], 
     If items have no index, or all the same one, they are in the order of the inputs. A vector is a list of numbers, or
     the base64 of little-endian 32-bit floats (OpenAI's ``encoding_format: base64``).
 
-    Raises:
-        UpstreamError: reason ``DECODE``: there is not exactly one vector of finite numbers for each input.
+    Raises UpstreamError (``DECODE``) unless there is exactly one vector of finite numbers for each input.
     """
     wire = decode(Service.LITELLM, _WIRE, body)
     same = len(wire.data) > 1 and all(item.index == wire.data[0].index for item in wire.data)

@@ -10,11 +10,11 @@ import json
 import re
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from clients.decode import UNREADABLE, undecodable
+from clients.decode import UNREADABLE, Records, undecodable
 from clients.errors import Service
 from clients.litellm.money import dollars
 
@@ -30,16 +30,20 @@ _ESCAPED_PAIR = re.compile(
 
 Object = dict[str, Any]
 S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
+
+
+class Listed(msgspec.Struct, Generic[T]):
+    """A list in OpenAI's form, which LiteLLM's own lists have too."""
+
+    data: Records[T]
 
 
 def json_object(data: bytes) -> Object | None:
-    """Parse a JSON object leniently.
+    """Parse a JSON object leniently; ``None`` for anything else.
 
     ``NaN``, ``Infinity``, numbers out of range, half a surrogate pair, a byte order mark, control characters in strings
     and bytes that are not UTF-8 are accepted.
-
-    Returns:
-        The object; ``None`` for anything else.
     """
     try:
         value = msgspec.json.decode(data)
@@ -71,8 +75,7 @@ def _parsed_integer(digits: str) -> int | float:
 def tolerant(kind: type[S], wire: Object) -> S:
     """Convert an object to a struct. A field whose value cannot be read has its default.
 
-    Raises:
-        UpstreamError: reason ``DECODE``: a field without a default is missing or cannot be read.
+    Raises UpstreamError (``DECODE``) if a field without a default is missing or cannot be read.
     """
     kept: Object = {}
     for field in msgspec.structs.fields(kind):

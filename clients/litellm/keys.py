@@ -32,7 +32,7 @@ class KeyInfo(msgspec.Struct, kw_only=True):
 
     @property
     def remaining_usd(self) -> Decimal | None:
-        """The rest of the budget; 0 if the last call cost more than was left."""
+        """The rest of the budget; 0 if the last call cost more than that."""
         return None if self.max_budget is None else max(Decimal(0), dollars(self.max_budget - self.spend))
 
 

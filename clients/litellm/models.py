@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from enum import StrEnum
 
 import msgspec
 
-from clients.decode import UNREADABLE, Records, decode
+from clients.decode import UNREADABLE, OpenEnum, decode
 from clients.errors import Service
-from clients.litellm.fields import Object, as_object, count, tolerant
+from clients.litellm.fields import Listed, Object, as_object, count, tolerant
 from clients.litellm.money import per_million
 
 
-class ModelMode(StrEnum):
+class ModelMode(OpenEnum):
     """The kind of work of a model."""
 
     CHAT = "chat"
@@ -25,10 +24,6 @@ class ModelMode(StrEnum):
     AUDIO_SPEECH = "audio_speech"
     RERANK = "rerank"
     UNKNOWN = "unknown"
-
-    @classmethod
-    def _missing_(cls, value: object) -> ModelMode:  # noqa: ARG003 - the protocol's signature
-        return cls.UNKNOWN
 
 
 class ModelSupports(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,21 +123,9 @@ class _WireDeployment(msgspec.Struct):
     model_info: ModelDetails = msgspec.field(default_factory=ModelDetails)
 
 
-class _WireGroups(msgspec.Struct):
-    data: Records[ModelRecord]
-
-
-class _WireDeployments(msgspec.Struct):
-    data: Records[_WireDeployment]
-
-
-class _WireObjects(msgspec.Struct):
-    data: Records[Object]
-
-
-GROUPS = msgspec.json.Decoder(_WireGroups)
-DETAILS = msgspec.json.Decoder(_WireDeployments)
-_OBJECTS = msgspec.json.Decoder(_WireObjects)
+GROUPS = msgspec.json.Decoder(Listed[ModelRecord])
+DETAILS = msgspec.json.Decoder(Listed[_WireDeployment])
+_OBJECTS = msgspec.json.Decoder(Listed[Object])
 
 
 def decode_models(body: bytes) -> list[ModelRecord]:

@@ -9,8 +9,6 @@ from clients.errors import Service
 
 _MILLION = 1_000_000
 _GRAIN = Decimal("1e-12")
-
-
 _EXACT = Decimal(10) ** 15
 """Larger amounts have no visible noise, and too many digits to be rounded."""
 
@@ -18,8 +16,7 @@ _EXACT = Decimal(10) ** 15
 def dollars(amount: Decimal) -> Decimal:
     """Round an amount to 1e-12 dollars, which removes the noise of binary sums, without trailing zeros.
 
-    Raises:
-        UpstreamError: reason ``DECODE``: it is not finite.
+    Raises UpstreamError (``DECODE``) if it is not finite.
     """
     if not amount.is_finite():
         raise undecodable(Service.LITELLM)

@@ -22,40 +22,27 @@ from clients.errors import (
     UpstreamTimeout,
 )
 from clients.litellm.fields import Object, as_json, as_object, json_object, word
-from clients.overflow import is_too_long
+from clients.overflow import SEARCHED_CHARACTERS, any_of, is_too_long
 from clients.retry_after import retry_after_seconds
 
 
 class WireError(msgspec.Struct, frozen=True, kw_only=True):
     """An error that LiteLLM sent.
 
-    Attributes:
-        text: all of it. It is searched, and never passed on.
-        type: its type.
-        code: its code.
-        param: the name of a parameter, which can be passed on.
-        status: the HTTP status of its code, status or type.
+    ``text`` is all of it: it is searched, and never passed on. ``param`` can be passed on. ``status`` is the HTTP
+    status of its code, status or type.
     """
 
     text: str = ""
     type: str | None = None
-    code: str | None = None
     param: str | None = None
     status: int | None = None
 
 
 _SHOWN = re.compile(r"[\w.\[\]-]{1,100}", re.ASCII)
 """The form of a parameter's name, which is the only upstream text that is passed on."""
-_SEARCHED = 20_000
-"""The characters of an error that are searched."""
-
-
-def _words(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
-
-
 _UNKNOWN_MODEL = re.compile(r"Invalid model name passed in model=")
-_CONTENT_FILTER = _words(
+_CONTENT_FILTER = any_of(
     r"ContentPolicyViolation|content_policy_violation|content_filter(?!_result)|ResponsibleAIPolicyViolation",
     r"content (?:management|filtering) policy|(?:our|the) safety system|cyber_policy|moderation_blocked",
     r"(?:violat\w+|against) (?:our |the )?(?:usage|content) (?:policy|policies|guidelines)|the response was blocked",
@@ -64,40 +51,30 @@ _CONTENT_FILTER = _words(
     r"data_?inspection_?failed|inappropriate content|content exists risk|considered high risk|prohibited_content",
 )
 """Phrases by which providers and LiteLLM's guardrails refuse the content."""
-_CERTAIN = _words(r"ContextWindowExceeded|context_length_exceeded|ContentPolicyViolation|content_policy_violation")
+_CERTAIN = any_of(r"ContextWindowExceeded|context_length_exceeded|ContentPolicyViolation|content_policy_violation")
 """Names that count with any status. The other phrases count only with a status that blames the request."""
 _NUMBER = r"(\d[\d,]{1,11})"
-_LIMIT = _words(
+_LIMIT = any_of(
     rf"maximum (?:context|prompt|model|input|allowed|allowed input) (?:length|limit) ?\D{{0,10}}{_NUMBER}",
     rf"(?:context (?:length|size)|maximum number of tokens allowed)\D{{0,10}}{_NUMBER}(?=\s*tokens|\))",
     rf"(?:configured limit of|token limit:|while limit is|tokens, limit is|tokens >) {_NUMBER}",
 )
 """The limit in such an error."""
-_NAMED_PARAM = _words(
+_NAMED_PARAM = any_of(
     r"(?:(?:unsupported|unknown|unrecognized|missing required) (?:parameter|value|argument):?"
     r"|invalid (?:value|type) for|invalid|does not support parameters: \[) ?'([\w.\[\]-]{1,100})'",
     r"unrecognized request argument supplied: ([\w.\[\]-]{1,100})",
 )
 _BLAMES_THE_REQUEST = frozenset({400, 403, 404, 413, 415, 422})
 _STATUS_OF = {
-    "rate_limit_exceeded": 429,
-    "rate_limit_error": 429,
-    "throttling_error": 429,
-    "insufficient_quota": 429,
-    "resource_exhausted": 429,
-    "invalid_argument": 400,
-    "throttlingexception": 429,
-    "invalid_api_key": 401,
-    "authentication_error": 401,
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "throttling_error", "throttlingexception"), 429),
+    **dict.fromkeys(("insufficient_quota", "resource_exhausted"), 429),
+    **dict.fromkeys(("invalid_argument", "invalid_request_error", "context_length_exceeded"), 400),
+    **dict.fromkeys(("content_filter", "content_policy_violation"), 400),
+    **dict.fromkeys(("invalid_api_key", "authentication_error"), 401),
+    **dict.fromkeys(("model_not_found", "not_found_error"), 404),
+    **dict.fromkeys(("timeout_error", "timeout"), 408),
     "permission_error": 403,
-    "model_not_found": 404,
-    "not_found_error": 404,
-    "timeout_error": 408,
-    "timeout": 408,
-    "invalid_request_error": 400,
-    "context_length_exceeded": 400,
-    "content_filter": 400,
-    "content_policy_violation": 400,
 }
 """The status of an error event whose code is not a number."""
 
@@ -111,9 +88,8 @@ def wire_error(value: object) -> WireError:
     if not any(words) and isinstance(wire.get("error"), dict | str):
         words = [word(as_object(wire["error"]).get(name)) for name in ("code", "status", "type")]
     return WireError(
-        text=text[:_SEARCHED],
+        text=text[:SEARCHED_CHARACTERS],
         type=word(wire.get("type")),
-        code=word(wire.get("code")),
         param=param if param not in {None, "None"} and _SHOWN.fullmatch(param or "") else None,
         status=next((status for sent in words if sent and (status := _status(sent))), None),
     )

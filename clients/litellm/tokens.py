@@ -14,11 +14,7 @@ from clients.usage import Usage
 
 
 def usage_of(value: object) -> Usage | None:
-    """Decode the ``usage`` of an answer or a chunk.
-
-    Returns:
-        ``None`` if no field can be read.
-    """
+    """Decode the ``usage`` of an answer or a chunk; ``None`` if no field can be read."""
     if not isinstance(value, dict):
         return None
     usage = Usage(

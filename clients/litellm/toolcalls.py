@@ -1,7 +1,7 @@
 """Assigns pieces of tool calls to calls.
 
-Providers identify calls by ``index`` or by ``id``, often wrongly: two calls have one index, ids are empty or come late,
-a call is sent twice. Here every call of an answer gets its own number, by which its pieces can be joined.
+Providers identify calls by ``index`` or by ``id``, often wrongly: two calls have one index, ids are empty or late, or
+a call is sent twice. Here every call of an answer gets its own number, which its pieces have.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ class CallNumbers:
 
     def _known(self, piece: CallPiece) -> _Call | None:
         if piece.id is not None and piece.id in self._by_id:
-            placed = None if piece.index is None else self._by_index.get(piece.index)
-            known = placed if placed is not None and placed.id == piece.id else self._by_id[piece.id]
+            indexed = None if piece.index is None else self._by_index.get(piece.index)
+            known = indexed if indexed is not None and indexed.id == piece.id else self._by_id[piece.id]
             return None if known.has_twin(piece) else known
         call = self._at(piece.index)
         if call is None or call.is_complete_before(piece):
@@ -137,11 +137,11 @@ class CallNumbers:
         return call
 
     def _at(self, index: int | None) -> _Call | None:
-        """The call at an index. The last call, if it has no index yet, takes the first index that comes."""
+        """The call at an index. The last call, if it has no index yet, has the first index that is sent."""
         if index is not None and index in self._by_index:
             return self._by_index[index]
-        unplaced = self._last is not None and self._last.index is None
-        return self._last if index is None or unplaced else None
+        has_no_index = self._last is not None and self._last.index is None
+        return self._last if index is None or has_no_index else None
 
     def _begin(self, piece: CallPiece) -> _Call:
         index = piece.index

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from app.embedded.vectors import embed, likeness
+from app.embedded.vectors import embed, similarity
 
 
 def test_vectors_are_the_same_for_the_same_words_and_closer_for_shared_ones() -> None:
@@ -9,5 +9,5 @@ def test_vectors_are_the_same_for_the_same_words_and_closer_for_shared_ones() ->
 
     assert abs(product("the blue sky", "Blue, the sky!") - 1) < 1e-9
     assert product("a blue sky", "a blue sea") > product("a blue sky", "red wine")
-    assert likeness("sky", "a skyline") == 0.5
-    assert likeness("", "x") == 0.0
+    assert similarity("sky", "a skyline") == 0.5
+    assert similarity("", "x") == 0.0

@@ -8,20 +8,10 @@ import httpx
 import orjson
 import pytest
 
+from clients import errors
 from clients.ams import Ams
 from clients.ams.records import AgentRow, UpgradePlan
 from clients.ams.refusals import MAX_DETAIL, MAX_DETAILS
-from clients.errors import (
-    BadUserInput,
-    Conflict,
-    GatewayError,
-    Invalid,
-    NotFound,
-    PayloadTooLarge,
-    RateLimited,
-    UpstreamError,
-    UpstreamTimeout,
-)
 from clients.owned import OwnedAgentId
 from tests.support.owned import owned
 from tests.support.upstream_calls import ScriptedTransport, scope, upstream_with
@@ -58,13 +48,13 @@ async def test_only_mutations_carry_an_idempotency_key() -> None:
     assert all("idempotency-key" not in request.headers for request in seen)
     assert all(request.headers["x-user-id"] == "u" for request in seen)
     seen.clear()
-    await ams.create_agent(scope(), "u", {"template_id": "t"}, "mine")
-    for key in ("mine", None):
+    await ams.create_agent(scope(), "u", {"template_id": "t"}, "own")
+    for key in ("own", None):
         await ams.upgrade_agent(scope(), "u", AGENT, version=None, queue=False, key=key)
         await ams.publish_template(scope(), "u", "a: b", key)
         await ams.delete_agent(scope(), "u", AGENT, key)
     keys = [request.headers["idempotency-key"] for request in seen]
-    assert keys[:4] == ["mine"] * 4
+    assert keys[:4] == ["own"] * 4
     assert len({str(uuid.UUID(key)) for key in keys[4:]}) == 3
 
 
@@ -76,7 +66,7 @@ async def test_the_same_input_makes_the_same_bytes() -> None:
     assert seen[0].headers["content-type"] == "application/json"
 
 
-async def test_an_agent_file_goes_as_it_is() -> None:
+async def test_an_agent_file_is_sent_unchanged() -> None:
     ams, seen, _ = ams_answering(200, {"template_id": "t", "version": "1.0.0"})
     await ams.publish_template(scope(), "u", '{"name": "Süß"}\n', None)
     assert seen[0].content == '{"name": "Süß"}\n'.encode()
@@ -97,9 +87,9 @@ async def test_a_slug_is_one_part_of_a_path(slug: str, number: str, path: str) -
 
 
 @pytest.mark.parametrize("slug", [".", ".."])
-async def test_a_slug_that_would_lead_elsewhere_does_not_exist(slug: str) -> None:
+async def test_a_slug_that_would_change_the_path_does_not_exist(slug: str) -> None:
     ams, seen, _ = ams_answering(200, {"template_id": slug, "version": "1.0.0"})
-    with pytest.raises(NotFound):
+    with pytest.raises(errors.NotFound):
         await ams.template_version(scope(), "u", slug, "1.0.0", exists=True)
     assert seen == []
 
@@ -122,7 +112,7 @@ CREATE, UPGRADE, PUBLISH, DELETE = "create", "upgrade", "publish", "delete"
 
 async def refusal(
     doing: str, status: int, body: Any, key: str | None = "k", headers: dict[str, str] | None = None
-) -> GatewayError:
+) -> errors.GatewayError:
     ams, _, _ = ams_answering(status, body, headers)
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         CREATE: lambda: ams.create_agent(scope(), "u", {}, "k"),
@@ -130,7 +120,7 @@ async def refusal(
         PUBLISH: lambda: ams.publish_template(scope(), "u", "a: b", key),
         DELETE: lambda: ams.delete_agent(scope(), "u", AGENT, key),
     }
-    with pytest.raises(GatewayError) as caught:
+    with pytest.raises(errors.GatewayError) as caught:
         await calls[doing]()
     return caught.value
 
@@ -138,32 +128,32 @@ async def refusal(
 @pytest.mark.parametrize(
     ("doing", "status", "body", "kind", "reason"),
     [
-        (CREATE, 400, {"error": SECRET}, BadUserInput, None),
-        (CREATE, 400, {"error": SECRET, "details": ["company is required"]}, Invalid, "VARIABLES_INVALID"),
-        (CREATE, 404, {"error": SECRET}, NotFound, None),
-        (CREATE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
-        (CREATE, 500, {"error": SECRET}, UpstreamError, "STATUS"),
-        (CREATE, 401, {"error": SECRET}, UpstreamError, "CREDENTIAL"),
-        (CREATE, 418, {"error": SECRET}, UpstreamError, "STATUS"),
-        (CREATE, 429, {"error": SECRET}, RateLimited, None),
-        (CREATE, 408, b"", UpstreamTimeout, "TOTAL"),
-        (CREATE, 413, b"", PayloadTooLarge, None),
-        (CREATE, 501, {"error": SECRET}, UpstreamError, "STATUS"),
-        (DELETE, 429, b"", RateLimited, None),
-        (UPGRADE, 400, {"error": SECRET}, Conflict, "NO_MIGRATION_PATH"),
-        (UPGRADE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
-        (UPGRADE, 404, b"<html>", NotFound, None),
-        (PUBLISH, 409, {"error": SECRET}, Conflict, "VERSION_EXISTS"),
-        (PUBLISH, 409, {"error": "The Idempotency-Key was used"}, Conflict, "KEY_REUSED"),
-        (PUBLISH, 400, {"error": SECRET}, Invalid, "TEMPLATE_INVALID"),
-        (PUBLISH, 400, {"error": SECRET, "details": "none"}, Invalid, "TEMPLATE_INVALID"),
-        (PUBLISH, 404, {"error": SECRET}, NotFound, None),
-        (DELETE, 409, {"error": SECRET}, Conflict, "KEY_REUSED"),
-        (DELETE, 400, b"\xff", BadUserInput, None),
+        (CREATE, 400, {"error": SECRET}, errors.BadUserInput, None),
+        (CREATE, 400, {"error": SECRET, "details": ["company is required"]}, errors.Invalid, "VARIABLES_INVALID"),
+        (CREATE, 404, {"error": SECRET}, errors.NotFound, None),
+        (CREATE, 409, {"error": SECRET}, errors.Conflict, "KEY_REUSED"),
+        (CREATE, 500, {"error": SECRET}, errors.UpstreamError, "STATUS"),
+        (CREATE, 401, {"error": SECRET}, errors.UpstreamError, "CREDENTIAL"),
+        (CREATE, 418, {"error": SECRET}, errors.UpstreamError, "STATUS"),
+        (CREATE, 429, {"error": SECRET}, errors.RateLimited, None),
+        (CREATE, 408, b"", errors.UpstreamTimeout, "TOTAL"),
+        (CREATE, 413, b"", errors.PayloadTooLarge, None),
+        (CREATE, 501, {"error": SECRET}, errors.UpstreamError, "STATUS"),
+        (DELETE, 429, b"", errors.RateLimited, None),
+        (UPGRADE, 400, {"error": SECRET}, errors.Conflict, "NO_MIGRATION_PATH"),
+        (UPGRADE, 409, {"error": SECRET}, errors.Conflict, "KEY_REUSED"),
+        (UPGRADE, 404, b"<html>", errors.NotFound, None),
+        (PUBLISH, 409, {"error": SECRET}, errors.Conflict, "VERSION_EXISTS"),
+        (PUBLISH, 409, {"error": "The Idempotency-Key was used"}, errors.Conflict, "KEY_REUSED"),
+        (PUBLISH, 400, {"error": SECRET}, errors.Invalid, "TEMPLATE_INVALID"),
+        (PUBLISH, 400, {"error": SECRET, "details": "none"}, errors.Invalid, "TEMPLATE_INVALID"),
+        (PUBLISH, 404, {"error": SECRET}, errors.NotFound, None),
+        (DELETE, 409, {"error": SECRET}, errors.Conflict, "KEY_REUSED"),
+        (DELETE, 400, b"\xff", errors.BadUserInput, None),
     ],
 )
-async def test_what_a_refusal_means(
-    doing: str, status: int, body: Any, kind: type[GatewayError], reason: str | None
+async def test_the_error_for_a_refusal(
+    doing: str, status: int, body: Any, kind: type[errors.GatewayError], reason: str | None
 ) -> None:
     error = await refusal(doing, status, body)
     assert type(error) is kind
@@ -181,22 +171,20 @@ async def test_what_a_refusal_means(
         (CREATE, 425, "UPSTREAM_ERROR", "STATUS"),
     ],
 )
-async def test_a_refusal_that_says_when_to_come_back_is_retryable(
-    doing: str, status: int, code: str, reason: str
-) -> None:
+async def test_a_refusal_with_retry_after_is_retryable(doing: str, status: int, code: str, reason: str) -> None:
     error = await refusal(doing, status, b"", headers={"retry-after": "7"})
     assert (error.code, error.reason, error.retryable, error.retry_after_seconds) == (code, reason, True, 7)
 
 
-async def test_a_key_that_the_gateway_has_made_cannot_have_been_used() -> None:
+async def test_a_key_that_the_gateway_has_made_has_not_been_used() -> None:
     error = await refusal(PUBLISH, 409, {"error": "Idempotency-Key"}, key=None)
     assert error.reason == "VERSION_EXISTS"
 
 
-async def test_details_are_not_shown_without_end() -> None:
+async def test_details_are_bounded() -> None:
     details = ["x" * 5_000] * 200
     error = await refusal(PUBLISH, 400, {"error": "no", "details": details})
-    assert isinstance(error, Invalid)
+    assert isinstance(error, errors.Invalid)
     assert len(error.problems) == MAX_DETAILS
     assert {len(line) for line in error.problems} == {MAX_DETAIL}
     ams, _, _ = ams_answering(200, {"format": "toml", "validation": {"valid": False, "errors": details}})
@@ -204,21 +192,20 @@ async def test_details_are_not_shown_without_end() -> None:
     assert (len(found.problems), found.format.value) == (MAX_DETAILS, "unknown")
 
 
-@pytest.mark.parametrize(("body", "counts"), [({"error": "Letta did not do its part"}, False), ({}, True)])
-async def test_a_500_with_a_reason_says_nothing_of_ams(body: dict[str, str], counts: bool) -> None:
+@pytest.mark.parametrize(("body", "counts"), [({"error": "Letta failed"}, False), ({}, True)])
+async def test_a_500_with_a_reason_is_not_a_failure_of_ams(body: dict[str, str], counts: bool) -> None:
     ams, _, wire = ams_answering(500, body)
     for _ in range(6):
-        with pytest.raises(GatewayError) as caught:
+        with pytest.raises(errors.GatewayError) as caught:
             await ams.create_agent(scope(), "u", {}, "k")
     assert caught.value.reason == ("BREAKER_OPEN" if counts else "STATUS")
     assert wire.calls == (5 if counts else 6)
 
 
-async def test_a_publishing_that_fails_counts() -> None:
-    """No Letta has a part in it."""
+async def test_a_500_of_publishing_counts_since_letta_is_not_called() -> None:
     ams, _, wire = ams_answering(500, {"error": "database"})
     for _ in range(6):
-        with pytest.raises(GatewayError):
+        with pytest.raises(errors.GatewayError):
             await ams.publish_template(scope(), "u", "a: b", None)
     assert wire.calls == 5
 
@@ -233,7 +220,7 @@ def test_a_plan_of_steps_in_another_form() -> None:
     ]
 
 
-async def test_agents_by_id_of_an_older_deployment_with_more_than_their_status() -> None:
+async def test_agents_by_id_of_an_older_deployment() -> None:
     ams, _, _ = ams_answering(200, {"agents": {AGENT: {"name": "n", "template_id": "t", "version": "1.0.0"}}})
     [row] = (await ams.profile(scope(), "u")).agents
     assert row == AgentRow(agent_id=AGENT, owner_id="u", template_id="t", version="1.0.0")

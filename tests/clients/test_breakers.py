@@ -42,6 +42,10 @@ class World:
         permit.release()
         return True
 
+    def calls(self, count: int, verdict: Verdict, caller: str = "a", part: str = "p") -> None:
+        for _ in range(count):
+            self.call(verdict, caller, part)
+
     def service_state(self) -> BreakerState:
         return self.breakers.service_state
 
@@ -49,8 +53,12 @@ class World:
         return self.call(None, caller, part)
 
 
-def test_five_failures_open_the_part_for_their_caller_alone() -> None:
-    world = World()
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_five_failures_open_the_part_for_their_caller_alone(world: World) -> None:
     for verdict in (Verdict.FAILED, Verdict.PART_FAILED) * 2:
         assert world.call(verdict)
     assert world.admits()
@@ -66,8 +74,7 @@ def test_five_failures_open_the_part_for_their_caller_alone() -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.PART_FAILED])
-def test_failures_of_two_callers_open_the_part_for_all(verdict: Verdict) -> None:
-    world = World()
+def test_failures_of_two_callers_open_the_part_for_all(world: World, verdict: Verdict) -> None:
     for caller in ("a", "b", "a", "b", "a"):
         assert world.call(verdict, caller)
     assert not world.admits("c")
@@ -75,21 +82,16 @@ def test_failures_of_two_callers_open_the_part_for_all(verdict: Verdict) -> None
     assert world.breakers.parts()[0].callers is None
 
 
-def test_many_failures_of_one_caller_and_one_of_another_do_not_open_the_part_for_all() -> None:
-    world = World()
+def test_many_failures_of_one_caller_and_one_of_another_do_not_open_the_part_for_all(world: World) -> None:
     world.call(Verdict.FAILED, "b")
-    for _ in range(9):
-        world.call(Verdict.OK, "b")
-    for _ in range(50):
-        world.call(Verdict.FAILED, "a")
+    world.calls(9, Verdict.OK, "b")
+    world.calls(50, Verdict.FAILED, "a")
     assert world.admits("b")
     assert world.admits("c")
 
 
-def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed() -> None:
-    world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED, "a")
+def test_one_caller_counts_for_about_half_of_the_failures_if_two_are_required(world: World) -> None:
+    world.calls(5, Verdict.FAILED, "a")
     world.call(Verdict.FAILED, "b")
     assert world.admits("b")
     assert world.admits("c")
@@ -97,18 +99,15 @@ def test_one_caller_counts_for_about_half_of_the_failures_where_two_are_needed()
     assert not world.admits("c")
 
 
-def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone() -> None:
-    world = World()
+def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone(world: World) -> None:
     for caller in "abcdef":
-        for _ in range(5):
-            world.call(Verdict.SLOW, caller)
+        world.calls(5, Verdict.SLOW, caller)
     assert not world.admits("a")
     assert world.admits("g")
     assert world.service_state() is BreakerState.CLOSED
 
 
-def test_failed_connections_of_one_caller_open_the_service() -> None:
-    world = World()
+def test_failed_connections_of_one_caller_open_the_service(world: World) -> None:
     for _ in range(5):
         assert world.call(Verdict.UNREACHABLE)
     assert not world.admits("b", part="q")
@@ -116,8 +115,7 @@ def test_failed_connections_of_one_caller_open_the_service() -> None:
     assert len(world.breakers) == 0
 
 
-def test_failures_of_three_callers_in_two_operations_open_the_service() -> None:
-    world = World()
+def test_failures_of_three_callers_in_two_operations_open_the_service(world: World) -> None:
     for caller in "abcdef":
         world.call(Verdict.FAILED, caller, part=f"agent:{caller}", operation="agent")
     assert world.service_state() is BreakerState.CLOSED
@@ -127,10 +125,9 @@ def test_failures_of_three_callers_in_two_operations_open_the_service() -> None:
 
 
 @pytest.mark.parametrize("works", [True, False])
-def test_a_working_operation_keeps_the_service_closed(works: bool) -> None:
-    world = World()
+def test_a_working_operation_keeps_the_service_closed(world: World, works: bool) -> None:
     for caller in "abc":
-        world.call(Verdict.OK, caller, part="chat")  # before anything failed: says nothing of the present
+        world.call(Verdict.OK, caller, part="chat")  # before the first failure: does not count
     for caller in "abcdef":
         for part in ("models", "model.details"):
             world.call(Verdict.FAILED, caller, part=part)
@@ -140,8 +137,7 @@ def test_a_working_operation_keeps_the_service_closed(works: bool) -> None:
     assert not world.admits("z", part="models")
 
 
-def test_failures_of_one_model_do_not_open_the_service() -> None:
-    world = World()
+def test_failures_of_one_model_do_not_open_the_service(world: World) -> None:
     for caller in "abcdef" * 3:
         world.call(Verdict.FAILED, caller, part="model:m")
     assert world.service_state() is BreakerState.CLOSED
@@ -149,7 +145,7 @@ def test_failures_of_one_model_do_not_open_the_service() -> None:
 
 @pytest.mark.parametrize(("failing", "opens"), [(10, True), (6, True), (5, True), (4, False)])
 def test_a_failure_rate_opens_and_one_success_does_not_reset_it(failing: int, opens: bool) -> None:
-    """So many of each ten calls fail, spread evenly."""
+    """``failing`` of each ten calls fail, spread evenly."""
     for verdict in (Verdict.FAILED, Verdict.UNREACHABLE):
         world = World()
         admitted = 0
@@ -160,18 +156,14 @@ def test_a_failure_rate_opens_and_one_success_does_not_reset_it(failing: int, op
         assert (admitted < 100) is opens
 
 
-def test_failures_expire() -> None:
-    world = World()
-    for _ in range(4):
-        world.call(Verdict.FAILED)
+def test_failures_expire(world: World) -> None:
+    world.calls(4, Verdict.FAILED)
     world.now += WINDOW + 1
-    for _ in range(4):
-        world.call(Verdict.FAILED)
+    world.calls(4, Verdict.FAILED)
     assert world.admits()
 
 
-def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> None:
-    world = World()
+def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success(world: World) -> None:
     for _ in range(5):
         permit = world.enter()
         permit.report(Verdict.OK)
@@ -180,10 +172,8 @@ def test_a_stream_that_was_cut_counts_as_a_failure_instead_of_a_success() -> Non
     assert not world.admits()
 
 
-def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
-    world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED)
+def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again(world: World) -> None:
+    world.calls(5, Verdict.FAILED)
     world.now += RESET
     assert world.breakers.parts()[0].state is BreakerState.HALF_OPEN
     assert world.breakers.open_parts() == 0
@@ -195,10 +185,8 @@ def test_a_trial_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
     assert world.changes == [("p", state) for state in ("open", "half-open", "open", "half-open", "closed")]
 
 
-def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one() -> None:
-    world = World()
-    for _ in range(5):
-        world.call(Verdict.UNREACHABLE)
+def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one(world: World) -> None:
+    world.calls(5, Verdict.UNREACHABLE)
     world.now += RESET
     slow = world.enter()
     assert not world.admits("b")
@@ -208,20 +196,16 @@ def test_half_open_admits_one_trial_call_at_a_time_and_another_after_a_slow_one(
     assert world.admits("b")
 
 
-def test_a_call_that_another_breaker_refuses_is_no_trial_call() -> None:
-    world = World()
-    for _ in range(5):
-        world.call(Verdict.UNREACHABLE)
+def test_a_call_that_another_breaker_refuses_is_not_a_trial_call(world: World) -> None:
+    world.calls(5, Verdict.UNREACHABLE)
     world.now += RESET
-    for _ in range(20):
-        world.call(Verdict.FAILED)  # lets itself in: no answer closes the service's breaker, and none opens it
+    world.calls(20, Verdict.FAILED)  # none is admitted
     assert not world.admits()
     assert world.call(Verdict.OK, "b")
     assert world.service_state() is BreakerState.CLOSED
 
 
-def test_one_caller_does_not_reopen_a_breaker_for_all() -> None:
-    world = World()
+def test_one_caller_does_not_reopen_a_breaker_for_all(world: World) -> None:
     for caller in ("a", "b", "a", "b", "a"):
         world.call(Verdict.FAILED, caller)
     world.now += RESET
@@ -230,21 +214,19 @@ def test_one_caller_does_not_reopen_a_breaker_for_all() -> None:
     assert world.breakers.parts() == []
 
 
-def test_breakers_of_unused_parts_expire() -> None:
-    world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED)
+def test_breakers_of_unused_parts_expire(world: World) -> None:
+    world.calls(5, Verdict.FAILED)
     world.now += RESET + WINDOW + 1
     assert world.breakers.parts() == []
     assert len(world.breakers) == 0
 
 
 @pytest.mark.bound("breaker-parts")
-def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
-    world = World()
-    for _ in range(5):
-        world.call(Verdict.FAILED, part="open")
+    world.calls(5, Verdict.FAILED, part="open")
     for number in range(100):
         world.call(Verdict.FAILED, part=f"agent:{number}")
         world.call(Verdict.OK, part=f"fine:{number}")
@@ -252,21 +234,19 @@ def test_the_breakers_of_parts_are_bounded_and_closed_ones_are_evicted_first(mon
     assert not world.admits(part="open")
 
 
-def test_open_breakers_of_one_caller_do_not_evict_those_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_breakers_of_one_caller_do_not_evict_those_of_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
-    world = World()
     for number in range(4):
-        for _ in range(5):
-            world.call(Verdict.SLOW, "ada", f"model:{number}")
+        world.calls(5, Verdict.SLOW, "ada", f"model:{number}")
     for number in range(100):
-        for _ in range(5):
-            world.call(Verdict.SLOW, "grace", f"model:other {number}")
+        world.calls(5, Verdict.SLOW, "grace", f"model:other {number}")
     assert len(world.breakers) == 10
     assert not any(world.admits("ada", f"model:{number}") for number in range(4))
 
 
-def test_a_success_makes_no_breaker() -> None:
-    world = World()
+def test_a_success_makes_no_breaker(world: World) -> None:
     world.call(Verdict.OK)
     world.call(Verdict.UNREACHABLE)
     assert len(world.breakers) == 0
@@ -284,9 +264,9 @@ steps = st.lists(
 
 
 @given(steps)
-def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(taken: list[Any]) -> None:
+def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(calls: list[Any]) -> None:
     world = World()
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         if caller == "a" and verdict is not Verdict.UNREACHABLE:
             world.call(verdict, caller, part)
@@ -295,9 +275,9 @@ def test_failures_of_one_caller_never_refuse_another_unless_nothing_was_sent(tak
 
 
 @given(steps)
-def test_a_trial_call_is_admitted_after_the_reset(taken: list[Any]) -> None:
+def test_a_trial_call_is_admitted_after_the_reset(calls: list[Any]) -> None:
     world = World()
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         world.call(verdict, caller, part)
     for caller in "abcde":
@@ -307,20 +287,20 @@ def test_a_trial_call_is_admitted_after_the_reset(taken: list[Any]) -> None:
 
 
 @given(steps, st.randoms(use_true_random=False))
-def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list[Any], chance) -> None:  # type: ignore[no-untyped-def]
+def test_calls_under_way_free_everything_when_they_end(calls: list[Any], chance) -> None:  # type: ignore[no-untyped-def]
     world = World()
     under_way: list[tuple[Permit, Verdict | None]] = []
     waits: list[float] = []
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         try:
             under_way.append((world.enter(caller, part), verdict))
         except BreakerRefused as refused:
             waits.append(refused.retry_after_seconds)
         while under_way and chance.random() < 0.5:
-            permit, told = under_way.pop(chance.randrange(len(under_way)))
-            if told is not None:
-                permit.report(told)
+            permit, reported = under_way.pop(chance.randrange(len(under_way)))
+            if reported is not None:
+                permit.report(reported)
             permit.release()
     for permit, _ in under_way:
         permit.release()
@@ -332,16 +312,16 @@ def test_calls_under_way_leave_nothing_behind_when_they_end(taken: list[Any], ch
 
 
 @given(steps)
-def test_only_failures_of_two_others_refuse_a_caller_without_failures(taken: list[Any]) -> None:
+def test_only_failures_of_two_others_refuse_a_caller_without_failures(calls: list[Any]) -> None:
     """Failed connections, and failures of the whole service, refuse it too."""
     world = World()
     failed: dict[str, set[str]] = {}
-    for caller, part, verdict, later in taken:
+    for caller, part, verdict, later in calls:
         world.now += later
         verdict_ = Verdict.PART_FAILED if verdict in SENT else verdict
         if verdict_ is Verdict.UNREACHABLE:
             continue
         if world.call(verdict_, caller, part) and verdict_ is Verdict.PART_FAILED:
             failed.setdefault(part, set()).add(caller)
-        if not world.admits("somebody", part):
+        if not world.admits("other", part):
             assert len(failed[part]) >= 2

@@ -15,7 +15,7 @@ FOREVER = 1000.0
 
 
 async def settle() -> None:
-    for _ in range(100):  # a place that is given up goes on from one to the next
+    for _ in range(100):  # a slot that is freed is passed on several times
         await asyncio.sleep(0)
 
 
@@ -35,22 +35,22 @@ class Crowd:
             await self.bulkhead.enter(caller, FOREVER)
         finally:
             self.waiting[caller] -= 1
-        place = (caller, asyncio.Event())
-        self.inside.append(place)
+        slot = (caller, asyncio.Event())
+        self.inside.append(slot)
         try:
-            await place[1].wait()
+            await slot[1].wait()
         finally:
-            self.inside.remove(place)
+            self.inside.remove(slot)
             self.bulkhead.leave(caller)
 
-    def come(self, caller: str) -> None:
+    def enter(self, caller: str) -> None:
         self.tasks.append(asyncio.create_task(self._call(caller)))
 
-    def go(self, which: int) -> None:
+    def leave(self, which: int) -> None:
         if self.inside:
             self.inside[which % len(self.inside)][1].set()
 
-    def give_up(self, which: int) -> None:
+    def cancel(self, which: int) -> None:
         if self.tasks:
             self.tasks[which % len(self.tasks)].cancel()
 
@@ -58,14 +58,14 @@ class Crowd:
         held = Counter(caller for caller, _ in self.inside)
         assert held.total() <= self.size
         assert all(count <= self.share for count in held.values())
-        if held.total() < self.size:  # nobody waits for a place that is free to them
+        if held.total() < self.size:  # no call waits for a slot that it can have
             assert not [caller for caller, count in self.waiting.items() if count and held[caller] < self.share]
 
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("come"), st.sampled_from("abcde")),
-        st.tuples(st.sampled_from(["go", "give_up", "settle"]), st.integers(0, 30)),
+        st.tuples(st.just("enter"), st.sampled_from("abcde")),
+        st.tuples(st.sampled_from(["leave", "cancel", "settle"]), st.integers(0, 30)),
     ),
     max_size=60,
 )
@@ -75,12 +75,12 @@ STEPS = st.lists(
 def test_slots_and_shares_hold_in_any_order_of_calls(size: int, steps: list[tuple[str, str | int]]) -> None:
     async def run() -> None:
         crowd = Crowd(size)
-        for act, what in steps:
+        for act, argument in steps:
             if act == "settle":
                 await settle()
                 crowd.check()
             else:
-                getattr(crowd, act)(what)
+                getattr(crowd, act)(argument)
         await settle()
         crowd.check()
         for task in crowd.tasks:
@@ -122,12 +122,12 @@ async def test_a_call_that_waits_too_long_is_refused_and_leaves_the_queue() -> N
 
 
 async def test_a_caller_waits_while_its_calls_are_admitted() -> None:
-    bulkhead, patience = Bulkhead(4), 0.2
+    bulkhead, timeout = Bulkhead(4), 0.2
 
     async def call() -> None:
-        await bulkhead.enter("a", patience)
-        await asyncio.sleep(patience / 5)
+        await bulkhead.enter("a", timeout)
+        await asyncio.sleep(timeout / 5)
         bulkhead.leave("a")
 
-    await asyncio.gather(*(call() for _ in range(15)))  # the last of them waits for thrice its patience
+    await asyncio.gather(*(call() for _ in range(15)))  # the last one waits for three times its timeout
     assert bulkhead.is_idle

@@ -35,11 +35,11 @@ async def test_a_closed_port_and_an_unknown_host_are_named() -> None:
 async def test_a_certificate_that_is_not_trusted_and_a_server_without_tls_are_named() -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    for tls, said in ((context, "its TLS certificate is not trusted ("), (None, "TLS failed (wrong version number)")):
+    for tls, start in ((context, "its TLS certificate is not trusted ("), (None, "TLS failed (wrong version number)")):
         server = await asyncio.start_server(closing, "127.0.0.1", 0, ssl=tls)
         async with server:
             error = await failure(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        assert (cause_of(error) or "").startswith(said)
+        assert (cause_of(error) or "").startswith(start)
 
 
 def test_an_unnamed_error_has_no_cause_and_a_chain_is_followed() -> None:

@@ -1,4 +1,4 @@
-"""The table of codes and reasons: equal to what the source raises, and every reason is expected by a test."""
+"""The table of codes and reasons: the source raises all of it and nothing else, and a test expects each reason."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -30,40 +31,33 @@ CODES: dict[str, set[ErrorCode]] = {
     "TooManyError": {ErrorCode.QUERY_TOO_COMPLEX},
     "Shares": {ErrorCode.RATE_LIMITED, ErrorCode.OVERLOADED},
 }
-"""What errors are made of, by the name of the class, and their codes."""
+"""The codes of errors, by the name of the class or function that makes them."""
 
 BY_ARGUMENT = {"StreamFailure", "request_error", "extensions"}
-"""What takes its code as an argument."""
+"""Functions and classes with the code as an argument."""
 
 
-class Function(ast.NodeVisitor):
-    """Finds the calls in a module, with the functions around them."""
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-    def __init__(self, module: ast.Module) -> None:
-        self.module = module
-        self.found: list[tuple[ast.Call, ast.FunctionDef | ast.AsyncFunctionDef | None]] = []
-        self._around: list[ast.FunctionDef | ast.AsyncFunctionDef] = []
-        self.visit(module)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self._around.append(node)
-        self.generic_visit(node)
-        self._around.pop()
+def calls_in(node: ast.AST, around: Function | None = None) -> Iterator[tuple[ast.Call, Function | None]]:
+    """The calls in a part of the source, with the functions around them."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            yield child, around
+        yield from calls_in(child, child if isinstance(child, Function) else around)
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self._around.append(node)
-        self.generic_visit(node)
-        self._around.pop()
 
-    def visit_Call(self, node: ast.Call) -> None:
-        self.found.append((node, self._around[-1] if self._around else None))
-        self.generic_visit(node)
+class Source(NamedTuple):
+    module: ast.Module
+    calls: list[tuple[ast.Call, Function | None]]
 
 
 @cache
-def sources() -> list[Function]:
+def sources() -> list[Source]:
     paths = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if "embedded" not in path.parts]
-    return [Function(ast.parse(path.read_text())) for path in paths if path.name != "codes.py"]
+    modules = [ast.parse(path.read_text()) for path in paths if path.name != "codes.py"]
+    return [Source(module, list(calls_in(module))) for module in modules]
 
 
 def members(node: ast.AST, enum: str = "Reason") -> set[str]:
@@ -85,28 +79,27 @@ def is_passed_on(value: ast.expr) -> bool:
 
 
 def named_everywhere(name: str) -> set[str]:
-    """The reasons that arguments, parameters and variables of a name are given anywhere."""
+    """The reasons of all arguments, parameters and variables of a name."""
     found: set[str] = set()
-    for source in sources():
-        for node in ast.walk(source.module):
-            match node:
-                case ast.keyword(arg=given, value=value) if given == name:
-                    found |= members(value)
-                case ast.AnnAssign(target=ast.Name(id=given), value=ast.expr() as value) if given == name:
-                    found |= members(value)
-                case ast.Assign(targets=[ast.Name(id=given)], value=value) if given == name:
-                    found |= members(value)
+    for node in (node for source in sources() for node in ast.walk(source.module)):
+        match node:
+            case (
+                ast.keyword(arg=bound, value=value)
+                | ast.AnnAssign(target=ast.Name(id=bound), value=ast.expr() as value)
+                | ast.Assign(targets=[ast.Name(id=bound)], value=value)
+            ) if bound == name:
+                found |= members(value)
     return found
 
 
-def reasons_of(source: Function, value: ast.expr, around: ast.FunctionDef | ast.AsyncFunctionDef | None) -> set[str]:
+def reasons_of(source: Source, value: ast.expr, around: Function | None) -> set[str]:
     """The reasons that an expression can have in a function."""
     found = members(value)
     if found or around is None:
         return found
     arguments = [*around.args.args, *around.args.kwonlyargs]
     if isinstance(value, ast.Name) and value.id in {one.arg for one in arguments}:
-        calls = [call for call, _ in source.found if name_of(call) == around.name]
+        calls = [call for call, _ in source.calls if name_of(call) == around.name]
         passed = set().union(*(members(part) for call in calls for part in (*call.args, *call.keywords)))
         return passed | (named_everywhere(value.id) if value.id != "reason" else set())
     used = {one.id for one in ast.walk(around) if isinstance(one, ast.Name)}
@@ -122,13 +115,13 @@ def raised() -> set[tuple[ErrorCode, Reason]]:
     """The pairs of code and reason in the source."""
     found: set[tuple[ErrorCode, Reason]] = set()
     for source in sources():
-        for call, around in source.found:
+        for call, around in source.calls:
             name = name_of(call)
             if name not in CODES and name not in BY_ARGUMENT:
                 continue
-            given = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
-            given += [arg for arg in call.args if members(arg)]
-            for value in given:
+            values = [keyword.value for keyword in call.keywords if keyword.arg == "reason"]
+            values += [arg for arg in call.args if members(arg)]
+            for value in values:
                 if is_passed_on(value) or (around is not None and around.name == "request_error"):
                     continue
                 names = reasons_of(source, value, around)
@@ -155,9 +148,7 @@ def expected() -> set[str]:
     found: set[str] = set()
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         module = ast.parse(path.read_text())
-        calls = [
-            one for one in ast.walk(module) if isinstance(one, ast.Call) and name_of(one) in {*CODES, *BY_ARGUMENT}
-        ]
+        calls = [call for call, _ in calls_in(module) if name_of(call) in {*CODES, *BY_ARGUMENT}]
         made = {id(part) for call in calls for part in ast.walk(call)}
         texts = [one.value for one in ast.walk(module) if isinstance(one, ast.Constant) and id(one) not in made]
         for text in texts:

@@ -27,7 +27,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 @given(data=st.binary(max_size=300), size=st.integers(1, 400), times=st.integers(1, 2000))
 @settings(max_examples=60)
-async def test_what_was_packed_is_unpacked_however_it_comes(data: bytes, size: int, times: int) -> None:
+async def test_a_compressed_body_is_decoded_in_pieces_of_any_size(data: bytes, size: int, times: int) -> None:
     whole = data * times
     assert await undone(gzip.compress(whole), "gzip", size=size) == whole
     assert await undone(zlib.compress(whole), "deflate", size=size) == whole
@@ -36,7 +36,7 @@ async def test_what_was_packed_is_unpacked_however_it_comes(data: bytes, size: i
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity , identity"])
-async def test_what_was_not_packed_is_left_as_it_is(encoding: str) -> None:
+async def test_a_body_without_encoding_is_unchanged(encoding: str) -> None:
     assert await undone(b"plain", encoding) == b"plain"
 
 

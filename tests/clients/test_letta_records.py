@@ -37,7 +37,7 @@ KINDS: dict[str, type] = {
 FIELDS: dict[str, dict[str, Any]] = {
     "hidden_reasoning_message": {"state": "redacted", "hidden_reasoning": None},
     "event_message": {"event_type": "compaction", "event_data": {"messages": 3}},
-    "summary_message": {"summary": "what was said", "compaction_stats": None},
+    "summary_message": {"summary": "a summary", "compaction_stats": None},
 }
 
 
@@ -71,7 +71,7 @@ def test_an_undecodable_message_is_an_error(raw: bytes) -> None:
         decode_message(raw, conversation())
 
 
-def test_calls_made_at_once_come_back_in_one_message() -> None:
+def test_parallel_calls_have_one_message_of_results() -> None:
     returns: list[dict[str, Any]] = [
         {"type": "tool", "tool_call_id": "call_1", "status": "success", "tool_return": "one"},
         {"type": "tool", "tool_call_id": "call_2", "status": "error", "tool_return": [{"type": "text", "text": "two"}]},
@@ -91,13 +91,13 @@ def test_calls_made_at_once_come_back_in_one_message() -> None:
     [
         ("running", False, True),
         ("created", True, True),
-        ("created", False, False),  # so the run of an answer that was not streamed stays for ever: measured
+        ("created", False, False),  # an answer that was not streamed (Letta 0.16.8)
         ("completed", True, False),
         ("cancelled", True, False),
         ("of a newer letta", False, True),
     ],
 )
-def test_which_runs_are_still_going(status: str, background: bool, active: bool) -> None:
+def test_which_runs_are_active(status: str, background: bool, active: bool) -> None:
     assert RunRecord(id="run-1", raw_status=status, background=background).is_active is active
 
 
@@ -107,14 +107,14 @@ def test_a_step_of_a_newer_letta() -> None:
     assert msgspec.json.decode(b'{"id":"step-1","status":null}', type=StepRecord).status.name == "UNKNOWN"
 
 
-@pytest.mark.parametrize(("told", "shown"), [((0.9, 0.0), [0.9, 0.0]), ((0.0, 0.0), [None, None]), ((), [])])
-async def test_a_search_has_scores_where_letta_has_them(told: tuple[float, ...], shown: list[float | None]) -> None:
+@pytest.mark.parametrize(("sent", "shown"), [((0.9, 0.0), [0.9, 0.0]), ((0.0, 0.0), [None, None]), ((), [])])
+async def test_a_search_has_scores_if_letta_has_them(sent: tuple[float, ...], shown: list[float | None]) -> None:
     passage = {"id": "passage-1", "text": "kept", "tags": None, "embedding": [0.5] * 3}
-    hits = [{"passage": passage, "score": score, "metadata": {}} for score in told]
+    hits = [{"passage": passage, "score": score, "metadata": {}} for score in sent]
 
     async def act(request: httpx.Request) -> httpx.Response:
-        asked = msgspec.json.decode(request.content)
-        assert asked == {"query": "what", "agent_id": "agent-1", "limit": 5}
+        body = msgspec.json.decode(request.content)
+        assert body == {"query": "what", "agent_id": "agent-1", "limit": 5}
         return httpx.Response(200, content=msgspec.json.encode(hits))
 
     found = await Letta(upstream_with(act)[0]).search_passages(scope(), owned(OwnedAgentId, "agent-1"), "what", 5)
@@ -122,7 +122,7 @@ async def test_a_search_has_scores_where_letta_has_them(told: tuple[float, ...],
     assert {hit.passage.agent_id for hit in found} <= {"agent-1"}
 
 
-async def test_an_answer_that_is_no_list_of_passages() -> None:
+async def test_an_answer_that_is_not_a_list_of_passages() -> None:
     async def act(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=b'{"detail": "secret of the upstream"}')
 
@@ -138,11 +138,10 @@ def test_an_undecodable_page_is_an_error(body: bytes) -> None:
     assert caught.value.reason == "DECODE"
 
 
-def test_a_message_in_a_form_of_its_own_is_one() -> None:
-    [first, second] = decode_page(
-        b'[{"id": 5, "x": 1}, {"message_type": "new"}]', conversation("conv-1"), newest_first=False
-    )
-    assert (type(first), type(second)) == (OpaqueMessage, OpaqueMessage)
+def test_a_message_of_an_unknown_form_is_opaque() -> None:
+    body = b'[{"id": 5, "x": 1}, {"message_type": "new"}]'
+    page = decode_page(body, conversation("conv-1"), newest_first=False)
+    assert [type(record) for record in page] == [OpaqueMessage] * 2
 
 
 def frame(**wire: object) -> frames.Frame:
@@ -175,13 +174,13 @@ def test_a_frame_with_a_field_of_another_type_is_read_without_it() -> None:
         },
     ],
 )
-def test_a_context_overflow_is_known_by_its_words(wire: dict[str, object]) -> None:
+def test_a_context_overflow_is_recognised_by_its_phrases(wire: dict[str, object]) -> None:
     failed = frame(**{"message_type": "error_message", "message": "An error occurred.", **wire})
     assert isinstance(failed, frames.ErrorFrame)
     assert failed.too_long
 
 
-def test_too_many_tokens_in_a_minute_are_no_context_overflow() -> None:
+def test_too_many_tokens_in_a_minute_are_not_a_context_overflow() -> None:
     wire = {"error_type": "llm_rate_limit", "detail": "Too many tokens, please wait before trying again."}
     failed = frame(message_type="error_message", **wire)
     assert isinstance(failed, frames.ErrorFrame)
@@ -192,12 +191,12 @@ def test_too_many_tokens_in_a_minute_are_no_context_overflow() -> None:
 @pytest.mark.parametrize(
     ("stop", "ended"), [("end_turn", "completed"), ("max_steps", "failed"), ("cancelled", "cancelled")]
 )
-def test_a_stop_reason_ends_a_run_whatever_its_status(status: str, stop: str, ended: str) -> None:
+def test_a_stop_reason_ends_a_run_of_any_status(status: str, stop: str, ended: str) -> None:
     run = RunRecord(id="run-1", raw_status=status, stop_reason=stop, background=True)
     assert (run.status.value, run.over, run.is_active) == (ended, True, False)
 
 
-def test_a_run_that_has_a_time_of_completion_is_not_active() -> None:
+def test_a_run_with_a_time_of_completion_is_not_active() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert not RunRecord(id="run-1", raw_status="running", completed_at=now).is_active
     assert RunRecord(id="run-1", raw_status="running").is_active

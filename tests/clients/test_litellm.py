@@ -6,24 +6,14 @@ from typing import Any
 
 import pytest
 
+from clients import errors
 from clients.calls import Answer, UpstreamRejected
-from clients.errors import (
-    BadUserInput,
-    BudgetExceeded,
-    Forbidden,
-    GatewayError,
-    NotFound,
-    PayloadTooLarge,
-    RateLimited,
-    UpstreamError,
-    UpstreamTimeout,
-)
 from clients.litellm.activity import ACTIVITY, lines
 from clients.litellm.keys import KEY
 from clients.litellm.models import DETAILS, GROUPS, ModelMode, decode_details, decode_models, details_by_name
 from clients.litellm.refusals import translate
 
-MINE, THEIRS = "a" * 64, "b" * 64
+OWN, OTHER = "a" * 64, "b" * 64
 
 
 def metrics(requests: int, spend: float = 0.0) -> dict[str, Any]:
@@ -31,24 +21,24 @@ def metrics(requests: int, spend: float = 0.0) -> dict[str, Any]:
 
 
 def by_key(**requests: int) -> dict[str, Any]:
-    keys = {"mine": MINE, "theirs": THEIRS}
+    keys = {"own": OWN, "other": OTHER}
     return {keys[name]: {"metrics": metrics(count, count * 1.1e-05)} for name, count in requests.items()}
 
 
-def test_usage_is_one_keys_and_calls_of_no_model_are_what_is_left() -> None:
+def test_usage_is_of_one_key_and_calls_without_a_model_have_a_line() -> None:
     day = {
         "date": "2026-03-02",
         "metrics": metrics(106),
         "breakdown": {
             "model_groups": {
-                "gpt": {"metrics": metrics(103), "api_key_breakdown": by_key(mine=3, theirs=100)},
-                "other": {"metrics": metrics(1), "api_key_breakdown": by_key(theirs=1)},
-                "": {"metrics": metrics(2), "api_key_breakdown": by_key(mine=2)},
+                "gpt": {"metrics": metrics(103), "api_key_breakdown": by_key(own=3, other=100)},
+                "other": {"metrics": metrics(1), "api_key_breakdown": by_key(other=1)},
+                "": {"metrics": metrics(2), "api_key_breakdown": by_key(own=2)},
             },
-            "api_keys": by_key(mine=5, theirs=101),
+            "api_keys": by_key(own=5, other=101),
         },
     }
-    found = list(lines(ACTIVITY.decode(json.dumps({"results": [day], "metadata": {"has_more": False}})), MINE))
+    found = list(lines(ACTIVITY.decode(json.dumps({"results": [day], "metadata": {"has_more": False}})), OWN))
     assert [(str(line.day), line.model, line.counts.api_requests) for line in found] == [
         ("2026-03-02", "gpt", 3),
         ("2026-03-02", None, 2),
@@ -57,7 +47,7 @@ def test_usage_is_one_keys_and_calls_of_no_model_are_what_is_left() -> None:
     assert list(lines(ACTIVITY.decode(json.dumps({"results": [day], "metadata": {"has_more": True}})), "c" * 64)) == []
 
 
-def test_a_group_of_several_deployments_can_what_any_of_them_can() -> None:
+def test_a_group_of_several_deployments_has_the_capabilities_of_each() -> None:
     data = [
         {"model_name": "a", "model_info": {"supports_pdf_input": False, "cache_read_input_token_cost": 1e-7}},
         {"model_name": "a", "model_info": {"supports_pdf_input": True, "cache_read_input_token_cost": 2e-7}},
@@ -82,13 +72,13 @@ def test_a_group_of_several_deployments_can_what_any_of_them_can() -> None:
         ("telepathy", ModelMode.UNKNOWN),
     ],
 )
-def test_a_mode_this_gateway_has_never_heard_of(mode: str | None, expected: ModelMode) -> None:
+def test_an_unknown_mode(mode: str | None, expected: ModelMode) -> None:
     [model] = GROUPS.decode(json.dumps({"data": [{"model_group": "m", "mode": mode}]})).data
     assert model.mode is expected
 
 
 @pytest.mark.parametrize("odd", ["many", {}, [1], True, -1, 1e300, None], ids=repr)
-def test_a_fact_of_a_model_that_cannot_be_read_takes_nothing_else_away(odd: Any) -> None:
+def test_a_fact_of_a_model_that_cannot_be_read_does_not_affect_others(odd: Any) -> None:
     names = ("max_input_tokens", "max_output_tokens", "supports_vision", "providers", "mode", "input_cost_per_token")
     groups = [{"model_group": "a", name: odd, "supports_reasoning": True} for name in names]
     models = decode_models(json.dumps({"data": groups}).encode())
@@ -100,8 +90,8 @@ def test_a_fact_of_a_model_that_cannot_be_read_takes_nothing_else_away(odd: Any)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"data": [1]}', b'{"data": [{"mode": "chat"}]}', b'{"data": null}'])
-def test_what_is_no_list_of_models(body: bytes) -> None:
-    with pytest.raises(UpstreamError):
+def test_an_answer_that_is_not_a_list_of_models_is_an_error(body: bytes) -> None:
+    with pytest.raises(errors.UpstreamError):
         decode_models(body)
 
 
@@ -115,7 +105,7 @@ def test_prices_are_plain_numbers(per_token: str, shown: str | None) -> None:
     assert (None if price is None else format(price, "f")) == shown
 
 
-def test_what_is_left_of_a_budget() -> None:
+def test_the_rest_of_a_budget() -> None:
     info = KEY.decode('{"info": {"spend": 1.0999999999999264e-05, "max_budget": 1e-06}}').info
     assert (info.spend_usd, info.max_usd, info.remaining_usd) == (Decimal("0.000011"), Decimal("0.000001"), Decimal(0))
     free = KEY.decode('{"info": {"spend": 0.0}}').info
@@ -125,23 +115,23 @@ def test_what_is_left_of_a_budget() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "message", "expected"),
     [
-        (400, "invalid_request_error", "Invalid model name passed in model=x", NotFound),
-        (400, "invalid_request_error", "This model's maximum context length is 8", BadUserInput),
-        (401, "expired_key", "Expired", UpstreamError),
-        (402, None, "", UpstreamError),
-        (403, None, "", Forbidden),
-        (404, None, "", NotFound),
-        (408, None, "", UpstreamTimeout),
-        (409, None, "", UpstreamError),
-        (413, None, "", PayloadTooLarge),
-        (422, "budget_exceeded", "Budget has been exceeded!", BudgetExceeded),
-        (429, "throttling_error", "", RateLimited),
-        (429, "budget_exceeded", "", BudgetExceeded),
-        (500, None, "", UpstreamError),
-        (503, None, "", UpstreamError),
+        (400, "invalid_request_error", "Invalid model name passed in model=x", errors.NotFound),
+        (400, "invalid_request_error", "This model's maximum context length is 8", errors.BadUserInput),
+        (401, "expired_key", "Expired", errors.UpstreamError),
+        (402, None, "", errors.UpstreamError),
+        (403, None, "", errors.Forbidden),
+        (404, None, "", errors.NotFound),
+        (408, None, "", errors.UpstreamTimeout),
+        (409, None, "", errors.UpstreamError),
+        (413, None, "", errors.PayloadTooLarge),
+        (422, "budget_exceeded", "Budget has been exceeded!", errors.BudgetExceeded),
+        (429, "throttling_error", "", errors.RateLimited),
+        (429, "budget_exceeded", "", errors.BudgetExceeded),
+        (500, None, "", errors.UpstreamError),
+        (503, None, "", errors.UpstreamError),
     ],
 )
-def test_what_a_refusal_means(status: int, kind: str | None, message: str, expected: type[Exception]) -> None:
+def test_the_error_for_a_refusal(status: int, kind: str | None, message: str, expected: type[Exception]) -> None:
     body = json.dumps({"error": {"message": message, "type": kind}}).encode()
     error = translate(UpstreamRejected(Answer(status, {}, body)))
     assert type(error) is expected
@@ -169,7 +159,7 @@ def test_a_refusal_without_a_readable_body_is_classified_by_its_status(status: i
     assert translate(UpstreamRejected(Answer(status, {}, body))).code == code
 
 
-def refused(message: Any, status: int = 400, headers: dict[str, str] | None = None, **more: Any) -> GatewayError:
+def refused(message: Any, status: int = 400, headers: dict[str, str] | None = None, **more: Any) -> errors.GatewayError:
     body = json.dumps({"error": {"message": message, "type": "invalid_request_error", "code": str(status), **more}})
     return translate(UpstreamRejected(Answer(status, headers or {}, body.encode())))
 
@@ -179,10 +169,7 @@ def refused(message: Any, status: int = 400, headers: dict[str, str] | None = No
     [
         ("litellm.ContextWindowExceededError: This model's maximum context length is 8192 tokens.", 8192),
         ("This model's maximum context length is 128,000 tokens. However, you requested 130000 tokens", 128000),
-        (
-            "AnthropicException - prompt is too long: 208310 tokens > 200000 maximum",
-            200000,
-        ),
+        ("AnthropicException - prompt is too long: 208310 tokens > 200000 maximum", 200000),
         ("Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens", 272000),
         ("VertexAI - The input token count (9) exceeds the maximum number of tokens allowed (1048576).", 1048576),
         ("the request exceeds the available context size (4096 tokens), try increasing it", 4096),
@@ -205,9 +192,9 @@ def refused(message: Any, status: int = 400, headers: dict[str, str] | None = No
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_context_overflow_has_a_message_that_sdks_recognize(message: str, limit: int | None, status: int) -> None:
     error = refused(message, status)
-    told = "exceeded" if limit is None else f"{limit} tokens"
+    length = "exceeded" if limit is None else f"{limit} tokens"
     assert (error.code, error.reason) == ("BAD_USER_INPUT", "CONTEXT_LENGTH")
-    assert f"This model's maximum context length is {told}: " in error.message
+    assert f"This model's maximum context length is {length}: " in error.message
     for words in ("prompt is too long", "exceeds the context window", "reduce the length of the messages"):
         assert words in error.message
 
@@ -234,7 +221,7 @@ def test_context_overflow_is_recognized_by_code_and_name(message: Any, more: dic
         "max_tokens is too large: 9000",
     ],
 )
-def test_other_things_that_are_too_long_are_not_context_overflow(message: str) -> None:
+def test_other_inputs_that_are_too_long_are_not_a_context_overflow(message: str) -> None:
     assert refused(message).reason is None
 
 
@@ -267,14 +254,14 @@ def test_a_content_filter_is_recognized(message: Any, more: dict[str, Any], stat
 
 
 @pytest.mark.parametrize(
-    ("message", "told", "param"),
+    ("message", "sent", "param"),
     [
         ("x", "max_tokens", "max_tokens"),
         ("x", "messages[0].content", "messages[0].content"),
         ("x", "None", None),
         ("x", None, None),
         ("x", "", None),
-        ("x", "the words of an upstream", None),
+        ("x", "text of an upstream", None),
         ("x", "a" * 101, None),
         ("x", "é", None),
         ("x", ["max_tokens"], None),
@@ -289,8 +276,8 @@ def test_a_content_filter_is_recognized(message: Any, more: dict[str, Any], stat
         ("litellm.UnsupportedParamsError: groq does not support parameters: ['seed'], for model=x", None, "seed"),
     ],
 )
-def test_the_parameter_that_a_refusal_names_is_reported(message: str, told: Any, param: str | None) -> None:
-    error = refused(message, param=told)
+def test_the_parameter_that_a_refusal_names_is_reported(message: str, sent: Any, param: str | None) -> None:
+    error = refused(message, param=sent)
     assert error.details.get("param") == param
     assert error.message == "LiteLLM refused the request: a parameter is missing or not valid."
 
@@ -308,11 +295,11 @@ def test_the_parameter_that_a_refusal_names_is_reported(message: str, told: Any,
         ({}, None),
     ],
 )
-def test_the_wait_that_a_refusal_asks_for(status: int, headers: dict[str, str], seconds: float | None) -> None:
+def test_the_retry_after_of_a_refusal(status: int, headers: dict[str, str], seconds: float | None) -> None:
     assert refused("x", status, headers).retry_after_seconds == seconds
 
 
-def test_a_price_that_is_no_number_is_unknown() -> None:
+def test_a_price_that_is_not_a_number_is_unknown() -> None:
     one = {"model_name": "m", "model_info": {"cache_read_input_token_cost": "NaN"}}
     two = {"model_name": "m", "model_info": {"cache_read_input_token_cost": 1e-6}}
     for data in ([one], [one, one], [one, two]):

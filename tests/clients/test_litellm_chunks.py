@@ -93,7 +93,7 @@ def test_a_refusal_is_text(delta: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "pieces"),
+    ("sent", "pieces"),
     [
         ({"tool_calls": [{"index": 1, "id": "a", "function": {"name": "f", "arguments": "{"}}]},
          [CallPiece(index=1, id="a", name="f", arguments="{")]),
@@ -114,20 +114,20 @@ def test_a_refusal_is_text(delta: Any) -> None:
          [CallPiece(id="a", name="f")]),
     ],
 )  # fmt: skip
-def test_calls_are_read_piece_by_piece(told: Any, pieces: list[CallPiece]) -> None:
-    assert of_delta(told).calls == pieces
+def test_calls_are_read_piece_by_piece(sent: Any, pieces: list[CallPiece]) -> None:
+    assert of_delta(sent).calls == pieces
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("sent", "reason"),
     [("stop", "stop"), (None, None), ("", None), (False, None), ({}, None), ({"a": 1}, "unknown"), (1, "unknown")],
 )
-def test_a_finish_reason_that_cannot_be_read_is_unknown_and_still_one(told: Any, reason: str | None) -> None:
-    assert of_delta({}, finish_reason=told).finish_reason == reason
+def test_a_finish_reason_that_cannot_be_read_is_unknown_and_still_one(sent: Any, reason: str | None) -> None:
+    assert of_delta({}, finish_reason=sent).finish_reason == reason
 
 
 @pytest.mark.parametrize("delta", [None, [], "x", 5])
-def test_a_delta_of_another_shape_says_nothing(delta: Any) -> None:
+def test_a_delta_of_another_shape_is_empty(delta: Any) -> None:
     found = of_delta(delta, finish_reason="stop")
     assert (found.text, found.calls, found.finish_reason) == ("", [], "stop")
 
@@ -138,8 +138,8 @@ def test_choices_of_another_shape_are_none(choices: Any) -> None:
 
 
 def test_choices_are_distinguished_by_index_or_position() -> None:
-    told = [{"delta": {"content": "a"}}, {"index": "x", "delta": {"content": "b"}}, {"index": 0, "delta": {}}]
-    assert [choice.index for choice in decoded({"choices": told}).choices] == [0, 1, 0]
+    sent = [{"delta": {"content": "a"}}, {"index": "x", "delta": {"content": "b"}}, {"index": 0, "delta": {}}]
+    assert [choice.index for choice in decoded({"choices": sent}).choices] == [0, 1, 0]
     assert [choice.text for choice in decoded({"choices": {"delta": {"content": "a"}}}).choices] == ["a"]
 
 
@@ -173,7 +173,7 @@ BARE: list[Any] = [
     {"choices": [], "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "service_tier": "auto"},
     {"choices": [], "provider": "OpenAI", "citations": []},
 ]
-SAYING: list[Any] = [
+OTHER: list[Any] = [
     {"choices": [{"index": 0, "delta": {"role": "assistant"}}]},
     {"choices": [{"index": 0, "delta": {"content": "a"}}]},
     {"choices": [{"index": 1, "delta": {"content": "a"}}]},
@@ -192,9 +192,9 @@ SAYING: list[Any] = [
 
 
 @pytest.mark.parametrize("usage", [USAGE, [1], 5, "x", {}], ids=repr)
-def test_what_is_usage_and_nothing_else(usage: Any) -> None:
+def test_a_chunk_with_usage_and_nothing_else(usage: Any) -> None:
     assert [decoded({**wire, "usage": usage}).is_only_usage for wire in BARE] == [True] * len(BARE)
-    assert [decoded({**wire, "usage": usage}).is_only_usage for wire in SAYING] == [False] * len(SAYING)
+    assert [decoded({**wire, "usage": usage}).is_only_usage for wire in OTHER] == [False] * len(OTHER)
 
 
 def test_a_chunk_without_usage_is_not_only_usage() -> None:
@@ -205,7 +205,7 @@ def test_a_chunk_without_usage_is_not_only_usage() -> None:
 
 
 @pytest.mark.parametrize("data", [b"ping", b"", b"[1]", b"null", b'{"choices": [', b'"x"', b'{"a":' * 5000])
-def test_what_is_no_chunk(data: bytes) -> None:
+def test_data_that_is_not_a_chunk(data: bytes) -> None:
     assert decode_chunk(event(data)) is None
 
 
@@ -227,7 +227,7 @@ VALUES = st.recursive(
 
 
 @given(st.fixed_dictionaries({"index": st.just(0), "delta": st.dictionaries(st.sampled_from(NAMES), VALUES)}), VALUES)
-def test_no_value_of_any_field_ends_a_stream(choice: dict[str, Any], usage: Any) -> None:
+def test_no_value_of_a_field_ends_a_stream(choice: dict[str, Any], usage: Any) -> None:
     chunk = decoded({"choices": [choice, {"index": 1, "delta": {"content": "kept"}}], "usage": usage})
     assert chunk.choices[1].text == "kept"
     msgspec.json.encode(chunk.choices)

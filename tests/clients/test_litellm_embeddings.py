@@ -33,7 +33,7 @@ def item(vector: Any, **more: Any) -> dict[str, Any]:
     ],
     ids=["out of order", "without", "one without", "null", "as text"],
 )
-def test_vectors_come_in_the_order_of_their_inputs(items: list[Any]) -> None:
+def test_vectors_are_in_the_order_of_their_inputs(items: list[Any]) -> None:
     records, _ = decode_embeddings(body(*items), 2)
     assert [(one.index, one.vector) for one in records] == [(0, [1.0]), (1, [2.0])]
 

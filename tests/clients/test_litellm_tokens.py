@@ -12,7 +12,7 @@ from clients.usage import Usage
 
 
 @pytest.mark.parametrize(
-    ("told", "count"),
+    ("sent", "count"),
     [
         (7, 7),
         (0, 0),
@@ -35,13 +35,13 @@ from clients.usage import Usage
         (float("inf"), None),
     ],
 )
-def test_a_count_that_cannot_be_read_is_unknown_and_the_others_are_kept(told: object, count: int | None) -> None:
-    usage = usage_of({"prompt_tokens": told, "completion_tokens": 5})
+def test_a_count_that_cannot_be_read_is_unknown_and_the_others_are_kept(sent: object, count: int | None) -> None:
+    usage = usage_of({"prompt_tokens": sent, "completion_tokens": 5})
     assert usage == Usage(prompt_tokens=count, completion_tokens=5)
 
 
 @pytest.mark.parametrize(
-    ("told", "cost"),
+    ("sent", "cost"),
     [
         (0.1 + 0.2, Decimal("0.3")),
         ("0.25", Decimal("0.25")),
@@ -58,20 +58,20 @@ def test_a_count_that_cannot_be_read_is_unknown_and_the_others_are_kept(told: ob
         (None, None),
     ],
 )
-def test_a_cost_that_cannot_be_read_is_unknown(told: object, cost: Decimal | None) -> None:
-    assert usage_of({"total_tokens": 1, "cost": told}) == Usage(total_tokens=1, cost_usd=cost)
-    assert header_cost({"x-litellm-response-cost": str(told)}) == cost
+def test_a_cost_that_cannot_be_read_is_unknown(sent: object, cost: Decimal | None) -> None:
+    assert usage_of({"total_tokens": 1, "cost": sent}) == Usage(total_tokens=1, cost_usd=cost)
+    assert header_cost({"x-litellm-response-cost": str(sent)}) == cost
 
 
-@pytest.mark.parametrize("told", [None, [], [1], "12", 12, True, {}, {"prompt_tokens": {}}, {"other": 1}])
-def test_usage_of_another_shape_tells_nothing(told: object) -> None:
-    assert usage_of(told) is None
+@pytest.mark.parametrize("sent", [None, [], [1], "12", 12, True, {}, {"prompt_tokens": {}}, {"other": 1}])
+def test_usage_of_another_shape_is_unknown(sent: object) -> None:
+    assert usage_of(sent) is None
 
 
 @pytest.mark.parametrize("details", [None, [], "x", 1, {"cached_tokens": "x"}, {"reasoning_tokens": []}])
 def test_details_of_another_shape_are_unknown(details: object) -> None:
-    told = {"total_tokens": 3, "prompt_tokens_details": details, "completion_tokens_details": details}
-    assert usage_of(told) == Usage(total_tokens=3)
+    sent = {"total_tokens": 3, "prompt_tokens_details": details, "completion_tokens_details": details}
+    assert usage_of(sent) == Usage(total_tokens=3)
 
 
 def test_later_usage_replaces_the_counts_that_it_has() -> None:
@@ -132,5 +132,5 @@ def test_json_that_other_writers_produce_is_read(data: bytes, value: str) -> Non
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"1", b"null", b"ping", b"[" * 100_000, json.dumps("x").encode()])
-def test_what_is_no_json_object(data: bytes) -> None:
+def test_data_that_is_not_a_json_object(data: bytes) -> None:
     assert json_object(data) is None

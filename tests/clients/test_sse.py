@@ -27,18 +27,18 @@ async def split(body: bytes, cuts: list[int]) -> list[SseEvent]:
 
 
 @given(events, st.sampled_from(["\n", "\r\n", "\r"]), st.data())
-def test_events_come_out_whole_however_they_are_cut_and_their_lines_end(
-    said: list[tuple[str, list[str]]], newline: str, data: st.DataObject
+def test_events_are_whole_with_any_pieces_and_line_ends(
+    sent: list[tuple[str, list[str]]], newline: str, data: st.DataObject
 ) -> None:
     parts = []
-    for name, texts in said:
+    for name, texts in sent:
         head = [f"event: {name}"] if name != "message" else []
         parts.append(newline.join([": a comment", *head, *(f"data: {text}" for text in texts)]) + newline * 2)
     body = "".join(parts).encode()
     # a boundary of two bytes that a chunk cuts in two is found all the same
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
     found = asyncio.run(split(body, cuts))
-    assert [(event.event, event.data.decode()) for event in found] == [(name, "\n".join(texts)) for name, texts in said]
+    assert [(event.event, event.data.decode()) for event in found] == [(name, "\n".join(texts)) for name, texts in sent]
     assert b"".join(event.raw for event in found) == body
 
 

@@ -12,7 +12,7 @@ Joined = list[tuple[str | None, str | None, str]]
 
 
 def joined(*chunks: list[CallPiece]) -> Joined:
-    """The calls as a client joins them: by index, an id and a name told once each."""
+    """The calls as a client joins them: by index, with one id and one name each."""
     numbers, calls = CallNumbers(), dict[int, list[Any]]()
     for chunk in chunks:
         for piece in numbers.numbered(chunk):
@@ -143,10 +143,10 @@ def test_pieces_belong_to_the_right_calls(name: str) -> None:
     assert joined(*chunks) == calls
 
 
-def test_the_upstreams_index_is_kept_where_it_is_one_calls_alone() -> None:
+def test_the_upstreams_index_is_kept_if_one_call_has_it() -> None:
     numbers = CallNumbers()
-    told = [numbers.numbered([piece("{}", call=str(index), index=index)])[0].index for index in (3, 0, 1)]
-    assert told == [3, 0, 1]
+    indexes = [numbers.numbered([piece("{}", call=str(index), index=index)])[0].index for index in (3, 0, 1)]
+    assert indexes == [3, 0, 1]
 
 
 calls_in_pieces = st.lists(
@@ -157,9 +157,7 @@ calls_in_pieces = st.lists(
 
 
 @given(calls_in_pieces, st.sampled_from(["id", "index", "both", "id under one index"]), st.data())
-def test_any_interleaving_of_pieces_comes_together_again(
-    calls: list[tuple[str, list[str]]], by: str, data: st.DataObject
-) -> None:
+def test_interleaved_pieces_are_joined(calls: list[tuple[str, list[str]]], by: str, data: st.DataObject) -> None:
     waiting = [list(enumerate(pieces)) for _, pieces in calls]
     chunks: list[list[CallPiece]] = []
     first_seen: list[int] = []

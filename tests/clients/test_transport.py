@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,14 @@ import trustme
 
 from clients.transport import FRESH, AiohttpTransport, IdleConnectionDropped
 from tests.support.oddserver import Scripted, odd_server
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve, **options: Any) -> AsyncIterator[str]:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @asynccontextmanager
@@ -33,9 +43,8 @@ async def slow_server(tls: ssl.SSLContext | None) -> AsyncIterator[str]:
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve, ssl=tls) as url:
+        yield url.replace("http://127.0.0.1", f"{'https' if tls else 'http'}://localhost")
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
@@ -46,10 +55,8 @@ async def target(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, Aio
         served, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
         authority.issue_cert("localhost").configure_cert(served)
         authority.configure_trust(trusted)
-    transport = AiohttpTransport(tls=trusted)
-    async with slow_server(served) as url:
+    async with slow_server(served) as url, AiohttpTransport(tls=trusted) as transport:
         yield url, transport
-        await transport.aclose()
 
 
 async def test_cancelled_calls_leave_no_connection_in_use(target: tuple[str, AiohttpTransport]) -> None:
@@ -60,7 +67,7 @@ async def test_cancelled_calls_leave_no_connection_in_use(target: tuple[str, Aio
 
     async def call() -> None:
         try:
-            # some wait for as long as it takes: on a machine that is busy, none of the others may be done in time
+            # some have no timeout: on a busy machine, all others may be cancelled
             async with asyncio.timeout(chance.choice([None, chance.random() / 8])):
                 await client.get(url)
             outcomes["done"] += 1
@@ -88,8 +95,8 @@ async def raw_server(answer: bytes, *, hold: bool = False) -> AsyncIterator[str]
             await left.wait()
         writer.transport.abort() if not answer else writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve) as url:
+        yield url
         left.set()
 
 
@@ -103,16 +110,14 @@ async def raw_server(answer: bytes, *, hold: bool = False) -> AsyncIterator[str]
     ],
 )
 async def test_each_fault_has_its_error(answer: bytes, hold: bool, error: type[Exception]) -> None:
-    transport = AiohttpTransport()
-    async with raw_server(answer, hold=hold) as url:
+    async with raw_server(answer, hold=hold) as url, AiohttpTransport() as transport:
         client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(5, read=0.2))
         with pytest.raises(error):
             await client.get(url)
         assert transport.in_use == 0
-        await transport.aclose()
 
 
-async def test_a_large_body_goes_out_whole() -> None:
+async def test_a_large_body_is_sent_whole() -> None:
     body = bytes(range(256)) * 2000
     seen: list[bytes] = []
 
@@ -122,11 +127,8 @@ async def test_a_large_body_goes_out_whole() -> None:
         writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         writer.close()
 
-    transport = AiohttpTransport()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve) as url, AiohttpTransport() as transport:
         assert (await httpx.AsyncClient(transport=transport).post(url, content=body)).status_code == 204
-        await transport.aclose()
     assert b"content-length: 512000" in seen[0].lower()
     assert b"transfer-encoding" not in seen[0].lower()
     assert seen[1] == body
@@ -139,45 +141,34 @@ async def test_a_body_that_the_server_does_not_read_is_a_write_timeout() -> None
         await left.wait()
         writer.transport.abort()
 
-    transport = AiohttpTransport()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve, limit=1024) as url, AiohttpTransport() as transport:
         client = httpx.AsyncClient(transport=transport, timeout=httpx.Timeout(30, write=0.1))
         with pytest.raises(httpx.WriteTimeout):
             await client.post(url, content=b"x" * 64_000_000)
         assert transport.in_use == 0
         left.set()
-        await transport.aclose()
 
 
 async def test_a_refused_connection_is_a_connect_error() -> None:
-    transport = AiohttpTransport()
-    with pytest.raises(httpx.ConnectError):
-        await httpx.AsyncClient(transport=transport).get("http://127.0.0.1:1/")
-    assert transport.in_use == 0
-    await transport.aclose()
+    async with AiohttpTransport() as transport:
+        with pytest.raises(httpx.ConnectError):
+            await httpx.AsyncClient(transport=transport).get("http://127.0.0.1:1/")
+        assert transport.in_use == 0
 
 
 async def test_a_cookie_of_one_answer_is_not_sent_with_the_next_call() -> None:
     seen: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            seen.append(head.lower())
-            writer.write(b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n")
+        with suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                seen.append(head.lower())
+                writer.write(b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
 
-    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except asyncio.IncompleteReadError:
-            writer.close()
-
-    transport = AiohttpTransport()
-    async with await asyncio.start_server(quiet, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with listening(serve) as url, AiohttpTransport() as transport:
         for _ in range(2):
             await transport.handle_async_request(httpx.Request("GET", url))
-        await transport.aclose()
     assert len(seen) == 2
     assert b"cookie" not in b"".join(seen)
 
@@ -197,29 +188,22 @@ class Recorder:
 OK = Scripted(pieces=[b"{}"])
 
 
-def drops_the_second(number: int, _: int) -> Scripted:
-    """Answer the first request and keep the connection; drop it when the second request comes."""
-    return Scripted(raw=b"", close=True) if number == 2 else OK
+def drops_the_second(number: int, _: int, *, reset: bool = False) -> Scripted:
+    """Answer the first request and keep the connection; drop it at the second request."""
+    return Scripted(raw=b"", close=True, reset=reset) if number == 2 else OK
 
 
 @asynccontextmanager
 async def client_of(answer: Callable[[str, str, bytes], Scripted]) -> AsyncIterator[httpx.AsyncClient]:
-    transport = AiohttpTransport()
-    async with odd_server(answer) as url:
-        try:
-            yield httpx.AsyncClient(transport=transport, base_url=url, timeout=5)
-            assert transport.in_use == 0
-        finally:
-            await transport.aclose()
+    async with odd_server(answer) as url, AiohttpTransport() as transport:
+        yield httpx.AsyncClient(transport=transport, base_url=url, timeout=5)
+        assert transport.in_use == 0
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"])
 @pytest.mark.parametrize("reset", [False, True])
 async def test_one_request_is_one_attempt_when_an_idle_connection_is_dropped(method: str, reset: bool) -> None:
-    def script(number: int, _: int) -> Scripted:
-        return Scripted(raw=b"", close=True, reset=reset) if number == 2 else OK
-
-    recorder = Recorder(script)
+    recorder = Recorder(partial(drops_the_second, reset=reset))
     async with client_of(recorder) as client:
         assert (await client.get("/")).status_code == 200
         with pytest.raises(IdleConnectionDropped):
@@ -243,7 +227,7 @@ async def test_an_answer_that_has_begun_was_not_dropped_while_idle() -> None:
     assert not isinstance(caught.value, IdleConnectionDropped)
 
 
-async def test_a_request_can_ask_for_a_new_connection() -> None:
+async def test_a_request_can_require_a_new_connection() -> None:
     recorder = Recorder(drops_the_second)
     async with client_of(recorder) as client:
         await client.get("/")
@@ -297,13 +281,9 @@ async def test_bytes_after_a_204_do_not_fail_it_and_its_connection_is_not_used_a
             await asyncio.sleep(0)
         writer.close()
 
-    transport = AiohttpTransport()
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        client = httpx.AsyncClient(
-            transport=transport, base_url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        )
+    async with listening(serve) as url, AiohttpTransport() as transport:
+        client = httpx.AsyncClient(transport=transport, base_url=url)
         for _ in range(2):
             response = await client.delete("/")
             assert (response.status_code, response.content) == (204, b"")
-        await transport.aclose()
     assert connections == 2

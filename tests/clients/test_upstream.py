@@ -6,7 +6,7 @@ import pytest
 from clients.calls import Answer, Call, UpstreamRejected
 from clients.errors import UpstreamError
 from clients.transport import FRESH, IdleConnectionDropped
-from tests.support.upstream_calls import answering, ask, parts, scope, upstream_with
+from tests.support.upstream_calls import answering, ask, failing, parts, raised, scope, upstream_with
 
 
 async def test_the_scope_and_the_credential_are_sent() -> None:
@@ -17,7 +17,7 @@ async def test_the_scope_and_the_credential_are_sent() -> None:
         return httpx.Response(200, content=b"{}", headers={"Set-Cookie": "a=b"})
 
     upstream, _, observer = upstream_with(act)
-    call = Call(operation="x", method="POST", path="/x", params=[("a", "1"), ("a", "2")], json={"b": 1})
+    call = Call("x", "/x", "POST", params=[("a", "1"), ("a", "2")], json={"b": 1})
     await upstream.request(scope(), call)
     await ask(upstream)
     assert seen[0].headers["x-request-id"] == "request-1"
@@ -31,23 +31,17 @@ async def test_the_scope_and_the_credential_are_sent() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html></html>", b"not json", b"\xff"])
-async def test_a_health_check_that_is_not_json_is_no_health(body: bytes) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=body)
-
-    upstream, _, _ = upstream_with(act)
-    with pytest.raises(UpstreamError) as caught:
-        await upstream.ping(scope(), "/health")
-    assert caught.value.reason == "DECODE"
-    assert "AMS_BASE_URL" in caught.value.message
+async def test_an_answer_to_a_health_check_that_is_not_json_is_an_error(body: bytes) -> None:
+    upstream, _, _ = upstream_with(answering(content=body))
+    caught = await raised(UpstreamError, upstream.ping(scope(), "/health"))
+    assert caught.reason == "DECODE"
+    assert "AMS_BASE_URL" in caught.message
 
 
 async def test_a_check_finds_an_error_with_status_200() -> None:
-    upstream, _, _ = upstream_with(answering(200), breaker_failures=1)
-    call = Call(operation="x", path="/", check=lambda answer: Answer(429, answer.headers, answer.body))
-    with pytest.raises(UpstreamRejected) as caught:
-        await upstream.request(scope(), call)
-    assert caught.value.status == 429
+    upstream, _, _ = upstream_with(answering(), breaker_failures=1)
+    call = Call("x", "/", check=lambda answer: Answer(429, answer.headers, answer.body))
+    assert (await raised(UpstreamRejected, upstream.request(scope(), call))).status == 429
     assert parts(upstream) == {}
 
 
@@ -62,22 +56,16 @@ async def test_only_a_read_is_repeated_after_a_dropped_connection(method: str) -
         return httpx.Response(200, content=b"{}")
 
     upstream, _, observer = upstream_with(act, breaker_failures=1)
-    call = Call(operation="x", method=method, path="/")
+    call = Call("x", "/", method)
     if method == "GET":
         await upstream.request(scope(), call)
         assert (fresh, observer.repeated, observer.outcomes) == ([False, True], ["x"], ["ok"])
         return
-    with pytest.raises(UpstreamError) as caught:
-        await upstream.request(scope(), call)
-    assert caught.value.reason == "CUT"
+    assert (await raised(UpstreamError, upstream.request(scope(), call))).reason == "CUT"
     assert (fresh, observer.repeated) == ([False], [])
 
 
 async def test_a_read_is_repeated_once() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise IdleConnectionDropped("")
-
-    upstream, wire, _ = upstream_with(act)
-    with pytest.raises(UpstreamError):
-        await ask(upstream)
+    upstream, wire, _ = upstream_with(failing(IdleConnectionDropped("")))
+    await raised(UpstreamError, ask(upstream))
     assert wire.calls == 2

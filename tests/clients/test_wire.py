@@ -12,7 +12,7 @@ import pytest
 from clients.calls import AnswerSize, Call, UpstreamRejected
 from clients.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.wire import MAX_REFUSAL_BYTES
-from tests.support.upstream_calls import answering, ask, parts, read_stream, scope, upstream_with
+from tests.support.upstream_calls import answering, ask, failing, parts, raised, read_stream, scope, upstream_with
 
 
 @pytest.mark.parametrize(
@@ -21,55 +21,42 @@ from tests.support.upstream_calls import answering, ask, parts, read_stream, sco
         (httpx.ConnectError("http://secret@ams"), "CONNECT"),
         (httpx.ConnectTimeout(""), "CONNECT"),
         (httpx.ReadTimeout(""), "DEADLINE"),
-        (httpx.RemoteProtocolError("their words"), "CUT"),
+        (httpx.RemoteProtocolError("text of the upstream"), "CUT"),
     ],
 )
 async def test_each_transport_error_has_its_reason_and_a_safe_message(error: Exception, reason: str) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        raise error
-
-    upstream, _, _ = upstream_with(act)
-    with pytest.raises((UpstreamError, UpstreamTimeout, UpstreamUnavailable)) as caught:
-        await ask(upstream)
-    assert caught.value.reason == reason
-    assert "secret" not in caught.value.message
-    assert "their words" not in caught.value.message
+    upstream, _, _ = upstream_with(failing(error))
+    caught = await raised((UpstreamError, UpstreamTimeout, UpstreamUnavailable), ask(upstream))
+    assert caught.reason == reason
+    assert "secret" not in caught.message
+    assert "text of the upstream" not in caught.message
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 async def test_a_redirect_is_an_error_that_names_the_setting(status: int) -> None:
     upstream, _, observer = upstream_with(answering(status))
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert caught.value.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
-    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
-    with pytest.raises(UpstreamError) as streamed:
-        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
-            pass
-    assert streamed.value.message == caught.value.message
-    with pytest.raises(UpstreamError) as pinged:
-        await upstream.ping(scope(), "/health")
-    assert pinged.value.message == caught.value.message
+    caught = await raised(UpstreamError, ask(upstream))
+    assert caught.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
+    assert (caught.reason, caught.retryable) == ("STATUS", False)
+    streamed = await raised(UpstreamError, read_stream(upstream, Call("x", "/")))
+    assert streamed.message == caught.message
+    pinged = await raised(UpstreamError, upstream.ping(scope(), "/health"))
+    assert pinged.message == caught.message
     assert observer.outcomes == ["error", "error"]
 
 
 @pytest.mark.parametrize("status", [101, 304])
 async def test_an_unexpected_status_is_an_error(status: int) -> None:
     upstream, _, _ = upstream_with(answering(status))
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert (caught.value.reason, caught.value.retryable) == ("STATUS", False)
+    caught = await raised(UpstreamError, ask(upstream))
+    assert (caught.reason, caught.retryable) == ("STATUS", False)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_5xx_keeps_its_retry_after(status: int) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, headers={"Retry-After": "7"})
-
-    upstream, _, _ = upstream_with(act)
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert (caught.value.retry_after_seconds, caught.value.retryable) == (7, True)
+    upstream, _, _ = upstream_with(answering(status, headers={"Retry-After": "7"}))
+    caught = await raised(UpstreamError, ask(upstream))
+    assert (caught.retry_after_seconds, caught.retryable) == (7, True)
 
 
 @pytest.mark.parametrize(
@@ -84,25 +71,19 @@ async def test_a_5xx_keeps_its_retry_after(status: int) -> None:
 async def test_an_answer_that_is_not_a_stream_of_events_is_an_error(
     status: int, media_type: str | None, body: bytes
 ) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=body, headers={"content-type": media_type} if media_type else {})
-
-    upstream, _, _ = upstream_with(act, breaker_failures=1)
-    with pytest.raises(UpstreamError) as caught:
-        async with upstream.stream(scope(), Call(operation="x", path="/"), opens_within=1):
-            pass
-    assert (caught.value.reason, caught.value.retryable) == ("DECODE", False)
+    upstream, _, _ = upstream_with(
+        answering(status, content=body, headers={"content-type": media_type} if media_type else {}), breaker_failures=1
+    )
+    caught = await raised(UpstreamError, read_stream(upstream, Call("x", "/")))
+    assert (caught.reason, caught.retryable) == ("DECODE", False)
     assert parts(upstream) == {"x": "open"}
 
 
 async def test_a_compressed_answer_is_decoded_whole_and_streamed() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
-        return httpx.Response(200, stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers)
-
-    upstream, _, _ = upstream_with(act)
-    assert (await upstream.request(scope(), Call(operation="x", path="/"))).body == b"data: {}\n\n"
-    assert await read_stream(upstream, Call(operation="x", path="/")) == b"data: {}\n\n"
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    upstream, _, _ = upstream_with(answering(stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers))
+    assert (await upstream.request(scope(), Call("x", "/"))).body == b"data: {}\n\n"
+    assert await read_stream(upstream, Call("x", "/")) == b"data: {}\n\n"
 
 
 class Pieces(httpx.AsyncByteStream):
@@ -118,20 +99,11 @@ class Pieces(httpx.AsyncByteStream):
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip", "deflate"])
 async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        headers = {"content-type": "text/event-stream", "content-encoding": encoding}
-        return httpx.Response(200, stream=Pieces(b"\xff\xff\xff\xff"), headers=headers)
-
-    upstream, _, _ = upstream_with(act)
-    with pytest.raises(UpstreamError) as caught:
-        await ask(upstream)
-    assert caught.value.reason == "DECODE"
-    with pytest.raises(UpstreamError) as streamed:
-        await read_stream(upstream, Call(operation="x", path="/"))
-    assert streamed.value.reason == "DECODE"
-    with pytest.raises(UpstreamError) as pinged:
-        await upstream.ping(scope(), "/health")
-    assert pinged.value.reason == "DECODE"
+    headers = {"content-type": "text/event-stream", "content-encoding": encoding}
+    upstream, _, _ = upstream_with(answering(stream=Pieces(b"\xff\xff\xff\xff"), headers=headers))
+    assert (await raised(UpstreamError, ask(upstream))).reason == "DECODE"
+    assert (await raised(UpstreamError, read_stream(upstream, Call("x", "/")))).reason == "DECODE"
+    assert (await raised(UpstreamError, upstream.ping(scope(), "/health"))).reason == "DECODE"
 
 
 class Endless(httpx.AsyncByteStream):
@@ -164,12 +136,9 @@ async def answered(
     stream = Counted(body)
     headers = {"content-encoding": encoding} | ({"content-length": str(len(body))} if length else {})
 
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers=headers, stream=stream)
-
-    upstream, _, _ = upstream_with(act, max_bytes=MOST)
+    upstream, _, _ = upstream_with(answering(headers=headers, stream=stream), max_bytes=MOST)
     try:
-        return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body, stream.sent
+        return (await upstream.request(scope(30), Call("x", "/", size=size))).body, stream.sent
     except UpstreamError as error:
         return error.reason, stream.sent
 
@@ -179,9 +148,9 @@ async def answered(
 async def test_an_answer_is_read_at_its_bound_and_refused_past_it(size: AnswerSize) -> None:
     most = MOST // size.share
     assert await answered(size, b" " * most) == (b" " * most, most)
-    reason, taken = await answered(size, b" " * 10 * MOST)
+    reason, read = await answered(size, b" " * 10 * MOST)
     assert reason == "TOO_LARGE"
-    assert taken <= most + 65_536
+    assert read <= most + 65_536
     assert (await answered(size, b" " * (most + 1)))[0] == "TOO_LARGE"
     assert await answered(size, b" " * (most + 1), length=True) == ("TOO_LARGE", 0)
     assert (await answered(size, gzip.compress(b" " * most), encoding="gzip"))[0] == b" " * most
@@ -197,12 +166,9 @@ async def test_an_answer_has_as_many_values_as_its_bound_and_no_more(size: Answe
     bounds = {"max_bytes": 10 * most * size.share}
 
     async def read(count: int) -> bytes | str | None:
-        async def act(_: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, stream=Counted((mark * count).ljust(100_000)))
-
-        upstream, _, _ = upstream_with(act, **bounds)
+        upstream, _, _ = upstream_with(answering(stream=Counted((mark * count).ljust(100_000))), **bounds)
         try:
-            return (await upstream.request(scope(30), Call(operation="x", path="/", size=size))).body
+            return (await upstream.request(scope(30), Call("x", "/", size=size))).body
         except UpstreamError as error:
             return error.reason
 
@@ -213,13 +179,9 @@ async def test_an_answer_has_as_many_values_as_its_bound_and_no_more(size: Answe
 @pytest.mark.bound("upstream-refusal")
 async def test_a_refusals_body_is_read_at_its_bound_and_not_past_it() -> None:
     async def refused(length: int) -> bytes:
-        async def act(_: httpx.Request) -> httpx.Response:
-            return httpx.Response(400, stream=Counted(b"x" * length))
-
-        upstream, _, _ = upstream_with(act)
-        with pytest.raises(UpstreamRejected) as rejected:
-            await upstream.request(scope(30), Call(operation="x", path="/"))
-        return rejected.value.body
+        upstream, _, _ = upstream_with(answering(400, stream=Counted(b"x" * length)))
+        rejected = await raised(UpstreamRejected, upstream.request(scope(30), Call("x", "/")))
+        return rejected.body
 
     assert await refused(MAX_REFUSAL_BYTES) == b"x" * MAX_REFUSAL_BYTES
     assert await refused(MAX_REFUSAL_BYTES + 1) == b""
@@ -232,38 +194,23 @@ async def test_a_slow_body_ends_at_the_deadline() -> None:
                 yield b" "
                 await asyncio.sleep(0.001)
 
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Dripping())
-
-    upstream, _, _ = upstream_with(act)
-    with pytest.raises(UpstreamTimeout) as caught:
-        await upstream.request(scope(0.2), Call(operation="x", path="/"))
-    assert caught.value.reason == "DEADLINE"
+    upstream, _, _ = upstream_with(answering(stream=Dripping()))
+    assert (await raised(UpstreamTimeout, upstream.request(scope(0.2), Call("x", "/")))).reason == "DEADLINE"
 
 
 async def test_a_refusal_with_an_endless_body_is_a_refusal() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, headers={"retry-after": "7"}, stream=Endless())
-
-    upstream, _, _ = upstream_with(act)
-    call = Call(operation="x", path="/")
-    with pytest.raises(UpstreamRejected) as whole:
-        await upstream.request(scope(30), call)
-    with pytest.raises(UpstreamRejected) as streamed:
-        async with upstream.stream(scope(30), call, opens_within=30):
-            pass
-    for refused in (whole.value, streamed.value):
+    upstream, _, _ = upstream_with(answering(429, headers={"retry-after": "7"}, stream=Endless()))
+    call = Call("x", "/")
+    whole = await raised(UpstreamRejected, upstream.request(scope(30), call))
+    streamed = await raised(UpstreamRejected, read_stream(upstream, call, opens_within=30))
+    for refused in (whole, streamed):
         assert (refused.status, refused.headers["retry-after"], refused.body) == (429, "7", b"")
 
 
 async def test_too_large_answers_do_not_open_a_breaker() -> None:
-    async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=Endless())
-
-    upstream, wire, observer = upstream_with(act, max_bytes=MOST)
+    upstream, wire, observer = upstream_with(answering(stream=Endless()), max_bytes=MOST)
     for _ in range(12):
-        with pytest.raises(UpstreamError) as caught:
-            await upstream.request(scope(30), Call(operation="x", path="/"))
-        assert caught.value.reason == "TOO_LARGE"
-        assert caught.value.unconfirmed
+        caught = await raised(UpstreamError, upstream.request(scope(30), Call("x", "/")))
+        assert caught.reason == "TOO_LARGE"
+        assert caught.unconfirmed
     assert (wire.calls, observer.states) == (12, [])

@@ -1,4 +1,4 @@
-"""The contract suite: Letta and LiteLLM spoken to directly, the embedded ones always, the real ones by choice."""
+"""The contract suite: direct calls to Letta and LiteLLM, embedded by default, real ones by option."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ async def test_agents_are_listed_by_tag_name_and_page(up: Upstreams) -> None:
     assert (await up.letta.get("/v1/agents/?limit=x")).status_code == 422
 
 
-async def test_what_is_not_asked_for_is_empty(up: Upstreams) -> None:
+async def test_parts_that_are_not_included_are_empty(up: Upstreams) -> None:
     path = f"/v1/agents/{(await up.agent(include_base_tools=True))['id']}"
     bare = await up.get(f"{path}?include=agent.tags")
     assert (bare["blocks"], bare["tools"], bare["tags"]) == ([], [], [up.tag])

@@ -40,7 +40,7 @@ async def test_conversations_are_found_by_their_summary(up: Upstreams) -> None:
     await up.conversation(agent_id, summary="other")
     path = f"/v1/conversations/?agent_id={agent_id}&summary_search"
     assert [one["id"] for one in await up.get(f"{path}=Light")] == [lights]
-    assert await up.get(f"{path}=light") == [], "upper and lower case are told apart"
+    assert await up.get(f"{path}=light") == [], "upper and lower case are distinguished"
     assert await up.get(f"{path}=zebra") == []
 
 
@@ -61,7 +61,7 @@ async def test_a_conversation_is_changed_and_deleted(up: Upstreams) -> None:
     assert await up.get(f"/v1/conversations/?agent_id={agent_id}") == []
 
 
-async def test_a_fork_goes_its_own_way(up: Upstreams) -> None:
+async def test_a_fork_is_independent(up: Upstreams) -> None:
     agent_id = (await up.agent())["id"]
     path = f"/v1/conversations/{await up.conversation(agent_id)}"
     await up.events(f"{path}/messages", message("hi [[tokens=2]]"))
@@ -142,7 +142,7 @@ async def test_the_default_conversations_messages_come_oldest_first(up: Upstream
     assert len(later) == 2
     assert await listed(f"after={foreign}&order=asc") == later, "any message is a place, whoever's it is"
     assert await listed(f"before={foreign}&order=asc") == oldest
-    assert await up.get("/v1/conversations/default/messages") == [], "whose, nobody has said"
+    assert await up.get("/v1/conversations/default/messages") == [], "no agent is named"
 
 
 async def test_an_agents_messages_are_those_of_all_its_conversations_oldest_first(up: Upstreams) -> None:
@@ -152,8 +152,8 @@ async def test_an_agents_messages_are_those_of_all_its_conversations_oldest_firs
     await up.tell(f"/v1/agents/{agent_id}/messages", "here [[tokens=1]]")
     path = f"/v1/agents/{agent_id}/messages"
     every = await up.get(path)
-    said = {one["content"] for one in every if one["message_type"] == "user_message"}
-    assert said == {"there [[tokens=1]]", "here [[tokens=1]]"}
+    texts = {one["content"] for one in every if one["message_type"] == "user_message"}
+    assert texts == {"there [[tokens=1]]", "here [[tokens=1]]"}
     dates = [one["date"] for one in every]
     assert dates == sorted(dates)
     assert await up.get(f"{path}?order=asc") == await up.get(f"{path}?order=desc") == every
@@ -170,11 +170,11 @@ async def test_one_id_may_be_several_messages(up: Upstreams) -> None:
     await up.events(path, message("hi [[tokens=1 reasoning=1]]"))
     listed = await up.get(f"{path}?order=asc")
     assert kinds(listed)[1:] == ["user_message", "reasoning_message", "assistant_message"]
-    _, _, thought, said = listed
-    assert thought["id"] == said["id"]
-    assert thought["otid"] != said["otid"]
-    both = await up.get(f"/v1/messages/{said['id']}")
-    assert {(one["id"], one["otid"]) for one in both} == {(one["id"], one["otid"]) for one in (thought, said)}
+    _, _, reasoning, assistant = listed
+    assert reasoning["id"] == assistant["id"]
+    assert reasoning["otid"] != assistant["otid"]
+    both = await up.get(f"/v1/messages/{assistant['id']}")
+    assert {(one["id"], one["otid"]) for one in both} == {(one["id"], one["otid"]) for one in (reasoning, assistant)}
     assert (await up.letta.get(f"/v1/messages/message-{NOBODY}")).status_code == 404
 
 

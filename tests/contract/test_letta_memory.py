@@ -25,17 +25,17 @@ async def test_blocks_are_read_and_changed_by_label_and_by_id(up: Upstreams) -> 
 
 async def test_a_shared_block_names_its_agents(up: Upstreams) -> None:
     block = await up.block(limit=2000)
-    mine = [(await up.agent())["id"] for _ in range(2)]
-    for agent_id in mine:
+    own = [(await up.agent())["id"] for _ in range(2)]
+    for agent_id in own:
         core = f"/v1/agents/{agent_id}/core-memory/blocks"
         attached = (await up.letta.patch(f"{core}/attach/{block['id']}")).json()
         assert block["id"] in [one["id"] for one in attached["blocks"]]
-    assert {agent["id"] for agent in await up.get(f"/v1/blocks/{block['id']}/agents")} == set(mine)
+    assert {agent["id"] for agent in await up.get(f"/v1/blocks/{block['id']}/agents")} == set(own)
     await up.letta.patch(f"/v1/blocks/{block['id']}", json={"value": "new"})
-    for agent_id in mine:
+    for agent_id in own:
         assert (await up.get(f"/v1/agents/{agent_id}/core-memory/blocks/shared"))["value"] == "new"
-    await up.letta.patch(f"/v1/agents/{mine[0]}/core-memory/blocks/detach/{block['id']}")
-    assert [agent["id"] for agent in await up.get(f"/v1/blocks/{block['id']}/agents")] == mine[1:]
+    await up.letta.patch(f"/v1/agents/{own[0]}/core-memory/blocks/detach/{block['id']}")
+    assert [agent["id"] for agent in await up.get(f"/v1/blocks/{block['id']}/agents")] == own[1:]
     assert (await up.letta.post("/v1/blocks/", json={"value": "v"})).status_code == 422
     assert await up.get(f"/v1/blocks/block-{NOBODY}/agents") == []
 
@@ -103,9 +103,9 @@ async def test_passages_are_deleted_once(up: Upstreams) -> None:
     assert (await up.letta.post(path, json={"tags": []})).status_code == 422
 
 
-async def test_letta_does_not_ask_whose_passage_is_deleted(up: Upstreams) -> None:
-    """So the gateway has to."""
-    mine, other = [(await up.agent())["id"] for _ in range(2)]
-    [made] = (await up.letta.post(f"/v1/agents/{mine}/archival-memory", json={"text": "x"})).json()
+async def test_letta_does_not_check_the_owner_of_a_deleted_passage(up: Upstreams) -> None:
+    """The gateway checks it."""
+    own, other = [(await up.agent())["id"] for _ in range(2)]
+    [made] = (await up.letta.post(f"/v1/agents/{own}/archival-memory", json={"text": "x"})).json()
     assert (await up.letta.delete(f"/v1/agents/{other}/archival-memory/{made['id']}")).status_code == 200
-    assert await up.get(f"/v1/agents/{mine}/archival-memory") == []
+    assert await up.get(f"/v1/agents/{own}/archival-memory") == []

@@ -11,7 +11,7 @@ NOBODY = str(uuid.uuid4())
 
 
 async def turns(up: Upstreams, *texts: str) -> tuple[str, str, list[str]]:
-    """An agent and its conversation, in which these were said: their ids, and the runs', oldest first."""
+    """Make an agent and a conversation with these messages. Returns their ids and those of the runs, oldest first."""
     agent_id = (await up.agent())["id"]
     conversation_id = await up.conversation(agent_id)
     path = f"/v1/conversations/{conversation_id}/messages"
@@ -39,7 +39,7 @@ async def test_runs_are_listed_newest_first_and_by_page(up: Upstreams) -> None:
     assert await up.get(f"/v1/runs/?agent_ids=agent-{NOBODY}") == []
 
 
-async def test_runs_are_chosen_by_what_they_are(up: Upstreams) -> None:
+async def test_runs_are_filtered(up: Upstreams) -> None:
     agent_id, conversation_id, (good, bad) = await turns(up, "[[tokens=1]]", "[[error=500]]")
     other = (await up.agent())["id"]
 
@@ -80,7 +80,7 @@ async def test_runs_that_were_not_streamed_look_active_for_ever(up: Upstreams) -
         assert await listed("&statuses=created") == [newest, oldest]
 
 
-async def test_a_run_tells_its_usage_steps_and_messages(up: Upstreams) -> None:
+async def test_a_run_has_usage_steps_and_messages(up: Upstreams) -> None:
     agent_id, conversation_id, [run_id] = await turns(up, "hi [[tokens=3]]")
     run = await up.get(f"/v1/runs/{run_id}")
     assert (run["agent_id"], run["conversation_id"]) == (agent_id, conversation_id)
@@ -99,7 +99,7 @@ async def test_a_run_tells_its_usage_steps_and_messages(up: Upstreams) -> None:
     assert {one["step_id"] for one in messages} == {step["id"]}
 
 
-async def test_a_failed_run_tells_why(up: Upstreams) -> None:
+async def test_a_failed_run_has_a_reason(up: Upstreams) -> None:
     _, _, [run_id] = await turns(up, "[[error=500]]")
     run = await up.get(f"/v1/runs/{run_id}")
     assert isinstance(run["metadata"]["error"], str | dict)

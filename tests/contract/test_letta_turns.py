@@ -1,4 +1,4 @@
-"""What a turn says, and what becomes of it."""
+"""The streams and the outcomes of turns."""
 
 from __future__ import annotations
 
@@ -28,50 +28,49 @@ async def with_tool(up: Upstreams) -> Json:
 
 
 def collapsed(events: list[Any]) -> list[str]:
-    """What the events are, those that follow one another as one; pings come as they may and are left out."""
+    """The kinds of events without pings and without repetitions."""
     seen = [kind for kind in kinds(events) if kind != "ping"]
-    return [kind for place, kind in enumerate(seen) if place == 0 or kind != seen[place - 1]]
+    return [kind for index, kind in enumerate(seen) if index == 0 or kind != seen[index - 1]]
 
 
-async def test_tokens_come_as_deltas_of_one_message(up: Upstreams) -> None:
+async def test_tokens_are_deltas_of_one_message(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     events = await up.events(path, {**message("hi [[tokens=3 reasoning=1]]"), **TOKENS})
     assert events[0]["message_type"] == "ping"
     assert events[0]["run_id"].startswith("run-")
     assert collapsed(events) == ["reasoning_message", "assistant_message", *END]
-    said = [one for one in events if one != "[DONE]" and one["message_type"] == "assistant_message"]
-    assert "".join(one["content"] for one in said) == "tok0 tok1 tok2"
-    assert len(said) > 1
-    assert len({(one["id"], one["otid"], one["step_id"], one["run_id"], one["seq_id"]) for one in said}) == 1
-    assert (said[0]["run_id"], said[0]["seq_id"]) == (events[0]["run_id"], None)
+    assistant = [one for one in events if one != "[DONE]" and one["message_type"] == "assistant_message"]
+    assert "".join(one["content"] for one in assistant) == "tok0 tok1 tok2"
+    assert len(assistant) > 1
+    assert len({(one["id"], one["otid"], one["step_id"], one["run_id"], one["seq_id"]) for one in assistant}) == 1
+    assert (assistant[0]["run_id"], assistant[0]["seq_id"]) == (events[0]["run_id"], None)
     stop, usage = events[-3], events[-2]
     assert stop == {"message_type": "stop_reason", "stop_reason": "end_turn"}
     assert (usage["completion_tokens"], usage["step_count"]) == (3, 1)
     assert usage["total_tokens"] == usage["prompt_tokens"] + 3
     stored = await up.get(f"{path}?order=asc")
     assert kinds(stored)[-3:] == ["user_message", "reasoning_message", "assistant_message"]
-    assert (stored[-1]["id"], stored[-1]["otid"], stored[-1]["content"]) == (
-        said[0]["id"], said[0]["otid"], "tok0 tok1 tok2"
-    )  # fmt: skip
+    last = {"id": assistant[0]["id"], "otid": assistant[0]["otid"], "content": "tok0 tok1 tok2"}
+    assert {name: stored[-1][name] for name in last} == last
 
 
-async def test_steps_come_whole(up: Upstreams) -> None:
+async def test_steps_are_whole_messages(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     events = await up.events(path, message("hi [[tokens=3 reasoning=1]]"))
     assert [one for one in kinds(events) if one != "ping"] == ["reasoning_message", "assistant_message", *END]
-    thought, said = (
+    reasoning, assistant = (
         one for one in events if one != "[DONE]" and one["message_type"].endswith("ng_message") | ("content" in one)
     )
-    assert thought["id"] == said["id"]
-    assert (thought["otid"] != said["otid"], said["content"]) == (True, "tok0 tok1 tok2")
+    assert reasoning["id"] == assistant["id"]
+    assert (reasoning["otid"] != assistant["otid"], assistant["content"]) == (True, "tok0 tok1 tok2")
 
 
-async def test_a_conversation_streams_unless_told_otherwise_and_an_agent_does_not(up: Upstreams) -> None:
+async def test_a_conversation_streams_by_default_and_an_agent_does_not(up: Upstreams) -> None:
     agent_id = (await up.agent())["id"]
     whole = await up.tell(f"/v1/agents/{agent_id}/messages", "hi [[tokens=2]]")
     assert {"messages", "stop_reason", "usage"} <= set(whole)
-    [said] = whole["messages"]
-    assert (said["message_type"], said["content"]) == ("assistant_message", "tok0 tok1")
+    [assistant] = whole["messages"]
+    assert (assistant["message_type"], assistant["content"]) == ("assistant_message", "tok0 tok1")
     assert whole["stop_reason"] == {"message_type": "stop_reason", "stop_reason": "end_turn"}
     assert (whole["usage"]["completion_tokens"], whole["usage"]["step_count"]) == (2, 1)
     own = {**message("hi [[tokens=1]]"), "agent_id": agent_id}
@@ -134,11 +133,11 @@ async def test_a_failing_model_is_an_error_within_the_stream(up: Upstreams, erro
     events = [one async for one in events_so_far(lines(answer.text))]
     reasons = [one["stop_reason"] for one in events if one != "[DONE]" and one["message_type"] == "stop_reason"]
     assert reasons == {"cut": ["error", "llm_api_error"], "ctx": ["error"]}.get(error, ["llm_api_error"])
-    [told] = [one for one in events if one != "[DONE]" and one["message_type"] == "error_message"]
-    assert told["run_id"] == events[0]["run_id"]
-    assert told["error_type"] == kind
+    [error_event] = [one for one in events if one != "[DONE]" and one["message_type"] == "error_message"]
+    assert error_event["run_id"] == events[0]["run_id"]
+    assert error_event["error_type"] == kind
     assert "usage_statistics" not in kinds(events)
-    assert told["seq_id"] is None
+    assert error_event["seq_id"] is None
     if kind != "internal_error":
         assert kinds(events)[-1] == "[DONE]"
         run = await up.get(f"/v1/runs/{events[0]['run_id']}")
@@ -158,9 +157,7 @@ async def lines(text: str) -> Any:
 
 
 @pytest.mark.parametrize(("error", "status", "kind"), [("429", 429, "llm_rate_limit"), ("500", 500, "llm_error")])
-async def test_a_failing_model_is_a_status_to_who_does_not_stream(
-    up: Upstreams, error: str, status: int, kind: str
-) -> None:
+async def test_without_streaming_a_failing_model_is_a_status(up: Upstreams, error: str, status: int, kind: str) -> None:
     path = f"/v1/agents/{(await up.agent())['id']}/messages"
     answer = await up.letta.post(path, json=message(f"x [[error={error}]]"))
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
@@ -174,7 +171,7 @@ async def test_messages_that_are_none(up: Upstreams, body: Json) -> None:
     assert isinstance(answer.json()["detail"], str)
 
 
-async def test_a_busy_conversation_refuses_and_says_with_what_it_is_busy(up: Upstreams) -> None:
+async def test_a_busy_conversation_refuses_and_names_its_run(up: Upstreams) -> None:
     path = await conversation_path(up)
     slow = {**message("hi [[tokens=50 delay=1]]"), **TOKENS}
     async with up.letta.stream("POST", f"{path}/messages", json=slow) as stream:
@@ -206,7 +203,7 @@ async def test_a_run_is_cancelled_by_its_id(up: Upstreams) -> None:
     assert rest[-2:] == [{"message_type": "stop_reason", "stop_reason": "cancelled"}, "[DONE]"]
 
 
-async def test_a_turn_goes_on_when_its_reader_leaves(up: Upstreams) -> None:
+async def test_a_turn_continues_after_its_reader_has_left(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     async with up.letta.stream("POST", path, json={**message("hi [[tokens=20 delay=0.01]]"), **TOKENS}) as stream:
         run_id = (await anext(events_so_far(stream.aiter_lines())))["run_id"]
@@ -226,7 +223,7 @@ async def test_a_background_run_is_taken_up_again(up: Upstreams) -> None:
     assert all("seq_id" not in one for one in events[-3:-1])
     run_id = events[0]["run_id"]
     resume = f"/v1/runs/{run_id}/stream"
-    assert said(await up.events(resume, {"starting_after": 0})) == "tok0 tok1 tok2"
+    assert text_of(await up.events(resume, {"starting_after": 0})) == "tok0 tok1 tok2"
     rest = await up.events(resume, {"starting_after": numbered[1]})
     assert [one["seq_id"] for one in rest if one != "[DONE]" and one.get("seq_id")] == numbered[2:]
     assert rest[-3:] == events[-3:]
@@ -237,7 +234,7 @@ async def test_a_background_run_is_taken_up_again(up: Upstreams) -> None:
     assert (await up.letta.post(resume, json={"starting_after": "x"})).status_code == 422
 
 
-def said(events: list[Any]) -> str:
+def text_of(events: list[Any]) -> str:
     return "".join(one["content"] for one in events if one != "[DONE]" and one["message_type"] == "assistant_message")
 
 
@@ -246,7 +243,7 @@ async def test_a_running_background_run_is_taken_up_while_it_speaks(up: Upstream
     async with up.letta.stream("POST", path, json={**message("hi [[tokens=8 delay=0.1]]"), **BACKGROUND}) as stream:
         run_id = (await anext(events_so_far(stream.aiter_lines())))["run_id"]
     events = await up.events(f"/v1/runs/{run_id}/stream", {"starting_after": 0})
-    assert said(events) == " ".join(f"tok{number}" for number in range(8))
+    assert text_of(events) == " ".join(f"tok{number}" for number in range(8))
     assert kinds(events)[-3:] == END
 
 
@@ -259,7 +256,7 @@ async def test_another_run_is_not_taken_up(up: Upstreams) -> None:
 
 
 async def asked_for_leave(up: Upstreams, **more: Any) -> tuple[str, Json, list[Any]]:
-    """A conversation that waits for a decision: its path, the call, and what was said."""
+    """A conversation that waits for a decision: its path, the call, and the events."""
     agent = await with_tool(up)
     rule = {"requires_approval": True}
     path = f"/v1/agents/{agent['id']}/tools/approval/conversation_search"
@@ -304,7 +301,7 @@ async def test_a_call_that_is_denied(up: Upstreams) -> None:
     )  # fmt: skip
 
 
-async def test_what_is_said_while_a_decision_is_waited_for_is_refused_within_the_stream(up: Upstreams) -> None:
+async def test_a_message_to_a_conversation_that_waits_for_a_decision_is_refused_in_the_stream(up: Upstreams) -> None:
     path, _, _ = await asked_for_leave(up)
     for sent, reason in (
         (message("hello?"), "waiting for approval"),
@@ -312,18 +309,18 @@ async def test_what_is_said_while_a_decision_is_waited_for_is_refused_within_the
     ):
         refused = await up.events(path, sent)
         assert kinds(refused)[-3:] == ["stop_reason", "error_message", "[DONE]"]
-        told = next(one for one in refused if one != "[DONE]" and one["message_type"] == "error_message")
-        assert reason in f"{told['detail']} {told['message']}"
+        error_event = next(one for one in refused if one != "[DONE]" and one["message_type"] == "error_message")
+        assert reason in f"{error_event['detail']} {error_event['message']}"
 
 
 async def test_a_decision_that_nothing_waits_for(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     refused = await up.events(path, decision("call_x", approve=True))
-    told = next(one for one in refused if one != "[DONE]" and one["message_type"] == "error_message")
-    assert "No tool call is currently awaiting approval" in f"{told['detail']} {told['message']}"
+    error_event = next(one for one in refused if one != "[DONE]" and one["message_type"] == "error_message")
+    assert "No tool call is currently awaiting approval" in f"{error_event['detail']} {error_event['message']}"
 
 
-async def test_two_messages_to_an_agent_go_both_through(up: Upstreams) -> None:
+async def test_two_messages_to_an_agent_are_both_accepted(up: Upstreams) -> None:
     path = f"/v1/agents/{(await up.agent())['id']}/messages"
     both = await asyncio.gather(*(up.tell(path, f"[[tokens={number} first=0.2]]") for number in (1, 2)))
     assert sorted(one["messages"][0]["content"] for one in both) == ["tok0", "tok0 tok1"]

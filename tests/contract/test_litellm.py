@@ -28,7 +28,7 @@ def ask(up: Upstreams, text: str, **more: Any) -> Json:
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str | None]:
-    """The status and the error's type, of an error that has the form of all."""
+    """The status and the type of an error, whose form is checked."""
     error = answer.json()["error"]
     assert {"message", "type", "param", "code"} <= set(error)
     assert error["code"] == str(answer.status_code)
@@ -80,7 +80,7 @@ async def test_a_streamed_completion_and_its_usage_chunk(up: Upstreams) -> None:
     assert not [chunk for chunk in without[:-1] if "usage" in chunk]
 
 
-async def test_reasoning_comes_before_the_words(up: Upstreams) -> None:
+async def test_reasoning_precedes_the_text(up: Upstreams) -> None:
     key = await up.key()
     whole = (await up.litellm.post(CHAT, json=ask(up, "hi [[tokens=1 reasoning=1]]"), headers=key)).json()
     message = whole["choices"][0]["message"]
@@ -94,7 +94,7 @@ async def test_reasoning_comes_before_the_words(up: Upstreams) -> None:
     assert max(thought) < min(spoken)
 
 
-async def test_gemini_says_null_of_cached_tokens(up: Upstreams) -> None:
+async def test_cached_tokens_of_gemini_are_null(up: Upstreams) -> None:
     key, model = await up.key(), "fake-gemini" if up.real else "gemini-2.5-flash"
     body = ask(up, "hi [[tokens=1]]") | {"model": model}
     whole = (await up.litellm.post(CHAT, json=body, headers=key)).json()
@@ -121,7 +121,7 @@ async def test_tools_are_called(up: Upstreams) -> None:
     assert events[-2]["choices"][0]["finish_reason"] == "tool_calls"
 
 
-async def test_images_and_json_are_asked_for_as_ever(up: Upstreams) -> None:
+async def test_images_and_json_are_accepted(up: Upstreams) -> None:
     key = await up.key()
     parts = [{"type": "image_url", "image_url": {"url": PIXEL}}, {"type": "text", "text": "see [[tokens=1]]"}]
     body = ask(up, "") | {"messages": [{"role": "user", "content": parts}]}
@@ -211,7 +211,7 @@ async def test_keys_that_do_not_sign_in(up: Upstreams) -> None:
         assert error_of(answer) == (401, kind)
 
 
-async def test_a_rate_limit_says_when_to_come_back(up: Upstreams) -> None:
+async def test_a_rate_limit_has_retry_after(up: Upstreams) -> None:
     slow = await up.key(rpm_limit=1)
     assert (await up.litellm.post(CHAT, json=ask(up, "[[tokens=1]]"), headers=slow)).status_code == 200
     for stream in (False, True):
@@ -264,49 +264,49 @@ async def test_a_stream_that_breaks_off_has_no_end(up: Upstreams) -> None:
     assert events[1]["choices"][0]["delta"]["content"] == "tok0 "
 
 
-async def test_a_key_tells_of_itself(up: Upstreams) -> None:
-    mine = await up.key(max_budget=5.0, rpm_limit=100, tpm_limit=1000, budget_duration="30d")
-    told = (await up.litellm.get("/key/info", headers=mine)).json()
-    info = told["info"]
-    assert told["key"] != mine["authorization"].removeprefix("Bearer ")
+async def test_the_info_of_a_key(up: Upstreams) -> None:
+    own = await up.key(max_budget=5.0, rpm_limit=100, tpm_limit=1000, budget_duration="30d")
+    shown = (await up.litellm.get("/key/info", headers=own)).json()
+    info = shown["info"]
+    assert shown["key"] != own["authorization"].removeprefix("Bearer ")
     assert (info["spend"], info["max_budget"], info["rpm_limit"], info["tpm_limit"]) == (0.0, 5.0, 100, 1000)
     assert {"key_alias", "user_id", "expires", "budget_reset_at", "budget_duration"} <= set(info)
-    await up.litellm.post(CHAT, json=ask(up, "[[tokens=5]]"), headers=mine)
+    await up.litellm.post(CHAT, json=ask(up, "[[tokens=5]]"), headers=own)
 
     async def spent() -> bool:
-        return bool((await up.litellm.get("/key/info", headers=mine)).json()["info"]["spend"] > 0)
+        return bool((await up.litellm.get("/key/info", headers=own)).json()["info"]["spend"] > 0)
 
     await until(spent, 15)
-    missing = await up.litellm.get("/key/info?key=sk-nope", headers=mine)
+    missing = await up.litellm.get("/key/info?key=sk-nope", headers=own)
     assert error_of(missing) == (404, "not_found_error")
     other = (await up.key())["authorization"].removeprefix("Bearer ")
-    assert (await up.litellm.get(f"/key/info?key={other}", headers=mine)).status_code == 403
+    assert (await up.litellm.get(f"/key/info?key={other}", headers=own)).status_code == 403
 
 
-async def test_a_user_s_keys_are_told_at_once(up: Upstreams) -> None:
+async def test_all_keys_of_a_user_are_listed(up: Upstreams) -> None:
     user = "contract-" + up.tag[-36:]
-    mine, second = await up.key(user_id=user), await up.key(user_id=user, max_budget=1.0)
-    keys = [one["authorization"].removeprefix("Bearer ") for one in (mine, second)]
-    many = (await up.litellm.post("/v2/key/info", json={"keys": [*keys, "sk-nope"]}, headers=mine)).json()
+    own, second = await up.key(user_id=user), await up.key(user_id=user, max_budget=1.0)
+    keys = [one["authorization"].removeprefix("Bearer ") for one in (own, second)]
+    many = (await up.litellm.post("/v2/key/info", json={"keys": [*keys, "sk-nope"]}, headers=own)).json()
     assert many["key"] == [*keys, "sk-nope"]
     assert sorted(one["max_budget"] or 0 for one in many["info"]) == [0, 1.0]
     assert {one["user_id"] for one in many["info"]} == {user}
 
 
 async def test_a_user_s_days(up: Upstreams) -> None:
-    mine = await up.key()
-    answer = await up.litellm.post(CHAT, json=ask(up, "[[tokens=5]]"), headers=mine)
+    own = await up.key()
+    answer = await up.litellm.post(CHAT, json=ask(up, "[[tokens=5]]"), headers=own)
     cost = float(answer.headers["x-litellm-response-cost"])
     today = datetime.now(UTC).date()
     days = {"start_date": str(today - timedelta(days=1)), "end_date": str(today + timedelta(days=1))}
 
-    async def told() -> Json | None:
-        activity = await up.litellm.get("/user/daily/activity", params=days, headers=mine)
+    async def shown() -> Json | None:
+        activity = await up.litellm.get("/user/daily/activity", params=days, headers=own)
         assert activity.status_code == 200, activity.text
         whole: Json = activity.json()
         return whole if whole["results"] else None
 
-    whole = await until(told, 20)
+    whole = await until(shown, 20)
     [day] = whole["results"]
     assert (day["date"], day["metrics"]["api_requests"]) == (str(today), 1)
     assert day["metrics"]["spend"] == pytest.approx(cost)
@@ -316,8 +316,8 @@ async def test_a_user_s_days(up: Upstreams) -> None:
     assert model["metrics"]["completion_tokens"] == 5
     [by_key] = day["breakdown"]["api_keys"].values()
     assert by_key["metrics"]["spend"] == pytest.approx(cost)
-    assert (await up.litellm.get("/user/daily/activity", headers=mine)).status_code == 400
-    assert (await up.litellm.get("/spend/logs", headers=mine)).status_code == 401
+    assert (await up.litellm.get("/user/daily/activity", headers=own)).status_code == 400
+    assert (await up.litellm.get("/spend/logs", headers=own)).status_code == 401
 
 
 async def test_the_health_is_open(up: Upstreams) -> None:
@@ -327,7 +327,7 @@ async def test_the_health_is_open(up: Upstreams) -> None:
     assert (ready.status_code, ready.json()["status"], ready.json()["db"]) == (200, "healthy", "connected")
 
 
-async def test_what_would_steer_it_is_refused_as_if_the_key_were_wrong(up: Upstreams) -> None:
+async def test_control_parameters_are_refused_like_a_wrong_key(up: Upstreams) -> None:
     key = await up.key()
     for name in ("api_base", "base_url", "user_config", "azure_ad_token", "model_list"):
         answer = await up.litellm.post(CHAT, json=ask(up, "x") | {name: "x"}, headers=key)

@@ -1,8 +1,7 @@
 """Every recorded exchange, read by the gateway's own clients over loopback.
 
-A sample is read by the first line of ``READS`` that fits it. One that fits none must stand in ``UNREAD``, with the
-reason why nothing of it is read. What is read of an answer must be what stands in it, an answer of an error must come
-out as the gateway's own error, and none of its words may.
+The first line of ``READS`` that matches a sample reads it; ``UNREAD`` has the reasons for all other samples. A record
+must have the values of its answer. An error must become the gateway's own error, without any text of the upstream.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import pytest
 import pytest_asyncio
 
 from clients import litellm
+from clients import owned as ids
 from clients.errors import GatewayError, UpstreamError
 from clients.letta import turns
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
@@ -26,14 +26,6 @@ from clients.letta.messages import MessageRecord, OpaqueMessage, decode_page
 from clients.letta.sending import SentMessage
 from clients.litellm import ModelAnswer, Piece, UsageLine
 from clients.litellm.activity import ACTIVITY, lines
-from clients.owned import (
-    ClaimedBlockId,
-    ClaimedConversationId,
-    OwnedAgentId,
-    OwnedBlockId,
-    OwnedConversationId,
-    OwnedRunId,
-)
 from clients.usage import Usage
 from tests.support.owned import conversation, owned
 from tests.support.replay import Replay, replayed
@@ -42,10 +34,13 @@ from tests.support.samples import Sample, samples
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 _NUMBER = "00000000-0000-4000-8000-000000000001"
-AGENT = owned(OwnedAgentId, f"agent-{_NUMBER}")
+AGENT = owned(ids.OwnedAgentId, f"agent-{_NUMBER}")
 DEFAULT = conversation(agent_id=AGENT)
 CONVERSATION = conversation(f"conv-{_NUMBER}", AGENT)
-RUN = owned(OwnedRunId, f"run-{_NUMBER}")
+CLAIMED = owned(ids.ClaimedConversationId, f"conv-{_NUMBER}")
+OWNED = owned(ids.OwnedConversationId, f"conv-{_NUMBER}")
+BLOCK = owned(ids.ClaimedBlockId, f"block-{_NUMBER}")
+RUN = owned(ids.OwnedRunId, f"run-{_NUMBER}")
 HELLO = SentMessage(content=[{"type": "text", "text": "hi"}], otid="o")
 KEY, DAY = "sk-x", date(2026, 11, 23)
 
@@ -57,19 +52,7 @@ def agent(at: Replay, _: Sample) -> Awaitable[Any]:
 
 
 def block(at: Replay, _: Sample) -> Awaitable[Any]:
-    return at.letta.update_block(at.scope, owned(OwnedBlockId, f"block-{_NUMBER}"), "v")
-
-
-def block_agents(at: Replay, _: Sample) -> Awaitable[Any]:
-    return at.letta.block_agents(at.scope, owned(ClaimedBlockId, f"block-{_NUMBER}"))
-
-
-def read_conversation(at: Replay, _: Sample) -> Awaitable[Any]:
-    return at.letta.conversation(at.scope, owned(ClaimedConversationId, CONVERSATION))
-
-
-def delete_conversation(at: Replay, _: Sample) -> Awaitable[Any]:
-    return at.letta.delete_conversation(at.scope, owned(OwnedConversationId, CONVERSATION))
+    return at.letta.update_block(at.scope, owned(ids.OwnedBlockId, f"block-{_NUMBER}"), "v")
 
 
 async def turn(at: Replay, sample: Sample) -> list[Frame]:
@@ -88,9 +71,9 @@ async def whole_turn(_: Replay, sample: Sample) -> list[MessageRecord]:
 
 
 async def page(at: Replay, sample: Sample) -> list[MessageRecord]:
-    """A conversation's messages, or an agent's, which come oldest first whatever the order."""
-    newest, whose = "order=asc" not in sample.path, DEFAULT if "/agents/" in sample.path else CONVERSATION
-    return await at.letta.messages(at.scope, whose, limit=100, newest_first=newest)
+    """A conversation's messages, or an agent's, which are oldest first in any order."""
+    newest, conversation = "order=asc" not in sample.path, DEFAULT if "/agents/" in sample.path else CONVERSATION
+    return await at.letta.messages(at.scope, conversation, limit=100, newest_first=newest)
 
 
 async def chat(at: Replay, sample: Sample) -> Any:
@@ -102,7 +85,7 @@ async def chat(at: Replay, sample: Sample) -> Any:
 
 
 async def usage(at: Replay, sample: Sample) -> list[UsageLine]:
-    """Of a recorded key: only who has a key can name it, and the recording does not."""
+    """The usage of a recorded key, whose hash is in the sample."""
     assert await at.litellm.usage(at.scope, KEY, DAY, DAY) == []
     hashes = sample.json["results"][0]["breakdown"]["api_keys"]
     return [line for key in hashes for line in lines(ACTIVITY.decode(sample.body), key)]
@@ -133,7 +116,7 @@ READS: list[tuple[str, str, str, Read]] = [
     ("letta", "GET", r"/v1/agents/(\?.*)?", lambda at, _: at.letta.agents_by_tag(at.scope, "t", limit=50)),
     ("letta", "GET", r"/v1/conversations/\?.*", lambda at, _: at.letta.conversations(at.scope, AGENT, limit=50)),
     ("letta", "POST", r"/v1/conversations/\?.*", lambda at, _: at.letta.create_conversation(at.scope, AGENT, "s")),
-    ("letta", "GET|PATCH", r"/v1/conversations/[\w-]+", read_conversation),
+    ("letta", "GET|PATCH", r"/v1/conversations/[\w-]+", lambda at, _: at.letta.conversation(at.scope, CLAIMED)),
     ("letta", "POST", r"/v1/(conversations|runs)/[\w-]+/stream", turn_again),
     ("letta", "POST", r"/v1/(agents|conversations)/[\w-]+/messages(/stream)?", turn),
     ("letta", "GET", r"/v1/(agents|conversations)/[\w-]+/messages(\?.*)?|/v1/messages/message-.*", page),
@@ -141,14 +124,14 @@ READS: list[tuple[str, str, str, Read]] = [
     ("letta", "GET", r"/v1/runs/(\?.*|active)", lambda at, _: at.letta.active_runs(at.scope, [AGENT])),
     ("letta", "GET", r"/v1/runs/run-[\w-]+", lambda at, _: at.letta.run(at.scope, RUN)),
     ("letta", "GET", r"/v1/runs/[\w-]+/messages", lambda at, _: at.letta.run_messages(at.scope, RUN, CONVERSATION)),
-    ("letta", "GET", r"/v1/blocks/[\w-]+/agents", block_agents),
+    ("letta", "GET", r"/v1/blocks/[\w-]+/agents", lambda at, _: at.letta.block_agents(at.scope, BLOCK)),
     ("letta", "GET|PATCH|POST", r"/v1/blocks/([\w-]+)?", block),
     ("letta", "GET", PASSAGES, lambda at, _: at.letta.passages(at.scope, AGENT, limit=9, newest_first=True)),
     ("letta", "POST", PASSAGES, lambda at, _: at.letta.insert_passage(at.scope, AGENT, "text", None)),
     ("letta", "GET", r"/v1/runs/[\w-]+/steps", lambda at, _: at.letta.run_steps(at.scope, RUN)),
     ("letta", "GET", r"/v1/runs/[\w-]+/usage", lambda at, _: at.letta.run_usage(at.scope, RUN)),
     ("letta", "DELETE", r"/v1/agents/[\w-]+", lambda at, _: at.letta.delete_agent(at.scope, AGENT)),
-    ("letta", "DELETE", r"/v1/conversations/[\w-]+", delete_conversation),
+    ("letta", "DELETE", r"/v1/conversations/[\w-]+", lambda at, _: at.letta.delete_conversation(at.scope, OWNED)),
     ("letta", "GET|PATCH", r"/v1/agents/[\w-]+/core-memory/blocks/\w+", block),
     ("litellm", "POST", r"/v1/chat/completions", chat),
     ("litellm", "POST", r"/v1/embeddings", lambda at, _: at.litellm.embeddings(at.scope, KEY, b"{}")),
@@ -158,24 +141,16 @@ READS: list[tuple[str, str, str, Read]] = [
     ("litellm", "GET", r"/user/daily/activity\?.*", usage),
     ("litellm", "GET", r"/key/info(\?.*)?", lambda at, _: at.litellm.key_info(at.scope, KEY)),
 ]
-"""Service, methods, path, and the client's call that reads it. Paths that answer alike share a call."""
+"""Service, methods, path, and the client's call that reads it. Paths with equal answers share a call."""
 
-ADMINS = "an administrator's"
+ADMINS, UNUSED = "an administrator's", "not used"
 UNREAD: list[tuple[str, str, str]] = [
-    (
-        "letta",
-        r".* /v1/(admin|identities|providers|ready|tags|steps)/.*|GET /v1/messages/(batches|\?.*)",
-        "never asked for",
-    ),
-    ("letta", r"POST /v1/chat/completions|POST /v1/.*/messages/async|POST /v1/tools/", "never asked for"),
-    (
-        "letta",
-        r"GET /v1/agents/(count|[^/]+/(context|tools))",
-        "tools come with the agent",
-    ),
+    ("letta", r".* /v1/(admin|identities|providers|ready|tags|steps)/.*|GET /v1/messages/(batches|\?.*)", UNUSED),
+    ("letta", r"POST /v1/chat/completions|POST /v1/.*/messages/async|POST /v1/tools/", UNUSED),
+    ("letta", r"GET /v1/agents/(count|[^/]+/(context|tools))", "tools come with the agent"),
     ("letta", r"GET /v1/health/?", "its status alone is read"),
     ("letta", r"PATCH .*/tools/.*", "its status alone is read"),
-    ("letta", r"GET .*/archival-memory/search\?.*", "POST /v1/passages/search tells more"),
+    ("letta", r"GET .*/archival-memory/search\?.*", "POST /v1/passages/search returns more"),
     ("letta", r"GET /v1/(blocks/\?.*|agents/[^/]+/core-memory/blocks)", "blocks come with the agent"),
     ("letta", r"GET /v1/(tools|models)/.*", "tools come with the agent, models from LiteLLM"),
     ("litellm", r".* /(key/(generate|block|delete|list|update)|(v2/)?(team|user)/(info|list|new))\b.*", ADMINS),
@@ -183,7 +158,7 @@ UNREAD: list[tuple[str, str, str]] = [
     ("litellm", r"POST /v1/(completions|responses)", "an API that the gateway does not have"),
     ("litellm", r"GET /v1/models/.*|POST /v2/key/info", "each user has one key, and its models are listed"),
     ("litellm", r"GET /health.*", "its status alone is read"),
-    ("litellm", r"GET /(nope|v1/chat/completions)", "no such thing to ask for"),
+    ("litellm", r"GET /(nope|v1/chat/completions)", "does not exist"),
 ]
 
 SAMPLES = [*samples("letta"), *samples("litellm")]
@@ -192,11 +167,7 @@ ERRORS = {
     ("letta", "BAD_USER_INPUT", None): "conv_bad conv_stream_resume err_422_agent_create err_422_bad_agent_id "
     "err_bad_json err_msg_422 err_msg_empty run_stream_nonbg",
     ("letta", "CONFLICT", "RUN_BUSY"): "conv_busy_second",
-    (
-        "letta",
-        "NOT_FOUND",
-        None,
-    ): "agent_delete_404 agent_get_as_user_b agent_patch_404 block_by_label_404 conv_404 "
+    ("letta", "NOT_FOUND", None): "agent_delete_404 agent_get_as_user_b agent_patch_404 block_by_label_404 conv_404 "
     "err_404_agent err_agent_bad_model err_msg_404 err_msg_stream_404 msg_by_id msgs_list_bad_after run_404",
     ("letta", "UPSTREAM_ERROR", "CREDENTIAL"): "err_401 err_401_wrong",
     ("letta", "RATE_LIMITED", None): "msg_send_err_429",
@@ -215,16 +186,11 @@ ERRORS = {
     ("litellm", "UPSTREAM_ERROR", "STATUS"): "key_info_nodb",
     ("litellm", "UPSTREAM_TIMEOUT", "TOTAL"): "err_hang err_hang_stream",
 }
-"""By service, code and reason, the samples that come out as that error."""
+"""The samples that become an error, by its service, code and reason."""
 EXPECTED = {f"{key[0]}/{name}": key[1:] for key, names in ERRORS.items() for name in names.split()}
-WAITS = {
-    "db_err_rpm_limit": 60.0,
-    "db_err_rpm_limit_stream": 60.0,
-    "db_rpm_1": 60.0,
-    "err_429": 2.0,
-    "err_429_stream": 2.0,
-}
-"""Seconds after which the caller may come back, told by LiteLLM or by the provider behind it."""
+WAITS = dict.fromkeys(("db_err_rpm_limit", "db_err_rpm_limit_stream", "db_rpm_1"), 60.0)
+WAITS |= dict.fromkeys(("err_429", "err_429_stream"), 2.0)
+"""The ``retry-after`` of LiteLLM or of the provider, in seconds."""
 PARAMS = {"err_bad_json": "request_body", "err_no_messages": "messages", "err_up_400": "temperature"}
 """The parameters that LiteLLM's refusals name."""
 
@@ -256,14 +222,16 @@ def test_all_recorded_exchanges_are_here() -> None:
 
 
 @pytest.mark.parametrize("sample", **named(SAMPLES))
-def test_a_sample_is_read_or_there_is_a_reason_why_not(sample: Sample) -> None:
+def test_a_sample_is_read_or_has_a_reason(sample: Sample) -> None:
     asked = f"{sample.method} {sample.path}"
-    reasons = [why for service, pattern, why in UNREAD if service == sample.service and re.fullmatch(pattern, asked)]
+    reasons = [
+        reason for service, pattern, reason in UNREAD if service == sample.service and re.fullmatch(pattern, asked)
+    ]
     assert len(reasons) == (reader_of(sample) is None)
 
 
 @pytest.mark.parametrize("pattern", [f"{service} {pattern}" for service, pattern, _ in UNREAD])
-def test_no_reason_is_left_over(pattern: str) -> None:
+def test_each_reason_is_used(pattern: str) -> None:
     unread = [f"{one.service} {one.method} {one.path}" for one in SAMPLES if reader_of(one) is None]
     service, _, rest = pattern.partition(" ")
     assert any(re.fullmatch(f"{service} (?:{rest})", asked) for asked in unread)
@@ -271,7 +239,7 @@ def test_no_reason_is_left_over(pattern: str) -> None:
 
 @pytest.mark.parametrize("sample", **named(READABLE))
 @in_one_loop
-async def test_what_is_read_is_what_stands_there(replay: Replay, sample: Sample) -> None:
+async def test_a_record_has_the_values_of_its_answer(replay: Replay, sample: Sample) -> None:
     read = reader_of(sample)
     assert read is not None
     replay.answer(sample)
@@ -298,7 +266,7 @@ async def test_what_is_read_is_what_stands_there(replay: Replay, sample: Sample)
 
 
 def assert_kept(record: Any, wire: Any) -> None:
-    """Whatever a record has a field for is in it as it stands in the answer."""
+    """A record has the answer's value of each of its fields."""
     if isinstance(record, list):
         assert len(record) == len(wire)
         for one, other in zip(record, wire, strict=True):
@@ -316,7 +284,7 @@ def assert_kept(record: Any, wire: Any) -> None:
 
 
 def assert_usage(found: list[UsageLine], wire: Any) -> None:
-    """All that was spent is somebody's."""
+    """The lines of all keys add up to the total."""
     assert float(sum(line.counts.spend for line in found)) == pytest.approx(wire["metadata"]["total_spend"])
     assert sum(line.counts.prompt_tokens for line in found) == wire["metadata"]["total_prompt_tokens"]
 
@@ -326,7 +294,7 @@ def utc(moment: datetime) -> datetime:
 
 
 def assert_messages(records: list[MessageRecord], wire: list[Any]) -> None:
-    """All of them are there, oldest first, each of a class that is made for its kind."""
+    """The records are complete, oldest first, and of the classes of their types."""
     assert sorted(key(one.letta_id, one.otid) for one in records) == sorted(key(one["id"], one["otid"]) for one in wire)
     for record in records:
         one = next(one for one in wire if key(one["id"], one["otid"]) == key(record.letta_id, record.otid))
@@ -341,22 +309,21 @@ def key(letta_id: str, otid: str | None) -> tuple[str, str]:
 
 def assert_message(record: MessageRecord, wire: Any) -> None:
     assert not isinstance(record, OpaqueMessage)
-    assert (record.message_type, record.run_id, record.step_id) == (
-        wire["message_type"], wire["run_id"], wire["step_id"]
-    )  # fmt: skip
-    said = wire.get("content") or wire.get("reasoning") or wire.get("summary")
-    if "system_alert" in (said or ""):
-        assert record.text == json.loads(said)["message"]
+    for name in ("message_type", "run_id", "step_id"):
+        assert getattr(record, name) == wire[name]
+    text = wire.get("content") or wire.get("reasoning") or wire.get("summary")
+    if "system_alert" in (text or ""):
+        assert record.text == json.loads(text)["message"]
         return
     assert_kept(record, wire)
-    if said is not None:
-        assert record.text == said
+    if text is not None:
+        assert record.text == text
     if calls := wire.get("tool_calls") or wire.get("tool_call"):
         assert_kept(record.tool_calls, calls if isinstance(calls, list) else [calls])  # type: ignore[attr-defined]
 
 
 def assert_frames(frames: list[Frame], sample: Sample) -> None:
-    """As many frames as there are events, in their order, and in each what its event says."""
+    """Each event has a frame with its values, in the same order."""
     assert len(frames) == len(sample.events)
     for frame, event in zip(frames, sample.events, strict=True):
         match frame:
@@ -382,13 +349,13 @@ def assert_pieces(pieces: list[Any], sample: Sample) -> None:
     assert b"".join(piece.raw for piece in pieces if not isinstance(piece, UpstreamError)) == body
     assert isinstance(pieces[-1], UpstreamError if failed else litellm.Done)
     choices = [choice for event in sample.events[: len(pieces) - 1] for choice in event.get("choices", ())]
-    said = "".join(choice["delta"].get("content") or "" for choice in choices)
-    assert "".join(piece.text for piece in pieces if isinstance(piece, Piece)) == said
+    text = "".join(choice["delta"].get("content") or "" for choice in choices)
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Piece)) == text
 
 
 @pytest.mark.parametrize("sample", **named(FAILED))
 @in_one_loop
-async def test_a_refusal_is_the_gateways_own_error_in_its_own_words(replay: Replay, sample: Sample) -> None:
+async def test_a_refusal_is_an_error_of_the_gateway_without_upstream_text(replay: Replay, sample: Sample) -> None:
     read = reader_of(sample)
     assert read is not None
     replay.answer(sample)
@@ -408,7 +375,7 @@ async def test_a_refusal_is_the_gateways_own_error_in_its_own_words(replay: Repl
     assert not re.search(r"litellm\.|OpenAI|Error|sk-|[0-9a-f]{8}-|datetime|http", shown)
 
 
-def test_no_expectation_is_left_over() -> None:
+def test_each_expectation_is_used() -> None:
     refused = {f"{one.service}/{one.name}" for one in FAILED if reader_of(one) is not cancel}
     assert refused == set(EXPECTED)
 
@@ -417,7 +384,7 @@ def test_no_expectation_is_left_over() -> None:
 async def test_a_letta_without_redis_is_sent_the_message_again_in_the_foreground(
     replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "NO_REDIS_SECONDS", 0.0)  # it is asked for a background run again at once
+    monkeypatch.setattr(turns, "NO_REDIS_SECONDS", 0.0)  # the next turn is a background run again
     recorded = {sample.name: sample for sample in samples("letta")}
     replay.answer(recorded["bg_stream_noredis"], recorded["conv_msg_stream"])
     async with replay.letta.send(replay.scope, CONVERSATION, HELLO, opens_within=5) as opened:

@@ -1,4 +1,4 @@
-"""Answers have the form of the recorded ones: every field of those, and in it the same kind of value."""
+"""Answers have the form of the recorded ones: all their fields, with values of the same types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHOLE = {"stream_tokens": True, "background": True}
 
 @dataclass
 class Subjects:
-    """An agent with a conversation in which something was said, and a key."""
+    """An agent, a conversation with a message, and a key."""
 
     up: Upstreams
     agent: str
@@ -44,8 +44,8 @@ class Subjects:
 Call = Callable[[Subjects], Awaitable[Any]]
 
 
-def said(text: str, **more: Any) -> Call:
-    """What an agent streams when that is said to it."""
+def turn_events(text: str, **more: Any) -> Call:
+    """The events of an agent's answer to a message."""
     return lambda at: at.letta("/v1/agents/{agent}/messages/stream", message(text) | more)
 
 
@@ -73,12 +73,12 @@ CALLS: dict[str, Call] = {
     "letta/conv_patch": lambda at: at.letta("/v1/conversations/{conv}", {"summary": "s"}, "PATCH"),
     "letta/conv_msgs": lambda at: at.letta("/v1/conversations/{conv}/messages?order=asc"),
     "letta/msg_send": lambda at: at.letta("/v1/agents/{agent}/messages", message("hi [[tokens=3]]")),
-    "letta/msg_stream_tokens": said("[[tokens=3]]", stream_tokens=True),
-    "letta/msg_stream_steps": said("[[tokens=3]]"),
-    "letta/msg_stream_reason": said("[[tokens=3 reasoning=1]]", stream_tokens=True),
-    "letta/msg_stream_err_429": said("[[error=429]]"),
-    "letta/msg_stream_tools_tokens": said("[[tool=conversation_search]]", stream_tokens=True),
-    "letta/msg_stream_tools_steps": said("[[tool=conversation_search]]"),
+    "letta/msg_stream_tokens": turn_events("[[tokens=3]]", stream_tokens=True),
+    "letta/msg_stream_steps": turn_events("[[tokens=3]]"),
+    "letta/msg_stream_reason": turn_events("[[tokens=3 reasoning=1]]", stream_tokens=True),
+    "letta/msg_stream_err_429": turn_events("[[error=429]]"),
+    "letta/msg_stream_tools_tokens": turn_events("[[tool=conversation_search]]", stream_tokens=True),
+    "letta/msg_stream_tools_steps": turn_events("[[tool=conversation_search]]"),
     "letta/conv_bg_stream": lambda at: at.letta("/v1/conversations/{conv}/messages", message("[[tokens=3]]") | WHOLE),
     "letta/bg_run_get": lambda at: at.letta("/v1/runs/{run}"),
     "letta/runs_by_agent_ids": lambda at: at.letta("/v1/runs/?agent_ids={agent}"),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.embedded.ams.agentfile import Version, read
-from app.embedded.ams.upgrades import NoWay, difference, patched, plan
+from app.embedded.ams.upgrades import UpgradeError, difference, patched, plan
 from app.embedded.people import ADA
 from app.embedded.seed import TEMPLATES, read_seed
 from tests.support.embedded import Embedded, embedded
@@ -263,9 +263,9 @@ def test_versions_are_ordered_as_semver_orders_them() -> None:
 
 def test_a_circle_of_migrations_is_an_error() -> None:
     ways = [migration("1.0.0", "1.1.0"), migration("1.1.0", "1.0.0")]
-    with pytest.raises(NoWay, match="circle"):
+    with pytest.raises(UpgradeError, match="circle"):
         plan(ways, "1.0.0", "2.0.0")
-    with pytest.raises(NoWay, match="No migrations"):
+    with pytest.raises(UpgradeError, match="No migrations"):
         plan(ways[:1], "1.0.0", "2.0.0")
 
 
@@ -294,7 +294,7 @@ def test_patches() -> None:
     assert patched(file, operations) == {"a": {"b/c": 2}, "list": [0, 1, 9]}
     assert file == {"a": {"b/c": 1}, "list": [1, 2]}
     for path in ("/x/y", "/list/7", "/a/z"):
-        with pytest.raises(NoWay, match="does not fit"):
+        with pytest.raises(UpgradeError, match="does not fit"):
             patched(file, [{"op": "replace", "path": path, "value": 1}])
 
 

@@ -6,18 +6,22 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 from clients.breaker import BreakerState
 from clients.calls import Call, CallScope, UpstreamLimits
 from clients.errors import Service
 from clients.upstream import Upstream
 
+Act = Callable[[httpx.Request], Awaitable[httpx.Response]]
+E = TypeVar("E", bound=BaseException)
+
 
 class Observer:
-    """Records what an upstream reports."""
+    """Records the reports of an upstream."""
 
     def __init__(self) -> None:
         self.outcomes: list[str] = []
@@ -37,9 +41,9 @@ class Observer:
 
 
 class ScriptedTransport(httpx.AsyncBaseTransport):
-    """A transport that does what the test says."""
+    """A transport whose answers the test sets."""
 
-    def __init__(self, act: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> None:
+    def __init__(self, act: Act) -> None:
         self.act = act
         self.calls = 0
 
@@ -48,9 +52,7 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
         return await self.act(request)
 
 
-def upstream_with(
-    act: Callable[[httpx.Request], Awaitable[httpx.Response]], **limits: Any
-) -> tuple[Upstream, ScriptedTransport, Observer]:
+def upstream_with(act: Act, **limits: Any) -> tuple[Upstream, ScriptedTransport, Observer]:
     """Return a client whose transport answers with ``act``."""
     wire, observer = ScriptedTransport(act), Observer()
     bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
@@ -67,13 +69,20 @@ def upstream_with(
 
 
 def scope(seconds: float = 5, caller: str | None = None) -> CallScope:
-    """A scope with a new caller unless one is given, so that no caller's share is its bound."""
+    """A scope, with a new caller by default, so that a caller's share is no bound."""
     return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=caller or str(uuid.uuid4()))
 
 
-def answering(status: int) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
+def answering(status: int = 200, **parts: Any) -> Act:
     async def act(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(status, content=b"{}")
+        return httpx.Response(status, **(parts or {"content": b"{}"}))
+
+    return act
+
+
+def failing(error: Exception) -> Act:
+    async def act(_: httpx.Request) -> httpx.Response:
+        raise error
 
     return act
 
@@ -84,11 +93,31 @@ async def forever(_: httpx.Request) -> httpx.Response:
 
 
 async def ask(upstream: Upstream, seconds: float = 5, caller: str | None = None) -> None:
-    await upstream.request(scope(seconds, caller), Call(operation="me", path="/me"))
+    await upstream.request(scope(seconds, caller), Call("me", "/me"))
 
 
-async def read_stream(upstream: Upstream, call: Call, caller: str | None = None) -> bytes:
-    async with upstream.stream(scope(5, caller), call, opens_within=1) as answer:
+async def raised(kind: type[E] | tuple[type[E], ...], call: Awaitable[object]) -> E:
+    """Return the error of a call."""
+    with pytest.raises(kind) as caught:
+        await call
+    return caught.value
+
+
+async def made(transport: ScriptedTransport, calls: int) -> None:
+    """Wait for calls."""
+    while transport.calls < calls:
+        await asyncio.sleep(0)
+
+
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel calls, and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read_stream(upstream: Upstream, call: Call, caller: str | None = None, *, opens_within: float = 1) -> bytes:
+    async with upstream.stream(scope(opens_within + 5, caller), call, opens_within=opens_within) as answer:
         return b"".join([chunk async for chunk in answer.chunks])
 
 

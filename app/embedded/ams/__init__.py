@@ -1,4 +1,4 @@
-"""The embedded AMS: templates, who owns which agent, and the agents made in Letta."""
+"""The embedded AMS: templates, the owners of agents, and the agents made in Letta."""
 
 from app.embedded.ams.service import EmbeddedAms
 

@@ -1,4 +1,4 @@
-"""The Agent File: a versioned template of an agent, as YAML or JSON text (AMS contract), and the order of versions."""
+"""The Agent File: a versioned template of an agent as YAML or JSON (AMS contract)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OPERATIONS = frozenset({"add", "replace", "remove"})
 
 @total_ordering
 class Version:
-    """A version, ordered as SemVer 2.0.0 orders them. Raises ValueError for a text that is none."""
+    """A version, ordered by SemVer 2.0.0. Raises ValueError for an invalid text."""
 
     def __init__(self, text: str) -> None:
         match = _SEMVER.match(text)
@@ -53,7 +53,7 @@ class Version:
 
 
 def _identifier(part: str) -> tuple[bool, int, str]:
-    """Numbers come before words (SemVer, 11)."""
+    """Return a key that sorts numbers before words (SemVer, 11)."""
     return (False, int(part), "") if part.isdecimal() else (True, 0, part)
 
 
@@ -64,7 +64,7 @@ def is_version(text: object) -> bool:
 
 @dataclass(frozen=True)
 class AgentFile:
-    """A text as an Agent File. ``errors`` are what is wrong with it; only without any is ``content`` to be used."""
+    """A parsed Agent File. ``content`` is valid only if there are no ``errors``."""
 
     source: str
     format: str
@@ -73,29 +73,29 @@ class AgentFile:
 
     @property
     def template(self) -> Json:
-        """Id, name, version, and what else is said of the template."""
+        """The ``template`` section."""
         template: Json = self.content["template"]
         return template
 
     @property
     def checksum(self) -> str:
-        """Of the text as it was given."""
+        """The checksum of the source."""
         return checksum_of(self.source)
 
 
 MAX_NODES = 100_000
 MAX_DEPTH = 100
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The one in C where it is there: many times faster."""
+"""The loader in C, if it is installed, is many times faster."""
 
 
 def checksum_of(source: str) -> str:
-    """A text's checksum, as AMS writes it."""
+    """Return the checksum of a text, in AMS's form."""
     return f"sha256:{hashlib.sha256(source.encode()).hexdigest()}"
 
 
 def read(source: str) -> AgentFile:
-    """Read an Agent File and check it."""
+    """Parse and check an Agent File."""
     form = "json" if source.lstrip().startswith("{") else "yaml"
     try:
         loaded = orjson.loads(source) if form == "json" else _yaml(source)
@@ -109,11 +109,7 @@ def read(source: str) -> AgentFile:
 
 
 def _yaml(source: str) -> Any:
-    """A YAML text, whose nesting and whose size with all aliases written out are bounded.
-
-    Raises:
-        yaml.YAMLError: where it is none, or out of bounds.
-    """
+    """Parse YAML, with bounds on its depth and on its size with expanded aliases. Raises yaml.YAMLError."""
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
     size = 0
@@ -135,13 +131,13 @@ def _yaml(source: str) -> Any:
 
 
 def required_variables(content: Json) -> list[str]:
-    """The variables an agent cannot be made without."""
+    """Return the names of the required variables."""
     schema = content["persona"].get("variables_schema") or {}
     return [str(name) for name in schema.get("required") or []]
 
 
 def prompt_of(content: Json, *, agent_name: str, variables: Json) -> str:
-    """The system prompt with its variables filled in; an unknown one stays as it is written."""
+    """Return the system prompt with its known variables filled in."""
     known = {"agent_name": agent_name, **variables}
     prompt = str(content["persona"]["system_prompt"])
     return _VARIABLE.sub(lambda match: str(known.get(match[1], match[0])), prompt)
@@ -180,30 +176,30 @@ def _migration_problems(migrations: Any) -> list[str]:
         return ["migrations must be a list"]
     found = []
     for number, migration in enumerate(migrations):
-        place = f"migrations[{number}]"
+        path = f"migrations[{number}]"
         if not isinstance(migration, dict):
-            found.append(f"{place} must be a mapping")
+            found.append(f"{path} must be a mapping")
             continue
-        found += [f"{place}.{end} is not SemVer" for end in ("from", "to") if not is_version(migration.get(end))]
+        found += [f"{path}.{end} is not SemVer" for end in ("from", "to") if not is_version(migration.get(end))]
         steps = migration.get("steps") or []
         if not isinstance(steps, list):
-            found.append(f"{place}.steps must be a list")
+            found.append(f"{path}.steps must be a list")
             continue
-        found += [problem for n, step in enumerate(steps) for problem in _step_problems(f"{place}.steps[{n}]", step)]
+        found += [problem for n, step in enumerate(steps) for problem in _step_problems(f"{path}.steps[{n}]", step)]
     return found
 
 
-def _step_problems(place: str, step: Any) -> list[str]:
+def _step_problems(path: str, step: Any) -> list[str]:
     kind = step.get("type") if isinstance(step, dict) else None
     if kind not in _STEPS:
-        return [f"{place}.type must be one of {', '.join(_STEPS)}"]
+        return [f"{path}.type must be one of {', '.join(_STEPS)}"]
     name, form = _STEPS[kind]
     if not isinstance(step.get(name), form):
-        return [f"{place}.{name} is missing or of another type"]
+        return [f"{path}.{name} is missing or of another type"]
     if kind == "script":
         return []
     return [
-        f"{place}.patch[{n}] must have op ({', '.join(sorted(_OPERATIONS))}) and path"
+        f"{path}.patch[{n}] must have op ({', '.join(sorted(_OPERATIONS))}) and path"
         for n, one in enumerate(step["patch"])
         if not (isinstance(one, dict) and one.get("op") in _OPERATIONS and str(one.get("path", "")).startswith("/"))
     ]

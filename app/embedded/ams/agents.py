@@ -1,4 +1,4 @@
-"""Agents: made in Letta from templates, upgraded, deleted; and the rows that say whose they are."""
+"""Agents: made in Letta from templates, upgraded, deleted; and the rows with their owners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.embedded.ams.agentfile import prompt_of, required_variables
 from app.embedded.ams.answers import Handler, Refused, body_of, ids_of, ok
 from app.embedded.ams.proxied import ProxiedModels
 from app.embedded.ams.templates import Templates
-from app.embedded.ams.upgrades import NoWay, difference, patched, plan, warnings
+from app.embedded.ams.upgrades import UpgradeError, difference, patched, plan, warnings
 from app.embedded.state import Json, State, User, now
 
 MEMORY = {"persona": "I am {name}. {description}", "human": "The person I work for has not told me about themselves."}
@@ -22,7 +22,7 @@ _LETTA_FAILED = 500
 
 
 class Agents:
-    """The routes of agents. ``letta`` reaches the Letta that they are made in, embedded or real."""
+    """The routes of agents. ``letta`` is a client of the Letta, embedded or real, that has the agents."""
 
     def __init__(
         self, state: State, templates: Templates, *, letta: httpx.AsyncClient, model_prefix: str, embedding: str
@@ -32,11 +32,11 @@ class Agents:
         self._letta = letta
         self._model_prefix = model_prefix
         self._embedding = embedding
-        self.models = ProxiedModels(self._ask)
-        self._upgrading: set[asyncio.Task[None]] = set()
+        self.models = ProxiedModels(self._call_letta)
+        self._upgrades: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/agents", self._rows),
             ("POST", "/agents/create", self._create),
@@ -47,27 +47,30 @@ class Agents:
     async def make(
         self, user: User, template: Json, name: str | None, *, version: str | None = None, variables: Json | None = None
     ) -> Json:
-        """Make an agent in Letta from a template, and its row. A template's ``model`` wins over its file's."""
+        """Make an agent in Letta from a template, and its row. A template's ``model`` overrides its file's."""
         version, variables = version or template["latest_version"], variables or {}
         file, name = self._templates.file(template, version), name or template["name"]
-        model = template.get("model") or str(file.content["engine"]["model"]).split("/", 1)[-1]
+        model = template.get("model") or file.content["engine"]["model"]
         body = {
             "name": name,
             "description": template["description"],
             "system": prompt_of(file.content, agent_name=name, variables=variables),
-            **await self.models.of(user, f"{self._model_prefix}{model}", self._embedding),
+            **await self.models.of(user, self._with_prefix(model), self._embedding),
             "memory_blocks": [{"label": label, "value": text.format(**template)} for label, text in MEMORY.items()],
             "tags": [f"user:{user.id}"],
             "include_base_tools": False,
             "tool_ids": await self._tool_ids(file.content),
         }
-        agent: Json = await self._ask("POST", "/v1/agents/", json=body)
+        agent: Json = await self._call_letta("POST", "/v1/agents/", json=body)
         user.rows.insert(0, row(agent["id"], now(), template["id"], version, variables))
         self._state.keep_rows(user)
         return agent
 
+    def _with_prefix(self, model: object) -> str:
+        return self._model_prefix + str(model).split("/", 1)[-1]
+
     async def adopt(self, user: User) -> None:
-        """Take over the agents in Letta that carry the user's tag. What is known of them stays. Raises HTTPError."""
+        """Make rows for the agents in Letta with the user's tag. Existing rows stay. Raises HTTPError."""
         params = {"tags": f"user:{user.id}", "limit": "100"}
         answer = await self._letta.get("/v1/agents/", params=params)
         answer.raise_for_status()
@@ -76,38 +79,38 @@ class Agents:
         user.rows = found
         self._state.keep_rows(user)
 
-    async def take_up(self) -> None:
-        """Apply the upgrades that were queued when the process ended."""
+    async def start(self) -> None:
+        """Apply the upgrades that were queued when the last process ended."""
         for agent_id in list(self._state.upgrades):
             self._apply_soon(agent_id)
 
     async def stop(self) -> None:
-        """Leave what is queued for the next start."""
-        for task in self._upgrading:
+        """Leave queued upgrades for the next start."""
+        for task in self._upgrades:
             task.cancel()
-        await asyncio.gather(*self._upgrading, return_exceptions=True)
+        await asyncio.gather(*self._upgrades, return_exceptions=True)
 
     async def _rows(self, request: Request, user: User | None) -> Response:
-        wanted, rows = ids_of(request), user.rows if user else []
-        if len(wanted) > 100:
+        requested, rows = ids_of(request), user.rows if user else []
+        if len(requested) > 100:
             raise Refused(400, "At most 100 ids")
         owner = user.id if user else None
         found = [{**one, "user_id": owner, "variables": one.get("variables", {})} for one in rows]
-        return ok({"agents": [one for one in found if one["agent_id"] in wanted]})
+        return ok({"agents": [one for one in found if one["agent_id"] in requested]})
 
     async def _create(self, request: Request, user: User | None) -> Response:
         body = await body_of(request)
         template = self._templates.usable(str(body.get("template_id")), user)
         if user is None:
             raise Refused(404, "There is no such user")
-        wanted = body.get("version")
-        version = template["latest_version"] if wanted is None or body.get("use_latest") else str(wanted)
+        requested = body.get("version")
+        version = template["latest_version"] if requested is None or body.get("use_latest") else str(requested)
         file, variables = self._templates.file(template, version), body.get("variables") or {}
         if not isinstance(variables, dict):
             raise Refused(400, "variables must be an object")
-        lacking = [name for name in required_variables(file.content) if variables.get(name) in {None, ""}]
-        if lacking:
-            raise Refused(400, "Variables are missing", [f"{name} is required" for name in lacking])
+        missing = [name for name in required_variables(file.content) if variables.get(name) in {None, ""}]
+        if missing:
+            raise Refused(400, "Variables are missing", [f"{name} is required" for name in missing])
         agent = await self.make(user, template, body.get("agent_name"), version=version, variables=variables)
         return ok({"agent": agent, "template_checksum": file.checksum})
 
@@ -116,7 +119,7 @@ class Agents:
         template, target = self._target(agent_row, body, user)
         chain, changes, _ = self._planned(agent_row, template, target)
         if body.get("dry_run", True):
-            notes = [*warnings(chain), *await self._hand_made(agent_row, template)]
+            notes = [*warnings(chain), *await self._prompt_warnings(agent_row, template)]
             return ok({"plan": chain, "diff": changes, "warnings": notes, "dry_run": True})
         agent_id = agent_row["agent_id"]
         if body.get("use_queue"):
@@ -131,23 +134,23 @@ class Agents:
         if agent_row["template_id"] is None:
             raise Refused(400, "The agent was made from no template")
         template = self._templates.usable(agent_row["template_id"], user)
-        wanted = body.get("target_version")
-        target = template["latest_version"] if wanted is None or body.get("use_latest") else str(wanted)
+        requested = body.get("target_version")
+        target = template["latest_version"] if requested is None or body.get("use_latest") else str(requested)
         self._templates.file(template, target)
         return template, target
 
     def _planned(self, agent_row: Json, template: Json, target: str) -> tuple[list[Json], list[Json], Json]:
-        """The chain, what it changes, and the Agent File after it."""
+        """Return the chain of migrations, its changes, and the upgraded Agent File. Raises Refused."""
         try:
             chain = plan(self._templates.migrations(template), agent_row["version"], target)
             changes = difference(chain)
             return chain, changes, patched(self._templates.file(template, agent_row["version"]).content, changes)
-        except NoWay as error:
+        except UpgradeError as error:
             raise Refused(400, str(error)) from error
 
-    async def _hand_made(self, agent_row: Json, template: Json) -> list[str]:
-        """A warning where the agent's prompt is no longer the template's: an upgrade that changes it overwrites it."""
-        agent = await self._ask("GET", f"/v1/agents/{agent_row['agent_id']}")
+    async def _prompt_warnings(self, agent_row: Json, template: Json) -> list[str]:
+        """Warn if the agent's prompt is not the template's: an upgrade can overwrite it."""
+        agent = await self._call_letta("GET", f"/v1/agents/{agent_row['agent_id']}")
         content = self._templates.file(template, agent_row["version"]).content
         variables = agent_row.get("variables", {})
         if agent["system"] == prompt_of(content, agent_name=agent["name"], variables=variables):
@@ -155,22 +158,21 @@ class Agents:
         return ["The agent's system prompt was changed by hand; the upgrade overwrites it."]
 
     async def _apply(self, agent_row: Json, template: Json, target: str) -> None:
-        """Change the agent in Letta as the migrations say, then its row."""
+        """Apply the migrations to the agent in Letta, then to its row."""
         agent_id, version = agent_row["agent_id"], agent_row["version"]
         _, _, after = self._planned(agent_row, template, target)
         before = self._templates.file(template, version).content
-        agent = await self._ask("GET", f"/v1/agents/{agent_id}")
+        agent = await self._call_letta("GET", f"/v1/agents/{agent_id}")
         changes: Json = {}
         if after["persona"] != before["persona"]:
             variables = agent_row.get("variables", {})
             changes["system"] = prompt_of(after, agent_name=agent["name"], variables=variables)
         if after["engine"]["model"] != before["engine"]["model"]:
-            model = self._model_prefix + str(after["engine"]["model"]).split("/", 1)[-1]
-            changes |= await self.models.of(self._owner(agent_row), model)
+            changes |= await self.models.of(self._owner(agent_row), self._with_prefix(after["engine"]["model"]))
         if after.get("tools") != before.get("tools"):
             changes["tool_ids"] = await self._tool_ids(after)
         if changes:
-            await self._ask("PATCH", f"/v1/agents/{agent_id}", json=changes)
+            await self._call_letta("PATCH", f"/v1/agents/{agent_id}", json=changes)
         agent_row |= {"version": target, "updated_at": now()}
         self._state.keep_rows(self._owner(agent_row))
 
@@ -188,24 +190,24 @@ class Agents:
                     await self._apply(agent_row, template, queued["target"])
                 except Refused as refusal:
                     if refusal.status == _LETTA_FAILED:
-                        return  # it stays queued, for the next start
+                        return  # the upgrade stays queued for the next start
             del self._state.upgrades[agent_id]
             self._state.store.drop("upgrade", agent_id)
 
         task = asyncio.create_task(apply())
-        self._upgrading.add(task)
-        task.add_done_callback(self._upgrading.discard)
+        self._upgrades.add(task)
+        task.add_done_callback(self._upgrades.discard)
 
     async def _delete(self, request: Request, user: User | None) -> Response:
         agent_row = self._own(request, user)
-        await self._ask("DELETE", f"/v1/agents/{agent_row['agent_id']}", expect=404)
+        await self._call_letta("DELETE", f"/v1/agents/{agent_row['agent_id']}", expect=404)
         if user is not None:
             user.rows = [one for one in user.rows if one is not agent_row]
             self._state.keep_rows(user)
         return Response(status_code=204)
 
     def _own(self, request: Request, user: User | None) -> Json:
-        """The caller's row of an agent. Somebody else's is not there. Raises Refused."""
+        """Return the user's row of an agent. Raises Refused."""
         rows = user.rows if user else []
         found = next((one for one in rows if one["agent_id"] == request.path_params["id"]), None)
         if found is None:
@@ -213,16 +215,16 @@ class Agents:
         return found
 
     async def _tool_ids(self, content: Json) -> list[str]:
-        """The ids in Letta of the tools that a file names; one that Letta does not have is left out."""
+        """Return the ids of a file's tools, without the tools that Letta does not have."""
         names = [str(name) for name in content.get("tools") or []]
         if not names:
             return []
-        found: list[Json] = await self._ask("GET", "/v1/tools/", params={"names": names})
+        found: list[Json] = await self._call_letta("GET", "/v1/tools/", params={"names": names})
         ids = {tool["name"]: tool["id"] for tool in found}
         return [ids[name] for name in names if name in ids]
 
-    async def _ask(self, method: str, path: str, *, expect: int | None = None, **more: Any) -> Any:
-        """Letta's answer. Its failing is AMS's: 500, as the contract has it."""
+    async def _call_letta(self, method: str, path: str, *, expect: int | None = None, **more: Any) -> Any:
+        """Call Letta, and return its response. If Letta fails, AMS answers 500 (AMS contract)."""
         try:
             answer = await self._letta.request(method, path, **more)
             if answer.status_code != expect:
@@ -233,7 +235,7 @@ class Agents:
 
 
 def row(agent_id: str, at: str, template_id: str | None, version: str | None, variables: Json) -> Json:
-    """Who owns which agent, made from what."""
+    """Make the row of an agent."""
     return {
         "agent_id": agent_id,
         "template_id": template_id,

@@ -1,4 +1,4 @@
-"""What AMS's routes share: reading a request, refusing it."""
+"""Helpers of AMS's routes: requests, refusals and responses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from starlette.responses import JSONResponse, Response
 
 from app.embedded.state import Json, User
 
-MAX_BODY = 1_000_000
-"""Bytes."""
+MAX_BODY_BYTES = 1_000_000
 
 RequestHandler = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, User | None], Awaitable[Response]]
 
 
 class Refused(Exception):
-    """The request is answered with an error; ``details`` are the lines of a failed validation."""
+    """The request is refused; ``details`` are the errors of a failed validation."""
 
     def __init__(self, status: int, message: str, details: list[str] | None = None) -> None:
         super().__init__(message)
@@ -27,9 +26,9 @@ class Refused(Exception):
 
 
 async def text_of(request: Request) -> str:
-    """The body as text. Raises Refused."""
+    """Read the body as text. Raises Refused."""
     raw = await request.body()
-    if len(raw) > MAX_BODY:
+    if len(raw) > MAX_BODY_BYTES:
         raise Refused(400, "The body is too large")
     try:
         return raw.decode()
@@ -38,7 +37,7 @@ async def text_of(request: Request) -> str:
 
 
 async def body_of(request: Request) -> Json:
-    """The body as a JSON object; nothing is an empty one. Raises Refused."""
+    """Read the body as a JSON object; an empty body is ``{}``. Raises Refused."""
     try:
         body = orjson.loads(await text_of(request) or "{}")
     except orjson.JSONDecodeError as error:
@@ -49,10 +48,10 @@ async def body_of(request: Request) -> Json:
 
 
 def ids_of(request: Request) -> list[str]:
-    """The ``ids`` of the query."""
+    """Return the ``ids`` of the query."""
     return [one for one in request.query_params.get("ids", "").split(",") if one]
 
 
 def ok(body: Json) -> JSONResponse:
-    """A success."""
+    """Make a successful response."""
     return JSONResponse(body)

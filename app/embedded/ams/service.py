@@ -1,4 +1,4 @@
-"""The embedded AMS's routes, put together, behind its key and the caller's id."""
+"""The embedded AMS: its routes, authentication and idempotency."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _SINCE = "2026-01-05T09:00:00Z"
 
 
 class EmbeddedAms:
-    """AMS. ``letta`` reaches the Letta that agents are made in, embedded or real."""
+    """AMS. ``letta`` is a client of the Letta, embedded or real, that has the agents."""
 
     def __init__(self, state: State, *, key: str, letta: httpx.AsyncClient, model_prefix: str, embedding: str) -> None:
         self._state = state
         self._key = key
         self.templates = Templates(state)
         self._agents = Agents(state, self.templates, letta=letta, model_prefix=model_prefix, embedding=embedding)
-        self._at_work: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
     def app(self) -> Starlette:
-        """The service."""
+        """Return the service."""
         routes = [("GET", "/me", self._me), *self.templates.routes(), *self._agents.routes()]
         guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
         return Starlette(routes=[Route("/health", self._health), *guarded])
@@ -43,19 +43,19 @@ class EmbeddedAms:
         return await self._agents.make(user, template, name)
 
     def reach_gateway(self, gateway: ProxyTarget | None) -> None:
-        """The models of agents that are made from now on are reached through a gateway."""
+        """Set the gateway for the models of new agents."""
         self._agents.models.gateway = gateway
 
     async def adopt_agents(self, user: User) -> None:
-        """Take over the agents in Letta that carry the user's tag. Raises httpx's errors."""
+        """Adopt the agents in Letta with the user's tag. Raises httpx's errors."""
         await self._agents.adopt(user)
 
     async def start(self) -> None:
-        """Go on with what was queued."""
-        await self._agents.take_up()
+        """Apply queued upgrades."""
+        await self._agents.start()
 
     async def stop(self) -> None:
-        """Stop what goes on between requests."""
+        """Stop background upgrades."""
         await self._agents.stop()
 
     def _guarded(self, handler: Handler) -> RequestHandler:
@@ -66,30 +66,30 @@ class EmbeddedAms:
             if not caller:
                 return JSONResponse({"error": "X-User-Id is missing"}, 400)
             try:
-                return await self._once(request, handler, self._state.users.get(caller))
+                return await self._idempotent(request, handler, self._state.users.get(caller))
             except Refused as refusal:
                 return JSONResponse(refusal.body, refusal.status)
 
         return guarded
 
-    async def _once(self, request: Request, handler: Handler, user: User | None) -> Response:
-        """Do what a mutation's idempotency key stands for once; the same request again has the same answer."""
+    async def _idempotent(self, request: Request, handler: Handler, user: User | None) -> Response:
+        """Handle a request. A mutation with an idempotency key runs once, and its response is replayed."""
         key = request.headers.get("idempotency-key")
         if key is None or request.method == "GET":
             return await handler(request, user)
         name = f"{user.id if user else ''} {key}"
-        about = hashlib.sha256(await request.body()).hexdigest() + f" {request.method} {request.url.path}"
-        lock = self._at_work.setdefault(name, asyncio.Lock())
+        fingerprint = hashlib.sha256(await request.body()).hexdigest() + f" {request.method} {request.url.path}"
+        lock = self._locks.setdefault(name, asyncio.Lock())
         try:
             async with lock:
                 known = self._state.created.get(name)
                 if known is None:
                     answer = await handler(request, user)
-                    known = {"about": about, "status": answer.status_code, "body": bytes(answer.body).decode()}
+                    known = {"about": fingerprint, "status": answer.status_code, "body": bytes(answer.body).decode()}
                     self._state.keep("created", self._state.created, name, known)
         finally:
-            self._at_work.pop(name, None)
-        if known["about"] != about:
+            self._locks.pop(name, None)
+        if known["about"] != fingerprint:
             raise Refused(409, "The Idempotency-Key was used for another request")
         media_type = "application/json" if known["body"] else None
         return Response(known["body"], known["status"], media_type=media_type)

@@ -1,4 +1,4 @@
-"""Templates: validating, publishing and listing Agent Files."""
+"""Templates: validation, publication and lists of Agent Files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Templates:
         self._state = state
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/templates", self._list),
             ("POST", "/templates/validate", self._validate),
@@ -49,37 +49,37 @@ class Templates:
         return ok(answer)
 
     def publish(self, file: AgentFile, *, by: str | None) -> None:
-        """Take a valid file up as its template's latest version."""
-        said, known = file.template, self._state.templates.get(file.template["id"], {})
+        """Publish a valid file as its template's latest version."""
+        section, earlier = file.template, self._state.templates.get(file.template["id"], {})
         template = {
-            "id": said["id"],
-            "name": said["name"],
-            "description": said.get("description", known.get("description")),
-            "latest_version": said["version"],
-            "versions": [*known.get("versions", []), said["version"]],
-            "is_public": bool(said.get("is_public", known.get("is_public", True))),
-            "tags": [str(tag) for tag in said.get("tags") or known.get("tags") or []],
-            "owner": known["owner"] if known else by,
+            "id": section["id"],
+            "name": section["name"],
+            "description": section.get("description", earlier.get("description")),
+            "latest_version": section["version"],
+            "versions": [*earlier.get("versions", []), section["version"]],
+            "is_public": bool(section.get("is_public", earlier.get("is_public", True))),
+            "tags": [str(tag) for tag in section.get("tags") or earlier.get("tags") or []],
+            "owner": earlier["owner"] if earlier else by,
         }
         release = {"source": file.source, "checksum": file.checksum, "published_at": now(), "published_by": by}
         with self._state.store.together():
-            self._state.keep("template", self._state.templates, said["id"], template)
-            self._state.keep("release", self._state.releases, f"{said['id']}@{said['version']}", release)
+            self._state.keep("template", self._state.templates, section["id"], template)
+            self._state.keep("release", self._state.releases, f"{section['id']}@{section['version']}", release)
 
     async def _list(self, request: Request, user: User | None) -> Response:
         query = request.query_params
-        shown = [template for template in self._state.templates.values() if self._may_use(template, user)]
+        templates = [template for template in self._state.templates.values() if self._may_use(template, user)]
         if "ids" in query:
-            wanted = ids_of(request)
-            return ok({"templates": [_shown(template) for template in shown if template["id"] in wanted]})
+            requested = ids_of(request)
+            return ok({"templates": [_shown(template) for template in templates if template["id"] in requested]})
         search = query.get("search", "").lower()
-        shown = [template for template in shown if search in _searched(template)]
-        ids = [template["id"] for template in shown]
+        templates = [template for template in templates if search in _searched(template)]
+        ids = [template["id"] for template in templates]
         begin = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
         limit = query.get("limit", str(_MAX_PAGE))
         if not limit.isdecimal():
             raise Refused(400, "limit must be a number")
-        page = shown[begin : begin + min(int(limit), _MAX_PAGE)]
+        page = templates[begin : begin + min(int(limit), _MAX_PAGE)]
         return ok({"templates": [_shown(template) for template in page]})
 
     async def _version(self, request: Request, user: User | None) -> Response:
@@ -92,21 +92,21 @@ class Templates:
         return ok({"template_id": template_id, "version": version, "is_latest": is_latest, **release})
 
     def usable(self, template_id: str, user: User | None) -> Json:
-        """A template that the user may use. Raises Refused."""
+        """Return a template that the user can use. Raises Refused."""
         template = self._state.templates.get(template_id)
         if template is None or not self._may_use(template, user):
             raise Refused(404, "Template not found")
         return template
 
     def file(self, template: Json, version: str) -> AgentFile:
-        """A published file. Raises Refused."""
+        """Return a published file. Raises Refused."""
         release = self._state.releases.get(f"{template['id']}@{version}")
         if release is None:
             raise Refused(404, f"{template['id']} has no version {version}")
         return read(release["source"])
 
     def migrations(self, template: Json) -> list[Json]:
-        """The migrations that a template's versions bring, newest version first."""
+        """Return the migrations of a template's versions, newest version first."""
         newest = sorted(template["versions"], key=Version, reverse=True)
         return [one for version in newest for one in self.file(template, version).content.get("migrations") or []]
 
@@ -115,7 +115,7 @@ class Templates:
 
 
 def _shown(template: Json) -> Json:
-    return {name: value for name, value in template.items() if name not in {"owner", "model"}}
+    return {name: value for name, value in template.items() if name != "owner"}
 
 
 def _searched(template: Json) -> str:

@@ -1,4 +1,4 @@
-"""Upgrades: the chain of migrations from one version to another, and a file as it is after them."""
+"""Upgrades: the chain of migrations between versions, and its changes to an Agent File."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 from app.embedded.state import Json
 
 
-class NoWay(Exception):
-    """An upgrade is impossible; the text says why."""
+class UpgradeError(Exception):
+    """An upgrade is impossible; the text has the reason."""
 
 
 def plan(migrations: Iterable[Json], start: str, target: str) -> list[Json]:
-    """The chain of migrations from a version to another. Raises NoWay where there is none, or it runs in a circle."""
-    ways: dict[str, Json] = {}
+    """Return the chain of migrations between versions. Raises UpgradeError if there is none, or it has a cycle."""
+    by_start: dict[str, Json] = {}
     for migration in migrations:
-        ways.setdefault(migration["from"], migration)
+        by_start.setdefault(migration["from"], migration)
     chain: list[Json] = []
-    seen, at = {start}, start
+    visited, at = {start}, start
     while at != target:
-        step = ways.get(at)
+        step = by_start.get(at)
         if step is None:
-            raise NoWay(f"No migrations lead from {start} to {target}")
+            raise UpgradeError(f"No migrations lead from {start} to {target}")
         at = step["to"]
-        if at in seen:
-            raise NoWay(f"The migrations from {start} run in a circle at {at}")
-        seen.add(at)
+        if at in visited:
+            raise UpgradeError(f"The migrations from {start} run in a circle at {at}")
+        visited.add(at)
         chain.append({"from": step["from"], "to": at, "steps": step.get("steps") or []})
     return chain
 
 
 def difference(chain: list[Json]) -> list[Json]:
-    """What the chain changes in the Agent File, operation by operation."""
+    """Return the JSON Patch operations of a chain."""
     steps = [step for one in chain for step in one["steps"] if step["type"] == "json_patch"]
     return [{"op": op["op"], "path": op["path"], "value": op.get("value")} for step in steps for op in step["patch"]]
 
 
 def warnings(chain: list[Json]) -> list[str]:
-    """What an upgrade does not do."""
+    """Return warnings for the steps that an upgrade leaves out."""
     return [
         f"The script of {one['from']} to {one['to']} is not run here."
         for one in chain
@@ -49,13 +49,13 @@ def warnings(chain: list[Json]) -> list[str]:
 
 
 def patched(content: Json, operations: list[Json]) -> Json:
-    """A file after JSON Patch operations (RFC 6902: add, replace, remove). Raises NoWay where one does not fit."""
+    """Apply JSON Patch operations (RFC 6902: add, replace, remove). Raises UpgradeError if one does not fit."""
     result = copy.deepcopy(content)
     for operation in operations:
         try:
             _apply(result, operation)
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise NoWay(f"The patch {operation['op']} {operation['path']} does not fit") from error
+            raise UpgradeError(f"The patch {operation['op']} {operation['path']} does not fit") from error
     return result
 
 
@@ -65,14 +65,14 @@ def _apply(document: Json, operation: Json) -> None:
     for part in parents:
         at = at[int(part)] if isinstance(at, list) else at[part]
     op, value = operation["op"], operation.get("value")
-    place: Any = last
+    key: Any = last
     if isinstance(at, list):
-        place = len(at) if last == "-" else int(last)
+        key = len(at) if last == "-" else int(last)
     if op == "remove":
-        del at[place]
+        del at[key]
     elif op == "add" and isinstance(at, list):
-        at.insert(place, value)
-    elif op == "replace" and isinstance(at, dict) and place not in at:
-        raise KeyError(place)
+        at.insert(key, value)
+    elif op == "replace" and isinstance(at, dict) and key not in at:
+        raise KeyError(key)
     else:
-        at[place] = value
+        at[key] = value

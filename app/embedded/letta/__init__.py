@@ -1,4 +1,4 @@
-"""The embedded Letta, as 0.16.8 answers."""
+"""The embedded Letta, which answers as 0.16.8."""
 
 from app.embedded.letta.service import EmbeddedLetta
 

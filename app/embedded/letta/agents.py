@@ -1,4 +1,4 @@
-"""Agents, and the tools they have."""
+"""Agents, and tools."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ from app.embedded.letta.views import include_of, system_message, view
 from app.embedded.state import Agent, Json, State, new_id, now
 
 _PATCHABLE = frozenset(
-    {
-        "name",
-        "description",
-        "system",
-        "metadata",
-        "tags",
-        "tool_rules",
-        "timezone",
-        "hidden",
+    {"name", "description", "system", "metadata", "tags", "tool_rules", "timezone", "hidden"}
+    | {
         "message_buffer_autoclear",
+        "last_stop_reason",
+        "enable_sleeptime",
+        "response_format",
+        "model_settings",
+        "compaction_settings",
     }
-    | {"last_stop_reason", "enable_sleeptime", "response_format", "model_settings", "compaction_settings"}
 )
 _SYSTEM = "You are a helpful agent."
 _NAME = re.compile(r"[\w '\-]+")
-"""What a new agent may be called; an old one is renamed without that check, as in Letta."""
+"""The names of new agents. As in Letta, renaming an agent does not check it."""
 
 
 class Agents:
@@ -39,7 +36,7 @@ class Agents:
         self._state = state
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/v1/agents/", self._list),
             ("POST", "/v1/agents/", self._create),
@@ -55,7 +52,7 @@ class Agents:
         ]
 
     def make(self, body: Json) -> Agent:
-        """Make an agent as ``POST /v1/agents/`` does, but for the ids, which may be given here. Raises Refused."""
+        """Make an agent as ``POST /v1/agents/`` does; ``body`` can have ids. Raises Refused."""
         _check(body)
         at, model, embedding = now(), _model(body), _embedding(body)
         agent = Agent(
@@ -74,32 +71,32 @@ class Agents:
                 "created_at": at,
                 "updated_at": at,
             },
-            tool_ids=self._wanted_tools(body),
+            tool_ids=self._tool_ids(body),
         )
         with self._state.store.together():
-            for given in body.get("memory_blocks") or []:
-                agent.block_ids.append(make_block(self._state, given)["id"])
-            agent.block_ids += [given for given in body.get("block_ids") or [] if given in self._state.blocks]
+            for one in body.get("memory_blocks") or []:
+                agent.block_ids.append(make_block(self._state, one)["id"])
+            agent.block_ids += [one for one in body.get("block_ids") or [] if one in self._state.blocks]
             self._state.keep_agent(agent)
             self._state.add_messages(agent, agent.id, [[system_message(agent)]])
         return agent
 
-    def _wanted_tools(self, body: Json) -> list[str]:
+    def _tool_ids(self, body: Json) -> list[str]:
         names = set(body.get("tools") or [])
         if body.get("include_base_tools", True):
             names |= BASE_TOOLS
-        named = [tool["id"] for tool in self._state.tools.values() if tool["name"] in names]
-        given = [tool_id for tool_id in body.get("tool_ids") or [] if tool_id in self._state.tools]
-        return list(dict.fromkeys([*given, *named]))
+        by_name = [tool["id"] for tool in self._state.tools.values() if tool["name"] in names]
+        by_id = [tool_id for tool_id in body.get("tool_ids") or [] if tool_id in self._state.tools]
+        return list(dict.fromkeys([*by_id, *by_name]))
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
         tags = set(query.getlist("tags"))
-        every = truth(query.get("match_all_tags"))
+        match_all = truth(query.get("match_all_tags"))
         found = [
             agent
             for agent in self._state.agents.values()
-            if (not tags or (tags <= set(agent.body["tags"]) if every else tags & set(agent.body["tags"])))
+            if (not tags or (tags <= set(agent.body["tags"]) if match_all else tags & set(agent.body["tags"])))
             and query.get("name") in {None, agent.body["name"]}
             and (not query.get("query_text") or _pattern(query["query_text"]).search(agent.body["name"]))
         ]
@@ -115,7 +112,7 @@ class Agents:
         return ok(view(self._state, self.make(body)))
 
     def _check_model(self, body: Json) -> None:
-        """A handle has to be one of those listed; a model that is spelled out need not. Raises Refused."""
+        """Check that the handle is listed, unless there is an ``llm_config``. Raises Refused."""
         handle = body.get("model")
         if isinstance(body.get("llm_config"), dict) or not isinstance(handle, str):
             return
@@ -149,7 +146,7 @@ class Agents:
         return ok(view(self._state, agent))
 
     def _rewrite_system(self, agent: Agent) -> None:
-        """Put the new system prompt at the head of the agent's own conversation, as Letta does."""
+        """Write the new system prompt to the head of the default conversation, as Letta does."""
         head = agent.messages[agent.id][0]
         head[0]["content"] = agent.body["system"]
         self._state.keep_group(agent, agent.id, head)
@@ -163,7 +160,7 @@ class Agents:
         return ok({"message": f"Agent id={agent.id} successfully deleted"})
 
     def _existing(self, request: Request) -> Agent:
-        """The agent that is to be changed; its absence is worded otherwise than for a read."""
+        """Return the agent of a mutation, for which the text of a 404 differs from that of a read. Raises Refused."""
         agent_id = request.path_params["id"]
         if agent_id not in self._state.agents and agent_id.startswith("agent-"):
             raise missing("Agent", agent_id)
@@ -188,8 +185,8 @@ class Agents:
 
     async def _approval(self, request: Request) -> Response:
         agent, body = self._existing(request), await body_of(request)
-        wanted = request.query_params.get("requires_approval")
-        required = truth(wanted) if wanted is not None else bool(body.get("requires_approval"))
+        parameter = request.query_params.get("requires_approval")
+        required = truth(parameter) if parameter is not None else bool(body.get("requires_approval"))
         agent.approvals[request.path_params["name"]] = required
         self._state.keep_agent(agent)
         return ok(None)
@@ -216,7 +213,7 @@ class Agents:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """A search as the database takes it: ``%`` and ``_`` stand for any characters, and for one."""
+    """Compile a pattern of SQL: ``%`` matches any characters, ``_`` one."""
     parts = [{"%": ".*", "_": "."}.get(char, re.escape(char)) for char in text]
     return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
 
@@ -235,15 +232,15 @@ def _check(body: Json) -> None:
 
 
 def _model(body: Json) -> Json:
-    """The model that a body names by its handle, or spells out."""
-    given = body.get("llm_config")
-    if not isinstance(given, dict):
+    """Return the model configuration of a body, by its handle or its ``llm_config``."""
+    config = body.get("llm_config")
+    if not isinstance(config, dict):
         return llm_config(str(body["model"]))
-    return {**llm_config(str(given["handle"])), **given}
+    return {**llm_config(str(config["handle"])), **config}
 
 
 def _embedding(body: Json) -> Json | None:
-    given = body.get("embedding_config")
-    if not isinstance(given, dict):
+    config = body.get("embedding_config")
+    if not isinstance(config, dict):
         return embedding_config(body.get("embedding"))
-    return {**(embedding_config(str(given["handle"])) or {}), **given}
+    return {**(embedding_config(str(config["handle"])) or {}), **config}

@@ -1,4 +1,4 @@
-"""What Letta's routes share: reading a request, refusing it, turning pages. Statuses and texts are as recorded."""
+"""Helpers of Letta's routes: requests, refusals and pages. Statuses and texts are as recorded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.embedded.state import Agent, Json, State
 
 Handler = Callable[[Request], Awaitable[Response]]
 Routes = list[tuple[str, str, Handler]]
-"""Method, path, handler."""
+"""Methods, paths and handlers."""
 
 _AGENT_ID = re.compile(r"agent-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _MIN_ID = 41
 
 
 class Refused(Exception):
-    """The request is answered with an error."""
+    """The request is refused."""
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(status)
@@ -30,27 +30,27 @@ class Refused(Exception):
 
 
 def refused(status: int, text: str) -> Refused:
-    """An error with a text."""
+    """Make a refusal with a text."""
     return Refused(status, {"detail": text})
 
 
 def missing(kind: str, key: str) -> Refused:
-    """There is no such thing."""
+    """Make the refusal for an id that does not exist."""
     return refused(404, f"{kind} not found with id='['{key}']'")
 
 
-def invalid(kind: str, place: tuple[str, ...], message: str, given: Any) -> Refused:
-    """The request has not the form it must have."""
-    problem = {"type": kind, "loc": place, "msg": message, "input": given}
+def invalid(kind: str, location: tuple[str, ...], message: str, given: Any) -> Refused:
+    """Make the refusal for an invalid part of a request."""
+    problem = {"type": kind, "loc": location, "msg": message, "input": given}
     return Refused(422, {"trace_id": "", "detail": str([problem])})
 
 
 NUL = "A database error occurred."
-"""What Letta says to a text with the character NUL."""
+"""Letta's answer to a text with the character NUL."""
 
 
 async def body_of(request: Request) -> Json:
-    """The request's JSON object; nothing is an empty one. Raises Refused."""
+    """Read the request's JSON object; an empty body is ``{}``. Raises Refused."""
     raw = await request.body()
     try:
         body = orjson.loads(raw or b"{}")
@@ -64,7 +64,7 @@ async def body_of(request: Request) -> Json:
 
 
 def agent_of(state: State, agent_id: str) -> Agent:
-    """An agent. Raises Refused."""
+    """Return an agent. Raises Refused."""
     if not _AGENT_ID.match(agent_id):
         message = "String should match pattern 'agent-{uuid4}'"
         raise invalid("string_pattern_mismatch", ("path", "agent_id"), message, agent_id)
@@ -75,7 +75,7 @@ def agent_of(state: State, agent_id: str) -> Agent:
 
 
 def conversation_of(state: State, conversation_id: str) -> tuple[Agent, Json]:
-    """A conversation and its agent. Raises Refused."""
+    """Return a conversation and its agent. Raises Refused."""
     if len(conversation_id) < _MIN_ID:
         message = f"String should have at least {_MIN_ID} characters"
         raise invalid("string_too_short", ("path", "conversation_id"), message, conversation_id)
@@ -86,31 +86,31 @@ def conversation_of(state: State, conversation_id: str) -> tuple[Agent, Json]:
 
 
 def scope_of(state: State, conversation_id: str, agent_id: str | None) -> tuple[Agent, str]:
-    """The agent and scope of a conversation; ``default`` is the agent's own. Raises Refused."""
+    """Return the agent and scope of a conversation; ``default`` is the agent's default one. Raises Refused."""
     if conversation_id == "default":
         return agent_of(state, agent_id or ""), agent_id or ""
     return conversation_of(state, conversation_id)[0], conversation_id
 
 
 def limit_of(request: Request, default: int) -> int:
-    """How long a page may be. Raises Refused: a negative limit is a database error, as recorded."""
+    """Return the limit of a page. Raises Refused: a negative limit is a database error, as recorded."""
     limit = number_of(request.query_params.get("limit", default), ("query", "limit"))
     if limit < 0:
         raise refused(500, NUL)
     return limit
 
 
-def number_of(given: Any, place: tuple[str, ...]) -> int:
-    """A whole number of a request. Raises Refused."""
+def number_of(given: Any, location: tuple[str, ...]) -> int:
+    """Parse an integer of a request. Raises Refused."""
     try:
         return int(given)
     except (ValueError, TypeError) as error:
         message = "Input should be a valid integer, unable to parse string as an integer"
-        raise invalid("int_parsing", place, message, given) from error
+        raise invalid("int_parsing", location, message, given) from error
 
 
 def order_of(request: Request, default: str = "desc") -> str:
-    """Which end of a list a page begins at. Raises Refused."""
+    """Return the order of a list. Raises Refused."""
     order = request.query_params.get("order", default)
     if order not in {"asc", "desc"}:
         raise invalid("literal_error", ("query", "order"), "Input should be 'asc' or 'desc'", order)
@@ -118,7 +118,7 @@ def order_of(request: Request, default: str = "desc") -> str:
 
 
 def page(items: Sequence[Json], request: Request, *, default: int, order: str = "desc") -> list[Json]:
-    """A page of what is listed oldest first. An unknown ``after`` or ``before`` is ignored."""
+    """Return a page of items, which are listed oldest first. An unknown ``after`` or ``before`` is ignored."""
     query = request.query_params
     ordered = list(items) if order_of(request, order) == "asc" else list(items)[::-1]
     ids = [item["id"] for item in ordered]
@@ -132,12 +132,10 @@ def page(items: Sequence[Json], request: Request, *, default: int, order: str = 
 def page_by_age(
     items: Sequence[Json], request: Request, *, order: str, default: int = 100, newer: str = "after"
 ) -> list[Json]:
-    """A page of what is listed oldest first, where ``after`` is newer and ``before`` older in both orders: measured.
+    """Return a page of items, which are listed oldest first. An unknown cursor is ignored.
 
-    ``newer`` is ``before`` where they have changed places.
-
-    ``limit`` counts from where the order begins, so only ``before`` goes on from a page of the newest. A place that is
-    not known is ignored.
+    Measured: ``after`` means newer and ``before`` older in both orders, or the reverse with ``newer="before"``. The
+    limit counts from the start of the order, so only ``before`` continues a page of the newest.
     """
     query = request.query_params
     ids = [item["id"] for item in items]
@@ -149,10 +147,10 @@ def page_by_age(
 
 
 def truth(value: str | None) -> bool:
-    """A query's flag."""
+    """Parse a flag of the query."""
     return (value or "").lower() in {"1", "true", "yes", "on"}
 
 
 def ok(body: Any) -> JSONResponse:
-    """A success."""
+    """Make a successful response."""
     return JSONResponse(body)

@@ -1,4 +1,4 @@
-"""Conversations with an agent, apart from its own, default one."""
+"""Conversations with an agent, without its default one."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PATCHABLE = frozenset({"summary", "model", "model_settings", "last_message_at"}
 
 
 class Conversations:
-    """The routes of conversations; their messages are ``Messages``'."""
+    """The routes of conversations. ``Messages`` has those of their messages."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         one = "/v1/conversations/{id}"
         return [
             ("GET", "/v1/conversations/", self._list),
@@ -60,12 +60,12 @@ class Conversations:
         agent = self._state.agents.get(request.query_params.get("agent_id", ""))
         if agent is None:
             return ok([])
-        every = list(agent.conversations.values())
-        after, wanted = request.query_params.get("after"), request.query_params.get("summary_search")
+        conversations = list(agent.conversations.values())
+        after, search = request.query_params.get("after"), request.query_params.get("summary_search")
         if after is not None and after not in agent.conversations:
             raise missing("Conversation", after)
-        # A deleted one keeps its place, so that the list goes on after it: as measured.
-        listed = [one for one in every if one["id"] == after or _is_listed(one, wanted)]
+        # measured: a list can continue after a deleted conversation
+        listed = [one for one in conversations if one["id"] == after or _is_listed(one, search)]
         return ok(_page(listed, request, after))
 
     async def _create(self, request: Request) -> Response:
@@ -82,20 +82,20 @@ class Conversations:
 
     async def _patch(self, request: Request) -> Response:
         agent, conversation = conversation_of(self._state, request.path_params["id"])
-        given = (await body_of(request)).items()
-        changes = {name: value for name, value in given if name in _PATCHABLE and value is not None}
+        fields = (await body_of(request)).items()
+        changes = {name: value for name, value in fields if name in _PATCHABLE and value is not None}
         changed = {**conversation, **changes, "updated_at": now()}
         self._state.keep_conversation(agent, changed)
         return ok(changed)
 
     async def _delete(self, request: Request) -> Response:
         agent, conversation = conversation_of(self._state, request.path_params["id"])
-        # Measured: it is only hidden, and what runs in it goes on to its end.
+        # measured: the conversation is only hidden, and its run continues
         self._state.keep_conversation(agent, {**conversation, "is_deleted": True})
         return ok(None)
 
     async def _fork(self, request: Request) -> Response:
-        """Make another conversation, without a summary, that begins with this one's messages, ids and all."""
+        """Make a conversation without a summary that begins with this one's messages and their ids."""
         agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
         with self._state.store.together():
             made = self.make(agent, None)
@@ -104,7 +104,7 @@ class Conversations:
 
     async def _cancel(self, request: Request) -> Response:
         agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
-        run = self._state.busy(scope)
+        run = self._state.active_run(scope)
         if run is None or run.task is None:
             kind = "conversation" if scope in agent.conversations else "agent"
             raise refused(409, f"CONFLICT: No active runs to cancel for {kind} {scope}")
@@ -113,19 +113,19 @@ class Conversations:
 
 
 def _page(conversations: list[Json], request: Request, after: str | None) -> list[Json]:
-    """A page of what is listed oldest first. There is no ``before``."""
+    """Return a page of conversations, which are listed oldest first. There is no ``before``."""
     ordered = conversations if order_of(request) == "asc" else conversations[::-1]
     begin = next((number for number, one in enumerate(ordered, 1) if one["id"] == after), 0)
     return ordered[begin:][: limit_of(request, 50)]
 
 
-def _is_listed(conversation: Json, wanted: str | None) -> bool:
-    """Whether a conversation is there, and its summary contains what is wanted, by the rules of SQL's ``LIKE``."""
+def _is_listed(conversation: Json, search: str | None) -> bool:
+    """Whether a conversation is not deleted, and its summary matches a pattern of SQL's ``LIKE``."""
     if conversation.get("is_deleted"):
         return False
-    if not wanted:
+    if not search:
         return True
     signs = {"%": ".*", "_": "."}
-    tokens = re.findall(r"\\?.", wanted, re.DOTALL)
+    tokens = re.findall(r"\\?.", search, re.DOTALL)
     pattern = "".join(signs.get(token) or re.escape(token[-1]) for token in tokens)
     return re.search(pattern, conversation["summary"] or "", re.DOTALL) is not None

@@ -1,4 +1,4 @@
-"""Images in messages: Letta keeps their bytes, also of those that it is given by an address."""
+"""Images in messages. Letta stores their bytes, also of images that a message gives by URL."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from app.embedded.state import Json, new_id
 _SECONDS = 5.0
 
 
-async def kept(content: Any) -> Any:
-    """A message's content as Letta keeps it: parts where an image is among them. Raises Refused."""
+async def stored(content: Any) -> Any:
+    """Return a message's content as Letta stores it: parts, if it has an image. Raises Refused."""
     if not isinstance(content, list) or not any(_is_image(part) for part in content):
         return content
     return [await _part(part) for part in content]
 
 
 def for_model(content: Any) -> Any:
-    """Content that Letta keeps, as a model takes it."""
+    """Convert stored content for a model."""
     return [_openai(part) for part in content] if isinstance(content, list) else content
 
 
@@ -33,11 +33,11 @@ def _is_image(part: Any) -> bool:
 async def _part(part: Json) -> Json:
     if not _is_image(part):
         return {"type": "text", "text": part.get("text", ""), "signature": None}
-    given: Json = part["source"]
-    media_type, data = given.get("media_type"), given.get("data")
-    if given.get("type") == "url":
-        media_type, data = await _fetched(given["url"])
-    own = {"media_type": media_type, "data": data, "detail": given.get("detail")}
+    source: Json = part["source"]
+    media_type, data = source.get("media_type"), source.get("data")
+    if source.get("type") == "url":
+        media_type, data = await _fetched(source["url"])
+    own = {"media_type": media_type, "data": data, "detail": source.get("detail")}
     return {"type": "image", "source": {"type": "letta", "file_id": new_id("file"), **own}}
 
 

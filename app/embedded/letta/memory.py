@@ -1,4 +1,4 @@
-"""Memory: blocks, which an agent always has before its eyes, and passages, which it searches."""
+"""Memory: blocks, which are part of an agent's prompt, and passages, which it searches."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from app.embedded.letta.answers import (
     page_by_age,
     refused,
 )
+from app.embedded.letta.model_calls import ModelCalls
 from app.embedded.letta.shapes import BLOCK, DIMENSIONS, PADDED_DIMENSIONS, PASSAGE, embedding_config
 from app.embedded.letta.views import include_of, view
-from app.embedded.letta.voice import Voice
 from app.embedded.model import ModelFailure
 from app.embedded.state import Agent, Json, State, new_id, now
-from app.embedded.vectors import embed, likeness
+from app.embedded.vectors import embed, similarity
 
 _DESCRIPTIONS = {
     "human": "The human block: Stores key details about the person you are conversing with, allowing for more "
@@ -36,7 +36,7 @@ _BLOCK_FIELDS = frozenset({"value", "limit", "label", "read_only", "description"
 
 
 def make_block(state: State, given: Json) -> Json:
-    """Make a memory block. A value may be longer than its limit: so it is recorded."""
+    """Make a memory block. A value can be longer than its limit: recorded."""
     label = str(given.get("label", ""))
     shape = {**BLOCK, "description": _DESCRIPTIONS.get(label)}
     fields = {name: value for name, value in given.items() if name in _BLOCK_FIELDS}
@@ -48,12 +48,12 @@ def make_block(state: State, given: Json) -> Json:
 class Memory:
     """The routes of memory."""
 
-    def __init__(self, state: State, voice: Voice) -> None:
+    def __init__(self, state: State, model_calls: ModelCalls) -> None:
         self._state = state
-        self._voice = voice
+        self._model_calls = model_calls
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         core, archival = "/v1/agents/{id}/core-memory/blocks", "/v1/agents/{id}/archival-memory"
         return [
             ("GET", core, self._blocks_of_agent),
@@ -86,7 +86,7 @@ class Memory:
     def _labelled(self, request: Request) -> Json:
         agent, label = agent_of(self._state, request.path_params["id"]), request.path_params["label"]
         blocks = (self._state.blocks[one] for one in agent.block_ids)
-        block = next((block for block in blocks if block["label"] == label), None)
+        block = next((one for one in blocks if one["label"] == label), None)
         if block is None:
             raise refused(404, f"No block with label '{label}' found for agent '{agent.id}'")
         return block
@@ -148,12 +148,12 @@ class Memory:
         agent, query = self._state.agents.get(request.path_params["id"]), request.query_params
         own = [] if agent is None else self._of_agent(agent)
         found = [one for one in own if (query.get("search") or "").lower() in one["text"].lower()]
-        asked = [query[side] for side in ("after", "before") if side in query]
-        # Measured: beyond a place that is not known there is nothing; any passage is one, whoever's it is.
-        if any(place not in self._state.passages for place in asked):
+        cursors = [query[side] for side in ("after", "before") if side in query]
+        # measured: an unknown cursor gives an empty page, and passages of other agents are valid cursors
+        if any(cursor not in self._state.passages for cursor in cursors):
             return ok([])
         known = {one["id"] for one in found}
-        foreign = [self._state.passages[place] for place in asked if place not in known]
+        foreign = [self._state.passages[cursor] for cursor in cursors if cursor not in known]
         found = sorted([*found, *foreign], key=lambda one: str(one["created_at"]))
         order = "desc" if query.get("ascending", "true").lower() == "false" else "asc"
         return ok([await _answer(one) for one in page_by_age(found, request, order=order)])
@@ -164,19 +164,19 @@ class Memory:
             raise invalid("missing", ("query", "query"), "Field required", None)
         if query["query"]:
             await self._embed(agent, query["query"])
-        tags, every = set(query.getlist("tags")), query.get("tag_match_mode") == "all"
+        tags, match_all = set(query.getlist("tags")), query.get("tag_match_mode") == "all"
         found = [
             one
             for one in reversed(self._of_agent(agent))
-            if not tags or (tags <= set(one["tags"] or []) if every else tags & set(one["tags"] or []))
+            if not tags or (tags <= set(one["tags"] or []) if match_all else tags & set(one["tags"] or []))
         ]
         ranked = await _ranked(query["query"], found) if query["query"] else []
-        # Measured: the nearest are answered, however far they are.
+        # measured: the nearest passages, however far they are
         results = [_result(one) for one in ranked[: number_of(query.get("top_k", 10), ("query", "top_k"))]]
         return ok({"results": results, "count": len(results)})
 
     async def _search_scored(self, request: Request) -> Response:
-        """Whole passages, ranked. The score is 0 of each: so Letta on Postgres says, as measured."""
+        """Return whole passages, ranked. Measured on Postgres: each score is 0."""
         body = await body_of(request)
         found = [one for one in self._state.passages.values() if body.get("agent_id") in {None, one["agent_id"]}]
         if body.get("query"):
@@ -203,12 +203,12 @@ class Memory:
 
     async def _embed(self, agent: Agent, text: str) -> None:
         try:
-            await self._voice.embedding_of(agent, text)
+            await self._model_calls.embedding_of(agent, text)
         except ModelFailure as failure:
             raise refused(500, "INTERNAL_SERVER_ERROR: the embedding failed") from failure
 
     async def _delete(self, request: Request) -> Response:
-        """Measured: Letta asks nobody whether the passage is that agent's."""
+        """Delete a passage. Measured: Letta does not check that it is the agent's."""
         agent_of(self._state, request.path_params["id"])
         passage_id = request.path_params["passage"]
         if passage_id not in self._state.passages:
@@ -219,16 +219,16 @@ class Memory:
 
 
 async def _ranked(query: str, passages: list[Json]) -> list[Json]:
-    """Passages by likeness to a query. Between them the event loop runs."""
-    likenesses = []
+    """Sort passages by similarity to a query, and yield to the event loop between them."""
+    scored = []
     for one in passages:
-        likenesses.append((likeness(query, one["text"]), one))
+        scored.append((similarity(query, one["text"]), one))
         await asyncio.sleep(0)
-    return [one for _, one in sorted(likenesses, key=lambda pair: -pair[0])]
+    return [one for _, one in sorted(scored, key=lambda pair: -pair[0])]
 
 
 async def _answer(passage: Json) -> Json:
-    """A passage with its vector, which is worked out each time instead of being kept. Then the event loop runs."""
+    """Return a passage with its vector, which is computed each time. Yields to the event loop."""
     await asyncio.sleep(0)
     at = passage["created_at"]
     return {

@@ -1,4 +1,4 @@
-"""Providers that were added to Letta, each with a key of its own."""
+"""Providers that users add to Letta, each with its own key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.embedded.letta.answers import Routes, body_of, invalid, missing, ok, pa
 from app.embedded.letta.shapes import ORGANIZATION
 from app.embedded.state import Json, State, new_id, now
 
-_GIVEN = ("api_key", "base_url", "access_key", "region", "api_version")
+_FIELDS = ("api_key", "base_url", "access_key", "region", "api_version")
 
 
 class Providers:
@@ -19,7 +19,7 @@ class Providers:
         self._state = state
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/v1/providers/", self._list),
             ("POST", "/v1/providers/", self._create),
@@ -52,13 +52,13 @@ class Providers:
         return ok({"message": f"Provider id={provider['id']} successfully deleted"})
 
     def _keep(self, provider: Json, given: Json) -> Json:
-        """A provider with what is given now. Its key is answered as ``api_key_enc``, in the clear: recorded."""
-        own = {name: given.get(name, provider.get(name)) for name in _GIVEN}
+        """Update and keep a provider. The response has its key in ``api_key_enc``, in plain text: recorded."""
+        own = {name: given.get(name, provider.get(name)) for name in _FIELDS}
         keys = {f"{name}_enc": own[name] or provider.get(f"{name}_enc") for name in ("api_key", "access_key")}
         dates = {"updated_at": now(), "last_synced": None}
-        kept = {**provider, **own, **keys, **dates, "api_key": None, "access_key": None}
-        self._state.keep("provider", self._state.providers, kept["id"], kept)
-        return kept
+        updated = {**provider, **own, **keys, **dates, "api_key": None, "access_key": None}
+        self._state.keep("provider", self._state.providers, updated["id"], updated)
+        return updated
 
     def _known(self, request: Request) -> Json:
         provider = self._state.providers.get(request.path_params["id"])

@@ -1,4 +1,4 @@
-"""Runs: what became of a message, and taking a background run's stream up again."""
+"""Runs, their steps and messages, and the replay of background runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.embedded.letta.failures import error_frame
 from app.embedded.state import Run, State, new_id, now_of_message
 
 PING_SECONDS = 5.0
-"""How long Letta is silent before it says that it is still there."""
+"""The interval of Letta's pings."""
 
 _ACTIVE = {"created", "running"}
 _NO_USAGE = {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0}
@@ -39,7 +39,7 @@ class Runs:
         self._state = state
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/v1/runs/", self._list),
             ("GET", "/v1/runs/active", self._active),
@@ -55,7 +55,7 @@ class Runs:
     async def _list(self, request: Request) -> Response:
         query = request.query_params
         agents = {*query.getlist("agent_ids"), *query.getlist("agent_id")}
-        wanted = {name: query[name] for name in ("stop_reason", "conversation_id") if name in query}
+        filters = {name: query[name] for name in ("stop_reason", "conversation_id") if name in query}
         statuses = set(query.getlist("statuses")) or (_ACTIVE if truth(query.get("active")) else set())
         found = [
             run.body
@@ -63,13 +63,13 @@ class Runs:
             if (not agents or run.body["agent_id"] in agents)
             and (not statuses or run.body["status"] in statuses)
             and ("background" not in query or truth(query["background"]) == run.body["background"])
-            and all(run.body[name] == value for name, value in wanted.items())
+            and all(run.body[name] == value for name, value in filters.items())
         ]
         if number_of(query.get("limit", 1), ("query", "limit")) < 1:
             message = "Input should be greater than or equal to 1"
             raise invalid("greater_than_equal", ("query", "limit"), message, query["limit"])
         order = order_of(request)
-        # Measured: in ascending order the two sides of a place change their names.
+        # measured: ascending order swaps ``after`` and ``before``
         return ok(page_by_age(found, request, order=order, newer="before" if order == "asc" else "after"))
 
     async def _active(self, request: Request) -> Response:
@@ -100,8 +100,8 @@ class Runs:
         run = self._known(request)
         agent = self._state.agents[run.body["agent_id"]]
         groups = {group[0]["id"]: group for group in agent.messages.get(run.scope, []) if group[0]["run_id"] == run.id}
-        shown = page([group[0] for group in groups.values()], request, default=100, order="asc")
-        return ok([message for first in shown for message in groups[first["id"]]])
+        firsts = page([group[0] for group in groups.values()], request, default=100, order="asc")
+        return ok([message for first in firsts for message in groups[first["id"]]])
 
     async def _resume(self, request: Request) -> Response:
         run = self._known(request)
@@ -109,17 +109,17 @@ class Runs:
             raise refused(400, "INVALID_ARGUMENT: Run was not created in background mode, so it cannot be retrieved.")
         after = number_of((await body_of(request)).get("starting_after") or 0, ("body", "starting_after"))
         if run.lost:
-            return StreamingResponse(iter(_farewell(run)), media_type="text/event-stream")
+            return StreamingResponse(iter(_last_frames(run)), media_type="text/event-stream")
         if after >= len(run.frames) and run.over:
             return await _hang(request)
         return StreamingResponse(frames(run, after), media_type="text/event-stream")
 
     async def _cancel(self, request: Request) -> Response:
-        agent_id, wanted = request.path_params["id"], (await body_of(request)).get("run_ids")
+        agent_id, run_ids = request.path_params["id"], (await body_of(request)).get("run_ids")
         active = [
             run
             for run in self._state.runs.values()
-            if not run.over and run.body["agent_id"] == agent_id and (wanted is None or run.id in wanted)
+            if not run.over and run.body["agent_id"] == agent_id and (run_ids is None or run.id in run_ids)
         ]
         if not active:
             raise refused(409, f"CONFLICT: No active runs to cancel for agent {agent_id}")
@@ -136,7 +136,7 @@ class Runs:
 
 
 async def frames(run: Run, after: int) -> AsyncIterator[str]:
-    """A run's frames after a number of them, as they are said, with pings in between. The run does not need us."""
+    """Yield a run's frames, without the first ``after`` ones, and pings in between."""
     sent = after
     while True:
         changed = run.changed
@@ -153,17 +153,17 @@ async def frames(run: Run, after: int) -> AsyncIterator[str]:
             yield f"data: {orjson.dumps(ping).decode()}\n\n"
 
 
-def _farewell(run: Run) -> list[str]:
-    """The end of a run whose frames are gone."""
+def _last_frames(run: Run) -> list[str]:
+    """Return the end of a run whose frames are lost."""
     reason = {"message_type": "stop_reason", "stop_reason": run.body["stop_reason"]}
-    said = [f"data: {orjson.dumps(reason).decode()}\n\n"]
+    stop = f"data: {orjson.dumps(reason).decode()}\n\n"
     if run.body["status"] == "failed":
-        return [*said, error_frame(run.id, "internal_error", "The server stopped before the run was over.")]
-    return [*said, "data: [DONE]\n\n"]
+        return [stop, error_frame(run.id, "internal_error", "The server stopped before the run was over.")]
+    return [stop, "data: [DONE]\n\n"]
 
 
 async def _hang(request: Request) -> Response:
-    """Past the end of a finished run Letta waits for what never comes, without so much as a status."""
+    """Wait without a response until the client leaves, as Letta does past the end of a finished run."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     return Response(status_code=499)

@@ -1,4 +1,4 @@
-"""The embedded Letta's routes, put together, behind its key."""
+"""The embedded Letta: its routes and authentication."""
 
 from __future__ import annotations
 
@@ -14,43 +14,40 @@ from app.embedded.letta.answers import NUL, Handler, Refused, Routes, ok, refuse
 from app.embedded.letta.conversations import Conversations
 from app.embedded.letta.memory import Memory
 from app.embedded.letta.messages import Messages
+from app.embedded.letta.model_calls import ModelCalls
 from app.embedded.letta.providers import Providers
 from app.embedded.letta.runs import Runs
 from app.embedded.letta.shapes import embedding_model, llm_model
-from app.embedded.letta.voice import Voice
 from app.embedded.state import State
 
 
 class EmbeddedLetta:
-    """Letta as 0.16.8 answers. Without ``redis`` background runs are refused, as Letta refuses them.
-
-    ``voice`` speaks for the agents.
-    """
+    """Letta, which answers as 0.16.8. Without ``redis``, background runs are refused, as by Letta."""
 
     def __init__(self, state: State, *, key: str, words_per_second: float, redis: bool, own_key: str | None) -> None:
         self._state = state
         self._key = key
         self.agents = Agents(state)
         self.conversations = Conversations(state)
-        self.voice = Voice(state, key=own_key)
-        messages = Messages(state, self.voice, words_per_second=words_per_second, redis=redis)
-        memory, rest = Memory(state, self.voice), (Runs(state), Providers(state))
-        self._rooms = (self.agents, self.conversations, messages, memory, *rest)
+        self.model_calls = ModelCalls(state, key=own_key)
+        messages = Messages(state, self.model_calls, words_per_second=words_per_second, redis=redis)
+        memory, rest = Memory(state, self.model_calls), (Runs(state), Providers(state))
+        self._parts = (self.agents, self.conversations, messages, memory, *rest)
 
     def app(self) -> Starlette:
-        """The service."""
-        routes = [route for room in self._rooms for route in room.routes()] + self._models()
+        """Return the service."""
+        routes = [route for part in self._parts for route in part.routes()] + self._models()
         guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
         health = Route("/v1/health/", lambda _: JSONResponse({"version": "0.16.8", "status": "ok"}))
         return Starlette(routes=[health, *guarded])
 
     async def stop(self) -> None:
-        """End every run that is still going."""
+        """Cancel all active runs."""
         tasks = [run.task for run in self._state.runs.values() if run.task is not None and not run.over]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.voice.aclose()
+        await self.model_calls.aclose()
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The fields that Letta 0.16.8 answers with, as recorded, where their values are always the same here."""
+"""Fields of Letta 0.16.8's responses whose values are constant here, as recorded."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ USER = "user-00000000-0000-4000-8000-000000000000"
 ORGANIZATION = "org-00000000-0000-4000-8000-000000000000"
 ENDPOINT = "http://127.0.0.1/v1"
 PROVIDER = "openai-proxy"
-"""The prefix of the handles of the models that Letta reaches through its one provider."""
+"""The prefix of the handles of models."""
 CONTEXT_WINDOW = 30000
 DIMENSIONS = 1536
 PADDED_DIMENSIONS = 4096
-"""How long the vectors are that Letta keeps, zeros at the end."""
+"""The length of Letta's vectors, with zeros at the end."""
 
 BASE_TOOLS = frozenset({"conversation_search", "memory_insert"})
-"""What ``include_base_tools`` attaches."""
+"""The tools that ``include_base_tools`` attaches."""
 
 AGENT: Json = {
     "created_by_id": USER,
@@ -84,6 +84,8 @@ CONVERSATION: Json = {
     "model_settings": None,
     "last_message_at": None,
 }
+
+MESSAGE: Json = dict.fromkeys(("name", "otid", "sender_id", "step_id", "is_err", "seq_id", "run_id"))
 
 RUN: Json = {
     "completed_at": None,
@@ -166,13 +168,13 @@ _MODEL: Json = {
 
 
 def llm_config(handle: str) -> Json:
-    """An agent's model, by its handle with the provider's prefix."""
+    """Return an agent's model, by its handle with the provider's prefix."""
     name = handle.split("/", 1)[-1]
     return {**_MODEL, "model": name, "display_name": None, "handle": handle, "enable_reasoner": False}
 
 
 def llm_model(name: str) -> Json:
-    """A line of ``GET /v1/models/``."""
+    """Return an item of ``GET /v1/models/``."""
     own = {"name": name, "display_name": name, "provider_type": "openai", "model_type": "llm", "model": name}
     return {
         "handle": f"{PROVIDER}/{name}",
@@ -184,7 +186,7 @@ def llm_model(name: str) -> Json:
 
 
 def embedding_config(handle: str | None) -> Json | None:
-    """An agent's embedding model."""
+    """Return an agent's embedding model."""
     if handle is None:
         return None
     return {
@@ -202,14 +204,14 @@ def embedding_config(handle: str | None) -> Json | None:
 
 
 def embedding_model(name: str) -> Json:
-    """A line of ``GET /v1/models/embedding``."""
+    """Return an item of ``GET /v1/models/embedding``."""
     handle = f"openai/{name}"
     own = {"name": name, "display_name": name, "provider_type": "openai", "provider_name": "openai"}
     return {"handle": handle, **own, "model_type": "embedding", **(embedding_config(handle) or {})}
 
 
 def tool(tool_id: str, name: str, description: str, properties: Json, *, approval: bool | None = None) -> Json:
-    """A tool whose arguments are all required."""
+    """Make a tool whose arguments are all required."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {
         "id": tool_id,

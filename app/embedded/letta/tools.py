@@ -1,4 +1,4 @@
-"""When the model calls a tool, what the tool gives back, and what a person's decision says."""
+"""Calls of tools, their results, and decisions about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RESULTS = {REFUND_TOOL: "refund issued"}
 
 @dataclass(frozen=True)
 class ToolUse:
-    """A call the model makes. ``approval`` is whether a person has to allow it."""
+    """A call of a tool. ``approval`` is whether it needs an approval."""
 
     name: str
     arguments: str
@@ -27,15 +27,15 @@ class ToolUse:
     approval: bool
 
     def as_json(self) -> Json:
-        """As it is kept."""
+        """Return the call as it is kept."""
         return asdict(self)
 
 
-def tool_wanted(state: State, agent: Agent, answer: Answer, asked: str) -> ToolUse | None:
-    """The call the model makes: the first tool that the message names, or a refund where the agent can issue one."""
+def tool_use(state: State, agent: Agent, answer: Answer, prompt: str) -> ToolUse | None:
+    """Return the model's call: of the first tool that the message names, or of the agent's refund tool."""
     tools = {state.tools[one]["name"]: state.tools[one] for one in agent.tool_ids if one in state.tools}
     name = next(iter(answer.tools), None)
-    if name is None and answer.error is None and REFUND_TOOL in tools and _REFUND.search(asked):
+    if name is None and answer.error is None and REFUND_TOOL in tools and _REFUND.search(prompt):
         name = REFUND_TOOL
     if name is None:
         return None
@@ -43,33 +43,33 @@ def tool_wanted(state: State, agent: Agent, answer: Answer, asked: str) -> ToolU
     default = bool(tool and tool["default_requires_approval"])
     return ToolUse(
         name=name,
-        arguments=_arguments(name, tool, asked),
+        arguments=_arguments(name, tool, prompt),
         call_id="call_" + new_id("x").replace("-", "")[1:25],
         approval=answer.approve or agent.approvals.get(name, default),
     )
 
 
-def _arguments(name: str, tool: Json | None, asked: str) -> str:
+def _arguments(name: str, tool: Json | None, prompt: str) -> str:
     if name == REFUND_TOOL:
-        amount = _AMOUNT.search(asked)
-        given = {"amount": float(amount[0]) if amount else 25.0, "reason": asked[:200]}
-        return orjson.dumps(given).decode()
+        amount = _AMOUNT.search(prompt)
+        arguments = {"amount": float(amount[0]) if amount else 25.0, "reason": prompt[:200]}
+        return orjson.dumps(arguments).decode()
     if tool is None:
         return '{"query": "tok0"}'
     return orjson.dumps(instance_of(tool["json_schema"]["parameters"], "tok0")).decode()
 
 
 def result_of(use: ToolUse) -> str:
-    """What a tool gives back."""
+    """Return the result of a tool."""
     return _RESULTS.get(use.name, "nothing was found")
 
 
 def denied(reason: str | None) -> str:
-    """What the model is told instead of a result, as recorded."""
+    """Return the result of a denied call, as recorded."""
     return f"{_DENIED}{reason}"
 
 
-def verdict(sent: Json) -> tuple[bool, str | None]:
-    """Whether a call is allowed, and why not, from an approval message in its new or its older form."""
-    given = next(iter(sent.get("approvals") or []), sent)
-    return bool(given.get("approve")), given.get("reason")
+def decision_of(sent: Json) -> tuple[bool, str | None]:
+    """Return whether an approval message allows the call, and the reason. It has the new or the older form."""
+    decision = next(iter(sent.get("approvals") or []), sent)
+    return bool(decision.get("approve")), decision.get("reason")

@@ -1,7 +1,7 @@
-"""A turn: what the embedded Letta does with a message. Said as frames; stored step by step, as Letta stores it.
+"""A turn of the embedded Letta: emitted as frames, and stored step by step as in Letta.
 
-Without a call for a tool it is one step. A call and what the tool gives back are a step before it. A call that needs a
-person's leave ends the turn; the decision begins the next one, which goes on from there.
+A turn without a tool call is one step. A call and its result are a step before it. A call that needs an approval ends
+the turn; the decision begins the next turn.
 """
 
 from __future__ import annotations
@@ -13,35 +13,37 @@ from typing import Any
 import orjson
 
 from app.embedded.letta.failures import DETAIL, DETAILS, KINDS, STOPS, UNKNOWN, WORDS, error_frame
-from app.embedded.letta.shapes import STEP
-from app.embedded.letta.tools import ToolUse, denied, result_of, tool_wanted, verdict
-from app.embedded.letta.voice import Voice
+from app.embedded.letta.model_calls import ModelCalls
+from app.embedded.letta.shapes import MESSAGE, STEP
+from app.embedded.letta.tools import ToolUse, decision_of, denied, result_of, tool_use
 from app.embedded.model import Answer, ModelFailure, answer_to, text_of
 from app.embedded.state import Agent, Json, Run, State, new_id, now, now_of_message
 
 _PIECE = 6
-"""How many characters of a call's arguments come in one frame."""
+"""The most characters of a call's arguments in one frame."""
 
 
 def otid_of(message_id: str, index: int) -> str:
-    """The ``otid`` of a message's part: its id with the last seven bits replaced, as Letta makes it."""
+    """Return the ``otid`` of a message's part: its id with other last seven bits, as in Letta."""
     number = int(message_id.removeprefix("message-").replace("-", ""), 16)
     digits = f"{(number & ~0x7F) | index:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-async def play(state: State, voice: Voice, agent: Agent, run: Run, body: Json, words_per_second: float) -> None:
-    """Play one turn to its end.
+async def play(
+    state: State, model_calls: ModelCalls, agent: Agent, run: Run, body: Json, words_per_second: float
+) -> None:
+    """Run one turn to its end.
 
-    ``body`` is the request. With an approval it has the ``pending`` call it decides; one that cannot be carried out has
-    in ``refused`` why, which a stream is told within itself.
+    ``body`` is the request, with the ``pending`` call that it decides, or with the reason in ``refused`` that its
+    stream reports.
     """
-    turn = Turn(state, voice, agent, run, body)
+    turn = Turn(state, model_calls, agent, run, body)
     try:
         await turn.play(words_per_second)
     except asyncio.CancelledError:
         turn.end("cancelled", "cancelled")
-        turn.say({"message_type": "stop_reason", "stop_reason": "cancelled"})
+        turn.emit({"message_type": "stop_reason", "stop_reason": "cancelled"})
         turn.close(background=True)
     except ModelFailure as failure:
         turn.fail(failure)
@@ -49,16 +51,16 @@ async def play(state: State, voice: Voice, agent: Agent, run: Run, body: Json, w
         run.over = True
         if agent.id in state.agents:
             state.keep_run(run)
-        run.wake()
+        run.notify()
 
 
 class Turn:
     """One turn of one run."""
 
-    def __init__(self, state: State, voice: Voice, agent: Agent, run: Run, body: Json) -> None:
+    def __init__(self, state: State, model_calls: ModelCalls, agent: Agent, run: Run, body: Json) -> None:
         self._state = state
-        self._voice = voice
-        self._heard: list[Json] = []
+        self._model_calls = model_calls
+        self._history: list[Json] = []
         self._used: Json = {}
         self._agent = agent
         self._run = run
@@ -72,24 +74,24 @@ class Turn:
         self._run.usage = {"completion_tokens": 0, "prompt_tokens": 0}
 
     async def play(self, words_per_second: float) -> None:
-        """The turn, but for its failing."""
-        self.say({"id": new_id("ping"), "message_type": "ping"}, numbered=True)
+        """Run the turn. Raises ModelFailure."""
+        self.emit({"id": new_id("ping"), "message_type": "ping"}, numbered=True)
         if self._refused:
             self._refuse()
             return
         if self._sent.get("type") == "approval":
-            await self._go_on(words_per_second)
+            await self._resume(words_per_second)
             return
-        answer = self._think(self._sent, words_per_second)
-        asked, content = text_of(self._sent), self._sent.get("content")
+        answer = self._answer_to(self._sent, words_per_second)
+        prompt, content = text_of(self._sent), self._sent.get("content")
         has_images = isinstance(content, list) and any(part["type"] == "image" for part in content)
-        user = self._message(new_id("message"), "user_message", content=content if has_images else asked)
+        user = self._message(new_id("message"), "user_message", content=content if has_images else prompt)
         user["otid"] = self._sent.get("otid") or otid_of(user["id"], 0)
-        use = tool_wanted(self._state, self._agent, answer, asked)
+        use = tool_use(self._state, self._agent, answer, prompt)
         if use is not None:
-            await self._voice.decide(self._agent, self._heard, use.name, self._used)
+            await self._model_calls.decide(self._agent, self._history, use.name, self._used)
         if use is not None and use.approval:
-            self._ask(use, user, answer)
+            self._request_approval(use, user, answer)
             return
         stored = [[user]]
         if use is not None:
@@ -99,10 +101,10 @@ class Turn:
             stored = []
         await self._conclude(answer, stored)
 
-    async def _go_on(self, words_per_second: float) -> None:
-        """The rest of a turn that had stopped for a person's decision."""
+    async def _resume(self, words_per_second: float) -> None:
+        """Continue after the decision about a call."""
         pending = self._pending
-        use, (approve, reason) = ToolUse(**pending["use"]), verdict(self._sent)
+        use, (approve, reason) = ToolUse(**pending["use"]), decision_of(self._sent)
         response = self._approval(use, pending, approve=approve, reason=reason)
         self._step = pending["request"]["step_id"]
         text, status = (result_of(use), "success") if approve else (denied(reason), "error")
@@ -111,16 +113,16 @@ class Turn:
             self._store([[response], [returned]])
             self._state.keep_agent(self._agent)
         self._step = new_id("step")
-        answer = self._think({"role": "user", "content": pending["asked"]}, words_per_second)
+        answer = self._answer_to({"role": "user", "content": pending["asked"]}, words_per_second)
         await self._conclude(answer.after(use.name, approve=approve), [])
 
-    def _think(self, sent: Json, words_per_second: float) -> Answer:
+    def _answer_to(self, sent: Json, words_per_second: float) -> Answer:
         history = [_openai(message) for group in self._agent.messages[self._run.scope] for message in group]
-        self._heard = [*history, sent]
-        return answer_to(self._heard, words_per_second=words_per_second)
+        self._history = [*history, sent]
+        return answer_to(self._history, words_per_second=words_per_second)
 
     async def _conclude(self, answer: Answer, stored: list[list[Json]]) -> None:
-        group = await self._speak(answer)
+        group = await self._generate(answer)
         with self._state.store.together():
             self._end_step(answer, len(answer.words))
             self._store([*stored, group])
@@ -128,44 +130,44 @@ class Turn:
 
     def _finish(self, reason: str) -> None:
         self.end("completed", reason)
-        self.say({"message_type": "stop_reason", "stop_reason": reason})
-        self.say(self._usage())
-        self._run.say("data: [DONE]\n\n")
+        self.emit({"message_type": "stop_reason", "stop_reason": reason})
+        self.emit(self._usage())
+        self._run.emit("data: [DONE]\n\n")
 
-    async def _speak(self, answer: Answer) -> list[Json]:
+    async def _generate(self, answer: Answer) -> list[Json]:
         message_id, group = new_id("message"), []
         if answer.reasoning:
             thinking = {"source": "reasoner_model", "reasoning": answer.reasoning, "signature": None}
             thought = self._message(message_id, "reasoning_message", index=0, **thinking)
             group.append(thought)
             for word in answer.reasoning.split(" ") if self._tokens else []:
-                self.say({**thought, "reasoning": f"{word} "}, numbered=True)
+                self.emit({**thought, "reasoning": f"{word} "}, numbered=True)
             thought["reasoning"] = "".join(f"{word} " for word in answer.reasoning.split(" "))
             if not self._tokens:
-                self.say(thought, numbered=True)
-        said = self._message(message_id, "assistant_message", content="", index=len(group))
-        async for word in self._voice.words(self._agent, self._heard, answer, self._used):
-            said["content"] += word
+                self.emit(thought, numbered=True)
+        message = self._message(message_id, "assistant_message", content="", index=len(group))
+        async for word in self._model_calls.words(self._agent, self._history, answer, self._used):
+            message["content"] += word
             self._note_first_token()
             if self._tokens:
-                self.say({**said, "content": word}, numbered=True)
+                self.emit({**message, "content": word}, numbered=True)
         if not self._tokens:
-            self.say(said, numbered=True)
-        self._run.said += [*group, said]
-        return [*group, said]
+            self.emit(message, numbered=True)
+        self._run.messages += [*group, message]
+        return [*group, message]
 
     def _note_first_token(self) -> None:
-        if self._run.body["ttft_ns"] is None and self._run.is_followed:
+        if self._run.body["ttft_ns"] is None and self._run.is_tracked:
             self._run.body["ttft_ns"] = time.monotonic_ns() - self._began
 
     def _call(self, use: ToolUse) -> list[list[Json]]:
-        """A call, and what the tool gives back."""
+        """Emit a call and its result."""
         calling = self._calling("tool_call_message", use)
         returned = self._returned(use, result_of(use), "success", name=use.name)
         return [[calling], [returned]]
 
-    def _ask(self, use: ToolUse, user: Json, answer: Answer) -> None:
-        """Ask for leave to call a tool, and end the turn."""
+    def _request_approval(self, use: ToolUse, user: Json, answer: Answer) -> None:
+        """Request the approval of a call, and end the turn."""
         request = self._calling("approval_request_message", use)
         pending = {"use": use.as_json(), "request": request, "asked": text_of(self._sent)}
         self._agent.pending[self._run.scope] = pending
@@ -176,7 +178,7 @@ class Turn:
             self._finish("requires_approval")
 
     def _calling(self, kind: str, use: ToolUse) -> Json:
-        """The message of a call, said in pieces or whole. A request for leave has its own id as ``otid``: recorded."""
+        """Emit a call, in pieces or whole. The ``otid`` of an approval request is its id: recorded."""
         calling = self._message(new_id("message"), kind, index=0)
         if kind == "approval_request_message":
             calling["otid"] = calling["id"]
@@ -186,12 +188,12 @@ class Turn:
             for at in range(0, len(use.arguments), _PIECE)
         ]
         for piece in pieces if self._tokens else []:
-            self.say({**calling, "tool_call": piece, "tool_calls": piece}, numbered=True)
+            self.emit({**calling, "tool_call": piece, "tool_calls": piece}, numbered=True)
         whole = {"name": use.name, "arguments": use.arguments, "tool_call_id": use.call_id}
         calling |= {"tool_call": whole, "tool_calls": [whole]}
         if not self._tokens:
-            self.say(calling, numbered=True)
-        self._run.said.append(calling)
+            self.emit(calling, numbered=True)
+        self._run.messages.append(calling)
         return calling
 
     def _returned(self, use: ToolUse, text: str, status: str, *, name: str | None) -> Json:
@@ -200,8 +202,8 @@ class Turn:
             new_id("message"), "tool_return_message", index=0, **own, tool_returns=[{"type": "tool", **own}]
         )
         returned["name"] = name
-        self.say(returned, numbered=True)
-        self._run.said.append(returned)
+        self.emit(returned, numbered=True)
+        self._run.messages.append(returned)
         return returned
 
     def _approval(self, use: ToolUse, pending: Json, *, approve: bool, reason: str | None) -> Json:
@@ -220,46 +222,46 @@ class Turn:
         return response
 
     def fail(self, failure: ModelFailure) -> None:
-        """The model failed: say so, and remember it for whoever does not stream."""
+        """End the turn because the model has failed."""
         kind, detail = KINDS.get(failure.kind, "llm_error"), DETAILS.get(failure.kind, DETAIL)
         self._end_step(None, 0)
         reasons = STOPS.get(failure.kind, ("llm_api_error",))
         self.end("failed", reasons[-1])
-        if self._run.is_followed:
+        if self._run.is_tracked:
             self._run.body["metadata"] = {**self._run.body["metadata"], "error": detail}
         self._run.error = {"error": {"type": kind, "message": WORDS[kind], "detail": detail}}
         for reason in reasons:
-            self.say({"message_type": "stop_reason", "stop_reason": reason})
-        self._run.say(error_frame(self._run.id, kind, detail, seq_id=self._next_seq))
+            self.emit({"message_type": "stop_reason", "stop_reason": reason})
+        self._run.emit(error_frame(self._run.id, kind, detail, seq_id=self._next_seq))
         if kind != "internal_error":
             self.close(background=False)
 
     def _refuse(self) -> None:
         self.end("failed", "error")
-        self.say({"message_type": "stop_reason", "stop_reason": "error"})
-        told = self._refused if self._refused.startswith(("CONFLICT", "INVALID_ARGUMENT")) else UNKNOWN
-        self._run.say(error_frame(self._run.id, "internal_error", self._refused, told, self._next_seq))
+        self.emit({"message_type": "stop_reason", "stop_reason": "error"})
+        message = self._refused if self._refused.startswith(("CONFLICT", "INVALID_ARGUMENT")) else UNKNOWN
+        self._run.emit(error_frame(self._run.id, "internal_error", self._refused, message, self._next_seq))
         self.close(background=False)
 
     def close(self, *, background: bool) -> None:
-        """Say ``[DONE]`` after what is no good end.
+        """Emit ``[DONE]`` after a cancellation or failure.
 
-        Measured: a cancelled run says it in the background alone, a failed one in the foreground alone, and a turn that
-        broke off in neither.
+        Measured: a cancelled run has it only in the background, a failed one only in the foreground, and a turn whose
+        model call was cut never.
         """
         if self._background == background:
-            self._run.say("data: [DONE]\n\n")
+            self._run.emit("data: [DONE]\n\n")
 
     @property
     def _next_seq(self) -> int | None:
         return len(self._run.frames) + 1 if self._background else None
 
     def end(self, status: str, reason: str) -> None:
-        """Write down how the run ended."""
+        """Record the end of the run."""
         at = now()
         took = time.monotonic_ns() - self._began
         self._run.reason = reason
-        if self._run.is_followed:
+        if self._run.is_tracked:
             self._run.body |= {
                 "status": status,
                 "stop_reason": reason,
@@ -270,24 +272,21 @@ class Turn:
         if conversation is not None and self._agent.id in self._state.agents:
             self._state.keep_conversation(self._agent, {**conversation, "last_message_at": at})
 
-    def say(self, frame: Json, *, numbered: bool = False) -> None:
-        """Say a frame; a numbered one has a ``seq_id`` in a background run."""
+    def emit(self, frame: Json, *, numbered: bool = False) -> None:
+        """Emit a frame; a numbered one has a ``seq_id`` in a background run."""
         if numbered:
-            shape = {"date": now_of_message(), "name": None, "otid": None, "sender_id": None, "step_id": None}
-            frame = {**shape, "is_err": None, **frame, "seq_id": self._next_seq, "run_id": self._run.id}
-        self._run.say(f"data: {orjson.dumps(frame).decode()}\n\n")
+            own = {"seq_id": self._next_seq, "run_id": self._run.id}
+            frame = {**MESSAGE, "date": now_of_message(), **frame, **own}
+        self._run.emit(f"data: {orjson.dumps(frame).decode()}\n\n")
 
     def _message(self, message_id: str, kind: str, *, index: int | None = None, **more: Any) -> Json:
         return {
+            **MESSAGE,
             "id": message_id,
             "date": now_of_message(),
-            "name": None,
             "message_type": kind,
             "otid": None if index is None else otid_of(message_id, index),
-            "sender_id": None,
             "step_id": self._step,
-            "is_err": None,
-            "seq_id": None,
             "run_id": self._run.id,
             **more,
         }
@@ -297,7 +296,7 @@ class Turn:
             self._state.add_messages(self._agent, self._run.scope, groups)
 
     def _end_step(self, answer: Answer | None, completion_tokens: int) -> None:
-        """Write the step down and begin the next; without an answer it failed."""
+        """Record the step, as failed if there is no answer, and begin the next."""
         prompt = answer.prompt_tokens if answer is not None else 0
         counts = {"completion_tokens": completion_tokens, "prompt_tokens": prompt, **self._used}
         self._used.clear()

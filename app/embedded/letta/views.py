@@ -1,4 +1,4 @@
-"""An agent as Letta answers it, and the message its conversations begin with."""
+"""The representation of an agent, and the first message of its conversations."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 from starlette.requests import Request
 
+from app.embedded.letta.shapes import MESSAGE
 from app.embedded.state import Agent, Json, State, new_id, now_of_message
 
 
 def view(state: State, agent: Agent, include: frozenset[str] | None = None) -> Json:
-    """An agent's answer. Without ``include`` it is whole, as after a change; with it, only what is named is there."""
+    """Return the representation of an agent: whole, as after a change, or with the relations in ``include`` only."""
 
     def filled(name: str, value: Any, empty: Any) -> Any:
         return value if include is None or name in include else empty
@@ -35,22 +36,11 @@ def view(state: State, agent: Agent, include: frozenset[str] | None = None) -> J
 
 
 def system_message(agent: Agent) -> Json:
-    """The message that every conversation begins with."""
-    return {
-        "id": new_id("message"),
-        "date": now_of_message(),
-        "name": None,
-        "message_type": "system_message",
-        "otid": None,
-        "sender_id": None,
-        "step_id": None,
-        "is_err": None,
-        "seq_id": None,
-        "run_id": None,
-        "content": agent.body["system"],
-    }
+    """Make the first message of a conversation."""
+    own = {"id": new_id("message"), "date": now_of_message(), "message_type": "system_message"}
+    return {**MESSAGE, **own, "content": agent.body["system"]}
 
 
 def include_of(request: Request) -> frozenset[str]:
-    """What a request wants filled in."""
+    """Return the relations that a request includes."""
     return frozenset(name.removeprefix("agent.") for name in request.query_params.getlist("include"))

@@ -1,4 +1,4 @@
-"""What LiteLLM's routes share: reading a request, refusing it. Statuses, types and texts are the recorded ones."""
+"""Helpers of LiteLLM's routes: requests and refusals. Statuses, types and texts are as recorded."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, Response
 from app.embedded.state import Json
 
 Handler = Callable[[Request, Json], Awaitable[Response]]
-"""A handler is given the virtual key's record."""
+"""A handler of a request and its virtual key's record."""
 RequestHandler = Callable[[Request], Awaitable[Response]]
 Routes = list[tuple[str, str, Handler]]
 
 
 class Refused(Exception):
-    """The request is answered with an error."""
+    """The request is refused."""
 
     def __init__(
         self, status: int, kind: str, message: str, *, param: str | None = None, headers: dict[str, str] | None = None
@@ -31,12 +31,12 @@ class Refused(Exception):
         self.headers = headers or {}
 
     def response(self) -> Response:
-        """The answer."""
+        """Make the response."""
         return JSONResponse(self.body, self.status, self.headers)
 
 
 async def body_of(request: Request) -> Json:
-    """The request's JSON object. Raises Refused."""
+    """Read the request's JSON object. Raises Refused."""
     try:
         body = orjson.loads(await request.body() or b"{}")
     except orjson.JSONDecodeError as error:
@@ -47,27 +47,27 @@ async def body_of(request: Request) -> Json:
 
 
 def invalid(message: str, param: str | None = None) -> Refused:
-    """The request cannot be carried out as it stands."""
+    """Make the refusal of an invalid request."""
     return Refused(400, "invalid_request_error", message, param=param)
 
 
 def ok(body: object, headers: dict[str, str] | None = None) -> Response:
-    """A success. Numbers keep every digit."""
+    """Make a successful response, whose numbers keep all digits."""
     return Response(orjson.dumps(body), media_type="application/json", headers=headers)
 
 
-async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """The answer, unless its client goes before it begins: then the model is left, as LiteLLM leaves it."""
-    answering, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+async def unless_left(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """Return the response. If the client leaves before, the model call is cancelled, as by LiteLLM."""
+    answering, left = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
-        await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answering, left}, return_when=asyncio.FIRST_COMPLETED)
         return answering.result() if answering.done() else Response(status_code=499)
     finally:
         answering.cancel()
-        gone.cancel()
-        await asyncio.gather(answering, gone, return_exceptions=True)
+        left.cancel()
+        await asyncio.gather(answering, left, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
+async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

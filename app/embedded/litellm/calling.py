@@ -1,7 +1,7 @@
-"""Which tools the model calls, and how calls are written: as ``tools``, or as the older ``functions``.
+"""The model's tool calls, in the form of ``tools`` or of the older ``functions``.
 
-A tool choice means what it means at OpenAI: a named one is called at every request, ``required`` is a call at every
-request. A loop that keeps either after the results never ends, here or there.
+A tool choice has OpenAI's meaning: a named tool, or any tool for ``required``, is called at every request, also after
+the results.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import orjson
 
 from app.embedded.litellm.answers import invalid
-from app.embedded.model import Answer, instance_of, words_of
+from app.embedded.model import Answer, instance_of, prompt_of
 from app.embedded.state import Json
 
 _PIECE = 12
-"""How many characters of a call's arguments come in one chunk."""
+"""The most characters of a call's arguments in one chunk."""
 
 
 def _new_call_id() -> str:
@@ -33,13 +33,13 @@ class ToolCall:
 
     @property
     def pieces(self) -> list[str]:
-        """The arguments as they are streamed."""
+        """The pieces in which the arguments are streamed."""
         return [self.arguments[at : at + _PIECE] for at in range(0, len(self.arguments), _PIECE)]
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls of one answer. ``legacy`` ones are written as ``function_call``; there is only one of these."""
+    """The calls of one answer. ``legacy`` is the form ``function_call``, with one call."""
 
     calls: tuple[ToolCall, ...]
     legacy: bool
@@ -50,36 +50,33 @@ class Calls:
         return "function_call" if self.legacy else "tool_calls"
 
     def message(self) -> Json:
-        """The calls in a whole message."""
+        """Return the calls' fields of a whole message."""
         if self.legacy:
             return {"function_call": {"arguments": self.calls[0].arguments, "name": self.calls[0].name}}
-        return {"tool_calls": [_written(call, call.arguments) for call in self.calls]}
+        return {"tool_calls": [_call_json(call, call.arguments) for call in self.calls]}
 
     def deltas(self) -> list[Json]:
-        """The calls in a stream: of each its name, then its arguments piece by piece."""
+        """Return the calls' deltas of a stream: of each its name, then the pieces of its arguments."""
         if self.legacy:
             [call] = self.calls
             pieces: list[Json] = [{"arguments": "", "name": call.name}, *({"arguments": one} for one in call.pieces)]
             return [{"function_call": piece} for piece in pieces]
         deltas = []
         for index, call in enumerate(self.calls):
-            head = {**_written(call, ""), "index": index}
+            head = {**_call_json(call, ""), "index": index}
             tail = [{"function": {"arguments": one}, "type": "function", "index": index} for one in call.pieces]
             deltas += [{"tool_calls": [one]} for one in (head, *tail)]
         return deltas
 
 
-def calls_wanted(body: Json, answer: Answer) -> Calls | None:
-    """The calls that a request is answered with.
+def calls_of(body: Json, answer: Answer) -> Calls | None:
+    """Return the calls that answer a request; ``None`` if the answer is text.
 
     Without a forced choice these are the tools that the user message names and that have no result yet; with
     ``parallel_tool_calls: false`` the first of them.
 
-    Returns:
-        ``None`` where the answer is text.
-
     Raises:
-        Refused: The choice names a tool that is not offered.
+        Refused: the choice names a tool that is not offered.
     """
     tools = _functions([one.get("function") for one in body.get("tools") or []])
     legacy = not tools and bool(body.get("functions"))
@@ -89,7 +86,7 @@ def calls_wanted(body: Json, answer: Answer) -> Calls | None:
         names = names[:1]
     if not names:
         return None
-    text = answer.text if answer.text.startswith("tok0") else words_of(body["messages"])
+    text = answer.text if answer.text.startswith("tok0") else prompt_of(body["messages"])
     calls = tuple(ToolCall(name, _arguments(offered[name], text)) for name in names)
     return Calls(calls, legacy)
 
@@ -105,14 +102,14 @@ def _chosen(choice: object, answer: Answer, offered: list[str]) -> list[str]:
         if named not in offered:
             raise invalid(f"litellm.BadRequestError: OpenAIException - Tool choice '{named}' not found in 'tools'.")
         return [named]
-    asked = [name for name in answer.tools if name in offered]
-    if asked or choice != "required":
-        return asked
+    requested = [name for name in answer.tools if name in offered]
+    if requested or choice != "required":
+        return requested
     return [next((name for name in offered if name not in answer.answered), offered[-1])]
 
 
 def _named(choice: object) -> str | None:
-    """The name in ``{"type": "function", "function": {"name": …}}`` or in the older ``{"name": …}``."""
+    """Return the name in ``{"type": "function", "function": {"name": …}}`` or in the older ``{"name": …}``."""
     if not isinstance(choice, dict):
         return None
     function = choice.get("function", choice)
@@ -121,9 +118,9 @@ def _named(choice: object) -> str | None:
 
 
 def _arguments(function: Json, text: str) -> str:
-    given = instance_of(function.get("parameters"), text)
-    return orjson.dumps(given if isinstance(given, dict) else {"query": given}).decode()
+    value = instance_of(function.get("parameters"), text)
+    return orjson.dumps(value if isinstance(value, dict) else {"query": value}).decode()
 
 
-def _written(call: ToolCall, arguments: str) -> Json:
+def _call_json(call: ToolCall, arguments: str) -> Json:
     return {"function": {"arguments": arguments, "name": call.name}, "id": call.id, "type": "function"}

@@ -15,12 +15,12 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok, unless_gone
-from app.embedded.litellm.asked import check_completion, check_safe
-from app.embedded.litellm.calling import Calls, calls_wanted
+from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok, unless_left
+from app.embedded.litellm.calling import Calls, calls_of
+from app.embedded.litellm.checks import check_completion, check_safe
 from app.embedded.litellm.keys import Keys
 from app.embedded.litellm.spend import Call, Ledger
-from app.embedded.model import Answer, ModelFailure, answer_to, instance_of, speak
+from app.embedded.model import Answer, ModelFailure, answer_to, generate, instance_of
 from app.embedded.state import Json, State
 from app.embedded.vectors import embed, words
 
@@ -48,7 +48,7 @@ MAX_DIMENSIONS = 4096
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that is about to be sent: text or tool calls. ``finish`` is its finish reason."""
+    """An answer as text or tool calls. ``finish`` is its finish reason."""
 
     answer: Answer
     finish: str
@@ -56,7 +56,7 @@ class Reply:
 
     @property
     def tokens(self) -> int:
-        """How many come out."""
+        """The number of completion tokens."""
         if self.calls is None:
             return len(self.answer.words)
         return sum(len(words(call.arguments)) for call in self.calls.calls)
@@ -72,7 +72,7 @@ class Chat:
         self._words_per_second = words_per_second
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("POST", "/v1/chat/completions", self._chat),
             ("POST", "/chat/completions", self._chat),
@@ -82,16 +82,16 @@ class Chat:
 
     async def _chat(self, request: Request, record: Json) -> Response:
         body = await body_of(request)
-        call = self._opened(record, body, "/chat/completions", "acompletion")
+        call = self._admit(record, body, "/chat/completions", "acompletion")
         check_completion(body)
         reply = _reply(body, answer_to(body["messages"], words_per_second=self._words_per_second))
         if body.get("stream"):
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            return await unless_gone(request, self._streamed(call, reply, wants_usage=wants_usage))
-        return await unless_gone(request, self._whole(call, reply))
+            return await unless_left(request, self._streamed(call, reply, wants_usage=wants_usage))
+        return await unless_left(request, self._whole(call, reply))
 
-    def _opened(self, record: Json, body: Json, path: str, kind: str) -> Call:
-        """A call that the key may make. Raises Refused."""
+    def _admit(self, record: Json, body: Json, path: str, kind: str) -> Call:
+        """Admit a call by its key. Raises Refused."""
         check_safe(body)
         model = body.get("model")
         named = record["info"]["models"]
@@ -111,10 +111,10 @@ class Chat:
 
     async def _whole(self, call: Call, reply: Reply) -> Response:
         try:
-            said = "".join([word async for word in speak(reply.answer, self._state.stats)])
+            text = "".join([word async for word in generate(reply.answer, self._state.stats)])
         except ModelFailure as failure:
             raise self._failed(call, failure) from failure
-        message: Json = {"content": None if reply.calls else said, "role": "assistant"}
+        message: Json = {"content": None if reply.calls else text, "role": "assistant"}
         if reply.calls:
             message |= reply.calls.message()
         if reply.answer.reasoning:
@@ -128,37 +128,37 @@ class Chat:
         return ok(completion, self._headers(call, cost))
 
     async def _streamed(self, call: Call, reply: Reply, *, wants_usage: bool) -> Response:
-        spoken = speak(reply.answer, self._state.stats)
+        generated = generate(reply.answer, self._state.stats)
         try:
-            first = await anext(spoken, "")
+            first = await anext(generated, "")
         except ModelFailure as failure:
             raise self._failed(call, failure) from failure
         return StreamingResponse(
-            self._events(call, reply, first, spoken, wants_usage=wants_usage),
+            self._events(call, reply, first, generated, wants_usage=wants_usage),
             media_type="text/event-stream",
             headers=self._headers(call, 0.0),
-            background=BackgroundTask(spoken.aclose),  # type: ignore[attr-defined]
+            background=BackgroundTask(generated.aclose),  # type: ignore[attr-defined]
         )
 
     async def _events(
-        self, call: Call, reply: Reply, first: str, spoken: AsyncIterator[str], *, wants_usage: bool
+        self, call: Call, reply: Reply, first: str, generated: AsyncIterator[str], *, wants_usage: bool
     ) -> AsyncIterator[bytes]:
         frame = _frame(call.model, "chat.completion.chunk")
-        said, failed = 0, False
+        tokens, failed = 0, False
         try:
             for delta in _opening(reply):
                 yield _chunk(frame, delta)
             if reply.calls is None:
-                said = 1
+                tokens = 1
                 yield _chunk(frame, {"content": first})
-            async for word in spoken:
+            async for word in generated:
                 if reply.calls is None:
-                    said += 1
+                    tokens += 1
                     yield _chunk(frame, {"content": word})
-            said = reply.tokens
+            tokens = reply.tokens
             yield _chunk(frame, {}, choice={"finish_reason": reply.finish})
             if wants_usage:
-                cost = sum(self._ledger.cost(call.model, reply.answer.prompt_tokens, said))
+                cost = sum(self._ledger.cost(call.model, reply.answer.prompt_tokens, tokens))
                 yield _chunk(frame, {}, usage={**_usage(call.model, reply), "cost": cost})
             yield b"data: [DONE]\n\n"
         except ModelFailure:
@@ -166,8 +166,8 @@ class Chat:
             error = {"message": _CUT, "type": None, "param": None, "code": "500"}
             yield b"data: " + orjson.dumps({"error": error}) + b"\n\n"
         finally:
-            self._ledger.settle(call, reply.answer.prompt_tokens, said, failed=failed)
-            await spoken.aclose()  # type: ignore[attr-defined]
+            self._ledger.settle(call, reply.answer.prompt_tokens, tokens, failed=failed)
+            await generated.aclose()  # type: ignore[attr-defined]
 
     def _failed(self, call: Call, failure: ModelFailure) -> Refused:
         self._ledger.settle(call, 0, 0, failed=True)
@@ -188,9 +188,9 @@ class Chat:
 
     async def _embeddings(self, request: Request, record: Json) -> Response:
         body = await body_of(request)
-        call = self._opened(record, body, "/embeddings", "aembedding")
-        given = body.get("input")
-        texts = [given] if isinstance(given, str) or _is_tokens(given) else given
+        call = self._admit(record, body, "/embeddings", "aembedding")
+        source = body.get("input")
+        texts = [source] if isinstance(source, str) or _is_tokens(source) else source
         dimensions = body.get("dimensions") or DIMENSIONS
         if not isinstance(texts, list):
             raise invalid("/embeddings: Missing required parameter: 'input'.", "input")
@@ -200,7 +200,7 @@ class Chat:
         vectors = []
         for text in texts:
             vectors.append(embed(text if isinstance(text, str) else str(text), dimensions))
-            await asyncio.sleep(0)  # each may take milliseconds
+            await asyncio.sleep(0)  # each can take milliseconds
         data = [
             {"embedding": _base64(vector) if coded else vector, "index": index, "object": "embedding"}
             for index, vector in enumerate(vectors)
@@ -215,7 +215,7 @@ class Chat:
 
 def _reply(body: Json, answer: Answer) -> Reply:
     """Answer a request: with tool calls or JSON if it asks for them, within its token limit."""
-    if (calls := calls_wanted(body, answer)) is not None:
+    if (calls := calls_of(body, answer)) is not None:
         return Reply(replace(answer, text=""), calls.finish, calls)
     form = body.get("response_format") or {}
     if form.get("type") == "json_object":
@@ -230,7 +230,7 @@ def _reply(body: Json, answer: Answer) -> Reply:
 
 
 def _opening(reply: Reply) -> list[Json]:
-    """The deltas before the words: the role, the reasoning, the calls piece by piece."""
+    """Return the deltas before the text: the role, the reasoning, and the calls."""
     if reply.calls is not None:
         return [{"role": "assistant"}, *reply.calls.deltas()]
     thought = [{"reasoning_content": reply.answer.reasoning}] if reply.answer.reasoning else []
@@ -247,9 +247,9 @@ def _frame(model: str, kind: str) -> Json:
 
 
 def _usage(model: str, reply: Reply) -> Json:
-    """Token counts. With Gemini the cached ones are null, which breaks strict clients: so it was seen."""
-    given, made = reply.answer.prompt_tokens, reply.tokens
-    usage: Json = {"completion_tokens": made, "prompt_tokens": given, "total_tokens": given + made}
+    """Return the token counts. Recorded: those of cached tokens are null with Gemini, which breaks strict clients."""
+    prompt, completion = reply.answer.prompt_tokens, reply.tokens
+    usage: Json = {"completion_tokens": completion, "prompt_tokens": prompt, "total_tokens": prompt + completion}
     if model.startswith("gemini"):
         return {**usage, "prompt_tokens_details": {"cached_tokens": None}}
     kinds = ("accepted_prediction_tokens", "audio_tokens", "reasoning_tokens", "rejected_prediction_tokens")
@@ -262,5 +262,5 @@ def _is_tokens(value: object) -> bool:
 
 
 def _base64(vector: list[float]) -> str:
-    """Little-endian 32-bit numbers, as OpenAI packs them."""
+    """Encode a vector as little-endian 32-bit floats, as OpenAI does."""
     return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

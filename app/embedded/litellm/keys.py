@@ -1,4 +1,4 @@
-"""Virtual keys: who they are for, what they may call, what they have spent, and how often they may be used."""
+"""Virtual keys: their users, models, budgets and rate limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.embedded.litellm.answers import Refused, Routes, body_of, ok
 from app.embedded.state import Json, State, now
 
-MINUTE = 60.0
+MINUTE_SECONDS = 60.0
 
 _INFO: Json = {
     "soft_budget_cooldown": False,
@@ -59,12 +59,12 @@ _INFO: Json = {
 
 
 def hashed(key: str) -> str:
-    """How LiteLLM names a key without telling it."""
+    """Return LiteLLM's hash of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def short(key: str) -> str:
-    """How LiteLLM shows a key to people."""
+    """Return LiteLLM's abbreviation of a key."""
     return f"sk-...{key[-4:]}"
 
 
@@ -83,29 +83,29 @@ def make_key(state: State, key: str, user_id: str | None, **facts: Any) -> Json:
 
 
 class Keys:
-    """Signing in with a key, its limits, and the routes that tell of it."""
+    """The authentication by key, the limits of keys, and their routes."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._used: dict[str, list[float]] = {}
+        self._calls: dict[str, list[float]] = {}
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [("GET", "/key/info", self._info), ("POST", "/v2/key/info", self._many)]
 
     def sign_in(self, request: Request) -> Json:
-        """The record of the request's key. Raises Refused."""
-        given = request.headers.get("authorization", "").partition(" ")[2].strip()
-        if not given:
+        """Return the record of the request's key. Raises Refused."""
+        bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
+        if not bearer:
             raise Refused(401, "auth_error", "Authentication Error, No api key passed in.", param="None")
-        record = self._state.keys.get(given)
-        if record is None and not given.startswith("sk-"):
+        record = self._state.keys.get(bearer)
+        if record is None and not bearer.startswith("sk-"):
             text = "LiteLLM Virtual Key expected. Received=****, expected to start with 'sk-'."
             raise Refused(401, "auth_error", text, param="None")
         if record is None:
             text = (
-                f"Authentication Error, Invalid proxy server token passed. Received API Key = {short(given)}, "
-                f"Key Hash (Token) ={hashed(given)}. Unable to find token in cache or `LiteLLM_VerificationTokenTable`"
+                f"Authentication Error, Invalid proxy server token passed. Received API Key = {short(bearer)}, "
+                f"Key Hash (Token) ={hashed(bearer)}. Unable to find token in cache or `LiteLLM_VerificationTokenTable`"
             )
             raise Refused(401, "token_not_found_in_db", text, param="key")
         info = record["info"]
@@ -118,12 +118,12 @@ class Keys:
         return record
 
     def allowed(self, record: Json) -> list[str]:
-        """The models that a key may call; none named are all."""
+        """Return the models that a key can call. A key without a list can call all."""
         named: list[str] = record["info"]["models"]
         return [name for name in self._state.models if not named or name in named]
 
     def admit(self, record: Json) -> None:
-        """Let a call through, as far as budget and rate go. Raises Refused."""
+        """Admit a call by its key's budget and rate limit. Raises Refused."""
         info = record["info"]
         if info["max_budget"] is not None and info["spend"] >= info["max_budget"]:
             text = (
@@ -134,51 +134,51 @@ class Keys:
         limit = info["rpm_limit"]
         if limit is None:
             return
-        moment = time.monotonic()
-        used = [at for at in self._used.get(record["key"], []) if at > moment - MINUTE]
-        if len(used) >= limit:
-            wait = math.ceil(used[0] + MINUTE - moment)
+        at = time.monotonic()
+        calls = [one for one in self._calls.get(record["key"], []) if one > at - MINUTE_SECONDS]
+        if len(calls) >= limit:
+            wait = math.ceil(calls[0] + MINUTE_SECONDS - at)
             text = (
                 f"Rate limit exceeded for api_key: {hashed(record['key'])}. Limit type: requests. "
                 f"Current limit: {limit}, Remaining: 0."
             )
             raise Refused(429, "throttling_error", text, headers={"retry-after": str(wait), **self.headers(record)})
-        self._used[record["key"]] = [*used, moment]
+        self._calls[record["key"]] = [*calls, at]
 
     def headers(self, record: Json) -> dict[str, str]:
-        """What every answer says of the key."""
+        """Return the headers of a response about the key."""
         info = record["info"]
         limits = {"x-litellm-key-rpm-limit": info["rpm_limit"], "x-litellm-key-max-budget": info["max_budget"]}
         shown = {name: str(value) for name, value in limits.items() if value is not None}
         return {**shown, "x-litellm-key-spend": str(info["spend"])}
 
     def charge(self, record: Json, cost: float) -> None:
-        """Add to what a key has spent."""
+        """Add a cost to a key's spend."""
         at = now()
         info = {**record["info"], "spend": record["info"]["spend"] + cost, "updated_at": at, "last_active": at}
         record["info"] = info
         self._state.keep("key", self._state.keys, record["key"], record)
 
     async def _info(self, request: Request, record: Json) -> Response:
-        wanted = request.query_params.get("key")
-        if wanted is None:
+        name = request.query_params.get("key")
+        if name is None:
             return ok({"key": hashed(record["key"]), "info": _shown(record)})
-        known = next((one for key, one in self._state.keys.items() if wanted in {key, hashed(key)}), None)
+        known = next((one for key, one in self._state.keys.items() if name in {key, hashed(key)}), None)
         if known is None:
             raise Refused(404, "not_found_error", "Key not found in database", param="key")
         if known["info"]["user_id"] != record["info"]["user_id"]:
             raise Refused(403, "internal_server_error", "You are not allowed to access this key's info.")
-        return ok({"key": wanted, "info": _shown(known)})
+        return ok({"key": name, "info": _shown(known)})
 
     async def _many(self, request: Request, record: Json) -> Response:
-        wanted = (await body_of(request)).get("keys") or []
+        names = (await body_of(request)).get("keys") or []
         own = record["info"]["user_id"]
         found = [
             one
             for key, one in self._state.keys.items()
-            if (key in wanted or hashed(key) in wanted) and one["info"]["user_id"] == own
+            if (key in names or hashed(key) in names) and one["info"]["user_id"] == own
         ]
-        return ok({"key": wanted, "info": [_shown(one) for one in found]})
+        return ok({"key": names, "info": [_shown(one) for one in found]})
 
 
 def _shown(record: Json) -> Json:

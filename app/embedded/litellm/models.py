@@ -1,4 +1,4 @@
-"""What is known of the models: the OpenAI list, groups with their prices, and LiteLLM's own page."""
+"""Models: OpenAI's list, groups with their prices, and LiteLLM's details."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _DETAILS: dict[str, Json] = {
     "chat": _CHAT,
     "embedding": {**dict.fromkeys(_CHAT), "output_vector_size": 1536},
 }
-"""What LiteLLM's page on a model says beyond its group, by the model's mode."""
+"""The details of a model beyond its group, by the model's mode."""
 
 
 class Models:
-    """The routes of models. A key sees those it may call."""
+    """The routes of models. A key sees the models that it can call."""
 
     def __init__(self, state: State, keys: Keys) -> None:
         self._state = state
         self._keys = keys
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [
             ("GET", "/v1/models", self._list),
             ("GET", "/v1/models/{id}", self._one),
@@ -51,22 +51,21 @@ class Models:
     def _openai(self, name: str) -> Json:
         model = self._state.models[name]
         shape = {"id": name, "object": "model", "created": _CREATED, "owned_by": "openai", "mode": model["mode"]}
-        limits = {side: model[side] and int(model[side]) for side in ("max_input_tokens", "max_output_tokens")}
-        return {**shape, **limits}
+        return {**shape, **_limits(model)}
 
     async def _groups(self, _: Request, record: Json) -> Response:
         return ok({"data": [{"model_group": name, **self._state.models[name]} for name in self._keys.allowed(record)]})
 
     async def _info(self, _: Request, record: Json) -> Response:
-        return ok({"data": [self._page(name) for name in self._keys.allowed(record)]})
+        return ok({"data": [self._details(name) for name in self._keys.allowed(record)]})
 
-    def _page(self, name: str) -> Json:
+    def _details(self, name: str) -> Json:
         model = self._state.models[name]
-        shown = ("input_cost_per_token", "output_cost_per_token", "mode", "supports_function_calling")
+        copied = ("input_cost_per_token", "output_cost_per_token", "mode", "supports_function_calling")
         info = {
             "cache_read_input_token_cost": _cached(model),
-            **{field: model[field] for field in (*shown, "supports_vision", "supports_reasoning")},
-            **{side: model[side] and int(model[side]) for side in ("max_input_tokens", "max_output_tokens")},
+            **{field: model[field] for field in (*copied, "supports_vision", "supports_reasoning")},
+            **_limits(model),
             "id": f"{name}-id",
             "db_model": False,
             "member_auto_router": False,
@@ -79,6 +78,10 @@ class Models:
         return {"model_name": name, "litellm_params": {"model": f"openai/{name}"}, "model_info": info}
 
 
+def _limits(model: Json) -> Json:
+    return {name: model[name] and int(model[name]) for name in ("max_input_tokens", "max_output_tokens")}
+
+
 def _cached(model: Json) -> float | None:
-    """A token that was cached costs half, in a chat."""
+    """Return the price of a cached token: half of an uncached one, in chats."""
     return model["input_cost_per_token"] / 2 if model["mode"] == "chat" else None

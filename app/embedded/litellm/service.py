@@ -1,4 +1,4 @@
-"""The embedded LiteLLM's routes, put together, behind its virtual keys."""
+"""The embedded LiteLLM: its routes and authentication."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from app.embedded.state import State
 
 
 class EmbeddedLiteLLM:
-    """LiteLLM's proxy as 1.106.2 answers."""
+    """LiteLLM's proxy, which answers as 1.106.2."""
 
     def __init__(self, state: State, *, words_per_second: float) -> None:
         self._keys = Keys(state)
         ledger = Ledger(state, self._keys)
         chat = Chat(state, self._keys, ledger, words_per_second=words_per_second)
-        self._rooms = (chat, Models(state, self._keys), self._keys, ledger)
+        self._parts = (chat, Models(state, self._keys), self._keys, ledger)
 
     def app(self) -> Starlette:
-        """The service."""
+        """Return the service."""
         alive = PlainTextResponse('"I\'m alive!"', media_type="application/json")
         ready = {"status": "healthy", "db": "connected", "litellm_version": "1.106.2"}
-        routes = [route for room in self._rooms for route in room.routes()]
+        routes = [route for part in self._parts for route in part.routes()]
         return Starlette(
             routes=[
                 Route("/health/liveliness", lambda _: alive),

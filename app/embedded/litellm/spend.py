@@ -1,4 +1,4 @@
-"""What was called and what it cost, as a log and day by day."""
+"""The log of calls with their costs, and their daily sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,12 +27,19 @@ _ZEROS = (
     "gateway_injected_caching_savings_spend",
     "autorouter_savings_spend",
 )
+_BREAKDOWNS = {
+    "models": "model",
+    "model_groups": "model_group",
+    "providers": "custom_llm_provider",
+    "entities": "user",
+}
+_ENDPOINTS = {"aembedding": "/embeddings", "acompletion": "/chat/completions"}
 _SUMS = (*_COUNTS, "successful_requests", "failed_requests", "api_requests", "total_response_time_ms", "timed_requests")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call to a model while it goes on."""
+    """A running call of a model."""
 
     record: Json
     model: str
@@ -44,24 +50,24 @@ class Call:
 
 
 class Ledger:
-    """Counts what calls cost, and the routes that tell of it."""
+    """The costs of calls, and their routes."""
 
     def __init__(self, state: State, keys: Keys) -> None:
         self._state = state
         self._keys = keys
 
     def routes(self) -> Routes:
-        """Method, path, handler."""
+        """Return methods, paths and handlers."""
         return [("GET", "/spend/logs", self._logs), ("GET", "/user/daily/activity", self._daily)]
 
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> tuple[float, float]:
-        """What tokens cost: those that went in, those that came out. In USD."""
+        """Return the costs of prompt and completion tokens, in USD."""
         prices = self._state.models[model]
-        given, made = prices["input_cost_per_token"] or 0.0, prices["output_cost_per_token"] or 0.0
-        return prompt_tokens * given, completion_tokens * made
+        prompt, completion = prices["input_cost_per_token"] or 0.0, prices["output_cost_per_token"] or 0.0
+        return prompt_tokens * prompt, completion_tokens * completion
 
     def settle(self, call: Call, prompt_tokens: int, completion_tokens: int, *, failed: bool = False) -> float:
-        """Write a call down and charge its key. Answers the cost in USD."""
+        """Log a call, charge its key, and return the cost in USD."""
         cost = 0.0 if failed else sum(self.cost(call.model, prompt_tokens, completion_tokens))
         with self._state.store.together():
             if cost:
@@ -70,7 +76,7 @@ class Ledger:
         return cost
 
     def _own(self, request: Request, record: Json) -> list[Json]:
-        """The calls of the caller's own keys in the days asked for, both included."""
+        """Return the calls of the user's keys from the first to the last requested day."""
         query = request.query_params
         first, last = query.get("start_date", "")[:10], query.get("end_date", "9999")[:10]
         user_id = record["info"]["user_id"]
@@ -83,7 +89,7 @@ class Ledger:
         ]
 
     async def _logs(self, _: Request, __: Json) -> Response:
-        """The log is for LiteLLM's admin: every virtual key is refused."""
+        """Refuse every virtual key: the log is for LiteLLM's admin."""
         text = (
             "Authentication Error, Only proxy admin can be used to generate, delete, update info for new "
             "keys/users/teams. Route=/spend/logs. Your role=unknown. Your user_id=*******"
@@ -91,7 +97,7 @@ class Ledger:
         raise Refused(401, "auth_error", text, param="None")
 
     async def _daily(self, request: Request, record: Json) -> Response:
-        """Day by day, the newest first, a page of LiteLLM's daily records at a time: a day may go on on the next."""
+        """Return a page of daily records, newest first. A day can continue on the next page."""
         _check_daily(request, record)
         page, size = _number(request, "page", 1), _number(request, "page_size", 50)
         records = _daily_records(self._own(request, record))
@@ -127,21 +133,21 @@ def _check_daily(request: Request, record: Json) -> None:
 
 
 def _detail(status: int, text: str) -> Refused:
-    """A refusal in the form that these routes have for it."""
+    """Make a refusal in the form of these routes."""
     refusal = Refused(status, "", text)
     refusal.body = {"detail": {"error": text}}
     return refusal
 
 
 def _number(request: Request, name: str, default: int) -> int:
-    given = request.query_params.get(name, str(default))
-    if not given.isdecimal() or not 1 <= int(given) <= MAX_PAGE_SIZE:
+    text = request.query_params.get(name, str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PAGE_SIZE:
         raise _detail(422, f"{name} is from 1 to {MAX_PAGE_SIZE}")
-    return int(given)
+    return int(text)
 
 
 def _daily_records(entries: list[Json]) -> list[list[Json]]:
-    """The calls as LiteLLM sums them up in its table: by day, key, model and endpoint; the newest days first."""
+    """Group calls as in LiteLLM's table: by day, key, model and endpoint; the newest days first."""
     records: dict[tuple[str, ...], list[Json]] = {}
     for entry in entries:
         names = (entry["startTime"][:10], entry["api_key"], entry["model_group"], entry["call_type"])
@@ -164,7 +170,7 @@ _ENTRY: Json = {
 
 
 def _entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, *, failed: bool) -> Json:
-    """A line of the log."""
+    """Make an entry of the log."""
     info, key, ended = call.record["info"], hashed(call.record["key"]), time.time()
     status = "failure" if failed else "success"
     facts = {"status": status, "user_api_key": key, "user_api_key_alias": info["key_alias"]}
@@ -191,30 +197,23 @@ def _entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, 
     }
 
 
-def _time(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _activity(entries: list[Json]) -> Json:
-    """A day's numbers, and the same by model and by key."""
-    kinds = {"models": "model", "model_groups": "model_group", "providers": "custom_llm_provider"}
-    breakdown: dict[str, Any] = {"mcp_servers": {}}
-    for name, source in kinds.items():
-        breakdown[name] = {
-            value: {"metrics": _metrics(group), "metadata": {}, "api_key_breakdown": _by_key(group)}
-            for value, group in _grouped(entries, source)
-        }
-    endpoints = {"aembedding": "/embeddings", "acompletion": "/chat/completions"}
-    breakdown["endpoints"] = {
-        endpoints[kind]: {"metrics": _metrics(group), "metadata": {}, "api_key_breakdown": _by_key(group)}
-        for kind, group in _grouped(entries, "call_type")
+    """Return the metrics of a day, in all and by model, key and other fields."""
+    breakdown: Json = {name: _breakdown(entries, source) for name, source in _BREAKDOWNS.items()}
+    endpoints = {_ENDPOINTS[kind]: metrics for kind, metrics in _breakdown(entries, "call_type").items()}
+    own = {"mcp_servers": {}, "endpoints": endpoints, "api_keys": _by_key(entries)}
+    return {"metrics": _metrics(entries), "breakdown": {**breakdown, **own}}
+
+
+def _breakdown(entries: list[Json], source: str) -> Json:
+    return {
+        value: {"metrics": _metrics(group), "metadata": {}, "api_key_breakdown": _by_key(group)}
+        for value, group in _grouped(entries, source)
     }
-    breakdown["api_keys"] = _by_key(entries)
-    breakdown["entities"] = {
-        user: {"metrics": _metrics(group), "metadata": {}, "api_key_breakdown": _by_key(group)}
-        for user, group in _grouped(entries, "user")
-    }
-    return {"metrics": _metrics(entries), "breakdown": breakdown}
 
 
 def _by_key(entries: list[Json]) -> Json:

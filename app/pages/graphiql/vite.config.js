@@ -1,7 +1,7 @@
 import { defineConfig } from 'vite';
 
-// The language service calls an input field required that is non-null but has a default, and the variables editor
-// underlines what is right. A field with a default may be left out (GraphQL, 3.10).
+// The language service requires non-null input fields that have a default, so the variables editor reports valid
+// variables. Such a field can be omitted (GraphQL, 3.10).
 const REQUIRED = 'const required = isNonNullType(type);';
 const defaultsAreOptional = () => ({
   name: 'defaults-are-optional',
@@ -18,7 +18,7 @@ export default defineConfig({
   plugins: [defaultsAreOptional()],
   worker: { format: 'es', plugins: () => [defaultsAreOptional()] },
   build: {
-    chunkSizeWarningLimit: 10000, // Monaco is what it is; it comes from this machine
+    chunkSizeWarningLimit: 10000, // Monaco is large, and this server serves it
     modulePreload: { polyfill: false },
     rollupOptions: { input: ['index.html', 'docs.html'] },
   },

@@ -1,4 +1,4 @@
-// The entry where nothing was built: the browser takes the libraries from the CDN that the page's import map names.
+// The entry without a build: the browser loads the libraries from the CDN in the page's import map.
 import 'graphiql/setup-workers/esm.sh';
 import { start } from './app.js';
 

@@ -1,4 +1,4 @@
-// The REST door's description, as people read it.
+// The documentation of the REST endpoints.
 import SwaggerUI from 'swagger-ui-dist/swagger-ui-es-bundle.js';
 import 'swagger-ui-dist/swagger-ui.css';
 

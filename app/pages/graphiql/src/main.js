@@ -1,4 +1,4 @@
-// The entry that Vite builds: workers, styles and libraries become files of this server's own.
+// The entry that Vite builds: this server serves the workers, styles and libraries.
 import 'graphiql/setup-workers/vite';
 import 'graphiql/style.css';
 import './style.css';

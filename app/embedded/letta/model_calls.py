@@ -1,4 +1,4 @@
-"""What gives a turn its words: the model within or, for an agent with an endpoint of its own, the model behind it."""
+"""Calls of models for agents: of the embedded model, or of the endpoint in the agent's configuration."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import orjson
 from app.embedded import http_client
 from app.embedded.letta.images import for_model
 from app.embedded.letta.shapes import ENDPOINT
-from app.embedded.model import Answer, ModelFailure, speak
+from app.embedded.model import Answer, ModelFailure, generate
 from app.embedded.state import Agent, Json, State
 
 _SECONDS = httpx.Timeout(600, connect=5)
 _NO_KEY = "DUMMY_API_KEY"
-"""What Letta sends where it has no key."""
+"""The key that Letta sends if it has none."""
 
 
-class Voice:
-    """Speaks for agents. ``key`` is Letta's own, which it sends where no provider was added for an agent's model."""
+class ModelCalls:
+    """Calls models for agents. ``key`` is Letta's own, for models without an added provider."""
 
     def __init__(self, state: State, *, key: str | None) -> None:
         self._state = state
@@ -28,27 +28,27 @@ class Voice:
         self._client = http_client.client(timeout=_SECONDS, limits=unlimited)
 
     async def aclose(self) -> None:
-        """Close the way out."""
+        """Close the client."""
         await self._client.aclose()
 
     def words(self, agent: Agent, messages: list[Json], answer: Answer, used: Json) -> AsyncIterator[str]:
-        """The words of an answer as they come. A model elsewhere tells ``used`` its tokens. Raises ModelFailure."""
+        """Yield the words of an answer. An endpoint's token counts go to ``used``. Raises ModelFailure."""
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
-            return speak(answer, self._state.stats)
-        return self._asked(config, {"messages": _plain(messages)}, used)
+            return generate(answer, self._state.stats)
+        return self._call(config, {"messages": _plain(messages)}, used)
 
     async def decide(self, agent: Agent, messages: list[Json], tool: str, used: Json) -> None:
-        """Have a model elsewhere decide to call a tool, as ``words``. The one within needs nobody's leave to."""
+        """Call an agent's endpoint with a tool, as ``words`` does. The embedded model has decided already."""
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return
         tools = [{"type": "function", "function": {"name": tool, "parameters": {"type": "object"}}}]
-        async for _ in self._asked(config, {"messages": _plain(messages), "tools": tools}, used):
+        async for _ in self._call(config, {"messages": _plain(messages), "tools": tools}, used):
             pass
 
     async def embedding_of(self, agent: Agent, text: str) -> None:
-        """Have a text's embedding made, where the agent has an endpoint for that. Raises ModelFailure."""
+        """Call the agent's endpoint for embeddings, if it has one. Raises ModelFailure."""
         config = agent.body["embedding_config"]
         if config is None or config["embedding_endpoint"] == ENDPOINT:
             return
@@ -62,8 +62,8 @@ class Voice:
         if answer.status_code != 200:
             raise ModelFailure(str(answer.status_code))
 
-    async def _asked(self, config: Json, what: Json, used: Json) -> AsyncIterator[str]:
-        body = {"model": config["model"], **what, "stream": True, "stream_options": {"include_usage": True}}
+    async def _call(self, config: Json, body: Json, used: Json) -> AsyncIterator[str]:
+        body = {"model": config["model"], **body, "stream": True, "stream_options": {"include_usage": True}}
         url, headers = f"{config['model_endpoint']}/chat/completions", _bearer(self._key_for(config))
         try:
             async with self._client.stream("POST", url, json=body, headers=headers) as answer:
@@ -82,9 +82,9 @@ class Voice:
 
 
 def _plain(messages: list[Json]) -> list[Json]:
-    """A conversation as a model takes it; what tools were asked and said stays within."""
-    heard = [message for message in messages if message["role"] in {"system", "user", "assistant"}]
-    return [{"role": message["role"], "content": for_model(message["content"])} for message in heard]
+    """Convert a conversation for a model, without the messages of tools."""
+    texts = [message for message in messages if message["role"] in {"system", "user", "assistant"}]
+    return [{"role": message["role"], "content": for_model(message["content"])} for message in texts]
 
 
 def _bearer(key: str | None) -> dict[str, str]:
@@ -92,10 +92,7 @@ def _bearer(key: str | None) -> dict[str, str]:
 
 
 async def _deltas(answer: httpx.Response, used: Json) -> AsyncIterator[str]:
-    """What the chunks say; the last one's counts of tokens go to ``used``.
-
-    Raises ModelFailure where the stream fails or stops before its end.
-    """
+    """Yield the texts of chunks. The token counts go to ``used``. Raises ModelFailure if the stream fails."""
     async for line in answer.aiter_lines():
         data = line.removeprefix("data: ")
         if data == "[DONE]":

@@ -1,4 +1,4 @@
-"""What a completion's body must look like for a model to answer it; providers refuse others by a 400."""
+"""Checks of a completion's body, which providers refuse with 400 if it is invalid."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 from app.embedded.litellm.answers import Refused, invalid
 from app.embedded.state import Json
 
-_NOT_TAKEN = ("api_base", "base_url", "user_config", "model_list", "vertex_credentials", "azure_ad_token")
-"""Some of what LiteLLM takes from nobody: it would send its own keys wherever a caller likes."""
+_FORBIDDEN = ("api_base", "base_url", "user_config", "model_list", "vertex_credentials", "azure_ad_token")
+"""Fields that LiteLLM refuses: with them it would send its own keys to any address."""
 
 
 class _Function(msgspec.Struct):
@@ -36,7 +36,7 @@ class _Choice(msgspec.Struct):
     function: Json | None = None
 
 
-class _Asked(msgspec.Struct):
+class _Completion(msgspec.Struct):
     messages: list[Json]
     tools: list[_Tool] | None = None
     tool_choice: str | _Choice | None = None
@@ -47,18 +47,18 @@ class _Asked(msgspec.Struct):
 
 
 def check_completion(body: Json) -> None:
-    """Raises Refused."""
+    """Check the body of a completion. Raises Refused."""
     if "messages" not in body:
         raise invalid("/chat/completions: Missing required parameter: 'messages'.", "messages")
     try:
-        msgspec.convert(body, _Asked)
+        msgspec.convert(body, _Completion)
     except msgspec.ValidationError as error:
         raise invalid(f"litellm.BadRequestError: OpenAIException - {error}") from error
 
 
 def check_safe(body: Json) -> None:
-    """Raises Refused, the way that LiteLLM does it: as if the key were wrong."""
-    for name in _NOT_TAKEN:
+    """Raise Refused for forbidden fields, as LiteLLM does: as if the key were wrong."""
+    for name in _FORBIDDEN:
         if name in body:
             text = f"Authentication Error, Rejected Request: {name} is not allowed in request body."
             raise Refused(401, "auth_error", text, param="None")
