@@ -1,8 +1,7 @@
-"""Decides which objects a user may read and change, and makes the owned ids that upstream calls take (decision 0047).
+"""Proves which objects are the user's, and makes the owned ids that upstream calls take (decision 0047).
 
-AMS says who owns which agent; everything else belongs to an agent. Objects of other users return ``NOT_FOUND``, exactly
-as missing ones do. Nothing is read from Letta before ownership is proved, except for the one read that learns which
-agent a conversation, run, step or memory block belongs to.
+AMS records the owners of agents; all other objects belong to an agent. Objects of other users are ``NOT_FOUND``, as
+missing ones are. Before ownership is proved, Letta is read only to learn an object's agent.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ R = TypeVar("R")
 
 
 class Access:
-    """What one user may see, within one operation."""
+    """One user's permissions within one operation. Its methods raise NotFound for objects of other users."""
 
     def __init__(self, principal: Principal, loaders: Loaders, *, platform_key: str | None) -> None:
         self._principal = principal
@@ -50,11 +49,11 @@ class Access:
         return cast("list[OwnedAgent]", (await self.profile()).agents)
 
     async def agent(self, agent_id: str) -> OwnedAgent:
-        """Return the user's agent of an id. Raises NotFound."""
+        """Return the user's agent of an id."""
         return await self._agent_or("agent", agent_id)
 
     async def conversation(self, conversation_id: str) -> OwnedConversation:
-        """Return a conversation with an agent of the user's by its id in the graph. Raises NotFound."""
+        """Return a conversation with an agent of the user's by its id in the graph."""
         if conversation_id.startswith(DEFAULT_PREFIX):
             agent = await self._agent_or("conversation", conversation_id.removeprefix(DEFAULT_PREFIX))
             return default_conversation(agent.agent_id)
@@ -63,32 +62,32 @@ class Access:
         return cast("OwnedConversation", record)
 
     async def conversation_ref(self, text: str) -> ConversationRef:
-        """Return the conversation whose ``ConversationRef`` has a text, ``conv-…`` or ``agent-…``. Raises NotFound."""
+        """Return the conversation whose ``ConversationRef`` has a text, ``conv-…`` or ``agent-…``."""
         if text.startswith("agent-"):
             return ConversationRef((await self._agent_or("message", text)).agent_id)
         return ref_of(await self.conversation(text))
 
     async def run(self, run_id: str) -> OwnedRun:
-        """Return a run of an agent of the user's. Raises NotFound."""
+        """Return a run of an agent of the user's."""
         record = await self._learned("run", "run", run_id, self._loaders.run)
         await self._agent_or("run", record.agent_id or "")
         return cast("OwnedRun", record)
 
     async def step(self, step_id: str) -> StepRecord:
-        """Return a step of an agent of the user's. Raises NotFound."""
+        """Return a step of an agent of the user's."""
         record = await self._learned("step", "step", step_id, self._loaders.step)
         await self._agent_or("step", record.agent_id or "")
         return record
 
     async def block(self, block_id: str) -> OwnedBlockId:
-        """Prove that every agent that a memory block is attached to is the user's. Raises NotFound."""
+        """Prove that every agent that a memory block is attached to is the user's."""
         attached = await self._learned("memory block", "block", block_id, self._loaders.block_agents)
         if not attached or not attached <= {agent.agent_id for agent in await self.agents()}:
             raise not_found("memory block")
         return cast("OwnedBlockId", block_id)
 
     async def model_key(self) -> str:
-        """Return the key that pays for the user's model calls: their own, else the platform's."""
+        """Return the LiteLLM key that pays for the user's model calls: the user's own, else the platform's."""
         key = (await self.profile()).litellm_key or self._platform_key
         if key is None:
             raise UpstreamError(
@@ -100,7 +99,7 @@ class Access:
         return key
 
     async def _learned(self, kind: str, prefix: str, claimed: str, loader: Loader[K, R]) -> R:
-        """Read an object to learn its agent. Nothing is read for a user without agents. Raises NotFound."""
+        """Read an object to learn its agent. Nothing is read for a user without agents."""
         if not is_letta_id(claimed, prefix) or not await self.agents():
             raise not_found(kind)
         try:
@@ -109,7 +108,7 @@ class Access:
             raise not_found(kind) from error
 
     async def _agent_or(self, kind: str, agent_id: str) -> OwnedAgent:
-        """Return the user's agent of an id. Raises NotFound, which names ``kind``."""
+        """Return the user's agent of an id. The error names ``kind``."""
         if is_letta_id(agent_id, "agent"):
             for agent in await self.agents():
                 if agent.agent_id == agent_id:

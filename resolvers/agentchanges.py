@@ -1,7 +1,4 @@
-"""Creating, changing, upgrading and deleting agents.
-
-AMS honours idempotency keys: a call whose outcome is unknown can be sent again with the same key.
-"""
+"""Creates, changes, upgrades and deletes agents. AMS keeps the idempotency keys."""
 
 from __future__ import annotations
 
@@ -17,18 +14,12 @@ from resolvers.loaders import state_missing
 from resolvers.models import model_by_name
 from resolvers.owned import not_found
 
-_THINKING = frozenset({ModelMode.CHAT, ModelMode.UNKNOWN})
+_AGENT_MODES = frozenset({ModelMode.CHAT, ModelMode.UNKNOWN})
 """The modes of models that an agent can use."""
 
 
 async def create(
-    context: RequestContext,
-    *,
-    template_slug: str,
-    version: str | None,
-    variables: Any,
-    name: str | None,
-    key: str,
+    context: RequestContext, *, template_slug: str, version: str | None, variables: Any, name: str | None, key: str
 ) -> str:
     """Create an agent of a template's version, or of its latest. Returns its id.
 
@@ -37,10 +28,10 @@ async def create(
         Invalid: reason ``VARIABLES_INVALID``.
         Conflict: reason ``KEY_REUSED``.
     """
-    number, called = checks.version(version), checks.agent_name(name)
+    version, name = checks.version(version), checks.agent_name(name)
     body: dict[str, Any] = {"template_id": template_slug, "variables": checks.variables(variables)}
-    body |= {"use_latest": True} if number is None else {"version": number}
-    body |= {} if called is None else {"agent_name": called}
+    body |= {"use_latest": True} if version is None else {"version": version}
+    body |= {} if name is None else {"agent_name": name}
     checks.header_key(key)
     agent_id = await context.resources.ams.create_agent(context.scope, context.principal.user_id, body, key)
     context.forget()
@@ -48,7 +39,7 @@ async def create(
 
 
 async def upgrade(context: RequestContext, agent_id: str, *, to: str | None, queue: bool, key: str | None) -> bool:
-    """Upgrade an agent of the user's. Returns whether it is done; otherwise it is queued.
+    """Upgrade an agent of the user's. Returns whether the upgrade is complete; otherwise it is queued.
 
     Raises:
         NotFound: no such agent, or no such version.
@@ -71,36 +62,36 @@ async def update(
     tags: list[str] | None,
     model: str | None,
 ) -> None:
-    """Change what Letta keeps of an agent of the user's; ``None`` changes nothing. Raises NotFound."""
-    called, about, own_tags = checks.agent_name(name), checks.description(description), checks.tags(tags)
-    changes: dict[str, Any] = {"name": called, "description": about}
+    """Change the agent's fields in Letta; ``None`` changes nothing. Raises NotFound."""
+    tags = checks.tags(tags)
+    changes: dict[str, Any] = {"name": checks.agent_name(name), "description": checks.description(description)}
     changes = {field: value for field, value in changes.items() if value is not None}
-    if not changes and own_tags is None and model is None:
+    if not changes and tags is None and model is None:
         raise BadUserInput("The input changes nothing. Give at least one field to change.", reason=Reason.EMPTY)
     row = await context.access.agent(agent_id)
-    chosen = None if model is None else await _thinking_model(context, model)
+    record = None if model is None else await _agent_model(context, model)
     try:
-        if own_tags is not None or chosen is not None:
-            changes |= await _further(context, row.agent_id, own_tags, chosen)
+        if tags is not None or record is not None:
+            changes |= await _merged(context, row.agent_id, tags, record)
         await context.resources.letta.update_agent(context.scope, row.agent_id, changes)
     except NotFound as error:
         raise state_missing(error) from error
     context.forget()
 
 
-async def _thinking_model(context: RequestContext, name: str) -> ModelRecord:
-    chosen = await model_by_name(context, name)
-    if chosen.mode not in _THINKING:
+async def _agent_model(context: RequestContext, name: str) -> ModelRecord:
+    model = await model_by_name(context, name)
+    if model.mode not in _AGENT_MODES:
         raise BadUserInput(
             "The model cannot be used for agents. Choose another one from `models`.", reason=Reason.MODEL
         )
-    return chosen
+    return model
 
 
-async def _further(
+async def _merged(
     context: RequestContext, agent_id: OwnedAgentId, tags: list[str] | None, model: ModelRecord | None
 ) -> dict[str, Any]:
-    """Return the changes that keep a part of the present state: the platform's tags, and the model's endpoint."""
+    """Return the changes that keep a part of the current state: the platform's tags, and the model's endpoint."""
     before = await context.resources.letta.agent_to_change(context.scope, agent_id)
     changes: dict[str, Any] = {}
     if tags is not None:
@@ -113,9 +104,9 @@ async def _further(
 
 
 async def delete(context: RequestContext, agent_id: str, key: str | None) -> str:
-    """Delete an agent of the user's with its messages. Returns its id. Raises NotFound.
+    """Delete an agent of the user's. Returns its id. Raises NotFound.
 
-    If AMS lacks this endpoint, the agent is deleted in Letta, and AMS's own clean-up removes its row.
+    If AMS has no such endpoint, the gateway deletes the agent in Letta, and AMS's clean-up removes its row.
     """
     sent = checks.header_key(key)
     row = await context.access.agent(agent_id)
@@ -123,7 +114,7 @@ async def delete(context: RequestContext, agent_id: str, key: str | None) -> str
     deleted = await ams.delete_agent(context.scope, user_id, row.agent_id, sent)
     context.forget()
     if deleted is False:
-        await context.access.agent(agent_id)  # not found if another request has deleted it
+        await context.access.agent(agent_id)  # raises NotFound if another request has deleted it
         ams.deletes_no_agents()
     if not deleted:
         try:

@@ -33,7 +33,7 @@ class _AgentCursor(msgspec.Struct, array_like=True):
     agent_id: str
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class Criteria(msgspec.Struct, frozen=True, kw_only=True):
     """A filter of agents: of a template, with a tag, with a text in the name. ``None`` is any."""
 
     template_slug: str | None = None
@@ -41,24 +41,24 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     search: str | None = None
 
 
-async def agent_page(context: RequestContext, asked: Window, wanted: Wanted) -> Page[OwnedAgent]:
+async def agent_page(context: RequestContext, window: Window, criteria: Criteria) -> Page[OwnedAgent]:
     """Read a page of the user's agents that pass a filter, newest first."""
-    cursor = None if asked.cursor is None else decode_cursor(asked.cursor, _AgentCursor)
-    fitting = rows = sorted(await _rows(context, wanted), key=_newest_first)
+    cursor = None if window.cursor is None else decode_cursor(window.cursor, _AgentCursor)
+    matching = rows = sorted(await _rows(context, criteria), key=_newest_first)
     if cursor is not None:
         mark = (-cursor.created_at.timestamp(), cursor.agent_id)
-        rows = [row for row in rows if (_newest_first(row) < mark if asked.backward else _newest_first(row) > mark)]
-    chosen = rows[max(0, len(rows) - asked.size) :] if asked.backward else rows[: asked.size]
+        rows = [row for row in rows if (_newest_first(row) < mark if window.backward else _newest_first(row) > mark)]
+    chosen = rows[max(0, len(rows) - window.size) :] if window.backward else rows[: window.size]
     edges = [_edge(row) for row in chosen]
-    more, beyond = len(rows) > asked.size, len(rows) < len(fitting)
-    return page(edges, asked, more=more, beyond=beyond, total=len(fitting))
+    more, beyond = len(rows) > window.size, len(rows) < len(matching)
+    return page(edges, window, more=more, beyond=beyond, total=len(matching))
 
 
-async def _rows(context: RequestContext, wanted: Wanted) -> list[OwnedAgent]:
-    tag, search = checks.tag(wanted.tag), checks.search(wanted.search)
+async def _rows(context: RequestContext, criteria: Criteria) -> list[OwnedAgent]:
+    tag, search = checks.tag(criteria.tag), checks.search(criteria.search)
     rows = await context.access.agents()
-    if wanted.template_slug is not None:
-        rows = [row for row in rows if row.template_id == wanted.template_slug]
+    if criteria.template_slug is not None:
+        rows = [row for row in rows if row.template_id == criteria.template_slug]
     if not rows or (tag is None and search is None):
         return rows
     found = await context.loaders.agents_found.load(AgentSearch(tag, search))
@@ -114,7 +114,7 @@ async def memory_blocks(
 
 
 async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord | ToolRecord:
-    """Find the memory block or tool of an id among those of the user's agents. Raises NotFound."""
+    """Find a memory block or tool among those of the user's agents. Raises NotFound."""
     kind = "block" if node_id.startswith("block") else "tool"
     if not is_letta_id(node_id, kind):
         raise not_found(_KINDS[kind])
@@ -155,7 +155,7 @@ def owner(row: Parent[OwnedAgent], info: Info) -> Principal:  # noqa: ARG001 - t
 
 
 async def variables(row: Parent[OwnedAgent], info: Info) -> dict[str, Any] | None:
-    """Return the values of the template's variables; ``None`` where AMS has none."""
+    """Return the values of the template's variables; ``None`` if AMS has none."""
     facts = await info.context.loaders.agent_facts.load(row.agent_id)
     return None if facts is None else facts.variables
 

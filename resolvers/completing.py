@@ -1,4 +1,4 @@
-"""Whole answers of models: completions read to their end, and embeddings."""
+"""Completions and embeddings."""
 
 from __future__ import annotations
 
@@ -17,35 +17,27 @@ from resolvers import checks, starts
 from resolvers.context import RequestContext
 from resolvers.idempotency import OVERHEAD_BYTES, fingerprint
 from resolvers.sources.completions import CompletionSource
-from resolvers.streams.events import (
-    Ended,
-    Event,
-    FinishReason,
-    OnDisconnect,
-    ReasoningDelta,
-    StreamOutcome,
-)
+from resolvers.streams.events import Ended, Event, FinishReason, OnDisconnect, ReasoningDelta, StreamOutcome
 from resolvers.streams.merging import joined_calls
 from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.vetting import Vetted, vet_embeddings
 
 MAX_INPUTS = 100
 MAX_INPUT = 200_000
-"""How many characters the inputs of one call have in all."""
+"""The most characters of all inputs of one call."""
 MAX_DIMENSIONS = 4096
 _NUMBER_BYTES = 32
-"""What a number of a vector takes in memory: itself, and its place in the list."""
-
+"""The bytes of a number in a vector, with its reference in the list."""
 
 REQUEST_COPIES = 3
-"""The copies of a completion's body in memory while its stream runs: as it came, parsed, and as it is sent."""
+"""The copies of a completion's body in memory while its stream runs: as received, parsed, and as sent."""
 
 MAY_BE_PAID = "The completion may have been paid for. Use a new key to request it again."
 _USERS = ("user", "safety_identifier")
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole completion, and the stream that it came by."""
+    """A whole completion, and its stream."""
 
     stream: Stream
     model: str
@@ -57,7 +49,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embedded(msgspec.Struct, frozen=True, kw_only=True):
-    """The inputs' vectors, in their order."""
+    """The embeddings of the inputs, in their order."""
 
     model: str
     embeddings: list[EmbeddingRecord]
@@ -73,26 +65,17 @@ async def start_completion(
     reads: bool = True,
     restarts: bool = False,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a completion, or attach to the one that ``key`` has started.
-
-    Args:
-        context: the operation.
-        body: OpenAI's request.
-        on_disconnect: what happens upstream when the last reader leaves.
-        key: the stream key.
-        reads: whether this operation reads the stream.
-        restarts: whether the key starts again where its completion failed or was cancelled.
+    """Start a completion, or attach to the one that ``key`` has started. For the arguments see ``StreamRequest``.
 
     Raises:
         RateLimited: reason ``RATE_LIMIT_LLM``.
     """
-    checks.key(key)
-    key = f"completion:{key}"
+    key = f"completion:{checks.key(key)}"
     charged = await starts.charge(context, key, restarts=restarts)
-    pays = await context.access.model_key()
+    model_key = await context.access.model_key()
     input_print = fingerprint(body)
-    request = msgspec.json.encode(payable(context, body, pays))
-    source = CompletionSource(context, pays, request, wants_usage=True)
+    request = msgspec.json.encode(payable(context, body, model_key))
+    source = CompletionSource(context, model_key, request, wants_usage=True)
     stream_request = StreamRequest(
         owner=context.owner,
         kind="completion",
@@ -112,14 +95,14 @@ async def start_completion(
 
 
 def payable(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """Return the request as LiteLLM gets it with the key that pays: streamed, with usage, and in the user's name."""
+    """Return the request as it is sent to LiteLLM: streamed, with usage, and with the user's id."""
     return {**naming(context, body, key), "stream": True, "stream_options": {"include_usage": True}}
 
 
 def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """Return the request with the user's own id, where it names a user or the platform's key pays.
+    """Return the request with the user's own id, if it names a user or the platform's key pays.
 
-    LiteLLM charges the user whom a request names, and a provider may block them: no user may name another.
+    LiteLLM charges the user whom a request names, and a provider may block that user.
     """
     named = [name for name in _USERS if name in body]
     if key != context.resources.platform_key and not named:
@@ -128,12 +111,12 @@ def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
 
 
 async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDisconnect, key: str) -> Completion:
-    """A completion, read to its end: begun now, or what ``key`` has begun. One that broke off under it begins again.
+    """Run a completion to its end, or wait for the one that ``key`` has started. If that failed, it starts again.
 
     Raises:
-        Conflict: ``KEY_REUSED``; ``CANCELLED``, where its stream was cancelled meanwhile; ``OUTCOME_UNKNOWN``, where
-            LiteLLM did not tell how it ended: it may have been paid, and the key does not begin again.
-        GatewayError: the upstream's refusal, or why the stream failed. A part of an answer is none.
+        Conflict: reason ``KEY_REUSED``; ``CANCELLED``, if its stream was cancelled; ``OUTCOME_UNKNOWN``, if LiteLLM
+            did not confirm the end: it may have been paid for, and the key does not start it again.
+        GatewayError: the upstream's refusal, or the stream's failure. A part of an answer is not returned.
     """
     attached = await start_completion(context, body=body, on_disconnect=on_disconnect, key=key, restarts=True)
     async with attached as stream:
@@ -143,7 +126,7 @@ async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDi
 
 
 def _completion(model: str, stream: Stream, ended: Ended, events: list[Event]) -> Completion:
-    """The whole answer of a stream that has ended. Raises GatewayError where there is none."""
+    """Return the answer of a stream that has ended. Raises GatewayError if it is incomplete."""
     stream.opened.result()
     if ended.outcome is StreamOutcome.CANCELLED:
         raise Conflict("The completion was cancelled.", reason=Reason.CANCELLED)
@@ -172,10 +155,10 @@ def tool_calls_of(events: list[Event]) -> list[ToolCall]:
 async def embed(
     context: RequestContext, *, model: str, inputs: list[str], dimensions: int | None, key: str | None
 ) -> Embedded:
-    """A vector for each text; with the same key, those that it has been given before, which is counted for nothing.
+    """Return an embedding of each text, once per key. A repetition does not count against the rate limit.
 
     Raises:
-        BadUserInput: reason ``RANGE`` or ``EMPTY``, for what is too much or nothing.
+        BadUserInput: reason ``RANGE``, ``EMPTY`` or ``TOO_LONG``.
         Conflict: reason ``KEY_REUSED``.
         RateLimited: reason ``RATE_LIMIT_LLM``.
     """
@@ -192,9 +175,9 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
         body["dimensions"] = dimensions
     vetted = vet_embeddings(body)
     await starts.charge(context)
-    pays = await context.access.model_key()
-    sent = msgspec.json.encode(naming(context, vetted, pays))
-    answer = await context.resources.litellm.embeddings(context.model_scope(), pays, sent)
+    model_key = await context.access.model_key()
+    request = msgspec.json.encode(naming(context, vetted, model_key))
+    answer = await context.resources.litellm.embeddings(context.model_scope(), model_key, request)
     if answer.usage is not None:
         context.resources.metrics.tokens_used("embedding", answer.usage.prompt_tokens, None)
     embeddings = answer.embeddings(len(inputs))

@@ -15,16 +15,12 @@ MAX_MESSAGES = 2000
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHOICES = ("none", "auto", "required")
 _FORMATS = ("text", "json_object", "json_schema")
-_RANGES = {"temperature": (0, 2), "top_p": (0, 1)}
+_RANGES = {"temperature": ("temperature", 2), "top_p": ("topP", 1)}
+"""The names of the fields with a range from 0, and its end."""
 
 
 def checked(body: dict[str, Any]) -> Vetted:
-    """Check OpenAI's request, and return it unchanged.
-
-    Raises:
-        BadUserInput: with a reason (``EMPTY``, ``RANGE``, ``STOP``, ``TOOLS``, ``TOOL_CHOICE``, ``RESPONSE_FORMAT``,
-            ``MESSAGE``, ``MODEL``), or one of ``vet_chat``'s.
-    """
+    """Check OpenAI's request, also with ``vet_chat``, and return it unchanged. Raises BadUserInput."""
     if not body["model"].strip():
         raise _wrong(Reason.MODEL, "`model` is blank. Give the name of a model from `models`.")
     if not body["messages"]:
@@ -33,10 +29,10 @@ def checked(body: dict[str, Any]) -> Vetted:
         raise _wrong(Reason.RANGE, f"`messages` has more than {MAX_MESSAGES} messages.")
     for index, message in enumerate(body["messages"]):
         _check_message(index, message)
-    for name, (least, most) in _RANGES.items():
+    for name, (shown, most) in _RANGES.items():
         value = body.get(name)
-        if value is not None and not least <= value <= most:
-            raise _wrong(Reason.RANGE, f"`{_shown(name)}` is {value}: it must be from {least} to {most}.")
+        if value is not None and not 0 <= value <= most:
+            raise _wrong(Reason.RANGE, f"`{shown}` is {value}: it must be from 0 to {most}.")
     if (limit := body.get("max_tokens")) is not None and limit < 1:
         raise _wrong(Reason.RANGE, f"`maxTokens` is {limit}: it must be at least 1.")
     stops = body.get("stop")
@@ -116,18 +112,9 @@ def _check_format(form: Any) -> None:
         )
     if form["type"] != "json_schema":
         return
-    given = form.get("json_schema")
-    if (
-        not isinstance(given, dict)
-        or not isinstance(given.get("name"), str)
-        or not isinstance(given.get("schema"), dict)
-    ):
+    spec = form.get("json_schema")
+    if not (isinstance(spec, dict) and isinstance(spec.get("name"), str) and isinstance(spec.get("schema"), dict)):
         raise _wrong(Reason.RESPONSE_FORMAT, "`responseFormat.json_schema` must have a `name` and a `schema`.")
-
-
-def _shown(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.title() for part in rest)
 
 
 def _wrong(reason: Reason, message: str) -> BadUserInput:

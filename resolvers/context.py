@@ -1,7 +1,7 @@
-"""The two lifetimes: ``Resources`` live as long as the process, a ``RequestContext`` as long as one operation.
+"""The context of one operation.
 
-A WebSocket carries many operations, and a subscription many events: each has a context of its own, so that loaders
-never answer from an earlier one.
+Each operation of a WebSocket, and each event of a subscription, has a context of its own: loaders never return what an
+earlier one has read.
 """
 
 from __future__ import annotations
@@ -31,12 +31,9 @@ class RequestContext:
     """One operation of one principal.
 
     Attributes:
-        request_id: ties its upstream calls and log lines together.
-        scope: for the upstream calls that answer it.
+        scope: the scope of its upstream calls, with their deadline.
         leave: detaches its readers of streams.
-        origin: where the request comes from.
         on_long: called before the operation waits for a model; it raises GatewayError if too many wait.
-        calls: counts its upstream calls.
     """
 
     def __init__(
@@ -62,7 +59,7 @@ class RequestContext:
     async def idempotent(
         self,
         key: str | None,
-        what: str,
+        mutation: str,
         parts: tuple[object, ...],
         act: Act[V],
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
@@ -70,17 +67,16 @@ class RequestContext:
     ) -> V:
         """Do ``act``, once per key of the user, and return its answer. See ``IdempotencyKeys.done``.
 
-        ``what`` names the mutation: each has keys of its own. ``parts`` are its input. ``doubt`` is for an action that
-        must not be repeated.
+        Each ``mutation`` has keys of its own. ``parts`` are its input.
         """
         if key is None:
             return await confirmed(act, doubt, keyed=False)
-        name = f"{what}:{checks.key(key)}"
+        name = f"{mutation}:{checks.key(key)}"
         return await self.resources.keys.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, doubt)
 
     @property
     def principal(self) -> Principal:
-        """Who asks. Only introspection runs without one, and it reaches no resolver of ours."""
+        """The user. Only introspection runs without one, and it calls no resolver."""
         if self._principal is None:
             raise PermissionError("an operation without a principal reached a resolver")
         return self._principal
@@ -91,13 +87,12 @@ class RequestContext:
         return Owner(self.principal.user_id, self.origin)
 
     def refresh(self) -> None:
-        """Begin anew, after a wait that was asked for: fresh loaders, fresh deadline."""
+        """Replace the loaders and the deadline, after a wait for a model."""
         self.scope = self._scope()
-        self.__dict__.pop("access", None)
-        self.__dict__.pop("loaders", None)
+        self.forget()
 
     def model_scope(self) -> CallScope:
-        """For a call that waits for a model: bounded by the model's own total."""
+        """Return the scope of a call that waits for a model, with the deadline of a whole answer."""
         deadline = time.monotonic() + self.resources.clocks.llm_total
         return replace(self._scope(), deadline=deadline, timeout_reason=Reason.TOTAL)
 
@@ -112,27 +107,22 @@ class RequestContext:
         )
 
     def renewed(self) -> RequestContext:
-        """The same operation at a later event: fresh loaders, fresh deadline."""
+        """Return a context of the same operation with new loaders and a new deadline, for a later event."""
         return RequestContext(
-            self.resources,
-            self._principal,
-            self.request_id,
-            self.traceparent,
-            self.leave,
-            origin=self.origin,
+            self.resources, self._principal, self.request_id, self.traceparent, self.leave, origin=self.origin
         )
 
     def forget(self) -> None:
-        """Read everything anew from here on: something has been changed."""
+        """Replace the loaders, after a change."""
         self.__dict__.pop("access", None)
         self.__dict__.pop("loaders", None)
 
     @cached_property
     def access(self) -> Access:
-        """What this principal may see."""
+        """The permissions of the principal."""
         return Access(self.principal, self.loaders, platform_key=self.resources.platform_key)
 
     @cached_property
     def loaders(self) -> Loaders:
-        """This operation's loaders."""
+        """The operation's loaders."""
         return Loaders(self.resources, self.principal, self.scope)

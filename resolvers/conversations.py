@@ -1,9 +1,8 @@
-"""Conversations: pages of them, creating, changing, forking and deleting one."""
+"""Conversations: pages of them, and how they are created, changed, forked and deleted."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import overload
 
 from strawberry import Parent
 
@@ -31,21 +30,21 @@ from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, m
 
 
 async def conversation_page(
-    context: RequestContext, agent_id: OwnedAgentId, asked: Window, search: str | None = None
+    context: RequestContext, agent_id: OwnedAgentId, window: Window, search: str | None = None
 ) -> Page[OwnedConversation]:
     """Read a page of an agent's conversations, newest first."""
     search = checks.search(search)
-    after = None if asked.cursor is None else decode_cursor(asked.cursor, str)
+    after = None if window.cursor is None else decode_cursor(window.cursor, str)
     if after is not None and not is_letta_id(after, "conv"):
         raise not_of_this_list()
     try:
         position = None if after is None else Position(after)
-        window = ConversationWindow(agent_id, asked.size + 1, position, search)
-        records = await context.loaders.conversations.load(window)
+        key = ConversationWindow(agent_id, window.size + 1, position, search)
+        records = await context.loaders.conversations.load(key)
     except NotFound as error:
         raise not_of_this_list() from error
-    edges = [conversation_edge(record) for record in conversations_of(agent_id, records)[: asked.size]]
-    return page(edges, asked, more=len(records) > asked.size)
+    edges = [conversation_edge(record) for record in conversations_of(agent_id, records)[: window.size]]
+    return page(edges, window, more=len(records) > window.size)
 
 
 def conversation_edge(record: OwnedConversation) -> Edge[OwnedConversation]:
@@ -59,23 +58,26 @@ async def create(
     """Create a conversation with an agent of the user's, once per key.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, if Letta did not confirm it.
+        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, if Letta did not confirm the conversation.
     """
     row = await context.access.agent(agent_id)
     checks.text(summary, "summary", checks.MAX_SUMMARY)
 
-    async def made() -> ConversationRecord:
+    async def created() -> ConversationRecord:
         letta = context.resources.letta
         with context.resources.created_ids.creating(row.agent_id):
             return _noted(context, await letta.create_conversation(context.scope, row.agent_id, summary))
 
-    async def look(since: datetime) -> ConversationRecord | None:
-        found = await _unaccounted(context, row.agent_id, since)
-        return _noted(context, _only([one for one in found if (one.summary or None) == (summary or None)]))
+    async def find(since: datetime) -> ConversationRecord | None:
+        recent = await _created_since(context, row.agent_id, since)
+        found = [one for one in recent if (one.summary or None) == (summary or None)]
+        if len(found) > 1:
+            raise outcome_unknown(_UNCONFIRMED)
+        return _noted(context, found[0]) if found else None
 
-    doubt = Doubt(message=_UNCONFIRMED, look=look)
-    answer = await context.idempotent(key, "createConversation", (agent_id, summary), made, doubt=doubt)
-    return conversation_edge(_with(row.agent_id, answer))
+    doubt = Doubt(message=_UNCONFIRMED, look=find)
+    answer = await context.idempotent(key, "createConversation", (agent_id, summary), created, doubt=doubt)
+    return conversation_edge(_owned(row.agent_id, answer))
 
 
 _UNCONFIRMED = (
@@ -83,10 +85,10 @@ _UNCONFIRMED = (
     "first. If this error repeats, or if there was no key, look in the agent's conversations before you use a new key."
 )
 _NEWEST = 50
-"""How many of an agent's newest conversations are searched for one that was created."""
+"""The number of an agent's newest conversations that are searched for a new one."""
 
 
-async def _unaccounted(context: RequestContext, agent_id: OwnedAgentId, since: datetime) -> list[ConversationRecord]:
+async def _created_since(context: RequestContext, agent_id: OwnedAgentId, since: datetime) -> list[ConversationRecord]:
     """Read the agent's conversations since a time that no known request of this process has created.
 
     Raises:
@@ -104,70 +106,58 @@ async def _unaccounted(context: RequestContext, agent_id: OwnedAgentId, since: d
     return found
 
 
-def _only(found: list[ConversationRecord]) -> ConversationRecord | None:
-    """Return the one that was found, if any. Raises Conflict (``OUTCOME_UNKNOWN``) if there are several."""
-    if len(found) > 1:
-        raise outcome_unknown(_UNCONFIRMED)
-    return found[0] if found else None
-
-
-@overload
-def _noted(context: RequestContext, record: ConversationRecord) -> ConversationRecord: ...
-@overload
-def _noted(context: RequestContext, record: ConversationRecord | None) -> ConversationRecord | None: ...
-def _noted(context: RequestContext, record: ConversationRecord | None) -> ConversationRecord | None:
+def _noted(context: RequestContext, record: ConversationRecord) -> ConversationRecord:
     """Note that a request of this process has created the conversation, and return it."""
-    if record is not None:
-        context.resources.created_ids.add(context.principal.user_id, record.id)
+    context.resources.created_ids.add(context.principal.user_id, record.id)
     return record
 
 
-def _with(agent_id: OwnedAgentId, answer: ConversationRecord) -> OwnedConversation:
-    """Return Letta's answer about a conversation with an agent of the user's. Raises NotFound for another agent's."""
-    for owned in conversations_of(agent_id, [answer]):
+def _owned(agent_id: OwnedAgentId, record: ConversationRecord) -> OwnedConversation:
+    """Return a record as a conversation with the agent. Raises NotFound if it is with another agent."""
+    for owned in conversations_of(agent_id, [record]):
         return owned
     raise not_found("conversation")
 
 
 async def update(context: RequestContext, conversation_id: str, summary: str) -> OwnedConversation:
     """Change the summary of a conversation of the user's."""
-    agent_id, owned_id = await _created(context, conversation_id)
+    agent_id, owned_id = await _stored(context, conversation_id)
     checks.text(summary, "summary", checks.MAX_SUMMARY)
     updated = await context.resources.letta.update_conversation(context.scope, owned_id, summary)
     context.forget()
-    return _with(agent_id, updated)
+    return _owned(agent_id, updated)
 
 
 async def fork(context: RequestContext, conversation_id: str, key: str | None) -> Edge[OwnedConversation]:
     """Create a conversation that begins with the messages of one of the user's, once per key.
 
-    With a key, the answer stays the same after the original is deleted, but not after the user has lost the agent.
+    A repetition returns the same conversation if the original is deleted, but not if the user has lost the agent.
     """
 
     async def forked() -> ConversationRecord:
-        agent_id, owned_id = await _created(context, conversation_id)
+        agent_id, owned_id = await _stored(context, conversation_id)
         with context.resources.created_ids.creating(agent_id):
             return _noted(context, await context.resources.letta.fork_conversation(context.scope, owned_id))
 
-    async def look(since: datetime) -> ConversationRecord | None:
-        agent_id, _ = await _created(context, conversation_id)
-        found = await _unaccounted(context, agent_id, since)
+    async def find(since: datetime) -> ConversationRecord | None:
+        agent_id, _ = await _stored(context, conversation_id)
+        found = await _created_since(context, agent_id, since)
         if any(one.id != conversation_id for one in found):  # any of them may be the fork: nothing distinguishes it
             raise outcome_unknown(_UNCONFIRMED)
         return None
 
-    doubt = Doubt(message=_UNCONFIRMED, look=look)
-    fork_made = await context.idempotent(key, "forkConversation", (conversation_id,), forked, doubt=doubt)
-    agent = await context.access.agent(fork_made.agent_id)
-    return conversation_edge(_with(agent.agent_id, fork_made))
+    doubt = Doubt(message=_UNCONFIRMED, look=find)
+    record = await context.idempotent(key, "forkConversation", (conversation_id,), forked, doubt=doubt)
+    agent = await context.access.agent(record.agent_id)
+    return conversation_edge(_owned(agent.agent_id, record))
 
 
 async def delete(context: RequestContext, conversation_id: str) -> str:
     """Delete a conversation of the user's. Returns its id.
 
-    Its active runs are cancelled first: Letta lets them continue to their end, at the cost of the user.
+    Its active runs are cancelled first: Letta continues them to their end, and the user pays.
     """
-    agent_id, owned_id = await _created(context, conversation_id)
+    agent_id, owned_id = await _stored(context, conversation_id)
     letta = context.resources.letta
     for run in runs_of(agent_id, await context.loaders.active_runs.load(agent_id)):
         if run.conversation_id == owned_id:
@@ -191,21 +181,19 @@ async def by_ref_if_kept(context: RequestContext, ref: ConversationRef) -> Owned
         return None
 
 
-async def _created(context: RequestContext, conversation_id: str) -> tuple[OwnedAgentId, OwnedConversationId]:
-    """Return the ids of the agent and of a conversation of the user's that was created.
+async def _stored(context: RequestContext, conversation_id: str) -> tuple[OwnedAgentId, OwnedConversationId]:
+    """Return the ids of the agent and of a conversation of the user's. Refuses a default conversation.
 
-    A default conversation has no record in Letta to change or delete; once it is forked, Letta lists its messages only
-    in the fork (tried on 0.16.8).
+    It has no record in Letta. After a fork, Letta lists its messages only in the fork (tried on 0.16.8).
     """
     ref = ref_of(await context.access.conversation(conversation_id))
     if ref.conversation_id is None:
         raise BadUserInput(
-            "An agent's default conversation cannot be changed, forked or deleted.",
-            reason=Reason.DEFAULT_CONVERSATION,
+            "An agent's default conversation cannot be changed, forked or deleted.", reason=Reason.DEFAULT_CONVERSATION
         )
     return ref.agent_id, ref.conversation_id
 
 
 async def agent(record: Parent[OwnedConversation], info: Info) -> OwnedAgent:
-    """Return its agent."""
+    """Return the conversation's agent."""
     return await info.context.access.agent(record.agent_id)

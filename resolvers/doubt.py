@@ -1,4 +1,4 @@
-"""Attempts of which it is not known whether the service carried them out: told as such, and looked for first."""
+"""Attempts whose outcome is unknown: the client gets a Conflict, and a repetition first finds out what was done."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from clients.outcome import is_unconfirmed, outcome_unknown
 V = TypeVar("V")
 
 SETTLE_SECONDS, BRIEF_SECONDS = 5.0, 1.0
-"""How long after an attempt a look that finds nothing does not count yet: the request may arrive late. That is likely
-where it was given up, and not where something answered or cut the connection."""
+"""The time after an attempt in which a search without a result does not count: the request may arrive late.
+
+The longer one is for an attempt that was given up, the shorter one if a service answered or the connection was cut.
+"""
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""By how much an upstream's clock may be behind the gateway's."""
+"""The time by which an upstream's clock may be behind the gateway's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """What to do about an attempt of which it is not known whether it was carried out.
+    """What follows an attempt whose outcome is unknown.
 
     Attributes:
-        message: of the Conflict, reason ``OUTCOME_UNKNOWN``, that it ends with: what happened, and what to do.
-        look: looks for what has been done since a time; ``None`` where nothing has. Raises GatewayError where that
-            cannot be told. Without it, the key stays taken.
+        message: of the Conflict, reason ``OUTCOME_UNKNOWN``.
+        look: returns the result of an attempt since a time; ``None`` if nothing was done. Raises GatewayError if that
+            cannot be found out. Without it, the key stays taken.
     """
 
     message: str
@@ -39,14 +41,14 @@ class Doubt:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempted:
-    """Attempts under a key: when the first began, and when a look for the last one counts (``time.monotonic``)."""
+    """The attempts of a key: when the first began, and when a search for the last counts (``time.monotonic``)."""
 
     began: datetime
     settled_at: float
 
 
 def settled_at(error: GatewayError | None) -> float:
-    """When a look counts for an attempt that ends now, by this error or by being given up, on ``time.monotonic``."""
+    """Return when a search counts for an attempt that ends now with an error, or is given up."""
     answered = error is not None and error.details.get("cause", error.reason) in {
         Reason.CUT,
         Reason.STATUS,
@@ -55,11 +57,11 @@ def settled_at(error: GatewayError | None) -> float:
     return time.monotonic() + (BRIEF_SECONDS if answered else SETTLE_SECONDS)
 
 
-def says_itself(error: GatewayError, *, looks: bool) -> bool:
-    """Whether an error that confirms nothing is told as it is.
+def is_passed_on(error: GatewayError, *, looks: bool) -> bool:
+    """Whether the client gets an unconfirmed error itself, and not a Conflict.
 
-    An answer that cannot be read is. A refusal for now (``Retry-After``) is retryable as it stands, so it is told only
-    where the same key ``looks`` first for what was done.
+    It gets an unreadable answer. It gets a refusal with ``Retry-After`` only if the repetition ``looks`` for the first
+    attempt.
     """
     return error.reason == Reason.DECODE or (looks and error.retry_after_seconds is not None)
 
@@ -71,22 +73,22 @@ async def confirmed(
     *,
     keyed: bool = True,
 ) -> V:
-    """The answer of ``act``, or what an earlier attempt has done.
+    """Return the answer of ``act``, or the result of an earlier attempt.
 
     Args:
-        act: what is to be done.
-        doubt: what to do where it is not known whether it was; ``None`` for what may be done twice.
-        attempted: the earlier attempt, whose outcome is not known.
-        keyed: whether a key can come back for it.
+        act: the action.
+        doubt: ``None`` if the action may be repeated.
+        attempted: an earlier attempt whose outcome is unknown.
+        keyed: whether the request can be repeated with a key.
 
     Raises:
-        Conflict: reason ``OUTCOME_UNKNOWN``, where it is not known whether it was carried out. A refusal for now, which
-            says when to come back, is told as it is where the key can look first.
+        Conflict: reason ``OUTCOME_UNKNOWN``. A refusal with ``Retry-After`` is raised itself if a repetition looks for
+            this attempt.
     """
     if doubt is None:
         return await act()
     try:
-        found: V | None = await _looked(doubt, attempted) if attempted is not None else None
+        found: V | None = await _found(doubt, attempted) if attempted is not None else None
     except GatewayError as error:
         raise outcome_unknown(doubt.message, error) from error
     if found is not None:
@@ -100,8 +102,8 @@ async def confirmed(
         raise
 
 
-async def _looked(doubt: Doubt, attempted: Attempted) -> Any:
-    """What an earlier attempt has done; looked for again once a late arrival would be there."""
+async def _found(doubt: Doubt, attempted: Attempted) -> Any:
+    """Return the result of an earlier attempt, searched for again when a late request would have arrived."""
     if doubt.look is None:
         return None
     since = attempted.began - CLOCK_SKEW

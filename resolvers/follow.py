@@ -1,7 +1,7 @@
-"""Follows a conversation: reads its turns as they come, wherever they were begun.
+"""Follows a conversation: reads its turns as they come.
 
-Turns that this gateway has begun are read from their own streams. Turns begun elsewhere are found in Letta's list of
-runs (see ``watch``), and read by one stream for all followers.
+Turns that this gateway has started are read from their streams. Other turns are found in Letta's list of runs (see
+``watch``), and read by one stream for all followers.
 """
 
 from __future__ import annotations
@@ -38,14 +38,10 @@ async def follow(
 ) -> AsyncIterator[Delivery[Event]]:
     """Read the events of one turn after another, until the reader leaves or is detached.
 
-    Args:
-        context: the operation that follows.
-        conversation: the conversation.
-        after: the cursor of the last event that was read. Without it, the active turn is read from its start.
+    Without a cursor, ``after``, the active turn is read from its start.
 
     Raises:
-        BadUserInput: reason ``CURSOR`` for a cursor of something else, ``CURSOR_EXPIRED`` for one of a turn that cannot
-            be read again: what came after it is in the messages.
+        BadUserInput: reason ``CURSOR``; ``CURSOR_EXPIRED`` for the cursor of a turn that cannot be replayed.
         RateLimited: reason ``FOLLOWS``, if the user follows too many conversations.
     """
     streams = context.resources.streams
@@ -67,9 +63,9 @@ async def follow(
                     return
                 async for one in streams.events(stream, cursor, context.leave, replayed=replayed):
                     after, event = encode_cursor(_FollowCursor(stream.id, one.cursor)), one.event
-                    # of a run that broke off here, the reader has had a part
-                    again = isinstance(event, Started) and following.broke_off(event.run_id)
-                    yield Delivery(stream.id, after, event, replayed or again)
+                    # if a stream of the run broke off, the reader has read a part of it
+                    is_reread = isinstance(event, Started) and following.broke_off(event.run_id)
+                    yield Delivery(stream.id, after, event, replayed or is_reread)
                     if isinstance(event, Detached):
                         return
             following.finished(stream)
@@ -103,14 +99,15 @@ class _Following:
         self._watch = watch
         self._owner = context.owner
         self._streams = context.resources.streams
-        self._finished = {stream.id for stream in self._mine() if stream.log.ended is not None}
-        self._came_to = {stream.id for stream in self._mine()}
+        self._finished = {stream.id for stream in self._here() if stream.log.ended is not None}
+        self._found_at_start = {stream.id for stream in self._here()}
         self._runs: set[str] = set()
         self._whole: set[str] = set()
         self._unstreamed: set[str] = set()
         self._since = 0.0
 
-    def _mine(self) -> list[Stream]:
+    def _here(self) -> list[Stream]:
+        """Return the conversation's streams in this process."""
         return [stream for stream in self._streams.of(self._owner) if stream.conversation == self._conversation]
 
     def finished(self, stream: Stream) -> None:
@@ -123,16 +120,16 @@ class _Following:
                 self._whole.add(stream.run_id)
 
     def broke_off(self, run_id: str | None) -> bool:
-        """Whether a stream here was of this run and broke off: the run itself may go on."""
-        return run_id is not None and any(one.broke_off and one.run_id == run_id for one in self._mine())
+        """Whether a stream of a run broke off: the run itself may continue."""
+        return run_id is not None and any(one.broke_off and one.run_id == run_id for one in self._here())
 
     async def resumed(self, after: str | None) -> tuple[Stream | None, str | None]:
-        """Return the stream that a cursor is of, and the cursor in it; what came before has been read."""
+        """Return the stream of a cursor, and the cursor in it. The streams before it have been read."""
         if not after:  # a reader that was detached before its first event has an empty cursor
             return None, None
-        place = decode_cursor(after, _FollowCursor)
+        resumed = decode_cursor(after, _FollowCursor)
         try:
-            stream = self._streams.get(place.stream_id, self._owner)
+            stream = self._streams.get(resumed.stream_id, self._owner)
         except NotFound as error:
             raise BadUserInput(
                 "The turn of this cursor cannot be replayed any more. Read the conversation's messages.",
@@ -140,13 +137,13 @@ class _Following:
             ) from error
         if stream.conversation != self._conversation:
             raise BadUserInput("The cursor does not belong to this conversation.", reason=Reason.CURSOR)
-        await stream.log.position(place.cursor)
-        mine = self._mine()
-        self._finished = {earlier.id for earlier in mine[: mine.index(stream)]}
-        return stream, place.cursor
+        await stream.log.position(resumed.cursor)
+        streams = self._here()
+        self._finished = {earlier.id for earlier in streams[: streams.index(stream)]}
+        return stream, resumed.cursor
 
     async def begin(self, resumed: Stream | None) -> None:
-        """Note the runs that are over as read, except those after the turn that a cursor is of.
+        """Note the runs that are over as read, except those after the turn of a cursor.
 
         Raises:
             UpstreamFailure: Letta cannot be read. Later polls wait for it.
@@ -159,13 +156,10 @@ class _Following:
             self._runs = {run.id for run in runs if run.over}
 
     async def next(self, stack: AsyncExitStack) -> tuple[Stream | None, bool]:
-        """Attach to the next turn.
+        """Attach to the next turn. Raises NotFound if the conversation is not the user's any more.
 
         Returns:
-            Its stream, and whether that began before this reader came; ``None`` when the reader has to leave.
-
-        Raises:
-            NotFound: the conversation is not the user's any more.
+            Its stream, or ``None`` if the reader has to leave; and whether the stream began before this reader.
         """
         leave = self._context.leave
         wakers = [self._watch.polled] if leave is None else [self._watch.polled, leave]
@@ -174,59 +168,59 @@ class _Following:
             while leave is None or leave.reason is None:
                 stream = self._unread()
                 if stream is not None:
-                    replayed = stream.id in self._came_to
+                    replayed = stream.id in self._found_at_start
                     return await stack.enter_async_context(self._streams.attached(stream)), replayed
                 poll = self._watch.newest
                 if poll is None or poll is seen or poll.began < self._since or self._is_opening():
                     await self._streams.turn_begun(self._owner, self._conversation, *wakers)
                     continue
                 seen = poll
-                run = self._elsewhere(poll)
-                taken = None if run is None else await self._take_up(run, stack)
-                if taken is not None:
-                    return taken, False
+                run = self._next_run(poll)
+                stream = None if run is None else await self._take_up(run, stack)
+                if stream is not None:
+                    return stream, False
         return None, False
 
     def _unread(self) -> Stream | None:
-        """Return the oldest stream here that has begun and that this reader has not read."""
+        """Return the oldest stream that has begun and that this reader has not read."""
         return next(
-            (one for one in self._mine() if one.begun and one.id not in self._finished and not self._old(one)), None
+            (one for one in self._here() if one.begun and one.id not in self._finished and not self._repeats(one)), None
         )
 
-    def _old(self, stream: Stream) -> bool:
-        """Whether a stream only repeats a turn that this reader has read, or that was over before it came."""
+    def _repeats(self, stream: Stream) -> bool:
+        """Whether a stream only repeats a turn that this reader has read, or that was over before it attached."""
         if stream.run_id in self._whole:
             return True
         return stream.restarted and stream.run_id in self._runs and not self.broke_off(stream.run_id)
 
     def _is_opening(self) -> bool:
-        """Whether a turn may be about to begin here: a new run in Letta may be its own."""
-        return any(not stream.begun and stream.log.ended is None for stream in self._mine())
+        """Whether a stream has not begun yet: a new run in Letta may be its own."""
+        return any(not stream.begun and stream.log.ended is None for stream in self._here())
 
-    def _elsewhere(self, poll: Poll) -> OwnedRun | None:
-        """Return the oldest run to read. Raises the poll's error, unless Letta only cannot answer now."""
+    def _next_run(self, poll: Poll) -> OwnedRun | None:
+        """Return the oldest run to read. Raises the poll's error, unless it is temporary."""
         if poll.failure is not None and not isinstance(poll.failure, UpstreamFailure | RateLimited):
             raise again(poll.failure)
-        return next((run for run in reversed(self._watch.runs(self._conversation)) if self._is_news(run)), None)
+        return next((run for run in reversed(self._watch.runs(self._conversation)) if self._is_unread(run)), None)
 
-    def _is_news(self, run: OwnedRun) -> bool:
-        """Whether a run is new and no stream here is of it, or it goes on although a stream of it broke off.
+    def _is_unread(self, run: OwnedRun) -> bool:
+        """Whether a run is new and has no stream, or is active although its stream broke off.
 
         A run that is neither active nor over never ends in Letta.
         """
-        if any(stream.run_id == run.id and not stream.broke_off for stream in self._mine()):
+        if any(stream.run_id == run.id and not stream.broke_off for stream in self._here()):
             return False
         if self.broke_off(run.id):
             return run.is_active
         return run.id not in self._runs and (run.is_active or run.over)
 
     async def _take_up(self, run: OwnedRun, stack: AsyncExitStack) -> Stream | None:
-        """Read a run by a stream here; ``None`` where Letta refuses. If it does not stream, poll it next."""
-        taken = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
+        """Start a stream that reads a run; ``None`` if Letta refuses. If the run does not stream, poll it next."""
+        followed = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
         request = StreamRequest(
             owner=self._owner,
             kind="turn",
-            source=lambda: LettaSource(self._context, self._conversation, taken),
+            source=lambda: LettaSource(self._context, self._conversation, followed),
             on_disconnect=OnDisconnect.CONTINUE,
             key=f"run:{run.id}",
             conversation=self._conversation,

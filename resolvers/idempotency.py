@@ -1,4 +1,4 @@
-"""Idempotency keys of mutations whose services keep no keys themselves: the same key never repeats an action.
+"""Idempotency keys of mutations, for Letta and LiteLLM, which keep none.
 
 Streams and AMS have keys of their own. Answers are kept in memory, so only the replica that received a key knows it.
 """
@@ -59,12 +59,10 @@ class _Done:
     """A key's action.
 
     Attributes:
-        fingerprint: of its input.
-        task: has the answer; ``None`` once the answer was evicted.
+        task: has the answer; ``None`` after the answer was evicted.
         began: when the first attempt began.
         only_once: whether it must not be repeated: the key is then kept longer than its answer.
         attempted: set if its outcome is unknown.
-        ended_at: when it ended, on the clock of ``IdempotencyKeys``.
     """
 
     fingerprint: str
@@ -85,7 +83,7 @@ class IdempotencyKeys:
         retention: how long an answer is kept, in seconds.
         memory: the approximate memory of all answers, in bytes; an owner's quota is an ``OWNERS``th part of it.
         max_under_way: the most actions of one owner that run at a time.
-        clock: in seconds, monotonic.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -99,7 +97,7 @@ class IdempotencyKeys:
         self._retention = retention
         self._clock = clock
         self._under_way: dict[_Name, _Done] = {}
-        self._places = Quotas(sys.maxsize, max_under_way)
+        self._slots = Quotas(sys.maxsize, max_under_way)
         self._quotas = Quotas(memory, memory // OWNERS)
         self._ended: Kept[_Done] = Kept(self._quotas, _reduced)
 
@@ -114,8 +112,8 @@ class IdempotencyKeys:
     ) -> V:
         """Do ``act`` once per key of an owner, and return its answer.
 
-        An action continues to its end, within its own deadline, when the requests that wait for it are cancelled. A
-        failure frees the key, except with a ``doubt`` where the outcome is unknown: the same key then looks first.
+        An action continues to its end, within its deadline, if the requests that wait for it are cancelled. A failure
+        frees the key, unless the outcome is unknown and there is a ``doubt``: the same key then looks first.
 
         Raises:
             Conflict: reason ``KEY_REUSED``, if the key was used with other input; ``ANSWER_DROPPED``, if the action is
@@ -157,10 +155,8 @@ class IdempotencyKeys:
 
     def _check_room(self, owner_id: str) -> None:
         """Raise RateLimited or Overloaded before an action begins."""
-        if not self._places.has_room(owner_id):
-            message = (
-                f"You have {self._places.each} requests with idempotency keys under way. Wait until one has ended."
-            )
+        if not self._slots.has_room(owner_id):
+            message = f"You have {self._slots.each} requests with idempotency keys under way. Wait until one has ended."
             raise RateLimited(message, reason=Reason.KEYS, retry_after_seconds=1.0)
         self._ended.fit(owner_id, more=OVERHEAD_BYTES)
         if self._quotas.is_over(owner_id, OVERHEAD_BYTES):
@@ -185,7 +181,7 @@ class IdempotencyKeys:
         began = attempted.began if attempted else datetime.now(UTC)
         one = _Done(fingerprint=input_print, task=task, began=began, only_once=doubt is not None)
         self._under_way[name] = one
-        self._places.add(name[0], 1)
+        self._slots.add(name[0], 1)
         return one
 
     async def _carried_out(
@@ -194,17 +190,17 @@ class IdempotencyKeys:
         try:
             answer = await confirmed(act, doubt, attempted)
         except BaseException as error:  # also a cancellation: the key is free for another attempt, or looks first
-            one = self._over(name)
+            one = self._stopped(name)
             if doubt is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
                 one.attempted = Attempted(began=one.began, settled_at=settled_at(error))
                 self._keep(name, one, OVERHEAD_BYTES)
             raise
-        self._keep(name, self._over(name), weigh(answer))
+        self._keep(name, self._stopped(name), weigh(answer))
         return answer
 
-    def _over(self, name: _Name) -> _Done:
+    def _stopped(self, name: _Name) -> _Done:
         """Remove an action from the running ones."""
-        self._places.add(name[0], -1)
+        self._slots.add(name[0], -1)
         return self._under_way.pop(name)
 
     def _keep(self, name: _Name, one: _Done, weight: int) -> None:

@@ -1,4 +1,4 @@
-"""Images that a caller sends along: as bytes in a data URL, or as an address for the upstream to fetch."""
+"""Images in requests: as bytes in a data URL, or as a URL that an upstream fetches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from clients.errors import BadUserInput
 from resolvers.public_urls import is_public
 
 MAX_DATA_URL = 20 * 1024 * 1024
-"""How many characters the data URL of an image may have: the largest that OpenAI's API takes."""
+"""The most characters of an image's data URL, as in OpenAI's API."""
 
 _DATA = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,(?=[A-Za-z0-9+/])")
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that may be sent on. ``media_type`` and ``data`` (base64) are those of a data URL."""
+    """A checked image. ``media_type`` and ``data`` (base64) are those of a data URL."""
 
     url: str
     detail: str | None = None
@@ -27,12 +27,12 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     data: str | None = None
 
     def openai(self) -> dict[str, Any]:
-        """As a part of an OpenAI message."""
+        """Return the image as a part of an OpenAI message."""
         detail = {} if self.detail is None else {"detail": self.detail}
         return {"type": "image_url", "image_url": {"url": self.url, **detail}}
 
     def letta(self) -> dict[str, Any]:
-        """As a part of a message to Letta, which takes no ``detail`` with an address."""
+        """Return the image as a part of a message to Letta, which accepts no ``detail`` with a URL."""
         if self.data is None:
             return {"type": "image", "source": {"type": "url", "url": self.url}}
         source = {"type": "base64", "media_type": self.media_type, "data": self.data}
@@ -40,13 +40,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def image(url: str, detail: str | None) -> Image:
-    """An image by its data URL or its address.
+    """Check an image's URL: a data URL, or one of the public internet. Raises BadUserInput (``IMAGE``).
 
-    Whoever is asked next (a model's provider, LiteLLM, Letta) fetches the address from where it stands, so it must be
-    one of the public internet, as far as its spelling tells.
-
-    Raises:
-        BadUserInput: reason ``IMAGE``.
+    Letta, LiteLLM or the model's provider fetches the URL from inside its own network.
     """
     match = _DATA.match(url)
     if match is not None:
@@ -60,7 +56,7 @@ def image(url: str, detail: str | None) -> Image:
 
 
 def is_image(url: str) -> bool:
-    """Whether this can be an image's URL, judged by its beginning. What follows ``base64,`` is not read."""
+    """Whether a URL can be an image's. The data after ``base64,`` are not checked."""
     return (_DATA.match(url) is not None and len(url) <= MAX_DATA_URL) or is_public(url)
 
 

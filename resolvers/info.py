@@ -1,4 +1,4 @@
-"""What a resolver is given besides its parent and arguments."""
+"""The type of the ``info`` argument of resolvers."""
 
 from __future__ import annotations
 

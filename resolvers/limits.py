@@ -1,7 +1,7 @@
-"""What a user may ask in a minute: of the gateway, of models, and their agents of the proxy.
+"""The rate limits of users: for all requests, for model work, and for the model calls of their agents.
 
-Each kind is counted by itself. Model calls that come back from Letta count against the proxy's alone: a turn that a
-user was allowed to begin never stops because of what they began besides.
+Each kind is counted by itself. Model calls that Letta makes count against ``PROXY`` alone, so that the user's other
+requests do not stop a turn that has started.
 """
 
 from __future__ import annotations
@@ -22,27 +22,22 @@ WINDOW_SECONDS = 60
 
 
 class LimitKind(StrEnum):
-    """What is counted."""
+    """The kinds of requests that are counted."""
 
     GENERAL = "general"
     LLM = "llm"
     PROXY = "proxy"
 
 
-_TOO_MUCH = {
-    LimitKind.GENERAL: "The limit of {limit} requests per minute is reached.",
-    LimitKind.LLM: "The limit of {limit} requests to models per minute is reached.",
-    LimitKind.PROXY: "The limit of {limit} model calls of your agents per minute is reached.",
-}
-_REASONS = {
-    LimitKind.GENERAL: Reason.RATE_LIMIT_GENERAL,
-    LimitKind.LLM: Reason.RATE_LIMIT_LLM,
-    LimitKind.PROXY: Reason.RATE_LIMIT_PROXY,
+_REFUSALS = {
+    LimitKind.GENERAL: (Reason.RATE_LIMIT_GENERAL, "requests"),
+    LimitKind.LLM: (Reason.RATE_LIMIT_LLM, "requests to models"),
+    LimitKind.PROXY: (Reason.RATE_LIMIT_PROXY, "model calls of your agents"),
 }
 
 
 class RateLimitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How one of a user's limits stands. ``resets_at`` is ``None`` where nothing is used."""
+    """The state of one of a user's limits. ``resets_at`` is ``None`` if nothing is used."""
 
     kind: LimitKind
     limit: int
@@ -52,21 +47,21 @@ class RateLimitRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitMetrics(Protocol):
-    """What is counted of limits."""
+    """The metrics of limits."""
 
     def request_refused(self, limit: LimitKind) -> None:
-        """A limit refused something."""
+        """Count a refused request."""
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What a limiter said to a request, and the refusal, if it is one."""
+    """The state of the limits after a request, and the refusal if it was refused."""
 
     standings: Sequence[Standing]
     refusal: RateLimited | None = None
 
 
 class RateLimits:
-    """Every user's limits. A kind that ``limits`` does not have, or has at 0, is not limited."""
+    """The limits of all users. A kind that ``limits`` has not, or has at 0, is not limited."""
 
     def __init__(self, limiter: Limiter, limits: Mapping[LimitKind, int], metrics: LimitMetrics) -> None:
         self._limiter = limiter
@@ -76,7 +71,7 @@ class RateLimits:
         }
 
     async def ask(self, user_id: str, *kinds: LimitKind) -> Allowance:
-        """Count a request against limits, in one step; one that is refused counts against none."""
+        """Count a request against limits, in one step. A refused one counts against none."""
         charges = self._charges(kinds)
         if not charges:
             return Allowance(())
@@ -90,12 +85,12 @@ class RateLimits:
             raise refusal
 
     async def give_back(self, user_id: str, kind: LimitKind) -> None:
-        """Uncount what was counted once."""
+        """Undo the count of a request."""
         if charges := self._charges([kind], -1):
             await self._limiter.take(user_id, charges)
 
     async def of(self, user_id: str) -> list[RateLimitRecord]:
-        """How a user's limits stand. Looking counts for nothing."""
+        """Return the state of a user's limits. This does not count as a request."""
         verdict = await self._limiter.take(user_id, self._charges(LimitKind, 0))
         now = datetime.now(UTC)
         return [
@@ -113,12 +108,10 @@ class RateLimits:
         return [Charge(self._budgets[kind], cost) for kind in kinds if kind in self._budgets]
 
     def _refused(self, standings: Sequence[Standing]) -> RateLimited:
-        """The refusal by the limit that takes the longest to wait for."""
+        """Return the refusal by the limit with the longest wait."""
         worst = max(standings, key=lambda standing: standing.retry_after)
         kind = LimitKind(worst.budget.name)
         self._metrics.request_refused(kind)
-        return RateLimited(
-            _TOO_MUCH[kind].format(limit=worst.budget.limit),
-            reason=_REASONS[kind],
-            retry_after_seconds=math.ceil(worst.retry_after),
-        )
+        reason, counted = _REFUSALS[kind]
+        message = f"The limit of {worst.budget.limit} {counted} per minute is reached."
+        return RateLimited(message, reason=reason, retry_after_seconds=math.ceil(worst.retry_after))

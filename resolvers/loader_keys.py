@@ -9,7 +9,7 @@ from clients.owned import ConversationRef, OwnedAgentId, OwnedRunId, Position
 
 
 class VersionKey(NamedTuple):
-    """A template's version. ``exists`` says that there is such a version."""
+    """A template's version, and whether it is known to exist."""
 
     slug: str
     number: str
@@ -17,21 +17,21 @@ class VersionKey(NamedTuple):
 
 
 class UpgradeKey(NamedTuple):
-    """An agent's upgrade to a version; to the latest without one."""
+    """An agent's upgrade to a version, or to the latest."""
 
     agent_id: OwnedAgentId
     version: str | None
 
 
 class AgentSearch(NamedTuple):
-    """Agents that have a tag, and a text in the name."""
+    """Agents with a tag, and with a text in the name."""
 
     tag: str | None
     search: str | None
 
 
 class MessageWindow(NamedTuple):
-    """A page of messages: ``limit`` of Letta's from one end of what is before and after two positions."""
+    """A page of messages between two positions, from one end."""
 
     conversation: ConversationRef
     limit: int
@@ -41,7 +41,7 @@ class MessageWindow(NamedTuple):
 
 
 class PassageWindow(NamedTuple):
-    """A page of an agent's passages, as ``MessageWindow``."""
+    """A page of an agent's passages between two positions, from one end."""
 
     agent_id: OwnedAgentId
     limit: int
@@ -51,7 +51,7 @@ class PassageWindow(NamedTuple):
 
 
 class RunWindow(NamedTuple):
-    """A page of an agent's runs, newest first; with ``over``, of those that have ended."""
+    """A page of an agent's runs, newest first; with ``over``, only those that have ended."""
 
     agent_id: OwnedAgentId
     limit: int
@@ -76,7 +76,7 @@ class RunStart(NamedTuple):
 
 
 class MemoryQuery(NamedTuple):
-    """A search for the passages of an agent that are nearest to a query."""
+    """A search in an agent's passages."""
 
     agent_id: OwnedAgentId
     query: str

@@ -1,4 +1,4 @@
-"""The loaders of one operation: reads are batched where the upstream can, and equal reads are made once."""
+"""The loaders of one operation: they batch reads if the service can, and make equal reads once."""
 
 from __future__ import annotations
 
@@ -23,19 +23,8 @@ from clients.owned import (
     Position,
 )
 from clients.usage import Usage
-from resolvers.loader_keys import (
-    AgentSearch,
-    ConversationWindow,
-    MemoryQuery,
-    MessageWindow,
-    PassageWindow,
-    RunStart,
-    RunWindow,
-    UpgradeKey,
-    UsageKey,
-    VersionKey,
-)
-from resolvers.loading import Loader, batched, one_by_one, settled
+from resolvers import loader_keys as keys
+from resolvers.loading import Lazy, Loader, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 
@@ -55,11 +44,11 @@ class Loaders:
         found = await self._resources.ams.templates(self._scope, self._principal.user_id, slugs)
         return list(found)
 
-    async def _template_version(self, key: VersionKey) -> TemplateVersionRecord | None:
+    async def _template_version(self, key: keys.VersionKey) -> TemplateVersionRecord | None:
         ams, user_id = self._resources.ams, self._principal.user_id
         return await ams.template_version(self._scope, user_id, key.slug, key.number, exists=key.exists)
 
-    async def _upgrade_plan(self, key: UpgradeKey) -> UpgradePlan:
+    async def _upgrade_plan(self, key: keys.UpgradeKey) -> UpgradePlan:
         return await self._resources.ams.upgrade_plan(self._scope, self._principal.user_id, key.agent_id, key.version)
 
     async def _agent_facts(self, agent_ids: list[OwnedAgentId]) -> list[AgentFacts | Exception | None]:
@@ -76,13 +65,13 @@ class Loaders:
     async def _conversation(self, conversation_id: ClaimedConversationId) -> ConversationRecord:
         return await self._resources.letta.conversation(self._scope, conversation_id)
 
-    async def _conversations(self, key: ConversationWindow) -> list[ConversationRecord]:
+    async def _conversations(self, key: keys.ConversationWindow) -> list[ConversationRecord]:
         found = await self._resources.letta.conversations(
             self._scope, key.agent_id, limit=key.limit, after=key.after, search=key.search
         )
         return kept(self.conversation, found)
 
-    async def _messages(self, key: MessageWindow) -> list[MessageRecord]:
+    async def _messages(self, key: keys.MessageWindow) -> list[MessageRecord]:
         conversation, limit, newest_first, before, after = key
         return await self._resources.letta.messages(
             self._scope, conversation, limit=limit, newest_first=newest_first, before=before, after=after
@@ -91,7 +80,7 @@ class Loaders:
     async def _run(self, run_id: ClaimedRunId) -> RunRecord:
         return await self._resources.letta.run(self._scope, run_id)
 
-    async def _run_messages(self, key: RunStart) -> list[MessageRecord]:
+    async def _run_messages(self, key: keys.RunStart) -> list[MessageRecord]:
         return await self._resources.letta.run_messages(self._scope, key.run_id, key.conversation)
 
     async def _active_runs(self, agent_ids: list[OwnedAgentId]) -> list[list[RunRecord] | Exception]:
@@ -99,7 +88,7 @@ class Loaders:
         runs = [run for run in found if run.is_active]
         return [[run for run in runs if run.agent_id == agent_id] for agent_id in agent_ids]
 
-    async def _runs(self, key: RunWindow) -> list[RunRecord]:
+    async def _runs(self, key: keys.RunWindow) -> list[RunRecord]:
         found = await self._resources.letta.agent_runs(
             self._scope, key.agent_id, limit=key.limit, over=key.over, before=key.before
         )
@@ -117,19 +106,19 @@ class Loaders:
     async def _block_agents(self, block_id: ClaimedBlockId) -> set[str]:
         return await self._resources.letta.block_agents(self._scope, block_id)
 
-    async def _passages(self, key: PassageWindow) -> list[PassageRecord]:
+    async def _passages(self, key: keys.PassageWindow) -> list[PassageRecord]:
         agent_id, limit, newest_first, before, after = key
         return await self._resources.letta.passages(
             self._scope, agent_id, limit=limit, newest_first=newest_first, before=before, after=after
         )
 
-    async def _memory_search(self, key: MemoryQuery) -> list[MemoryHit]:
+    async def _memory_search(self, key: keys.MemoryQuery) -> list[MemoryHit]:
         return await self._resources.letta.search_passages(self._scope, *key)
 
     async def _key_info(self, key: str) -> KeyInfo:
         return await self._resources.litellm.key_info(self._scope, key)
 
-    async def _usage(self, key: UsageKey) -> list[UsageLine]:
+    async def _usage(self, key: keys.UsageKey) -> list[UsageLine]:
         return await self._resources.litellm.usage(self._scope, *key)
 
     async def _agent_states(self, agent_ids: list[OwnedAgentId]) -> list[AgentState | Exception]:
@@ -138,11 +127,11 @@ class Loaders:
         Other agents are dropped: a tag does not prove ownership.
         """
         found: dict[str, AgentState] = await self._tagged(set(agent_ids)) if len(agent_ids) > 1 else {}
-        strays = [agent_id for agent_id in agent_ids if agent_id not in found]
+        missing = [agent_id for agent_id in agent_ids if agent_id not in found]
         letta, scope = self._resources.letta, self._scope
-        singles = await settled(letta.agent(scope, agent_id) for agent_id in strays)
-        answers: dict[str, AgentState | Exception] = {**found, **dict(zip(strays, singles, strict=True))}
-        return [_existing(answers[agent_id]) for agent_id in agent_ids]
+        singles = await settled(letta.agent(scope, agent_id) for agent_id in missing)
+        answers: dict[str, AgentState | Exception] = {**found, **dict(zip(missing, singles, strict=True))}
+        return [state_missing(one) if isinstance(one, NotFound) else one for one in map(answers.__getitem__, agent_ids)]
 
     async def _tagged(self, wanted: set[OwnedAgentId]) -> dict[str, AgentState]:
         letta, scope = self._resources.letta, self._scope
@@ -153,7 +142,7 @@ class Loaders:
         seen = await _all_pages(read, wanted)
         return {agent_id: state for agent_id, state in seen.items() if agent_id in wanted}
 
-    async def _agents_found(self, key: AgentSearch) -> dict[str, AgentState]:
+    async def _agents_found(self, key: keys.AgentSearch) -> dict[str, AgentState]:
         """Read the agents, by id, that have the user's tag and another, and a text in the name."""
         tags = [self._tag] if key.tag is None else [self._tag, key.tag]
         letta, scope = self._resources.letta, self._scope
@@ -171,11 +160,11 @@ class Loaders:
         return f"user:{self._principal.user_id}"
 
     profile = one_by_one(_profile)
-    agent_state = batched(_agent_states)
+    agent_state = Lazy(_agent_states)
     agents_found = one_by_one(_agents_found)
-    agent_facts = batched(_agent_facts, max_batch=MAX_IDS_PER_CALL)
+    agent_facts = Lazy(_agent_facts, max_batch=MAX_IDS_PER_CALL)
     upgrade_plan = one_by_one(_upgrade_plan)
-    template = batched(_templates, max_batch=MAX_IDS_PER_CALL)
+    template = Lazy(_templates, max_batch=MAX_IDS_PER_CALL)
     template_version = one_by_one(_template_version)
     models = one_by_one(_models)
     model_details = one_by_one(_model_details)
@@ -184,7 +173,7 @@ class Loaders:
     messages = one_by_one(_messages)
     run = one_by_one(_run)
     run_messages = one_by_one(_run_messages)
-    active_runs = batched(_active_runs)
+    active_runs = Lazy(_active_runs)
     runs = one_by_one(_runs)
     run_usage = one_by_one(_run_usage)
     run_steps = one_by_one(_run_steps)
@@ -221,17 +210,12 @@ async def _all_pages(
         states = await read(after)
         known = len(seen)
         seen |= {state.id: state for state in states}
-        # Letta starts again from the top after an agent that it does not know: a page without new agents is the end
+        # for an unknown position, Letta returns the first page: a page without new agents is the end
         if len(states) < MAX_PAGE or len(seen) == known or (wanted is not None and wanted <= seen.keys()):
             return seen
         after = Position(states[-1].id)
 
 
-def _existing(answer: AgentState | Exception) -> AgentState | Exception:
-    """Turn Letta's NotFound for an agent that AMS has into an upstream error: the client's request was right."""
-    return state_missing(answer) if isinstance(answer, NotFound) else answer
-
-
 def state_missing(error: NotFound) -> UpstreamError:
-    """Return the error for an agent that AMS has and Letta has not."""
+    """Return the error for an agent that AMS has and Letta has not: the client's request was right."""
     return UpstreamError("Letta has no state for this agent.", reason=Reason.STATE_MISSING, service=error.service)

@@ -1,8 +1,7 @@
-"""The loader under every batched or repeated read of one operation.
+"""Loaders: each reads a key once per operation, and keys of the same tick in one batch.
 
-aiodataloader shares one future per key: cancelling one waiter cancels them all, and the cancelled future stays
-cached. Here every waiter waits behind a shield, and a key that failed is removed. A batch without waiters is cancelled,
-with its calls, and removed too.
+In aiodataloader, cancelling one waiter of a key cancels them all, and the cancelled future stays cached. Here every
+waiter has a shield, and a key that failed is removed. A batch without waiters is cancelled with its calls, and removed.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class _Abandoned(Exception):
 
 @dataclass(eq=False, slots=True)
 class _Wanted(Generic[V]):
-    """A key that is being loaded, and its number of waiters; ``batch`` once its batch has begun."""
+    """A key that is being loaded, and its number of waiters. ``batch`` is set when its batch has begun."""
 
     shared: asyncio.Future[V]
     waiters: int = 0
@@ -50,8 +49,8 @@ class _Batch(Generic[V]):
 class _Batches(DataLoader[K, Any]):
     """aiodataloader's part of a loader, which an operation keeps.
 
-    It refers to the loader's ``batch``, and so to the operation's loaders, only while keys are being loaded: otherwise
-    the operation would be in a reference cycle, which only the garbage collector frees.
+    It refers to ``batch``, and so to the operation's loaders, only while keys are being loaded: otherwise only the
+    garbage collector would free the operation.
     """
 
     def __init__(self, max_batch: int) -> None:
@@ -94,11 +93,7 @@ class _Batches(DataLoader[K, Any]):
 
 
 class Loader(Generic[K, V]):
-    """Loads each key once per operation, keys of the same tick together.
-
-    ``batch`` returns one value, or one exception, per key and in their order. ``inner`` has the values that another
-    loader of the same ``batch`` has loaded.
-    """
+    """A loader. ``batch`` returns a value or an exception for each key; ``inner`` has the values loaded before."""
 
     __slots__ = ("_batch", "_inner", "_wanted")
 
@@ -163,13 +158,14 @@ class Loader(Generic[K, V]):
 
 
 class Lazy(Generic[K, V]):
-    """A loader of each instance of a class, made at its use: an operation uses few of them.
+    """A loader of each instance of a class, made at its use: an operation uses few of them. ``batch`` is a method.
 
-    The instance keeps the loaded values, and not the loader, which refers to the instance. ``batch`` is a method of the
-    class.
+    The instance keeps the loaded values, and not the loader, which refers to the instance.
     """
 
-    def __init__(self, batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], max_batch: int) -> None:
+    def __init__(
+        self, batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
+    ) -> None:
         self._batch = batch
         self._max_batch = max_batch
         self._name = ""
@@ -178,18 +174,10 @@ class Lazy(Generic[K, V]):
         self._name = f"{name} loaded"
 
     def __get__(self, instance: Any, owner: type) -> Loader[K, V]:
-        """Make the loader. All loaders of one instance load a key once."""
         inner = instance.__dict__.get(self._name)
         if inner is None:
             inner = instance.__dict__[self._name] = _Batches(self._max_batch)
         return Loader(partial(self._batch, instance), inner=inner)
-
-
-def batched(
-    batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
-) -> Lazy[K, V]:
-    """Make a loader of a method that takes many keys."""
-    return Lazy(batch, max_batch)
 
 
 def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
@@ -198,11 +186,11 @@ def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
     async def batch(instance: Any, keys: list[K]) -> list[V | Exception]:
         return await settled(load(instance, key) for key in keys)
 
-    return Lazy(batch, MAX_BATCH)
+    return Lazy(batch)
 
 
 async def settled(calls: Iterable[Awaitable[V]]) -> list[V | Exception]:
-    """Return all results in order, failures included. Raise what is not an ``Exception``, such as a cancellation."""
+    """Return all results in order, failures included. Raises a cancellation."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, Exception):

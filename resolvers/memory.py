@@ -1,4 +1,4 @@
-"""Core memory: writing a block."""
+"""Core memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Cursors of messages.
 
-A message has one cursor, in a stream, a mutation and a query, before Letta has stored it and after: a client's cache
-that was fed by a stream then equals a fresh query. So a cursor is made from what never changes and is known from the
-start; the rest of what paging needs is read when a page is requested (decision 0011).
+A message has the same cursor in a stream, a mutation and a query, before and after Letta has stored it, so that a
+client's cache filled by a stream equals a new query. A cursor has only the parts of a message that are known from the
+start and never change. The position is found when a page is requested (decision 0011).
 """
 
 from __future__ import annotations
@@ -25,12 +25,8 @@ _SCANS = 10
 class MessageCursor(msgspec.Struct, array_like=True):
     """A position in a conversation, exact within a group of messages that share a Letta id.
 
-    Attributes:
-        letta_id: the group's Letta id; empty for a user message, which has a cursor before Letta stores it.
-        ordinal: the message's index in its group.
-        last: whether it is the last of its group.
-        run_id: a user message's run, by which it is found.
-        otid: a user message's own id.
+    A user message has a cursor before it has a Letta id: it is found by its run and its ``otid``. ``ordinal`` is the
+    message's index in its group, and ``last`` says whether it is the last.
     """
 
     letta_id: str = ""
@@ -41,7 +37,7 @@ class MessageCursor(msgspec.Struct, array_like=True):
 
     @property
     def position(self) -> Position:
-        """The group, as a bound of a page."""
+        """The group's position, as a bound of a page."""
         return Position(self.letta_id)
 
 
@@ -53,11 +49,7 @@ def cursor_of(message: MessageRecord) -> str:
 
 
 async def resolved_cursor(context: RequestContext, conversation: ConversationRef, text: str) -> MessageCursor:
-    """Decode a cursor, and find its Letta id.
-
-    Raises:
-        BadUserInput: reason ``CURSOR``, for a cursor of something else.
-    """
+    """Decode a cursor, and find its Letta id. Raises BadUserInput (``CURSOR``)."""
     cursor = decode_cursor(text, MessageCursor)
     if is_letta_id(cursor.letta_id, "message"):
         return cursor
@@ -89,11 +81,9 @@ async def sent_message(context: RequestContext, conversation: ConversationRef, o
 async def _found(
     context: RequestContext, conversation: ConversationRef, cursor: MessageCursor
 ) -> tuple[MessageRecord, bool]:
-    """Find a user message by its run, which is one positioned read, else by a scan.
+    """Find a user message by its run, in one read, or by a scan. Returns also whether it is surely in the conversation.
 
-    Returns:
-        The message, and whether it is known to be in this conversation. A fork's inherited messages are of a run of the
-        conversation that was forked: the page that is read from there shows whether they are in the fork.
+    Messages that a fork inherits are of a run of the original: only the page shows whether they are in the fork.
     """
     if cursor.run_id is not None:
         run, messages = await _of_run(context, conversation, cursor.run_id)
@@ -108,7 +98,7 @@ async def _found(
 async def _of_run(
     context: RequestContext, conversation: ConversationRef, run_id: str
 ) -> tuple[OwnedRun | None, list[MessageRecord]]:
-    """Read a run of the user's and its first messages; nothing where Letta no longer has it."""
+    """Read a run of the user's and its first messages; nothing if Letta no longer has the run."""
     try:
         run = await context.access.run(run_id)
         return run, await context.loaders.run_messages.load(RunStart(run.id, conversation))

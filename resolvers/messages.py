@@ -15,15 +15,14 @@ from resolvers.paging import Edge, Page, Window, not_of_this_list, page
 PREFIX = "message:"
 _LETTA = "message-"
 _NEAR = 3
-"""How many messages are read where one must be: some, such as empty ones, are not in Letta's lists."""
+"""The messages that are read to get one: Letta's lists omit some, such as empty ones."""
 
 
 def message_node_id(message: MessageRecord) -> str:
     """Return the message's id in the graph: ``message:<conversation>:<letta id>:<otid>``.
 
-    A user message is identified by its ``otid`` alone (``message:<conversation>::<otid>``): its sender chose that
-    before Letta stored the message, so the id in the stream is the id that is read later. Without an ``otid``, the type
-    and the index within the group tell messages apart.
+    A user message is identified by its ``otid`` alone (``message:<conversation>::<otid>``), which is known before Letta
+    stores the message. Without an ``otid``, the type and the index within the group distinguish messages.
     """
     if message.is_known_by_otid:
         return f"{PREFIX}{message.conversation}::{message.otid}"
@@ -36,17 +35,17 @@ def message_edge(message: MessageRecord) -> Edge[MessageRecord]:
     return Edge(message, cursor_of(message))
 
 
-async def message_page(context: RequestContext, conversation: ConversationRef, asked: Window) -> Page[MessageRecord]:
+async def message_page(context: RequestContext, conversation: ConversationRef, window: Window) -> Page[MessageRecord]:
     """Read a page of a conversation, oldest first."""
-    cursor = None if asked.cursor is None else await resolved_cursor(context, conversation, asked.cursor)
+    cursor = None if window.cursor is None else await resolved_cursor(context, conversation, window.cursor)
     try:
-        found = await (_backward if asked.backward else _forward)(context, conversation, asked.size, cursor)
+        found = await (_backward if window.backward else _forward)(context, conversation, window.size, cursor)
     except NotFound as error:
         raise not_of_this_list() from error
-    chosen = found[max(0, len(found) - asked.size) :] if asked.backward else found[: asked.size]
+    chosen = found[max(0, len(found) - window.size) :] if window.backward else found[: window.size]
     for message in chosen:
         context.resources.shown_ids.keep(context.principal.user_id, message)
-    return page([message_edge(message) for message in chosen], asked, more=len(found) > asked.size)
+    return page([message_edge(message) for message in chosen], window, more=len(found) > window.size)
 
 
 async def message_by_id(context: RequestContext, node_id: str) -> MessageRecord:
@@ -92,8 +91,8 @@ async def _backward(
     found = await load(MessageWindow(conversation, size + 1, before=cursor.position if cursor else None))
     if cursor is None or (cursor.ordinal == 0 and _is_shown(context, conversation, cursor)):
         return found
-    there = await load(MessageWindow(conversation, _NEAR, newest_first=False, after=_end(found)))
-    return [*found, *(message for message in _group(there, cursor) if message.ordinal < cursor.ordinal)]
+    near = await load(MessageWindow(conversation, _NEAR, newest_first=False, after=_end(found)))
+    return [*found, *(message for message in _group(near, cursor) if message.ordinal < cursor.ordinal)]
 
 
 async def _forward(
@@ -115,16 +114,13 @@ def _is_shown(context: RequestContext, conversation: ConversationRef, cursor: Me
     return context.resources.shown_ids.has(context.principal.user_id, conversation, cursor.letta_id)
 
 
-def _group(there: list[MessageRecord], cursor: MessageCursor) -> list[MessageRecord]:
-    """Return the messages at a cursor, from a page that contains them if they are in this conversation.
+def _group(near: list[MessageRecord], cursor: MessageCursor) -> list[MessageRecord]:
+    """Return the messages at a cursor. Raises BadUserInput (``CURSOR``) if they are not in this conversation.
 
     In a default conversation, Letta accepts the id of any message as a position, also of other users' messages. In
     another conversation it ignores an id that it does not know (tried on 0.16.8).
-
-    Raises:
-        BadUserInput: reason ``CURSOR``.
     """
-    group = [message for message in there if message.letta_id == cursor.letta_id]
+    group = [message for message in near if message.letta_id == cursor.letta_id]
     if not group:
         raise not_of_this_list()
     return group

@@ -1,4 +1,4 @@
-"""Models, as the principal's own key may call them."""
+"""The models that the user's LiteLLM key has permission to call."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from resolvers.context import RequestContext
 
 
 async def models(context: RequestContext, mode: ModelMode | None) -> list[ModelRecord]:
-    """The models the principal may call, by name; one mode's, or all."""
+    """Return the models of one mode, or all, sorted by name."""
     known = await context.loaders.models.load(await context.access.model_key())
     return sorted((m for m in known.values() if mode is None or m.mode is mode), key=lambda m: m.name)
 
 
 async def model_by_name(context: RequestContext, name: str) -> ModelRecord:
-    """One model. Raises NotFound."""
-    known = await context.loaders.models.load(await context.access.model_key())
-    if name not in known:
+    """Return one model. Raises NotFound."""
+    model = await model_if_callable(context, name)
+    if model is None:
         raise NotFound("The model does not exist.")
-    return known[name]
+    return model
 
 
 async def model_if_callable(context: RequestContext, name: str | None) -> ModelRecord | None:
-    """One model; ``None`` where the principal's key may not call it, or not any more."""
+    """Return one model; ``None`` if the key has no permission to call it."""
     if name is None:
         return None
     return (await context.loaders.models.load(await context.access.model_key())).get(name)
 
 
 async def details(context: RequestContext, name: str) -> ModelDetails:
-    """What LiteLLM's page on a model adds to its group; nothing where it has none."""
+    """Return LiteLLM's details of a model; empty if it has none."""
     known = await context.loaders.model_details.load(await context.access.model_key())
     return known.get(name) or ModelDetails()

@@ -1,7 +1,4 @@
-"""Outcomes that a person acts on: errors of a mutation that are data in its payload.
-
-Who you are, not found, malformed, limits and infrastructure stay errors of the whole field.
-"""
+"""Outcomes: errors of a mutation that a user can act on, as data in its payload."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from clients.errors import BudgetExceeded, GatewayError, Invalid
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What every outcome has: a sentence for people."""
+    """Base of outcomes. The message can be shown to the user."""
 
     message: str
 
@@ -26,25 +23,25 @@ class Busy(Outcome, frozen=True):
 
 
 class BudgetSpent(Outcome, frozen=True):
-    """The budget that pays for model calls is spent."""
+    """The budget for model calls is spent."""
 
 
-class VersionTaken(Outcome, frozen=True):
-    """The version has been published before."""
+class VersionExists(Outcome, frozen=True):
+    """The version is already published."""
 
 
-class NoWay(Outcome, frozen=True):
-    """No migrations lead to the version."""
+class NoMigrationPath(Outcome, frozen=True):
+    """No migration path leads to the version."""
 
 
 class BadTemplate(Outcome, frozen=True):
-    """The Agent File cannot be published; ``problems`` say why, a line each."""
+    """The Agent File is invalid."""
 
     problems: list[str]
 
 
 class BadVariables(Outcome, frozen=True):
-    """The variables do not fit the template; ``problems`` say why, a line each."""
+    """The variables do not match the template."""
 
     problems: list[str]
 
@@ -54,14 +51,14 @@ _INVALID: dict[Reason, type[BadTemplate | BadVariables]] = {
     Reason.VARIABLES_INVALID: BadVariables,
 }
 _BY_REASON: dict[Reason, Callable[[GatewayError], Outcome]] = {
-    Reason.VERSION_EXISTS: lambda error: VersionTaken(error.message),
-    Reason.NO_MIGRATION_PATH: lambda error: NoWay(error.message),
+    Reason.VERSION_EXISTS: lambda error: VersionExists(error.message),
+    Reason.NO_MIGRATION_PATH: lambda error: NoMigrationPath(error.message),
     Reason.RUN_BUSY: lambda error: Busy(error.message, error.details.get("runId")),
 }
 
 
 def outcome_of(error: GatewayError) -> Outcome | None:
-    """The outcome that an error is, if it is one."""
+    """Return the outcome that an error stands for; ``None`` if it stays an error of the field."""
     if isinstance(error, BudgetExceeded):
         return BudgetSpent(error.message)
     if error.reason is None:

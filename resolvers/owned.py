@@ -1,8 +1,7 @@
-"""Objects of the user's agents, with their ownership in the type.
+"""Objects of the user's agents, with their ownership in the type (decision 0047).
 
-The records are types for mypy alone: an ``OwnedRun`` is, at run time, the ``RunRecord`` that was read (decision 0047).
-The functions prove ownership by an owned id that they are given; ``resolvers.access`` proves it by AMS. Only these two
-modules cast to owned types.
+The types are for mypy alone: at run time, an ``OwnedRun`` is the ``RunRecord`` that was read. Only this module, which
+proves ownership by an owned id, and ``resolvers.access``, which proves it by AMS, cast to owned types.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from clients.letta.records import ConversationRecord, PassageRecord, RunRecord
 from clients.owned import ConversationRef, OwnedAgentId, OwnedConversationId, OwnedPassageId, OwnedRunId
 
 DEFAULT_PREFIX = "conversation:"
-"""``conversation:<agent id>`` is the id of an agent's default conversation, which has no record in Letta."""
+"""The prefix of the ids of default conversations, ``conversation:<agent id>``."""
 
 
 class OwnedAgent(AgentRow, kw_only=True):
@@ -39,7 +38,7 @@ class OwnedRun(RunRecord, kw_only=True):
 
 
 def not_found(kind: str) -> NotFound:
-    """Return the one error for missing objects and for those of other users."""
+    """Return the error for missing objects, and for those of other users."""
     return NotFound(f"The {kind} does not exist.")
 
 
@@ -49,29 +48,29 @@ def default_conversation(agent_id: OwnedAgentId) -> OwnedConversation:
 
 
 def ref_of(conversation: OwnedConversation) -> ConversationRef:
-    """Return how Letta's messages of a conversation are addressed."""
+    """Return the conversation's reference in calls to Letta."""
     if conversation.id.startswith(DEFAULT_PREFIX):
         return ConversationRef(conversation.agent_id)
     return ConversationRef(conversation.agent_id, cast("OwnedConversationId", conversation.id))
 
 
 def conversations_of(agent_id: OwnedAgentId, records: Iterable[ConversationRecord]) -> list[OwnedConversation]:
-    """Return those conversations that are with an agent of the user's."""
+    """Return the conversations that are with an agent of the user's."""
     return [cast("OwnedConversation", record) for record in records if record.agent_id == agent_id]
 
 
 def runs_of(agent_id: OwnedAgentId, records: Iterable[RunRecord]) -> list[OwnedRun]:
-    """Return those runs that are of an agent of the user's."""
+    """Return the runs that are of an agent of the user's."""
     return [cast("OwnedRun", record) for record in records if record.agent_id == agent_id]
 
 
 def run_named_in(conversation: ConversationRef, run_id: str) -> OwnedRunId:  # noqa: ARG001 - it is the proof
-    """Return the id of a run that Letta names in a message or a stream of a conversation of the user's."""
+    """Return the id of a run that Letta named in a message or stream of a conversation of the user's."""
     return cast("OwnedRunId", run_id)
 
 
 def passage_of(agent_id: OwnedAgentId, passage: PassageRecord) -> OwnedPassageId:
-    """Return the id of a passage that was read from an agent of the user's. Raises NotFound for another agent's."""
+    """Return the id of a passage of an agent of the user's. Raises NotFound if it is of another agent."""
     if passage.agent_id != agent_id:
         raise not_found("passage")
     return cast("OwnedPassageId", passage.id)

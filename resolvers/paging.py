@@ -16,10 +16,10 @@ from clients.timestamps import in_utc
 
 DEFAULT_PAGE = 20
 MAX_CURSOR = 1000
-"""The most characters of a cursor: the gateway's own are much shorter."""
+"""The most characters of a cursor. The gateway's own are much shorter."""
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A time in a cursor. It has a time zone, as in all cursors of the gateway."""
+"""A time in a cursor, with a time zone."""
 
 MAX_PAGE = 100
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,12 +68,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 def window(
     first: int | None, after: str | None, last: int | None = None, before: str | None = None, *, newest: bool = False
 ) -> Window:
-    """Return the window of a connection's arguments.
+    """Return the window of a connection's arguments. Raises BadUserInput for invalid ones.
 
     With ``newest``, a connection without arguments starts from its end.
-
-    Raises:
-        BadUserInput: ``first`` with ``last``, a cursor of the wrong side, or a size outside 0 to ``MAX_PAGE``.
     """
     if first is not None and last is not None:
         raise BadUserInput("Give `first` or `last`, not both.", reason=Reason.PAGING)
@@ -92,26 +89,26 @@ def window(
 
 
 def page(
-    edges: Sequence[Edge[T]], asked: Window, *, more: bool, beyond: bool | None = None, total: int | None = None
+    edges: Sequence[Edge[T]], window: Window, *, more: bool, beyond: bool | None = None, total: int | None = None
 ) -> Page[T]:
     """Make a page of edges.
 
     ``more`` says whether there are items further in the direction of paging, ``beyond`` whether there are items on the
     other side. If that is unknown, a cursor counts as one.
     """
-    behind = asked.cursor is not None if beyond is None else beyond
+    behind = window.cursor is not None if beyond is None else beyond
     info = PageInfo(
-        has_next_page=behind if asked.backward else more,
-        has_previous_page=more if asked.backward else behind,
+        has_next_page=behind if window.backward else more,
+        has_previous_page=more if window.backward else behind,
         start_cursor=edges[0].cursor if edges else None,
         end_cursor=edges[-1].cursor if edges else None,
     )
     return Page(edges=list(edges), page_info=info, total_count=total)
 
 
-def moment(told: datetime | None) -> datetime:
-    """Return the time that an item is sorted by. An item without a time sorts as the oldest."""
-    return _LONG_AGO if told is None else in_utc(told)
+def moment(time: datetime | None) -> datetime:
+    """Return the time by which an item is sorted. An item without a time is the oldest."""
+    return _LONG_AGO if time is None else in_utc(time)
 
 
 def encode_cursor(value: object) -> str:
@@ -120,11 +117,7 @@ def encode_cursor(value: object) -> str:
 
 
 def decode_cursor(cursor: str, type_: type[C]) -> C:
-    """Decode the record in a cursor that the gateway made.
-
-    Raises:
-        BadUserInput: for anything else.
-    """
+    """Decode the record in a cursor. Raises BadUserInput if the gateway has not made it."""
     if len(cursor) > MAX_CURSOR:
         raise not_of_this_list()
     try:

@@ -1,4 +1,4 @@
-"""Archival memory: pages of an agent's passages, one by its id, search, inserting and deleting."""
+"""Archival memory: pages of an agent's passages, search, inserting and deleting."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _SCANS = 20
 
 
 class _PassageCursor(msgspec.Struct, array_like=True):
-    """A position in a list of passages. By its time it stays valid when the passage is deleted."""
+    """A position in a list of passages. With its time, it stays valid after the passage is deleted."""
 
     created_at: Moment
     passage_id: str
 
     @property
     def position(self) -> Position:
-        """The passage, as a bound of a page."""
+        """The passage's position, as a bound of a page."""
         return Position(self.passage_id)
 
 
@@ -62,22 +62,22 @@ def passage_edge(passage: PassageRecord) -> Edge[PassageRecord]:
     return Edge(passage, encode_cursor(_PassageCursor(_created(passage), passage.id)))
 
 
-async def passage_page(context: RequestContext, agent_id: OwnedAgentId, asked: Window) -> Page[PassageRecord]:
+async def passage_page(context: RequestContext, agent_id: OwnedAgentId, window: Window) -> Page[PassageRecord]:
     """Read a page of an agent's passages, newest first."""
-    cursor = None if asked.cursor is None else decode_cursor(asked.cursor, _PassageCursor)
+    cursor = None if window.cursor is None else decode_cursor(window.cursor, _PassageCursor)
     if cursor is not None and not is_letta_id(cursor.passage_id, "passage"):
         raise not_of_this_list()
     before = None if cursor is None else cursor.position
-    found = await context.loaders.passages.load(PassageWindow(agent_id, asked.size + 1, before=before))
-    if cursor is not None and not (found and await _is_there(context, agent_id, cursor, found[0])):
-        found = await _after_a_gap(context, agent_id, asked.size + 1, cursor)
-    for passage in found[: asked.size]:
+    found = await context.loaders.passages.load(PassageWindow(agent_id, window.size + 1, before=before))
+    if cursor is not None and not (found and await _is_valid(context, agent_id, cursor, found[0])):
+        found = await _after_a_gap(context, agent_id, window.size + 1, cursor)
+    for passage in found[: window.size]:
         context.resources.shown_ids.remember(context.principal.user_id, agent_id, passage.id)
-    edges = [passage_edge(passage) for passage in found[: asked.size]]
-    return page(edges, asked, more=len(found) > asked.size)
+    edges = [passage_edge(passage) for passage in found[: window.size]]
+    return page(edges, window, more=len(found) > window.size)
 
 
-async def _is_there(
+async def _is_valid(
     context: RequestContext, agent_id: OwnedAgentId, cursor: _PassageCursor, older: PassageRecord
 ) -> bool:
     """Whether a cursor is of the agent's list: Letta accepts any passage's id as a position, also of other users'."""
@@ -90,9 +90,9 @@ async def _is_there(
 async def _after_a_gap(
     context: RequestContext, agent_id: OwnedAgentId, limit: int, cursor: _PassageCursor
 ) -> list[PassageRecord]:
-    """Read what comes after a cursor for which Letta lists nothing: its passage is the last, or it is deleted.
+    """Read the passages after a cursor for which Letta lists none: its passage is the last, or deleted.
 
-    If it is deleted, the last passage that is newer is searched for among the newest 1,000, and the page begins there.
+    If it is deleted, the page begins after the last newer passage, among the newest 1,000.
     """
     load = context.loaders.passages.load
     oldest = await load(PassageWindow(agent_id, 1, newest_first=False))
@@ -109,7 +109,7 @@ async def _after_a_gap(
 
 
 async def passage_by_id(context: RequestContext, node_id: str) -> PassageRecord:
-    """Read the passage of a node id within its agent. Raises NotFound."""
+    """Read a passage by its id in the graph. Raises NotFound."""
     _, passage = await _owned(context, node_id)
     return passage
 
@@ -137,38 +137,36 @@ async def _owned(context: RequestContext, node_id: str) -> tuple[OwnedAgentId, P
 
 
 async def search(context: RequestContext, agent_id: OwnedAgentId, query: str, limit: int | None) -> list[MemoryHit]:
-    """Search for the passages of an agent that are nearest to a query, best first."""
+    """Search an agent's passages by meaning, best match first."""
     limit = DEFAULT_PAGE if limit is None else limit
     if not 1 <= limit <= MAX_PAGE:
         raise BadUserInput(f"`limit` is {limit}: it must be from 1 to {MAX_PAGE}.", reason=Reason.PAGING)
-    return await context.loaders.memory_search.load(MemoryQuery(agent_id, _worded(query, "query", MAX_QUERY), limit))
+    return await context.loaders.memory_search.load(MemoryQuery(agent_id, _checked(query, "query", MAX_QUERY), limit))
 
 
 async def insert(
     context: RequestContext, agent_id: str, text: str, tags: list[str] | None, key: str | None
 ) -> list[Edge[PassageRecord]]:
-    """Insert a text into the archival memory of an agent of the user's, once per key.
-
-    Returns the passages that Letta made of it, in the order of ``passage_page``.
+    """Insert a text into an agent's archival memory, once per key. Returns Letta's passages, newest first.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, if Letta did not confirm it.
+        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, if Letta did not confirm the passage.
     """
     row = await context.access.agent(agent_id)
-    kept, tags = _worded(text, "text", MAX_TEXT), checks.tags(tags)
+    text, tags = _checked(text, "text", MAX_TEXT), checks.tags(tags)
 
     async def inserted() -> list[PassageRecord]:
         letta = context.resources.letta
         with context.resources.created_ids.creating(row.agent_id):
-            return _noted(context, await letta.insert_passage(context.scope, row.agent_id, kept, tags))
+            return _noted(context, await letta.insert_passage(context.scope, row.agent_id, text, tags))
 
-    async def look(since: datetime) -> list[PassageRecord] | None:
-        found = await _inserted_since(context, row.agent_id, kept, since)
+    async def find(since: datetime) -> list[PassageRecord] | None:
+        found = await _inserted_since(context, row.agent_id, text, since)
         return _noted(context, found) or None
 
-    doubt = Doubt(message=_UNCONFIRMED, look=look)
-    made = await context.idempotent(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
-    return [passage_edge(passage) for passage in sorted(made, key=newest_first)]
+    doubt = Doubt(message=_UNCONFIRMED, look=find)
+    passages = await context.idempotent(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
+    return [passage_edge(passage) for passage in sorted(passages, key=newest_first)]
 
 
 async def _inserted_since(
@@ -205,7 +203,7 @@ _UNCONFIRMED = (
 
 
 def newest_first(passage: PassageRecord) -> tuple[float, str]:
-    """Return the sort key of the list. At the same time, lesser ids are first in both directions (tried on 0.16.8)."""
+    """Return the sort key. With equal times, lesser ids are first in both directions (tried on 0.16.8)."""
     return (-_created(passage).timestamp(), passage.id)
 
 
@@ -216,18 +214,18 @@ def _weight(passages: list[PassageRecord]) -> int:
 async def delete(context: RequestContext, node_id: str) -> str:
     """Delete a passage of the user's, and return its id. Raises NotFound.
 
-    It is read first, since Letta deletes any agent's passage through the path of any other agent.
+    It is read first: Letta deletes any agent's passage by the path of any other agent.
     """
     agent_id, passage = await _owned(context, node_id)
     await context.resources.letta.delete_passage(context.scope, agent_id, passage_of(agent_id, passage))
     return node_id
 
 
-def _worded(text: str, what: str, most: int) -> str:
+def _checked(text: str, name: str, most: int) -> str:
     if not text.strip():
-        raise BadUserInput(f"The {what} is empty.", reason=Reason.EMPTY)
+        raise BadUserInput(f"The {name} is empty.", reason=Reason.EMPTY)
     if len(text) > most:
-        raise BadUserInput(f"The {what} has more than {most} characters.", reason=Reason.TOO_LONG)
+        raise BadUserInput(f"The {name} has more than {most} characters.", reason=Reason.TOO_LONG)
     return text
 
 

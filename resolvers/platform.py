@@ -1,4 +1,4 @@
-"""The health of what stands behind the gateway."""
+"""The health of the gateway's services."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class HealthStatus(StrEnum):
 
 
 class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """One service: whether it answered just now, its breaker, and a note on what it cannot do.
+    """The health of one service.
 
-    ``parts`` are the models and kinds of call whose own breakers are not closed. They name models and ids of several
-    users: operators see them, users do not. ``note`` has no such name.
+    ``parts`` are the models and kinds of call whose own breakers are not closed. Only operators see them: they name
+    models and ids of several users. ``note`` names none.
     """
 
     service: Service
@@ -43,7 +43,7 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway and what stands behind it."""
+    """The gateway and its services."""
 
     version: str
     services: list[ServiceHealth]
@@ -55,32 +55,32 @@ class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health:
-    """Asks every service how it is, side by side, for all who want to know at the same time at once."""
+    """Checks all services concurrently. Requests at the same time share a check."""
 
     def __init__(self, checks: list[HealthCheck], version: str) -> None:
         self._checks = checks
         self._version = version
-        self._looking: asyncio.Task[PlatformRecord] | None = None
+        self._checking: asyncio.Task[PlatformRecord] | None = None
 
     async def look(self, scope: CallScope) -> PlatformRecord:
-        """How every service is now. A service that does not answer is ``DOWN``; this never fails."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(scope))
-        return await asyncio.shield(self._looking)
+        """Return the health of every service. One that does not answer is ``DOWN``."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check_all(scope))
+        return await asyncio.shield(self._checking)
 
-    async def _look(self, scope: CallScope) -> PlatformRecord:
-        services = await asyncio.gather(*(self._one(check, scope) for check in self._checks))
+    async def _check_all(self, scope: CallScope) -> PlatformRecord:
+        services = await asyncio.gather(*(self._check(check, scope) for check in self._checks))
         return PlatformRecord(version=self._version, services=list(services))
 
-    async def _one(self, check: HealthCheck, scope: CallScope) -> ServiceHealth:
-        status, wrong = HealthStatus.OK, None
+    async def _check(self, check: HealthCheck, scope: CallScope) -> ServiceHealth:
+        status, failure = HealthStatus.OK, None
         try:
             await check.ping(scope)
         except GatewayError as error:
-            status, wrong = HealthStatus.DOWN, error.message
+            status, failure = HealthStatus.DOWN, error.message
         breakers = check.breakers
         parts = [] if breakers is None else breakers.parts()
-        notes = [wrong or check.note()]
+        notes = [failure or check.note()]
         if breakers is not None and breakers.service_state is BreakerState.OPEN:
             status = HealthStatus.DOWN
             notes.append(f"Its breaker is open: it is not called for {math.ceil(breakers.service_wait)} s.")

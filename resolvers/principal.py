@@ -1,4 +1,4 @@
-"""Who is asking, once that has been verified."""
+"""The signed-in user of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Role(StrEnum):
-    """What a user may do beyond their own things."""
+    """The permissions of a user beyond those on the user's own objects."""
 
     USER = "user"
     ADMIN = "admin"
@@ -17,7 +17,7 @@ class Role(StrEnum):
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A signed-in user. Only ``app.auth``, from a verified token, and ``app.rest.secrets``, from a secret, make one.
 
-    ``user_id`` is the token's ``sub``; ``expires_at`` its ``exp``, in seconds since the epoch. A secret has no end.
+    ``user_id`` is the token's ``sub``, ``expires_at`` its ``exp`` in seconds since the epoch. A secret never expires.
     """
 
     user_id: str

@@ -1,8 +1,8 @@
-"""URLs that an upstream may be asked to fetch: https URLs of the public internet, judged by their spelling.
+"""URLs that an upstream may fetch: https URLs of the public internet, checked by their spelling.
 
-LiteLLM, Letta and a model's provider fetch a URL from inside their own networks. A URL is judged in the form that a
-WHATWG parser gives it, and taken only where its host is spelled in that form too, so that every parser reads the same
-host. What a public name resolves to is for the upstream to check.
+LiteLLM, Letta and the model's provider fetch a URL from inside their own networks. A URL is parsed as WHATWG specifies.
+It is accepted only if its host is spelled as the parser returns it, so that every parser reads the same host. The
+upstream has to check the addresses to which a public name resolves.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 MAX_URL = 2048
-"""How many characters the address of an image or a file may have."""
+"""The most characters of the URL of an image or a file."""
 
 _AUTHORITY = re.compile(r"https://([^/?#\\@]+)(?:[/?#]|\Z)", re.IGNORECASE)
 _PORT = re.compile(r":(\d*)\Z")
 _OTHER_DOTS = re.compile(r"[\u3002\uff0e\uff61]")
-"""What IDNA takes for a dot, and simpler parsers for a part of a label."""
+"""Dots in IDNA, but parts of a label to simpler parsers."""
 
 _FIRST_UNPRIVILEGED = 1024
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+{_LABEL}")
 _SUFFIXES = PublicSuffixList(only_icann=True, accept_unknown=False)
-"""Names that end otherwise are no names of the public DNS: ``letta.svc``, ``redis.production``, ``wiki.corp``."""
+"""The endings of names in the public DNS. ``letta.svc``, ``redis.production`` and ``wiki.corp`` have others."""
 
 _NOT_IN_DNS = frozenset({"arpa", "onion"})
-"""Endings that the list has although nothing can be fetched there over the public internet (RFC 8375, RFC 7686)."""
+"""Endings in the list that are not reachable over the public internet (RFC 8375, RFC 7686)."""
 
 _AZURE_HOST = IPv4Address("168.63.129.16")
-"""A public address by which every virtual machine in Azure reaches its own host."""
+"""A public address that is the host of every virtual machine in Azure."""
 
 _GLOBAL_UNICAST = ip_network("2000::/3")
 _CARRIES_IPV4 = (ip_network("2001::/32"), ip_network("2002::/16"))
-"""Teredo and 6to4: an IPv4 address, private ones included, stands within. NAT64's prefix is outside 2000::/3."""
+"""Teredo and 6to4 addresses contain an IPv4 address, possibly a private one. NAT64's prefix is outside 2000::/3."""
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
 _ADDRESS = re.compile(
@@ -48,7 +48,7 @@ _HEAD = 100
 
 
 def is_public(url: str) -> bool:
-    """Whether every parser reads this as an https URL whose host is one of the public internet."""
+    """Whether every parser reads an https URL with a host of the public internet."""
     if len(url) > MAX_URL or not url.isprintable() or " " in url or "\\" in url:
         return False
     match = _AUTHORITY.match(url)
@@ -56,23 +56,23 @@ def is_public(url: str) -> bool:
         return False
     try:
         parsed = can_ada.parse(url)
-    except (ValueError, TypeError):  # it raises TypeError for a text that UTF-8 cannot encode
+    except (ValueError, TypeError):  # TypeError: UTF-8 cannot encode the text
         return False
     return _is_open(parsed.port) and _as_written(match[1], parsed.hostname) and _is_public_host(parsed.hostname)
 
 
 def looks_like_address(text: str) -> bool:
-    """Whether an upstream may take a text for an address to fetch, whatever precedes or interrupts its scheme."""
+    """Whether an upstream may fetch a text as a URL. Invisible characters in its scheme are ignored."""
     return _ADDRESS.match(_INVISIBLE.sub("", text[:_HEAD]).lstrip()) is not None
 
 
 def _is_open(port: str) -> bool:
-    """Whether a port, empty for the scheme's own, may be one of a web server."""
+    """Whether a port, empty for the scheme's default, is allowed."""
     return not port or int(port) >= _FIRST_UNPRIVILEGED
 
 
 def _as_written(authority: str, hostname: str) -> bool:
-    """Whether a URL spells its host as the parser does, but for capitals, the last dot and Punycode."""
+    """Whether a URL's host equals the parsed one, apart from capitals, the last dot and Punycode."""
     written = _PORT.sub("", authority).removesuffix(".")
     read = hostname.removesuffix(".")
     if written.isascii():

@@ -1,4 +1,4 @@
-"""Caches of ids: of what pages have shown to a user lately, and of what a user's requests have created."""
+"""Caches of the ids that pages have shown to a user, and of those that a user's requests have created."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ from clients.bounded import OwnerCache
 from clients.letta.messages import MessageRecord
 
 MAX_CREATED, MAX_ALL_CREATED, CREATED_KEPT_FOR = 5_000, 200_000, timedelta(hours=1)
-"""How many created ids are kept of one user and of all, and for how long after the user's last."""
+"""The most created ids of one user and of all, and the time for which they are kept after the user's last."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class ShownIds:
-    """The Letta ids that pages have shown to each user lately: the next page from there needs no further read.
-
-    An id that is not here is read again, for example by another replica or after a restart.
-    """
+    """The Letta ids that pages have shown to each user: a page after one of them needs no read to check the cursor."""
 
     def __init__(self, in_all: int = 20_000, each: int = 2_500) -> None:
         self._ids: OwnerCache[str] = OwnerCache(in_all, each)
 
     def keep(self, user_id: str, message: MessageRecord) -> None:
-        """Keep a stored message's id, and the id of a user's message by its ``otid`` as well."""
+        """Keep a stored message's id; that of a user message also by its ``otid``."""
         if message.letta_id:
             self.remember(user_id, message.conversation, message.letta_id)
         if message.letta_id and message.otid and message.is_known_by_otid:
@@ -48,13 +45,7 @@ class ShownIds:
 
 @dataclass(slots=True)
 class _Created:
-    """The ids that one user's requests have created, each with its time.
-
-    Attributes:
-        ids: the time of each id, the oldest first.
-        last: the time of the newest id.
-        evicted: the time of the newest id that was evicted.
-    """
+    """The ids that one user's requests have created, with their times, and the time of the newest evicted id."""
 
     ids: dict[str, datetime] = field(default_factory=dict)
     last: datetime = _LONG_AGO
@@ -64,13 +55,7 @@ class _Created:
 class CreatedIds:
     """The Letta ids of conversations and passages that requests of this process have created.
 
-    A user's newer ids evict the same user's oldest.
-
-    Args:
-        each: how many ids of one user are kept.
-        in_all: how many ids of all users are kept before each new one evicts that user's oldest.
-        kept_for: how long the ids of a user are kept after the last one.
-        clock: the time in UTC.
+    Past ``each`` ids of one user, or ``in_all`` of all, a new id evicts the same user's oldest.
     """
 
     def __init__(
@@ -113,14 +98,14 @@ class CreatedIds:
             self._count -= len(self._users.pop(oldest).ids)
 
     def has(self, user_id: str, letta_id: str) -> bool:
-        """Whether a request of the user is known to have created an object."""
+        """Whether a request of the user has created an object."""
         created = self._users.get(user_id)
         return created is not None and letta_id in created.ids
 
     def knows_all(self, user_id: str, agent_id: str, since: datetime) -> bool:
         """Whether all ids are known that the user's requests have created for an agent since a time.
 
-        They are not if an id was evicted, or if a request is running: a new object may be its own.
+        They are not if an id was evicted or a request is running, whose id is not known yet.
         """
         created = self._users.get(user_id)
         evicted = _LONG_AGO if created is None else created.evicted

@@ -1,4 +1,4 @@
-"""What the process owns, as resolvers see it."""
+"""The objects of the process that resolvers use."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from resolvers.watch import Watches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What lives as long as the process.
+    """The objects of the process. ``platform_key`` pays for users without a key of their own.
 
-    ``platform_key`` pays for users who have no virtual key of their own. ``max_calls`` bounds the calls of one
-    operation.
+    ``max_calls`` bounds the upstream calls of one operation.
     """
 
     ams: Ams

@@ -1,4 +1,4 @@
-"""Runs: an agent's, a conversation's active one, their usage and steps, and cancelling one."""
+"""Runs: pages of them, their usage and steps, and how they are cancelled."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ from resolvers.streams.stream import Stream
 
 
 class AgentStatus(StrEnum):
-    """Whether an agent has an active run, by Letta's runs.
-
-    AMS has an ``agent_status`` too, but only for the user's first agent, and it says that the agent is registered.
-    """
+    """Whether an agent has an active run in Letta. The ``agent_status`` of AMS says only that it is registered."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -39,21 +36,21 @@ class _RunCursor(msgspec.Struct, array_like=True):
 
 
 async def run_page(
-    context: RequestContext, agent_id: OwnedAgentId, asked: Window, active: bool | None
+    context: RequestContext, agent_id: OwnedAgentId, window: Window, active: bool | None
 ) -> Page[OwnedRun]:
     """Read a page of an agent's runs, newest first."""
-    cursor = None if asked.cursor is None else decode_cursor(asked.cursor, _RunCursor)
+    cursor = None if window.cursor is None else decode_cursor(window.cursor, _RunCursor)
     if cursor is not None and not is_letta_id(cursor.run_id, "run"):
         raise not_of_this_list()
     if active:
         found = _older(await context.loaders.active_runs.load(agent_id), cursor)
     else:
         before = None if cursor is None else Position(cursor.run_id)
-        found = await context.loaders.runs.load(RunWindow(agent_id, asked.size + 1, active is False, before))
-        if len(_older(found, cursor)) < len(found):  # Letta starts from the top for a run that it does not know
+        found = await context.loaders.runs.load(RunWindow(agent_id, window.size + 1, active is False, before))
+        if len(_older(found, cursor)) < len(found):  # for an unknown run, Letta returns the first page
             raise not_of_this_list()
-    edges = [run_edge(run) for run in runs_of(agent_id, found[: asked.size])]
-    return page(edges, asked, more=len(found) > asked.size)
+    edges = [run_edge(run) for run in runs_of(agent_id, found[: window.size])]
+    return page(edges, window, more=len(found) > window.size)
 
 
 def _older(runs: list[RunRecord], cursor: _RunCursor | None) -> list[RunRecord]:
@@ -93,7 +90,7 @@ async def steps(record: Parent[OwnedRun], info: Info) -> list[StepRecord]:
 
 
 async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | None:
-    """Return the step that made a message of the user's; ``None`` where Letta keeps none."""
+    """Return the step that made a message of the user's; ``None`` if Letta has none."""
     try:
         return None if step_id is None else await context.access.step(step_id)
     except NotFound:
@@ -102,12 +99,12 @@ async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | 
 
 def stream(record: Parent[OwnedRun], info: Info) -> Stream | None:
     """Return the user's stream through which this gateway reads the run."""
-    mine = info.context.resources.streams.of(info.context.owner)
-    return next((stream for stream in reversed(mine) if stream.run_id == record.id), None)
+    streams = info.context.resources.streams.of(info.context.owner)
+    return next((stream for stream in reversed(streams) if stream.run_id == record.id), None)
 
 
 async def cancel(context: RequestContext, run_id: str) -> OwnedRun:
-    """Cancel a run of the user's, and return it as it is then. A run that has ended stays as it is."""
+    """Cancel a run of the user's, and return it. A run that has ended does not change."""
     run = await context.access.run(run_id)
     await context.resources.letta.cancel(context.scope, run.agent_id, run.id)
     context.forget()

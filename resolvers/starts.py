@@ -1,8 +1,4 @@
-"""Charges the start of model work to the user's rate limit, once for each stream or call.
-
-A request that attaches to what its key has started costs nothing, however many of them come at once: a page that
-subscribes twice, a client that connects again.
-"""
+"""Counts the start of model work against the user's rate limit, but not a request that attaches to a stream."""
 
 from __future__ import annotations
 
@@ -14,13 +10,9 @@ from resolvers.limits import LimitKind
 
 
 async def charge(context: RequestContext, key: str | None = None, *, restarts: bool = False) -> bool:
-    """Charge a start, before anything is sent upstream.
+    """Charge a start before anything is sent upstream. Raises RateLimited (``RATE_LIMIT_LLM``).
 
-    Returns:
-        Whether it was charged: not where ``key`` has started it. ``restarts`` is as in ``StreamRequest``.
-
-    Raises:
-        RateLimited: reason ``RATE_LIMIT_LLM``.
+    Returns whether it was charged: not if ``key`` attaches to a stream. ``restarts`` is as in ``StreamRequest``.
     """
     if context.on_long is not None:
         context.on_long()
@@ -32,5 +24,5 @@ async def charge(context: RequestContext, key: str | None = None, *, restarts: b
 
 
 def refund(context: RequestContext) -> Callable[[], Awaitable[None]]:
-    """Return what gives a charge back, for a stream request that attaches after all."""
+    """Return a function that undoes a charge, for a stream request that attaches after all."""
     return partial(context.resources.limits.give_back, context.principal.user_id, LimitKind.LLM)

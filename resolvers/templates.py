@@ -18,7 +18,7 @@ from resolvers.principal import Role
 
 
 async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
-    """Return a template. If AMS has no list of templates, those of the user's agents exist. Raises NotFound."""
+    """Return a template. If AMS does not serve templates, those of the user's agents exist. Raises NotFound."""
     record = await context.loaders.template.load(slug)
     if record is not None and not record.described and slug not in await _used(context):
         record = None
@@ -27,21 +27,21 @@ async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
     return record
 
 
-async def template_page(context: RequestContext, asked: Window, search: str | None) -> Page[TemplateRecord]:
+async def template_page(context: RequestContext, window: Window, search: str | None) -> Page[TemplateRecord]:
     """Read a page of the templates that the user has permission to use."""
-    after = None if asked.cursor is None else decode_cursor(asked.cursor, str)
+    after = None if window.cursor is None else decode_cursor(window.cursor, str)
     search = checks.search(search)
     if after is not None and not checks.is_slug(after):
         raise not_of_this_list()
     ams, user_id = context.resources.ams, context.principal.user_id
-    found = await ams.template_page(context.scope, user_id, limit=asked.size + 1, after=after, search=search)
+    found = await ams.template_page(context.scope, user_id, limit=window.size + 1, after=after, search=search)
     if found is not None:
         kept(context.loaders.template, found)
     else:
         found = [TemplateRecord(id=slug, described=False) for slug in await _used(context)]
         found = [record for record in found if (after is None or record.id > after) and (search or "") in record.id]
-    edges = [template_edge(record) for record in found[: asked.size]]
-    return page(edges, asked, more=len(found) > asked.size)
+    edges = [template_edge(record) for record in found[: window.size]]
+    return page(edges, window, more=len(found) > window.size)
 
 
 def template_edge(record: TemplateRecord) -> Edge[TemplateRecord]:
@@ -84,7 +84,7 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
     """Publish an Agent File, as an admin.
 
     Raises:
-        Forbidden: to other users, without a call to AMS.
+        Forbidden: the user is not an admin. AMS is not called.
         Invalid: reason ``TEMPLATE_INVALID``.
         Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
     """
@@ -103,7 +103,7 @@ async def published_template(context: RequestContext, published: PublishedVersio
 
 
 async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
-    """Return the version in AMS; as it was published, if AMS does not serve versions."""
+    """Return the version in AMS; the published values, if AMS does not serve versions."""
     try:
         version_key = VersionKey(published.template_id, published.version, exists=True)
         found = await context.loaders.template_version.load(version_key)

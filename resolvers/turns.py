@@ -30,7 +30,7 @@ from resolvers.streams.log import Leave
 from resolvers.streams.stream import Stream, StreamRequest
 
 _OTIDS = uuid.UUID("6f1d8a52-2f0b-5d0e-9c1e-0d6a3f2b7c44")
-"""The namespace of the ids that messages are sent under."""
+"""The namespace of the ids of sent messages."""
 
 UNCONFIRMED = (
     "Letta did not confirm the message. Retry with the same key: the gateway looks for the message first, and sends it "
@@ -39,7 +39,7 @@ UNCONFIRMED = (
 
 
 async def recipient(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> ConversationRef:
-    """Return the user's conversation that a message is for: an agent's default one, or another. Raises NotFound."""
+    """Return the user's conversation that a message is sent to: an agent's default one, or another. Raises NotFound."""
     if agent_id is not None:
         return ConversationRef((await context.access.agent(agent_id)).agent_id)
     if conversation_id is None:
@@ -57,14 +57,13 @@ async def send_message(
     key: str,
     reads: bool = True,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a turn with the principal's agent, or attach to the one that ``key`` has started.
+    """Start a turn with the user's agent, or attach to the one that ``key`` has started.
 
     Raises:
         RateLimited: reason ``RATE_LIMIT_LLM``.
-        NotFound: where the agent or conversation is not the principal's.
+        NotFound: the user has no such agent or conversation.
     """
-    checks.key(key)
-    key = f"message:{key}"
+    key = f"message:{checks.key(key)}"
     charged = await starts.charge(context, key)
     conversation = await recipient(context, agent_id, conversation_id)
     input_print = fingerprint(str(conversation), content)
@@ -111,7 +110,7 @@ def _start(
 
 
 def _otid(context: RequestContext, key: str, input_print: str) -> str:
-    """Return the id that a message is sent under: the same at each attempt, also after a restart."""
+    """Return the id of a sent message: the same at each attempt, also after a restart."""
     return str(uuid.uuid5(_OTIDS, f"{context.principal.user_id}\n{key}\n{input_print}"))
 
 
@@ -138,8 +137,8 @@ async def respond_to_approval(
 
     Raises:
         RateLimited: reason ``RATE_LIMIT_LLM``.
-        NotFound: where there is no such request, or it is not the principal's.
-        BadUserInput: reason ``NO_APPROVAL``, where the message asks for no decision.
+        NotFound: the user has no such message.
+        BadUserInput: reason ``NO_APPROVAL``, if the message is not an approval request.
     """
     if key is not None:
         checks.key(key)
@@ -173,32 +172,33 @@ async def events(
     *,
     replayed: bool | None = None,
 ) -> AsyncIterator[Delivery[Event]]:
-    """Read a stream's events, attached to it for as long as this is read.
+    """Attach to a stream and read its events.
 
-    ``replayed`` says whether it was read before. Without it, it is a replay if another operation has started it.
+    ``replayed`` says whether it was read before; by default, whether another operation has started it.
     """
     streams = context.resources.streams
     async with attached as stream:
         if replayed is None:
             replayed = streams.is_replay(stream, context)
-        context.forget()  # each event is answered with loaders of its own
+        context.forget()  # each event has loaders of its own
         async for event in streams.events(stream, after, context.leave, replayed=replayed):
             yield event
 
 
 async def wait_started(context: RequestContext, stream: Stream) -> Started:
-    """Wait for the first event of a turn's stream, within the operation's time. The run exists by then.
+    """Wait for the first event of a turn's stream, until the operation's deadline. The run exists by then.
 
     Raises:
-        GatewayError: Letta's refusal, where it came late, or why the turn did not begin.
-        Conflict: reason ``CANCELLED``, where the stream was cancelled meanwhile.
-        Conflict: reason ``OUTCOME_UNKNOWN``, where Letta has not begun the turn in time. The same key attaches to it.
+        GatewayError: Letta's late refusal, or the stream's failure.
+        Conflict: reason ``CANCELLED``, if the stream was cancelled; ``OUTCOME_UNKNOWN`` after the deadline, with the
+            same key attaching to the stream.
     """
     try:
         async with asyncio.timeout(context.scope.deadline - time.monotonic()):
             await stream.log.more(0)
     except TimeoutError as error:
-        raise outcome_unknown(UNCONFIRMED, _not_begun()) from error
+        late = UpstreamTimeout("Letta did not begin the turn in time.", reason=Reason.DEADLINE, service=Service.LETTA)
+        raise outcome_unknown(UNCONFIRMED, late) from error
     stream.opened.result()
     first, ended = stream.log.started, stream.log.ended
     if first is not None and (first.run_id is not None or ended is None or _ran(ended)):
@@ -209,16 +209,12 @@ async def wait_started(context: RequestContext, stream: Stream) -> Started:
 
 
 def _ran(ended: Ended) -> bool:
-    """Whether a stream that named no run when it began has had one: Letta named it late, or not at all."""
+    """Whether a stream that named no run at its start had one: Letta named it late, or not at all."""
     return ended.run_id is not None or ended.outcome is StreamOutcome.COMPLETED
 
 
-def _not_begun() -> UpstreamTimeout:
-    return UpstreamTimeout("Letta did not begin the turn in time.", reason=Reason.DEADLINE, service=Service.LETTA)
-
-
 async def wait_ended(stream: Stream, seconds: float, leave: Leave | None = None) -> Ended | None:
-    """Wait for the stream's end, for some seconds at most and until readers are detached."""
+    """Wait for the stream's end, some seconds at most, or until readers are detached."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while stream.log.ended is None and (leave is None or leave.reason is None):

@@ -1,4 +1,4 @@
-"""What the principal's own key was used for, summed up as asked."""
+"""The usage of the user's own LiteLLM key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_DAYS = 366
 
 
 class UsageDimension(StrEnum):
-    """What usage is summed up by."""
+    """The dimensions by which usage is grouped."""
 
     DAY = "day"
     MODEL = "model"
@@ -38,14 +38,14 @@ class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(UsageTotals, frozen=True, kw_only=True):
-    """The sums of a day, of a model, or of both; ``None`` in what they are not summed up by."""
+    """The sums of a day, of a model, or of both. A dimension that rows are not grouped by is ``None``."""
 
     day: date | None
     model_name: str | None
 
 
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows of a range of days, and what they sum up to."""
+    """The rows of a range of days, and their sums."""
 
     first: date
     last: date
@@ -56,12 +56,10 @@ class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
 async def usage(
     context: RequestContext, first: date, last: date, dimensions: Iterable[UsageDimension]
 ) -> UsageReport | None:
-    """The usage of the principal's own key; ``None`` where the platform's key pays.
-
-    What the platform's key has spent is everybody's, and only LiteLLM's admin may take that apart.
+    """Return the usage of the user's own key; ``None`` if the platform's key pays, since other users share that.
 
     Raises:
-        BadUserInput: reason ``RANGE``, for days that run backwards or are too many.
+        BadUserInput: reason ``RANGE``, if the range is empty or too long.
     """
     if last < first:
         raise BadUserInput("`to` is before `from`.", reason=Reason.RANGE)
@@ -78,7 +76,7 @@ async def usage(
 
 
 def _rows(lines: list[UsageLine], by: frozenset[UsageDimension]) -> list[UsageRow]:
-    """By day, then by model; calls of no model come last."""
+    """Return the rows by day, then by model. Calls of unknown models are last."""
     groups: dict[tuple[date | None, str | None], list[Counts]] = {}
     for line in lines:
         group = (line.day if UsageDimension.DAY in by else None, line.model if UsageDimension.MODEL in by else None)

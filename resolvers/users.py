@@ -50,5 +50,5 @@ async def rate_limits(user: Parent[Principal], info: Info) -> list[RateLimitReco
 
 def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:
     """Return the user's streams in this gateway, oldest first."""
-    mine = info.context.resources.streams.of(Owner(user.user_id))
-    return [stream for stream in mine if active is None or (stream.log.ended is None) is active]
+    streams = info.context.resources.streams.of(Owner(user.user_id))
+    return [stream for stream in streams if active is None or (stream.log.ended is None) is active]

@@ -1,7 +1,7 @@
-"""What a request to a model may carry: tools that the caller runs, and addresses of the public internet.
+"""Checks requests to models: tools must run in the client, and addresses must be of the public internet.
 
-LiteLLM and the providers behind it fetch what a request names: images and files, MCP servers, remote references of a
-JSON schema. Every door that forwards a request vets it here (decision 0041).
+LiteLLM and the providers fetch the addresses in a request: images, files, MCP servers, remote references of a JSON
+schema. Every endpoint that forwards a request checks it here (decision 0041).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from resolvers.images import is_image
 from resolvers.public_urls import is_public, looks_like_address
 
 Path: TypeAlias = "tuple[str] | tuple[Path, str | int]"
-"""Where a value stands: a parameter, or the path of what it stands in, and its name or index there."""
+"""The path of a value: a parameter, or the path of the value's container with its name or index in that."""
 
 Vetted = NewType("Vetted", dict[str, Any])
-"""The body of a request that may be sent to LiteLLM."""
+"""A request body that passed the checks."""
 
 MAX_ADDRESSES = 100
-"""How many addresses one request may have fetched."""
+"""The most addresses to fetch in one request."""
 
 _TOOL_TYPE = re.compile(
     r"function|custom|(?:computer|bash|text_editor|memory)_\d{8}|tool_search_tool_(?:regex|bm25)_\d{8}"
 )
-"""Tools that the caller runs, or that search the request itself. Every other type makes LiteLLM or the provider call an
-address, read a store, ask another model or run code: ``mcp``, ``url``, ``web_fetch``, ``file_search``, ``advisor``.
+"""Tools that the client runs, or that search the request itself. With other types, LiteLLM or the provider calls an
+address, reads a store, calls a model or runs code: ``mcp``, ``url``, ``web_fetch``, ``file_search``, ``advisor``.
 """
 
 _PARTS = frozenset({
@@ -39,7 +39,7 @@ _PARTS = frozenset({
     "input_text", "input_image", "input_file", "guarded_text", "content", "server_tool_use", "web_search_tool_result",
     "web_search_result", "compaction",
 })  # fmt: skip
-"""The types of parts that OpenAI, Anthropic and LiteLLM know. A part of another type carries no address."""
+"""The types of parts that OpenAI, Anthropic and LiteLLM know. A part of another type must not have an address."""
 
 _WORDS = frozenset({
     "text", "content", "definition", "refusal", "name", "role", "type", "id", "arguments", "description", "title",
@@ -53,16 +53,16 @@ _MEDIA = frozenset({
     "video_url", "audio_url", "file", "file_id", "file_data", "file_url", "file_uri", "url", "uri", "image", "images",
     "video", "audio", "data",
 })  # fmt: skip
-"""Fields that hold an address, an id with the provider, or the bytes in base64. Only an address has a colon in it."""
+"""Fields with an address, an id of the provider, or bytes in base64. Only an address has a colon."""
 
 _ECHOED = frozenset({"annotations", "citations", "input"})
-"""What a model has cited, and what it has called a tool with: it is sent back to the model."""
+"""A model's citations and arguments of tool calls, which are sent back to the model."""
 
 _SCHEMAS = frozenset({"parameters", "input_schema", "schema"})
 _FOUND = frozenset({"web_search_result", "url_citation", "web_search_result_location"})
-"""Objects whose ``url`` says where a text was found."""
+"""Objects whose ``url`` is the source of a text."""
 
-_LOOKED_AT = frozenset({"messages", "stop"})
+_CHECKED = frozenset({"messages", "stop"})
 _PLAIN = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
 _CALL, _CALLED = frozenset({"id", "type", "function", "index"}), frozenset({"name", "arguments"})
 _FUNCTION = frozenset({"name", "description", "parameters", "strict"})
@@ -77,40 +77,40 @@ def vet_chat(body: dict[str, Any]) -> Vetted:
 
     Raises:
         BadUserInput: reason ``MODEL``, ``TOOLS``, ``IMAGE``, ``ADDRESS``, ``SCHEMA``, ``RANGE`` or ``REQUEST``; its
-            ``param`` names the place.
+            ``param`` is the path of the value.
     """
     _check_model(body["model"])
     _check_tool_types(body.get("tools") or [])
     visit = _Visit()
     for index, message in enumerate(body["messages"]):
         if not _is_plain(message):
-            visit.look(message, (("messages",), index), "messages")
+            visit.check(message, (("messages",), index), "messages")
     visit.opaque = _ECHOED | _SCHEMAS
     for name, value in body.items():
-        if isinstance(value, dict | list) and name not in _LOOKED_AT:
+        if isinstance(value, dict | list) and name not in _CHECKED:
             _check_references(value, (name,))
-            visit.look(_odd_tools(value) if name == "tools" else value, (name,), name)
+            visit.check(_without_functions(value) if name == "tools" else value, (name,), name)
     return Vetted(body)
 
 
 def vet_embeddings(body: dict[str, Any]) -> Vetted:
-    """Check an embeddings request. Some models read an input such as ``s3://bucket/key`` with the platform's rights.
+    """Check an embeddings request. Some models read an input such as ``s3://bucket/key`` as the platform.
 
     Raises:
         BadUserInput: reason ``MODEL`` or ``ADDRESS``.
     """
     _check_model(body["model"])
-    given = body["input"]
-    for index, text in enumerate(given if isinstance(given, list) else [given]):
+    inputs = body["input"]
+    for index, text in enumerate(inputs if isinstance(inputs, list) else [inputs]):
         if isinstance(text, str) and _STORED.match(text):
-            path: Path = (("input",), index) if isinstance(given, list) else ("input",)
-            message = f"{_place(path)} is an address of stored data, which is not allowed as a text."
+            path: Path = (("input",), index) if isinstance(inputs, list) else ("input",)
+            message = f"{_written(path)} is an address of stored data, which is not allowed as a text."
             raise _refused(Reason.ADDRESS, path, message)
     return Vetted(body)
 
 
 def _check_model(model: str) -> None:
-    """LiteLLM asks each of several models parted by commas, and calls the address that a model's name ends with."""
+    """Check the model's name. LiteLLM calls several models separated by commas, and an address at the end of a name."""
     if "," in model or "://" in model:
         raise _refused(Reason.MODEL, ("model",), "`model` must be the name of one model, as in `models`.")
 
@@ -127,8 +127,8 @@ def _check_tool_types(tools: list[dict[str, Any]]) -> None:
             )
 
 
-def _odd_tools(tools: Any) -> list[Any]:
-    """The tools that have to be looked through, ``None`` in the places of plain functions."""
+def _without_functions(tools: Any) -> list[Any]:
+    """Return the tools that have to be checked, with ``None`` for plain functions."""
     return [None if _is_plain_function(tool) else tool for tool in tools]
 
 
@@ -138,7 +138,7 @@ def _is_plain_function(tool: dict[str, Any]) -> bool:
 
 
 def _is_plain(message: dict[str, Any]) -> bool:
-    """Whether a message has text and calls of functions alone, as nearly every one does."""
+    """Whether a message has only text and function calls, as nearly all messages."""
     content, calls = message.get("content"), message.get("tool_calls")
     is_text = (content is None or isinstance(content, str)) and message.keys() <= _PLAIN
     return is_text and (calls is None or all(map(_is_plain_call, calls)))
@@ -152,101 +152,89 @@ def _is_plain_call(call: dict[str, Any]) -> bool:
 
 
 class _Visit:
-    """One look through a request: every text that may be fetched is judged, at any depth."""
+    """Checks all texts of one request that may be fetched, at any depth."""
 
     def __init__(self) -> None:
         self.opaque = _ECHOED
         self._addresses = 0
 
-    def look(self, value: Any, path: Path, field: str, depth: int = 0, *, known: bool = True) -> None:
-        """Judge the texts in a value.
+    def check(self, value: Any, path: Path, field: str, depth: int = 0, *, known: bool = True) -> None:
+        """Check the texts in a JSON value. Raises BadUserInput, as ``vet_chat``.
 
-        Args:
-            value: any JSON.
-            path: where it stands, for the error.
-            field: the name of the field that it is the value of, or is in the list of.
-            depth: how deep it is nested.
-            known: whether it stands in a shape whose fields are known; another one may carry no address.
-
-        Raises:
-            BadUserInput: see ``vet_chat``.
+        ``field`` is the name of the field that has the value, or its list. A field in a part of an unknown type is not
+        ``known``, and must not have an address.
         """
         if depth > MAX_NESTING:
             raise _refused(Reason.REQUEST, path, f"The request is nested more than {MAX_NESTING} levels deep.")
-        passed = self._passed(value) if isinstance(value, dict) else ()
+        exempt = self._exempt(value) if isinstance(value, dict) else ()
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for name, inner in pairs:
             inner_field = name if isinstance(name, str) else field
             if isinstance(inner, str):
-                if inner_field not in _WORDS and inner_field not in passed:
+                if inner_field not in _WORDS and inner_field not in exempt:
                     is_image = field == "image_url" and inner_field == "url"
-                    self._judge(inner, (path, name), "image_url" if is_image else inner_field, known=known)
-            elif isinstance(inner, dict | list) and inner_field not in passed:
+                    self._check_text(inner, (path, name), "image_url" if is_image else inner_field, known=known)
+            elif isinstance(inner, dict | list) and inner_field not in exempt:
                 is_known = known and not _is_unknown_part(inner_field, inner)
-                self.look(inner, (path, name), inner_field, depth + 1, known=is_known)
+                self.check(inner, (path, name), inner_field, depth + 1, known=is_known)
 
-    def _passed(self, value: dict[str, Any]) -> frozenset[str]:
-        """The fields of an object that hold no address to fetch."""
+    def _exempt(self, value: dict[str, Any]) -> frozenset[str]:
+        """Return the fields of an object without an address to fetch."""
         kind = _type(value)
         if kind in _FOUND:
             return self.opaque | {"url"}
-        return self.opaque | {"data"} if kind == "text" else self.opaque  # a document of plain text has it in its data
+        return self.opaque | {"data"} if kind == "text" else self.opaque  # a plain-text document has its text in `data`
 
-    def _judge(self, text: str, path: Path, field: str, *, known: bool) -> None:
+    def _check_text(self, text: str, path: Path, field: str, *, known: bool) -> None:
         if field == "image_url":
             if not is_image(text):
-                what = f"{_place(path)} must be a public https URL, or a base64 data URL of an image."
-                raise _refused(Reason.IMAGE, path, what)
+                message = f"{_written(path)} must be a public https URL, or a base64 data URL of an image."
+                raise _refused(Reason.IMAGE, path, message)
         elif not ((field in _MEDIA and ":" in text) or looks_like_address(text)):
             return
         elif _DATA.match(text) is None and not is_public(text):
-            raise _refused(Reason.ADDRESS, path, f"{_place(path)} is an address, but not a public https URL.")
+            raise _refused(Reason.ADDRESS, path, f"{_written(path)} is an address, but not a public https URL.")
         if not known:
-            raise _refused(
-                Reason.ADDRESS,
-                path,
-                f"{_place(path)} is an address in a part of an unknown type, which is not allowed.",
-            )
+            message = f"{_written(path)} is an address in a part of an unknown type, which is not allowed."
+            raise _refused(Reason.ADDRESS, path, message)
         self._addresses += not text.startswith("data:")
         if self._addresses > MAX_ADDRESSES:
             raise _refused(Reason.RANGE, path, f"The request has more than {MAX_ADDRESSES} addresses to fetch.")
 
 
 def _is_unknown_part(field: str, value: Any) -> bool:
-    """Whether this is a part of a message, and of an unknown type."""
+    """Whether a value is a part of a message, and of an unknown type."""
     return field == "content" and isinstance(value, dict) and _type(value) not in _PARTS
 
 
 def _type(value: dict[str, Any]) -> str:
-    """The type that an object says it has; empty where it says none."""
-    said = value.get("type")
-    return said if isinstance(said, str) else ""
+    """Return an object's type; empty if it has none."""
+    kind = value.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _check_references(value: Any, path: Path) -> None:
-    """A validator fetches a reference that does not begin with ``#``. They are rare: the texts are searched first."""
+    """Refuse references that do not begin with ``#``: a validator fetches them. They are rare, so text comes first."""
     try:
         text = msgspec.json.encode(value)
     except RecursionError as error:
-        raise _refused(Reason.REQUEST, path, f"{_place(path)} is nested too deeply.") from error
+        raise _refused(Reason.REQUEST, path, f"{_written(path)} is nested too deeply.") from error
     if b'ef":"' not in text:
         return
     left: list[tuple[Any, Path]] = [(value, path)]
     while left:
-        inner, where = left.pop()
+        inner, path = left.pop()
         if isinstance(inner, dict):
             for name in _REFERENCES:
                 if isinstance(reference := inner.get(name), str) and not reference.startswith("#"):
-                    place = (where, name)
-                    raise _refused(
-                        Reason.SCHEMA, place, f"{_place(place)} refers to another document: it must begin with '#'."
-                    )
-            left += ((each, (where, name)) for name, each in inner.items())
+                    message = f"{_written((path, name))} refers to another document: it must begin with '#'."
+                    raise _refused(Reason.SCHEMA, (path, name), message)
+            left += ((each, (path, name)) for name, each in inner.items())
         elif isinstance(inner, list):
-            left += ((each, (where, index)) for index, each in enumerate(inner))
+            left += ((each, (path, index)) for index, each in enumerate(inner))
 
 
-def _place(path: Path) -> str:
+def _written(path: Path) -> str:
     """Write a path as ``messages[0].content``."""
     parts: list[str] = []
     while len(path) == 2:
@@ -256,4 +244,4 @@ def _place(path: Path) -> str:
 
 
 def _refused(reason: Reason, path: Path, message: str) -> BadUserInput:
-    return BadUserInput(message, reason=reason, details={"param": _place(path)})
+    return BadUserInput(message, reason=reason, details={"param": _written(path)})

@@ -1,8 +1,4 @@
-"""Polls Letta for the runs of followed agents: once for all follows that one user has of one agent.
-
-The follows of one user share a poll. Those of different users never do, so every poll is made for a user who owns the
-agent.
-"""
+"""Polls Letta for the runs of followed agents: once for all of a user's follows of an agent, never for two users."""
 
 from __future__ import annotations
 
@@ -29,10 +25,10 @@ MAX_FOLLOWS = 200
 _RETRY_SECONDS = 1.0
 
 NEWEST_RUNS = 50
-"""The number of an agent's runs that are read in one poll."""
+"""The number of runs that one poll reads."""
 
 PROVED_SECONDS = 30.0
-"""The time for which a proof holds that a conversation exists and is the user's."""
+"""The time for which a proof of ownership holds."""
 
 FRESH_SECONDS = 1.0
 """The greatest age of the poll that a new follow begins with, and of a proof when the runs have changed."""
@@ -44,22 +40,17 @@ MAX_SLOWDOWN = 5
 """The factor by which polls of an idle agent become rarer."""
 
 JITTER = 0.1
-"""The part of the interval by which a poll comes early or late, so that polls of many agents spread out."""
+"""The part of the interval by which a poll is early or late, so that polls of many agents spread out."""
 
 
 class AgentReads(Protocol):
-    """The upstream reads of a poll, about one agent and for the user who owns it.
-
-    Attributes:
-        owner_id: the user.
-        agent_id: the agent.
-    """
+    """The upstream reads of a poll, about one agent and for its owner."""
 
     owner_id: str
     agent_id: OwnedAgentId
 
     def renewed(self) -> Self:
-        """Return the same reads with a new deadline and without what was loaded before."""
+        """Return the same reads with a new deadline and new loaders."""
 
     async def runs(self, limit: int) -> list[RunRecord]:
         """Read the newest runs of the agent, newest first."""
@@ -103,12 +94,7 @@ class Watches:
 
     @contextmanager
     def following(self, reads: AgentReads, conversation: ConversationRef, interval: float) -> Iterator[Watch]:
-        """Follow a conversation for as long as the context lasts.
-
-        Args:
-            reads: reads about the conversation's agent, for the user who follows.
-            conversation: the conversation.
-            interval: the time from one poll to the next, in seconds.
+        """Follow a conversation while the context lasts, with polls every ``interval`` seconds.
 
         Raises:
             RateLimited: reason ``FOLLOWS``: the user has ``MAX_FOLLOWS``.
@@ -174,7 +160,7 @@ class Watch:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Poll for as long as the context lasts, at the full rate first: a turn has ended, or a reader has come."""
+        """Poll while the context lasts, at the full rate first: a turn has ended, or a reader has attached."""
         self._waiting += 1
         self._quiet = 0
         self._hasten(self._began + self._interval)
@@ -200,11 +186,7 @@ class Watch:
         return self.runs(conversation)
 
     def runs(self, conversation: ConversationRef) -> list[OwnedRun]:
-        """Return a conversation's runs in the newest poll, newest first.
-
-        Raises:
-            NotFound: the conversation is not the user's any more.
-        """
+        """Return a conversation's runs in the newest poll. Raises NotFound if it is not the user's any more."""
         if self._followed[conversation].is_gone:
             raise NotFound("The conversation does not exist.")
         return [] if self.newest is None else self._of(self.newest.runs, conversation)

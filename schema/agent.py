@@ -20,7 +20,7 @@ from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun
 from resolvers.paging import DEFAULT_PAGE, Page, window
 from resolvers.runs import AgentStatus
 from schema.arguments import After, Before, First, Last
-from schema.base import answered_by, derived, described, entity, enum, reads
+from schema.base import answered_by, derived, described, entity, enum, optional, reads
 from schema.connections import CountedConnection, TwoWayEdge
 from schema.costs import LIMITED, PAGE, SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node, template_slug
@@ -46,8 +46,6 @@ enum(
 @entity(description="A block of an agent's core memory. Core memory is part of every prompt.")
 @reads(MemoryBlockRecord)
 class MemoryBlock(Node):
-    """GraphQL type of ``MemoryBlockRecord``."""
-
     label: str = described("The block's label, such as `human` or `persona`.")
     value: str = described("The block's text.")
     limit: int | None = described("Maximum length of `value`, in characters.")
@@ -58,8 +56,6 @@ class MemoryBlock(Node):
 @entity(description="A tool that an agent can call.")
 @reads(ToolRecord)
 class Tool(Node):
-    """GraphQL type of ``ToolRecord``."""
-
     name: str | None = described("The function name by which the model calls the tool.")
     description: str | None = described("The description that the model receives.")
     type: str | None = described("Letta's type of the tool, such as `custom` or `letta_core`.")
@@ -72,35 +68,25 @@ class Tool(Node):
 
 @strawberry.input(description="Filters a list of agents. An agent must match every field that is set.")
 class AgentFilter:
-    """The filter of ``User.agents``."""
-
-    template_id: ID | None = strawberry.field(
-        default=None, description="Return agents created from this template. Requires no further upstream call."
+    template_id: ID | None = optional("Return agents created from this template. Requires no further upstream call.")
+    tag: str | None = optional(
+        "Return agents that have this tag. Requires one call to Letta per 100 matching agents. Does not find agents "
+        "created before the platform began to tag agents in Letta.",
+        costs=[calls()],
     )
-    tag: str | None = strawberry.field(
-        default=None,
-        directives=[calls()],
-        description="Return agents that have this tag. Requires one call to Letta per 100 matching "
-        "agents. Agents created before the platform began to tag agents in Letta are not "
-        "found.",
-    )
-    search: str | None = strawberry.field(
-        default=None,
-        directives=[calls()],
-        description="Return agents whose name contains this text, ignoring case. Same cost and coverage as `tag`.",
+    search: str | None = optional(
+        "Return agents whose name contains this text, ignoring case. Same cost and coverage as `tag`.", costs=[calls()]
     )
 
-    def wanted(self) -> agents.Wanted:
+    def criteria(self) -> agents.Criteria:
         """Return the filter in the form that the resolver takes."""
         slug = None if self.template_id is None else template_slug(self.template_id)
-        return agents.Wanted(template_slug=slug, tag=self.tag, search=self.search)
+        return agents.Criteria(template_slug=slug, tag=self.tag, search=self.search)
 
 
 @strawberry.type(name="UpgradeStep", description="One migration of an upgrade, from one version to the next.")
 @reads(UpgradeStep)
 class UpgradeStepType:
-    """GraphQL type of ``UpgradeStep``."""
-
     from_version: str | None = described("The version that the migration starts from.")
     to_version: str | None = described("The version that the migration results in.")
     actions: list[str] = described("Types of the migration's actions, in order, such as `json_patch` and `script`.")
@@ -109,8 +95,6 @@ class UpgradeStepType:
 @strawberry.type(name="UpgradeChange", description="A change to the Agent File, as a JSON Patch operation (RFC 6902).")
 @reads(UpgradeChange)
 class UpgradeChangeType:
-    """GraphQL type of ``UpgradeChange``."""
-
     op: str = described("The operation: `add`, `replace` or `remove`.")
     path: str = described("The location to change, as a JSON Pointer (RFC 6901).")
     value: JSON | None = described("The new value. Null for `remove`.")
@@ -119,8 +103,6 @@ class UpgradeChangeType:
 @strawberry.type(name="UpgradePlan", description="A preview of an upgrade. Reading it changes nothing.")
 @reads(UpgradePlan)
 class UpgradePlanType:
-    """GraphQL type of the record of the same name."""
-
     steps: list[UpgradeStepType] = described(
         "The migrations that the upgrade runs, in order. Empty if the agent already has the version.",
         costs=[assumed(20)],
@@ -184,15 +166,13 @@ async def _messages(
     last: Last = None,
     before: Before = None,
 ) -> Page[MessageRecord]:
-    asked = window(first, after, last, before, newest=True)
-    return await messages.message_page(info.context, ConversationRef(row.agent_id), asked)
+    page = window(first, after, last, before, newest=True)
+    return await messages.message_page(info.context, ConversationRef(row.agent_id), page)
 
 
 @entity(description="An agent of the signed-in user. AMS records its owner; Letta stores its state.")
 @reads(AgentRow)
 class Agent(Node):
-    """GraphQL type of ``AgentRow``. Fields that Letta stores have resolvers."""
-
     owner: Annotated[User, strawberry.lazy("schema.user")] = derived(agents.owner, "The user who owns the agent.")
     version: str | None = described("The version (SemVer) of the template that the agent runs.")
     template: Template | None = answered_by(

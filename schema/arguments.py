@@ -21,22 +21,20 @@ Before = Annotated[str | None, argument(description="Returns nodes before this e
 EventCursor = Annotated[
     str | None,
     argument(
-        description="The cursor of the last event that the client has. Events after it are "
-        "sent. Without it, the stream is sent from its start."
+        description="The cursor of the last event that the client has. The events after it are sent; without it, all."
     ),
 ]
 FollowCursor = Annotated[
     str | None,
     argument(
-        description="The cursor of the last event that the client has. Events after it are sent. "
-        "Without it, events begin with the start of the turn in progress, if there is "
-        "one."
+        description="The cursor of the last event that the client has. The events after it are sent; without it, "
+        "those of the turn in progress, if there is one, and of later turns."
     ),
 ]
 StreamKey = Annotated[
     ID,
     argument(
-        description="A client-chosen key of 1 to 200 characters, such as a UUID. A new key starts a "
-        "stream; a key that was used before attaches to its stream."
+        description="A client-chosen key of 1 to 200 characters, such as a UUID. A new key starts a stream; a key that "
+        "was used before attaches to its stream."
     ),
 ]

@@ -27,8 +27,6 @@ LEVELS = "The positions that the directive covers: 0 is the field itself, 1 the 
     description="The field is null only if an error with its path is in `errors`.",
 )
 class SemanticNonNull:
-    """The directive ``@semanticNonNull``: a nullable field that is null only on an error."""
-
     levels: Sequence[int] = strawberry.field(default=(0,), graphql_type=list[int])
 
 
@@ -95,8 +93,13 @@ def _explained(field: Any, arguments: Mapping[str, str]) -> Any:
 
 
 def described(description: str, *, costs: Sequence[object] = ()) -> Any:
-    """Declare a field that is an attribute of the record."""
+    """Declare a field that is an attribute of the record, or a required field of an input."""
     return strawberry.field(description=description, directives=costs)
+
+
+def optional(description: str, *, default: object = None, costs: Sequence[object] = ()) -> Any:
+    """Declare a field of an input that need not be set."""
+    return strawberry.field(default=default, description=description, directives=costs)
 
 
 def enum(cls: EnumMeta, description: str, *, name: str | None = None, **values: str) -> None:

@@ -14,8 +14,6 @@ from schema.base import described, reads
 @strawberry.type(description="Spend and limits of the LiteLLM key that pays for the user's model calls.")
 @reads(KeyInfo)
 class Budget:
-    """GraphQL type of ``KeyInfo``."""
-
     spend_usd: Decimal = described("Amount spent in the current budget period, in US dollars.")
     max_usd: Decimal | None = described("Maximum spend per budget period, in US dollars. Null if unlimited.")
     remaining_usd: Decimal | None = described(

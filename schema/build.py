@@ -44,8 +44,8 @@ def build_schema() -> strawberry.Schema:
         config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL, date: DATE, datetime: DATE_TIME}),
         federation_version=VERSION,
     )
-    for given in _givens(schema._schema):
-        _shown_as_it_is_meant(given)
+    for one in _arguments(schema._schema):
+        _normalize(one)
     for kind in schema._schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
             kind.is_one_of = kind.extensions["strawberry-definition"].is_one_of  # Strawberry checks by itself, late
@@ -64,7 +64,7 @@ def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
         field.extensions["strawberry-definition"] = shown
 
 
-def _givens(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
+def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
     """Yield the arguments of all fields and directives, and the fields of all inputs."""
     yield from chain.from_iterable(directive.args.values() for directive in schema.directives)
     for kind in schema.type_map.values():
@@ -74,9 +74,9 @@ def _givens(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputFie
             yield from chain.from_iterable(field.args.values() for field in kind.fields.values())
 
 
-def _shown_as_it_is_meant(given: GraphQLArgument | GraphQLInputField) -> None:
+def _normalize(one: GraphQLArgument | GraphQLInputField) -> None:
     """Remove a default of null, and give an undescribed input argument the description of its type."""
-    if given.default_value is None:
-        given.default_value = Undefined  # the resolver's own default is None
-    if given.description is None and isinstance(kind := get_named_type(given.type), GraphQLInputObjectType):
-        given.description = kind.description
+    if one.default_value is None:
+        one.default_value = Undefined  # the resolver's own default is None
+    if one.description is None and isinstance(kind := get_named_type(one.type), GraphQLInputObjectType):
+        one.description = kind.description

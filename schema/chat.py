@@ -13,14 +13,12 @@ from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.completion_input import checked
 from resolvers.vetting import Vetted
-from schema.base import enum
+from schema.base import described, enum, optional
 from schema.parts import ContentPartInput
 from schema.stream_enums import OnDisconnect
 
 
 class ChatRole(StrEnum):
-    """OpenAI's message roles."""
-
     SYSTEM = "system"
     DEVELOPER = "developer"
     USER = "user"
@@ -41,11 +39,9 @@ enum(
 
 @strawberry.input(description="A tool call of an earlier answer, sent back to the model.")
 class ToolCallInput:
-    """The input form of ``ToolCall``."""
-
-    tool_call_id: ID = strawberry.field(description="The call's id. The `TOOL` message with its result refers to it.")
-    name: str = strawberry.field(description="The tool's name.")
-    arguments: str = strawberry.field(description="The arguments, as the JSON text that the model wrote.")
+    tool_call_id: ID = described("The call's id. The `TOOL` message with its result refers to it.")
+    name: str = described("The tool's name.")
+    arguments: str = described("The arguments, as the JSON text that the model wrote.")
 
     def openai(self) -> dict[str, Any]:
         """Return the call in OpenAI's format."""
@@ -55,21 +51,13 @@ class ToolCallInput:
 
 @strawberry.input(description="One message of a completion request. Set either `content` or `parts`.")
 class ChatMessageInput:
-    """OpenAI's chat message."""
-
-    role: ChatRole = strawberry.field(description="The author of the message.")
-    content: str | None = strawberry.field(default=None, description="The message, if it is text alone.")
-    parts: list[ContentPartInput] | None = strawberry.field(
-        default=None, description="The message as parts of text and images. Replaces `content`."
-    )
-    name: str | None = strawberry.field(
-        default=None, description="A name of the author, to tell several authors of the same role apart."
-    )
-    tool_call_id: ID | None = strawberry.field(
-        default=None, description="The id of the tool call that a `TOOL` message answers."
-    )
-    tool_calls: list[ToolCallInput] | None = strawberry.field(
-        default=None, description="The tool calls of an `ASSISTANT` message, as `complete` returned them."
+    role: ChatRole = described("The author of the message.")
+    content: str | None = optional("The message, if it is text alone.")
+    parts: list[ContentPartInput] | None = optional("The message as parts of text and images. Replaces `content`.")
+    name: str | None = optional("A name of the author, to tell several authors of the same role apart.")
+    tool_call_id: ID | None = optional("The id of the tool call that a `TOOL` message answers.")
+    tool_calls: list[ToolCallInput] | None = optional(
+        "The tool calls of an `ASSISTANT` message, as `complete` returned them."
     )
 
     def message(self) -> dict[str, Any]:
@@ -89,40 +77,24 @@ class ChatMessageInput:
 
 @strawberry.input(description="A chat completion request.")
 class CompletionInput:
-    """The fields of OpenAI's chat completion request that the schema offers."""
-
-    model: str = strawberry.field(description="The model's name, as listed by `models`.")
-    messages: list[ChatMessageInput] = strawberry.field(description="The messages so far, at most 2,000.")
-    temperature: float | None = strawberry.field(
-        default=None, description="Sampling temperature, 0 to 2. Default: the model's."
+    model: str = described("The model's name, as listed by `models`.")
+    messages: list[ChatMessageInput] = described("The messages so far, at most 2,000.")
+    temperature: float | None = optional("Sampling temperature, 0 to 2. Default: the model's.")
+    top_p: float | None = optional(
+        "Nucleus sampling: the probability mass to sample from, 0 to 1. Default: the model's."
     )
-    top_p: float | None = strawberry.field(
-        default=None, description="Nucleus sampling: the probability mass to sample from, 0 to 1. Default: the model's."
+    max_tokens: int | None = optional("Maximum number of tokens to generate.")
+    stop: list[str] | None = optional("Stop sequences, 1 to 16. The model stops before it generates one.")
+    seed: int | None = optional("Seed for reproducible sampling, on models that support it.")
+    tools: list[JSON] | None = optional("Tools that the model can call, at most 128, in OpenAI's format.")
+    tool_choice: JSON | None = optional("Controls which tool the model calls, in OpenAI's format.")
+    response_format: JSON | None = optional("The format of the answer, such as JSON mode, in OpenAI's format.")
+    on_disconnect: OnDisconnect | None = optional(
+        "What happens to the stream when its last reader detaches.", default=OnDisconnect.CANCEL
     )
-    max_tokens: int | None = strawberry.field(default=None, description="Maximum number of tokens to generate.")
-    stop: list[str] | None = strawberry.field(
-        default=None, description="Stop sequences, 1 to 16. The model stops before it generates one."
-    )
-    seed: int | None = strawberry.field(
-        default=None, description="Seed for reproducible sampling, on models that support it."
-    )
-    tools: list[JSON] | None = strawberry.field(
-        default=None, description="Tools that the model can call, at most 128, in OpenAI's format."
-    )
-    tool_choice: JSON | None = strawberry.field(
-        default=None, description="Controls which tool the model calls, in OpenAI's format."
-    )
-    response_format: JSON | None = strawberry.field(
-        default=None, description="The format of the answer, such as JSON mode, in OpenAI's format."
-    )
-    on_disconnect: OnDisconnect | None = strawberry.field(
-        default=OnDisconnect.CANCEL, description="What happens to the stream when its last reader detaches."
-    )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Required by `startCompletion` and `complete`; 1 to 200 characters. A repeated "
-        "request with the same key makes no second model call. The `completion` "
-        "subscription uses its `streamKey` instead.",
+    idempotency_key: str | None = optional(
+        "Required by `startCompletion` and `complete`; 1 to 200 characters. A repeated request with the same key makes "
+        "no second model call. The `completion` subscription uses its `streamKey` instead."
     )
 
     def when_left(self) -> OnDisconnect:

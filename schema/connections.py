@@ -15,8 +15,6 @@ T = TypeVar("T")
 @strawberry.federation.type(shareable=True, description="Pagination information of a connection (Relay).")
 @reads(paging.PageInfo)
 class PageInfo:
-    """Relay's PageInfo."""
-
     has_next_page: bool = described("Whether more edges follow this page.")
     has_previous_page: bool = described("Whether edges precede this page.")
     start_cursor: str | None = described("The cursor of the page's first edge. Null if the page is empty.")
@@ -26,8 +24,6 @@ class PageInfo:
 @strawberry.type(description="A node of a connection with its cursor.")
 @reads(paging.Edge)
 class Edge(Generic[T]):
-    """Base of ``ConversationEdge`` and similar types."""
-
     node: T = described("The node.")
     cursor: str = described("The node's position in the list, for `after`.")
 
@@ -43,8 +39,6 @@ class TwoWayEdge(Edge[T]):
 @strawberry.type
 @reads(paging.Page)
 class Connection(Generic[T]):
-    """Base of ``ConversationConnection`` and similar types, whose descriptions state their order."""
-
     edges: list[Edge[T]] = described("The page's nodes with their cursors.")
     nodes: list[T] = described("The page's nodes.")
     page_info: PageInfo = described("Pagination information.")

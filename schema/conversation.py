@@ -34,15 +34,13 @@ async def _messages(
     last: Last = None,
     before: Before = None,
 ) -> Page[MessageRecord]:
-    asked = window(first, after, last, before, newest=True)
-    return await messages.message_page(info.context, ref_of(record), asked)
+    page = window(first, after, last, before, newest=True)
+    return await messages.message_page(info.context, ref_of(record), page)
 
 
 @entity(description="A sequence of messages with an agent. A conversation runs one turn at a time.")
 @reads(ConversationRecord)
 class Conversation(Node):
-    """GraphQL type of ``ConversationRecord``."""
-
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
         conversations.agent, "The conversation's agent."
     )

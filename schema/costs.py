@@ -76,10 +76,7 @@ def assumed(size: int) -> ListSize:
 
 def _paged(arguments: list[str], fields: list[str] | Any) -> ListSize:
     return ListSize(
-        assumed_size=DEFAULT_PAGE,
-        slicing_arguments=arguments,
-        sized_fields=fields,
-        require_one_slicing_argument=False,
+        assumed_size=DEFAULT_PAGE, slicing_arguments=arguments, sized_fields=fields, require_one_slicing_argument=False
     )
 
 
@@ -97,14 +94,12 @@ _NONE: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldCost:
-    """The static cost of a field.
+    """The static cost of a field, see ``DEFINITIONS``.
 
     Attributes:
         weight: the cost of resolving it once; ``None`` for the default.
         arguments: the weights of its arguments, by name.
-        assumed_size: the length of its list if no argument gives it.
-        slicing: the arguments that give the length.
-        sized_fields: the fields of the returned object that have the list; empty if the field itself is the list.
+        slicing: the arguments that give the length of its list.
         sized_by: the argument whose length is the list's.
     """
 

@@ -79,10 +79,10 @@ def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUser
 async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[str, Any]) -> list[object]:
     """Return the records of representations, in order. A failed one is an exception in its position."""
     at_most(values)
-    asked = [_represented(value, kinds) for value in values]
-    good = [one for one in asked if isinstance(one, _Representation)]
-    found = dict(zip(good, await resolve_each(context, [one.node_id for one in good]), strict=True))
-    return [_of_its_kind(found[one], kinds[one.kind]) if isinstance(one, _Representation) else one for one in asked]
+    parsed = [_represented(value, kinds) for value in values]
+    valid = [one for one in parsed if isinstance(one, _Representation)]
+    found = dict(zip(valid, await resolve_each(context, [one.node_id for one in valid]), strict=True))
+    return [_of_its_kind(found[one], kinds[one.kind]) if isinstance(one, _Representation) else one for one in parsed]
 
 
 def _of_its_kind(record: object, kind: Any) -> object:
@@ -99,8 +99,6 @@ class _Sdl(NamedTuple):
 @strawberry.type(name="_Service", description="This graph as an Apollo Federation subgraph.")
 @reads(_Sdl)
 class _Service:
-    """Apollo Federation's ``_Service``."""
-
     sdl: str = described("The subgraph's schema, for composition.")
 
 

@@ -10,43 +10,36 @@ from strawberry import ID, UNSET
 from clients.codes import Reason
 from clients.errors import BadUserInput
 from resolvers.vetting import MAX_ADDRESSES
+from schema.base import described, optional
 from schema.parts import ContentPartInput
 from schema.stream_enums import OnDisconnect
 
 MAX_TEXT = 200_000
+OPTIONAL_KEY = "Optional; 1 to 200 characters. A repeated request with the same key returns the first result."
 
 
 @strawberry.input(one_of=True, description="The recipient of a message. Set exactly one field.")
 class MessageTarget:
-    """Where a message goes (``@oneOf``)."""
-
-    agent_id: ID | None = strawberry.field(
-        default=UNSET, description="Sends the message to this agent's default conversation."
-    )
-    conversation_id: ID | None = strawberry.field(default=UNSET, description="Sends the message to this conversation.")
+    agent_id: ID | None = optional("Sends the message to this agent's default conversation.", default=UNSET)
+    conversation_id: ID | None = optional("Sends the message to this conversation.", default=UNSET)
 
 
 @strawberry.input(description="A message to an agent. It starts a turn.")
 class SendMessageInput:
-    """The input of ``sendMessage`` and of the subscription ``message``."""
-
-    to: MessageTarget = strawberry.field(description="The recipient.")
-    content: list[ContentPartInput] = strawberry.field(description="The message, as parts of text and images.")
-    on_disconnect: OnDisconnect | None = strawberry.field(
+    to: MessageTarget = described("The recipient.")
+    content: list[ContentPartInput] = described("The message, as parts of text and images.")
+    on_disconnect: OnDisconnect | None = optional(
+        "What happens to the stream when its last reader detaches. The run continues in either case.",
         default=OnDisconnect.CONTINUE,
-        description="What happens to the stream when its last reader detaches. The run continues in either case.",
     )
-    wait_seconds: int | None = strawberry.field(
+    wait_seconds: int | None = optional(
+        "How long `sendMessage` waits for the turn to end, in seconds, up to the gateway's LLM_TIMEOUT_SECONDS. 0 "
+        "returns as soon as the run exists. If the wait ends first, the payload's run is `RUNNING`, without an error.",
         default=0,
-        description="How long `sendMessage` waits for the turn to end, in seconds, up to the "
-        "gateway's LLM_TIMEOUT_SECONDS. 0 returns as soon as the run exists. If the wait "
-        "ends first, the payload's run is `RUNNING`, without an error.",
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Required by `sendMessage`; 1 to 200 characters. A repeated request with the "
-        "same key sends no second message. The `message` subscription uses its "
-        "`streamKey` instead.",
+    idempotency_key: str | None = optional(
+        "Required by `sendMessage`; 1 to 200 characters. A repeated request with the same key sends no second message. "
+        "The `message` subscription uses its `streamKey` instead."
     )
 
     def when_left(self) -> OnDisconnect:

@@ -62,8 +62,6 @@ async def _step(record: Parent[records.MessageRecord], info: Info) -> StepRecord
     description="An entry of a conversation: a message, reasoning, a tool call, an approval or an event."
 )
 class Message(Node):
-    """The fields of every message."""
-
     role: MessageRole = described("The author of the message.")
     text: str | None = described("The message's text. Null if it has none.")
     created_at: datetime | None = described("When Letta stored the message. Null in a stream until it is stored.")
@@ -84,8 +82,6 @@ class Message(Node):
 @strawberry.type(description="A tool call that the model requests.")
 @reads(tools.ToolCall)
 class ToolCall:
-    """GraphQL type of ``ToolCall``."""
-
     tool_call_id: ID | None = described("The call's id. The tool's result refers to it.")
     name: str | None = described("The tool's name.")
     arguments: str | None = described("The arguments, as the JSON text that the model wrote. It can be invalid JSON.")
@@ -94,8 +90,6 @@ class ToolCall:
 @strawberry.type(description="The result of one tool call.")
 @reads(tools.ToolReturn)
 class ToolReturn:
-    """GraphQL type of ``ToolReturn``."""
-
     tool_call_id: ID | None = described("The id of the tool call.")
     status: tools.ToolReturnStatus | None = described("Whether the call succeeded.")
     text: str | None = described("The tool's output.")
@@ -104,8 +98,6 @@ class ToolReturn:
 @strawberry.type(description="An image in a message.")
 @reads(ImageRecord)
 class MessageImage:
-    """GraphQL type of the record of the same name."""
-
     url: str | None = described(
         "The image's URL: the address that was sent, or a data URL after Letta has stored the image."
     )
@@ -115,8 +107,6 @@ class MessageImage:
 @entity(description="A message of the user.")
 @reads(records.UserMessage)
 class UserMessage(Message):
-    """GraphQL type of the record of the same name."""
-
     images: list[MessageImage] = described("Images of the message.", costs=[assumed(3)])
 
 
@@ -126,10 +116,7 @@ class AssistantMessage(Message):
     """GraphQL type of the record of the same name."""
 
 
-@entity(
-    description="The model's reasoning before an answer or a tool call. `text` is null if the "
-    "provider does not return it."
-)
+@entity("The model's reasoning before an answer or a tool call. `text` is null if the provider does not return it.")
 @reads(records.ReasoningMessage)
 class ReasoningMessage(Message):
     """GraphQL type of the record of the same name."""
@@ -144,16 +131,12 @@ class SystemMessage(Message):
 @entity(description="Tool calls of the agent.")
 @reads(records.ToolCallMessage)
 class ToolCallMessage(Message):
-    """GraphQL type of the record of the same name."""
-
     tool_calls: list[ToolCall] = described("The tool calls.", costs=[assumed(3)])
 
 
 @entity(description="Results of tool calls. `name`, `toolCallId`, `status` and `text` describe the first result alone.")
 @reads(records.ToolReturnMessage)
 class ToolReturnMessage(Message):
-    """GraphQL type of the record of the same name."""
-
     name: str | None = described("Name of the tool.")
     tool_call_id: str | None = strawberry.field(
         description="The id of the tool call.", deprecation_reason=_FIRST_RETURN
@@ -169,16 +152,12 @@ class ToolReturnMessage(Message):
 @entity(description="A request of the agent to approve tool calls. Answer it with `respondToApproval`.")
 @reads(records.ApprovalRequestMessage)
 class ApprovalRequestMessage(Message):
-    """GraphQL type of the record of the same name."""
-
     tool_calls: list[ToolCall] = described("The tool calls that need approval.", costs=[assumed(3)])
 
 
 @entity(description="The user's decision on an approval request.")
 @reads(records.ApprovalResponseMessage)
 class ApprovalResponseMessage(Message):
-    """GraphQL type of the record of the same name."""
-
     approve: bool | None = described("Whether the tool calls were approved. The decision covers all of them.")
     reason: str | None = described("The reason for the decision, as the user gave it.")
 
@@ -186,16 +165,12 @@ class ApprovalResponseMessage(Message):
 @entity(description="An event of the conversation.")
 @reads(records.EventMessage)
 class EventMessage(Message):
-    """GraphQL type of the record of the same name."""
-
     event_type: str | None = described("Letta's type of the event.")
 
 
 @entity(description="A message of a type or form that the gateway does not know, as Letta returned it.")
 @reads(records.OpaqueMessage)
 class OpaqueMessage(Message):
-    """GraphQL type of the record of the same name."""
-
     type: str = described("Letta's type of the message.")
     json: JSON = described("The whole message, as JSON.")
 

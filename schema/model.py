@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import strawberry
 from strawberry import Parent
 
-from clients.litellm import ModelMode, ModelRecord
+from clients.litellm import ModelDetails, ModelMode, ModelRecord
 from clients.litellm import ModelSupports as ModelSupportsRecord
 from resolvers import models
 from resolvers.info import Info
@@ -29,47 +30,43 @@ enum(
 )
 
 
-async def _json_schema(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_response_schema)
+def _supports(read: Callable[[ModelDetails], bool | None]) -> Callable[..., Awaitable[bool]]:
+    async def resolver(record: Parent[ModelSupportsRecord], info: Info) -> bool:
+        return bool(read(await models.details(info.context, record.model)))
 
-
-async def _prompt_caching(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_prompt_caching)
-
-
-async def _audio_input(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_audio_input)
-
-
-async def _audio_output(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_audio_output)
-
-
-async def _pdf_input(record: Parent[ModelSupportsRecord], info: Info) -> bool:
-    return bool((await models.details(info.context, record.model)).supports_pdf_input)
+    return resolver
 
 
 @strawberry.type(description="Features of a model. A field is also false if LiteLLM has no information on the feature.")
 @reads(ModelSupportsRecord)
 class ModelSupports:
-    """GraphQL type of the record of the same name. Fields of the model's group need no call; the others share one."""
-
+    # fields without a resolver are of the model's group and need no call; the others share one
     tools: bool = described("Whether the model supports tool calling (`tools`).")
     parallel_tools: bool = described("Whether the model can make several tool calls in one answer.")
     vision: bool = described("Whether the model accepts images.")
     reasoning: bool = described("Whether the model reasons before it answers.")
     web_search: bool = described("Whether the model has a built-in web search.")
     json_schema: bool | None = answered_by(
-        _json_schema,
+        _supports(lambda details: details.supports_response_schema),
         "Whether the model supports structured output: `responseFormat` of type `json_schema`.",
         costs=[SHARED],
     )
     prompt_caching: bool | None = answered_by(
-        _prompt_caching, "Whether the provider caches prompts, so that repeated input tokens cost less.", costs=[SHARED]
+        _supports(lambda details: details.supports_prompt_caching),
+        "Whether the provider caches prompts, so that repeated input tokens cost less.",
+        costs=[SHARED],
     )
-    audio_input: bool | None = answered_by(_audio_input, "Whether the model accepts audio.", costs=[SHARED])
-    audio_output: bool | None = answered_by(_audio_output, "Whether the model can answer with audio.", costs=[SHARED])
-    pdf_input: bool | None = answered_by(_pdf_input, "Whether the model accepts PDF files.", costs=[SHARED])
+    audio_input: bool | None = answered_by(
+        _supports(lambda details: details.supports_audio_input), "Whether the model accepts audio.", costs=[SHARED]
+    )
+    audio_output: bool | None = answered_by(
+        _supports(lambda details: details.supports_audio_output),
+        "Whether the model can answer with audio.",
+        costs=[SHARED],
+    )
+    pdf_input: bool | None = answered_by(
+        _supports(lambda details: details.supports_pdf_input), "Whether the model accepts PDF files.", costs=[SHARED]
+    )
 
 
 async def _cached_price(record: Parent[ModelRecord], info: Info) -> Decimal | None:
@@ -83,8 +80,6 @@ async def _dimensions(record: Parent[ModelRecord], info: Info) -> int | None:
 @entity("A model that the user's key has permission to call.")
 @reads(ModelRecord)
 class Model(Node):
-    """GraphQL type of ``ModelRecord``."""
-
     name: str = described("The model's name, as requests use it.")
     provider: str | None = described("The model's provider.")
     mode: ModelMode = described("The task that the model performs.")
@@ -96,9 +91,6 @@ class Model(Node):
         _cached_price, "Price of one million cached input tokens, in US dollars.", optional=True, costs=[SHARED]
     )
     embedding_dimensions: int | None = answered_by(
-        _dimensions,
-        "Default length of the model's embedding vectors.",
-        optional=True,
-        costs=[SHARED],
+        _dimensions, "Default length of the model's embedding vectors.", optional=True, costs=[SHARED]
     )
     supports: ModelSupports = described("The model's features.")

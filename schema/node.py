@@ -64,8 +64,6 @@ def global_id(record: Parent[Any]) -> ID:
 
 @strawberry.interface(description="An object with a global id (GraphQL Global Object Identification).")
 class Node:
-    """GraphQL Global Object Identification."""
-
     id: ID = derived(global_id, "The object's global id: stable and opaque.")
 
 
@@ -116,11 +114,11 @@ async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list
     return await settled(resolve(context, node_id) for node_id in node_ids)
 
 
-def at_most(asked: Sequence[object]) -> None:
+def at_most(items: Sequence[object]) -> None:
     """Raise BadUserInput if there are more than ``MAX_NODES`` items."""
-    if len(asked) > MAX_NODES:
+    if len(items) > MAX_NODES:
         raise BadUserInput(
-            f"{len(asked)} objects are requested: at most {MAX_NODES} are allowed at once.", reason=Reason.TOO_MANY
+            f"{len(items)} objects are requested: at most {MAX_NODES} are allowed at once.", reason=Reason.TOO_MANY
         )
 
 

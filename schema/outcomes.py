@@ -34,14 +34,9 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
 def done_by(
     record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type, calls: int
 ) -> Any:
-    """Declare a mutation. A ``GatewayError`` that is an outcome becomes a ``record`` with that error.
+    """Declare a mutation, its possible outcomes and its number of upstream calls.
 
-    Args:
-        record: the payload's record class.
-        resolver: carries out the mutation. It does not reuse reads of earlier mutations of the operation.
-        description: the mutation's description; the outcomes are appended.
-        outcomes: the types of its outcomes.
-        calls: the number of upstream calls that it makes.
+    The resolver does not reuse reads of earlier mutations. An error that is an outcome becomes a payload ``record``.
     """
 
     @wraps(resolver)
@@ -56,21 +51,17 @@ def done_by(
             return record(errors=[outcome])
 
     names = ", ".join(f"`{kind.__name__}`" for kind in outcomes)
-    told = f"{description} Outcomes: {names}." if names else description
-    return strawberry.field(resolver=done, description=told, directives=[costs.calls(calls)])
+    description = f"{description} Outcomes: {names}." if names else description
+    return strawberry.field(resolver=done, description=description, directives=[costs.calls(calls)])
 
 
 @strawberry.interface(description="An outcome of a mutation that the user can act on.")
 class UserError:
-    """The fields of every outcome."""
-
     message: str = described("An explanation that can be shown to the user.")
 
 
 @strawberry.type
 class Payload:
-    """Base of payloads."""
-
     errors: list[UserError] = described(
         "Outcomes that the user can act on; the mutation's description lists the possible types. Empty on success.",
         costs=[costs.assumed(5)],
@@ -84,8 +75,6 @@ async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> OwnedRun | Non
 @strawberry.type(description="The conversation has a run in progress. Wait for it to end, or cancel it.")
 @reads(outcomes.Busy)
 class ConversationBusy(UserError):
-    """A Conflict with the reason RUN_BUSY, as data."""
-
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
         _busy_run, "The run in progress.", costs=[costs.calls()]
     )
@@ -99,8 +88,6 @@ async def _resets_at(record: Parent[outcomes.BudgetSpent], info: Info) -> dateti
 @strawberry.type(description="The budget for the user's model calls is exhausted.")
 @reads(outcomes.BudgetSpent)
 class BudgetExceeded(UserError):
-    """BUDGET_EXCEEDED, as data."""
-
     resets_at: datetime | None = answered_by(
         _resets_at,
         "When the next budget period begins. Null if the budget never resets.",
@@ -110,13 +97,13 @@ class BudgetExceeded(UserError):
 
 
 @strawberry.type(description="This version of the template is already published. Publish under a new version number.")
-@reads(outcomes.VersionTaken)
+@reads(outcomes.VersionExists)
 class VersionExists(UserError):
     """A Conflict with the reason VERSION_EXISTS, as data."""
 
 
 @strawberry.type(description="No migration path leads from the agent's version to the requested one.")
-@reads(outcomes.NoWay)
+@reads(outcomes.NoMigrationPath)
 class NoMigrationPath(UserError):
     """A Conflict with the reason NO_MIGRATION_PATH, as data."""
 
@@ -124,16 +111,12 @@ class NoMigrationPath(UserError):
 @strawberry.type(description="The Agent File is invalid and was not published.")
 @reads(outcomes.BadTemplate)
 class TemplateInvalid(UserError):
-    """Invalid input with the reason TEMPLATE_INVALID, as data."""
-
     problems: list[str] = described("The problems found, one per item.")
 
 
 @strawberry.type(description="The variables do not match the template.")
 @reads(outcomes.BadVariables)
 class VariablesInvalid(UserError):
-    """Invalid input with the reason VARIABLES_INVALID, as data."""
-
     problems: list[str] = described("Missing and invalid variables, one per item.")
 
 

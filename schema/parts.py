@@ -9,12 +9,10 @@ import strawberry
 from strawberry import UNSET
 
 from resolvers import images
-from schema.base import enum
+from schema.base import described, enum, optional
 
 
 class ImageDetail(StrEnum):
-    """OpenAI's levels of detail."""
-
     AUTO = "auto"
     LOW = "low"
     HIGH = "high"
@@ -31,13 +29,9 @@ enum(
 
 @strawberry.input(description="An image, for models with `supports { vision }`.")
 class ImageInput:
-    """An image by its URL."""
-
-    url: str = strawberry.field(
-        description="A data URL (`data:image/png;base64,…`; PNG, JPEG, GIF or WebP) or a public https address."
-    )
-    detail: ImageDetail | None = strawberry.field(
-        default=None, description="The resolution at which the model processes the image. Default: the model's."
+    url: str = described("A data URL (`data:image/png;base64,…`; PNG, JPEG, GIF or WebP) or a public https address.")
+    detail: ImageDetail | None = optional(
+        "The resolution at which the model processes the image. Default: the model's."
     )
 
     def image(self) -> images.Image:
@@ -47,10 +41,8 @@ class ImageInput:
 
 @strawberry.input(one_of=True, description="One part of a message. Set exactly one field.")
 class ContentPartInput:
-    """One part of a message (``@oneOf``)."""
-
-    text: str | None = strawberry.field(default=UNSET, description="Text.")
-    image: ImageInput | None = strawberry.field(default=UNSET, description="An image.")
+    text: str | None = optional("Text.", default=UNSET)
+    image: ImageInput | None = optional("An image.", default=UNSET)
 
     def openai(self) -> dict[str, Any]:
         """Return the part in OpenAI's format. Raises BadUserInput."""

@@ -15,8 +15,6 @@ from schema.node import Node
 @entity(description="A text in an agent's archival memory. The agent reads it only through a search.")
 @reads(records.PassageRecord)
 class Passage(Node):
-    """GraphQL type of ``PassageRecord``."""
-
     text: str = described("The passage's text.")
     tags: list[str] = described("The passage's tags.")
     created_at: datetime | None = described("When the passage was stored.")
@@ -33,8 +31,6 @@ PassageEdge = Edge[Passage]
 @strawberry.type(description="A result of `searchMemory`.")
 @reads(records.MemoryHit)
 class MemoryHit:
-    """GraphQL type of ``MemoryHit``."""
-
     passage: Passage = described("The passage.")
     score: float | None = described(
         "Similarity to the query: higher is closer. Comparable only within one search. Null if Letta returns no scores."

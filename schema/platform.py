@@ -39,8 +39,6 @@ enum(
 @strawberry.type(description="The health of one service.")
 @reads(platform.ServiceHealth)
 class ServiceHealth:
-    """GraphQL type of ``ServiceHealth``."""
-
     service: Service = described("The service.")
     status: HealthStatus = described("The result of a health check made for this request.")
     breaker: BreakerState | None = described("The breaker for all calls to the service. Null if the service has none.")
@@ -53,8 +51,6 @@ class ServiceHealth:
 @strawberry.type(description="The gateway and its services.")
 @reads(platform.PlatformRecord)
 class Platform:
-    """GraphQL type of ``PlatformRecord``."""
-
     version: str = described("The gateway's version (SemVer).")
     degraded: bool = described("Whether a service is down or some calls to a service are refused.")
     services: list[ServiceHealth] = described("The health of each service.", costs=[assumed(5)])

@@ -34,54 +34,39 @@ def _viewer(info: Info) -> Principal:
     return info.context.principal
 
 
-async def _node(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The node's global id.")],  # noqa: A002 - the argument's name in the graph
-) -> object:
+async def _node(info: Info, id: Annotated[ID, strawberry.argument(description="The node's global id.")]) -> object:
     return await resolve(info.context, id)
 
 
 async def _nodes(
     info: Info,
     ids: Annotated[
-        list[ID],
-        strawberry.argument(description="Global ids of nodes, at most 100.", directives=[calls()]),
+        list[ID], strawberry.argument(description="Global ids of nodes, at most 100.", directives=[calls()])
     ],
 ) -> list[object | Exception]:
     return await resolve_each(info.context, ids)
 
 
-async def _agent(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The agent's id.")],  # noqa: A002 - the argument's name in the graph
-) -> OwnedAgent:
+async def _agent(info: Info, id: Annotated[ID, strawberry.argument(description="The agent's id.")]) -> OwnedAgent:
     return await info.context.access.agent(id)
 
 
 async def _conversation(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The conversation's id.")],  # noqa: A002 - as above
+    info: Info, id: Annotated[ID, strawberry.argument(description="The conversation's id.")]
 ) -> OwnedConversation:
     return await info.context.access.conversation(id)
 
 
-async def _run(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The run's id.")],  # noqa: A002 - the argument's name in the graph
-) -> OwnedRun:
+async def _run(info: Info, id: Annotated[ID, strawberry.argument(description="The run's id.")]) -> OwnedRun:
     return await info.context.access.run(id)
 
 
-def _stream(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The stream's id.")],  # noqa: A002 - the argument's name in the graph
-) -> StreamRecord:
+def _stream(info: Info, id: Annotated[ID, strawberry.argument(description="The stream's id.")]) -> StreamRecord:
     return info.context.resources.streams.get(id, info.context.owner)
 
 
 async def _template(
-    info: Info,
-    id: Annotated[ID, strawberry.argument(description="The template's id.")],  # noqa: A002 - the argument's name in the graph
+    info: Info, id: Annotated[ID, strawberry.argument(description="The template's id.")]
 ) -> TemplateRecord:
     return await templates.by_slug(info.context, template_slug(id))
 
@@ -120,18 +105,14 @@ async def _platform(info: Info) -> PlatformRecord:
 
 
 @strawberry.type(
-    description="The root of queries. An object of another user is null with a "
-    "NOT_FOUND error, exactly as a missing object."
+    description="The root of queries. An object of another user is null with a NOT_FOUND error, as a missing one is."
 )
 class Query:
-    """The root of queries."""
-
     viewer: User = derived(_viewer, "The signed-in user.")
     node: Node | None = answered_by(_node, "Returns a node by its global id.", costs=[calls()])
     nodes: list[Node | None] = answered_by(
         _nodes,
-        "Returns nodes by their global ids, in the order of the ids. An item that cannot be read is "
-        "null, with an error at its path.",
+        "Returns nodes by their global ids, in the order of the ids. A failed item is null with an error at its path.",
         levels=[1],
         costs=[assumed(MAX_NODES)],
         metadata={SIZED_BY: "ids"},
@@ -148,9 +129,7 @@ class Query:
         _template, "Returns a template that the user has permission to use.", costs=[SHARED]
     )
     templates: TemplateConnection | None = answered_by(
-        _templates,
-        "Templates that the user has permission to use, in AMS's order.",
-        costs=[calls(), PAGE],
+        _templates, "Templates that the user has permission to use, in AMS's order.", costs=[calls(), PAGE]
     )
     template_validation: TemplateValidationType | None = answered_by(
         _template_validation, "Validates an Agent File without publishing it.", costs=[calls()]

@@ -25,8 +25,6 @@ enum(
 )
 @reads(RateLimitRecord)
 class RateLimit:
-    """GraphQL type of ``RateLimitRecord``."""
-
     kind: LimitKind = described("What the limit counts.")
     limit: int = described("Maximum number of requests per window.")
     window_seconds: int = described("Length of the sliding window, in seconds.")

@@ -66,8 +66,6 @@ async def _step_model(record: Parent[StepRecord], info: Info) -> ModelRecord | N
 @entity(description="One model call of a run.")
 @reads(StepRecord)
 class Step(Node):
-    """GraphQL type of ``StepRecord``."""
-
     status: StepStatus = described("The step's status.")
     stop_reason: str | None = described("Letta's reason why the step ended, such as `end_turn` or `llm_api_error`.")
     model_name: str | None = described("Name of the model that was called.")
@@ -87,8 +85,6 @@ class Step(Node):
 @entity(description="Letta's record of one turn, from the message that started it to the end of the answer.")
 @reads(RunRecord)
 class Run(Node):
-    """GraphQL type of ``RunRecord``."""
-
     status: RunStatus = described("The run's status.")
     stop_reason: str | None = described("Letta's reason why the run ended, such as `end_turn`.")
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(_agent, "The run's agent.")

@@ -49,20 +49,17 @@ async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord
 @strawberry.type(description="The events of one answer. A stream can be replayed while it runs and until `expiresAt`.")
 @reads(StreamRecord)
 class Stream(Node):
-    """GraphQL type of the kernel's ``Stream``."""
-
     status: StreamStatus = described("The stream's status.")
     started_at: datetime = described("When the stream started.")
     expires_at: datetime | None = described("When the stream expires. Null while it runs.")
     run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
     user_message_edge: MessageEdge | None = derived(
         _user_message_edge,
-        "The message that started the turn, for appending to `messages` if it is not there. Null for "
-        "a completion, and for a turn that was not started through this gateway.",
+        "The message that started the turn, for appending to `messages` if it is not there. Null for a completion, "
+        "and for a turn that was not started through this gateway.",
     )
     text: str = described(
-        "The text of the answer so far. It is consistent with `lastCursor`: show "
-        "it, then subscribe with `after: lastCursor`."
+        "The text of the answer so far, up to `lastCursor`: show it, then subscribe with `after: lastCursor`."
     )
     last_cursor: str = described("The cursor of the last event that `text` includes.")
 
@@ -70,8 +67,6 @@ class Stream(Node):
 @strawberry.type(description="Token counts and cost.")
 @reads(UsageRecord)
 class Usage:
-    """GraphQL type of ``Usage``."""
-
     prompt_tokens: int | None = described("Number of input tokens.")
     completion_tokens: int | None = described("Number of output tokens.")
     total_tokens: int | None = described("Number of input and output tokens.")
@@ -83,14 +78,12 @@ class Usage:
 @strawberry.type(description="The error that ended a stream.")
 @reads(events.StreamFailure)
 class StreamFailure:
-    """GraphQL type of ``StreamFailure``."""
-
     code: ErrorCode = described("The error code, as in `extensions.code`.")
     reason: str | None = described("The detailed reason, as in `extensions.reason`.")
     message: str = described("An explanation that can be shown to the user.")
     retryable: bool = described(
-        "Whether a retry can succeed. The same key resumes a turn whose stream broke off. After a "
-        "failure of Letta or the model, use a new key."
+        "Whether a retry can succeed. The same key resumes a turn whose stream broke off. After a failure of Letta or "
+        "the model, use a new key."
     )
     retry_after_seconds: float | None = described(
         "Seconds to wait before a retry, as in `extensions.retryAfterSeconds`."
@@ -129,8 +122,6 @@ async def _event_run(
 
 @strawberry.interface(description="An event of a stream.")
 class StreamEvent:
-    """The fields of every event."""
-
     cursor: str = described(
         "The event's position in the stream. Subscribe with it as `after` to resume without gaps or duplicates."
     )
@@ -153,8 +144,6 @@ def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edg
 @strawberry.type(description="The first event of every stream.")
 @_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
-    """GraphQL type of ``Started``."""
-
     stream: Stream = derived(_stream, "The stream that has started.")
     run: Run | None = answered_by(
         _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
@@ -177,8 +166,6 @@ class StreamStarted(StreamEvent):
 @strawberry.type(description="A piece of the answer's text.")
 @_delivers(events.TextDelta)
 class TextDelta(StreamEvent):
-    """GraphQL type of the event of the same name."""
-
     message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
     text: str = _of_event("Text to append.")
 
@@ -186,8 +173,6 @@ class TextDelta(StreamEvent):
 @strawberry.type(description="A piece of the model's reasoning.")
 @_delivers(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
-    """GraphQL type of the event of the same name."""
-
     message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
     text: str = _of_event("Text to append.")
 
@@ -195,8 +180,6 @@ class ReasoningDelta(StreamEvent):
 @strawberry.type(description="A piece of a tool call.")
 @_delivers(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
-    """GraphQL type of the event of the same name."""
-
     message_id: ID | None = _of_event("The id of the message that the call belongs to. Null in a completion.")
     index: int = _of_event(
         "Identifies one of several parallel calls: deltas with the same index belong to the same call."
@@ -213,16 +196,12 @@ def _edge(delivery: Parent[events.Delivery[MessageAddedEvent]]) -> Edge[MessageR
 @strawberry.type(description="A message is complete and has its final id.")
 @_delivers(MessageAddedEvent)
 class MessageAdded(StreamEvent):
-    """GraphQL type of the event of the same name."""
-
     edge: MessageEdge = derived(_edge, "The message as an edge of `messages`.")
 
 
 @strawberry.type(description="The turn waits for a decision on tool calls. Answer with `respondToApproval`.")
 @_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
-    """GraphQL type of the event of the same name."""
-
     edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
     run: Run | None = answered_by(_event_run, "The run that waits.", costs=[calls()])
 
@@ -237,8 +216,6 @@ async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], i
 @strawberry.type(description="The last event of every stream. It is sent exactly once.")
 @_delivers(events.Ended)
 class StreamEnded(StreamEvent):
-    """GraphQL type of ``Ended``."""
-
     outcome: StreamOutcome = _of_event("How the stream ended.")
     finish_reason: FinishReason | None = _of_event(
         "Why the model or the turn stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
@@ -257,12 +234,10 @@ class StreamEnded(StreamEvent):
 
 
 @strawberry.type(
-    description="The reader was detached; the stream continues. Subscribe again with this event's cursor as `after`."
+    description="The gateway detached this reader; the stream continues. Subscribe again with this cursor as `after`."
 )
 @_delivers(events.Detached)
 class ReaderDetached(StreamEvent):
-    """GraphQL type of ``Detached``."""
-
     reason: DetachReason = _of_event("Why the reader was detached.")
 
 

@@ -24,8 +24,6 @@ from schema.stream import StreamEvent
     description="The root of subscriptions. A subscription to a stream completes after its `StreamEnded` event."
 )
 class Subscription:
-    """The root of subscriptions."""
-
     @strawberry.subscription(
         directives=[SHARED],
         description="Reads a stream of the user, from its start or after a cursor. It starts nothing.",
@@ -34,7 +32,7 @@ class Subscription:
     async def stream(
         self,
         info: Info,
-        id: Annotated[ID, strawberry.argument(description="The stream's id.")],  # noqa: A002 - the name in the graph
+        id: Annotated[ID, strawberry.argument(description="The stream's id.")],
         after: EventCursor = None,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Attach to a stream."""
@@ -45,15 +43,11 @@ class Subscription:
 
     @strawberry.subscription(
         directives=[calls(6)],
-        description="Sends a message and reads the answer. Repeating the subscription with the same "
-        "`streamKey` attaches to the stream that the key started, so a client that "
-        "reconnects sends no second message.",
+        description="Sends a message and reads the answer. A repeated subscription with the same `streamKey` attaches "
+        "to the stream that the key started, so a client that reconnects sends no second message.",
     )
     async def message(
-        self,
-        info: Info,
-        input: SendMessageInput,  # noqa: A002 - the name in the graph
-        stream_key: StreamKey,
+        self, info: Info, input: SendMessageInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a turn, or attach to it."""
         context = info.context
@@ -68,14 +62,10 @@ class Subscription:
         return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[calls(2)],
-        description="Starts a completion and reads it. `streamKey` works as in `message`.",
+        directives=[calls(2)], description="Starts a completion and reads it. `streamKey` works as in `message`."
     )
     async def completion(
-        self,
-        info: Info,
-        input: CompletionInput,  # noqa: A002 - the name in the graph
-        stream_key: StreamKey,
+        self, info: Info, input: CompletionInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
         """Start a completion, or attach to it."""
         context = info.context
@@ -86,16 +76,15 @@ class Subscription:
 
     @strawberry.subscription(
         directives=[calls(2)],
-        description="Follows a conversation: sends the events of every turn, including turns that "
-        "other clients start, each from `StreamStarted` to `StreamEnded`. It continues "
-        "until the client ends it. To resume, subscribe with the last cursor as `after`; "
-        "cursors of `stream` are not valid here.",
+        description="Follows a conversation: sends the events of every turn, including turns that other clients "
+        "start, each from `StreamStarted` to `StreamEnded`. It continues until the client ends it. To resume, "
+        "subscribe with the last cursor as `after`; cursors of `stream` are not valid here.",
         metadata=READS,
     )
     async def conversation(
         self,
         info: Info,
-        id: Annotated[ID, strawberry.argument(description="The conversation's id.")],  # noqa: A002 - as above
+        id: Annotated[ID, strawberry.argument(description="The conversation's id.")],
         after: FollowCursor = None,
     ) -> AsyncGenerator[StreamEvent, None]:
         """Follow the turns of a conversation."""

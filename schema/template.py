@@ -31,8 +31,6 @@ def _slug(record: Parent[TemplateRecord]) -> str:
 @entity(description="A published version of a template. It is immutable.")
 @reads(TemplateVersionRecord)
 class TemplateVersion(Node):
-    """GraphQL type of ``TemplateVersionRecord``."""
-
     number: str = described("The version number (SemVer).")
     checksum: str | None = described("A digest of `source`, for comparing files.")
     is_latest: bool = described("Whether this is the template's latest version.")
@@ -46,8 +44,6 @@ class TemplateVersion(Node):
 @entity(description="A template from which agents are created. It has one or more published versions.")
 @reads(TemplateRecord)
 class Template(Node):
-    """GraphQL type of ``TemplateRecord``."""
-
     slug: str = derived(_slug, "The template's short name, unique on the platform.")
 
     name: str | None = described("The template's display name.")
@@ -78,8 +74,6 @@ TemplateEdge = Edge[Template]
 @strawberry.type(name="TemplateValidation", description="The result of validating an Agent File.")
 @reads(TemplateValidation)
 class TemplateValidationType:
-    """GraphQL type of the record of the same name."""
-
     valid: bool = described(
         "Whether the file is valid. Whether its version is already published is checked only by `publishTemplate`."
     )

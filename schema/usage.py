@@ -20,19 +20,12 @@ from schema.costs import SHARED, assumed
 if TYPE_CHECKING:
     from schema.model import Model
 
-enum(
-    UsageDimension,
-    "A dimension by which usage is grouped.",
-    DAY="By day, in UTC.",
-    MODEL="By the requested model.",
-)
+enum(UsageDimension, "A dimension by which usage is grouped.", DAY="By day, in UTC.", MODEL="By the requested model.")
 
 
 @strawberry.type(description="Sums over all rows of a usage report.")
 @reads(records.UsageTotals)
 class UsageTotals:
-    """GraphQL type of ``UsageTotals``."""
-
     requests: int = described("Number of model calls, including failed ones.")
     failed_requests: int = described("Number of failed model calls.")
     prompt_tokens: float = described("Number of input tokens. An integer that can exceed the range of `Int`.")
@@ -48,8 +41,6 @@ async def _model(record: Parent[records.UsageRow], info: Info) -> ModelRecord | 
 @strawberry.type(description="Usage of one day, of one model, or of one model on one day, depending on `groupBy`.")
 @reads(records.UsageRow)
 class UsageRow:
-    """GraphQL type of ``UsageRow``."""
-
     day: date | None = strawberry.field(name="date", description="The date, in UTC. Null unless grouped by `DAY`.")
     model_name: str | None = described(
         "Name of the requested model. Null unless grouped by `MODEL`, and for calls of unknown models."
@@ -71,8 +62,6 @@ class UsageRow:
 @strawberry.type(description="Usage of the user's own LiteLLM key. Calls appear about a minute after they end.")
 @reads(records.UsageReport)
 class UsageReport:
-    """GraphQL type of ``UsageReport``."""
-
     first: date = strawberry.field(name="from", description="The first date of the report, in UTC.")
     last: date = strawberry.field(name="to", description="The last date of the report, in UTC, inclusive.")
     rows: list[UsageRow] = described(

@@ -44,10 +44,10 @@ async def _agents(
     after: After = None,
     last: Last = None,
     before: Before = None,
-    filter: Annotated[AgentFilter, strawberry.lazy("schema.agent")] | None = None,  # noqa: A002 - the name in the graph
+    filter: Annotated[AgentFilter, strawberry.lazy("schema.agent")] | None = None,
 ) -> Page[OwnedAgent]:
-    wanted = agents.Wanted() if filter is None else filter.wanted()
-    return await agents.agent_page(info.context, window(first, after, last, before), wanted)
+    criteria = agents.Criteria() if filter is None else filter.criteria()
+    return await agents.agent_page(info.context, window(first, after, last, before), criteria)
 
 
 async def _usage(
@@ -70,8 +70,6 @@ async def _usage(
 @entity(description="The signed-in user.")
 @reads(Principal)
 class User(Node):
-    """GraphQL type of ``Principal``."""
-
     email: str | None = described("The user's email address.")
     role: Role = described("The user's role.")
     name: str | None = answered_by(users.name, "The user's display name.", optional=True, costs=[SHARED])

@@ -1,1 +1,1 @@
-"""Where the events of streams come from: turns of Letta, completions of LiteLLM."""
+"""The sources of streams: turns of Letta, and completions of LiteLLM."""

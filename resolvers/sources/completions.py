@@ -23,13 +23,9 @@ from resolvers.streams.events import (
 
 
 class CompletionSource:
-    """One streamed completion.
+    """One streamed completion. ``key`` is the LiteLLM key that pays.
 
-    Args:
-        context: the operation.
-        key: the LiteLLM key that pays.
-        body: the OpenAI request, which always includes usage.
-        wants_usage: whether the client requested usage, too. If not, a chunk with nothing else is not passed on.
+    ``body`` always requests usage. If the client does not (``wants_usage``), a chunk with only usage is not passed on.
     """
 
     __slots__ = ("_body", "_context", "_key", "_wants_usage", "headers", "run_id", "usage")
@@ -56,8 +52,9 @@ class CompletionSource:
                     case Unreadable():
                         resources.metrics.event_unreadable("completion")
                         yield Raw(), piece.raw
-                    case Done():
-                        yield self._completed(piece), piece.raw
+                    case Done(finish=finish):
+                        outcome = StreamOutcome.COMPLETED
+                        yield Ended(outcome=outcome, finish_reason=finish_reason(finish), usage=self.usage), piece.raw
                         return
                     case _:
                         raw = piece.raw
@@ -71,9 +68,6 @@ class CompletionSource:
         return self._context.resources.litellm.stream(
             self._context.model_scope(), self._key, body, opens_within=within, wants_usage=self._wants_usage
         )
-
-    def _completed(self, done: Done) -> Ended:
-        return Ended(outcome=StreamOutcome.COMPLETED, finish_reason=finish_reason(done.finish), usage=self.usage)
 
 
 def _events(piece: Piece) -> list[Event]:

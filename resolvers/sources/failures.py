@@ -34,12 +34,7 @@ _UNKNOWN_STOP = Reason.STOP_REASON, "Letta stopped the turn for a reason that th
 
 
 def failure_of(stop: str, failed: ErrorFrame | None) -> StreamFailure:
-    """Return the error of a turn that failed.
-
-    Args:
-        stop: Letta's stop reason, one that is a failure (see ``clients.letta.stops``).
-        failed: Letta's error frame, which has more detail than the stop reason.
-    """
+    """Return the error of a failed turn, by Letta's error frame, which has more detail, or its stop reason."""
     if failed is not None and (known := _by_frame(failed)) is not None:
         return known
     if (known := _BY_STOP.get(stop)) is not None:

@@ -1,9 +1,8 @@
 """Finds out whether Letta has a message (or a decision) whose request ended without an answer, and in which run.
 
 Letta keeps the ``otid`` of a message, but stores the message only when the turn's first step is over (decision 0002).
-So a message that is not in the list may belong to an active run: the search goes on until the message is there, or no
-active run is left that could be its own. A request may also arrive late: a search without a result counts only some
-time after the attempt was given up.
+So the search continues until the message is stored, or no active run can be its own. Because a request may arrive late,
+a search without a result counts only some time after the attempt.
 """
 
 from __future__ import annotations
@@ -39,11 +38,8 @@ _RUNS = 50
 class Attempt:
     """An earlier attempt to send the same message.
 
-    Attributes:
-        key: the stream's key.
-        run_id: its run, if that is known.
-        began: when the first attempt began.
-        settled_at: from when on a search without a result counts, on the clock of ``time.monotonic``.
+    ``began`` is when the first attempt began. From ``settled_at`` on (``time.monotonic``), a search without a result
+    counts.
     """
 
     key: str
@@ -52,21 +48,17 @@ class Attempt:
     settled_at: float
 
 
-async def taken(
+async def run_of_attempt(
     context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt
 ) -> FollowedRun | None:
-    """Return the run of an earlier attempt; ``None`` if Letta does not have it.
-
-    Raises:
-        Conflict: reason ``OUTCOME_UNKNOWN``: it cannot be found out.
-    """
-    look = _Look(context, conversation, sent, attempt)
+    """Return the run of an earlier attempt, if Letta has it. Raises Conflict (``OUTCOME_UNKNOWN``)."""
+    search = _Search(context, conversation, sent, attempt)
     ends = time.monotonic() + max(context.resources.clocks.first_token, 2 * SETTLE_SECONDS)
     try:
         while True:
             settled = time.monotonic() >= attempt.settled_at
-            busy = await look.is_busy()  # first: a run that ends in between has stored its message by then
-            run = await look.run()
+            busy = await search.is_busy()  # first: a run that ends between the two reads has stored its message
+            run = await search.run()
             if run is not None:
                 return FollowedRun(
                     run_id=run_named_in(conversation, run.id), background=run.background is True, otid=sent.otid
@@ -89,7 +81,7 @@ _AWAY = (
 )
 
 
-class _Look:
+class _Search:
     """A search for one message."""
 
     def __init__(self, context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt) -> None:
@@ -116,21 +108,18 @@ class _Look:
             raise outcome_unknown(_NO_RUN) from error
 
     async def is_busy(self) -> bool:
-        """Whether a run is active in the conversation that may be that of the message."""
-        wanted = self._conversation.conversation_id
+        """Whether an active run of the conversation may be that of the message: no other key has started it."""
+        conversation_id, streams = self._conversation.conversation_id, self._context.resources.streams
         runs = await self._letta.runs(self._context.renewed().scope, [self._conversation.agent_id], limit=_RUNS)
-        others = self._of_others()
-        return any(run.is_active and run.conversation_id == wanted and run.id not in others for run in runs)
-
-    def _of_others(self) -> set[str]:
-        """Return the runs of other messages: those that other keys have started."""
-        mine = self._context.resources.streams.of(self._context.owner)
-        return {
-            stream.run_id for stream in mine if stream.run_id and stream.unknown and stream.key != self._attempt.key
+        others = {
+            stream.run_id
+            for stream in streams.of(self._context.owner)
+            if stream.unknown and stream.key != self._attempt.key
         }
+        return any(run.is_active and run.conversation_id == conversation_id and run.id not in others for run in runs)
 
     async def _stored(self) -> MessageRecord | None:
-        """Return the message, searched by its ``otid`` from the newest back to when it was first sent.
+        """Return the message, searched by its ``otid`` back to when it was first sent.
 
         Raises:
             Conflict: reason ``OUTCOME_UNKNOWN``: there are too many newer messages.

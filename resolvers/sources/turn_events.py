@@ -1,4 +1,4 @@
-"""The events that only turns have. The kernel keeps them as they are."""
+"""The events that only turns have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from resolvers.streams.stream import Stream
 
 
 class TurnStarted(Started, frozen=True, kw_only=True):
-    """The first event of a turn. ``user_message`` is what was sent to begin it, if that is a message."""
+    """The first event of a turn. ``user_message`` is the sent message; ``None`` for a decision."""
 
     user_message: MessageRecord | None = None
 
@@ -30,21 +30,20 @@ class MessageAdded(Event, frozen=True, kw_only=True):
 
 
 class ApprovalRequested(MessageAdded, frozen=True, kw_only=True):
-    """The turn waits for a person's decision on tool calls."""
+    """The turn waits for the user's decision on tool calls."""
 
     run_id: str | None = None
 
 
 def sent_message(started: Started | None) -> MessageRecord | None:
-    """Return the message that a turn began with; ``None`` where nothing was sent that is a message."""
+    """Return the message that started a turn, if any."""
     return started.user_message if isinstance(started, TurnStarted) else None
 
 
 async def user_message(stream: Stream) -> MessageRecord | None:
-    """Return the message that a stream began with, as Letta has stored it if it has by now.
+    """Return the message that started a stream's turn, as stored if Letta has stored it.
 
-    ``None`` before the upstream has begun, and where nothing was sent that is a message: in a completion, after a
-    decision, in a turn begun elsewhere.
+    ``None`` before the upstream has begun, for a completion, after a decision, and for a turn of another gateway.
     """
     sent = sent_message(stream.log.started)
     if sent is None:

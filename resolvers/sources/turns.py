@@ -1,7 +1,7 @@
 """The source of a turn: translates Letta's frames into events. It starts the turn, or reads one that was started.
 
 Deltas are passed on as they come. When a step is over, its messages are read from Letta, because only its list has
-their final form: each is added once, with its final id.
+their final form and ids.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.sources.failures import failure_of
-from resolvers.sources.lookup import BUSY, Attempt, taken
+from resolvers.sources.lookup import BUSY, Attempt, run_of_attempt
 from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
 from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
@@ -58,10 +58,7 @@ READ_BACK_SECONDS = 5.0
 
 
 class LettaSource:
-    """One turn of one conversation.
-
-    If there was an ``earlier`` attempt, it is looked for first, and the message is sent only if Letta does not have it.
-    """
+    """One turn of one conversation. After an ``earlier`` attempt, the message is sent only if Letta lacks it."""
 
     def __init__(
         self,
@@ -86,7 +83,8 @@ class LettaSource:
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Send the message, or read the run again. See ``Source.events``."""
         async with AsyncExitStack() as stack:
-            await self._look_first()
+            if self._earlier is not None and not isinstance(self._sent, FollowedRun):
+                self._followed = await run_of_attempt(self._context, self._conversation, self._sent, self._earlier)
             clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
             turn = await self._turn(stack)
             if turn is not None:
@@ -99,11 +97,6 @@ class LettaSource:
             async for pair in events:
                 yield pair
 
-    async def _look_first(self) -> None:
-        """Find the run of an earlier attempt, if Letta has it."""
-        if self._earlier is not None and not isinstance(self._sent, FollowedRun):
-            self._followed = await taken(self._context, self._conversation, self._sent, self._earlier)
-
     async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
         """Open the turn. Returns ``None`` for a run that Letta does not stream again."""
         if self._followed is None:
@@ -111,17 +104,17 @@ class LettaSource:
                 return await stack.enter_async_context(self._sending())
             except Conflict as error:
                 if self._earlier is not None and error.reason == Reason.RUN_BUSY:
-                    raise outcome_unknown(BUSY, error) from error  # the earlier attempt may have come late
+                    raise outcome_unknown(BUSY, error) from error  # the earlier attempt may have arrived late
                 raise
         self.run_id = self._followed.run_id
         if not self._followed.background:
             return None
         letta, clocks = self._context.resources.letta, self._context.resources.clocks
-        taking_up = letta.taken_up(
+        turn = letta.taken_up(
             self._context.model_scope(), self._conversation, self._followed.run_id, opens_within=clocks.first_token
         )
         try:
-            return await stack.enter_async_context(taking_up)
+            return await stack.enter_async_context(turn)
         except (BadUserInput, NotFound):
             if isinstance(self._sent, FollowedRun):
                 raise
@@ -138,17 +131,17 @@ class LettaSource:
         yield Ping(run_id)
         try:
             async with asyncio.timeout(self._context.resources.clocks.llm_total):
-                run = await self._look(run_id)
+                run = await self._run(run_id)
                 while not run.over:
                     await asyncio.sleep(WATCH_SECONDS)
-                    run = await self._look(run_id)
+                    run = await self._run(run_id)
         except TimeoutError as error:
             raise UpstreamTimeout(
                 "The turn was not complete in time.", reason=Reason.TOTAL, service=Service.LETTA
             ) from error
         yield StopReason(run.stop_reason or _STOP_OF[run.status])
 
-    async def _look(self, run_id: OwnedRunId) -> RunRecord:
+    async def _run(self, run_id: OwnedRunId) -> RunRecord:
         return await self._context.resources.letta.run(self._context.renewed().scope, run_id)
 
     async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncGenerator[tuple[Event, bytes]]:
@@ -164,7 +157,7 @@ class LettaSource:
                     break
                 if isinstance(frame, ErrorFrame):
                     failed = frame
-                for event in [*self._from(frame), *self._found()]:
+                for event in [*self._from(frame), *self._read()]:
                     yield event, b""
                 if self._stop == "cancelled":
                     break
@@ -172,7 +165,7 @@ class LettaSource:
                 raise UpstreamError(
                     "The connection broke before Letta's answer was complete.", reason=Reason.CUT, service=Service.LETTA
                 )
-            for event in await self._last_look():
+            for event in await self._read_last():
                 yield event, b""
             yield self._ended(failed), b""
         finally:
@@ -199,15 +192,15 @@ class LettaSource:
                 pass
         return []
 
-    def _found(self) -> list[Event]:
-        """Return the messages of a finished step, once they have been read. Tokens do not wait for that."""
+    def _read(self) -> list[Event]:
+        """Return the messages of a finished step, if they have been read. Tokens do not wait for that."""
         reading = self._reading
         if reading is None or not reading.done():
             return []
         self._reading = None
         return [] if reading.exception() is not None else self._added(reading.result())
 
-    async def _last_look(self) -> list[Event]:
+    async def _read_last(self) -> list[Event]:
         """Return the last messages. If they cannot be read in two attempts, the turn ends without them."""
         for _ in range(2):
             with suppress(GatewayError, TimeoutError):

@@ -18,19 +18,19 @@ BLOCK_BYTES = MAX_FRAME_BYTES
 """The most bytes of text and upstream bytes in a block, unless it is one entry."""
 
 ENTRY_BYTES = 256
-"""The bytes that an unpacked entry takes in memory besides its text and upstream bytes, about."""
+"""The approximate bytes of an unpacked entry besides its text and upstream bytes."""
 
 PACKED_ENTRY_BYTES = 8
-"""The bytes that a packed entry takes besides its block: its sum of sizes."""
+"""The bytes of a packed entry besides its block: its sum of sizes."""
 
 _LARGE_ENTRY_BYTES = 2048
-"""From this average size on, entries are not packed: that would save little and take long."""
+"""The average size from which entries are not packed: that would save little memory and take long."""
 
 _SMALL_BYTES = 512
-"""Up to this size, rows are encoded and not compressed: the setup of zlib costs more than it saves."""
+"""The size up to which rows are not compressed: the setup of zlib costs more than it saves."""
 
 _MERGED_PER_BLOCK = 32
-"""A block with more joined deltas than this does not keep them: interleaved deltas do not join."""
+"""The most joined deltas that a block keeps: interleaved deltas do not join."""
 
 _Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
 _PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
@@ -51,13 +51,9 @@ _DECODER = msgspec.msgpack.Decoder(list[_Row])
 
 
 class Block:
-    """Consecutive entries. Small ones are packed, and more can be added to them; large ones are kept as they are.
+    """Consecutive entries. Small ones are packed, and more can be added to them; large ones stay unpacked.
 
-    A block also keeps its deltas joined, if they join into few.
-
-    Args:
-        entries: the first entries.
-        held: the bytes of their text and upstream bytes.
+    A block also keeps its deltas joined, if they join into few. ``held`` are the bytes of the entries' text and raw.
     """
 
     __slots__ = ("_held", "_joined", "_kept", "_packed", "_plain", "start", "stop", "weight")
@@ -120,7 +116,7 @@ class Block:
         return merged(self.entries()) if self._joined is None else self._joined
 
     def whole_events(self) -> Iterator[Event]:
-        """Return the events that are neither deltas nor ``Raw``."""
+        """See ``whole_events``."""
         return iter(self._kept.values()) if self._plain is None else whole_events(self._plain)
 
 
@@ -133,7 +129,7 @@ def _without_raw(entries: list[Entry]) -> list[Entry]:
 
 
 def _joined_bytes(entries: list[Entry]) -> int:
-    """The bytes that joined entries take in memory, without the events that the block keeps in any case."""
+    """The memory of joined entries, in bytes, without the events that the block keeps in any case."""
     return sum(ENTRY_BYTES + _text_bytes(entry.event) for entry in entries if type(entry.event) in _PIECES)
 
 
@@ -143,7 +139,7 @@ def whole_events(entries: Sequence[Entry]) -> Iterator[Event]:
 
 
 def _text_bytes(event: Event) -> int:
-    """The bytes that a delta's text takes in memory: up to four times its bytes in UTF-8."""
+    """The memory of a delta's text, in bytes: up to four times its bytes in UTF-8."""
     if isinstance(event, TextDelta):
         return sys.getsizeof(event.text)
     return sys.getsizeof(event.arguments_delta) if isinstance(event, ToolCallDelta) else 0

@@ -1,4 +1,4 @@
-"""The time limits on a stream: first token, idle between frames, total. All but idle start with the request."""
+"""The timeouts of a stream: until the first token, between frames (idle), and in total."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MESSAGES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clocks:
-    """Time limits in seconds. ``request`` is for everything but model work, which has the others."""
+    """Timeouts in seconds. ``request`` is for operations without model work, the others for model work."""
 
     request: float
     llm_total: float
@@ -30,7 +30,7 @@ class Clocks:
 
 
 class StreamClocks:
-    """The time limits of one stream, from the moment its upstream request is made."""
+    """The timeouts of one stream, from its upstream request on."""
 
     def __init__(self, clocks: Clocks, service: Service) -> None:
         self._time = asyncio.get_running_loop().time
@@ -83,23 +83,23 @@ class _Alarm:
         self._rang = False
 
     def set(self, limit: float) -> None:
-        """Let the running task wait until a time on the loop's clock."""
+        """Set the limit of the running task, on the loop's clock."""
         self._limit, self._task = limit, asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         if self._timer is None or limit < self._timer_at:
             self._start()
 
     def unset(self) -> None:
-        """Note that the task does not wait any more."""
+        """End the limit."""
         self._task = None
 
     def is_the_reason(self) -> bool:
-        """Whether this alone cancelled the task. If so, undo the cancellation."""
+        """Undo this alarm's cancellation. Returns whether there was no other."""
         return self._take_back() <= self._cancelling if self._rang else False
 
     def stop(self) -> None:
         """Stop the timer."""
-        if self._rang:  # the wait ended by an error of its own meanwhile
+        if self._rang:  # the wait ended with another error
             self._take_back()
         self._task = None
         if self._timer is not None:

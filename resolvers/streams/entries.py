@@ -1,9 +1,8 @@
 """The entries of a log in memory. Old ones are packed, so that an answer of many small tokens takes little memory.
 
-The newest entries stay as they are, and so do those that a reader has not taken yet, up to a bound. Others are packed
-in blocks, a few at a time: deltas and upstream bytes are encoded and compressed, other events stay as they are. A block
-also keeps its deltas joined, so a late reader unpacks nothing. A reader that starts within a block, and one at the
-OpenAI endpoint, unpacks entries.
+Entries that every reader has taken are packed in blocks, a few at a time, except the newest: deltas and upstream bytes
+are encoded and compressed. A block also keeps its deltas joined: only a reader that starts within a block, or reads
+upstream bytes, unpacks entries. Up to a bound, entries wait for slow readers.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from resolvers.streams.events import Entry, Event, TextDelta
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 PIECE = 16
-"""The number of entries that are packed at a time, once every reader has taken them."""
+"""The number of entries that are packed at a time, after every reader has taken them."""
 
 _UNPACKED = 8
-"""The least number of newest entries that stay unpacked: a reader that is a little behind unpacks nothing."""
+"""The least number of newest entries that stay unpacked, for readers that are a little behind."""
 
 _FRAME_ENTRIES = 16_384
 """The most entries in a frame, so that joining them does not block the event loop."""
@@ -34,12 +33,7 @@ class _Text(str):
 
 
 class Entries:
-    """A log's entries, in order.
-
-    Attributes:
-        size: the bytes of the answer that they carry.
-        weight: the bytes that they take in memory, about.
-    """
+    """A log's entries, in order. ``size`` are the bytes of the answer, ``weight`` the approximate bytes in memory."""
 
     __slots__ = (
         "_blocks",
@@ -82,21 +76,18 @@ class Entries:
 
     @property
     def may_pack(self) -> bool:
-        """Whether enough entries are unpacked to check which of them every reader has taken. Not at every append."""
+        """Whether to check, not at every append, which entries every reader has taken."""
         count = len(self._recent)
         return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
 
     def pack_taken(self, position: int, *, keep_raw: bool) -> None:
-        """Pack the older entries before a position that every reader has reached.
-
-        Their upstream bytes are dropped unless ``keep_raw``.
-        """
+        """Pack older entries before a position that every reader has reached; upstream bytes only if ``keep_raw``."""
         taken = min(position, len(self) - _UNPACKED)
         while taken - self._recent_start >= PIECE:
             self._pack_oldest(PIECE, keep_raw=keep_raw)
 
     def pack(self, *, keep_raw: bool) -> None:
-        """Pack all entries: the log has ended and nobody reads it now."""
+        """Pack all entries: the log has ended and has no reader."""
         while self._recent:
             self._pack_oldest(keep_raw=keep_raw)
 
@@ -131,27 +122,24 @@ class Entries:
 
     @property
     def text(self) -> str:
-        """The text of all text deltas, without reasoning. Callers share one string until something is appended."""
+        """The text of all text deltas, without reasoning. Callers share one string until an entry is appended."""
         text = None if self._text is None else self._text()
         if text is None:
-            text = _Text("".join(event.text for event in self._events() if type(event) is TextDelta))
+            text = _Text("".join(one.event.text for one in self.joined() if type(one.event) is TextDelta))
             self._text = weakref.ref(text)
         return text
 
     def joined(self) -> Iterator[Entry]:
-        """Return all entries, deltas joined within blocks."""
+        """Yield all entries, deltas joined within blocks."""
         for block in self._blocks:
             yield from block.joined()
         yield from merged(self._recent)
 
     def whole_events(self) -> Iterator[Event]:
-        """Return the events that are neither deltas nor ``Raw``, in order."""
+        """Yield the events that are neither deltas nor ``Raw``."""
         for block in self._blocks:
             yield from block.whole_events()
         yield from whole_events(self._recent)
-
-    def _events(self) -> Iterator[Event]:
-        return (entry.event for entry in self.joined())
 
     def after(self, position: int) -> list[Entry]:
         """Return the entries after a position, up to the end of its block."""
@@ -161,10 +149,9 @@ class Entries:
         return block.entries()[position - block.start :]
 
     def frame(self, position: int) -> tuple[list[Entry], int]:
-        """Return the next entries after a position, joined: ``MAX_FRAME_BYTES`` of the answer, or one entry.
+        """Return the next entries after a position, joined, and the position after them.
 
-        Returns:
-            The joined entries, and the position after them.
+        They have ``MAX_FRAME_BYTES`` of the answer at most, unless that is one entry.
         """
         if position >= self._recent_start and self.size - self._sizes[position] <= MAX_FRAME_BYTES:
             recent = self._recent[position - self._recent_start :]
@@ -183,7 +170,7 @@ class Entries:
         return merged(entries), stop
 
     def _frame_stop(self, position: int) -> int:
-        """Return where a frame stops that begins at a position: at the end of a block, if it has a whole one."""
+        """Return the end of a frame that begins at a position: the end of a block, if it contains a whole one."""
         end = min(len(self), position + _FRAME_ENTRIES)
         full = bisect_right(self._sizes, self._sizes[position] + MAX_FRAME_BYTES, position, end + 1) - 1
         stop = max(full, min(position + 1, end))

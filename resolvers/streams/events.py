@@ -1,7 +1,7 @@
-"""The events of a stream, the entries that number them, and what a reader receives.
+"""Events, entries and deliveries.
 
-Events are immutable and know no position. A log numbers an event by the entry that it makes of it; a reader receives an
-event with a cursor. Joined deltas have the cursor of the last one in them, so the text after any cursor is exact.
+Events are immutable and have no position. A log keeps an event as a numbered entry; a reader receives it with a cursor.
+Joined deltas have the cursor of the last one, so the text after any cursor is exact.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StreamOutcome(StrEnum):
 
 
 class StreamStatus(StrEnum):
-    """Where a stream stands."""
+    """The status of a stream."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -34,14 +34,14 @@ class StreamStatus(StrEnum):
 
 
 class OnDisconnect(StrEnum):
-    """What happens upstream when the last reader leaves."""
+    """What happens upstream when the last reader detaches."""
 
     CANCEL = "cancel"
     CONTINUE = "continue"
 
 
 class FinishReason(StrEnum):
-    """Why a model stopped: OpenAI's words of a completion, Letta 0.16.8's of a turn."""
+    """Why a model stopped: the values of OpenAI for completions, and of Letta 0.16.8 for turns."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -69,12 +69,12 @@ class FinishReason(StrEnum):
 
 
 def finish_reason(word: str | None) -> FinishReason | None:
-    """Return the finish reason for an upstream's word, ``None`` where there is none yet."""
+    """Return the finish reason for an upstream's value, if it has one."""
     return None if word is None else FinishReason(word)
 
 
 class DetachReason(StrEnum):
-    """Why a reader was detached while the stream goes on."""
+    """Why a reader was detached while the stream continues."""
 
     SLOW = "slow"
     DRAINING = "draining"
@@ -87,11 +87,11 @@ def utf8_size(text: str) -> int:
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
-    """Base class of events. A source may have event types of its own: the log keeps them as they are."""
+    """Base class of events. A source may have event types of its own."""
 
     @property
     def size(self) -> int:
-        """The bytes of the answer that it carries: text in UTF-8, and messages."""
+        """The bytes of the answer in the event: text in UTF-8, and messages."""
         return 0
 
 
@@ -103,7 +103,7 @@ class Started(Event, frozen=True, kw_only=True):
 
 
 class TextDelta(Event, frozen=True, kw_only=True):
-    """More of the answer. ``message_id`` is the id of the message it belongs to, ``None`` in a completion."""
+    """A piece of the answer. ``message_id`` is ``None`` in a completion."""
 
     message_id: str | None = None
     text: str
@@ -115,11 +115,11 @@ class TextDelta(Event, frozen=True, kw_only=True):
 
 
 class ReasoningDelta(TextDelta, frozen=True, kw_only=True):
-    """More of what the model thinks."""
+    """A piece of the model's reasoning."""
 
 
 class ToolCallDelta(Event, frozen=True, kw_only=True):
-    """More of a tool call. Its name and id come once, its arguments in pieces; ``index`` is of one call alone."""
+    """A piece of a tool call. Its name and id come once. Each parallel call has its own ``index``."""
 
     message_id: str | None = None
     index: int = 0
@@ -129,12 +129,12 @@ class ToolCallDelta(Event, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """The bytes of its piece of the arguments."""
+        """The bytes of its arguments."""
         return utf8_size(self.arguments_delta)
 
 
 class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a stream failed: the parts of an error that are kept."""
+    """The error that ended a stream."""
 
     code: ErrorCode
     message: str
@@ -146,32 +146,16 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, error: GatewayError) -> StreamFailure:
-        """Return the parts of an error that are kept."""
-        return cls(
-            code=error.code,
-            message=error.message,
-            reason=error.reason,
-            service=error.service,
-            retryable=error.retryable,
-            retry_after_seconds=error.retry_after_seconds,
-            details=error.details,
-        )
+        """Return the failure that has the fields of an error."""
+        return cls(**{field: getattr(error, field) for field in cls.__struct_fields__})
 
     def error(self) -> GatewayError:
-        """Return the error, to raise it."""
-        return error_of(
-            self.code,
-            self.message,
-            reason=self.reason,
-            service=self.service,
-            retryable=self.retryable,
-            retry_after_seconds=self.retry_after_seconds,
-            details=self.details,
-        )
+        """Return the failure as an error to raise."""
+        return error_of(**msgspec.structs.asdict(self))
 
 
 class Ended(Event, frozen=True, kw_only=True):
-    """The last event of a log. ``conversation`` is the one that a turn is of, ``conv-…`` or ``agent-…``."""
+    """The last event of a log. ``conversation`` is that of a turn, ``conv-…`` or ``agent-…``."""
 
     outcome: StreamOutcome
     finish_reason: FinishReason | None = None
@@ -182,7 +166,7 @@ class Ended(Event, frozen=True, kw_only=True):
 
 
 class Detached(Event, frozen=True, kw_only=True):
-    """This reader is detached; the stream goes on. Never in a log. Its cursor is that of the last event before it."""
+    """The reader is detached; the stream continues. Never in a log. It has the cursor of the event before it."""
 
     reason: DetachReason
 
@@ -208,14 +192,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delivery(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
-    """An event as one reader receives it.
-
-    Attributes:
-        stream_id: the stream that the event is of.
-        cursor: where the reader continues after this event.
-        event: the event.
-        replayed: whether the reader attached to a stream that was begun before.
-    """
+    """An event as one reader receives it. ``replayed``: the reader has attached to a stream that had begun before."""
 
     stream_id: str
     cursor: str

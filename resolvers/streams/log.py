@@ -1,7 +1,7 @@
-"""The log of a stream: what every adapter offers, and the positions of the readers in this process.
+"""The log of a stream, and the positions of its readers in this process.
 
-One process appends to a log. Any process may read it after a cursor. What an adapter may have to fetch is a coroutine;
-attributes and other methods are about the entries that this process has appended or received.
+One process appends to a log. Any process may read it after a cursor. The coroutines may have to fetch entries; other
+methods use the entries that this process has appended or received.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from resolvers.streams.waiters import Waiters, woken
 
 
 class Leave(Waiters):
-    """Detaches readers, with a reason, while their streams go on."""
+    """Detaches readers, with a reason, while their streams continue."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reason: DetachReason | None = None
 
     def now(self, reason: DetachReason) -> None:
-        """Detach every reader that was given this, also those that attach later."""
+        """Detach every reader that has this, also those that attach later."""
         self.reason = reason
         self.wake()
 
 
 class Reader:
-    """A reader of a log, for as long as the context lasts. ``position`` is the number of entries it has taken."""
+    """A reader of a log while the context lasts. ``position`` is the number of entries that it has taken."""
 
     __slots__ = ("_log", "position")
 
@@ -50,11 +50,8 @@ class StreamLog(ABC):
     """An append-only log of events that ends with exactly one ``Ended``.
 
     Attributes:
-        stream_id: the stream's id.
-        started: the first event, once there is one.
-        ended: the last event, once there is one.
-        length: the number of entries, which is the position after the last one.
-        reader_may_return: whether a reader was detached since the last one attached: it has a cursor to return with.
+        length: the number of entries, and the position after the last one.
+        reader_may_return: whether the gateway has detached a reader, with a cursor, since the last one attached.
         replays_raw: whether upstream bytes are kept of entries that every reader has taken.
     """
 
@@ -84,11 +81,7 @@ class StreamLog(ABC):
     # Appending
 
     def append(self, event: Event, raw: bytes = b"") -> None:
-        """Number an event and add it, with the upstream bytes to pass on.
-
-        Raises:
-            RuntimeError: the log has ended.
-        """
+        """Add an event with the upstream bytes to pass on. Raises RuntimeError if the log has ended."""
         if self.ended is not None:
             raise RuntimeError("a stream has one end")
         self.length += 1
@@ -105,7 +98,7 @@ class StreamLog(ABC):
 
     @abstractmethod
     def pack(self) -> None:
-        """Take less memory: the log has ended, and nobody reads it now."""
+        """Use less memory: the log has ended and has no reader."""
 
     @abstractmethod
     def evict(self) -> None:
@@ -116,12 +109,12 @@ class StreamLog(ABC):
     @property
     @abstractmethod
     def size(self) -> int:
-        """The bytes of the answer: its text in UTF-8, reasoning and arguments included, and its messages."""
+        """The bytes of the answer: text in UTF-8, reasoning, arguments and messages."""
 
     @property
     @abstractmethod
     def weight(self) -> int:
-        """The bytes that it takes in the memory of this process, about."""
+        """The approximate bytes in the memory of this process."""
 
     @abstractmethod
     def size_after(self, position: int) -> int:
@@ -135,11 +128,7 @@ class StreamLog(ABC):
     # Reading
 
     async def position(self, cursor: str | None) -> int:
-        """Return the position after a cursor; 0 for ``None``.
-
-        Raises:
-            BadUserInput: reason ``CURSOR``: no event of this stream has that cursor.
-        """
+        """Return the position after a cursor; 0 for ``None``. Raises BadUserInput (``CURSOR``) for an unknown one."""
         if cursor is None:
             return 0
         if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16) or int(cursor) > self.length:
@@ -147,14 +136,14 @@ class StreamLog(ABC):
         return int(cursor)
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
-        """Wait for an entry after a position, for the end, or until readers have to leave."""
+        """Wait for an entry after a position, for the end, or until readers are detached."""
         if self.length > position or self.ended is not None or (leave is not None and leave.reason is not None):
             return
         await woken(self._grown, *([] if leave is None else [leave]))
 
     @abstractmethod
     async def after(self, position: int) -> list[Entry]:
-        """Return the next entries after a position, with their upstream bytes; none if there are none yet."""
+        """Return the next entries after a position, with their upstream bytes."""
 
     @abstractmethod
     async def frame(self, position: int) -> tuple[list[Entry], int]:
@@ -165,23 +154,23 @@ class StreamLog(ABC):
 
     @abstractmethod
     async def joined_events(self) -> list[Event]:
-        """Return all events, deltas that continue one another joined."""
+        """Return all events with deltas joined."""
 
     @abstractmethod
     async def whole_events(self) -> list[Event]:
         """Return the events that are neither deltas nor ``Raw``."""
 
     async def end(self) -> Ended:
-        """Wait for the end. This counts as a reader that is never behind."""
+        """Wait for the end, as a reader that is never behind."""
         with self.reading(sys.maxsize):
             while self.ended is None:
                 await woken(self._grown)
         return self.ended
 
-    # Readers in this process: a source is not read far ahead of all of them
+    # Readers in this process
 
     def reading(self, position: int) -> Reader:
-        """Return a reader at a position, to be entered as a context. It reports by ``moved``."""
+        """Return a reader at a position, to be entered as a context."""
         return Reader(self, position)
 
     def add_reader(self, reader: Reader) -> None:

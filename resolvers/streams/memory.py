@@ -47,11 +47,11 @@ class MemoryLog(StreamLog):
 
     @property
     def text(self) -> str:
-        """See ``StreamLog.text``. Its holders share one string until something is appended."""
+        """See ``StreamLog.text``. Callers share one string until an event is appended."""
         return self._entries.text
 
     async def after(self, position: int) -> list[Entry]:
-        """See ``StreamLog.after``. One block of entries at most."""
+        """See ``StreamLog.after``. Returns one block of entries at most."""
         return self._entries.after(position)
 
     async def frame(self, position: int) -> tuple[list[Entry], int]:

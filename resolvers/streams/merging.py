@@ -1,4 +1,4 @@
-"""Joins deltas that continue one another, and splits deltas that are too large for one frame. Both are linear."""
+"""Joins deltas that continue one another, and splits deltas that are too large for one frame, in linear time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import cast
 from resolvers.streams.events import Entry, Event, Raw, TextDelta, ToolCallDelta
 
 MAX_FRAME_BYTES = 64 * 1024
-"""The most text that one delta carries, in bytes of UTF-8."""
+"""The most text of one delta, in bytes of UTF-8."""
 
 _WIDEST = 4
-"""The most bytes that a character takes in UTF-8."""
+"""The most bytes of a character in UTF-8."""
 
 
 def merged(entries: Sequence[Entry]) -> list[Entry]:
-    """Join deltas that continue one another, and leave out what has no meaning in the graph.
+    """Join deltas that continue one another, and omit ``Raw``.
 
-    A joined delta has the number of the last one in it, so the text after any cursor is exact, and no upstream bytes.
+    A joined delta has the number of the last one, so the text after any cursor is exact, and no upstream bytes.
     """
     if len(entries) == 1:
         return [] if type(entries[0].event) is Raw else [entries[0]]
@@ -76,10 +76,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _continues(first: Event, call_id: str | None, event: Event) -> bool:
-    """Whether an event continues a run of deltas whose first one has its type.
-
-    ``call_id`` is that of the run's tool call, where a piece has had it.
-    """
+    """Whether an event continues deltas of its type, and of the tool call ``call_id`` if that is known."""
     if isinstance(first, TextDelta):
         return first.message_id == cast("TextDelta", event).message_id
     if isinstance(first, ToolCallDelta):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
-from resolvers.doubt import says_itself, settled_at
+from resolvers.doubt import is_passed_on, settled_at
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
 from resolvers.streams.limits import StreamLimits, StreamMetrics
 from resolvers.streams.merging import MAX_FRAME_BYTES, split
@@ -47,7 +47,7 @@ class Pump:
             self._break_off(stream, StreamOutcome.CANCELLED)
         except GatewayError as error:
             self._fail(stream, error)
-        except Exception as error:  # noqa: BLE001 - whatever fails in a source is an end for its readers
+        except Exception as error:  # noqa: BLE001 - any failure of a source ends the stream for its readers
             self._metrics.source_broke(stream.kind, error)
             self._break_off(stream, StreamOutcome.FAILED, _INTERNAL)
 
@@ -82,7 +82,7 @@ class Pump:
         raise UpstreamError("The connection broke before the answer was complete.", reason=Reason.CUT)
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
-        """Add an event to the log, a large delta in pieces. With the first one, the stream has opened."""
+        """Add an event to the log, a large delta in pieces. The first event opens the stream."""
         for piece in (event,) if event.size <= MAX_FRAME_BYTES else split(event):
             stream.log.append(piece, raw)
             raw = b""
@@ -90,25 +90,25 @@ class Pump:
             stream.opened.set_result(None)
 
     def _fail(self, stream: Stream, error: GatewayError) -> None:
-        """End a stream that failed. If it had not opened, those who wait for that get the error.
+        """End a stream that failed. If it had not opened, ``opened`` raises the error.
 
-        A refusal frees the key. If it is not known what the upstream has done, the key stays taken.
+        A refusal frees the key. If the outcome is unknown, the key stays taken.
         """
         opened = stream.opened.done()
         stream.settled_at = settled_at(error)
         if stream.unknown is not None and stream.leaves_open(error):
             stream.unsure = True
-            if not opened and not says_itself(error, looks=stream.looks):
+            if not opened and not is_passed_on(error, looks=stream.looks):
                 error = outcome_unknown(stream.unknown, error)
         if not opened:
             stream.opened.set_exception(error)
-            stream.opened.exception()  # retrieved: perhaps nobody waits any more
+            stream.opened.exception()  # retrieved: perhaps no request waits for it any more
             if not stream.unsure:
                 (self._registry.free if stream.late else self._registry.remove)(stream)
         self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
 
     def _break_off(self, stream: Stream, outcome: StreamOutcome, error: StreamFailure | None = None) -> None:
-        """End a stream that its source has not ended, unless it has ended."""
+        """End a stream, unless its source has ended it."""
         if stream.log.ended is None:
             self._end(stream, stream.ending(outcome, error))
 

@@ -19,15 +19,14 @@ async def read_events(
     leave: Leave | None = None,
     replayed: bool = False,
 ) -> AsyncGenerator[Delivery[Event]]:
-    """Read the events after a cursor to the end, deltas that arrived together joined.
+    """Read the events after a cursor to the end. Raises BadUserInput (``CURSOR``).
 
-    Leading edge: an event is delivered at once if ``coalesce`` seconds have passed since the last one. Otherwise it
-    waits for the rest of that time, and is joined with what arrives meanwhile, up to ``MAX_FRAME_BYTES``. With 0, every
-    event is delivered by itself. The event loop runs between events that are there already, so a long replay does not
-    block it. A reader that attaches after the end gets the end again.
+    An event is delivered at once if ``coalesce`` seconds have passed since the last one. Otherwise it waits for the
+    rest of that time, and is joined with later ones up to ``MAX_FRAME_BYTES``. With 0, nothing is joined. The event
+    loop runs between events, so a long replay does not block it. A reader that attaches after the end gets it again.
 
-    If more than ``max_waiting`` bytes wait for a reader that was away for ``slow_after`` seconds, it is detached;
-    ``leave`` detaches it after what has arrived by then. ``replayed`` is passed on. Raises BadUserInput (``CURSOR``).
+    If more than ``max_waiting`` bytes wait for a reader that was away for ``slow_after`` seconds, it is detached.
+    ``leave`` detaches it after the events that have arrived by then.
     """
     position = await log.position(after)
     if log.ended is not None:
@@ -57,12 +56,12 @@ async def read_events(
                 if waits:
                     await asyncio.sleep(0)
                 waits = True
-                given = clock()
+                delivered = clock()
                 yield Delivery(log.stream_id, entry.cursor, entry.event, replayed)
                 if isinstance(entry.event, Ended):
                     return
                 sent = clock()
-                away = max(away, sent - given)
+                away = max(away, sent - delivered)
             if reason is not None and not behind:
                 yield _detached(log, position, reason)
                 return

@@ -1,4 +1,4 @@
-"""The streams that can be read: running ones and, within retention and a quota of memory, ended ones."""
+"""The streams that can be read: running ones, and ended ones within their retention and a quota of memory."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from collections import defaultdict
 
 from clients.bounded import Kept, Quotas
 from clients.codes import Reason
-from clients.errors import Conflict, NotFound
+from clients.errors import Conflict, NotFound, Overloaded, RateLimited
 from clients.origin import Owner
-from resolvers.streams.limits import no_memory, over_quota, too_large_together, too_many_streams
+from resolvers.streams.limits import RETRY_SECONDS
 from resolvers.streams.stream import Stream
 
 STREAM_BYTES = 4096
-"""The bytes that a stream takes in memory besides its log, about."""
+"""The approximate bytes of a stream besides its log."""
 
 WEIGHED_BYTES = 32 * 1024
 """The growth of a running stream's log, in bytes, after which it is counted again."""
 
 KEY_BYTES = 2048
-"""The bytes of an ended stream whose answer was evicted: its key and outcome stay."""
+"""The bytes of an ended stream whose answer was evicted."""
+
+_MEMORY_RETRY_SECONDS = 10.0
+_OVER_QUOTA = "Your running and open streams use up your share of memory. End some of them first."
+_NO_MEMORY = "The streams of all users use up the memory. Retry later."
+_TOO_LARGE = "Your running streams exceed your share of memory, and this one is among the largest. Run fewer at a time."
 
 
 class StreamRegistry:
     """Streams by id, by owner and by key. Their memory is counted in ``quotas``.
 
-    If an owner is over the quota, the answers of the owner's oldest ended streams are evicted, unless they are being
-    read. Their keys stay taken until their retention ends.
+    If an owner is over the quota, the answers of the owner's oldest ended streams without readers are evicted. Their
+    keys stay taken until their retention ends.
     """
 
     def __init__(self, quotas: Quotas) -> None:
@@ -37,18 +42,18 @@ class StreamRegistry:
         self._kept: Kept[Stream] = Kept(quotas, self._evict)
 
     def get(self, stream_id: str, owner: Owner) -> Stream:
-        """The owner's stream of that id. Raises NotFound."""
+        """Return the owner's stream by its id. Raises NotFound."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.owner != owner:
             raise NotFound("The stream does not exist, or its retention has ended.")
         return stream
 
     def of(self, owner: Owner) -> list[Stream]:
-        """The owner's streams, oldest first."""
+        """Return the owner's streams, oldest first."""
         return list(self._by_owner[owner].values()) if owner in self._by_owner else []
 
     def all(self) -> list[Stream]:
-        """Every stream."""
+        """Return all streams."""
         return list(self._streams.values())
 
     def at_key(self, owner: Owner, key: str) -> Stream | None:
@@ -77,27 +82,27 @@ class StreamRegistry:
         return not self._running
 
     def check_room(self, owner: Owner, request_bytes: int, limit: int) -> None:
-        """Check that the owner may start a stream, and evict the owner's ended ones to make room.
+        """Check that there is room for another stream, and evict the owner's ended ones to make room.
 
         Raises:
-            RateLimited: reason ``STREAMS``, where ``limit`` of them run; ``STREAM_MEMORY``, where the owner has no
-                memory left.
-            Overloaded: reason ``STREAM_MEMORY``, where all owners together have too little left.
+            RateLimited: reason ``STREAMS``, if ``limit`` of the owner's run; ``STREAM_MEMORY``, by the owner's quota.
+            Overloaded: reason ``STREAM_MEMORY``, by the memory of all owners.
         """
         if len(self._running.get(owner, ())) >= limit:
-            raise too_many_streams(limit)
+            message = f"You have {limit} running streams, which is the limit. Wait until one ends, or cancel one."
+            raise RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=RETRY_SECONDS)
         more = STREAM_BYTES + request_bytes
         self._kept.fit(owner, more=more)
         if self._quotas.is_over(owner, more):
-            raise over_quota()
+            raise RateLimited(_OVER_QUOTA, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
         if not self._quotas.has_room(owner, more):
-            raise no_memory()
+            raise Overloaded(_NO_MEMORY, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
     def grown(self, stream: Stream) -> None:
-        """Count the memory of a running stream. Ended streams of its owner are evicted to make room.
+        """Count the memory of a running stream, and evict ended streams of its owner to make room.
 
-        If that is not enough, a stream that takes more than an equal part of the quota is too large: a small one does
-        not end because of a large one.
+        If that is not enough, a stream with more than an equal part of the quota ends. A small one does not end because
+        of a large one.
 
         Raises:
             RateLimited: reason ``STREAM_MEMORY``.
@@ -108,7 +113,7 @@ class StreamRegistry:
             return
         self._kept.fit(owner)
         if self._quotas.is_over(owner) and stream.weight * len(self._running.get(owner, ())) > self._quotas.each:
-            raise too_large_together()
+            raise RateLimited(_TOO_LARGE, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
     def _weigh(self, stream: Stream) -> None:
         if stream.id not in self._streams:
@@ -119,7 +124,7 @@ class StreamRegistry:
         stream.weight = weight
 
     def retain(self, stream: Stream) -> bool:
-        """Keep a stream that has ended, to be read. Returns False for one that was removed before."""
+        """Keep a stream that has ended. Returns False if it was removed before."""
         if stream.id not in self._streams:
             return False
         self._stopped(stream)
@@ -129,7 +134,7 @@ class StreamRegistry:
         return True
 
     def packed(self, stream: Stream) -> None:
-        """Count an ended stream without readers again: it takes less memory, and can be evicted."""
+        """Count an ended stream again after it was packed: it can be evicted."""
         if self._kept.get(stream.owner, stream.id) is not None and not stream.evicted:
             self._kept.reweigh(stream.owner, stream.id, STREAM_BYTES + stream.log.weight)
 
@@ -151,13 +156,12 @@ class StreamRegistry:
         if self._streams.pop(stream.id, None) is None:
             return
         self._stopped(stream)
-        mine = self._by_owner[stream.owner]
-        del mine[stream.id]
-        if not mine:
+        del self._by_owner[stream.owner][stream.id]
+        if not self._by_owner[stream.owner]:
             del self._by_owner[stream.owner]
 
     def _stopped(self, stream: Stream) -> None:
-        """Count a stream as not running, if it was."""
+        """Remove a stream from the running ones."""
         running = self._running.get(stream.owner)
         if running is not None:
             running.discard(stream.id)
@@ -165,7 +169,7 @@ class StreamRegistry:
                 del self._running[stream.owner]
 
     def _evict(self, stream: Stream) -> int | None:
-        """Evict an ended stream's answer. Returns the bytes left, of its key if taken; ``None`` if it is read."""
+        """Evict an ended stream's answer. Returns the bytes left, of its key; ``None`` if the stream has readers."""
         if stream.readers:
             return None
         self._unlist(stream)

@@ -19,12 +19,12 @@ from resolvers.streams.log import StreamLog
 
 
 class Source(Protocol):
-    """The source of a stream's events. The kernel alone reads it, once.
+    """The source of a stream's events. The kernel reads it once.
 
     Attributes:
-        run_id: the upstream's run, once that is known.
-        usage: the usage that the upstream has reported so far. It is kept if the stream ends early.
-        headers: response headers to pass on at the OpenAI endpoint, set before the first event.
+        run_id: the upstream's run, when it is known.
+        usage: the usage that the upstream has reported so far, for a stream that ends early.
+        headers: the upstream's headers for the OpenAI endpoint, set before the first event.
     """
 
     run_id: str | None
@@ -34,12 +34,8 @@ class Source(Protocol):
     def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Open the upstream and read it. Closing the generator closes the upstream at once.
 
-        Returns:
-            Events with the upstream bytes to pass on, ``Started`` first and ``Ended`` last. An answer that stops
-            without ``Ended`` was cut off.
-
-        Raises:
-            GatewayError: the upstream's refusal, before the first event.
+        Yields events with the upstream bytes to pass on, ``Started`` first. An answer without a last ``Ended`` was cut
+        off. Raises the upstream's refusal (GatewayError) before the first event.
         """
 
 
@@ -48,18 +44,15 @@ class StreamTerms:
     """The part of a request that its stream keeps.
 
     Attributes:
-        owner: the owner.
         kind: the label of the stream in metrics.
-        on_disconnect: what happens upstream when the last reader leaves.
         key: the stream key; ``None`` for a request that cannot be repeated.
-        fingerprint: of the input, compared when the key comes again.
-        conversation: the conversation that a turn is of, ``conv-…`` or ``agent-…``; ``None`` for a completion.
-        unknown: the advice in the Conflict (``OUTCOME_UNKNOWN``) that the stream ends with where it is not known
-            whether the upstream has received the request; the key then stays taken. ``None`` if it may be sent twice.
-        looks: whether a source of the same key can look for what an earlier one has sent.
+        conversation: the conversation of a turn, ``conv-…`` or ``agent-…``; ``None`` for a completion.
+        unknown: the message of the Conflict (``OUTCOME_UNKNOWN``), after which the key stays taken; ``None`` if the
+            request may be sent twice.
+        looks: whether a source of the same key can search for what an earlier one has sent.
         retained: whether the stream can be read after its end.
         keeps_raw: whether its upstream bytes are read, at the OpenAI endpoint.
-        request_bytes: the bytes that the request takes in memory while the stream runs.
+        request_bytes: the bytes of the request in memory while the stream runs.
     """
 
     owner: Owner
@@ -81,10 +74,10 @@ class StreamRequest(StreamTerms):
 
     Attributes:
         source: makes the source, if a stream is started.
-        reads: whether the one who starts it reads it, too.
-        restarts: whether the key starts again where its stream failed or was cancelled.
-        starter: the operation that starts it, see ``StreamHub.is_replay``.
-        on_reuse: awaited where nothing was started.
+        reads: whether the operation also reads the stream.
+        restarts: whether the key starts again if its stream failed or was cancelled.
+        starter: the operation, see ``StreamHub.is_replay``.
+        on_reuse: awaited if no stream was started.
     """
 
     source: Callable[[], Source]
@@ -100,19 +93,15 @@ class Stream(StreamTerms):
 
     Attributes:
         source: the source, while it runs.
-        headers: of its upstream, to pass on at the OpenAI endpoint, once that has opened.
-        opened: done when the upstream has opened; holds its refusal otherwise.
-        begun: whether its source has had an event. A stream that was refused or cancelled before never begins.
-        weight: the bytes that it was counted with last, while it runs; ``weighed`` are those of its log.
+        opened: done when the upstream has opened or refused.
+        begun: whether its source has had an event.
+        weight: the bytes with which it was counted last, while it runs; ``weighed`` are those of its log.
         evicted: whether its answer was evicted after its end; its key is still taken.
         cancelled: whether it was cancelled; ``abandoned`` if that was because its last reader detached.
-        unsure: whether it failed and it is not known what the upstream has done or will do.
-        restarted: whether its key had started a stream before.
+        unsure: whether it failed with an unknown outcome.
+        restarted: whether its key had started a stream before; ``first_began`` is when the first began.
         late: whether a reader continued before the upstream had opened.
-        starter: the operation that started it, to tell it from those that attach.
-        first_began: when the first attempt of its key began.
-        settled_at: when nothing of it is on its way any more, about, on the clock of ``time.monotonic``.
-        was_read: whether it had a reader that reads.
+        settled_at: from when on a search for its request counts, see ``resolvers.doubt`` (``time.monotonic``).
         pump: the task that copies the source into the log.
         timer: ends its grace period or, after its end, its retention.
     """
@@ -149,15 +138,15 @@ class Stream(StreamTerms):
         return cls(id=stream_id, source=request.source(), log=log, starter=starter, **terms)
 
     def drop_raw_taken(self) -> None:
-        """From now on, drop upstream bytes that every reader has taken, unless the key can ask for them again.
+        """Drop upstream bytes that every reader has taken, unless a request with the key can read them again.
 
-        The reader at the OpenAI endpoint calls it when it is counted as a reader.
+        The reader at the OpenAI endpoint calls this when it has attached.
         """
         self.log.replays_raw = self.key is not None
 
     @property
     def run_id(self) -> str | None:
-        """The upstream's run, once that is known."""
+        """The upstream's run, when it is known."""
         ended = self.log.ended
         if ended is not None:
             return ended.run_id
@@ -171,7 +160,7 @@ class Stream(StreamTerms):
 
     @property
     def broke_off(self) -> bool:
-        """Whether its answer is incomplete and stays so: it failed, or was or is being cancelled."""
+        """Whether its answer stays incomplete: it failed, or was or is being cancelled."""
         ended = self.log.ended
         return self.cancelled if ended is None else ended.outcome is not StreamOutcome.COMPLETED
 
@@ -197,20 +186,15 @@ class Stream(StreamTerms):
         return Ended(outcome=outcome, error=error, usage=usage, run_id=self.run_id, conversation=self.conversation)
 
     def leaves_open(self, error: GatewayError) -> bool:
-        """Whether the upstream may carry out the request although the stream failed with this error.
+        """Whether the upstream may carry out the request although the stream failed with an error.
 
-        Where the run is known, the upstream has the request: the error only ended the reading of the answer, which can
-        be read again unless it is too large.
+        If the run is known, the upstream has the request, and the answer can be read again unless it is too large.
         """
         return is_unconfirmed(error) or (self.run_id is not None and error.reason != Reason.TOO_LARGE)
 
     @property
     def text(self) -> str:
-        """The answer so far, up to ``last_cursor``: read together, in one step, they are one snapshot.
-
-        Raises:
-            NotFound: the answer was evicted.
-        """
+        """The answer up to ``last_cursor``. Raises NotFound if it was evicted."""
         self._check()
         return self.log.text
 
@@ -225,7 +209,7 @@ class Stream(StreamTerms):
             raise NotFound("The stream's retention has ended.")
 
     def start_timer(self, seconds: float, act: Callable[[Stream], None]) -> None:
-        """Call ``act`` with the stream after some seconds, unless the timer is stopped or started anew."""
+        """Call ``act`` with the stream after some seconds, unless the timer is stopped or started again."""
         self.stop_timer()
         self.timer = asyncio.get_running_loop().call_later(seconds, act, self)
 

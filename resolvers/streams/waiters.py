@@ -1,4 +1,4 @@
-"""Tasks that wait for something to happen."""
+"""Futures that tasks wait for."""
 
 from __future__ import annotations
 

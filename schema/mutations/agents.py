@@ -14,7 +14,7 @@ from resolvers.owned import OwnedAgent
 from resolvers.paging import Edge
 from schema import outcomes
 from schema.agent import Agent, AgentEdge
-from schema.base import answered_by, described, enum, reads
+from schema.base import answered_by, described, enum, optional, reads
 from schema.costs import SHARED
 from schema.inputs import required_key
 from schema.node import template_slug
@@ -22,8 +22,6 @@ from schema.outcomes import Payload, PayloadRecord, done_by
 
 
 class UpgradeOutcome(StrEnum):
-    """The result of ``upgradeAgent``."""
-
     APPLIED = "applied"
     QUEUED = "queued"
 
@@ -38,78 +36,52 @@ enum(
 
 @strawberry.input(description="The agent to create.")
 class CreateAgentInput:
-    """The input of ``createAgent``."""
-
-    template_id: ID = strawberry.field(description="The template's id.")
-    version: str | None = strawberry.field(
-        default=None, description="The template version (SemVer). Default: the latest."
+    template_id: ID = described("The template's id.")
+    version: str | None = optional("The template version (SemVer). Default: the latest.")
+    variables: JSON | None = optional(
+        "An object with values for the template's variables, at most 100,000 bytes of JSON."
     )
-    variables: JSON | None = strawberry.field(
-        default=None, description="An object with values for the template's variables, at most 100,000 bytes of JSON."
+    name: str | None = optional(
+        "The agent's name: at most 200 letters, digits, spaces, hyphens, underscores and apostrophes. Default: the "
+        "template's name."
     )
-    name: str | None = strawberry.field(
-        default=None,
-        description="The agent's name: at most 200 letters, digits, spaces, hyphens, underscores and "
-        "apostrophes. Default: the template's name.",
-    )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Required; 1 to 200 characters of printable ASCII. A repeated "
-        "request with the same key creates no second agent.",
+    idempotency_key: str | None = optional(
+        "Required; 1 to 200 characters of printable ASCII. A request repeated with the same key creates no second "
+        "agent."
     )
 
 
 @strawberry.input(description="Changes to an agent. Fields that are null or omitted stay unchanged.")
 class UpdateAgentInput:
-    """The input of ``updateAgent``."""
-
-    agent_id: ID = strawberry.field(description="The agent's id.")
-    name: str | None = strawberry.field(
-        default=None, description="The new name, with the same characters as in `createAgent`."
+    agent_id: ID = described("The agent's id.")
+    name: str | None = optional("The new name, with the same characters as in `createAgent`.")
+    description: str | None = optional("The new description, at most 10,000 characters. An empty string removes it.")
+    tags: list[str] | None = optional(
+        "The new tags, at most 50 of at most 100 characters each. They replace all existing tags."
     )
-    description: str | None = strawberry.field(
-        default=None, description="The new description, at most 10,000 characters. An empty string removes it."
-    )
-    tags: list[str] | None = strawberry.field(
-        default=None,
-        description="The new tags, at most 50 of at most 100 characters each. They replace all existing tags.",
-    )
-    model: str | None = strawberry.field(
-        default=None,
-        description="The name of a chat model, as listed by `models`. A later upgrade "
-        "can reset it to the template's model.",
+    model: str | None = optional(
+        "The name of a chat model, as listed by `models`. A later upgrade can reset it to the template's model."
     )
 
 
 @strawberry.input(description="The agent to upgrade.")
 class UpgradeAgentInput:
-    """The input of ``upgradeAgent``."""
-
-    agent_id: ID = strawberry.field(description="The agent's id.")
-    to: str | None = strawberry.field(
-        default=None, description="The target version (SemVer). Default: the template's latest version."
-    )
-    queue: bool | None = strawberry.field(
+    agent_id: ID = described("The agent's id.")
+    to: str | None = optional("The target version (SemVer). Default: the template's latest version.")
+    queue: bool | None = optional(
+        "If true, the mutation returns before the upgrade completes. The agent's `version` shows when it has.",
         default=False,
-        description="If true, the mutation returns before the upgrade completes. The "
-        "agent's `version` shows when it has.",
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Optional; 1 to 200 characters of printable ASCII. A repeated "
-        "request with the same key returns the first result.",
+    idempotency_key: str | None = optional(
+        "Optional; 1 to 200 characters of printable ASCII. A request repeated with its key returns the first result."
     )
 
 
 @strawberry.input(description="The agent to delete.")
 class DeleteAgentInput:
-    """The input of ``deleteAgent``."""
-
-    agent_id: ID = strawberry.field(description="The agent's id.")
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Optional; 1 to 200 characters of printable ASCII, passed to AMS. "
-        "A repeated deletion is NOT_FOUND even with the same key.",
+    agent_id: ID = described("The agent's id.")
+    idempotency_key: str | None = optional(
+        "Optional; 1 to 200 characters of printable ASCII. A repeated deletion is NOT_FOUND even with the same key."
     )
 
 
@@ -130,8 +102,6 @@ async def _edge(record: Parent[_Payload], info: Info) -> Edge[OwnedAgent] | None
 @strawberry.type(description="The result of `createAgent`.")
 @reads(_Payload)
 class CreateAgentPayload(Payload):
-    """Payload of ``createAgent``."""
-
     agent_edge: AgentEdge | None = answered_by(
         _edge, "The new agent as an edge, for prepending to `agents`.", optional=True, costs=[SHARED]
     )
@@ -141,16 +111,12 @@ class CreateAgentPayload(Payload):
 @strawberry.type(description="The result of `updateAgent`.")
 @reads(_Payload)
 class UpdateAgentPayload(Payload):
-    """Payload of ``updateAgent``."""
-
     agent: Agent | None = answered_by(_agent, "The updated agent.", optional=True, costs=[SHARED])
 
 
 @strawberry.type(description="The result of `upgradeAgent`.")
 @reads(_Payload)
 class UpgradeAgentPayload(Payload):
-    """Payload of ``upgradeAgent``."""
-
     outcome: UpgradeOutcome | None = described(
         "Whether the upgrade is complete or queued. Null if `errors` is not empty."
     )
@@ -165,12 +131,10 @@ class UpgradeAgentPayload(Payload):
 @strawberry.type(description="The result of `deleteAgent`.")
 @reads(_Payload)
 class DeleteAgentPayload(Payload):
-    """Payload of ``deleteAgent``."""
-
     deleted_agent_id: ID | None = described("The id of the deleted agent.")
 
 
-async def _create_agent(info: Info, input: CreateAgentInput) -> _Payload:  # noqa: A002 - the name in the graph
+async def _create_agent(info: Info, input: CreateAgentInput) -> _Payload:
     agent_id = await agentchanges.create(
         info.context,
         template_slug=template_slug(input.template_id),
@@ -182,19 +146,14 @@ async def _create_agent(info: Info, input: CreateAgentInput) -> _Payload:  # noq
     return _Payload(agent_id=agent_id)
 
 
-async def _update_agent(info: Info, input: UpdateAgentInput) -> _Payload:  # noqa: A002 - as above
+async def _update_agent(info: Info, input: UpdateAgentInput) -> _Payload:
     await agentchanges.update(
-        info.context,
-        input.agent_id,
-        name=input.name,
-        description=input.description,
-        tags=input.tags,
-        model=input.model,
+        info.context, input.agent_id, name=input.name, description=input.description, tags=input.tags, model=input.model
     )
     return _Payload(agent_id=input.agent_id)
 
 
-async def _upgrade_agent(info: Info, input: UpgradeAgentInput) -> _Payload:  # noqa: A002 - as above
+async def _upgrade_agent(info: Info, input: UpgradeAgentInput) -> _Payload:
     applied = await agentchanges.upgrade(
         info.context, input.agent_id, to=input.to, queue=bool(input.queue), key=input.idempotency_key
     )
@@ -202,15 +161,13 @@ async def _upgrade_agent(info: Info, input: UpgradeAgentInput) -> _Payload:  # n
     return _Payload(agent_id=input.agent_id, outcome=outcome)
 
 
-async def _delete_agent(info: Info, input: DeleteAgentInput) -> _Payload:  # noqa: A002 - as above
+async def _delete_agent(info: Info, input: DeleteAgentInput) -> _Payload:
     deleted = await agentchanges.delete(info.context, input.agent_id, input.idempotency_key)
     return _Payload(deleted_agent_id=deleted)
 
 
 @strawberry.type
 class AgentMutations:
-    """Part of the root of mutations."""
-
     create_agent: CreateAgentPayload = done_by(
         _Payload, _create_agent, "Creates an agent from a template.", outcomes.VariablesInvalid, calls=3
     )

@@ -14,10 +14,10 @@ from resolvers import completing, models
 from resolvers.info import Info
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
-from schema.base import answered_by, described, reads
+from schema.base import answered_by, described, optional, reads
 from schema.chat import CompletionInput
 from schema.costs import SHARED, assumed
-from schema.inputs import required_key
+from schema.inputs import OPTIONAL_KEY, required_key
 from schema.message import ToolCall
 from schema.model import Model
 from schema.outcomes import Payload, PayloadRecord, done_by
@@ -27,19 +27,12 @@ from schema.stream_enums import FinishReason
 
 @strawberry.input(description="The texts to embed.")
 class EmbedInput:
-    """The fields of OpenAI's embeddings request that the schema offers."""
-
-    model: str = strawberry.field(description="The name of a model with the mode `EMBEDDING`.")
-    inputs: list[str] = strawberry.field(
-        description="Texts to embed: 1 to 100, with at most 200,000 characters in total."
+    model: str = described("The name of a model with the mode `EMBEDDING`.")
+    inputs: list[str] = described("Texts to embed: 1 to 100, with at most 200,000 characters in total.")
+    dimensions: int | None = optional(
+        "Length of the vectors, 1 to 4,096, on models that support it. Default: the model's."
     )
-    dimensions: int | None = strawberry.field(
-        default=None, description="Length of the vectors, 1 to 4,096, on models that support it. Default: the model's."
-    )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Optional; 1 to 200 characters. A repeated request with the same key returns the first result.",
-    )
+    idempotency_key: str | None = optional(OPTIONAL_KEY)
 
 
 class _Started(PayloadRecord, kw_only=True):
@@ -69,16 +62,12 @@ async def _model(record: Parent[_Completed | _Embedded], info: Info) -> ModelRec
 @strawberry.type(description="The result of `startCompletion`.")
 @reads(_Started)
 class StartCompletionPayload(Payload):
-    """Payload of ``startCompletion``."""
-
     stream: Stream | None = described("The stream of the answer. Subscribe to it with `stream`.")
 
 
 @strawberry.type(description="The result of `complete`: the whole answer of the model.")
 @reads(_Completed)
 class CompletePayload(Payload):
-    """Payload of ``complete``."""
-
     text: str | None = described("The answer's text. Empty if the model only calls tools.")
     reasoning: str | None = described("The model's reasoning. Null if the model does not return it.")
     tool_calls: list[ToolCall] | None = described(
@@ -98,8 +87,6 @@ class CompletePayload(Payload):
 @strawberry.type(description="The embedding of one text.")
 @reads(EmbeddingRecord)
 class Embedding:
-    """GraphQL type of ``EmbeddingRecord``."""
-
     index: int = described("The zero-based position of the text in `inputs`.")
     vector: list[float] = described("The embedding vector.")
 
@@ -107,8 +94,6 @@ class Embedding:
 @strawberry.type(description="The result of `embed`.")
 @reads(_Embedded)
 class EmbedPayload(Payload):
-    """Payload of ``embed``."""
-
     embeddings: list[Embedding] | None = described("One embedding per input, in the same order.", costs=[assumed(100)])
     usage: Usage | None = described("Token counts and cost, as far as known.")
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
@@ -119,7 +104,7 @@ class EmbedPayload(Payload):
     )
 
 
-async def _start_completion(info: Info, input: CompletionInput) -> _Started:  # noqa: A002 - the argument's name
+async def _start_completion(info: Info, input: CompletionInput) -> _Started:
     key = required_key(input.idempotency_key)
     attached = await completing.start_completion(
         info.context, body=input.body(), on_disconnect=input.when_left(), key=key, reads=False
@@ -128,7 +113,7 @@ async def _start_completion(info: Info, input: CompletionInput) -> _Started:  # 
         return _Started(stream=stream)
 
 
-async def _complete(info: Info, input: CompletionInput) -> _Completed:  # noqa: A002 - the argument's name
+async def _complete(info: Info, input: CompletionInput) -> _Completed:
     key = required_key(input.idempotency_key)
     done = await completing.complete(info.context, body=input.body(), on_disconnect=input.when_left(), key=key)
     return _Completed(
@@ -142,21 +127,15 @@ async def _complete(info: Info, input: CompletionInput) -> _Completed:  # noqa: 
     )
 
 
-async def _embed(info: Info, input: EmbedInput) -> _Embedded:  # noqa: A002 - the argument's name
+async def _embed(info: Info, input: EmbedInput) -> _Embedded:
     done = await completing.embed(
-        info.context,
-        model=input.model,
-        inputs=input.inputs,
-        dimensions=input.dimensions,
-        key=input.idempotency_key,
+        info.context, model=input.model, inputs=input.inputs, dimensions=input.dimensions, key=input.idempotency_key
     )
     return _Embedded(embeddings=done.embeddings, usage=done.usage, model_name=done.model)
 
 
 @strawberry.type
 class CompletionMutations:
-    """Part of the root of mutations."""
-
     start_completion: StartCompletionPayload = done_by(
         _Started,
         _start_completion,

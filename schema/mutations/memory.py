@@ -11,40 +11,30 @@ from resolvers import memory, passages
 from resolvers.info import Info
 from resolvers.paging import Edge
 from schema.agent import MemoryBlock
-from schema.base import described, reads
+from schema.base import described, optional, reads
 from schema.costs import assumed
+from schema.inputs import OPTIONAL_KEY
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.passage import PassageEdge
 
 
 @strawberry.input(description="The new value of a memory block.")
 class UpdateMemoryBlockInput:
-    """The input of ``updateMemoryBlock``."""
-
-    block_id: ID = strawberry.field(description="The block's id.")
-    value: str = strawberry.field(description="The new text. It replaces the whole value.")
+    block_id: ID = described("The block's id.")
+    value: str = described("The new text. It replaces the whole value.")
 
 
 @strawberry.input(description="A text to store in archival memory.")
 class InsertPassageInput:
-    """The input of ``insertPassage``."""
-
-    agent_id: ID = strawberry.field(description="The agent's id.")
-    text: str = strawberry.field(description="The text to store, at most 200,000 characters.")
-    tags: list[str] | None = strawberry.field(
-        default=None, description="Tags of the passage, at most 50 of at most 100 characters each."
-    )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Optional; 1 to 200 characters. A repeated request with the same key returns the first result.",
-    )
+    agent_id: ID = described("The agent's id.")
+    text: str = described("The text to store, at most 200,000 characters.")
+    tags: list[str] | None = optional("Tags of the passage, at most 50 of at most 100 characters each.")
+    idempotency_key: str | None = optional(OPTIONAL_KEY)
 
 
 @strawberry.input(description="The passage to delete.")
 class DeletePassageInput:
-    """The input of ``deletePassage``."""
-
-    passage_id: ID = strawberry.field(description="The passage's id.")
+    passage_id: ID = described("The passage's id.")
 
 
 class _Payload(PayloadRecord, kw_only=True):
@@ -56,16 +46,12 @@ class _Payload(PayloadRecord, kw_only=True):
 @strawberry.type(description="The result of `updateMemoryBlock`.")
 @reads(_Payload)
 class UpdateMemoryBlockPayload(Payload):
-    """Payload of ``updateMemoryBlock``."""
-
     memory_block: MemoryBlock | None = described("The updated block.")
 
 
 @strawberry.type(description="The result of `insertPassage`.")
 @reads(_Payload)
 class InsertPassagePayload(Payload):
-    """Payload of ``insertPassage``."""
-
     passage_edges: list[PassageEdge] = described(
         "The new passages as edges, newest first, for prepending to `passages`. Letta can split one "
         "text into several passages.",
@@ -76,28 +62,24 @@ class InsertPassagePayload(Payload):
 @strawberry.type(description="The result of `deletePassage`.")
 @reads(_Payload)
 class DeletePassagePayload(Payload):
-    """Payload of ``deletePassage``."""
-
     deleted_passage_id: ID | None = described("The id of the deleted passage.")
 
 
-async def _update_memory_block(info: Info, input: UpdateMemoryBlockInput) -> _Payload:  # noqa: A002 - the name in the graph
+async def _update_memory_block(info: Info, input: UpdateMemoryBlockInput) -> _Payload:
     return _Payload(memory_block=await memory.write(info.context, input.block_id, input.value))
 
 
-async def _insert_passage(info: Info, input: InsertPassageInput) -> _Payload:  # noqa: A002 - the name in the graph
+async def _insert_passage(info: Info, input: InsertPassageInput) -> _Payload:
     edges = await passages.insert(info.context, input.agent_id, input.text, input.tags, input.idempotency_key)
     return _Payload(passage_edges=edges)
 
 
-async def _delete_passage(info: Info, input: DeletePassageInput) -> _Payload:  # noqa: A002 - the name in the graph
+async def _delete_passage(info: Info, input: DeletePassageInput) -> _Payload:
     return _Payload(deleted_passage_id=await passages.delete(info.context, input.passage_id))
 
 
 @strawberry.type
 class MemoryMutations:
-    """Part of the root of mutations."""
-
     update_memory_block: UpdateMemoryBlockPayload = done_by(
         _Payload, _update_memory_block, "Replaces the value of a memory block.", calls=3
     )

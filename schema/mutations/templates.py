@@ -10,7 +10,7 @@ from resolvers import templates
 from resolvers.info import Info
 from resolvers.paging import Edge
 from schema import outcomes
-from schema.base import answered_by, reads
+from schema.base import answered_by, described, optional, reads
 from schema.costs import SHARED, calls
 from schema.outcomes import Payload, PayloadRecord, done_by
 from schema.template import Template, TemplateEdge, TemplateVersion
@@ -18,17 +18,12 @@ from schema.template import Template, TemplateEdge, TemplateVersion
 
 @strawberry.input(description="The Agent File to publish.")
 class PublishTemplateInput:
-    """The input of ``publishTemplate``."""
-
-    source: str = strawberry.field(
-        description="The Agent File: YAML or JSON text, at most 500,000 bytes. It contains the "
-        "template's name and version."
+    source: str = described(
+        "The Agent File: YAML or JSON text, at most 500,000 bytes. It contains the template's name and version."
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Optional; 1 to 200 characters of printable ASCII. A repeated request with the "
-        "same key returns the first result; without a key, its outcome is "
-        "`VersionExists`.",
+    idempotency_key: str | None = optional(
+        "Optional; 1 to 200 characters of printable ASCII. A repeated request with the same key returns the first "
+        "result; without a key, its outcome is `VersionExists`."
     )
 
 
@@ -55,8 +50,6 @@ async def _version(record: Parent[_Payload], info: Info) -> TemplateVersionRecor
 @strawberry.type(description="The result of `publishTemplate`.")
 @reads(_Payload)
 class PublishTemplatePayload(Payload):
-    """Payload of ``publishTemplate``."""
-
     template_edge: TemplateEdge | None = answered_by(
         _edge, "The template as an edge, for adding to `templates` if it is not there.", optional=True, costs=[SHARED]
     )
@@ -66,15 +59,13 @@ class PublishTemplatePayload(Payload):
     )
 
 
-async def _publish_template(info: Info, input: PublishTemplateInput) -> _Payload:  # noqa: A002 - the name in the graph
+async def _publish_template(info: Info, input: PublishTemplateInput) -> _Payload:
     published = await templates.publish(info.context, input.source, input.idempotency_key)
     return _Payload(published=published, source=input.source)
 
 
 @strawberry.type
 class TemplateMutations:
-    """Part of the root of mutations."""
-
     publish_template: PublishTemplatePayload = done_by(
         _Payload,
         _publish_template,

@@ -18,7 +18,7 @@ from resolvers.paging import Edge
 from resolvers.sources.turn_events import sent_message
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
-from schema.base import answered_by, described, enum, reads
+from schema.base import answered_by, described, enum, optional, reads
 from schema.costs import calls
 from schema.inputs import SendMessageInput, required_key
 from schema.message import MessageEdge
@@ -45,36 +45,26 @@ enum(
 
 @strawberry.input(description="A decision on an approval request.")
 class RespondToApprovalInput:
-    """The input of ``respondToApproval``."""
-
-    request_id: ID = strawberry.field(description="The id of the `ApprovalRequestMessage`.")
-    decision: ApprovalDecision = strawberry.field(
-        description="The decision. It applies to all tool calls of the request."
-    )
-    reason: str | None = strawberry.field(default=None, description="The reason, as the agent receives it.")
-    on_disconnect: OnDisconnect | None = strawberry.field(
+    request_id: ID = described("The id of the `ApprovalRequestMessage`.")
+    decision: ApprovalDecision = described("The decision. It applies to all tool calls of the request.")
+    reason: str | None = optional("The reason, as the agent receives it.")
+    on_disconnect: OnDisconnect | None = optional(
+        "What happens to the stream when its last reader detaches. The run continues in either case.",
         default=OnDisconnect.CONTINUE,
-        description="What happens to the stream when its last reader detaches. The run continues in either case.",
     )
-    idempotency_key: str | None = strawberry.field(
-        default=None,
-        description="Optional; 1 to 200 characters. Default: `requestId`. A repeated "
-        "request with the same key makes no second decision.",
+    idempotency_key: str | None = optional(
+        "Optional; 1 to 200 characters. Default: `requestId`. A request repeated with its key makes no second decision."
     )
 
 
 @strawberry.input(description="The run to cancel.")
 class CancelRunInput:
-    """The input of ``cancelRun``."""
-
-    run_id: ID = strawberry.field(description="The run's id.")
+    run_id: ID = described("The run's id.")
 
 
 @strawberry.input(description="The stream to cancel.")
 class CancelStreamInput:
-    """The input of ``cancelStream``."""
-
-    stream_id: ID = strawberry.field(description="The stream's id.")
+    stream_id: ID = described("The stream's id.")
 
 
 class _Payload(PayloadRecord, kw_only=True):
@@ -95,8 +85,6 @@ async def _run_edge(record: Parent[_Payload], info: Info) -> Edge[OwnedRun] | No
 @strawberry.type(description="The result of `sendMessage`.")
 @reads(_Payload)
 class SendMessagePayload(Payload):
-    """Payload of ``sendMessage``."""
-
     user_message_edge: MessageEdge | None = described("The sent message as an edge, for appending to `messages`.")
     run: Run | None = answered_by(_run, "The turn's run.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
@@ -108,8 +96,6 @@ class SendMessagePayload(Payload):
 @strawberry.type(description="The result of `respondToApproval`.")
 @reads(_Payload)
 class RespondToApprovalPayload(Payload):
-    """Payload of ``respondToApproval``."""
-
     run: Run | None = answered_by(_run, "The run that continues the turn.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
         _run_edge, "The run as an edge, for prepending to `runs`.", optional=True, costs=[calls()]
@@ -120,20 +106,16 @@ class RespondToApprovalPayload(Payload):
 @strawberry.type(description="The result of `cancelRun`.")
 @reads(_Payload)
 class CancelRunPayload(Payload):
-    """Payload of ``cancelRun``."""
-
     run: Run | None = described("The run after the mutation.")
 
 
 @strawberry.type(description="The result of `cancelStream`.")
 @reads(_Payload)
 class CancelStreamPayload(Payload):
-    """Payload of ``cancelStream``."""
-
     stream: Stream | None = described("The stream after the mutation.")
 
 
-async def _send_message(info: Info, input: SendMessageInput) -> _Payload:  # noqa: A002 - the argument's name
+async def _send_message(info: Info, input: SendMessageInput) -> _Payload:
     context = info.context
     key = required_key(input.idempotency_key)
     attached = await turns.send_message(
@@ -161,7 +143,7 @@ async def _begun(
     return _Payload(stream=stream, run_id=started.run_id or stream.run_id, user_message_edge=edge)
 
 
-async def _respond_to_approval(info: Info, input: RespondToApprovalInput) -> _Payload:  # noqa: A002 - as above
+async def _respond_to_approval(info: Info, input: RespondToApprovalInput) -> _Payload:
     attached = await turns.respond_to_approval(
         info.context,
         request_id=input.request_id,
@@ -173,11 +155,11 @@ async def _respond_to_approval(info: Info, input: RespondToApprovalInput) -> _Pa
     return await _begun(info.context, attached)
 
 
-async def _cancel_run(info: Info, input: CancelRunInput) -> _Payload:  # noqa: A002 - as above
+async def _cancel_run(info: Info, input: CancelRunInput) -> _Payload:
     return _Payload(run=await runs.cancel(info.context, input.run_id))
 
 
-async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:  # noqa: A002 - as above
+async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:
     streams = info.context.resources.streams
     stream = streams.get(input.stream_id, info.context.owner)
     await streams.cancel_and_wait(stream)
@@ -186,8 +168,6 @@ async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:  # n
 
 @strawberry.type
 class MessageMutations:
-    """Part of the root of mutations."""
-
     send_message: SendMessagePayload = done_by(
         _Payload,
         _send_message,
@@ -200,8 +180,6 @@ class MessageMutations:
 
 @strawberry.type
 class TurnMutations:
-    """Part of the root of mutations."""
-
     respond_to_approval: RespondToApprovalPayload = done_by(
         _Payload,
         _respond_to_approval,

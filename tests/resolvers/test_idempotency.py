@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,9 @@ from clients.errors import Conflict, Overloaded, RateLimited, UpstreamError, Ups
 from resolvers import doubt
 from resolvers.doubt import Doubt
 from resolvers.idempotency import KEY_BYTES, OVERHEAD_BYTES, OWNERS, IdempotencyKeys, fingerprint
+from tests.support.scripted_streams import refuses
+
+DOUBT = Doubt(message="Unknown.")
 
 
 class Acting:
@@ -77,9 +81,8 @@ async def test_a_key_with_other_input_is_a_conflict_under_way_and_afterwards() -
     waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
     await begun(act)
     for _ in range(2):
-        with pytest.raises(Conflict) as refused:
+        with refuses(Conflict, "KEY_REUSED"):
             await keys.done("ada", "k", "b", act)
-        assert refused.value.reason == "KEY_REUSED"
         act.may_end.set()
         assert await waiting == "answer 1"
 
@@ -165,11 +168,7 @@ async def test_all_owners_keep_as_much_as_the_bound_and_not_a_byte_more(past: in
     for owner in range(OWNERS - 1):
         await keys.done(str(owner), "k", "", act, lambda _: each)
     await keys.done("almost", "k", "", act, lambda _: each - OVERHEAD_BYTES + past)
-    if past:
-        with pytest.raises(Overloaded) as refused:
-            await keys.done("ada", "k", "", act)
-        assert refused.value.reason == "KEYS"
-    else:
+    with refuses(Overloaded, "KEYS") if past else nullcontext():
         await keys.done("ada", "k", "", act)
     assert all(keys.knows(str(owner), "k") for owner in range(OWNERS - 1))
 
@@ -184,31 +183,28 @@ async def test_an_owners_oldest_answers_make_room() -> None:
 
 
 async def test_what_must_not_be_done_twice_is_not_where_its_answer_has_made_room() -> None:
-    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    keys, act = bounded(), Acting()
     for key in "abc":
-        await keys.done("ada", key, "", act, large, doubt)
+        await keys.done("ada", key, "", act, large, DOUBT)
     assert keys.knows("ada", "a")
-    with pytest.raises(Conflict) as dropped:
-        await keys.done("ada", "a", "", act, large, doubt)
-    assert dropped.value.reason == "ANSWER_DROPPED"
-    with pytest.raises(Conflict) as reused:
-        await keys.done("ada", "a", "other input", act, large, doubt)
-    assert reused.value.reason == "KEY_REUSED"
+    with refuses(Conflict, "ANSWER_DROPPED"):
+        await keys.done("ada", "a", "", act, large, DOUBT)
+    with refuses(Conflict, "KEY_REUSED"):
+        await keys.done("ada", "a", "other input", act, large, DOUBT)
     assert act.begun == 3
-    assert await keys.done("ada", "c", "", act, large, doubt) == "answer 3"
+    assert await keys.done("ada", "c", "", act, large, DOUBT) == "answer 3"
 
 
 async def test_a_key_whose_outcome_is_unknown_outlives_any_answer() -> None:
     keys, act = bounded(), Acting()
     act.fails = LOST
     with pytest.raises(Conflict):
-        await keys.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
+        await keys.done("ada", "lost", "", act, doubt=DOUBT)
     act.fails = None
     for key in "abcdef":
         await keys.done("ada", key, "", act, large)
-    with pytest.raises(Conflict) as unknown:
-        await keys.done("ada", "lost", "", act, doubt=Doubt(message="Unknown."))
-    assert unknown.value.reason == "OUTCOME_UNKNOWN"
+    with refuses(Conflict, "OUTCOME_UNKNOWN"):
+        await keys.done("ada", "lost", "", act, doubt=DOUBT)
 
 
 async def test_another_owners_answers_evict_none() -> None:
@@ -220,34 +216,32 @@ async def test_another_owners_answers_evict_none() -> None:
 
 
 async def test_an_owner_begins_nothing_where_keys_alone_fill_the_quota() -> None:
-    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    keys, act = bounded(), Acting()
     fitting = 10 * OVERHEAD_BYTES // KEY_BYTES
 
     async def fill() -> None:
         for number in range(2 * fitting):
-            await keys.done("ada", str(number), "", act, doubt=doubt)
+            await keys.done("ada", str(number), "", act, doubt=DOUBT)
 
-    with pytest.raises(RateLimited) as refused:
+    with refuses(RateLimited, "KEYS"):
         await fill()
-    assert refused.value.reason == "KEYS"
     assert act.begun == fitting - 1
     assert all(keys.knows("ada", str(number)) for number in range(act.begun))
-    await keys.done("grace", "k", "", act, doubt=doubt)
+    await keys.done("grace", "k", "", act, doubt=DOUBT)
 
 
 async def test_nobody_begins_anything_where_the_keys_of_all_owners_fill_the_memory() -> None:
-    keys, act, doubt = bounded(), Acting(), Doubt(message="Unknown.")
+    keys, act = bounded(), Acting()
     for owner in range(OWNERS):
-        await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
+        await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, DOUBT)
     begun_before = act.begun
 
     async def fill() -> None:
         for owner in range(OWNERS, 100):
-            await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, doubt)
+            await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, DOUBT)
 
-    with pytest.raises(Overloaded) as refused:
+    with refuses(Overloaded, "KEYS"):
         await fill()
-    assert refused.value.reason == "KEYS"
     assert act.begun < begun_before + OWNERS
 
 
@@ -257,9 +251,8 @@ async def test_an_owner_has_so_many_under_way() -> None:
     act.may_end.clear()
     waiting = [asyncio.create_task(keys.done("ada", key, "", act)) for key in "abc"]
     await begun(act, 3)
-    with pytest.raises(RateLimited) as refused:
+    with refuses(RateLimited, "KEYS"):
         await keys.done("ada", "d", "", act)
-    assert refused.value.reason == "KEYS"
     again = asyncio.create_task(keys.done("ada", "a", "", act))
     others = asyncio.create_task(keys.done("grace", "a", "", act))
     await begun(act, 4)
@@ -287,7 +280,7 @@ def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple
             async def act(owner: str = owner) -> str:
                 return f"{owner} {[who for who, _ in found].count(owner)}"
 
-            doubt = Doubt(message="Unknown.") if only_once else None
+            doubt = DOUBT if only_once else None
             try:
                 came = await keys.done(owner, key, "", act, weighing(weight * OVERHEAD_BYTES), doubt)
             except (Conflict, RateLimited, Overloaded) as error:
@@ -353,9 +346,8 @@ async def test_what_may_have_been_done_is_looked_for_before_it_is_done_again() -
         {"cause": "CUT"},
         False,
     )
-    with pytest.raises(Conflict) as reused:
+    with refuses(Conflict, "KEY_REUSED"):
         await keys.done("ada", "k", "b", act, doubt=doubts)
-    assert reused.value.reason == "KEY_REUSED"
     assert [await keys.done("ada", "k", "a", act, doubt=doubts) for _ in range(2)] == ["found", "found"]
     assert act.begun == len(look.since) == 1
     assert look.since[0] >= before
@@ -380,12 +372,12 @@ async def test_without_a_look_the_key_stays_taken_and_what_is_refused_frees_it()
     act.fails = LOST
     for _ in range(2):
         with pytest.raises(Conflict):
-            await keys.done("ada", "k", "a", act, doubt=Doubt(message="Look in the list."))
+            await keys.done("ada", "k", "a", act, doubt=DOUBT)
     assert act.begun == 1
     act.fails = UpstreamUnavailable("Down.", reason=Reason.CONNECT)
     for attempt in (2, 3):
         with pytest.raises(UpstreamUnavailable):
-            await keys.done("ada", "free", "a", act, doubt=Doubt(message="Look in the list."))
+            await keys.done("ada", "free", "a", act, doubt=DOUBT)
         assert act.begun == attempt
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from resolvers.loading import Loader, batched, one_by_one
+from resolvers.loading import Lazy, Loader, one_by_one
 
 
 class Batches:
@@ -158,7 +158,7 @@ class Reads:
         return [10 * key for key in keys]
 
     one = one_by_one(_one)
-    many = batched(_many)
+    many = Lazy(_many)
 
 
 async def test_one_call_a_key_side_by_side() -> None:

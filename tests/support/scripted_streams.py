@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
+from clients.errors import GatewayError
 from clients.origin import Owner
 from clients.usage import Usage
-from resolvers.streams.attached import Starting
 from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, TextDelta
-from resolvers.streams.hub import StreamHub
+from resolvers.streams.hub import Starting, StreamHub
 from resolvers.streams.limits import StreamLimits
 from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Stream, StreamRequest
@@ -41,7 +44,7 @@ class Metrics:
 
 
 class ScriptedSource:
-    """A source that says what it is told, and remembers whether it was opened and closed."""
+    """A source that follows a script, and counts how often it was opened and closed."""
 
     def __init__(self, *script: Event | Exception | asyncio.Event, refuses: Exception | None = None) -> None:
         self.run_id: str | None = None
@@ -82,9 +85,15 @@ def starting(streams: StreamHub, source: ScriptedSource, **more: Any) -> Startin
 
 
 async def end_of(stream: Stream) -> Ended:
-    await stream.log.end()
-    assert stream.log.ended is not None
-    return stream.log.ended
+    return await stream.log.end()
+
+
+@contextmanager
+def refuses(kind: type[GatewayError], reason: str) -> Iterator[None]:
+    """Expect an error with a reason."""
+    with pytest.raises(kind) as refused:
+        yield
+    assert refused.value.reason == reason
 
 
 async def upstream_bytes(log: StreamLog) -> list[bytes]:
