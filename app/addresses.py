@@ -24,7 +24,7 @@ def letta_url(value: str | None) -> str | None:
 
 
 def litellm_url(value: str | None) -> str | None:
-    """Validate LiteLLM's base URL. Calls append ``/v1/...``. ``/api/v1`` is a SERVER_ROOT_PATH of LiteLLM's docs."""
+    """Validate LiteLLM's base URL. Calls append ``/v1/...``; it may end in ``/api/v1`` (a SERVER_ROOT_PATH)."""
     return _checked(value, lambda parts: None if parts.path == "/api/v1" else _no_api(parts))
 
 

@@ -53,7 +53,7 @@ async def open_gateway(
     *,
     check_services: bool = False,
 ) -> Gateway:
-    """Open the gateway. ``check_services`` probes the real services in the background."""
+    """Open the gateway. With ``check_services``, probe real services in the background."""
     configured = settings
     settings, platform = await _with_embedded(settings, stack, store)
     clients = {service: _client(settings, service, telemetry) for service in _URLS}

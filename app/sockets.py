@@ -103,7 +103,7 @@ class Sockets:
 
     @contextmanager
     def unread(self, user_id: str, size: int) -> Iterator[None]:
-        """Count an answer of ``size`` characters as unread in the context. A user's first one is always accepted.
+        """Count an answer of ``size`` characters as unread until the context ends. An only one is always accepted.
 
         Raises:
             RateLimited: the user has too many unread characters.

@@ -125,7 +125,7 @@ class Reason(StrEnum):
     ANSWER_DROPPED = "ANSWER_DROPPED", (_CONFLICT, "The answer under this key was evicted from memory.")
     APPROVAL_PENDING = "APPROVAL_PENDING", (_CONFLICT, "The conversation waits for an approval.")
     CANCELLED = "CANCELLED", (_CONFLICT, "The stream was cancelled.")
-    KEY_REUSED = "KEY_REUSED", (_CONFLICT, "The key was used with other input.")
+    KEY_REUSED = "KEY_REUSED", (_CONFLICT, "The key was already used with different input.")
     LOCKED = "LOCKED", (_CONFLICT, "AMS or Letta has locked an object that the request needs: retry.")
     NO_MIGRATION_PATH = "NO_MIGRATION_PATH", (_CONFLICT, "No migrations lead from the agent's version to that version.")
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN", (_CONFLICT, "It is not known whether the service carried out the request.")

@@ -95,7 +95,7 @@ class UnsupportedEncoding(BadUserInput, http_status=415):
 
 
 class Conflict(GatewayError, code=ErrorCode.CONFLICT, http_status=409):
-    """The present state does not allow the request."""
+    """The current state does not allow the request."""
 
 
 class RateLimited(GatewayError, code=ErrorCode.RATE_LIMITED, http_status=429, can_retry=True):

@@ -33,7 +33,7 @@ _LONGEST_START = 64
 
 
 class Opened(NamedTuple):
-    """An answer that has begun. It does not keep the request, as an ``httpx.Response`` does.
+    """An answer that has begun. Unlike an ``httpx.Response``, it does not keep the request.
 
     ``body`` is whole if it is not a stream of events. ``wire`` closes the answer.
     """

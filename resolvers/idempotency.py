@@ -125,7 +125,7 @@ class IdempotencyKeys:
         name = (owner_id, key)
         known = self._under_way.get(name) or self._ended.get(*name)
         if known is not None and known.fingerprint != input_print:
-            raise Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
+            raise Conflict("The key was already used with different input. Use a new key.", reason=Reason.KEY_REUSED)
         if known is None or (known.attempted is not None and doubt is not None and doubt.look is not None):
             known = self._begin(name, input_print, act, weigh, doubt, known)
         if known.task is None:

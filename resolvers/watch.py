@@ -160,7 +160,7 @@ class Watch:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Poll while the context lasts, at the full rate first: a turn has ended, or a reader has attached."""
+        """Poll until the context ends; at the full rate first, since a turn has just ended or a reader attached."""
         self._waiting += 1
         self._quiet = 0
         self._hasten(self._began + self._interval)

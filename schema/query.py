@@ -105,7 +105,7 @@ async def _platform(info: Info) -> PlatformRecord:
 
 
 @strawberry.type(
-    description="The root of queries. An object of another user is null with a NOT_FOUND error, as a missing one is."
+    description="The root query type. Another user's object is treated as missing: null, with a NOT_FOUND error."
 )
 class Query:
     viewer: User = derived(_viewer, "The signed-in user.")

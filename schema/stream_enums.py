@@ -16,7 +16,7 @@ enum(
     NOT_FOUND="The object does not exist, or belongs to another user.",
     BAD_USER_INPUT="The input is invalid. `reason` names the problem.",
     CONFLICT="The request conflicts with the current state. `reason` names the conflict.",
-    RATE_LIMITED="A rate limit or quota of the user is exceeded. Retry after `retryAfterSeconds`.",
+    RATE_LIMITED="The user has exceeded a rate limit or quota. Retry after `retryAfterSeconds`.",
     BUDGET_EXCEEDED="The budget for the user's model calls is exhausted.",
     QUERY_TOO_COMPLEX="The operation exceeds a bound on depth, tokens, cost, upstream calls or "
     "answer size. Request less at once.",

@@ -15,7 +15,7 @@ from app.usage import UsageError
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal, then apply that signal's default effect."""
+    """Serve until a signal arrives, then apply that signal's default effect."""
     if (ended_by := asyncio.run(_serve(options, Settings.load()))) == signal.SIGINT:
         raise KeyboardInterrupt
     signal.raise_signal(ended_by)

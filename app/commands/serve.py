@@ -22,7 +22,7 @@ from app.version import VERSION
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal."""
+    """Serve until a signal arrives."""
     settings = Settings.load()
     if settings.host is None and options.host:
         settings = settings.model_copy(update={"host": options.host})

@@ -64,7 +64,7 @@ class GraphQLRequest(msgspec.Struct):
 
 
 class GraphQLHttp:
-    """``/graphql`` over HTTP, as bare ASGI."""
+    """Serves ``/graphql`` over HTTP; a plain ASGI application."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

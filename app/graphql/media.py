@@ -87,7 +87,7 @@ def _is_subscription_spec(parameters: dict[str, str]) -> bool:
 
 
 class Framing(Protocol):
-    """The framing of an operation's results in one body."""
+    """How the results of an operation are delimited in one response body."""
 
     content_type: str
     begin: bytes

@@ -119,7 +119,7 @@ class Session:
     def _make_room(self) -> None:
         """Close an anonymous socket, because a newer one needs its slot."""
         if not self._over.done():
-            self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets wait for connection_init"))
+            self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets are waiting for connection_init"))
 
     def _draining(self, stage: Stage) -> None:
         """Close the socket of a stopping process: after its last operation, or when the grace period ends."""

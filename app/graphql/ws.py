@@ -14,7 +14,7 @@ from clients.errors import GatewayError
 
 
 class GraphQLWebSocket:
-    """``/graphql`` over WebSocket, as bare ASGI.
+    """Serves ``/graphql`` over WebSocket; a plain ASGI application.
 
     Args:
         gateway: shared by all endpoints.

@@ -1,4 +1,4 @@
-"""The REST endpoint as bare ASGI: sign-in, rate limits, routing and refusals."""
+"""The REST endpoint, a plain ASGI application: sign-in, rate limits, routing and refusals."""
 
 from __future__ import annotations
 

@@ -108,4 +108,4 @@ def _is_whole(context: RequestContext, key: str) -> bool:
 
 
 def _reused() -> Conflict:
-    return Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
+    return Conflict("The key was already used with different input. Use a new key.", reason=Reason.KEY_REUSED)

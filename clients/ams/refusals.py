@@ -33,7 +33,7 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
         case 409 | 423 if wait is not None:
             return refusals.locked(Service.AMS, wait)
         case 409:
-            message = "The idempotencyKey was used with other input. Use a new key."
+            message = "The idempotencyKey was already used with different input. Use a new key."
             return Conflict(message, reason=Reason.KEY_REUSED, service=Service.AMS)
         case 408:
             message = "AMS did not complete the call in time."

@@ -6,7 +6,7 @@ import msgspec
 
 
 class MessageImage(msgspec.Struct):
-    """An image in a message. Letta stores its bytes (base64), also if it was sent as a URL."""
+    """An image in a message. Letta stores the bytes (base64), even if it was sent as a URL."""
 
     media_type: str | None = None
     data: str | None = None

@@ -73,4 +73,6 @@ def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
         )
     if "locked" in text or wait is not None:
         return refusals.locked(Service.LETTA, wait)
-    return Conflict("Letta refused the request: it conflicts with the present state.", service=Service.LETTA)
+    return Conflict(
+        "Letta refused the request because it conflicts with the object's current state.", service=Service.LETTA
+    )

@@ -75,7 +75,7 @@ class RunCalls(ServiceClient):
         return sorted((run for runs in active for run in runs), key=_age, reverse=True)
 
     async def runs(self, scope: CallScope, agent_ids: list[OwnedAgentId], *, limit: int) -> list[RunRecord]:
-        """Read the newest runs of agents, newest first."""
+        """Read the most recent runs of the given agents, newest first."""
         return await self._of_agents(scope, agent_ids, [], limit)
 
     async def agent_runs(
@@ -88,7 +88,7 @@ class RunCalls(ServiceClient):
     async def _of_agents(
         self, scope: CallScope, agent_ids: list[OwnedAgentId], which: list[tuple[str, str]], limit: int
     ) -> list[RunRecord]:
-        """Read the newest runs of agents that match the parameters ``which``."""
+        """Read the most recent runs of the given agents that match the parameters ``which``."""
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
         params += [("limit", str(limit)), ("order", "desc")]
         subject = agent_ids[0] if len(agent_ids) == 1 else ""

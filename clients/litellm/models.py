@@ -14,7 +14,7 @@ from clients.litellm.money import per_million
 
 
 class ModelMode(OpenEnum):
-    """The kind of work of a model."""
+    """The kind of work that a model does."""
 
     CHAT = "chat"
     COMPLETION = "completion"

@@ -45,7 +45,7 @@ _NULL_COUNT = re.compile(rb'("\w+_tokens"\s*:\s*)null')
 
 
 def whole_usage(body: bytes) -> Usage | None:
-    """Decode the usage of a whole answer."""
+    """Decode the usage of an answer that was not streamed."""
     try:
         return usage_of(msgspec.json.decode(_WHOLE.decode(with_whole_pairs(body)).usage))
     except UNREADABLE:
@@ -53,7 +53,7 @@ def whole_usage(body: bytes) -> Usage | None:
 
 
 def header_cost(headers: Mapping[str, str]) -> Decimal | None:
-    """The cost of a whole answer in US dollars, from LiteLLM's header."""
+    """The cost in US dollars of an answer that was not streamed, from LiteLLM's header."""
     return amount(headers.get("x-litellm-response-cost"))
 
 

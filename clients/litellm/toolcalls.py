@@ -51,7 +51,7 @@ class _Call:
         return not piece.arguments.strip() or not self._is_complete()
 
     def has_twin(self, piece: CallPiece) -> bool:
-        """Whether a piece with this call's id begins another call: some providers use a function's name as the id."""
+        """Whether another call begins with the same id: some providers use the function's name as the id."""
         if piece.name is None or not self._is_complete():
             return False
         return piece.name != self.name or piece.arguments.strip() not in {"", self.arguments}

@@ -166,7 +166,7 @@ class Ended(Event, frozen=True, kw_only=True):
 
 
 class Detached(Event, frozen=True, kw_only=True):
-    """The reader is detached; the stream continues. Never in a log. It has the cursor of the event before it."""
+    """Sent when the reader is detached while the stream continues. It is never stored in the log."""
 
     reason: DetachReason
 

@@ -64,7 +64,7 @@ class StreamRegistry:
         """Return the stream that the owner's key has started. Raises Conflict (``KEY_REUSED``) for other input."""
         stream = None if key is None else self.at_key(owner, key)
         if stream is not None and stream.fingerprint != fingerprint:
-            raise Conflict("The key was used with other input. Use a new key.", reason=Reason.KEY_REUSED)
+            raise Conflict("The key was already used with different input. Use a new key.", reason=Reason.KEY_REUSED)
         return stream
 
     def add(self, stream: Stream) -> None:

@@ -144,7 +144,7 @@ async def test_strangers_sockets_make_way_and_users_still_sign_in(target: Target
         held = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(MAX_ANONYMOUS_PER_ADDRESS)]
         more = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(20)]
         for gone in held[: len(more)]:
-            assert await gone.closed() == (4408, "Too many sockets wait for connection_init")
+            assert await gone.closed() == (4408, "Too many sockets are waiting for connection_init")
         for stays in (held[-1], more[-1]):
             await stays.sign_in(target.token())
 
