@@ -118,7 +118,6 @@ class Telemetry:
     def __init__(self, log: Any) -> None:
         self.log = log
         self.registry = CollectorRegistry()
-        self._upstreams = _UpstreamMetrics(self.registry)
         counter = partial(Counter, registry=self.registry)
         self._requests = counter("agentgraph_requests", "Requests answered.", ["route", "method", "status"])
         self._operations = counter("agentgraph_operations", "GraphQL operations.", ["type", "outcome"])
@@ -129,6 +128,7 @@ class Telemetry:
         self._tokens = counter("agentgraph_tokens", "Input and output tokens of models.", ["kind", "direction"])
         text = "Upstream stream events that are not JSON objects."
         self._unreadable = counter("agentgraph_unreadable_events", text, ["kind"])
+        self._upstreams = _UpstreamMetrics(self.registry)
         seconds = partial(Histogram, buckets=_BUCKETS, registry=self.registry)
         self._request_seconds = seconds("agentgraph_request_seconds", "Time to the last byte.", ["route"])
         self._first = seconds("agentgraph_first_token_seconds", "Time to first token.", ["kind"])

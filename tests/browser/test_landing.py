@@ -18,7 +18,7 @@ async def test_the_front_page_shows_health_and_copies_its_snippets(stack: Stack)
     assert whole["overall"].startswith("Health: ok")
     assert whole["copied"] == whole["shown"]
     assert whole["shown"]["token"].startswith("export TOKEN=")
-    assert whole["reached"] == ["Skip to the content", "Open GraphiQL"]
+    assert whole["reached"] == ["Skip to content", "Open GraphiQL"]
     assert told == QUIET
 
     await stack.servers["letta"].stop()
