@@ -47,7 +47,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["ada", "grace", "alan"]), st.boolean
 
 @given(st.integers(1, 12), st.integers(1, 5), STEPS)
 def test_no_owner_takes_anothers_share(total: int, per_owner: int, steps: list[tuple[str, bool]]) -> None:
-    """Whoever is below the share is refused only where the slots of all are taken."""
+    """An owner below its share is refused only if all slots are taken."""
     shares, held = Shares(total, per_owner), Counter[str]()
     for owner, comes in steps:
         if not comes:

@@ -27,7 +27,7 @@ from tests.support.documents import (
 from tests.support.doors import events
 from tests.support.stack import ADA, GRACE, Stack, any_stack, until
 from tests.support.streaming import text_of
-from tests.support.usage import settled, these_days
+from tests.support.usage import settled, these_days, usage
 
 MESSAGE = f"""subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{
   {STREAM_FIELDS} ... on StreamStarted {{ run {{ id }} }}
@@ -115,6 +115,12 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     assert await proxied(circle) == {"200": calls}
     assert calls >= 3
     await settled(circle, calls)
+
+    async def billed() -> bool:
+        """Whether LiteLLM has added all calls to the key's spend, which it writes apart from the usage."""
+        return await circle.spent() - before == Decimal((await usage(circle))["totals"]["costUsd"])
+
+    await until(billed, 30)
     day = (await circle.graphql(DAY, {"a": agent_id, "c": conversation_id, **these_days()}))["data"]
     agent, conversation, viewer = day["agent"], day["conversation"], day["viewer"]
     said = [message["__typename"] for message in conversation["messages"]["nodes"]]
