@@ -89,12 +89,13 @@ class GuardedCall:
         self._bulkhead = self._guard.bulkhead(self.scope, call)
         try:
             await self._guard.enter(self.scope, self._bulkhead)
-            try:
-                self.permit = self._guard.permit(self.scope, call)
-            except BaseException:
-                self._bulkhead.leave(self.scope.caller)
-                raise
-        except BaseException as error:
+        except BaseException as error:  # a cancellation is reported, too
+            self._report(error)
+            raise
+        try:
+            self.permit = self._guard.permit(self.scope, call)
+        except BaseException as error:  # the slot is given back whatever failed
+            self._bulkhead.leave(self.scope.caller)
             self._report(error)
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import ClassVar, TypeVar
 
@@ -15,15 +16,15 @@ from clients.upstream import Upstream
 T = TypeVar("T")
 
 
-class ServiceClient:
+class ServiceClient(ABC):
     """A client of one service."""
 
     service: ClassVar[Service]
 
     @staticmethod
+    @abstractmethod
     def translate(rejected: UpstreamRejected) -> Exception:
-        """The error for a refusal."""
-        raise NotImplementedError
+        """Make the error for a refusal."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream

@@ -70,7 +70,7 @@ class StreamedCall:
         except UpstreamRejected as rejected:
             self._guarded.leave(rejected)
             raise self._upstream.refusal(call, rejected) from rejected
-        except BaseException as error:
+        except BaseException as error:  # a cancellation gives the slot back, too
             self._guarded.leave(error)
             raise
         return answer
@@ -86,8 +86,11 @@ class StreamedCall:
             await self._wire.aclose()
         finally:
             self._guarded.leave(failure or error)
-        if failure is not None:
-            raise failure from error
+        try:
+            if failure is not None:
+                raise failure from error
+        finally:
+            del failure, error  # no reference cycle: it would wait for the garbage collector
 
 
 class Upstream:
@@ -136,7 +139,7 @@ class Upstream:
         except UpstreamRejected as rejected:
             guarded.leave(rejected)
             raise self.refusal(call, rejected) from rejected
-        except BaseException as error:
+        except BaseException as error:  # a cancellation gives the slot back, too
             guarded.leave(error)
             raise
         guarded.leave(None)

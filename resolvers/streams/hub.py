@@ -234,7 +234,7 @@ class Starting(AbstractAsyncContextManager[Stream]):
             await self._hub.opened(self._stream)
             if on_reuse is not None:
                 await on_reuse()
-        except BaseException:
+        except BaseException:  # a cancellation detaches, too
             self._hub.detach(self._stream)
             raise
         return self._stream
