@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -227,3 +229,24 @@ async def test_a_stream_that_breaks_off_counts_as_a_failure() -> None:
         assert (await raised(UpstreamError, read_stream(upstream, call, "a"))).reason == "CUT"
     assert parts(upstream) == {"send:agent-1": "open"}
     assert observer.outcomes == ["error"] * 3
+
+
+async def test_a_stream_that_breaks_off_leaves_no_reference_cycle() -> None:
+    upstream, _, _ = upstream_with(answering(stream=Cut(), headers={"content-type": "text/event-stream"}))
+
+    class Frame:
+        """Stands for what the frames hold that the error has passed."""
+
+    async def read(_: Frame) -> None:
+        await read_stream(upstream, Call("send", "/", "POST"))
+
+    frame = Frame()
+    is_there = weakref.ref(frame)
+    gc.disable()
+    try:
+        with pytest.raises(UpstreamError):
+            await read(frame)
+        del frame
+        assert is_there() is None
+    finally:
+        gc.enable()
