@@ -242,7 +242,7 @@ def introspection_levels(count: int) -> str:
     return "{ __schema { types { " + "ofType { " * (count - 3) + "name " + "} " * (count - 3) + "} } }"
 
 
-SIZES: list[Any] = [
+BOUNDS_AND_REASONS: list[Any] = [
     pytest.param(ONE.ljust, lexer.MAX_CHARS, "SIZE", marks=bound("document")),
     pytest.param(lambda n: ONE + "\n" * (n - 1), lexer.MAX_LINES, "SIZE", marks=bound("lines")),
     pytest.param(lambda n: f"{{ {'a' * n}: viewer {{ id }} }}", lexer.MAX_WORD, "SIZE", marks=bound("word")),
@@ -300,7 +300,7 @@ SIZES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("document", "most", "reason"), SIZES)
+@pytest.mark.parametrize(("document", "most", "reason"), BOUNDS_AND_REASONS)
 def test_a_document_is_taken_at_its_bound_and_refused_past_it(
     document: Callable[[int], str], most: int, reason: str
 ) -> None:

@@ -139,21 +139,39 @@ def test_the_table_has_what_the_source_raises() -> None:
     assert DECLARED - raised() == set(), "not raised"
 
 
+ABOUT_ERRORS = re.compile(r"(?<![a-z])(?<!status_)(code|reason|refus)", re.IGNORECASE)
+"""What the names in a statement about an error begin with."""
+
+WORDS = re.compile(r"[A-Z_]+(?: [A-Z_]+)*|[a-z_]+")
+
+
+def own_parts(statement: ast.stmt) -> list[ast.AST]:
+    """The expressions of a statement, without the statements inside it."""
+    return [part for part in ast.iter_child_nodes(statement) if not isinstance(part, ast.stmt | ast.ExceptHandler)]
+
+
 @cache
 def expected() -> set[str]:
-    """The texts of codes and reasons in tests, but for those with which a test makes an error itself.
+    """The reasons that tests expect: texts in statements that name a code or reason, or an error code beside them.
 
-    At ``/v1``, the reason is the ``code`` in lower case.
+    Errors that a test makes itself do not count. At ``/v1``, the reason is the ``code`` in lower case.
     """
     found: set[str] = set()
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        module = ast.parse(path.read_text())
-        calls = [call for call, _ in calls_in(module) if name_of(call) in {*CODES, *BY_ARGUMENT}]
-        made = {id(part) for call in calls for part in ast.walk(call)}
-        texts = [one.value for one in ast.walk(module) if isinstance(one, ast.Constant) and id(one) not in made]
-        for text in texts:
-            if isinstance(text, str) and re.fullmatch(r"[A-Z_]+(?: [A-Z_]+)*|[a-z_]+", text):
-                found |= set(text.upper().split() if path.parent.name == "doors" else text.split())
+        for statement in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.stmt)):
+            parts = [node for part in own_parts(statement) for node in ast.walk(part)]
+            calls = [node for node in parts if isinstance(node, ast.Call) and name_of(node) in {*CODES, *BY_ARGUMENT}]
+            made = {id(part) for call in calls for part in ast.walk(call)}
+            texts = [one.value for one in parts if isinstance(one, ast.Constant) and id(one) not in made]
+            words = {
+                word
+                for text in texts
+                if isinstance(text, str) and WORDS.fullmatch(text)
+                for word in text.upper().split()
+            }
+            if any(map(ABOUT_ERRORS.search, map(ast.unparse, own_parts(statement)))):
+                found |= words
+            found |= {reason for code, reason in DECLARED if {code, reason} <= words}
     return found
 
 

@@ -71,8 +71,8 @@ async def test_other_codings_are_415_and_the_answer_says_which_are_read(stack: S
     assert answer.status_code == 415
     assert answer.headers["accept-encoding"] == "gzip, deflate"
     body = answer.json()
-    error = body["errors"][0]["extensions"]["reason"] if path == "/graphql" else body["error"]["code"]
-    assert error.upper() == "CONTENT_ENCODING"
+    reason = body["errors"][0]["extensions"]["reason"] if path == "/graphql" else body["error"]["code"]
+    assert reason.upper() == "CONTENT_ENCODING"
 
 
 PACKED = gzip.compress(QUERY, mtime=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.codes import Reason
-from clients.errors import Conflict, Overloaded, RateLimited, UpstreamError, UpstreamUnavailable
+from clients.errors import BadUserInput, Conflict, Overloaded, RateLimited, UpstreamError, UpstreamUnavailable
 from resolvers import doubt
 from resolvers.doubt import Doubt
 from resolvers.idempotency import KEY_BYTES, OVERHEAD_BYTES, OWNERS, IdempotencyKeys, fingerprint
@@ -388,3 +389,11 @@ async def test_a_refusal_for_now_is_told_as_it_is_and_looked_for_all_the_same() 
     with pytest.raises(UpstreamError):
         await keys.done("ada", "k", "a", act, doubt=doubts)
     assert await keys.done("ada", "k", "a", act, doubt=doubts) == "found"
+
+
+def test_an_input_that_is_nested_too_deeply_has_no_fingerprint() -> None:
+    nested: list[Any] = []
+    for _ in range(sys.getrecursionlimit()):
+        nested = [nested]
+    with refuses(BadUserInput, "NESTED"):
+        fingerprint(nested)
